@@ -1,0 +1,1 @@
+"""The science and the law of concept erasure: mathematics, hashes, measurements, verdicts. Knows no framework."""

@@ -1,0 +1,30 @@
+"""What is to be erased: the prompts that evoke it, what should appear instead, and what must stay."""
+
+import re
+from typing import Literal
+
+from pydantic import BaseModel, ConfigDict, Field
+
+Kind = Literal["likeness", "style", "object", "explicit"]
+Prompt = str
+
+
+class Concept(BaseModel):
+    """One concept of one request. Prompts here are trained on; the prompts that are measured live in the prompt sets."""
+
+    model_config = ConfigDict(frozen=True, extra="forbid", str_strip_whitespace=True)
+    name: str = Field(min_length=1, pattern=r"^[a-z0-9][a-z0-9 _-]*$", description="the word that names it in prompts, lower case")
+    kind: Kind
+    prompts: tuple[Prompt, ...] = Field(min_length=1, description="prompts that evoke the concept")
+    replacement: Prompt = Field(min_length=1, description="what should appear instead, with its article: 'a photographer'")
+    keep: tuple[Prompt, ...] = Field((), description="prompts whose pictures must not change; never the measured ones")
+
+    def replaced(self, prompt: Prompt) -> Prompt:
+        """`prompt` with the concept's name (and the article before it) replaced; the bare replacement if it is not named."""
+        swapped, count = re.subn(rf"\b(?:(?:an?|the)\s+)?{re.escape(self.name)}\b", self.replacement, prompt, flags=re.IGNORECASE)
+        return swapped if count else self.replacement
+
+    @property
+    def slug(self) -> str:
+        """File name stem of the concept's prompt set."""
+        return re.sub(r"[^a-z0-9]+", "-", self.name).strip("-")
