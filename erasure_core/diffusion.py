@@ -1,0 +1,116 @@
+"""The few diffusion operations that every method shares, with their shapes. z: (n, c, h, w); context: (n, tokens, d_text).
+
+Everything is deterministic: DDIM with eta 0, and each picture's noise comes from its own seed, so that a picture does
+not depend on the batch it was made in (to about 1e-6 on CPU).
+"""
+
+from collections.abc import Callable, Sequence
+
+import torch
+from torch import Tensor, nn
+
+from erasure_core.errors import BadInput
+from erasure_core.models import Teacher
+
+Predict = Callable[[Tensor, int], Tensor]  # (z, timestep) -> noise
+
+
+def check_prompts(teacher: Teacher, prompts: Sequence[str]) -> None:
+    """Refuse prompts that the tokenizer would cut: what is cut is neither erased nor measured.
+
+    Raises:
+        BadInput: Naming the first prompt that is too long, its length and the limit.
+    """
+    limit = teacher.tokenizer.model_max_length
+    for prompt in prompts:
+        tokens = len(teacher.tokenizer(prompt).input_ids)
+        if tokens > limit:
+            raise BadInput(f"prompt {prompt!r} has {tokens} tokens with its two markers; this base reads {limit}; shorten it")
+
+
+@torch.no_grad()
+def encode_prompts(teacher: Teacher, prompts: Sequence[str]) -> Tensor:
+    """Text states of each prompt, padded to the tokenizer's limit: (len(prompts), tokens, d_text)."""
+    check_prompts(teacher, prompts)
+    ids = teacher.tokenizer(list(prompts), padding="max_length", truncation=True, return_tensors="pt").input_ids
+    return teacher.text_encoder(ids.to(teacher.unet.device)).last_hidden_state
+
+
+def predict_noise(unet: nn.Module, z: Tensor, timestep: Tensor | int, context: Tensor) -> Tensor:
+    """eps(z, c, t), shape of `z`. `timestep` is one integer for all or (n,)."""
+    return unet(z, timestep, encoder_hidden_states=context).sample
+
+
+def predict_each(unet: nn.Module, z: Tensor, timestep: Tensor | int, contexts: Sequence[Tensor]) -> list[Tensor]:
+    """eps of the same `z` under several contexts (each (n, tokens, d_text)), in one batched call."""
+    repeats = len(contexts)
+    times = timestep.repeat(repeats) if isinstance(timestep, Tensor) and timestep.ndim else timestep
+    return list(predict_noise(unet, z.repeat(repeats, 1, 1, 1), times, torch.cat(list(contexts))).chunk(repeats))
+
+
+def timesteps(teacher: Teacher, steps: int) -> list[int]:
+    """The scheduler's timesteps of a walk of `steps` steps, noisiest first."""
+    scheduler = type(teacher.scheduler).from_config(teacher.scheduler.config)
+    scheduler.set_timesteps(steps)
+    return [int(t) for t in scheduler.timesteps]
+
+
+@torch.no_grad()
+def walk(teacher: Teacher, z: Tensor, steps: int, stop: int, predict: Predict) -> Tensor:
+    """Denoise `z` by the first `stop` of `steps` DDIM steps (eta 0) with the noise that `predict` returns.
+
+    `stop = 0` does no step; the state returned belongs to timestep number `stop` (`methods.md` calls it tau).
+    """
+    scheduler = type(teacher.scheduler).from_config(teacher.scheduler.config)
+    scheduler.set_timesteps(steps)
+    for timestep in scheduler.timesteps[:stop]:
+        z = scheduler.step(predict(z, int(timestep)), timestep, z, eta=0.0).prev_sample
+    return z
+
+
+def initial_noise(teacher: Teacher, seeds: Sequence[int]) -> Tensor:
+    """One z_T per seed, each from its own generator: (len(seeds), c, h, w)."""
+    config = teacher.unet.config
+    shape = (config.in_channels, config.sample_size, config.sample_size)
+    drawn = [torch.randn(shape, generator=torch.Generator("cpu").manual_seed(seed)) for seed in seeds]
+    return torch.stack(drawn).to(teacher.unet.device)
+
+
+@torch.no_grad()
+def sample(
+    teacher: Teacher,
+    prompts: Sequence[str],
+    seeds: Sequence[int],
+    guidance: Sequence[float],
+    steps: int,
+    batch_size: int,
+    on_batch: Callable[[int], None] | None = None,
+) -> Tensor:
+    """Pictures of `prompts` by classifier-free guidance: (n, 3, size, size) in [0, 1], on CPU.
+
+    Args:
+        teacher: The model, with a delta applied to its UNet or not.
+        prompts: One per picture.
+        seeds: One per picture; the same seed gives the same starting noise in every model.
+        guidance: One per picture; eps = eps(0) + w (eps(c) - eps(0)), diffusers' `guidance_scale`.
+        steps: DDIM steps.
+        batch_size: Pictures per UNet call.
+        on_batch: Hears how many pictures were finished.
+    """
+    empty, pictures = encode_prompts(teacher, [""]), []
+    for first in range(0, len(prompts), batch_size):
+        rows = slice(first, first + batch_size)
+        context = encode_prompts(teacher, prompts[rows])
+        nothing = empty.expand_as(context)
+        w = torch.tensor(guidance[rows], device=context.device).view(-1, 1, 1, 1)
+
+        def predict(z: Tensor, t: int, context: Tensor = context, nothing: Tensor = nothing, w: Tensor = w) -> Tensor:
+            e_null, e_cond = predict_each(teacher.unet, z, t, [nothing, context])
+            return e_null + w * (e_cond - e_null)
+
+        z = walk(teacher, initial_noise(teacher, seeds[rows]), steps, steps, predict)
+        decoded = teacher.vae.decode(z / teacher.vae.config.scaling_factor).sample
+        pictures.append((decoded / 2 + 0.5).clamp(0, 1).cpu())
+        if on_batch:
+            on_batch(len(context))
+    return torch.cat(pictures)

@@ -1,0 +1,31 @@
+"""Every published method, one file each, behind one interface.
+
+A method module has frozen `Settings`, `declared(unet, settings)` and
+`erase(teacher, concepts, settings, *, seed, on_step) -> WeightDelta`; it never changes the teacher it is given.
+"""
+
+from collections.abc import Sequence
+from typing import Any, Protocol
+
+from torch import nn
+
+from erasure_core.concepts import Concept
+from erasure_core.methods import all_but_one
+from erasure_core.models import Teacher
+from erasure_core.training import OnStep
+from erasure_core.weights import WeightDelta
+
+
+class Method(Protocol):
+    """What a method module offers."""
+
+    Settings: type
+
+    def declared(self, unet: nn.Module, settings: Any) -> frozenset[str]:
+        """Names of the weights it may change."""
+
+    def erase(self, teacher: Teacher, concepts: Sequence[Concept], settings: Any, *, seed: int, on_step: OnStep | None) -> WeightDelta:
+        """Erase `concepts`; the same seed gives the same delta on the same machine."""
+
+
+METHODS: dict[str, Method] = {"all_but_one": all_but_one}

@@ -1,0 +1,104 @@
+"""What an erasure leaves behind: the change of named weights, tied to the base it was made from by a hash."""
+
+import hashlib
+import json
+import os
+from collections.abc import Iterator, Mapping
+from contextlib import contextmanager
+from dataclasses import dataclass
+from functools import cached_property
+from pathlib import Path
+
+import torch
+from safetensors import SafetensorError, safe_open
+from safetensors.torch import save_file
+from torch import Tensor, nn
+
+from erasure_core.errors import BadInput, ContentChanged
+
+
+def tensors_sha256(tensors: Mapping[str, Tensor]) -> str:
+    """Hash of names, shapes and float32 contents; independent of order, storage dtype and file layout."""
+    digest = hashlib.sha256()
+    for name in sorted(tensors):
+        tensor = tensors[name].detach().to("cpu", torch.float32).contiguous()
+        digest.update(f"{name}{tuple(tensor.shape)}".encode())
+        digest.update(memoryview(tensor.numpy()).cast("B") if tensor.numel() else b"")
+    return digest.hexdigest()
+
+
+@dataclass(frozen=True)
+class WeightDelta:
+    """Named differences `edited - base` in float32 and the hash of the base network they belong to."""
+
+    base_sha256: str
+    tensors: Mapping[str, Tensor]
+
+    @classmethod
+    def between(cls, base: nn.Module, edited: nn.Module, names: frozenset[str]) -> "WeightDelta":
+        """The difference of the parameters called `names`."""
+        old, new = base.state_dict(), edited.state_dict()
+        return cls(tensors_sha256(old), {n: (new[n].float() - old[n].float()).detach().cpu() for n in sorted(names)})
+
+    @property
+    def names(self) -> frozenset[str]:
+        """Names of the weights it changes."""
+        return frozenset(self.tensors)
+
+    @cached_property
+    def sha256(self) -> str:
+        """Hash of the base's hash and of the differences."""
+        return hashlib.sha256((self.base_sha256 + tensors_sha256(self.tensors)).encode()).hexdigest()
+
+    @contextmanager
+    def applied(self, module: nn.Module) -> Iterator[nn.Module]:
+        """Apply to `module` for the length of a `with`; afterwards the original weights are back, bit for bit."""
+        originals = {name: parameter.detach().clone() for name, parameter in module.named_parameters() if name in self.tensors}
+        try:
+            self.apply(module)
+            yield module
+        finally:
+            with torch.no_grad():
+                for name, parameter in module.named_parameters():
+                    if name in originals:
+                        parameter.copy_(originals[name])
+
+    @torch.no_grad()
+    def apply(self, module: nn.Module) -> None:
+        """Add the differences to `module` in place.
+
+        Raises:
+            ContentChanged: If `module` is not the base this delta was made from.
+        """
+        found = tensors_sha256(module.state_dict())
+        if found != self.base_sha256:
+            raise ContentChanged("the network a delta is applied to", self.base_sha256, found)
+        for name, parameter in module.named_parameters():
+            if name in self.tensors:
+                parameter.copy_(parameter.float() + self.tensors[name].to(parameter.device))
+
+    def save(self, path: Path, **metadata: str) -> None:
+        """Write safetensors whole or not at all; `metadata` joins the base hash in the file's header."""
+        partial = path.with_name(path.name + ".partial")
+        try:
+            save_file(dict(self.tensors), partial, metadata={**metadata, "base_sha256": self.base_sha256})
+            os.replace(partial, path)
+        finally:
+            partial.unlink(missing_ok=True)
+
+    @classmethod
+    def load(cls, path: Path) -> "WeightDelta":
+        """Read a delta written by `save`.
+
+        Raises:
+            BadInput: If the file is absent, truncated, or carries no base hash.
+        """
+        try:
+            with safe_open(path, framework="pt") as file:
+                metadata = file.metadata() or {}
+                tensors = {name: file.get_tensor(name) for name in file.keys()}  # noqa: SIM118 - safe_open is no mapping
+        except (OSError, SafetensorError) as fault:
+            raise BadInput(f"{path} is not a readable safetensors file ({fault}); restore it or erase again") from fault
+        if "base_sha256" not in metadata:
+            raise BadInput(f"{path} names no base (metadata keys: {json.dumps(sorted(metadata))}); it was not written as a weight delta")
+        return cls(metadata["base_sha256"], tensors)
