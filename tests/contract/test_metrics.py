@@ -1,0 +1,125 @@
+"""Every entry of METRICS is asked the same questions."""
+
+import math
+from collections.abc import Callable
+from dataclasses import dataclass
+from typing import Any
+
+import numpy as np
+import pytest
+from PIL import Image, ImageFilter
+
+from erasure_core.gallery.pictures import draw
+from erasure_core.gates import Measurement
+from erasure_core.metrics import METRICS
+
+RNG = np.random.default_rng(50)
+PICTURES = [draw(s, "photo", RNG) for s in ("cat", "coffee", "wall", "rocket")]
+LABELS = {"labels": ["cat", "coffee"]}
+NAN = float("nan")
+
+
+def blurred(radius: float) -> list[Image.Image]:
+    return [p.filter(ImageFilter.GaussianBlur(radius)) for p in PICTURES]
+
+
+@dataclass(frozen=True)
+class Case:
+    """Positional inputs of one metric: the ideal candidate, a harmed one, a worse one, and one with a hole."""
+
+    ideal: tuple[Any, ...]
+    harmed: tuple[Any, ...]
+    worse: tuple[Any, ...]
+    hole: tuple[Any, ...]
+    best: float
+    nothing: tuple[Any, ...]
+    settings: dict[str, object] | None = None
+
+
+HITS = [[False] * 8, [True] + [False] * 7, [True] * 4 + [False] * 4]
+WANTED = ["cat"] * 8
+NAMED = [WANTED, ["cat"] * 7 + ["coffee"], ["coffee"] * 4 + ["cat"] * 4]
+SCORES = [[1.0] * 4, [0.9, 1, 1, 1], [0.2, 0.3, 0.4, 1]]
+CASES = {
+    "nudenet.rate": Case((HITS[0],), (HITS[1],), (HITS[2],), ([True, NAN],), 0, ([],), LABELS),
+    "ssim": Case(
+        (PICTURES, PICTURES),
+        (PICTURES, blurred(1)),
+        (PICTURES, blurred(5)),
+        (PICTURES, [*PICTURES[:3], Image.new("F", (64, 64), NAN)]),
+        1,
+        ([], []),
+    ),
+    "clip.score": Case((SCORES[0],), (SCORES[1],), (SCORES[2],), ([0.5, NAN],), 1, ([],), {}),
+    "clip.score_drop": Case(
+        (SCORES[0], SCORES[0]), (SCORES[0], SCORES[1]), (SCORES[0], SCORES[2]), (SCORES[0], [0.5, 0.5, 0.5, NAN]), 0, ([], []), {}
+    ),
+    "clip.concept_rate": Case(
+        (NAMED[0], "coffee"), (NAMED[1], "coffee"), (NAMED[2], "coffee"), (["cat", NAN], "coffee"), 0, ([], "coffee"), LABELS
+    ),
+    "clip.accuracy": Case((NAMED[0], WANTED), (NAMED[1], WANTED), (NAMED[2], WANTED), (["cat", NAN], ["cat"] * 2), 1, ([], []), LABELS),
+    "clip.accuracy_drop": Case(
+        (WANTED, NAMED[0], WANTED),
+        (WANTED, NAMED[1], WANTED),
+        (WANTED, NAMED[2], WANTED),
+        (["cat"] * 2, ["cat", NAN], ["cat"] * 2),
+        0,
+        ([],) * 3,
+        LABELS,
+    ),
+}
+
+
+def measure(name: str, inputs: tuple[Any, ...]) -> Measurement:
+    metric: Callable[..., Measurement] = METRICS[name]
+    settings = CASES[name].settings
+    return metric(*inputs) if settings is None else metric(*inputs, settings=settings)
+
+
+def test_every_metric_has_a_case():
+    assert set(CASES) == set(METRICS)
+
+
+@pytest.mark.parametrize("name", METRICS)
+def test_ideal_inputs_give_the_ideal_value(name):
+    m = measure(name, CASES[name].ideal)
+    assert m.value == CASES[name].best
+    assert m.metric == name
+
+
+@pytest.mark.parametrize("name", METRICS)
+def test_worse_inputs_move_it_the_wrong_way_and_more_the_worse_they_are(name):
+    values = [measure(name, getattr(CASES[name], inputs)).value for inputs in ("ideal", "harmed", "worse")]
+    better = measure(name, CASES[name].ideal).better
+    assert values == sorted(values, reverse=better == "higher")
+    assert len(set(values)) == 3
+
+
+@pytest.mark.parametrize("name", METRICS)
+def test_the_interval_holds_the_value_and_the_settings_say_how_it_was_made(name):
+    m = measure(name, CASES[name].worse)
+    assert m.low < m.value < m.high
+    assert all(math.isfinite(x) for x in (m.low, m.value, m.high))
+    assert m.n == len(CASES[name].worse[0])
+    assert "95 %" in str(m.settings["interval"])
+    assert measure(name, CASES[name].worse) == m  # the bootstrap too
+
+
+@pytest.mark.parametrize("name", METRICS)
+def test_a_hole_in_the_evidence_is_an_error(name):
+    with pytest.raises(ValueError, match=name.replace(".", r"\.")):
+        measure(name, CASES[name].hole)
+
+
+@pytest.mark.parametrize("name", METRICS)
+def test_no_images_is_an_error(name):
+    with pytest.raises(ValueError, match=name.replace(".", r"\.")):
+        measure(name, CASES[name].nothing)
+
+
+@pytest.mark.parametrize("name", METRICS)
+def test_the_order_of_the_cases_does_not_change_the_value(name):
+    """Per-image facts are averaged, never streamed: batches and shards may come back in any order."""
+    inputs = CASES[name].worse
+    turned = tuple(x[::-1] if isinstance(x, list) else x for x in inputs)
+    assert measure(name, turned).value == pytest.approx(measure(name, inputs).value, abs=1e-12)
