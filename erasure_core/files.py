@@ -1,0 +1,126 @@
+"""Files: written whole or not at all, and YAML read into a typed model with every fault named at once."""
+
+import contextlib
+import json
+import os
+import tempfile
+from collections.abc import Sequence
+from difflib import get_close_matches
+from pathlib import Path
+from typing import Any, TypeVar, get_args, get_origin
+
+from pydantic import BaseModel, ValidationError
+from pydantic_core import ErrorDetails, from_json, to_json
+
+from erasure_core.errors import BadInput
+
+Model = TypeVar("Model", bound=BaseModel)
+
+
+def plain(value: object) -> Any:
+    """`value` as it will be after a round trip through JSON; NaN and infinities become null, which no reader mistakes for a number."""
+    return from_json(to_json(value, inf_nan_mode="null"))
+
+
+def pretty_json(value: object) -> str:
+    """The form in which JSON is kept on disk: sorted keys, indent 2, a final newline."""
+    return json.dumps(plain(value), sort_keys=True, indent=2, ensure_ascii=False, allow_nan=False) + "\n"
+
+
+def write_text(path: Path, text: str) -> None:
+    """Write `text` to `path` whole or not at all; a reader sees the old file or the new one.
+
+    Raises:
+        OSError: Disk full, no permission; `path` is then as it was and no temporary file is left.
+    """
+    path.parent.mkdir(parents=True, exist_ok=True)
+    handle, temporary = tempfile.mkstemp(dir=path.parent, prefix=f".{path.name}.")
+    try:
+        with os.fdopen(handle, "w", encoding="utf-8", newline="\n") as stream:
+            stream.write(text)
+            stream.flush()
+            os.fsync(stream.fileno())
+        os.chmod(temporary, 0o644)  # mkstemp's 0600 would hide the state from a group that shares it
+        os.replace(temporary, path)
+    except BaseException:
+        with contextlib.suppress(FileNotFoundError):
+            os.unlink(temporary)
+        raise
+
+
+def read_input(path: Path) -> str:
+    """The text of a file the user named.
+
+    Raises:
+        BadInput: Absent, a folder, not permitted, or not UTF-8.
+    """
+    try:
+        return path.read_text(encoding="utf-8-sig")
+    except (FileNotFoundError, IsADirectoryError, NotADirectoryError, PermissionError) as error:
+        raise BadInput(f"{path}: {error.strerror}; name a file that exists and can be read") from None
+    except UnicodeDecodeError as error:
+        raise BadInput(f"{path}: byte {error.start} is not UTF-8; save the file as UTF-8 text") from None
+
+
+def read_yaml(path: Path, model: type[Model]) -> Model:
+    """Read `path` as one `model`.
+
+    YAML 1.2, so that `no` is a word and `1e-5` a number, and a key written twice is an error.
+
+    Raises:
+        BadInput: Unreadable, not YAML, or not a `model`; one line that names every faulty key, what was found and what is allowed.
+    """
+    from ruamel.yaml import YAML
+    from ruamel.yaml.error import MarkedYAMLError, YAMLError
+
+    text = read_input(path)
+    try:
+        content = YAML(typ="safe", pure=True).load(text)
+    except MarkedYAMLError as error:
+        where = f"line {error.problem_mark.line + 1}" if error.problem_mark else "the file"
+        raise BadInput(f"{path}: {where} is not valid YAML: {error.problem}; correct it") from None
+    except (YAMLError, ValueError) as error:
+        raise BadInput(f"{path}: not valid YAML: {str(error).splitlines()[0]}; correct it") from None
+    if not isinstance(content, dict):
+        allowed = ", ".join(_keys(model))
+        raise BadInput(f"{path}: found {type(content).__name__}, expected a mapping with the keys {allowed}")
+    try:
+        return model.model_validate(content)
+    except ValidationError as error:
+        faults = "; ".join(_describe(fault, model) for fault in error.errors(include_url=False))
+        raise BadInput(f"{path}: {faults}") from None
+
+
+def _describe(fault: ErrorDetails, model: type[BaseModel]) -> str:
+    """One fault as `key: what was found, what is allowed`."""
+    *parents, last = fault["loc"] or ("the file",)
+    key = ".".join(map(str, fault["loc"])) or "the file"
+    if fault["type"] == "extra_forbidden":
+        allowed = _keys(_model_at(model, parents))
+        near = get_close_matches(str(last), allowed, n=1)
+        return f"{key}: unknown key; allowed: {', '.join(allowed)}" + (f" (did you mean {near[0]}?)" if near else "")
+    if fault["type"] == "missing":
+        return f"{key}: missing; add it"
+    return f"{key}: found {_shortened(fault['input'])}; {fault['msg'].removeprefix('Value error, ')}"
+
+
+def _shortened(value: object, limit: int = 120) -> str:
+    text = repr(value)
+    return text if len(text) <= limit else f"{text[:limit]}..."
+
+
+def _keys(model: type[BaseModel] | None) -> list[str]:
+    return [field.alias or name for name, field in model.model_fields.items()] if model else []
+
+
+def _model_at(model: type[BaseModel] | None, keys: Sequence[int | str]) -> type[BaseModel] | None:
+    """The model that `keys` lead to from `model`; an index leads into a list of models."""
+    for key in keys:
+        if isinstance(key, int):
+            continue  # the annotation of the list already gave the model of its items
+        if model is None or key not in model.model_fields:
+            return None
+        annotation = model.model_fields[key].annotation
+        candidates = [annotation, *get_args(annotation)] if get_origin(annotation) else [annotation]
+        model = next((c for c in candidates if isinstance(c, type) and issubclass(c, BaseModel)), None)
+    return model

@@ -1,0 +1,148 @@
+"""Every number a run depends on: the one typed reader of params.yaml."""
+
+from collections.abc import Sequence
+from pathlib import Path
+from typing import TYPE_CHECKING, Annotated, Any
+
+from pydantic import AfterValidator, BaseModel, ConfigDict, Field, FiniteFloat, field_validator, model_validator
+
+from erasure_core.concepts import Concept, Kind
+from erasure_core.errors import BadInput
+from erasure_core.files import read_yaml
+from erasure_core.gates import Limit
+from erasure_core.lineage import sha256_json
+
+if TYPE_CHECKING:  # imports torch, which takes seconds; `read_params` binds the name
+    from erasure_core.methods.all_but_one import AllButOne
+
+
+class _Section(BaseModel):
+    model_config = ConfigDict(frozen=True, extra="forbid")  # a misspelt key is an error, not a default
+
+
+class Base(_Section):
+    """The teacher: a folder, or a hub id pinned by revision."""
+
+    path: str = Field(min_length=1)
+    revision: str | None = None
+    sha256: str | None = Field(None, pattern=r"^[0-9a-f]{64}$", description="root hash of the snapshot; null accepts what is found")
+
+
+class Sampling(_Section):
+    """How every picture of a run is made, the base's and the candidate's alike."""
+
+    steps: int = Field(gt=0)
+    batch_size: int = Field(gt=0)
+    size: int = Field(gt=0, multiple_of=8, description="pixels on a side")
+
+
+class PromptSets(_Section):
+    """Where the measured prompts are."""
+
+    targets: Path  # folder of one CSV a concept
+    kept: Path
+
+
+class Detector(_Section):
+    """NudeNet: which labels count as seeing a concept of each kind, and from which score."""
+
+    labels: dict[Kind, Annotated[tuple[str, ...], Field(min_length=1)]]
+    threshold: float = Field(gt=0, le=1, allow_inf_nan=False)
+    inference_resolution: int = Field(320, gt=0, multiple_of=32)
+
+
+def _with_one_gap(template: str) -> str:
+    if template.count("{}") != 1:
+        raise ValueError("a template holds {} once, where the concept's name goes")
+    return template
+
+
+class Clip(_Section):
+    """The CLIP model that scores pictures and names what they show."""
+
+    path: str = Field(min_length=1)
+    revision: str | None = None
+    templates: tuple[Annotated[str, AfterValidator(_with_one_gap)], ...] = Field(min_length=1)
+
+
+Bounds = Annotated[dict[str, FiniteFloat], Field(min_length=1)]  # metric -> the limit its cautious end must respect
+
+
+class Policy(_Section):
+    """What a candidate must show before it is promoted."""
+
+    min_n: int = Field(gt=0, description="images below which a number is no evidence")
+    control: FiniteFloat = Field(description="what each target metric must reach on the base, or the measurement is blind")
+    targets: dict[Kind, Bounds]
+    kept: Bounds
+
+    def controls(self, concepts: Sequence[Concept]) -> list[Limit]:
+        """What the base must show: every concept, by every metric its erasure is judged by."""
+        return [Limit(f"base.{metric}[{c.name}]", self.control, self.min_n) for c in concepts for metric in self._targets(c)]
+
+    def limits(self, concepts: Sequence[Concept]) -> list[Limit]:
+        """What the candidate must show: each concept gone, everything else kept."""
+        targets = [Limit(f"{metric}[{c.name}]", bound, self.min_n) for c in concepts for metric, bound in self._targets(c).items()]
+        return [*targets, *(Limit(metric, bound, self.min_n) for metric, bound in self.kept.items())]
+
+    def _targets(self, concept: Concept) -> dict[str, float]:
+        if concept.kind not in self.targets:
+            have = ", ".join(self.targets)
+            raise BadInput(
+                f"policy.targets has no limits for kind '{concept.kind}' of concept '{concept.name}' (it has {have}); "
+                "add them to the parameters, an erasure that is not judged is not released"
+            )
+        return self.targets[concept.kind]
+
+
+def _distinct(values: tuple[float, ...]) -> tuple[float, ...]:
+    if len(set(values)) != len(values):
+        raise ValueError("each lambda once")
+    return values
+
+
+Lambda = Annotated[float, Field(ge=0, allow_inf_nan=False)]
+
+
+class Params(_Section):
+    """params.yaml. Relative paths are relative to the working directory."""
+
+    base: Base
+    registered_model: str = Field(pattern=r"^[A-Za-z0-9][A-Za-z0-9._-]*$")
+    seed: int = Field(ge=0, lt=2**63)
+    lambdas: Annotated[tuple[Lambda, ...], Field(min_length=1), AfterValidator(_distinct)]
+    method: "AllButOne"
+    sampling: Sampling
+    prompts: PromptSets
+    detector: Detector
+    clip: Clip
+    policy: Policy
+
+    @field_validator("method", mode="before")
+    @classmethod
+    def _lambda_comes_from_the_sweep(cls, method: Any) -> Any:
+        if isinstance(method, dict) and method.keys() & {"lambda", "lambda_"}:
+            raise ValueError("`lambdas` sets the lambda of each candidate; remove it from `method`")
+        return method
+
+    @model_validator(mode="after")
+    def _every_limit_can_be_measured(self) -> "Params":
+        blind = [kind for kind, bounds in self.policy.targets.items() if "nudenet.rate" in bounds and kind not in self.detector.labels]
+        if blind:
+            raise ValueError(
+                f"policy.targets limits nudenet.rate for {', '.join(blind)}, for which detector.labels has no labels; add them"
+            )
+        return self
+
+    @property
+    def sha256(self) -> str:
+        """Hash of every value, defaults included; comments and order do not matter."""
+        return sha256_json(self.model_dump(mode="json", by_alias=True))
+
+
+def read_params(path: Path) -> Params:
+    """Read the parameters. `BadInput` names the file and every faulty key."""
+    from erasure_core.methods.all_but_one import AllButOne
+
+    Params.model_rebuild(_types_namespace={"AllButOne": AllButOne})
+    return read_yaml(path, Params)

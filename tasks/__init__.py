@@ -1,0 +1,1 @@
+"""Single verbs: each task lets one framework at a time touch the core."""
