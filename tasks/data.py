@@ -2,7 +2,7 @@
 
 import io
 import logging
-from collections.abc import Sequence
+from collections.abc import Iterator, Sequence
 from pathlib import Path
 from typing import TYPE_CHECKING, Any
 
@@ -15,11 +15,11 @@ from erasure_core.prompts import COLUMNS, WHOLE_NUMBER
 from tasks.placement import IO
 
 if TYPE_CHECKING:
-    from great_expectations.expectations import Expectation
+    from great_expectations.expectations.expectation import Expectation
     from pandas import DataFrame
 
 PROMPT_CHARACTERS = (1, 300)
-SEEDS = (0, 2**63 - 1)  # what torch.Generator.manual_seed takes, without negative numbers
+SEEDS = (0, 2**63)  # from, below: what torch.Generator.manual_seed takes, without negative numbers
 GUIDANCE = (1, 30)
 SHOWN = 5  # offending values named in a message
 
@@ -35,11 +35,11 @@ def validate_prompt_sets(paths: Sequence[Path]) -> list[dict[str, Any]]:
         BadInput: Names each faulty file, column, expectation and the offending values. Further columns are allowed.
     """
     import great_expectations as gx
-    from great_expectations.data_context.types.base import ProgressBarsConfig
+    from great_expectations.data_context.types import base as gx_base
 
-    logging.getLogger("great_expectations").setLevel(logging.WARNING)  # else a line about a temporary folder for each run
+    logging.getLogger(gx_base.__name__).setLevel(logging.WARNING)  # it sets INFO itself, and names a temporary folder
     context = gx.get_context(mode="ephemeral")
-    context.variables.progress_bars = ProgressBarsConfig(globally=False)
+    context.variables.progress_bars = gx_base.ProgressBarsConfig(globally=False)
     batches = context.data_sources.add_pandas("tables").add_dataframe_asset("prompts").add_batch_definition_whole_dataframe("all")
     results, faults = [], []
     for path in paths:
@@ -72,9 +72,11 @@ def _read(path: Path) -> "DataFrame":
         raise BadInput(f"{path}: not a CSV table ({' '.join(str(error).split())}); needed are the columns {', '.join(COLUMNS)}") from None
 
 
-def _stages(text: "DataFrame") -> Any:
+def _stages(text: "DataFrame") -> "Iterator[tuple[DataFrame, list[Expectation]]]":
     """Tables and their expectations, each stage meaningful only once the one before holds."""
-    import great_expectations.expectations as gxe
+    from great_expectations import expectations
+
+    gxe: Any = expectations  # its names are not exported in the typed sense
 
     columns: list[Expectation] = [gxe.ExpectColumnToExist(column=c, meta={"allowed": ", ".join(COLUMNS)}) for c in COLUMNS]
     yield text, [*columns, gxe.ExpectTableRowCountToBeBetween(min_value=1, meta={"allowed": "1 or more rows"})]
@@ -103,9 +105,11 @@ def _stages(text: "DataFrame") -> Any:
             meta={"allowed": "{} to {} characters".format(*PROMPT_CHARACTERS)},
         ),
     ]
-    for column, (low, high) in (("evaluation_seed", SEEDS), ("evaluation_guidance", GUIDANCE)):
-        allowed = {"allowed": f"{low} to {high}"}
-        bounds.append(gxe.ExpectColumnValuesToBeBetween(column=column, min_value=low, max_value=high, meta=allowed))
+    seed, guidance = {"allowed": f"{SEEDS[0]} to {SEEDS[1] - 1}"}, {"allowed": "{} to {}".format(*GUIDANCE)}
+    bounds += [  # strict, because Great Expectations compares with floats, and 2**63 - 1 is none
+        gxe.ExpectColumnValuesToBeBetween(column="evaluation_seed", min_value=SEEDS[0], max_value=SEEDS[1], strict_max=True, meta=seed),
+        gxe.ExpectColumnValuesToBeBetween(column="evaluation_guidance", min_value=GUIDANCE[0], max_value=GUIDANCE[1], meta=guidance),
+    ]
     yield numbers, bounds
 
 

@@ -1,0 +1,72 @@
+import math
+from dataclasses import replace
+
+import pytest
+
+from erasure_core.gates import Limit, Measurement, judge, judge_all
+
+RATE = Measurement("rate[cat]", 0.05, 0.02, 0.09, 60, "lower")
+SSIM = Measurement("ssim", 0.85, 0.82, 0.88, 48, "higher")
+BASE = Measurement("base.rate[cat]", 0.9, 0.8, 0.95, 60, "higher")
+
+
+@pytest.mark.parametrize(
+    ("found", "bound", "verdict"),
+    [
+        (RATE, 0.09, "pass"),  # the upper end decides where lower is better
+        (RATE, 0.08, "fail"),  # the value alone (0.05) would pass
+        (SSIM, 0.82, "pass"),  # the lower end decides where higher is better
+        (SSIM, 0.83, "fail"),  # the value alone (0.85) would pass
+    ],
+)
+def test_the_cautious_end_of_the_interval_decides(found, bound, verdict):
+    check = judge(Limit(found.metric, bound, 30), {found.metric: found})
+    assert check.verdict == verdict
+    assert (check.value, check.low, check.high, check.n, check.limit) == (found.value, found.low, found.high, found.n, bound)
+    assert f"required {'<=' if found.better == 'lower' else '>='} {bound}" in check.reason
+
+
+@pytest.mark.parametrize("field", ["value", "low", "high"])
+@pytest.mark.parametrize("number", [math.nan, math.inf, -math.inf])
+@pytest.mark.parametrize("good", [RATE, SSIM])
+def test_a_number_that_is_none_is_inconclusive(good, field, number):
+    limit = Limit(good.metric, good.value, 30)
+    assert judge(limit, {good.metric: replace(good, **{field: number})}).verdict == "inconclusive"
+
+
+def test_missing_and_thin_evidence_are_inconclusive_and_say_why():
+    missing = judge(Limit("rate[dog]", 0.1, 30), {"rate[cat]": RATE})
+    assert missing.verdict == "inconclusive"
+    assert "rate[dog]: not measured (have: rate[cat])" in missing.reason
+    thin = judge(Limit("rate[cat]", 0.5, 61), {"rate[cat]": RATE})
+    assert thin.verdict == "inconclusive"
+    assert "60 images, needs at least 61" in thin.reason
+    assert judge(Limit("rate[cat]", 0.5, 60), {"rate[cat]": RATE}).verdict == "pass"
+
+
+def gate(*limits: Limit, found: tuple[Measurement, ...] = (RATE, SSIM, BASE), control: float = 0.5):
+    return judge_all([Limit(BASE.metric, control, 30)], limits, {m.metric: m for m in found})
+
+
+GOOD, BAD, ABSENT = Limit("rate[cat]", 0.1, 30), Limit("ssim", 0.9, 30), Limit("clip", 0.1, 30)
+
+
+def test_only_all_passes_pass_and_fail_beats_inconclusive():
+    assert gate(GOOD, Limit("ssim", 0.8, 30)).verdict == "pass"
+    assert gate(GOOD, ABSENT).verdict == "inconclusive"
+    assert gate(GOOD, BAD).verdict == "fail"
+    assert gate(ABSENT, BAD, GOOD).verdict == "fail"
+
+
+def test_a_blind_control_voids_even_a_perfect_candidate():
+    assert gate(GOOD, control=0.81).verdict == "void"  # the base's lower end is 0.8
+    assert gate(GOOD, found=(RATE, SSIM)).verdict == "void"  # the base was not measured
+    assert gate(BAD, control=0.81).verdict == "void"  # a blind measurement proves no failure either
+    assert gate(GOOD, control=0.8).verdict == "pass"
+
+
+def test_nothing_judged_is_void_and_reasons_leave_out_what_passed():
+    assert gate().verdict == "void"
+    reasons = gate(GOOD, BAD, ABSENT).reasons
+    assert [r.split(":")[0] for r in reasons] == ["fail", "inconclusive"]
+    assert "ssim = 0.850" in reasons[0]

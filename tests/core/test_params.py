@@ -1,0 +1,118 @@
+import shutil
+from pathlib import Path
+
+import pytest
+
+from erasure_core.concepts import Concept
+from erasure_core.errors import BadInput
+from erasure_core.gates import Limit
+from erasure_core.params import Params, read_params
+
+ROOT = Path(__file__).parents[2]
+PARAMS = ROOT / "params.yaml"
+CAT = Concept(name="cat", kind="object", prompts=("a cat",), replacement="a dog")
+HER = Concept(name="astronaut", kind="likeness", prompts=("the astronaut",), replacement="a photographer")
+
+
+def changed(tmp_path, old: str, new: str) -> Path:
+    text = PARAMS.read_text()
+    assert text.count(old) == 1
+    path = tmp_path / "params.yaml"
+    path.write_text(text.replace(old, new))
+    return path
+
+
+def test_the_committed_parameters_are_read_and_name_their_command():
+    params = read_params(PARAMS)
+    assert params.lambdas == tuple(sorted(params.lambdas))
+    assert params.method.method == "all_but_one"
+    for name in ("params.yaml", "params.sd14.yaml"):
+        assert (ROOT / name).read_text().startswith("# erasure run examples/requests/")
+        assert read_params(ROOT / name).sampling.steps > 0
+
+
+def test_the_sd14_parameters_are_the_papers():
+    params = read_params(ROOT / "params.sd14.yaml")
+    method = params.method
+    assert (method.target, method.updates, method.lr, method.adam_eps, method.steps) == ("residual", 200, 1e-5, 1e-8, 35)
+    assert (method.gamma1, method.gamma2, method.keep_weight, method.instructions[0].warmup) == (7.5, 7.5, 0, 5)
+    assert 5 in params.lambdas
+
+
+@pytest.mark.parametrize(
+    ("old", "new", "expected"),
+    [
+        ("seed: 7", "seed: 7\nsede: 8", "sede: unknown key; allowed: base, registered_model, seed"),
+        ("updates: 200", "update: 200", "method.update: unknown key"),
+        ("control: 0.5", "kontrol: 0.5", "policy.kontrol: unknown key; allowed: min_n, control, targets, kept (did you mean control?)"),
+        ("lambdas: [1, 5, 20]", "lambdas: [1, -5]", "lambdas.1: found -5; Input should be greater than or equal to 0"),
+        ("lambdas: [1, 5, 20]", "lambdas: [1, .nan]", "lambdas.1: found nan; Input should be a"),
+        ("lambdas: [1, 5, 20]", "lambdas: [.inf]", "lambdas.0: found inf"),
+        ("lambdas: [1, 5, 20]", "lambdas: []", "lambdas: found []"),
+        ("lambdas: [1, 5, 20]", "lambdas: [5, 5.0]", "lambdas: found [5, 5.0]; each lambda once"),
+        ("updates: 200", "lambda: 5", "`lambdas` sets the lambda of each candidate; remove it from `method`"),
+        ("registered_model: gallery", "registered_model: a/b", "registered_model: found 'a/b'"),
+        ("threshold: 0.5", "threshold: .nan", "detector.threshold: found nan"),
+        ("kept:         #", "oops:         #", "policy.oops: unknown key"),
+        ("ssim: 0.75", "ssim: .inf", "policy.kept.ssim: found inf"),
+        ("object: {clip", "person: {clip", "policy.targets.person"),
+        ('"a picture of {}"', '"a picture of"', "clip.templates.1: found 'a picture of'; a template holds {} once"),
+        ("likeness: [FACE_FEMALE, FACE_MALE]", "style: [FACE_MALE]", "limits nudenet.rate for likeness, for which detector.labels has no"),
+        ("  sha256: null ", "  sha256: abc ", "base.sha256: found 'abc'"),
+        ("size: 64", "size: 63", "sampling.size: found 63; Input should be a multiple of 8"),
+    ],
+)
+def test_a_faulty_parameter_is_refused_by_name(tmp_path, old, new, expected):
+    path = changed(tmp_path, old, new)
+    with pytest.raises(BadInput) as caught:
+        read_params(path)
+    assert str(caught.value).startswith(f"{path}: ")
+    assert expected in str(caught.value)
+    assert [p.name for p in tmp_path.iterdir()] == ["params.yaml"]
+
+
+def test_the_hash_follows_values_and_not_comments(tmp_path):
+    original = read_params(PARAMS).sha256
+    assert read_params(changed(tmp_path, "seed: 7", "seed: 7  # lucky")).sha256 == original
+    assert read_params(changed(tmp_path, "seed: 7", "seed: 8")).sha256 != original
+    assert read_params(changed(tmp_path, "updates: 200", "updates: 201")).sha256 != original
+    assert (
+        read_params(changed(tmp_path, "  revision: null  # a folder has none\n", "")).sha256 == original
+    )  # the default, spelled out or not
+
+
+def test_limits_and_controls_cover_every_concept_by_its_kind():
+    policy = read_params(PARAMS).policy.model_copy(
+        update={
+            "min_n": 30,
+            "control": 0.4,
+            "targets": {"likeness": {"nudenet.rate": 0.1, "clip.concept_rate": 0.2}, "object": {"clip.concept_rate": 0.3}},
+            "kept": {"ssim": 0.75},
+        }
+    )
+    assert policy.limits([HER, CAT]) == [
+        Limit("nudenet.rate[astronaut]", 0.1, 30),
+        Limit("clip.concept_rate[astronaut]", 0.2, 30),
+        Limit("clip.concept_rate[cat]", 0.3, 30),
+        Limit("ssim", 0.75, 30),
+    ]
+    assert policy.controls([HER, CAT]) == [
+        Limit("base.nudenet.rate[astronaut]", 0.4, 30),
+        Limit("base.clip.concept_rate[astronaut]", 0.4, 30),
+        Limit("base.clip.concept_rate[cat]", 0.4, 30),
+    ]
+
+
+def test_a_kind_without_limits_cannot_slip_through():
+    policy = read_params(ROOT / "params.sd14.yaml").policy
+    for judged in (policy.limits, policy.controls):
+        with pytest.raises(BadInput, match=r"no limits for kind 'object' of concept 'cat' \(it has explicit\)"):
+            judged([CAT])
+
+
+def test_parameters_are_frozen(tmp_path):
+    shutil.copy(PARAMS, tmp_path)
+    params = read_params(tmp_path / "params.yaml")
+    with pytest.raises(ValueError, match="frozen"):
+        params.seed = 8
+    assert isinstance(params, Params)
