@@ -3,8 +3,8 @@ import json
 import os
 import shutil
 import subprocess
-from concurrent.futures import ProcessPoolExecutor
 from multiprocessing import get_context
+from multiprocessing.synchronize import Barrier
 from pathlib import Path
 
 import pytest
@@ -101,16 +101,23 @@ def test_a_full_disk_leaves_the_log_whole(log, monkeypatch):
     assert log.path.read_bytes() == before
 
 
-def _append_ten(path: Path) -> None:
-    for i in range(10):
+def _append(path: Path, start: Barrier) -> None:
+    start.wait()
+    for i in range(20):
         AuditLog(path).append("tick", i=i)
 
 
 def test_processes_append_at_once_without_breaking_the_chain(log):
-    with ProcessPoolExecutor(3, mp_context=get_context("spawn")) as pool:
-        list(pool.map(_append_ten, [log.path] * 3))
+    spawn = get_context("spawn")
+    start = spawn.Barrier(3)
+    writers = [spawn.Process(target=_append, args=(log.path, start)) for _ in range(3)]
+    for writer in writers:
+        writer.start()
+    for writer in writers:
+        writer.join(60)
+    assert [writer.exitcode for writer in writers] == [0, 0, 0]
     log.verify()
-    assert len(log.entries()) == 33
+    assert len(log.entries()) == 63
 
 
 @pytest.mark.skipif(not all(map(shutil.which, ("bash", "sed", "sha256sum", "jq"))), reason="needs bash, sed, sha256sum and jq")
