@@ -1,0 +1,92 @@
+"""Where state lives, and the environment the frameworks must find before they are imported. Imports nothing heavy."""
+
+import os
+from dataclasses import dataclass
+from pathlib import Path
+
+QUIET = {
+    "DO_NOT_TRACK": "true",  # Prefect's client; MLflow accepts the literal "true" only
+    "PREFECT_SERVER_ANALYTICS_ENABLED": "false",  # Prefect's server does not read DO_NOT_TRACK
+    "MLFLOW_DISABLE_TELEMETRY": "true",
+    "MLFLOW_ENABLE_ARTIFACTS_PROGRESS_BAR": "false",
+    "DVC_NO_ANALYTICS": "1",
+    "GX_ANALYTICS_ENABLED": "false",
+    "HF_HUB_DISABLE_TELEMETRY": "1",
+    "HF_HUB_DISABLE_PROGRESS_BARS": "1",
+    "TRANSFORMERS_VERBOSITY": "error",
+    "TOKENIZERS_PARALLELISM": "false",  # otherwise warns at every fork
+    "GIT_PYTHON_REFRESH": "quiet",  # MLflow and DVC warn on a machine without git
+    "PREFECT_SERVER_EPHEMERAL_STARTUP_TIMEOUT_SECONDS": "120",  # default 20; a busy two-core machine takes up to 23
+}
+
+
+@dataclass(frozen=True, slots=True)
+class Home:
+    """The state folder: one place for requests, runs, checkpoints, registry and audit log."""
+
+    root: Path
+
+    @classmethod
+    def from_env(cls) -> "Home":
+        """`ERASURE_HOME`, or `.erasure` in the working directory; always absolute."""
+        return cls(Path(os.environ.get("ERASURE_HOME") or ".erasure").absolute())
+
+    @property
+    def requests(self) -> Path:
+        return self.root / "requests"
+
+    @property
+    def audit_log(self) -> Path:
+        return self.root / "audit.jsonl"
+
+    @property
+    def snapshots(self) -> Path:
+        return self.root / "snapshots"
+
+    @property
+    def runs(self) -> Path:
+        return self.root / "runs"
+
+    @property
+    def checkpoints(self) -> Path:
+        """Folders named by their content: `<sha256>/`, each with its DVC pointer `<sha256>.dvc` beside it."""
+        return self.root / "checkpoints"
+
+    @property
+    def dvc(self) -> Path:
+        """DVC's own folder (config, cache); the state folder is the DVC repository."""
+        return self.root / ".dvc"
+
+    @property
+    def dvc_remote(self) -> str:
+        """`ERASURE_DVC_REMOTE` (a folder or a URL), or the folder `dvc-remote` here."""
+        remote = os.environ.get("ERASURE_DVC_REMOTE") or str(self.root / "dvc-remote")
+        return remote if "://" in remote else str(Path(remote).absolute())
+
+    @property
+    def tracking_uri(self) -> str:
+        """`MLFLOW_TRACKING_URI`, or the SQLite file here."""
+        return os.environ.get("MLFLOW_TRACKING_URI") or f"sqlite:///{self.root.absolute()}/mlflow.db"
+
+    @property
+    def artifacts(self) -> Path:
+        """MLflow's artifacts, when no tracking server decides otherwise."""
+        return self.root / "mlartifacts"
+
+    @property
+    def locks(self) -> Path:
+        return self.root / "locks"
+
+    @property
+    def prefect(self) -> Path:
+        return self.root / "prefect"
+
+    def prepare_environment(self) -> None:
+        """Telemetry off, known noise off, Prefect's files under this folder. What is already set is respected.
+
+        Call it before Prefect, MLflow, DVC or transformers are imported: they read the environment then.
+        """
+        for name, value in {**QUIET, "PREFECT_HOME": str(self.prefect.absolute())}.items():
+            os.environ.setdefault(name, value)
+        if not os.environ.get("PREFECT_API_URL"):  # the embedded server's SQLite prints harmless "database is locked" tracebacks
+            os.environ.setdefault("PREFECT_SERVER_LOGGING_LEVEL", "CRITICAL")
