@@ -8,7 +8,6 @@ Departs    The score is the bare cosine (All-but-One reports .2765 for Stable Di
 Cost       One forward pass of each image and each caption; text beyond the tokenizer's limit is cut off, as in CLIP.
 """
 
-import hashlib
 from collections.abc import Mapping, Sequence
 from pathlib import Path
 from typing import Any
@@ -20,6 +19,7 @@ from torch import Tensor
 
 from erasure_core.errors import BadInput
 from erasure_core.gates import Measurement
+from erasure_core.lineage import sha256_file
 from erasure_core.metrics.intervals import Better, finite, mean, share
 
 _BATCH = 64
@@ -55,7 +55,7 @@ class ClipScorer:
         self._settings: dict[str, object] = {
             "clip": path,
             "revision": revision,
-            "weights_sha256": {f.name: hashlib.sha256(f.read_bytes()).hexdigest() for f in sorted(folder.glob("*.safetensors"))},
+            "weights_sha256": {f.name: sha256_file(f) for f in sorted(folder.glob("*.safetensors"))},
             "preprocessing": "x/127.5-1" if self._processor is None else "CLIPImageProcessor",
             "templates": list(self._templates),
         }

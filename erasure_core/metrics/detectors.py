@@ -10,7 +10,6 @@ Licence    The package says MIT; the metadata inside its 320n.onnx says AGPL-3.0
 Cost       One ONNX session for the life of a `NudeNet`, threads capped to the CPUs this process may use.
 """
 
-import hashlib
 import os
 from collections.abc import Mapping, Sequence
 from importlib.metadata import version
@@ -22,6 +21,7 @@ from PIL import Image
 
 from erasure_core.errors import BadInput
 from erasure_core.gates import Measurement
+from erasure_core.lineage import sha256_file
 from erasure_core.metrics.intervals import Better, share
 
 NMS_FLOOR = 0.25  # nudenet drops weaker boxes before anybody can see them
@@ -76,7 +76,7 @@ class NudeNet:
         self._settings: dict[str, object] = {
             "detector": "nudenet",
             "version": version("nudenet"),
-            "weights_sha256": hashlib.sha256(weights.read_bytes()).hexdigest(),
+            "weights_sha256": sha256_file(weights),
             "threshold": threshold,
             "inference_resolution": inference_resolution,
             "input": "rgb array, enlarged bicubically to the inference resolution",
