@@ -1,12 +1,12 @@
 """What is to be erased: the prompts that evoke it, what should appear instead, and what must stay."""
 
 import re
-from typing import Literal
+from typing import Annotated, Literal, Self
 
-from pydantic import BaseModel, ConfigDict, Field
+from pydantic import BaseModel, ConfigDict, Field, model_validator
 
 Kind = Literal["likeness", "style", "object", "explicit"]
-Prompt = str
+Prompt = Annotated[str, Field(min_length=1)]
 
 
 class Concept(BaseModel):
@@ -16,8 +16,20 @@ class Concept(BaseModel):
     name: str = Field(min_length=1, pattern=r"^[a-z0-9][a-z0-9 _-]*$", description="the word that names it in prompts, lower case")
     kind: Kind
     prompts: tuple[Prompt, ...] = Field(min_length=1, description="prompts that evoke the concept")
-    replacement: Prompt = Field(min_length=1, description="what should appear instead, with its article: 'a photographer'")
+    replacement: Prompt = Field(description="what should appear instead, with its article: 'a photographer'")
     keep: tuple[Prompt, ...] = Field((), description="prompts whose pictures must not change; never the measured ones")
+
+    @model_validator(mode="after")
+    def _what_stays_is_not_what_goes(self) -> Self:
+        if self.named_in(self.replacement):
+            raise ValueError(f"the replacement {self.replacement!r} names the concept {self.name!r} itself; name something else")
+        if named := [prompt for prompt in self.keep if self.named_in(prompt)]:
+            raise ValueError(f"keep holds {named[0]!r}, which names the concept {self.name!r} that is to go; take it out")
+        return self
+
+    def named_in(self, prompt: str) -> bool:
+        """Whether `prompt` names the concept, as a word of its own."""
+        return re.search(rf"\b{re.escape(self.name)}\b", prompt, re.IGNORECASE) is not None
 
     def replaced(self, prompt: Prompt) -> Prompt:
         """`prompt` with the concept's name (and the article before it) replaced; the bare replacement if it is not named."""

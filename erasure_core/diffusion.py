@@ -5,6 +5,7 @@ not depend on the batch it was made in (to about 1e-6 on CPU).
 """
 
 from collections.abc import Callable, Sequence
+from typing import TYPE_CHECKING
 
 import torch
 from torch import Tensor, nn
@@ -12,18 +13,21 @@ from torch import Tensor, nn
 from erasure_core.errors import BadInput
 from erasure_core.models import Teacher
 
+if TYPE_CHECKING:
+    from transformers import CLIPTokenizer
+
 Predict = Callable[[Tensor, int], Tensor]  # (z, timestep) -> noise
 
 
-def check_prompts(teacher: Teacher, prompts: Sequence[str]) -> None:
+def check_prompts(tokenizer: "CLIPTokenizer", prompts: Sequence[str]) -> None:
     """Refuse prompts that the tokenizer would cut: what is cut is neither erased nor measured.
 
     Raises:
         BadInput: Naming the first prompt that is too long, its length and the limit.
     """
-    limit = teacher.tokenizer.model_max_length
+    limit = tokenizer.model_max_length
     for prompt in prompts:
-        tokens = len(teacher.tokenizer(prompt).input_ids)
+        tokens = len(tokenizer(prompt).input_ids)
         if tokens > limit:
             raise BadInput(f"prompt {prompt!r} has {tokens} tokens with its two markers; this base reads {limit}; shorten it")
 
@@ -31,7 +35,7 @@ def check_prompts(teacher: Teacher, prompts: Sequence[str]) -> None:
 @torch.no_grad()
 def encode_prompts(teacher: Teacher, prompts: Sequence[str]) -> Tensor:
     """Text states of each prompt, padded to the tokenizer's limit: (len(prompts), tokens, d_text)."""
-    check_prompts(teacher, prompts)
+    check_prompts(teacher.tokenizer, prompts)
     ids = teacher.tokenizer(list(prompts), padding="max_length", truncation=True, return_tensors="pt").input_ids
     return teacher.text_encoder(ids.to(teacher.unet.device)).last_hidden_state
 

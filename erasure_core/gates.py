@@ -85,3 +85,20 @@ def judge_all(controls: Sequence[Limit], limits: Sequence[Limit], found: Mapping
     else:
         verdict = "pass" if all(c.verdict == "pass" for c in checks) else "inconclusive"
     return Gate(verdict, (*control_checks, *checks))
+
+
+def choose(gates: Mapping[str, Gate], kept: Mapping[str, float]) -> str:
+    """The candidate to put forward: of those that pass, the one that keeps the most; else the one that misses least.
+
+    Args:
+        gates: Candidate -> its verdict.
+        kept: Candidate -> how much it keeps, higher is better (SSIM).
+    """
+    if not gates:
+        raise ValueError("no candidates to choose from")
+
+    def rank(name: str) -> tuple[bool, int, float]:
+        missed = sum(check.verdict != "pass" for check in gates[name].checks)
+        return gates[name].verdict == "pass", -missed, kept.get(name, -math.inf)
+
+    return max(gates, key=rank)

@@ -90,6 +90,14 @@ def check_folder(folder: Path) -> None:
                 raise BadInput(f"{file} is not a whole safetensors file ({fault}); restore the base") from fault
 
 
+def load_tokenizer(folder: Path) -> "CLIPTokenizer":
+    """The tokenizer of a base, without its weights."""
+    from transformers import CLIPTokenizer
+
+    tokenizer: CLIPTokenizer = CLIPTokenizer.from_pretrained(folder / "tokenizer", local_files_only=True)
+    return tokenizer
+
+
 def load_teacher(path: Path | str, *, revision: str | None = None, device: str = "cpu") -> Teacher:
     """Load a base in float32, ready to be erased from.
 

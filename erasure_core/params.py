@@ -2,18 +2,18 @@
 
 from collections.abc import Sequence
 from pathlib import Path
-from typing import TYPE_CHECKING, Annotated, Any
+from typing import Annotated, Any
 
-from pydantic import AfterValidator, BaseModel, ConfigDict, Field, FiniteFloat, field_validator, model_validator
+from pydantic import AfterValidator, BaseModel, BeforeValidator, ConfigDict, Field, FiniteFloat, model_validator
 
 from erasure_core.concepts import Concept, Kind
 from erasure_core.errors import BadInput
 from erasure_core.files import read_yaml
 from erasure_core.gates import Limit
 from erasure_core.lineage import sha256_json
+from erasure_core.methods.all_but_one import AllButOne
 
-if TYPE_CHECKING:  # imports torch, which takes seconds; `read_params` binds the name
-    from erasure_core.methods.all_but_one import AllButOne
+DEFAULT_PRESET = "default"  # the name of the sweep that can be promoted; comparisons have their own names
 
 
 class _Section(BaseModel):
@@ -104,26 +104,43 @@ def _distinct(values: tuple[float, ...]) -> tuple[float, ...]:
 Lambda = Annotated[float, Field(ge=0, allow_inf_nan=False)]
 
 
+def _without_lambda(method: Any) -> Any:
+    if isinstance(method, dict) and method.keys() & {"lambda", "lambda_"}:
+        raise ValueError("`lambdas` sets the lambda of each candidate; remove it from `method`")
+    return method
+
+
+Sweep = Annotated[tuple[Lambda, ...], Field(min_length=1), AfterValidator(_distinct)]
+Swept = Annotated[AllButOne, BeforeValidator(_without_lambda)]
+
+
+class Comparison(_Section):
+    """Another way of erasing, measured and shown beside the default; never promoted."""
+
+    lambdas: Sweep
+    method: Swept
+
+
 class Params(_Section):
     """params.yaml. Relative paths are relative to the working directory."""
 
     base: Base
     registered_model: str = Field(pattern=r"^[A-Za-z0-9][A-Za-z0-9._-]*$")
     seed: int = Field(ge=0, lt=2**63)
-    lambdas: Annotated[tuple[Lambda, ...], Field(min_length=1), AfterValidator(_distinct)]
-    method: "AllButOne"
+    lambdas: Sweep
+    method: Swept
+    comparisons: dict[Annotated[str, Field(pattern=r"^[a-z0-9-]+$")], Comparison] = {}
     sampling: Sampling
     prompts: PromptSets
     detector: Detector
     clip: Clip
     policy: Policy
 
-    @field_validator("method", mode="before")
-    @classmethod
-    def _lambda_comes_from_the_sweep(cls, method: Any) -> Any:
-        if isinstance(method, dict) and method.keys() & {"lambda", "lambda_"}:
-            raise ValueError("`lambdas` sets the lambda of each candidate; remove it from `method`")
-        return method
+    @model_validator(mode="after")
+    def _the_default_has_one_name(self) -> "Params":
+        if DEFAULT_PRESET in self.comparisons:
+            raise ValueError(f"comparisons may not be called {DEFAULT_PRESET!r}: that is the sweep of `method` and `lambdas`")
+        return self
 
     @model_validator(mode="after")
     def _every_limit_can_be_measured(self) -> "Params":
@@ -142,7 +159,4 @@ class Params(_Section):
 
 def read_params(path: Path) -> Params:
     """Read the parameters. `BadInput` names the file and every faulty key."""
-    from erasure_core.methods.all_but_one import AllButOne
-
-    Params.model_rebuild(_types_namespace={"AllButOne": AllButOne})
     return read_yaml(path, Params)

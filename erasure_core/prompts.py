@@ -106,15 +106,10 @@ def target_set(folder: Path, concept: Concept) -> Path:
     )
 
 
-def mentions(prompt: str, concept: Concept) -> bool:
-    """Whether `prompt` names `concept`, as a word of its own."""
-    return re.search(rf"\b{re.escape(concept.name)}\b", prompt, re.IGNORECASE) is not None
-
-
 def kept_rows(rows: Iterable[PromptRow], concepts: Sequence[Concept]) -> list[PromptRow]:
     """The rows that none of the erased `concepts` touches, neither by their `concept` nor by their wording."""
     erased = {concept.name for concept in concepts}
-    return [row for row in rows if row.concept.lower() not in erased and not any(mentions(row.prompt, c) for c in concepts)]
+    return [row for row in rows if row.concept.lower() not in erased and not any(c.named_in(row.prompt) for c in concepts)]
 
 
 def check_disjoint(rows: Iterable[PromptRow], concepts: Sequence[Concept]) -> None:

@@ -30,7 +30,7 @@ from erasure_core.gallery.pictures import SIZE, STYLES, SUBJECTS, draw
 SEED = 20261122
 CROPS = 128  # pictures per subject and style in the training set
 PAIRS = [(subject, style) for subject in SUBJECTS for style in STYLES]
-STEPS = {"clip": 1200, "vae": 4000, "unet": 9000}
+STEPS = {"clip": 1200, "vae": 4000, "unet": 6000}
 TEXT_WIDTH = 192
 log = logging.getLogger("gallery")
 

@@ -1,7 +1,7 @@
 """Every published method, one file each, behind one interface.
 
-A method module has frozen `Settings`, `declared(unet, settings)` and
-`erase(teacher, concepts, settings, *, seed, on_step) -> WeightDelta`; it never changes the teacher it is given.
+A method module has frozen `Settings`, `declared(unet, settings)`, `prepare` for what a sweep shares, and
+`erase(teacher, concepts, settings, *, seed, on_step, prepared) -> WeightDelta`; it never changes the teacher it is given.
 """
 
 from collections.abc import Sequence
@@ -24,7 +24,12 @@ class Method(Protocol):
     def declared(self, unet: nn.Module, settings: Any) -> frozenset[str]:
         """Names of the weights it may change."""
 
-    def erase(self, teacher: Teacher, concepts: Sequence[Concept], settings: Any, *, seed: int, on_step: OnStep | None) -> WeightDelta:
+    def prepare(self, teacher: Teacher, concepts: Sequence[Concept], settings: Any, *, seed: int) -> Any:
+        """Work that every setting of a sweep shares, or None."""
+
+    def erase(
+        self, teacher: Teacher, concepts: Sequence[Concept], settings: Any, *, seed: int, on_step: OnStep | None, prepared: Any
+    ) -> WeightDelta:
         """Erase `concepts`; the same seed gives the same delta on the same machine."""
 
 

@@ -188,13 +188,13 @@ def _guides(teacher: Teacher, concepts: Sequence[Concept], settings: AllButOne) 
 def kept_prompts(concepts: Sequence[Concept]) -> list[str]:
     """Every `keep` prompt that names none of the concepts erased together."""
     kept = dict.fromkeys(prompt for concept in concepts for prompt in concept.keep)
-    return [prompt for prompt in kept if all(concept.name not in prompt.lower() for concept in concepts)]
+    return [prompt for prompt in kept if not any(concept.named_in(prompt) for concept in concepts)]
 
 
-def walk_once(teacher: Teacher, concepts: Sequence[Concept], settings: AllButOne, *, seed: int) -> Banks:
-    """Make the shared walks for `erase`; the same for every lambda."""
+def prepare(teacher: Teacher, concepts: Sequence[Concept], settings: AllButOne, *, seed: int) -> Banks | None:
+    """Make the walks that every lambda of a sweep shares; None where each update walks afresh."""
     if settings.trajectories == "fresh":
-        raise BadInput("trajectories: fresh shares no walks; give a number of trajectories")
+        return None
     erase, keep = _guides(teacher, concepts, settings)
     walks = settings.trajectories
     kept = keep.bank(walks, seeding.generator(seed, "walks of kept prompts")) if keep else None
@@ -211,7 +211,9 @@ def check(concepts: Sequence[Concept], settings: AllButOne) -> None:
         raise BadInput("no concept to erase; a request names one")
     acting = [i for i in settings.instructions if i.scale and i.warmup < min(i.stop or settings.steps, settings.steps)]
     if settings.target == "residual" and not acting:
-        raise BadInput("target residual needs an instruction with scale != 0 and warmup < stop; without one delta is 0 and nothing is erased")
+        raise BadInput(
+            "target residual needs an instruction with scale != 0 and warmup < stop; without one delta is 0 and nothing is erased"
+        )
     if settings.trajectories != "fresh" and settings.trajectories < 1:
         raise BadInput(f"trajectories={settings.trajectories} must be 'fresh' or at least 1")
 
@@ -228,7 +230,7 @@ def erase(
     *,
     seed: int,
     on_step: training.OnStep | None = None,
-    banks: Banks | None = None,
+    prepared: Banks | None = None,
 ) -> WeightDelta:
     """Run Algorithm 1 and return what it changed.
 
@@ -238,7 +240,7 @@ def erase(
         settings: Hyper-parameters.
         seed: Decides every draw.
         on_step: Hears (update, {concept, penalty, keep}), weighted as in the loss.
-        banks: Walks from `walk_once` with the same arguments, to share among lambdas; made here if absent.
+        prepared: What `prepare` returned for the same arguments, lambda aside; made here if absent.
 
     Raises:
         BadInput: If the settings cannot erase anything, or a prompt is too long for the base.
@@ -249,8 +251,7 @@ def erase(
     check(concepts, settings)
     guide, keep_guide = _guides(teacher, concepts, settings)
     erased = diffusion.encode_prompts(teacher, [prompt for concept in concepts for prompt in concept.prompts])
-    if settings.trajectories != "fresh" and banks is None:
-        banks = walk_once(teacher, concepts, settings, seed=seed)
+    banks = prepared or prepare(teacher, concepts, settings, seed=seed)
     draws = seeding.generator(seed, "updates")
 
     def points(source: Guide, bank: Points | None) -> Points:

@@ -38,3 +38,22 @@ def test_slug_is_a_file_name():
 def test_what_cannot_be_erased_is_refused(changes):
     with pytest.raises(ValidationError, match=next(iter(changes))):
         concept(**changes)
+
+
+@pytest.mark.parametrize(
+    ("changes", "said"),
+    [
+        ({"replacement": "another astronaut"}, "names the concept 'astronaut' itself"),
+        ({"keep": ["a photo of a cat", "the astronaut, poster"]}, "keep holds 'the astronaut, poster'"),
+        ({"keep": [""]}, "keep"),
+        ({"prompts": ["astronaut", " "]}, "prompts"),
+    ],
+)
+def test_what_contradicts_itself_is_refused(changes, said):
+    with pytest.raises(ValidationError, match=said):
+        concept(**changes)
+
+
+def test_a_name_counts_only_as_a_word_of_its_own():
+    assert concept(name="cat").named_in("A CAT, poster")
+    assert not concept(name="cat").named_in("a catalogue")

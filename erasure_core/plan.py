@@ -1,0 +1,152 @@
+"""The plan of one run: every input by value or by hash, fixed before anything is trained, and where its files go."""
+
+from collections.abc import Iterator, Sequence
+from dataclasses import dataclass
+from pathlib import Path
+from typing import Self
+
+from pydantic import BaseModel, ConfigDict
+
+from erasure_core import diffusion, lineage, models
+from erasure_core.concepts import Concept
+from erasure_core.errors import BadInput, ErasureError
+from erasure_core.files import pretty_json, write_text
+from erasure_core.methods.all_but_one import AllButOne, check, kept_prompts
+from erasure_core.params import DEFAULT_PRESET, Params
+from erasure_core.prompts import PromptRow, check_disjoint, kept_rows, read_prompt_set, target_set
+from erasure_core.requests import DeletionRequest
+
+KEPT = "kept"
+BASE = "base"
+
+
+@dataclass(frozen=True, slots=True)
+class Candidate:
+    """One training run of the plan: a preset at one lambda. Only the default preset's candidates can be promoted."""
+
+    preset: str
+    lambda_: float
+    settings: AllButOne
+
+    @property
+    def name(self) -> str:
+        """Used for files and runs."""
+        return f"{self.preset}-lambda={self.lambda_:g}"
+
+
+class Plan(BaseModel):
+    """What a run does, decided. `run_key` is the hash of all of it: the same key gives the same model."""
+
+    model_config = ConfigDict(frozen=True, extra="forbid")
+    run_key: str
+    requests: tuple[DeletionRequest, ...]
+    params: Params
+    base_folder: Path
+    base_sha256: str
+    prompt_sha256: dict[str, str]  # prompt set -> sha256 of its file; sets are "kept" and "target-<slug>"
+    code_sha256: str
+    folder: Path
+
+    @property
+    def concepts(self) -> list[Concept]:
+        """Everything that is to be erased, in the requests' order."""
+        return [request.concept for request in self.requests]
+
+    def candidates(self) -> list[Candidate]:
+        """The sweep of the default preset, then the comparisons."""
+        presets = {DEFAULT_PRESET: (self.params.method, self.params.lambdas)}
+        presets |= {name: (other.method, other.lambdas) for name, other in self.params.comparisons.items()}
+        return [
+            Candidate(preset, lam, method.model_copy(update={"lambda_": lam}))
+            for preset, (method, lambdas) in presets.items()
+            for lam in lambdas
+        ]
+
+    def candidate(self, name: str) -> Candidate:
+        """The candidate called `name`."""
+        return next(c for c in self.candidates() if c.name == name)
+
+    def prompt_file(self, prompt_set: str) -> Path:
+        """The run's own copy of a prompt set."""
+        return self.folder / "prompts" / f"{prompt_set}.csv"
+
+    def rows(self) -> Iterator[tuple[str, list[PromptRow]]]:
+        """Every prompt set with the rows that are measured."""
+        for prompt_set in self.prompt_sha256:
+            rows = read_prompt_set(self.prompt_file(prompt_set))
+            yield prompt_set, kept_rows(rows, self.concepts) if prompt_set == KEPT else rows
+
+    def picture(self, who: str, prompt_set: str, row: PromptRow) -> Path:
+        """Where the picture of one row lies; `who` is "base" or a candidate's name."""
+        return self.folder / "images" / who / prompt_set / f"{row.case_number}.png"
+
+    def delta_file(self, candidate: str) -> Path:
+        """The weight delta of one candidate."""
+        return self.folder / "deltas" / f"{candidate}.safetensors"
+
+    def losses_file(self, candidate: str) -> Path:
+        """The loss terms of every update of one candidate, and the seconds it took."""
+        return self.folder / "deltas" / f"{candidate}.losses.json"
+
+    @property
+    def file(self) -> Path:
+        """Where the plan itself is kept."""
+        return self.folder / "plan.json"
+
+    def write(self) -> None:
+        """Keep the plan, so that another process or machine can take a step of it."""
+        write_text(self.file, pretty_json(self.model_dump(mode="json", by_alias=True)))
+
+    @classmethod
+    def read(cls, file: Path) -> Self:
+        """Read a plan back. Raises `ErasureError` if it is not there."""
+        try:
+            return cls.model_validate_json(file.read_bytes())
+        except FileNotFoundError:
+            raise ErasureError(
+                f"{file} does not exist; the state folder of the run must be shared with the machine that works on it"
+            ) from None
+
+
+def target_name(concept: Concept) -> str:
+    """The prompt set on which the erasure of `concept` is measured."""
+    return f"target-{concept.slug}"
+
+
+def prompt_paths(params: Params, concepts: Sequence[Concept]) -> dict[str, Path]:
+    """Prompt set -> the file the parameters name for it, targets in the concepts' order, then kept."""
+    return {**{target_name(c): target_set(params.prompts.targets, c) for c in concepts}, KEPT: params.prompts.kept}
+
+
+def make_plan(requests: Sequence[DeletionRequest], params: Params, runs: Path) -> Plan:
+    """Check every input and fix the plan; writes nothing.
+
+    Raises:
+        BadInput: For any input that the run could not finish with: base, prompt sets, prompts too long, settings.
+    """
+    concepts = [request.concept for request in requests]
+    if twice := {c.name for c in concepts if sum(c.name == other.name for other in concepts) > 1}:
+        raise BadInput(f"more than one request erases {', '.join(sorted(twice))}; withdraw one of them")
+    params.policy.limits(concepts)
+    base = models.locate(params.base.path, params.base.revision)
+    models.check_folder(base)
+    root = lineage.root_sha256(lineage.manifest(base))
+    if params.base.sha256 not in (None, root):
+        raise BadInput(
+            f"base {base} has content hash {root}, but base.sha256 pins {params.base.sha256}; restore the base or change the pin"
+        )
+    paths = prompt_paths(params, concepts)
+    rows = {name: read_prompt_set(path) for name, path in paths.items()}
+    rows[KEPT] = kept_rows(rows[KEPT], concepts)
+    check_disjoint([row for table in rows.values() for row in table], concepts)
+    check(concepts, params.method)
+    measured = [row.prompt for table in rows.values() for row in table]
+    trained = [p for c in concepts for prompt in c.prompts for p in (prompt, c.replaced(prompt))]
+    diffusion.check_prompts(models.load_tokenizer(base), [*measured, *trained, *kept_prompts(concepts)])
+    prompt_sha256 = {name: lineage.sha256_file(path) for name, path in paths.items()}
+    code = lineage.code_sha256()
+    key = lineage.sha256_json([sorted(r.sha256 for r in requests), params.sha256, root, prompt_sha256, code])[:16]
+    return Plan(
+        run_key=key, requests=tuple(requests), params=params, base_folder=base.absolute(), base_sha256=root,
+        prompt_sha256=prompt_sha256, code_sha256=code, folder=(runs / key).absolute(),
+    )  # fmt: skip

@@ -1,0 +1,65 @@
+"""Make the paired pictures: the same prompts, seeds and sampler for the base and for each candidate."""
+
+import shutil
+from collections.abc import Callable, Sequence
+from contextlib import nullcontext
+from pathlib import Path
+
+from prefect import task
+from prefect.cache_policies import NO_CACHE
+
+from erasure_core.diffusion import sample
+from erasure_core.images import to_pil
+from erasure_core.models import Teacher
+from erasure_core.params import Sampling
+from erasure_core.plan import BASE, Plan
+from erasure_core.prompts import PromptRow
+from erasure_core.weights import WeightDelta
+from tasks.home import Home
+from tasks.progress import progress
+from tasks.snapshot import teacher_of
+
+
+@task(name="generate", task_run_name="generate {who}", tags=["gpu"], cache_policy=NO_CACHE)
+def generate(plan: Plan, who: str, home: Home) -> None:
+    """Generate every prompt set of the plan with the base or with one candidate; sets that are already whole are kept."""
+    teacher = teacher_of(plan, home)
+    todo = [(name, rows) for name, rows in plan.rows() if not plan.picture(who, name, rows[0]).parent.exists()]
+    edit = nullcontext() if who == BASE else WeightDelta.load(plan.delta_file(who)).applied(teacher.unet)
+    with edit, progress(f"generate, {who}", sum(len(rows) for _, rows in todo) or 1) as advance_to:
+        before = 0
+        for name, rows in todo:
+            done = before
+            generate_rows(
+                teacher, rows, plan.params.sampling, plan.picture(who, name, rows[0]).parent, lambda n, done=done: advance_to(done + n)
+            )
+            before += len(rows)
+
+
+def generate_rows(
+    teacher: Teacher, rows: Sequence[PromptRow], sampling: Sampling, folder: Path, on_done: Callable[[int], None] | None = None
+) -> None:
+    """Write one picture per row to `folder` as `<case_number>.png`; the folder appears only when it is whole."""
+    partial = folder.with_name(f"{folder.name}.partial")
+    shutil.rmtree(partial, ignore_errors=True)
+    partial.mkdir(parents=True)
+    finished = 0
+
+    def on_batch(n: int) -> None:
+        nonlocal finished
+        finished += n
+        if on_done:
+            on_done(finished)
+
+    pictures = sample(
+        teacher,
+        [row.prompt for row in rows],
+        [row.evaluation_seed for row in rows],
+        [row.evaluation_guidance for row in rows],
+        sampling.steps,
+        sampling.batch_size,
+        on_batch,
+    )
+    for row, image in zip(rows, to_pil(pictures), strict=True):
+        image.save(partial / f"{row.case_number}.png")
+    partial.rename(folder)

@@ -1,0 +1,31 @@
+"""Progress of long steps: a bar in the terminal, and a progress artifact in Prefect's interface."""
+
+from collections.abc import Callable, Iterator
+from contextlib import contextmanager
+
+from rich.console import Console
+from rich.progress import BarColumn, MofNCompleteColumn, Progress, TextColumn, TimeRemainingColumn
+
+_ARTIFACT_STEPS = 10  # updates of the artifact per step of the flow: each is a request to the API
+
+
+@contextmanager
+def progress(title: str, total: int) -> Iterator[Callable[[int], None]]:
+    """Show a step of `total` units; the function given to the body takes how many are done by now."""
+    from prefect.artifacts import create_progress_artifact, update_progress_artifact
+    from prefect.context import TaskRunContext
+
+    artifact = create_progress_artifact(progress=0.0, description=title) if TaskRunContext.get() else None
+    shown = 0
+    columns = TextColumn("{task.description:<34}"), BarColumn(), MofNCompleteColumn(), TimeRemainingColumn()
+    with Progress(*columns, console=Console(stderr=True)) as bars:
+        bar = bars.add_task(title, total=total)
+
+        def advance_to(done: int) -> None:
+            nonlocal shown
+            bars.update(bar, completed=done)
+            if artifact and (done == total or done * _ARTIFACT_STEPS // total > shown):
+                shown = done * _ARTIFACT_STEPS // total
+                update_progress_artifact(artifact, progress=100.0 * done / total)  # type: ignore[arg-type]
+
+        yield advance_to

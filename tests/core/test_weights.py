@@ -1,0 +1,84 @@
+"""A delta belongs to one base, can be put on and taken off without a trace, and survives the disk."""
+
+import copy
+
+import pytest
+import torch
+from torch.testing import assert_close
+
+from erasure_core.errors import BadInput, ContentChanged
+from erasure_core.weights import WeightDelta, tensors_sha256
+
+
+@pytest.fixture
+def base() -> torch.nn.Module:
+    torch.manual_seed(1)
+    return torch.nn.Sequential(torch.nn.Linear(3, 4), torch.nn.Linear(4, 2))
+
+
+@pytest.fixture
+def edited(base: torch.nn.Module) -> torch.nn.Module:
+    other = copy.deepcopy(base)
+    with torch.no_grad():
+        other[0].weight.mul_(1.1)
+        other[1].bias.add_(0.3)
+    return other
+
+
+def test_applied_gives_the_edited_network_and_then_the_base_bit_for_bit(base, edited):
+    delta = WeightDelta.between(base, edited, frozenset({"0.weight", "1.bias"}))
+    before = tensors_sha256(base.state_dict())
+    assert before != tensors_sha256(edited.state_dict())
+    with delta.applied(base):
+        for got, wanted in zip(base.parameters(), edited.parameters(), strict=True):
+            assert_close(got, wanted, atol=1e-7, rtol=0)
+    assert tensors_sha256(base.state_dict()) == before
+
+
+def test_it_is_taken_off_even_when_the_body_fails(base, edited):
+    delta, before = WeightDelta.between(base, edited, frozenset({"0.weight"})), tensors_sha256(base.state_dict())
+    with pytest.raises(ZeroDivisionError), delta.applied(base):
+        raise ZeroDivisionError
+    assert tensors_sha256(base.state_dict()) == before
+
+
+def test_another_base_is_refused_and_left_alone(base, edited):
+    delta, before = WeightDelta.between(base, edited, frozenset({"0.weight"})), tensors_sha256(edited.state_dict())
+    with pytest.raises(ContentChanged, match="network a delta is applied to"):
+        delta.apply(edited)
+    assert tensors_sha256(edited.state_dict()) == before
+
+
+def test_hash_depends_on_content_and_base_but_not_on_order():
+    one, two = torch.tensor([1.0, 2.0]), torch.tensor([[3.0]])
+    assert WeightDelta("b", {"x": one, "y": two}).sha256 == WeightDelta("b", {"y": two, "x": one}).sha256
+    different = [("c", {"x": one, "y": two}), ("b", {"x": two, "y": one}), ("b", {"x": one + 1e-7, "y": two}), ("b", {"x": one})]
+    assert len({WeightDelta(*d).sha256 for d in [("b", {"x": one, "y": two}), *different]}) == 5
+
+
+def test_save_and_load_round_trip(base, edited, tmp_path):
+    delta = WeightDelta.between(base, edited, frozenset({"0.weight", "1.bias"}))
+    delta.save(tmp_path / "d.safetensors", method="test")
+    again = WeightDelta.load(tmp_path / "d.safetensors")
+    assert again.sha256 == delta.sha256
+    assert again.base_sha256 == delta.base_sha256
+    assert [f.name for f in tmp_path.iterdir()] == ["d.safetensors"]
+
+
+def test_truncated_file_is_refused_with_its_name(base, edited, tmp_path):
+    file = tmp_path / "d.safetensors"
+    WeightDelta.between(base, edited, frozenset({"0.weight"})).save(file)
+    file.write_bytes(file.read_bytes()[:-5])
+    with pytest.raises(BadInput, match=r"d\.safetensors is not a readable safetensors file"):
+        WeightDelta.load(file)
+
+
+def test_a_full_disk_leaves_no_half_file(base, edited, tmp_path, monkeypatch):
+    def full(*_args, **_kwargs):
+        (tmp_path / "d.safetensors.partial").write_bytes(b"half")
+        raise OSError(28, "No space left on device")
+
+    monkeypatch.setattr("erasure_core.weights.save_file", full)
+    with pytest.raises(OSError, match="No space left"):
+        WeightDelta.between(base, edited, frozenset({"0.weight"})).save(tmp_path / "d.safetensors")
+    assert list(tmp_path.iterdir()) == []
