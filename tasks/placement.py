@@ -47,7 +47,7 @@ def run_gpu_step(flow_fn: Callable[..., object], parameters: Mapping[str, Any]) 
         return
     from prefect.deployments import run_deployment
 
-    run: Any = run_deployment(deployment, parameters=dict(parameters), as_subflow=True, timeout=None)
+    run: Any = run_deployment(deployment, parameters=dict(parameters), as_subflow=True, timeout=None, poll_interval=2)
     if run.state is None or not run.state.is_completed():
         state, message = (run.state.name, run.state.message) if run.state else ("no state", "")
         raise ErasureError(f"{deployment} ended {state} (run {run.name}): {message or 'no message'}; see the worker's log of that run")

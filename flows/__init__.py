@@ -1,0 +1,1 @@
+"""Tables of contents: what happens, in which order, where."""
