@@ -18,12 +18,9 @@ from datetime import UTC, datetime
 from pathlib import Path
 from typing import TYPE_CHECKING, Any, Literal
 
-from prefect import task
-
 from erasure_core.errors import BadInput, ErasureError
 from erasure_core.gates import Measurement
 from tasks.home import Home
-from tasks.placement import IO
 from tasks.version import Pointer
 
 if TYPE_CHECKING:
@@ -234,12 +231,6 @@ def get_version(home: Home, name: str, version: int) -> VersionInfo:
         known = ", ".join(map(str, have)) or "none"
         raise BadInput(f"{name} has no version {version}; registered: {known}")
     return have[version]
-
-
-open_run = task(name="open run", **IO)(start_run)
-record_candidate = task(name="record candidate", **IO)(log_candidate)
-close_run = task(name="close run", **IO)(finish_run)
-register = task(name="register version", **IO)(register_version)
 
 
 def metric_key(metric: str) -> str:

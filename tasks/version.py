@@ -15,14 +15,12 @@ from dataclasses import dataclass
 from pathlib import Path
 from typing import Any
 
-from prefect import task
 from ruamel.yaml import YAML
 from ruamel.yaml.error import YAMLError
 
 from erasure_core.errors import BadInput, ContentChanged, ErasureError
 from erasure_core.files import write_text
 from tasks.home import Home
-from tasks.placement import IO
 
 CONFIG = '[core]\n    no_scm = True\n    analytics = false\n    check_update = false\n[cache]\n    type = "reflink,copy"\n'
 SHA256 = re.compile(r"[0-9a-f]{64}")
@@ -106,9 +104,6 @@ def md5_of_outputs(project: Path) -> dict[str, str]:
     lock = project / "dvc.lock"
     stages: dict[str, Any] = (_yaml(lock) or {}).get("stages", {}) if lock.is_file() else {}
     return {out["path"]: out["md5"] for stage in stages.values() for out in stage.get("outs", [])}
-
-
-version_checkpoint = task(name="version checkpoint", **IO)(add_checkpoint)
 
 
 def _only_output(pointer: Path) -> dict[str, str]:
