@@ -8,6 +8,7 @@ QUIET = {
     "DO_NOT_TRACK": "true",  # Prefect's client; MLflow accepts the literal "true" only
     "PREFECT_SERVER_ANALYTICS_ENABLED": "false",  # Prefect's server does not read DO_NOT_TRACK
     "MLFLOW_DISABLE_TELEMETRY": "true",
+    "MLFLOW_SUPPRESS_PRINTING_URL_TO_STDOUT": "true",  # `--json` owns stdout
     "MLFLOW_ENABLE_ARTIFACTS_PROGRESS_BAR": "false",
     "DVC_NO_ANALYTICS": "1",
     "GX_ANALYTICS_ENABLED": "false",
@@ -46,6 +47,11 @@ class Home:
     @property
     def runs(self) -> Path:
         return self.root / "runs"
+
+    @property
+    def records(self) -> Path:
+        """One record per registered version: what the audit reads."""
+        return self.root / "records"
 
     @property
     def checkpoints(self) -> Path:
@@ -88,5 +94,6 @@ class Home:
         """
         for name, value in {**QUIET, "PREFECT_HOME": str(self.prefect.absolute())}.items():
             os.environ.setdefault(name, value)
+        Path(os.environ["PREFECT_HOME"]).mkdir(parents=True, exist_ok=True)  # Prefect makes the last folder only, and fails later
         if not os.environ.get("PREFECT_API_URL"):  # the embedded server's SQLite prints harmless "database is locked" tracebacks
             os.environ.setdefault("PREFECT_SERVER_LOGGING_LEVEL", "CRITICAL")

@@ -1,0 +1,46 @@
+"""`dvc.yaml` says the same as the code and as what lies in the checkout."""
+
+import importlib.util
+import json
+import shlex
+import subprocess
+import sys
+from pathlib import Path
+
+import pytest
+from ruamel.yaml import YAML
+
+from tasks.version import md5_of_outputs
+
+ROOT = Path(__file__).parents[2]
+STAGES = YAML(typ="safe").load((ROOT / "dvc.yaml").read_text())["stages"]
+
+
+def outputs(stage: dict) -> set[str]:
+    return {path for out in (*stage["outs"], *stage.get("metrics", ())) for path in out}
+
+
+@pytest.mark.parametrize("name", STAGES)
+def test_a_stage_runs_a_module_that_it_depends_on(name):
+    python, dash_m, module = shlex.split(STAGES[name]["cmd"])
+    assert (python, dash_m) == ("python", "-m")
+    source = Path(importlib.util.find_spec(module).origin).relative_to(ROOT).as_posix()
+    assert source in STAGES[name]["deps"]
+
+
+@pytest.mark.parametrize("name", STAGES)
+def test_outputs_lie_in_git_so_that_a_clone_works(name):
+    stage = STAGES[name]
+    assert all(options == {"cache": False} for out in (*stage["outs"], *stage.get("metrics", ())) for options in out.values())
+    tracked = subprocess.run(["git", "ls-files", "--", *outputs(stage)], cwd=ROOT, capture_output=True, text=True, check=True).stdout
+    missing = {path for path in outputs(stage) if not any(f == path or f.startswith(f"{path}/") for f in tracked.split("\n"))}
+    assert missing == set()
+
+
+def test_every_output_is_recorded_and_unchanged():
+    """`dvc commit -f` (or `dvc repro`) was run after the outputs were made."""
+    assert set(md5_of_outputs(ROOT)) == {path for stage in STAGES.values() for path in outputs(stage)}
+    command = [sys.executable, "-m", "dvc", "status", "--json"]
+    status = json.loads(subprocess.run(command, cwd=ROOT, capture_output=True, text=True, check=True).stdout)
+    changed = [part for parts in status.values() for part in parts if isinstance(part, dict) and "changed outs" in part]
+    assert changed == []
