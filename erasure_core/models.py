@@ -108,9 +108,11 @@ def load_teacher(path: Path | str, *, revision: str | None = None, device: str =
     check_folder(folder)
     import torch
     from diffusers import DDIMScheduler, StableDiffusionPipeline
+    from diffusers.utils import logging
 
+    logging.disable_progress_bar()
     pipeline = StableDiffusionPipeline.from_pretrained(
-        folder, torch_dtype=torch.float32, use_safetensors=True, local_files_only=True, safety_checker=None, requires_safety_checker=False
+        folder, dtype=torch.float32, use_safetensors=True, local_files_only=True, safety_checker=None, requires_safety_checker=False
     )
     scheduler = DDIMScheduler.from_config(pipeline.scheduler.config)
     if scheduler.config.prediction_type != "epsilon":

@@ -4,7 +4,17 @@ from collections.abc import Sequence
 from pathlib import Path
 from typing import Annotated, Any
 
-from pydantic import AfterValidator, BaseModel, BeforeValidator, ConfigDict, Field, FiniteFloat, model_validator
+from pydantic import (
+    AfterValidator,
+    BaseModel,
+    BeforeValidator,
+    ConfigDict,
+    Field,
+    FiniteFloat,
+    SerializerFunctionWrapHandler,
+    WrapSerializer,
+    model_validator,
+)
 
 from erasure_core.concepts import Concept, Kind
 from erasure_core.errors import BadInput
@@ -110,8 +120,12 @@ def _without_lambda(method: Any) -> Any:
     return method
 
 
+def _shown_without_lambda(method: AllButOne, serialise: SerializerFunctionWrapHandler) -> dict[str, Any]:
+    return {key: value for key, value in serialise(method).items() if key not in ("lambda", "lambda_")}
+
+
 Sweep = Annotated[tuple[Lambda, ...], Field(min_length=1), AfterValidator(_distinct)]
-Swept = Annotated[AllButOne, BeforeValidator(_without_lambda)]
+Swept = Annotated[AllButOne, BeforeValidator(_without_lambda), WrapSerializer(_shown_without_lambda)]
 
 
 class Comparison(_Section):

@@ -66,6 +66,10 @@ class Plan(BaseModel):
         """The candidate called `name`."""
         return next(c for c in self.candidates() if c.name == name)
 
+    def sources(self) -> list[Path]:
+        """The prompt sets as the user keeps them."""
+        return list(prompt_paths(self.params, self.concepts).values())
+
     def prompt_file(self, prompt_set: str) -> Path:
         """The run's own copy of a prompt set."""
         return self.folder / "prompts" / f"{prompt_set}.csv"

@@ -1,16 +1,59 @@
-"""Take deletion requests in: into the ledger, and into the audit log once each."""
+"""Take deletion requests in, and plan the run that answers them. Nothing is written before every input was checked."""
 
 from collections.abc import Sequence
 from pathlib import Path
 
 from prefect import task
+from prefect.cache_policies import NO_CACHE
 
 from erasure_core.audit import AuditLog
-from erasure_core.requests import Ledger, RequestRecord, read_request
+from erasure_core.errors import BadInput
+from erasure_core.params import read_params
+from erasure_core.plan import Plan, make_plan
+from erasure_core.requests import DeletionRequest, Ledger, RequestRecord, read_request
 from tasks.home import Home
 from tasks.placement import IO
 
 ADDED = "request.added"
+
+
+def read_requests(paths: Sequence[Path], home: Home) -> list[DeletionRequest]:
+    """Read request files, and refuse what the ledger would refuse.
+
+    Raises:
+        BadInput: A file is not a valid request, or re-uses an id with other content.
+    """
+    requests = [read_request(path) for path in paths]
+    Ledger(home.requests).check(requests)
+    return requests
+
+
+def honoured_requests(home: Home, beside: Sequence[DeletionRequest]) -> list[DeletionRequest]:
+    """Every request that a promoted version honours, except those in `beside`."""
+    ids = {request.subject_request_id for request in beside}
+    return [r.request for r in Ledger(home.requests).honoured() if r.request.subject_request_id not in ids]
+
+
+def pending_requests(home: Home) -> list[DeletionRequest]:
+    """The inbox, oldest first."""
+    return [record.request for record in Ledger(home.requests).pending()]
+
+
+@task(name="plan run", cache_policy=NO_CACHE)
+def plan_run(requests: Sequence[DeletionRequest], params_file: Path, base: str | None, home: Home) -> Plan:
+    """Check every input of a run and fix its plan; `base` replaces the one that the parameters name.
+
+    Raises:
+        BadInput: For any input with which the run could not be finished.
+    """
+    if not requests:
+        raise BadInput("no request to honour; name a request file, or add one to the inbox with `erasure request add FILE`")
+    params = read_params(params_file)
+    if base is not None:
+        path, _, revision = base.partition("@")
+        other = params.base.model_copy(update={"path": path, "revision": revision or None, "sha256": None})
+        params = params.model_copy(update={"base": other})
+    return make_plan(requests, params, home.runs)
 
 
 @task(name="accept requests", **IO)

@@ -1,5 +1,6 @@
 """Progress of long steps: a bar in the terminal, and a progress artifact in Prefect's interface."""
 
+import time
 from collections.abc import Callable, Iterator
 from contextlib import contextmanager
 
@@ -29,3 +30,19 @@ def progress(title: str, total: int) -> Iterator[Callable[[int], None]]:
                 update_progress_artifact(artifact, progress=100.0 * done / total)  # type: ignore[arg-type]
 
         yield advance_to
+
+
+class Clock:
+    """Seconds that each step of a run took, by the step's name."""
+
+    def __init__(self) -> None:
+        self.seconds: dict[str, float] = {}
+
+    @contextmanager
+    def __call__(self, step: str) -> Iterator[None]:
+        """Time the body as `step`."""
+        began = time.monotonic()
+        try:
+            yield
+        finally:
+            self.seconds[step] = round(self.seconds.get(step, 0.0) + time.monotonic() - began, 2)

@@ -3,7 +3,7 @@ from dataclasses import replace
 
 import pytest
 
-from erasure_core.gates import Limit, Measurement, judge, judge_all
+from erasure_core.gates import Check, Gate, Limit, Measurement, choose, judge, judge_all
 
 RATE = Measurement("rate[cat]", 0.05, 0.02, 0.09, 60, "lower")
 SSIM = Measurement("ssim", 0.85, 0.82, 0.88, 48, "higher")
@@ -70,3 +70,18 @@ def test_nothing_judged_is_void_and_reasons_leave_out_what_passed():
     reasons = gate(GOOD, BAD, ABSENT).reasons
     assert [r.split(":")[0] for r in reasons] == ["fail", "inconclusive"]
     assert "ssim = 0.850" in reasons[0]
+
+
+def test_choose_takes_the_passing_candidate_that_keeps_the_most():
+    gates = {"a": gate("pass"), "b": gate("pass"), "c": gate("fail", missed=1)}
+    assert choose(gates, {"a": 0.8, "b": 0.9, "c": 0.99}) == "b"
+
+
+def test_choose_without_a_pass_takes_what_misses_least_then_keeps_most():
+    gates = {"a": gate("fail", missed=2), "b": gate("fail", missed=1), "c": gate("inconclusive", missed=1)}
+    assert choose(gates, {"a": 0.99, "b": 0.7, "c": 0.8}) == "c"
+
+
+def gate(verdict: str, missed: int = 0) -> Gate:
+    checks = tuple(Check("m", 1.0, 1.0, 1.0, 40, 1.0, "fail" if i < missed else "pass", "") for i in range(3))
+    return Gate(verdict, checks)

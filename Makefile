@@ -1,0 +1,39 @@
+# make erase | make test | make check | make test-slow | make teacher
+PYTHON ?= python3
+BIN := .venv/bin
+REQUEST ?= examples/requests/astronaut.yaml
+export PIP_DISABLE_PIP_VERSION_CHECK = 1
+
+.PHONY: erase test test-slow check teacher format
+
+# The environment, at exact versions; made once, and again when a version changes.
+.venv/installed: constraints.txt pyproject.toml
+	$(PYTHON) -m venv .venv
+	$(BIN)/pip install --quiet --constraint constraints.txt torch==2.13.0
+	$(BIN)/pip install --quiet --constraint constraints.txt --editable '.[dev]'
+	touch $@
+
+# Honour one request on the embedded teacher. FRESH=1 does everything again.
+erase: .venv/installed
+	$(BIN)/erasure run $(REQUEST) $(if $(FRESH),--fresh)
+
+test: .venv/installed
+	$(BIN)/python -m pytest -q
+
+# Whole runs on the embedded teacher, and a real Prefect server with a real worker: about half an hour on 2 cores.
+test-slow: .venv/installed
+	$(BIN)/python -m pytest -q -m slow
+
+check: .venv/installed
+	$(BIN)/ruff format --check .
+	$(BIN)/ruff check .
+	$(BIN)/mypy
+	$(BIN)/lint-imports
+
+format: .venv/installed
+	$(BIN)/ruff format .
+	$(BIN)/ruff check --fix .
+
+# Rebuild the embedded teacher from its pictures (hours) and measure it; the results are in git.
+teacher: .venv/installed
+	$(BIN)/dvc repro

@@ -1,0 +1,100 @@
+"""From deletion requests to a promoted model, or to a recorded refusal."""
+
+import shutil
+from collections.abc import Iterator, Sequence
+from pathlib import Path
+from typing import Any
+from uuid import UUID
+
+from prefect import flow
+
+from erasure_core.errors import BadInput, ErasureError
+from erasure_core.lineage import RunRecord
+from erasure_core.plan import Plan
+from erasure_core.requests import DeletionRequest
+from flows.gpu import erase_and_generate
+from tasks.data import validate_prompt_sets
+from tasks.decide import decide
+from tasks.home import Home
+from tasks.intake import accept_requests, honoured_requests, pending_requests, plan_run, read_requests
+from tasks.measure import measure
+from tasks.placement import run_gpu_step
+from tasks.progress import Clock
+from tasks.publish import track_run, write_report
+from tasks.release import answered, make_checkpoint, refuse, register, run_record, seconds_of, settle, version_checkpoint
+from tasks.snapshot import snapshot
+from tasks.track import finish_run
+
+PARAMS = Path("params.yaml")
+
+
+@flow(name="erase-concepts")
+def erase_concepts(requests: list[Path], params: Path = PARAMS, base: str | None = None, fresh: bool = False) -> dict[str, Any]:
+    """Release a model from the base with the requests of these files and every request honoured so far."""
+    home, clock = Home.from_env(), Clock()
+    with clock("accept"):
+        wanted = read_requests(requests, home)
+        plan = plan_run([*honoured_requests(home, wanted), *wanted], params, base, home)
+    with clock("validate"):
+        validate_prompt_sets(plan.sources())
+    accept_requests(requests, home)
+    return release(plan, wanted, home, clock, fresh).model_dump(mode="json", by_alias=True)
+
+
+@flow(name="honour-pending")
+def honour_pending(params: Path = PARAMS, base: str | None = None) -> list[dict[str, Any]]:
+    """Release one model with every pending request; if together they are refused, find those that can be honoured."""
+    home, outcomes, failures = Home.from_env(), [], []
+    for wanted in groups(pending_requests(home), home):
+        clock = Clock()
+        try:
+            with clock("accept"):
+                plan = plan_run([*honoured_requests(home, wanted), *wanted], params, base, home)
+            with clock("validate"):
+                validate_prompt_sets(plan.sources())
+            outcomes.append(release(plan, wanted, home, clock).model_dump(mode="json", by_alias=True))
+        except BadInput as fault:
+            if len(wanted) == 1:
+                refuse([wanted[0].subject_request_id], str(fault), home)
+        except ErasureError as fault:  # the work failed, not the request: it stays pending, the others go on
+            failures.append(f"{', '.join(str(r.subject_request_id) for r in wanted)}: {fault}")
+    if failures:
+        raise ErasureError("; ".join(failures))
+    return outcomes
+
+
+def groups(pending: Sequence[DeletionRequest], home: Home) -> Iterator[list[DeletionRequest]]:
+    """All pending requests together; then, if they were not honoured, one by one, so that none blocks the others."""
+    if pending:
+        yield list(pending)
+    left = {r.subject_request_id for r in pending} - {r.subject_request_id for r in honoured_requests(home, [])}
+    if len(pending) > 1:
+        yield from ([request] for request in pending if request.subject_request_id in left)
+
+
+def release(plan: Plan, wanted: Sequence[DeletionRequest], home: Home, clock: Clock, fresh: bool = False) -> RunRecord:
+    """Erase, measure, choose, gate, register, promote or refuse, report: the same for one request and for many."""
+    if fresh:
+        shutil.rmtree(plan.folder, ignore_errors=True)
+    elif done := answered(plan, home):
+        return done
+    new: list[UUID] = [request.subject_request_id for request in wanted]
+    with clock("snapshot"):
+        snapshot(plan, home)
+    with clock("erase and generate"):
+        run_gpu_step(erase_and_generate, {"plan_file": str(plan.file)})
+    with clock("measure"):
+        found = measure(plan)
+    decision = decide(plan, found)
+    with clock("track"):
+        run_id = track_run(plan, found, decision, home)
+    with clock("checkpoint"):
+        checkpoint = make_checkpoint(plan, decision.chosen, home)
+        pointer = version_checkpoint(checkpoint, home)
+    with clock("register"):
+        version = register(plan, decision, checkpoint, pointer, run_id, home)
+    record = run_record(plan, found, decision, checkpoint, version, run_id, {**clock.seconds, **seconds_of(plan)})
+    champion_before = settle(record, new, home)
+    report = write_report(plan, record, decision, found, champion_before)
+    finish_run(home, run_id, artifacts=[report, plan.file])
+    return record
