@@ -81,8 +81,7 @@ class Ledger:
 
     def __init__(self, folder: Path):
         self.folder = folder
-        self.lock = FileLock(folder / ".lock", timeout=LOCK_SECONDS)
-        folder.mkdir(parents=True, exist_ok=True)
+        self.lock = FileLock(folder / ".lock", timeout=LOCK_SECONDS)  # makes the folder; reading an empty ledger makes nothing
 
     def add(self, request: DeletionRequest) -> RequestRecord:
         """Remember `request`; a request that is already known is returned as it stands."""
@@ -95,23 +94,32 @@ class Ledger:
             BadInput: An id is already in the ledger, or earlier in `requests`, with other content.
         """
         with self.lock:
-            records: dict[UUID, RequestRecord] = {}
-            for request in requests:
-                known = records.get(request.subject_request_id) or self._find(request.subject_request_id)
-                if known is None:
-                    first = Transition(time=datetime.now(UTC), state="pending")
-                    known = RequestRecord(request=request, sha256=request.sha256, state="pending", history=(first,))
-                elif known.sha256 != request.sha256:
-                    raise BadInput(
-                        f"request {request.subject_request_id} is already known with other content "
-                        f"(sha256 {known.sha256[:16]}..., found {request.sha256[:16]}...): {_difference(known.request, request)}; "
-                        "give a changed request a new subject_request_id"
-                    )
-                records[request.subject_request_id] = known
+            records = self._matched(requests)
             for record in records.values():
                 if not self._file(record.request.subject_request_id).exists():
                     self._write(record)
             return [records[request.subject_request_id] for request in requests]
+
+    def check(self, requests: Sequence[DeletionRequest]) -> None:
+        """Raise what `add_all` would raise; change nothing."""
+        self._matched(requests)
+
+    def _matched(self, requests: Sequence[DeletionRequest]) -> dict[UUID, RequestRecord]:
+        """The record of each request, by id: the ledger's own, or a new one that is not written yet."""
+        records: dict[UUID, RequestRecord] = {}
+        for request in requests:
+            known = records.get(request.subject_request_id) or self._find(request.subject_request_id)
+            if known is None:
+                first = Transition(time=datetime.now(UTC), state="pending")
+                known = RequestRecord(request=request, sha256=request.sha256, state="pending", history=(first,))
+            elif known.sha256 != request.sha256:
+                raise BadInput(
+                    f"request {request.subject_request_id} is already known with other content "
+                    f"(sha256 {known.sha256[:16]}..., found {request.sha256[:16]}...): {_difference(known.request, request)}; "
+                    "give a changed request a new subject_request_id"
+                )
+            records[request.subject_request_id] = known
+        return records
 
     def get(self, request_id: UUID) -> RequestRecord:
         """The record of one request. `BadInput` if the ledger does not hold it."""
