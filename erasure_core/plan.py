@@ -12,7 +12,7 @@ from erasure_core.concepts import Concept
 from erasure_core.errors import BadInput, ErasureError
 from erasure_core.files import pretty_json, write_text
 from erasure_core.methods.all_but_one import AllButOne, check, kept_prompts
-from erasure_core.params import DEFAULT_PRESET, Params
+from erasure_core.params import DEFAULT_PRESET, Base, Params
 from erasure_core.prompts import PromptRow, check_disjoint, kept_rows, read_prompt_set, target_set
 from erasure_core.requests import DeletionRequest
 
@@ -122,6 +122,16 @@ def prompt_paths(params: Params, concepts: Sequence[Concept]) -> dict[str, Path]
     return {**{target_name(c): target_set(params.prompts.targets, c) for c in concepts}, KEPT: params.prompts.kept}
 
 
+def checked_base(wanted: Base) -> tuple[Path, str]:
+    """The folder of a base and its content hash. `BadInput` if it is not acceptable, or not what the parameters pin."""
+    base = models.locate(wanted.path, wanted.revision)
+    models.check_folder(base)
+    root = lineage.root_sha256(lineage.manifest(base))
+    if wanted.sha256 not in (None, root):
+        raise BadInput(f"base {base} has content hash {root}, but base.sha256 pins {wanted.sha256}; restore the base or change the pin")
+    return base, root
+
+
 def make_plan(requests: Sequence[DeletionRequest], params: Params, runs: Path) -> Plan:
     """Check every input and fix the plan; writes nothing.
 
@@ -132,13 +142,7 @@ def make_plan(requests: Sequence[DeletionRequest], params: Params, runs: Path) -
     if twice := {c.name for c in concepts if sum(c.name == other.name for other in concepts) > 1}:
         raise BadInput(f"more than one request erases {', '.join(sorted(twice))}; withdraw one of them")
     params.policy.limits(concepts)
-    base = models.locate(params.base.path, params.base.revision)
-    models.check_folder(base)
-    root = lineage.root_sha256(lineage.manifest(base))
-    if params.base.sha256 not in (None, root):
-        raise BadInput(
-            f"base {base} has content hash {root}, but base.sha256 pins {params.base.sha256}; restore the base or change the pin"
-        )
+    base, root = checked_base(params.base)
     paths = prompt_paths(params, concepts)
     rows = {name: read_prompt_set(path) for name, path in paths.items()}
     rows[KEPT] = kept_rows(rows[KEPT], concepts)

@@ -233,6 +233,22 @@ def get_version(home: Home, name: str, version: int) -> VersionInfo:
     return have[version]
 
 
+def models(home: Home) -> list[str]:
+    """The names of all registered models; none if nothing was ever registered."""
+    if not _has_store(home):
+        return []
+    return sorted(model.name for model in _connect(home.tracking_uri).search_registered_models())
+
+
+def checkpoint_pointer(home: Home, name: str, version: int, folder: Path) -> Path:
+    """Copy the DVC pointer that a version carries into `folder`; return the copy."""
+    from mlflow.artifacts import download_artifacts
+
+    source = _connect(home.tracking_uri).get_model_version(name, str(version)).source
+    pointer = f"{source}/artifacts/checkpoint/checkpoint.dvc"  # where `_package` put it
+    return Path(download_artifacts(artifact_uri=pointer, dst_path=str(folder), tracking_uri=home.tracking_uri))
+
+
 def metric_key(metric: str) -> str:
     """`metric` in the characters MLflow allows: `clip.concept_rate[neon sign]` becomes `clip.concept_rate/neon sign`."""
     return re.sub(r"[^\w./ :-]", "_", metric.replace("[", "/").replace("]", ""))
