@@ -200,7 +200,7 @@ def _checkpoint(witnesses: Witnesses, sha256: str | None) -> dict[str, Any]:
             check_checkpoint(folder)
         except ErasureError as fault:
             state = "changed"
-            witnesses.findings.append(str(fault))
+            witnesses.findings.append(f"the checkpoint is no longer what was registered: {fault}")
     return {"path": str(folder), "sha256": sha256, "state": state}
 
 
