@@ -54,6 +54,28 @@ def tiny_folder(tmp_path_factory: pytest.TempPathFactory) -> Path:
 
 
 @pytest.fixture(scope="session")
+def tiny_clip(tmp_path_factory: pytest.TempPathFactory) -> Path:
+    """A random CLIP of toy size in the real format. Read-only by convention."""
+    import torch
+    from transformers import CLIPConfig, CLIPModel
+
+    from erasure_core.gallery.captions import MAX_POSITIONS, build_tokenizer
+
+    folder = tmp_path_factory.mktemp("clip")
+    tokenizer = build_tokenizer(folder)
+    special = {f"{name}_token_id": getattr(tokenizer, f"{name}_token_id") for name in ("bos", "eos", "pad")}
+    small = {"hidden_size": 16, "intermediate_size": 32, "num_hidden_layers": 1, "num_attention_heads": 2, "projection_dim": 12}
+    text = {**small, **special, "vocab_size": len(tokenizer), "max_position_embeddings": MAX_POSITIONS}
+    with torch.random.fork_rng():
+        torch.manual_seed(3)
+        model = CLIPModel(CLIPConfig(text_config=text, vision_config={**small, "image_size": 64, "patch_size": 16}, projection_dim=12))
+        for parameter in model.parameters():
+            parameter.data += 0.3 * torch.randn_like(parameter)  # fresh weights are too small to tell pictures apart
+    model.save_pretrained(folder)
+    return folder
+
+
+@pytest.fixture(scope="session")
 def _loaded_tiny(tiny_folder: Path):
     from erasure_core.models import load_teacher
 

@@ -1,4 +1,5 @@
 import json
+import shutil
 from pathlib import Path
 
 import numpy as np
@@ -6,10 +7,10 @@ import pytest
 import torch
 from numpy.testing import assert_allclose
 from PIL import Image
-from transformers import CLIPConfig, CLIPImageProcessorPil, CLIPModel
+from transformers import CLIPImageProcessorPil, CLIPModel
 
 from erasure_core.errors import BadInput
-from erasure_core.gallery.captions import MAX_POSITIONS, build_tokenizer
+from erasure_core.gallery.captions import MAX_POSITIONS
 from erasure_core.gallery.pictures import STYLES, SUBJECTS, draw
 from erasure_core.metrics.clip_score import ClipScorer, accuracy, accuracy_drop, concept_rate, score_drop
 
@@ -18,24 +19,9 @@ TEMPLATES = ("a photo of {}", "a sketch of {}")
 LABELS = ("cat", "coffee", "rocket")
 
 
-def build_clip(folder: Path) -> Path:
-    """A random CLIP of toy size in the real format."""
-    tokenizer = build_tokenizer(folder)
-    special = {f"{name}_token_id": getattr(tokenizer, f"{name}_token_id") for name in ("bos", "eos", "pad")}
-    small = {"hidden_size": 16, "intermediate_size": 32, "num_hidden_layers": 1, "num_attention_heads": 2, "projection_dim": 12}
-    text = {**small, **special, "vocab_size": len(tokenizer), "max_position_embeddings": MAX_POSITIONS}
-    with torch.random.fork_rng():
-        torch.manual_seed(3)
-        model = CLIPModel(CLIPConfig(text_config=text, vision_config={**small, "image_size": 64, "patch_size": 16}, projection_dim=12))
-        for parameter in model.parameters():
-            parameter.data += 0.3 * torch.randn_like(parameter)  # fresh weights are too small to tell pictures apart
-    model.save_pretrained(folder)
-    return folder
-
-
 @pytest.fixture(scope="module")
-def folder(tmp_path_factory) -> Path:
-    return build_clip(tmp_path_factory.mktemp("clip"))
+def folder(tiny_clip) -> Path:
+    return tiny_clip
 
 
 @pytest.fixture(scope="module")
@@ -91,7 +77,7 @@ def test_long_prompts_are_cut_at_the_tokenizers_limit(scorer, pictures):
 
 
 def test_the_models_own_preprocessing_is_used_where_it_says_one(folder, tmp_path, scorer, pictures):
-    own = build_clip(tmp_path / "own")
+    own = shutil.copytree(folder, tmp_path / "own")
     processor = CLIPImageProcessorPil(size={"shortest_edge": 64}, crop_size={"height": 64, "width": 64})  # OpenAI's mean and std
     processor.save_pretrained(own)
     with_mean = ClipScorer(str(own), None, TEMPLATES)
@@ -112,10 +98,10 @@ def test_larger_pictures_are_brought_to_the_models_size(scorer, pictures):
     assert_allclose(scorer.scores(big, ["cat"] * 3), scorer.scores(pictures[:3], ["cat"] * 3), atol=0.05)
 
 
-def test_broken_weights_are_not_a_score(tmp_path, pictures):
+def test_broken_weights_are_not_a_score(tiny_clip, tmp_path, pictures):
     from safetensors.torch import load_file, save_file
 
-    folder = build_clip(tmp_path)
+    folder = shutil.copytree(tiny_clip, tmp_path / "clip")
     weights = load_file(folder / "model.safetensors")
     weights["visual_projection.weight"][0, 0] = float("nan")
     save_file(weights, folder / "model.safetensors", metadata={"format": "pt"})
