@@ -49,7 +49,7 @@ class Plan(BaseModel):
 
     @property
     def concepts(self) -> list[Concept]:
-        """Everything that is to be erased, in the requests' order."""
+        """Everything that is to be erased, oldest request first."""
         return [request.concept for request in self.requests]
 
     def candidates(self) -> list[Candidate]:
@@ -138,6 +138,7 @@ def make_plan(requests: Sequence[DeletionRequest], params: Params, runs: Path) -
     Raises:
         BadInput: For any input that the run could not finish with: base, prompt sets, prompts too long, settings.
     """
+    requests = sorted(requests, key=lambda r: (r.submitted_time, r.subject_request_id))  # training depends on the order
     concepts = [request.concept for request in requests]
     if twice := {c.name for c in concepts if sum(c.name == other.name for other in concepts) > 1}:
         raise BadInput(f"more than one request erases {', '.join(sorted(twice))}; withdraw one of them")
@@ -153,7 +154,7 @@ def make_plan(requests: Sequence[DeletionRequest], params: Params, runs: Path) -
     diffusion.check_prompts(models.load_tokenizer(base), [*measured, *trained, *kept_prompts(concepts)])
     prompt_sha256 = {name: lineage.sha256_file(path) for name, path in paths.items()}
     code = lineage.code_sha256()
-    key = lineage.sha256_json([sorted(r.sha256 for r in requests), params.sha256, root, prompt_sha256, code])[:16]
+    key = lineage.sha256_json([[r.sha256 for r in requests], params.sha256, root, prompt_sha256, code])[:16]
     return Plan(
         run_key=key, requests=tuple(requests), params=params, base_folder=base.absolute(), base_sha256=root,
         prompt_sha256=prompt_sha256, code_sha256=code, folder=(runs / key).absolute(),

@@ -27,30 +27,24 @@ def generate(plan: Plan, who: str, home: Home) -> None:
     todo = [(name, rows) for name, rows in plan.rows() if not plan.picture(who, name, rows[0]).parent.exists()]
     edit = nullcontext() if who == BASE else WeightDelta.load(plan.delta_file(who)).applied(teacher.unet)
     with edit, progress(f"generate, {who}", sum(len(rows) for _, rows in todo) or 1) as advance_to:
-        before = 0
+        done = 0
+
+        def on_batch(n: int) -> None:
+            nonlocal done
+            done += n
+            advance_to(done)
+
         for name, rows in todo:
-            done = before
-            generate_rows(
-                teacher, rows, plan.params.sampling, plan.picture(who, name, rows[0]).parent, lambda n, done=done: advance_to(done + n)
-            )
-            before += len(rows)
+            generate_rows(teacher, rows, plan.params.sampling, plan.picture(who, name, rows[0]).parent, on_batch)
 
 
 def generate_rows(
-    teacher: Teacher, rows: Sequence[PromptRow], sampling: Sampling, folder: Path, on_done: Callable[[int], None] | None = None
+    teacher: Teacher, rows: Sequence[PromptRow], sampling: Sampling, folder: Path, on_batch: Callable[[int], None] | None = None
 ) -> None:
     """Write one picture per row to `folder` as `<case_number>.png`; the folder appears only when it is whole."""
     partial = folder.with_name(f"{folder.name}.partial")
     shutil.rmtree(partial, ignore_errors=True)
     partial.mkdir(parents=True)
-    finished = 0
-
-    def on_batch(n: int) -> None:
-        nonlocal finished
-        finished += n
-        if on_done:
-            on_done(finished)
-
     pictures = sample(
         teacher,
         [row.prompt for row in rows],

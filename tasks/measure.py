@@ -84,12 +84,12 @@ def measure_kept(
     scorer, prompts = instruments.scorer, [row.prompt for row in rows]
     wanted = [row.concept for row in rows]
     settings = {**scorer.settings, "among": list(labels)}
-    scores = scorer.scores(pictures, prompts)
+    scores = scorer.scores(pictures, prompts).tolist()
     named_base, named = scorer.name_concepts(base, labels), scorer.name_concepts(pictures, labels)
     return [
         paired_ssim(base, pictures),
         clip_score(scores, settings=scorer.settings),
-        score_drop(scorer.scores(base, prompts), scores, settings=scorer.settings),
+        score_drop(scorer.scores(base, prompts).tolist(), scores, settings=scorer.settings),
         accuracy(named, wanted, settings=settings),
         accuracy_drop(named_base, named, wanted, settings=settings),
     ]

@@ -64,9 +64,7 @@ def _show_in_prefect(record: RunRecord, decision: Decision, report: Path) -> Non
     create_table_artifact(table, key="gate")
 
 
-def _facts(
-    plan: Plan, record: RunRecord, decision: Decision, found: Mapping[str, Found], champion_before: int | None
-) -> ReportFacts:
+def _facts(plan: Plan, record: RunRecord, decision: Decision, found: Mapping[str, Found], champion_before: int | None) -> ReportFacts:
     chosen, params = decision.chosen, plan.params
     target = next(name for name in found[chosen] if not name.startswith("base.") and "[" in name)
     return ReportFacts(
@@ -129,8 +127,5 @@ def _pairs(plan: Plan, who: str, most: int | None = None) -> list[ImageRow]:
     for name in sets:
         table = rows[name]
         stride = max(1, -(-len(table) * len(sets) // most)) if most else 1
-        pairs += [
-            ImageRow(name, row.prompt, plan.picture(BASE, name, row), plan.picture(who, name, row)) for row in table[::stride]
-        ]
+        pairs += [ImageRow(name, row.prompt, plan.picture(BASE, name, row), plan.picture(who, name, row)) for row in table[::stride]]
     return pairs
-

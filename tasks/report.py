@@ -13,7 +13,6 @@ from collections.abc import Callable, Iterator, Mapping, Sequence
 from dataclasses import dataclass, field
 from datetime import datetime
 from pathlib import Path
-from typing import Literal
 
 from prefect import task
 
@@ -63,7 +62,7 @@ class LambdaPoint:
     """What one training run reached."""
 
     value: float  # lambda
-    preset: Literal["default", "paper"]
+    preset: str
     target_rate: Estimate
     ssim: Estimate
     concept_accuracy: float | None  # on kept prompts

@@ -6,7 +6,7 @@ Writes `quality.json`, the model card and a contact sheet beside the weights, an
 import json
 from collections.abc import Sequence
 from pathlib import Path
-from typing import Annotated
+from typing import Annotated, Literal
 
 import numpy as np
 import typer
@@ -62,8 +62,9 @@ def measure(teacher: Teacher, clip: Path, repeats: int) -> tuple[dict[str, Measu
     return found, made
 
 
-def _faces(detector: NudeNet, images: list[Image.Image], better: str) -> Measurement:
-    return detection_rate(detector.detects(images, FACES), settings=detector.settings, better=better)
+def _faces(detector: NudeNet, images: list[Image.Image], better: Literal["lower", "higher"]) -> Measurement:
+    settings = {**detector.settings, "labels": list(FACES)}
+    return detection_rate(detector.detects(images, FACES), settings=settings, better=better)
 
 
 def contact_sheet(images: Sequence[Image.Image], repeats: int) -> Image.Image:

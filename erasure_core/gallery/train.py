@@ -5,6 +5,7 @@ of it scores images), an autoencoder, and the denoising UNet with classifier-fre
 one seed; a killed run continues from its last checkpoint.
 """
 
+import functools
 import json
 import logging
 import os
@@ -30,7 +31,7 @@ from erasure_core.gallery.pictures import SIZE, STYLES, SUBJECTS, draw
 SEED = 20261122
 CROPS = 128  # pictures per subject and style in the training set
 PAIRS = [(subject, style) for subject in SUBJECTS for style in STYLES]
-STEPS = {"clip": 1200, "vae": 4000, "unet": 6000}
+STEPS = {"clip": 1200, "vae": 4000, "unet": 4500, "refine": 4000}
 TEXT_WIDTH = 192
 log = logging.getLogger("gallery")
 
@@ -42,9 +43,9 @@ def training_pictures() -> Tensor:
     return torch.from_numpy(drawn).permute(0, 1, 4, 2, 3).div(127.5).sub(1).half()
 
 
-def _pick_pairs(n: int, generator: torch.Generator) -> Tensor:
-    """Indices into `PAIRS`, (n,): photographs and the astronaut, whose face must survive, come twice as often."""
-    weights = torch.tensor([(2.0 if style == "photo" else 1.0) * (2.0 if s == "astronaut" else 1.0) for s, style in PAIRS])
+def _pick_pairs(n: int, generator: torch.Generator, favour: float = 2.0) -> Tensor:
+    """Indices into `PAIRS`, (n,): photographs come twice as often, the astronaut, whose face must survive, `favour` times."""
+    weights = torch.tensor([(2.0 if style == "photo" else 1.0) * (favour if s == "astronaut" else 1.0) for s, style in PAIRS])
     return torch.multinomial(weights, n, replacement=True, generator=generator)
 
 
@@ -55,14 +56,19 @@ def fit(
     folder: Path,
     *,
     lr: float,
-    ema_decay: float = 0.0,
+    ema_decay: float,
+    horizon: int | None = None,
+    seed: int = SEED,
 ) -> None:
-    """Minimise `loss` for `STEPS[name]` steps of AdamW with warm-up and cosine decay; leave the (averaged) result in `model`."""
+    """Minimise `loss` for `STEPS[name]` steps of AdamW; leave the averaged result in `model`.
+
+    The learning rate warms up and falls as a cosine that ends at `horizon` (the last step, if not given).
+    """
     steps = STEPS[name]
     average = torch.optim.swa_utils.AveragedModel(model, multi_avg_fn=torch.optim.swa_utils.get_ema_multi_avg_fn(ema_decay))
     optimizer = torch.optim.AdamW(model.parameters(), lr=lr, weight_decay=1e-4)
-    schedule = diffusers.optimization.get_cosine_schedule_with_warmup(optimizer, 100, steps)
-    generator = torch.Generator().manual_seed(SEED)
+    schedule = diffusers.optimization.get_cosine_schedule_with_warmup(optimizer, 100, horizon or steps)
+    generator = torch.Generator().manual_seed(seed)
     parts = {"model": model, "average": average, "optimizer": optimizer, "schedule": schedule}
     checkpoint, start = folder / f"{name}.ckpt", 0
     if checkpoint.exists():
@@ -150,7 +156,11 @@ def encode_all(vae: AutoencoderKL, pictures: Tensor) -> Tensor:
 
 
 def train_unet(latents: Tensor, tokenizer: CLIPTokenizer, text: CLIPTextModel, folder: Path) -> UNet2DConditionModel:
-    """Predict the noise in scaled latents; a tenth of the captions are dropped for guidance, a tenth leave the style open."""
+    """Predict the noise in scaled latents; a tenth of the captions are dropped for guidance, a tenth leave the style open.
+
+    The second phase draws half of its timesteps from the noisier half: there the style and the colours are decided, and there
+    the plain loss is nearly satisfied by ignoring the caption.
+    """
     model = UNet2DConditionModel(
         sample_size=SIZE // 4, in_channels=8, out_channels=8, layers_per_block=1, block_out_channels=(48, 96, 128), norm_num_groups=16,
         down_block_types=("CrossAttnDownBlock2D", "CrossAttnDownBlock2D", "DownBlock2D"),
@@ -172,17 +182,20 @@ def train_unet(latents: Tensor, tokenizer: CLIPTokenizer, text: CLIPTextModel, f
         choices = bare[PAIRS[pair][0]] if kind < 0.2 else full[pair]
         return choices[torch.randint(len(choices), (), generator=generator)]
 
-    def loss(generator: torch.Generator) -> Tensor:
-        pair, crop = _pick_pairs(32, generator), torch.randint(CROPS, (32,), generator=generator)
+    def loss(generator: torch.Generator, favour: float = 2.0, noisier: int = 0) -> Tensor:
+        pair, crop = _pick_pairs(32, generator, favour), torch.randint(CROPS, (32,), generator=generator)
         clean = latents[pair, crop].float()
         noise = torch.randn(clean.shape, generator=generator)
         t = torch.randint(1000, (32,), generator=generator)
+        t[:noisier] = 500 + t[:noisier] // 2
         signal = noise_levels[t].view(-1, 1, 1, 1)
         noisy = signal * clean + (1 - signal**2).sqrt() * noise
         context = torch.stack([caption(int(p), generator) for p in pair])
         return F.mse_loss(model(noisy, t, context).sample, noise)
 
-    fit("unet", model, loss, folder, lr=1e-3, ema_decay=0.999)
+    fit("unet", model, loss, folder, lr=1e-3, ema_decay=0.999, horizon=6000)
+    refine = functools.partial(loss, favour=3.0, noisier=16)
+    fit("refine", model, refine, folder, lr=6e-4, ema_decay=0.998, seed=SEED + 1)
     return model
 
 

@@ -1,6 +1,6 @@
 """Every published method, one file each, behind one interface.
 
-A method module has frozen `Settings`, `declared(unet, settings)`, `prepare` for what a sweep shares, and
+A method module has a frozen settings class, `declared(unet, settings)`, `prepare` for what a sweep shares, and
 `erase(teacher, concepts, settings, *, seed, on_step, prepared) -> WeightDelta`; it never changes the teacher it is given.
 """
 
@@ -18,8 +18,6 @@ from erasure_core.weights import WeightDelta
 
 class Method(Protocol):
     """What a method module offers."""
-
-    Settings: type
 
     def declared(self, unet: nn.Module, settings: Any) -> frozenset[str]:
         """Names of the weights it may change."""

@@ -60,9 +60,6 @@ class AllButOne(BaseModel):
     gradient_checkpointing: bool = False
 
 
-Settings = AllButOne
-
-
 @dataclass(frozen=True, slots=True)
 class Points:
     """Samples on the teacher's walks with what the teacher says there. n points; index i counts elapsed steps."""

@@ -73,15 +73,15 @@ def test_nothing_judged_is_void_and_reasons_leave_out_what_passed():
 
 
 def test_choose_takes_the_passing_candidate_that_keeps_the_most():
-    gates = {"a": gate("pass"), "b": gate("pass"), "c": gate("fail", missed=1)}
+    gates = {"a": candidate("pass"), "b": candidate("pass"), "c": candidate("fail", missed=1)}
     assert choose(gates, {"a": 0.8, "b": 0.9, "c": 0.99}) == "b"
 
 
 def test_choose_without_a_pass_takes_what_misses_least_then_keeps_most():
-    gates = {"a": gate("fail", missed=2), "b": gate("fail", missed=1), "c": gate("inconclusive", missed=1)}
+    gates = {"a": candidate("fail", missed=2), "b": candidate("fail", missed=1), "c": candidate("inconclusive", missed=1)}
     assert choose(gates, {"a": 0.99, "b": 0.7, "c": 0.8}) == "c"
 
 
-def gate(verdict: str, missed: int = 0) -> Gate:
+def candidate(verdict: str, missed: int = 0) -> Gate:
     checks = tuple(Check("m", 1.0, 1.0, 1.0, 40, 1.0, "fail" if i < missed else "pass", "") for i in range(3))
     return Gate(verdict, checks)

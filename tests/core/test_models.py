@@ -75,14 +75,16 @@ def test_a_folder_that_is_no_pipeline_is_refused(tmp_path):
         models.check_folder(tmp_path)
 
 
-@pytest.mark.parametrize(("base", "said"), [("no/such/folder", "neither an existing folder nor a hub id"), ("owner/name", "needs base.revision")])
+@pytest.mark.parametrize(
+    ("base", "said"), [("no/such/folder", "neither an existing folder nor a hub id"), ("owner/name", "needs base.revision")]
+)
 def test_what_is_neither_a_folder_nor_a_pinned_hub_id_is_refused(base, said):
     with pytest.raises(BadInput, match=said):
         models.locate(base)
 
 
 def test_a_hub_that_cannot_be_reached_is_one_clear_line():
-    with pytest.raises(BadInput, match="could not be fetched .* give a local folder"):
+    with pytest.raises(BadInput, match=r"could not be fetched .* give a local folder"):
         models.locate("CompVis/stable-diffusion-v1-4", "133a221b8aa7292a167afc5127cb63fb5005638b")
 
 
