@@ -81,8 +81,9 @@ def contact_sheet(images: Sequence[Image.Image], repeats: int) -> Image.Image:
 
 def card(found: dict[str, Measurement], training: dict[str, object]) -> str:
     """The model card: what it is, where its pictures come from, how it was trained, how good it is."""
+    signs = {"higher": ">=", "lower": "<="}
     rows = [
-        f"| {name} | {m.value:.3f} | {m.low:.3f} to {m.high:.3f} | {m.n} | {'>=' if REQUIRED[name][0] == 'higher' else '<='} {REQUIRED[name][1]} |"
+        f"| {name} | {m.value:.3f} | {m.low:.3f} to {m.high:.3f} | {m.n} | {signs[REQUIRED[name][0]]} {REQUIRED[name][1]} |"
         for name, m in found.items()
     ]
     pictures = [f"| {s.name} | `skimage.data.{s.source}` | {s.licence} |" for s in SUBJECTS.values()]

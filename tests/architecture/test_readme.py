@@ -1,0 +1,46 @@
+"""The README says only what exists: its make targets, its commands and options, its links, its request, its table."""
+
+import re
+from pathlib import Path
+
+import pytest
+import typer
+
+from erasure_core.requests import read_request
+from flows.cli import app
+
+from ..readme import ROOT, commands
+
+README = (ROOT / "README.md").read_text()
+TARGETS = set(re.findall(r"^([a-z-]+):", (ROOT / "Makefile").read_text(), re.MULTILINE))
+
+
+def test_it_names_commands_at_all():
+    assert len(commands()) >= 6
+
+
+@pytest.mark.parametrize("words", commands(), ids=" ".join)
+def test_every_command_exists_and_takes_these_arguments(words):
+    if words[0] == "make":
+        assert words[1] in TARGETS
+        return
+    assert words[0] == ".venv/bin/erasure"
+    group = typer.main.get_command(app)
+    command = group.commands[words[1]]
+    assert command.make_context(words[1], words[2:], resilient_parsing=False).params
+
+
+def test_every_row_of_the_command_table_exists():
+    named = set(re.findall(r"^\| `erasure (\w+)", README, re.MULTILINE))
+    assert named == set(typer.main.get_command(app).commands)
+
+
+@pytest.mark.parametrize("target", sorted({link for link in re.findall(r"\]\(([^)#]+)\)", README) if "://" not in link}))
+def test_every_link_leads_somewhere(target):
+    assert (ROOT / target).exists()
+
+
+def test_the_request_it_shows_is_valid(tmp_path: Path):
+    (text,) = re.findall(r"```yaml\n(.*?)```", README, re.DOTALL)
+    (tmp_path / "request.yaml").write_text(text)
+    assert read_request(tmp_path / "request.yaml").concept.name == "astronaut"
