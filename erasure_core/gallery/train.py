@@ -31,7 +31,7 @@ from erasure_core.gallery.pictures import SIZE, STYLES, SUBJECTS, draw
 SEED = 20261122
 CROPS = 128  # pictures per subject and style in the training set
 PAIRS = [(subject, style) for subject in SUBJECTS for style in STYLES]
-STEPS = {"clip": 1200, "vae": 4000, "unet": 4500, "refine": 4000}
+STEPS = {"clip": 1200, "vae": 4000, "unet": 4500, "refine": 3500}
 TEXT_WIDTH = 192
 log = logging.getLogger("gallery")
 
@@ -195,7 +195,7 @@ def train_unet(latents: Tensor, tokenizer: CLIPTokenizer, text: CLIPTextModel, f
 
     fit("unet", model, loss, folder, lr=1e-3, ema_decay=0.999, horizon=6000)
     refine = functools.partial(loss, favour=3.0, noisier=16)
-    fit("refine", model, refine, folder, lr=6e-4, ema_decay=0.998, seed=SEED + 1)
+    fit("refine", model, refine, folder, lr=6e-4, ema_decay=0.998, horizon=4000, seed=SEED + 1)
     return model
 
 
