@@ -16,7 +16,7 @@ from flows.gpu import erase_and_generate
 from tasks.data import validate_prompt_sets
 from tasks.decide import decide
 from tasks.home import Home
-from tasks.intake import accept_requests, honoured_requests, pending_requests, plan_run, read_requests
+from tasks.intake import accept_requests, check_setup, honoured_requests, pending_requests, plan_run, read_requests
 from tasks.measure import measure
 from tasks.placement import run_gpu_step
 from tasks.progress import Clock
@@ -45,7 +45,10 @@ def erase_concepts(requests: list[Path], params: Path = PARAMS, base: str | None
 def honour_pending(params: Path = PARAMS, base: str | None = None) -> list[dict[str, Any]]:
     """Release one model with every pending request; if together they are refused, find those that can be honoured."""
     home, outcomes, failures = Home.from_env(), [], []
-    for wanted in groups(pending_requests(home), home):
+    pending = pending_requests(home)
+    if pending:
+        check_setup(params, base)
+    for wanted in groups(pending, home):
         clock = Clock()
         try:
             with clock("accept"):

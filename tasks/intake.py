@@ -8,8 +8,9 @@ from prefect.cache_policies import NO_CACHE
 
 from erasure_core.audit import AuditLog
 from erasure_core.errors import BadInput
-from erasure_core.params import read_params
-from erasure_core.plan import Plan, make_plan
+from erasure_core.params import Params, read_params
+from erasure_core.plan import Plan, checked_base, make_plan
+from erasure_core.prompts import read_prompt_set
 from erasure_core.requests import DeletionRequest, Ledger, RequestRecord, read_request
 from tasks.home import Home
 from tasks.placement import IO
@@ -39,6 +40,27 @@ def pending_requests(home: Home) -> list[DeletionRequest]:
     return [record.request for record in Ledger(home.requests).pending()]
 
 
+@task(name="check what every run needs", cache_policy=NO_CACHE)
+def check_setup(params_file: Path, base: str | None) -> None:
+    """Check parameters, base and kept prompts: what is wrong there is no fault of any request, and must not refuse one.
+
+    Raises:
+        BadInput: For the first that is not acceptable.
+    """
+    params = _with_base(read_params(params_file), base)
+    checked_base(params.base)
+    read_prompt_set(params.prompts.kept)
+
+
+def _with_base(params: Params, base: str | None) -> Params:
+    """`params` with another base, given as a folder or as hub id and revision: `owner/name@revision`."""
+    if base is None:
+        return params
+    path, _, revision = base.partition("@")
+    other = params.base.model_copy(update={"path": path, "revision": revision or None, "sha256": None})
+    return params.model_copy(update={"base": other})
+
+
 @task(name="plan run", cache_policy=NO_CACHE)
 def plan_run(requests: Sequence[DeletionRequest], params_file: Path, base: str | None, home: Home) -> Plan:
     """Check every input of a run and fix its plan; `base` replaces the one that the parameters name.
@@ -48,11 +70,7 @@ def plan_run(requests: Sequence[DeletionRequest], params_file: Path, base: str |
     """
     if not requests:
         raise BadInput("no request to honour; name a request file, or add one to the inbox with `erasure request add FILE`")
-    params = read_params(params_file)
-    if base is not None:
-        path, _, revision = base.partition("@")
-        other = params.base.model_copy(update={"path": path, "revision": revision or None, "sha256": None})
-        params = params.model_copy(update={"base": other})
+    params = _with_base(read_params(params_file), base)
     return make_plan(requests, params, home.runs)
 
 

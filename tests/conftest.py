@@ -7,7 +7,8 @@ from pathlib import Path
 import pytest
 
 # one thread: toy networks are slower on two, and tests may share the machine
-for name, value in {"HF_HUB_OFFLINE": "1", "DO_NOT_TRACK": "true", "MLFLOW_DISABLE_TELEMETRY": "true", "OMP_NUM_THREADS": "1"}.items():
+QUIET = {"HF_HUB_OFFLINE": "1", "HF_HUB_DISABLE_PROGRESS_BARS": "1", "DO_NOT_TRACK": "true", "MLFLOW_DISABLE_TELEMETRY": "true"}
+for name, value in {**QUIET, "OMP_NUM_THREADS": "1"}.items():
     os.environ.setdefault(name, value)
 
 ROOT = Path(__file__).parents[1]

@@ -16,6 +16,6 @@ def prefect_server(tmp_path_factory):
 
     with (
         temporary_settings({PREFECT_HOME: tmp_path_factory.mktemp("prefect")}),
-        prefect_test_harness(server_startup_timeout=120),
+        prefect_test_harness(server_startup_timeout=600),
     ):
         yield PREFECT_API_URL.value()

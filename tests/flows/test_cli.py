@@ -193,13 +193,39 @@ def test_bad_input_is_one_line_and_changes_nothing(fault, inputs, home):
     assert state(home) == before
 
 
+@pytest.mark.parametrize("fault", ["base without weights", "missing column"])
+def test_a_fault_of_the_operator_refuses_no_pending_request(fault, inputs, home):
+    spoil, expected = BAD[fault]
+    spoil(inputs)
+    before = state(home)
+    answer = erasure(home, "run", "--params", inputs / "passing.yaml")
+    assert answer.exit_code == 2
+    assert re.match(f"error: .*{expected}", answer.stderr)
+    assert state(home) == before
+
+
+def test_a_fault_of_a_pending_request_refuses_it_with_the_reason(inputs, home):
+    (inputs / "targets/cat.csv").unlink()
+    answer = erasure(home, "run", "--params", inputs / "passing.yaml")
+    assert answer.exit_code == 3
+    assert answer.stdout.startswith(f"{CAT}  cat: refused (")
+    assert "no prompt set for concept 'cat'" in answer.stdout
+
+
 def in_a_terminal(prefect_server: str, home: Path, *arguments: object) -> subprocess.Popen:
     """The command as a process of its own, on the tests' Prefect server."""
     dropped = ("PREFECT_", "MLFLOW_", "ERASURE_")
     environment = {k: v for k, v in os.environ.items() if not k.startswith(dropped)}
     environment |= {"PREFECT_API_URL": prefect_server, "ERASURE_HOME": str(home)}
-    command = [sys.executable, "-m", "flows.cli", *map(str, arguments)]
-    return subprocess.Popen(command, cwd=ROOT, env=environment, stdout=subprocess.PIPE, stderr=subprocess.PIPE, text=True)
+    return subprocess.Popen(
+        [sys.executable, "-m", "flows.cli", *map(str, arguments)],
+        cwd=ROOT,
+        env=environment,
+        stdout=subprocess.PIPE,
+        stderr=subprocess.PIPE,
+        text=True,
+        preexec_fn=lambda: signal.signal(signal.SIGINT, signal.SIG_DFL),  # a background shell hands down "ignore"
+    )
 
 
 def test_prefect_adds_nothing_to_the_line(prefect_server, inputs, home):
@@ -215,12 +241,15 @@ def test_ctrl_c_in_training_is_one_line_and_the_request_stays_pending(prefect_se
     edit(inputs / "passing.yaml", "updates: 2,", "updates: 1000000,")
     before = state(home)
     process = in_a_terminal(prefect_server, home, "run", "--params", inputs / "passing.yaml", "--json")
-    while not list(home.glob("runs/*/images/base/kept")):  # what comes next is training
-        assert process.poll() is None, process.stderr.read()
-        time.sleep(0.2)
-    time.sleep(3)
-    process.send_signal(signal.SIGINT)
-    out, err = process.communicate(timeout=120)
+    try:
+        while not list(home.glob("runs/*/images/base/kept")):  # what comes next is training
+            assert process.poll() is None, process.stderr.read()
+            time.sleep(0.2)
+        time.sleep(3)
+        process.send_signal(signal.SIGINT)
+        out, err = process.communicate(timeout=120)
+    finally:
+        process.kill()
     assert process.returncode == 130
     assert out == ""
     assert [line for line in err.splitlines() if "error" in line.lower()] == [
