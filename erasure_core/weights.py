@@ -14,7 +14,7 @@ from safetensors import SafetensorError, safe_open
 from safetensors.torch import save_file
 from torch import Tensor, nn
 
-from erasure_core.errors import BadInput, ContentChanged
+from erasure_core.errors import BadInput, ContentChanged, ErasureError
 
 
 def tensors_sha256(tensors: Mapping[str, Tensor]) -> str:
@@ -78,11 +78,17 @@ class WeightDelta:
                 parameter.copy_(parameter.float() + self.tensors[name].to(parameter.device))
 
     def save(self, path: Path, **metadata: str) -> None:
-        """Write safetensors whole or not at all; `metadata` joins the base hash in the file's header."""
+        """Write safetensors whole or not at all; `metadata` joins the base hash in the file's header.
+
+        Raises:
+            ErasureError: If it cannot be written, for instance because the disk is full.
+        """
         partial = path.with_name(path.name + ".partial")
         try:
             save_file(dict(self.tensors), partial, metadata={**metadata, "base_sha256": self.base_sha256})
             os.replace(partial, path)
+        except SafetensorError as fault:  # what the library makes of a full disk
+            raise ErasureError(f"{path} could not be written ({fault}); free some space and run again") from fault
         finally:
             partial.unlink(missing_ok=True)
 

@@ -6,7 +6,7 @@ import pytest
 import torch
 from torch.testing import assert_close
 
-from erasure_core.errors import BadInput, ContentChanged
+from erasure_core.errors import BadInput, ContentChanged, ErasureError
 from erasure_core.weights import WeightDelta, tensors_sha256
 
 
@@ -82,3 +82,11 @@ def test_a_full_disk_leaves_no_half_file(base, edited, tmp_path, monkeypatch):
     with pytest.raises(OSError, match="No space left"):
         WeightDelta.between(base, edited, frozenset({"0.weight"})).save(tmp_path / "d.safetensors")
     assert list(tmp_path.iterdir()) == []
+
+
+def test_a_delta_that_cannot_be_written_says_where(base, edited, tmp_path):
+    delta = WeightDelta.between(base, edited, frozenset({"0.weight"}))
+    with pytest.raises(
+        ErasureError, match=r"absent/delta\.safetensors could not be written \(.*os error 2.*; free some space and run again"
+    ):
+        delta.save(tmp_path / "absent" / "delta.safetensors")
