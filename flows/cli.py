@@ -8,6 +8,7 @@ import contextlib
 import errno
 import functools
 import os
+import signal
 import sys
 import traceback
 from collections.abc import Callable, Iterator, Mapping, Sequence
@@ -105,6 +106,7 @@ def run(
     with _stdout_free():
         from flows.erase import erase_concepts, honour_pending
 
+        _start_server()
         records = [erase_concepts(files, params, base, fresh)] if files else honour_pending(params, base)
     best = next((r for r in reversed(records) if r["promoted"]), records[-1] if records else None)
     settled = [ledger.get(request.subject_request_id) for request in wanted]
@@ -271,6 +273,21 @@ def _stdout_free() -> Iterator[None]:
     """Whatever libraries print goes to stderr: stdout belongs to the answer."""
     with contextlib.redirect_stdout(sys.stderr):
         yield
+
+
+def _start_server() -> None:
+    """Start Prefect's embedded server, if none is named, deaf to Ctrl-C: the terminal sends that to both processes.
+
+    If it stopped first, this one would wait minutes for it to come back. A child inherits the signals its parent blocks.
+    """
+    from prefect.client.orchestration import get_client
+
+    before = signal.pthread_sigmask(signal.SIG_BLOCK, {signal.SIGINT})
+    try:
+        with get_client(sync_client=True):
+            pass
+    finally:
+        signal.pthread_sigmask(signal.SIG_SETMASK, before)
 
 
 def _show(answer: str | Mapping[str, Any]) -> None:

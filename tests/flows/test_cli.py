@@ -1,5 +1,6 @@
 """The command line as a user meets it, on a toy pipeline: what it answers, what it refuses, and what it leaves behind."""
 
+import contextlib
 import errno
 import json
 import os
@@ -212,11 +213,11 @@ def test_a_fault_of_a_pending_request_refuses_it_with_the_reason(inputs, home):
     assert "no prompt set for concept 'cat'" in answer.stdout
 
 
-def in_a_terminal(prefect_server: str, home: Path, *arguments: object) -> subprocess.Popen:
-    """The command as a process of its own, on the tests' Prefect server."""
+def in_a_terminal(home: Path, *arguments: object, server: str = "") -> subprocess.Popen:
+    """The command as a process group of its own, on a Prefect server or with an embedded one."""
     dropped = ("PREFECT_", "MLFLOW_", "ERASURE_")
     environment = {k: v for k, v in os.environ.items() if not k.startswith(dropped)}
-    environment |= {"PREFECT_API_URL": prefect_server, "ERASURE_HOME": str(home)}
+    environment |= {"PREFECT_API_URL": server, "ERASURE_HOME": str(home)}
     return subprocess.Popen(
         [sys.executable, "-m", "flows.cli", *map(str, arguments)],
         cwd=ROOT,
@@ -224,6 +225,7 @@ def in_a_terminal(prefect_server: str, home: Path, *arguments: object) -> subpro
         stdout=subprocess.PIPE,
         stderr=subprocess.PIPE,
         text=True,
+        start_new_session=True,
         preexec_fn=lambda: signal.signal(signal.SIGINT, signal.SIG_DFL),  # a background shell hands down "ignore"
     )
 
@@ -231,25 +233,28 @@ def in_a_terminal(prefect_server: str, home: Path, *arguments: object) -> subpro
 def test_prefect_adds_nothing_to_the_line(prefect_server, inputs, home):
     """The flow fails inside a task; Prefect logs that twice with tracebacks, not on the user's terminal."""
     (inputs / "targets/astronaut.csv").unlink()
-    out, err = in_a_terminal(prefect_server, home, "run", inputs / "astronaut.yaml", "--params", inputs / "passing.yaml").communicate()
+    command = ("run", inputs / "astronaut.yaml", "--params", inputs / "passing.yaml")
+    out, err = in_a_terminal(home, *command, server=prefect_server).communicate()
     assert out == ""
     (line,) = err.splitlines()
     assert line.startswith("error: ")
 
 
-def test_ctrl_c_in_training_is_one_line_and_the_request_stays_pending(prefect_server, inputs, home):
+def test_ctrl_c_in_training_is_one_line_and_the_request_stays_pending(inputs, home):
+    """As a terminal sends it: to the whole group, the embedded server included."""
     edit(inputs / "passing.yaml", "updates: 2,", "updates: 1000000,")
     before = state(home)
-    process = in_a_terminal(prefect_server, home, "run", "--params", inputs / "passing.yaml", "--json")
+    process = in_a_terminal(home, "run", "--params", inputs / "passing.yaml", "--json")
     try:
         while not list(home.glob("runs/*/images/base/kept")):  # what comes next is training
             assert process.poll() is None, process.stderr.read()
             time.sleep(0.2)
         time.sleep(3)
-        process.send_signal(signal.SIGINT)
-        out, err = process.communicate(timeout=120)
+        os.killpg(process.pid, signal.SIGINT)
+        out, err = process.communicate(timeout=60)
     finally:
-        process.kill()
+        with contextlib.suppress(ProcessLookupError):
+            os.killpg(process.pid, signal.SIGKILL)
     assert process.returncode == 130
     assert out == ""
     assert [line for line in err.splitlines() if "error" in line.lower()] == [
