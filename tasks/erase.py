@@ -32,7 +32,7 @@ def erase(plan: Plan, candidate: str, home: Home) -> None:
     teacher = teacher_of(plan, home)
     method = METHODS[chosen.settings.method]
     shared = _prepared(plan.file, chosen.settings.model_copy(update={"lambda_": 0.0}).model_dump_json(), home)
-    with progress(f"erase, {candidate}", chosen.settings.updates) as advance_to:
+    with progress(f"erase, {candidate}", chosen.settings.updates * len(plan.concepts)) as advance_to:
 
         def on_step(update: int, terms: Any) -> None:
             losses.append(dict(terms))

@@ -48,7 +48,7 @@ class AllButOne(BaseModel):
     gamma1: float = Field(7.5, gt=0, allow_inf_nan=False, description="guidance of the teacher: of its walks and in the target")
     gamma2: float = Field(7.5, gt=0, allow_inf_nan=False, description="guidance of the student in the loss")
     steps: int = Field(35, ge=2, description="T, DDIM steps of a walk")
-    updates: int = Field(200, ge=1)
+    updates: int = Field(200, ge=1, description="of each concept: two erased together take twice as many")
     batch: int = Field(1, ge=1, description="points per update")
     lr: float = Field(1e-5, gt=0, allow_inf_nan=False)
     adam_eps: float = Field(1e-8, gt=0, allow_inf_nan=False)
@@ -275,7 +275,7 @@ def erase(
         student.enable_gradient_checkpointing()
     trainable = layers.select(student, settings.group)
     training.fit(
-        student, trainable, loss, updates=settings.updates, lr=settings.lr, adam_eps=settings.adam_eps,
+        student, trainable, loss, updates=settings.updates * len(concepts), lr=settings.lr, adam_eps=settings.adam_eps,
         precision=settings.precision, on_step=on_step,
     )  # fmt: skip
     return WeightDelta.between(teacher.unet, student, frozenset(trainable))

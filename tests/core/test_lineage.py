@@ -128,7 +128,7 @@ def record(**changes: object) -> RunRecord:
         "params": {"seed": 7},
         "code_sha256": "4" * 64,
         "git_commit": "unknown",
-        "lambdas": [{"lambda": 5.0, "delta_sha256": "5" * 64, "measurements": [measured]}],
+        "lambdas": [{"preset": "default", "lambda": 5.0, "delta_sha256": "5" * 64, "measurements": [measured]}],
         "chosen_lambda": 5.0,
         "delta_sha256": "5" * 64,
         "checkpoint_sha256": None,

@@ -25,7 +25,6 @@ def champion(tiny_folder, mlflow_template, tmp_path_factory):
 
     home = Home(tmp_path_factory.mktemp("home"))
     shutil.copy(mlflow_template, home.root / "mlflow.db")
-    before = mlflow.get_tracking_uri()
     with pytest.MonkeyPatch.context() as patch:
         patch.delenv("MLFLOW_TRACKING_URI", raising=False)
         patch.setenv("ERASURE_HOME", str(home.root))
@@ -40,7 +39,7 @@ def champion(tiny_folder, mlflow_template, tmp_path_factory):
         track.promote(home, "gallery", version)
         mlflow.set_tracking_uri(home.tracking_uri)
         yield home, folder
-        mlflow.set_tracking_uri(before)
+        mlflow.set_tracking_uri(None)  # what is set by hand beats the environment, for every later test of this process
 
 
 def load():
