@@ -43,7 +43,8 @@ def prepare(debug: Annotated[bool, typer.Option("--debug", help="Show tracebacks
     debugging.set(debug)
     if not debug:  # Prefect logs each failure with its traceback; here a failure is one line
         os.environ.setdefault("PREFECT_LOGGING_LEVEL", "WARNING")
-        os.environ.setdefault("PREFECT_LOGGING_HANDLERS_CONSOLE_LEVEL", "CRITICAL")
+        for handler in ("CONSOLE", "DEBUG"):  # the second is for Prefect's own services, which complain when they are stopped
+            os.environ.setdefault(f"PREFECT_LOGGING_HANDLERS_{handler}_LEVEL", "CRITICAL")
     Home.from_env().prepare_environment()
 
 
