@@ -1,9 +1,9 @@
 """Pictures between tensors, PIL and PNG files."""
 
+import os
 from collections.abc import Sequence
 from pathlib import Path
 
-import numpy as np
 import torch
 from PIL import Image, UnidentifiedImageError
 from torch import Tensor
@@ -17,9 +17,14 @@ def to_pil(pictures: Tensor) -> list[Image.Image]:
     return [Image.fromarray(array) for array in arrays]
 
 
-def to_tensor(images: Sequence[Image.Image]) -> Tensor:
-    """RGB images of one size to (n, 3, h, w) in [0, 1]."""
-    return torch.from_numpy(np.stack([np.asarray(image, np.float32) for image in images])).permute(0, 3, 1, 2) / 255
+def save_png(image: Image.Image, path: Path) -> None:
+    """Write `image` to `path` as PNG, whole or not at all."""
+    partial = path.with_name(f".{path.name}.partial")
+    try:
+        image.save(partial, format="PNG")
+        os.replace(partial, path)
+    finally:
+        partial.unlink(missing_ok=True)
 
 
 def read_pictures(files: Sequence[Path]) -> list[Image.Image]:

@@ -1,6 +1,5 @@
 """Pictures for a person to look at."""
 
-import os
 import re
 from collections.abc import Sequence
 from pathlib import Path
@@ -9,7 +8,7 @@ from PIL import Image
 
 from erasure_core.diffusion import check_prompts, sample
 from erasure_core.errors import BadInput
-from erasure_core.images import to_pil
+from erasure_core.images import save_png, to_pil
 from erasure_core.models import Teacher
 from erasure_core.params import Sampling
 from tasks.progress import progress
@@ -40,12 +39,7 @@ def draw(folder: Path, prompts: Sequence[str], *, seed: int, count: int, guidanc
     for number, ((prompt, its_seed), picture) in enumerate(zip(wanted, pictures, strict=True), 1):
         slug = re.sub(r"[^a-z0-9]+", "-", prompt.lower()).strip("-")[:60] or "prompt"
         file = out / f"{number:02}-{slug}-seed{its_seed}.png"
-        partial = file.with_name(f".{file.name}.partial")
-        try:
-            picture.save(partial, format="PNG")
-            os.replace(partial, file)
-        finally:
-            partial.unlink(missing_ok=True)
+        save_png(picture, file)
         files.append(file)
     return files
 
@@ -54,12 +48,5 @@ def pictures_of(
     model: Teacher, title: str, prompts: Sequence[str], seeds: Sequence[int], guidance: Sequence[float], sampling: Sampling
 ) -> list[Image.Image]:
     """One RGB picture per prompt, in memory, with a progress bar."""
-    done = 0
-    with progress(title, len(prompts)) as advance_to:
-
-        def on_batch(n: int) -> None:
-            nonlocal done
-            done += n
-            advance_to(done)
-
-        return to_pil(sample(model, prompts, seeds, guidance, sampling.steps, sampling.batch_size, on_batch))
+    with progress(title, len(prompts)) as advance:
+        return to_pil(sample(model, prompts, seeds, guidance, sampling.steps, sampling.batch_size, advance))

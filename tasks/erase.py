@@ -32,11 +32,11 @@ def erase(plan: Plan, candidate: str, home: Home) -> None:
     teacher = teacher_of(plan, home)
     method = METHODS[chosen.settings.method]
     shared = _prepared(plan.file, chosen.settings.model_copy(update={"lambda_": 0.0}).model_dump_json(), home)
-    with progress(f"erase, {candidate}", chosen.settings.updates * len(plan.concepts)) as advance_to:
+    with progress(f"erase, {candidate}", chosen.settings.updates * len(plan.concepts)) as advance:
 
-        def on_step(update: int, terms: Any) -> None:
+        def on_step(_update: int, terms: Any) -> None:
             losses.append(dict(terms))
-            advance_to(update)
+            advance(1)
 
         delta = method.erase(teacher, plan.concepts, chosen.settings, seed=plan.params.seed, on_step=on_step, prepared=shared)
     write_text(plan.losses_file(candidate), pretty_json({"losses": losses, "seconds": time.monotonic() - began}))

@@ -26,16 +26,9 @@ def generate(plan: Plan, who: str, home: Home) -> None:
     teacher = teacher_of(plan, home)
     todo = [(name, rows) for name, rows in plan.rows() if not plan.picture(who, name, rows[0]).parent.exists()]
     edit = nullcontext() if who == BASE else WeightDelta.load(plan.delta_file(who)).applied(teacher.unet)
-    with edit, progress(f"generate, {who}", sum(len(rows) for _, rows in todo) or 1) as advance_to:
-        done = 0
-
-        def on_batch(n: int) -> None:
-            nonlocal done
-            done += n
-            advance_to(done)
-
+    with edit, progress(f"generate, {who}", sum(len(rows) for _, rows in todo) or 1) as advance:
         for name, rows in todo:
-            generate_rows(teacher, rows, plan.params.sampling, plan.picture(who, name, rows[0]).parent, on_batch)
+            generate_rows(teacher, rows, plan.params.sampling, plan.picture(who, name, rows[0]).parent, advance)
 
 
 def generate_rows(

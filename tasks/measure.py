@@ -43,17 +43,17 @@ def measure(plan: Plan) -> dict[str, Found]:
     instruments, rows = Instruments.of(plan.params), dict(plan.rows())
     labels = sorted({row.concept for table in rows.values() for row in table if row.concept})
     names = [candidate.name for candidate in plan.candidates()]
-    with progress("measure", len(names) + 1) as advance_to:
+    with progress("measure", len(names) + 1) as advance:
         base = {name: _pictures(plan, BASE, name, table) for name, table in rows.items()}
         controls = _controls(instruments, plan.concepts, base, labels)
-        advance_to(1)
+        advance(1)
         found: dict[str, Found] = {}
-        for done, who in enumerate(names, start=2):
+        for who in names:
             pictures = {name: _pictures(plan, who, name, table) for name, table in rows.items()}
             targets = [m for c in plan.concepts for m in measure_target(instruments, c, pictures[target_name(c)], labels)]
             kept = measure_kept(instruments, rows[KEPT], base[KEPT], pictures[KEPT], labels)
             found[who] = {m.metric: m for m in (*controls, *targets, *kept)}
-            advance_to(done)
+            advance(1)
     return found
 
 

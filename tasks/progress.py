@@ -12,24 +12,25 @@ _ARTIFACT_STEPS = 10  # updates of the artifact per step of the flow: each is a 
 
 @contextmanager
 def progress(title: str, total: int) -> Iterator[Callable[[int], None]]:
-    """Show a step of `total` units; the function given to the body takes how many are done by now."""
+    """Show a step of `total` units; the function given to the body takes how many more are done."""
     from prefect.artifacts import create_progress_artifact, update_progress_artifact
     from prefect.context import TaskRunContext
 
     artifact = create_progress_artifact(progress=0.0, description=title) if TaskRunContext.get() else None
-    shown = 0
+    done = shown = 0
     columns = TextColumn("{task.description:<34}"), BarColumn(), MofNCompleteColumn(), TimeRemainingColumn()
     with Progress(*columns, console=Console(stderr=True)) as bars:
         bar = bars.add_task(title, total=total)
 
-        def advance_to(done: int) -> None:
-            nonlocal shown
+        def advance(n: int) -> None:
+            nonlocal done, shown
+            done += n
             bars.update(bar, completed=done)
             if artifact and (done == total or done * _ARTIFACT_STEPS // total > shown):
                 shown = done * _ARTIFACT_STEPS // total
                 update_progress_artifact(artifact, progress=100.0 * done / total)  # type: ignore[arg-type]
 
-        yield advance_to
+        yield advance
 
 
 class Clock:

@@ -6,7 +6,6 @@
 import base64
 import io
 import math
-import os
 import re
 import tempfile
 from collections.abc import Callable, Iterator, Mapping, Sequence
@@ -14,11 +13,9 @@ from dataclasses import dataclass, field
 from datetime import datetime
 from pathlib import Path
 
-from prefect import task
-
 from erasure_core.files import write_text
 from erasure_core.gates import Check
-from tasks.placement import IO
+from erasure_core.images import save_png
 
 _TEMPLATES = Path(__file__).with_name("templates")
 _SHOWN = 12  # pairs visible before the rest is folded away
@@ -186,19 +183,8 @@ def image_grid(rows: Sequence[ImageRow], path: Path, *, side: int = 128) -> Path
             sheet.paste(small, (x + offset, y))
         draw.text((x, y + side + 2), f"{row.set_label}: base | candidate", fill="#7b8794", font=font)
         draw.text((x, y + side + 15), _fitted(row.prompt, font.getlength, width), fill="#1f2933", font=font)
-    temporary = path.with_name(f".{path.name}.tmp")
-    try:
-        sheet.save(temporary, format="PNG")
-        os.replace(temporary, path)
-    finally:
-        temporary.unlink(missing_ok=True)
+    save_png(sheet, path)
     return path
-
-
-@task(name="write report", **IO)
-def report(run_folder: Path, facts: ReportFacts) -> Path:
-    """Write the report of one run into its folder."""
-    return render_report(run_folder, facts)
 
 
 def _banner(facts: ReportFacts) -> dict[str, str]:

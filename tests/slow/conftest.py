@@ -35,14 +35,18 @@ def home(tmp_path_factory: pytest.TempPathFactory) -> Path:
     return tmp_path_factory.mktemp("state")
 
 
-@pytest.fixture(scope="session")
-def environment(home: Path) -> dict[str, str]:
-    """A clean environment: this state folder, no server, all cores."""
+def clean_environment(home: Path) -> dict[str, str]:
+    """What a new user's shell holds: this state folder, no server, all cores."""
     dropped = ("PREFECT_", "MLFLOW_", "DVC_", "ERASURE_", "OMP_NUM_THREADS")
     return {k: v for k, v in os.environ.items() if not k.startswith(dropped)} | {"ERASURE_HOME": str(home)}
 
 
 @pytest.fixture(scope="session")
+def environment(home: Path) -> dict[str, str]:
+    return clean_environment(home)
+
+
+@pytest.fixture(scope="module")
 def erasure(environment: dict[str, str]) -> Erasure:
     """Run the command line in a process of its own, from the checkout."""
 

@@ -8,9 +8,8 @@ import pytest
 from PIL import Image
 from ruamel.yaml import YAML
 
-from erasure_core.images import to_tensor
 from erasure_core.metrics.detectors import NudeNet
-from erasure_core.metrics.ssim import ssim
+from erasure_core.metrics.ssim import paired_ssim
 
 pytestmark = pytest.mark.slow
 
@@ -66,8 +65,8 @@ def test_2_the_base_shows_her_the_champion_does_not_and_other_prompts_look_the_s
     assert sum(detector.detects(before, FACES)) >= 6
     assert sum(detector.detects(after, FACES)) == 0
     for other in ("a photo of a cat", "a poster of a rocket"):
-        kept = [to_tensor(pictures(erasure, tmp_path, model, other)) for model in ("base", "champion")]
-        assert ssim(*kept).mean() > 0.75
+        kept = [pictures(erasure, tmp_path, model, other) for model in ("base", "champion")]
+        assert paired_ssim(*kept).value > 0.75
 
 
 def test_3_fresh_runs_give_the_same_delta(erasure, home):

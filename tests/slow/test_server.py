@@ -1,7 +1,5 @@
 """The scheduled use, on a real Prefect server with two real workers: the inbox, the nightly deployment, the audit."""
 
-import json
-import os
 import subprocess
 import sys
 import time
@@ -11,9 +9,10 @@ from pathlib import Path
 
 import pytest
 
+from .conftest import ROOT, clean_environment
+
 pytestmark = pytest.mark.slow
 
-ROOT = Path(__file__).parents[2]
 PORT = 14299
 API = f"http://127.0.0.1:{PORT}/api"
 REQUESTS = ("examples/requests/astronaut.yaml", "examples/requests/cat.yaml")
@@ -28,22 +27,11 @@ def home(tmp_path_factory) -> Path:
 
 @pytest.fixture(scope="module")
 def environment(home) -> dict[str, str]:
-    dropped = ("PREFECT_", "MLFLOW_", "DVC_", "ERASURE_", "OMP_NUM_THREADS")
-    inherited = {k: v for k, v in os.environ.items() if not k.startswith(dropped)}
-    return inherited | {
-        "ERASURE_HOME": str(home), "ERASURE_CHECKOUT": str(ROOT), "PREFECT_API_URL": API, "PREFECT_HOME": str(home / "prefect"),
+    return clean_environment(home) | {
+        "ERASURE_CHECKOUT": str(ROOT), "PREFECT_API_URL": API, "PREFECT_HOME": str(home / "prefect"),
         "ERASURE_GPU_DEPLOYMENT": GPU_DEPLOYMENT, "PREFECT_WORKER_QUERY_SECONDS": "2", "PREFECT_SERVER_ANALYTICS_ENABLED": "false",
         "DO_NOT_TRACK": "true",
     }  # fmt: skip
-
-
-@pytest.fixture(scope="module")
-def erasure(environment):
-    def run(*arguments) -> subprocess.CompletedProcess:
-        command = [sys.executable, "-m", "flows.cli", *map(str, arguments)]
-        return subprocess.run(command, cwd=ROOT, env=environment, capture_output=True, text=True, timeout=600)
-
-    return run
 
 
 @pytest.fixture(scope="module")
@@ -80,13 +68,13 @@ def prefect(environment, home):
 
 def test_nightly_honours_the_inbox_in_one_release_and_then_has_nothing_to_do(prefect, erasure, home):
     for request in REQUESTS:
-        assert erasure("request", "add", request).returncode == 0
-        assert erasure("request", "add", request).returncode == 0  # a second time changes nothing
-    before = json.loads(erasure("status", "--json").stdout)
+        assert erasure("request", "add", request).code == 0
+        assert erasure("request", "add", request).code == 0  # a second time changes nothing
+    before = erasure("status", "--json").json
     assert len(before["requests"]["pending"]) == 2
 
     prefect("prefect", "deployment", "run", "honour-pending/nightly", "--watch", timeout=1800)
-    after = json.loads(erasure("status", "--json").stdout)
+    after = erasure("status", "--json").json
     (model,) = after["models"]
     assert model["champion"] == 1
     assert [version["version"] for version in model["versions"]] == [1]
@@ -97,16 +85,16 @@ def test_nightly_honours_the_inbox_in_one_release_and_then_has_nothing_to_do(pre
     assert "erase-and-generate" in log or "Completed submission of flow run" in log  # the GPU worker took the GPU steps
 
     prefect("prefect", "deployment", "run", "honour-pending/nightly", "--watch", timeout=600)
-    assert json.loads(erasure("status", "--json").stdout)["models"] == after["models"]
+    assert erasure("status", "--json").json["models"] == after["models"]
 
 
 def test_the_audit_answers_both_ways(erasure):
-    version = json.loads(erasure("audit", "1", "--json").stdout)
+    version = erasure("audit", "1", "--json").json
     assert version["intact"]
     ids = [request["subject_request_id"] for request in version["versions"][0]["requests"]]
     assert len(ids) == 2
     for request_id in ids:
-        answer = json.loads(erasure("audit", request_id, "--json").stdout)
+        answer = erasure("audit", request_id, "--json").json
         assert [v["version"] for v in answer["honoured_by"]] == [1]
 
 
