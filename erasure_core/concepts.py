@@ -1,6 +1,7 @@
 """What is to be erased: the prompts that evoke it, what should appear instead, and what must stay."""
 
 import re
+from collections.abc import Sequence
 from typing import Annotated, Literal, Self
 
 from pydantic import BaseModel, ConfigDict, Field, model_validator
@@ -40,3 +41,9 @@ class Concept(BaseModel):
     def slug(self) -> str:
         """File name stem of the concept's prompt set."""
         return re.sub(r"[^a-z0-9]+", "-", self.name).strip("-")
+
+
+def kept_prompts(concepts: Sequence[Concept]) -> list[str]:
+    """Every `keep` prompt that names none of the concepts erased together."""
+    kept = dict.fromkeys(prompt for concept in concepts for prompt in concept.keep)
+    return [prompt for prompt in kept if not any(concept.named_in(prompt) for concept in concepts)]

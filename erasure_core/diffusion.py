@@ -1,10 +1,13 @@
-"""The few diffusion operations that every method shares, with their shapes. z: (n, c, h, w); context: (n, tokens, d_text).
+"""The few diffusion operations that every method shares, with their shapes. z: (n, c, h, w).
+
+Methods think in noise: what a network predicts instead is converted here, and here alone.
 
 Everything is deterministic: DDIM with eta 0, and each picture's noise comes from its own seed, so that a picture does
 not depend on the batch it was made in (to about 1e-6 on CPU).
 """
 
 from collections.abc import Callable, Sequence
+from dataclasses import dataclass
 from typing import TYPE_CHECKING
 
 import torch
@@ -14,9 +17,33 @@ from erasure_core.errors import BadInput
 from erasure_core.models import Teacher
 
 if TYPE_CHECKING:
+    from diffusers import DDIMScheduler
     from transformers import CLIPTokenizer
 
 Predict = Callable[[Tensor, int], Tensor]  # (z, timestep) -> noise
+
+
+@dataclass(frozen=True, slots=True)
+class Context:
+    """What the network is told about n prompts."""
+
+    states: Tensor  # (n, tokens, d_text), what cross-attention reads
+    ids: Tensor  # (n, tokens), the tokens they belong to
+
+    def __len__(self) -> int:
+        return len(self.states)
+
+    def __getitem__(self, rows: Tensor | slice) -> "Context":
+        return Context(self.states[rows], self.ids[rows])
+
+    def expand(self, n: int) -> "Context":
+        """One prompt, n times."""
+        return Context(self.states.expand(n, -1, -1), self.ids.expand(n, -1))
+
+    @classmethod
+    def cat(cls, contexts: Sequence["Context"]) -> "Context":
+        """One after another."""
+        return cls(torch.cat([c.states for c in contexts]), torch.cat([c.ids for c in contexts]))
 
 
 def check_prompts(tokenizer: "CLIPTokenizer", prompts: Sequence[str]) -> None:
@@ -33,28 +60,49 @@ def check_prompts(tokenizer: "CLIPTokenizer", prompts: Sequence[str]) -> None:
 
 
 @torch.no_grad()
-def encode_prompts(teacher: Teacher, prompts: Sequence[str]) -> Tensor:
-    """Text states of each prompt, padded to the tokenizer's limit: (len(prompts), tokens, d_text)."""
+def encode_prompts(teacher: Teacher, prompts: Sequence[str]) -> Context:
+    """The text states of each prompt, padded to the tokenizer's limit."""
     check_prompts(teacher.tokenizer, prompts)
     ids = teacher.tokenizer(list(prompts), padding="max_length", truncation=True, return_tensors="pt").input_ids
-    return teacher.text_encoder(ids.to(teacher.unet.device)).last_hidden_state
+    ids = ids.to(teacher.unet.device)
+    return Context(teacher.text_encoder(ids).last_hidden_state, ids)
 
 
-def predict_noise(unet: nn.Module, z: Tensor, timestep: Tensor | int, context: Tensor) -> Tensor:
-    """eps(z, c, t), shape of `z`. `timestep` is one integer for all or (n,)."""
-    return unet(z, timestep, encoder_hidden_states=context).sample
+def predict_noise(teacher: Teacher, unet: nn.Module, z: Tensor, timestep: Tensor | int, context: Context) -> Tensor:
+    """eps(z, c, t) of `unet`, which is the teacher's or a student of it; shape of `z`. `timestep` is one for all or (n,)."""
+    found: Tensor = unet(z, timestep, encoder_hidden_states=context.states).sample
+    if teacher.scheduler.config.prediction_type == "epsilon":
+        return found
+    kept = teacher.scheduler.alphas_cumprod.to(z.device)[timestep].view(-1, 1, 1, 1)  # v = sqrt(kept) eps - sqrt(1 - kept) x_0
+    return kept.sqrt() * found + (1 - kept).sqrt() * z
 
 
-def predict_each(unet: nn.Module, z: Tensor, timestep: Tensor | int, contexts: Sequence[Tensor]) -> list[Tensor]:
-    """eps of the same `z` under several contexts (each (n, tokens, d_text)), in one batched call."""
+def predict_each(teacher: Teacher, unet: nn.Module, z: Tensor, timestep: Tensor | int, contexts: Sequence[Context]) -> list[Tensor]:
+    """eps of the same `z` under several contexts (each of n prompts), in one batched call."""
     repeats = len(contexts)
     times = timestep.repeat(repeats) if isinstance(timestep, Tensor) and timestep.ndim else timestep
-    return list(predict_noise(unet, z.repeat(repeats, 1, 1, 1), times, torch.cat(list(contexts))).chunk(repeats))
+    return list(predict_noise(teacher, unet, z.repeat(repeats, 1, 1, 1), times, Context.cat(contexts)).chunk(repeats))
+
+
+def guided(teacher: Teacher, unet: nn.Module, nothing: Context, context: Context, w: Tensor | float) -> Predict:
+    """Classifier-free guidance, eps(0) + w (eps(c) - eps(0)), as a function to `walk` with; `w` is one for all or (n, 1, 1, 1)."""
+
+    def predict(z: Tensor, timestep: int) -> Tensor:
+        e_null, e_cond = predict_each(teacher, unet, z, timestep, [nothing, context])
+        return e_null + w * (e_cond - e_null)
+
+    return predict
+
+
+def noise_scheduler(teacher: Teacher) -> "DDIMScheduler":
+    """The teacher's schedule, told that it is given noise, whatever the network predicts."""
+    scheduler: DDIMScheduler = type(teacher.scheduler).from_config(teacher.scheduler.config, prediction_type="epsilon")
+    return scheduler
 
 
 def timesteps(teacher: Teacher, steps: int) -> list[int]:
     """The scheduler's timesteps of a walk of `steps` steps, noisiest first."""
-    scheduler = type(teacher.scheduler).from_config(teacher.scheduler.config)
+    scheduler = noise_scheduler(teacher)
     scheduler.set_timesteps(steps)
     return [int(t) for t in scheduler.timesteps]
 
@@ -65,7 +113,7 @@ def walk(teacher: Teacher, z: Tensor, steps: int, stop: int, predict: Predict) -
 
     `stop = 0` does no step; the state returned belongs to timestep number `stop` (`methods.md` calls it tau).
     """
-    scheduler = type(teacher.scheduler).from_config(teacher.scheduler.config)
+    scheduler = noise_scheduler(teacher)
     scheduler.set_timesteps(steps)
     for timestep in scheduler.timesteps[:stop]:
         z = scheduler.step(predict(z, int(timestep)), timestep, z, eta=0.0).prev_sample
@@ -105,13 +153,8 @@ def sample(
     for first in range(0, len(prompts), batch_size):
         rows = slice(first, first + batch_size)
         context = encode_prompts(teacher, prompts[rows])
-        nothing = empty.expand_as(context)
-        w = torch.tensor(guidance[rows], device=context.device).view(-1, 1, 1, 1)
-
-        def predict(z: Tensor, t: int, context: Tensor = context, nothing: Tensor = nothing, w: Tensor = w) -> Tensor:
-            e_null, e_cond = predict_each(teacher.unet, z, t, [nothing, context])
-            return e_null + w * (e_cond - e_null)
-
+        w = torch.tensor(guidance[rows], device=teacher.unet.device).view(-1, 1, 1, 1)
+        predict = guided(teacher, teacher.unet, empty.expand(len(context)), context, w)
         z = walk(teacher, initial_noise(teacher, seeds[rows]), steps, steps, predict)
         decoded = teacher.vae.decode(z / teacher.vae.config.scaling_factor).sample
         pictures.append((decoded / 2 + 0.5).clamp(0, 1).cpu())

@@ -99,11 +99,11 @@ Plain = Annotated[dict[str, Any], BeforeValidator(plain)]  # kept as it reads ba
 
 
 class LambdaRecord(BaseModel):
-    """One candidate: its preset and lambda, its delta, what was measured."""
+    """One candidate: its preset, its lambda if its method has one, its delta, what was measured."""
 
     model_config = ConfigDict(frozen=True, extra="forbid", populate_by_name=True)
     preset: str
-    lambda_: float = Field(alias="lambda")
+    lambda_: float | None = Field(alias="lambda")
     delta_sha256: str
     measurements: tuple[Plain, ...]
 

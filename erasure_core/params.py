@@ -21,7 +21,7 @@ from erasure_core.errors import BadInput
 from erasure_core.files import read_yaml
 from erasure_core.gates import Limit
 from erasure_core.lineage import sha256_json
-from erasure_core.methods.all_but_one import AllButOne
+from erasure_core.methods import METHODS, AnySettings
 
 DEFAULT_PRESET = "default"  # the name of the sweep that can be promoted; comparisons have their own names
 
@@ -43,7 +43,6 @@ class Sampling(_Section):
 
     steps: int = Field(gt=0)
     batch_size: int = Field(gt=0)
-    size: int = Field(gt=0, multiple_of=8, description="pixels on a side")
 
 
 class PromptSets(_Section):
@@ -120,30 +119,42 @@ def _without_lambda(method: Any) -> Any:
     return method
 
 
-def _shown_without_lambda(method: AllButOne, serialise: SerializerFunctionWrapHandler) -> dict[str, Any]:
+def _shown_without_lambda(method: AnySettings, serialise: SerializerFunctionWrapHandler) -> dict[str, Any]:
     return {key: value for key, value in serialise(method).items() if key not in ("lambda", "lambda_")}
 
 
 Sweep = Annotated[tuple[Lambda, ...], Field(min_length=1), AfterValidator(_distinct)]
-Swept = Annotated[AllButOne, BeforeValidator(_without_lambda), WrapSerializer(_shown_without_lambda)]
+Swept = Annotated[AnySettings, BeforeValidator(_without_lambda), WrapSerializer(_shown_without_lambda)]
 
 
-class Comparison(_Section):
-    """Another way of erasing, measured and shown beside the default; never promoted."""
+def has_lambda(method: AnySettings) -> bool:
+    """Whether the method is trained once for each of several lambdas."""
+    return "lambda_" in type(method).model_fields
 
-    lambdas: Sweep
+
+def _named_by_their_keys(methods: Any) -> Any:
+    if isinstance(methods, dict):
+        return {name: {"method": name, **settings} if isinstance(settings, dict) else settings for name, settings in methods.items()}
+    return methods
+
+
+class Preset(_Section):
+    """A method with its settings, and the lambdas of its candidates if it has a lambda."""
+
+    lambdas: Sweep | None = None
     method: Swept
 
 
-class Params(_Section):
+class Params(Preset):
     """params.yaml. Relative paths are relative to the working directory."""
 
     base: Base
     registered_model: str = Field(pattern=r"^[A-Za-z0-9][A-Za-z0-9._-]*$")
     seed: int = Field(ge=0, lt=2**63)
-    lambdas: Sweep
-    method: Swept
-    comparisons: dict[Annotated[str, Field(pattern=r"^[a-z0-9-]+$")], Comparison] = {}
+    methods: Annotated[dict[str, Swept], BeforeValidator(_named_by_their_keys)] = Field({}, description="others to choose from")
+    comparisons: dict[Annotated[str, Field(pattern=r"^[a-z0-9-]+$")], Preset] = Field(
+        {}, description="other settings of the same method, measured beside it and never promoted"
+    )
     sampling: Sampling
     prompts: PromptSets
     detector: Detector
@@ -157,6 +168,16 @@ class Params(_Section):
         return self
 
     @model_validator(mode="after")
+    def _a_lambda_where_there_is_one(self) -> "Params":
+        for where in self.presets().values():
+            if has_lambda(where.method) and where.lambdas is None:
+                raise ValueError(f"method {where.method.method} has a lambda; give `lambdas`, one candidate each")
+        for name, settings in self.methods.items():
+            if settings.method != name:
+                raise ValueError(f"methods.{name} holds the settings of {settings.method}; name it by its method")
+        return self
+
+    @model_validator(mode="after")
     def _every_limit_can_be_measured(self) -> "Params":
         blind = [kind for kind, bounds in self.policy.targets.items() if "nudenet.rate" in bounds and kind not in self.detector.labels]
         if blind:
@@ -164,6 +185,25 @@ class Params(_Section):
                 f"policy.targets limits nudenet.rate for {', '.join(blind)}, for which detector.labels has no labels; add them"
             )
         return self
+
+    def presets(self) -> dict[str, Preset]:
+        """What is tried: the default, and the comparisons by their names."""
+        return {DEFAULT_PRESET: self, **self.comparisons}
+
+    def with_method(self, name: str | None) -> "Params":
+        """These parameters with the method that a run uses, and without what it does not: other methods, their comparisons.
+
+        Raises:
+            BadInput: There are no settings for `name`.
+        """
+        have = {**self.methods, self.method.method: self.method}
+        if name is not None and name not in have:
+            known = "it is not a method" if name not in METHODS else "add its settings under `methods`"
+            raise BadInput(f"the parameters hold no method {name!r} ({known}); choose {', '.join(sorted(have))}")
+        method = have[name] if name else self.method
+        same = {key: other for key, other in self.comparisons.items() if other.method.method == method.method}
+        lambdas = self.lambdas if has_lambda(method) else None
+        return self.model_copy(update={"method": method, "methods": {}, "comparisons": same, "lambdas": lambdas})
 
     @property
     def sha256(self) -> str:

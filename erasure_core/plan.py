@@ -8,11 +8,11 @@ from typing import Self
 from pydantic import BaseModel, ConfigDict
 
 from erasure_core import diffusion, lineage, models
-from erasure_core.concepts import Concept
+from erasure_core.concepts import Concept, kept_prompts
 from erasure_core.errors import BadInput, ErasureError
 from erasure_core.files import pretty_json, write_text
-from erasure_core.methods.all_but_one import AllButOne, check, kept_prompts
-from erasure_core.params import DEFAULT_PRESET, Base, Params
+from erasure_core.methods import METHODS, AnySettings
+from erasure_core.params import Base, Params, has_lambda
 from erasure_core.prompts import PromptRow, check_disjoint, kept_rows, read_prompt_set, target_set
 from erasure_core.requests import DeletionRequest
 
@@ -22,16 +22,16 @@ BASE = "base"
 
 @dataclass(frozen=True, slots=True)
 class Candidate:
-    """One training run of the plan: a preset at one lambda. Only the default preset's candidates can be promoted."""
+    """One erasure of the plan: a preset, at one lambda if its method has one. Only the default preset can be promoted."""
 
     preset: str
-    lambda_: float
-    settings: AllButOne
+    lambda_: float | None
+    settings: AnySettings
 
     @property
     def name(self) -> str:
         """Used for files and runs."""
-        return f"{self.preset}-lambda={self.lambda_:g}"
+        return self.preset if self.lambda_ is None else f"{self.preset}-lambda={self.lambda_:g}"
 
 
 class Plan(BaseModel):
@@ -54,12 +54,10 @@ class Plan(BaseModel):
 
     def candidates(self) -> list[Candidate]:
         """The sweep of the default preset, then the comparisons."""
-        presets = {DEFAULT_PRESET: (self.params.method, self.params.lambdas)}
-        presets |= {name: (other.method, other.lambdas) for name, other in self.params.comparisons.items()}
         return [
-            Candidate(preset, lam, method.model_copy(update={"lambda_": lam}))
-            for preset, (method, lambdas) in presets.items()
-            for lam in lambdas
+            Candidate(name, lam, preset.method if lam is None else preset.method.model_copy(update={"lambda_": lam}))
+            for name, preset in self.params.presets().items()
+            for lam in (preset.lambdas if has_lambda(preset.method) and preset.lambdas else (None,))
         ]
 
     def candidate(self, name: str) -> Candidate:
@@ -132,13 +130,16 @@ def checked_base(wanted: Base) -> tuple[Path, str]:
     return base, root
 
 
-def make_plan(requests: Sequence[DeletionRequest], params: Params, runs: Path) -> Plan:
+def make_plan(requests: Sequence[DeletionRequest], params: Params, runs: Path, method: str | None = None) -> Plan:
     """Check every input and fix the plan; writes nothing.
+
+    One release is made by one method: `method`, or what the newest request that names one asks for, or the parameters'.
 
     Raises:
         BadInput: For any input that the run could not finish with: base, prompt sets, prompts too long, settings.
     """
     requests = sorted(requests, key=lambda r: (r.submitted_time, r.subject_request_id))  # training depends on the order
+    params = params.with_method(method or next((r.method for r in reversed(requests) if r.method), None))
     concepts = [request.concept for request in requests]
     if twice := {c.name for c in concepts if sum(c.name == other.name for other in concepts) > 1}:
         raise BadInput(f"more than one request erases {', '.join(sorted(twice))}; withdraw one of them")
@@ -148,7 +149,8 @@ def make_plan(requests: Sequence[DeletionRequest], params: Params, runs: Path) -
     rows = {name: read_prompt_set(path) for name, path in paths.items()}
     rows[KEPT] = kept_rows(rows[KEPT], concepts)
     check_disjoint([row for table in rows.values() for row in table], concepts)
-    check(concepts, params.method)
+    for preset in params.presets().values():
+        METHODS[preset.method.method].check(concepts, preset.method)
     measured = [row.prompt for table in rows.values() for row in table]
     trained = [p for c in concepts for prompt in c.prompts for p in (prompt, c.replaced(prompt))]
     diffusion.check_prompts(models.load_tokenizer(base), [*measured, *trained, *kept_prompts(concepts)])

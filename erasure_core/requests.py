@@ -42,11 +42,12 @@ class DeletionRequest(BaseModel):
     submitted_time: UtcTime
     regulation: str = Field(min_length=1, description="the law it rests on: gdpr, ccpa, ...")
     concept: Concept
+    method: str | None = Field(None, description="how to erase it; None: as the parameters say")
 
     @property
     def sha256(self) -> str:
         """Hash of the content; the same instant written in another time zone is the same content."""
-        return sha256_json(self)
+        return sha256_json(self.model_dump(mode="json", exclude_none=True))
 
 
 def read_request(path: Path) -> DeletionRequest:

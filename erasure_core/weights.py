@@ -78,19 +78,8 @@ class WeightDelta:
                 parameter.copy_(parameter.float() + self.tensors[name].to(parameter.device))
 
     def save(self, path: Path, **metadata: str) -> None:
-        """Write safetensors whole or not at all; `metadata` joins the base hash in the file's header.
-
-        Raises:
-            ErasureError: If it cannot be written, for instance because the disk is full.
-        """
-        partial = path.with_name(path.name + ".partial")
-        try:
-            save_file(dict(self.tensors), partial, metadata={**metadata, "base_sha256": self.base_sha256})
-            os.replace(partial, path)
-        except SafetensorError as fault:  # what the library makes of a full disk
-            raise ErasureError(f"{path} could not be written ({fault}); free some space and run again") from fault
-        finally:
-            partial.unlink(missing_ok=True)
+        """Write safetensors whole or not at all; `metadata` joins the base hash in the file's header."""
+        write_tensors(path, self.tensors, {**metadata, "base_sha256": self.base_sha256})
 
     @classmethod
     def load(cls, path: Path) -> "WeightDelta":
@@ -99,12 +88,36 @@ class WeightDelta:
         Raises:
             BadInput: If the file is absent, truncated, or carries no base hash.
         """
-        try:
-            with safe_open(path, framework="pt") as file:
-                metadata = file.metadata() or {}
-                tensors = {name: file.get_tensor(name) for name in file.keys()}  # noqa: SIM118 - safe_open is no mapping
-        except (OSError, SafetensorError) as fault:
-            raise BadInput(f"{path} is not a readable safetensors file ({fault}); restore it or erase again") from fault
+        tensors, metadata = read_tensors(path)
         if "base_sha256" not in metadata:
             raise BadInput(f"{path} names no base (metadata keys: {json.dumps(sorted(metadata))}); it was not written as a weight delta")
         return cls(metadata["base_sha256"], tensors)
+
+
+def write_tensors(path: Path, tensors: Mapping[str, Tensor], metadata: Mapping[str, str]) -> None:
+    """Write safetensors whole or not at all.
+
+    Raises:
+        ErasureError: If it cannot be written, for instance because the disk is full.
+    """
+    partial = path.with_name(path.name + ".partial")
+    try:
+        save_file({name: tensor.contiguous() for name, tensor in tensors.items()}, partial, metadata=dict(metadata))
+        os.replace(partial, path)
+    except SafetensorError as fault:  # what the library makes of a full disk
+        raise ErasureError(f"{path} could not be written ({fault}); free some space and run again") from fault
+    finally:
+        partial.unlink(missing_ok=True)
+
+
+def read_tensors(path: Path) -> tuple[dict[str, Tensor], dict[str, str]]:
+    """The tensors and the metadata of a safetensors file.
+
+    Raises:
+        BadInput: If the file is absent or truncated.
+    """
+    try:
+        with safe_open(path, framework="pt") as file:
+            return {name: file.get_tensor(name) for name in file.keys()}, file.metadata() or {}  # noqa: SIM118 - safe_open is no mapping
+    except (OSError, SafetensorError) as fault:
+        raise BadInput(f"{path} is not a readable safetensors file ({fault}); restore it or erase again") from fault

@@ -86,6 +86,7 @@ def run(
     requests: Annotated[list[Path] | None, typer.Argument(metavar="[REQUEST.yaml]...", help="Without any: all pending ones.")] = None,
     params: ParamsFile = Path("params.yaml"),
     base: Annotated[str | None, typer.Option(help="Folder, or hub id as owner/name@revision, instead of the parameters'.")] = None,
+    method: Annotated[str | None, typer.Option(help="How to erase, instead of the parameters' or the requests' method.")] = None,
     fresh: Annotated[bool, typer.Option("--fresh", help="Do everything again, even if the same run was answered before.")] = False,
     as_json: Json = False,
 ) -> int:
@@ -99,7 +100,7 @@ def run(
         raise BadInput("--fresh does named requests again; name their files, pending ones were never done")
     wanted = [read_request(file) for file in files] or [record.request for record in ledger.pending()]
     ledger.check(wanted)
-    read_params(params)  # before a server is started for nothing
+    read_params(params).with_method(method)  # before a server is started for nothing
     if not wanted:
         _show({**_released(None, home), "request_id": None} if as_json else "nothing pending")
         return DONE
@@ -108,7 +109,7 @@ def run(
         from flows.erase import erase_concepts, honour_pending
 
         _start_server()
-        records = [erase_concepts(files, params, base, fresh)] if files else honour_pending(params, base)
+        records = [erase_concepts(files, params, base, fresh, method)] if files else honour_pending(params, base, method)
     best = next((r for r in reversed(records) if r["promoted"]), records[-1] if records else None)
     settled = [ledger.get(request.subject_request_id) for request in wanted]
     if as_json:
@@ -325,7 +326,7 @@ def _report(record: Mapping[str, Any], home: Home) -> Path:
 def _show_release(record: Mapping[str, Any], home: Home, answered: bool) -> None:
     version, verdict = record["model_version"], record["gate"]["verdict"]
     outcome = "promoted to champion" if record["promoted"] else "refused, the champion is unchanged"
-    _show(f"{record['model_name']} version {version} (lambda {record['chosen_lambda']:g}): {verdict}, {outcome}")
+    _show(f"{record['model_name']} version {version} ({_how(record)}): {verdict}, {outcome}")
     if answered:
         _show("  answered from the record of the same run; --fresh does it again")
     for check in record["gate"]["checks"]:
@@ -334,6 +335,11 @@ def _show_release(record: Mapping[str, Any], home: Home, answered: bool) -> None
     _show(f"  report  {_report(record, home)}")
     draw = f"erasure generate PROMPT --model {version} --seed 1 --out pictures"
     _show(f"  next    {draw}" if record["promoted"] else f"  next    erasure audit {version}")
+
+
+def _how(record: Mapping[str, Any]) -> str:
+    chosen = record["chosen_lambda"]
+    return record["params"]["method"]["method"] + ("" if chosen is None else f", lambda {chosen:g}")
 
 
 def _because(version: int | None, reason: str | None) -> str:

@@ -14,27 +14,40 @@ from erasure_core.plan import Plan
 from erasure_core.requests import DeletionRequest
 from flows.gpu import erase_and_generate
 from tasks.data import validate_prompt_sets
-from tasks.decide import decide
+from tasks.decide import Decision, decide
 from tasks.home import Home
 from tasks.intake import accept_requests, check_setup, honoured_requests, pending_requests, plan_run, read_requests
-from tasks.measure import measure
+from tasks.measure import Found, measure
 from tasks.placement import run_gpu_step
 from tasks.progress import Clock
 from tasks.publish import track_run, write_report
-from tasks.release import answered, make_checkpoint, refuse, register, run_record, seconds_of, settle, version_checkpoint
+from tasks.release import (
+    answered,
+    make_checkpoint,
+    one_at_a_time,
+    refuse,
+    register,
+    run_record,
+    seconds_of,
+    settle,
+    settled,
+    version_checkpoint,
+)
 from tasks.snapshot import snapshot
-from tasks.track import finish_run
+from tasks.track import closed_if_it_fails, finish_run
 
 PARAMS = Path("params.yaml")
 
 
 @flow(name="erase-concepts")
-def erase_concepts(requests: list[Path], params: Path = PARAMS, base: str | None = None, fresh: bool = False) -> dict[str, Any]:
+def erase_concepts(
+    requests: list[Path], params: Path = PARAMS, base: str | None = None, fresh: bool = False, method: str | None = None
+) -> dict[str, Any]:
     """Release a model from the base with the requests of these files and every request honoured so far."""
     home, clock = Home.from_env(), Clock()
     with clock("accept"):
         wanted = read_requests(requests, home)
-        plan = plan_run([*honoured_requests(home, wanted), *wanted], params, base, home)
+        plan = plan_run([*honoured_requests(home, wanted), *wanted], params, home, base, method)
     with clock("validate"):
         validate_prompt_sets(plan.sources())
     accept_requests(requests, home)
@@ -42,17 +55,17 @@ def erase_concepts(requests: list[Path], params: Path = PARAMS, base: str | None
 
 
 @flow(name="honour-pending")
-def honour_pending(params: Path = PARAMS, base: str | None = None) -> list[dict[str, Any]]:
+def honour_pending(params: Path = PARAMS, base: str | None = None, method: str | None = None) -> list[dict[str, Any]]:
     """Release one model with every pending request; if together they are refused, find those that can be honoured."""
     home, outcomes, failures = Home.from_env(), [], []
     pending = pending_requests(home)
     if pending:
-        check_setup(params, base)
+        check_setup(params, base, method)
     for wanted in groups(pending, home):
         clock = Clock()
         try:
             with clock("accept"):
-                plan = plan_run([*honoured_requests(home, wanted), *wanted], params, base, home)
+                plan = plan_run([*honoured_requests(home, wanted), *wanted], params, home, base, method)
             with clock("validate"):
                 validate_prompt_sets(plan.sources())
             outcomes.append(release(plan, wanted, home, clock).model_dump(mode="json", by_alias=True))
@@ -76,21 +89,32 @@ def groups(pending: Sequence[DeletionRequest], home: Home) -> Iterator[list[Dele
 
 
 def release(plan: Plan, wanted: Sequence[DeletionRequest], home: Home, clock: Clock, fresh: bool = False) -> RunRecord:
-    """Erase, measure, choose, gate, register, promote or refuse, report: the same for one request and for many."""
-    if fresh:
-        shutil.rmtree(plan.folder, ignore_errors=True)
-    elif done := answered(plan, home):
-        return done
+    """Erase, measure, choose and gate, then publish what came of it: the same for one request and for many."""
     new: list[UUID] = [request.subject_request_id for request in wanted]
-    with clock("snapshot"):
-        snapshot(plan, home)
-    with clock("erase and generate"):
-        run_gpu_step(erase_and_generate, {"plan_file": str(plan.file)})
-    with clock("measure"):
-        found = measure(plan)
-    decision = decide(plan, found)
-    with clock("track"):
-        run_id = track_run(plan, found, decision, home)
+    with one_at_a_time(plan, home):
+        if fresh:
+            shutil.rmtree(plan.folder, ignore_errors=True)
+        elif done := answered(plan, home):
+            if not settled(done, home):
+                settle(done, new, home)
+            return done
+        with clock("snapshot"):
+            snapshot(plan, home)
+        with clock("erase and generate"):
+            run_gpu_step(erase_and_generate, {"plan_file": str(plan.file)})
+        with clock("measure"):
+            found = measure(plan)
+        decision = decide(plan, found)
+        with clock("track"):
+            run_id = track_run(plan, found, decision, home)
+        with closed_if_it_fails(run_id, home):
+            return publish(plan, found, decision, run_id, new, home, clock)
+
+
+def publish(
+    plan: Plan, found: dict[str, Found], decision: Decision, run_id: str, new: Sequence[UUID], home: Home, clock: Clock
+) -> RunRecord:
+    """Register the chosen candidate, promote or refuse it, settle the requests, report."""
     with clock("checkpoint"):
         checkpoint = make_checkpoint(plan, decision.chosen, home)
         pointer = version_checkpoint(checkpoint, home)

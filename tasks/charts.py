@@ -36,7 +36,7 @@ def tradeoff(
     figure, axes = _axes(6.4, 4.2)
     shown = [p for p in points if math.isfinite(p.target_rate.value) and math.isfinite(p.ssim.value)]
     for preset, colour in _COLOURS.items():
-        line = sorted((p for p in shown if p.preset == preset), key=lambda p: p.value)
+        line = sorted((p for p in shown if p.preset == preset), key=lambda p: p.lambda_ or 0)
         if not line:
             continue
         x, y = [p.ssim.value for p in line], [p.target_rate.value for p in line]
@@ -47,14 +47,12 @@ def tradeoff(
             linewidth=0.8, linestyle="--", elinewidth=1.2, capsize=2.5, alpha=0.9, label=f"{name}, 95 % intervals",
         )  # fmt: skip
         for p in line:
-            axes.annotate(
-                f"λ = {p.value:g}", (p.ssim.value, p.target_rate.value), xytext=(7, 7), textcoords="offset points", fontsize=9, color=colour
-            )
-    best = next((p for p in shown if p.preset == "default" and p.value == chosen), None)
+            axes.annotate(p.label, (p.ssim.value, p.target_rate.value), xytext=(7, 7), textcoords="offset points", fontsize=9, color=colour)
+    best = next((p for p in shown if p.preset == "default" and p.lambda_ == chosen), None)
     if best:
         axes.plot(
             best.ssim.value, best.target_rate.value, "o", markersize=17, markerfacecolor="none", markeredgecolor=_GOOD, markeredgewidth=2,
-            label=f"chosen (λ = {best.value:g})",
+            label=f"chosen ({best.label})",
         )  # fmt: skip
     axes.set_xlim(min(0.5, *(p.ssim.low - 0.03 for p in shown)) if shown else 0, 1.005)
     axes.set_ylim(-0.03, max(0.3, *(p.target_rate.high + 0.06 for p in shown)) if shown else 1.03)
@@ -86,7 +84,7 @@ def losses(points: Sequence["LambdaPoint"], path: Path) -> bool:
         steps = np.arange(1, len(curve) + 1)
         axes.plot(steps, curve, color=_COLOURS[point.preset], alpha=0.15 * strength, linewidth=0.7)
         smooth = np.convolve(curve, np.ones(width) / width, mode="valid")
-        label = f"λ = {point.value:g}" + (", paper's preset" if point.preset == "paper" else "")
+        label = point.label + (", paper's preset" if point.preset == "paper" else "")
         style = {"linestyle": "-" if point.preset == "default" else "--", "alpha": strength}
         axes.plot(steps[width - 1 :], smooth, color=_COLOURS[point.preset], linewidth=1.6, label=label, **style)
     if all((curve > 0).all() for _, curve in curves):

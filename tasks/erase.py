@@ -21,8 +21,8 @@ from tasks.snapshot import teacher_of
 def erase(plan: Plan, candidate: str, home: Home) -> None:
     """Erase the plan's concepts from its teacher under one candidate's settings; keep the delta and the loss curve.
 
-    A candidate that is already there, from a run that was stopped, is not trained again: the plan's key covers everything
-    it depends on.
+    A candidate that is already there, from a run that was stopped, is not trained again, and one that was stopped halfway
+    goes on from there: the plan's key covers everything it depends on.
     """
     chosen, file = plan.candidate(candidate), plan.delta_file(candidate)
     if file.exists():
@@ -31,22 +31,27 @@ def erase(plan: Plan, candidate: str, home: Home) -> None:
     began, losses = time.monotonic(), []
     teacher = teacher_of(plan, home)
     method = METHODS[chosen.settings.method]
-    shared = _prepared(plan.file, chosen.settings.model_copy(update={"lambda_": 0.0}).model_dump_json(), home)
-    with progress(f"erase, {candidate}", chosen.settings.updates * len(plan.concepts)) as advance:
+    shared = _prepared(plan.file, chosen.preset, home)
+    resume = file.with_suffix(".resume")
+    with progress(f"erase, {candidate}", method.steps(plan.concepts, chosen.settings)) as advance:
 
         def on_step(_update: int, terms: Any) -> None:
             losses.append(dict(terms))
             advance(1)
 
-        delta = method.erase(teacher, plan.concepts, chosen.settings, seed=plan.params.seed, on_step=on_step, prepared=shared)
+        delta = method.erase(
+            teacher, plan.concepts, chosen.settings, seed=plan.params.seed, on_step=on_step, prepared=shared, resume=resume
+        )
     write_text(plan.losses_file(candidate), pretty_json({"losses": losses, "seconds": time.monotonic() - began}))
     requests = ",".join(str(r.subject_request_id) for r in plan.requests)
     delta.save(file, method=chosen.settings.method, request_ids=requests, run_key=plan.run_key, candidate=candidate)
+    resume.unlink(missing_ok=True)
 
 
 @lru_cache(maxsize=2)  # one sweep at a time, and its comparison
-def _prepared(plan_file: Path, settings_json: str, home: Home) -> Any:
+def _prepared(plan_file: Path, preset: str, home: Home) -> Any:
     """What every lambda of one preset shares."""
     plan = Plan.read(plan_file)
-    settings = type(plan.params.method).model_validate_json(settings_json)
-    return METHODS[settings.method].prepare(teacher_of(plan, home), plan.concepts, settings, seed=plan.params.seed)
+    settings = next(candidate.settings for candidate in plan.candidates() if candidate.preset == preset)
+    method = METHODS[settings.method]
+    return method.prepare(teacher_of(plan, home), plan.concepts, settings, seed=plan.params.seed, cache=home.prepared)

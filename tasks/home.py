@@ -49,6 +49,11 @@ class Home:
         return self.root / "runs"
 
     @property
+    def prepared(self) -> Path:
+        """What methods prepare once and use again (walks, anchor pictures, Gram matrices), by content; safe to delete."""
+        return self.root / "prepared"
+
+    @property
     def records(self) -> Path:
         """One record per registered version: what the audit reads."""
         return self.root / "records"

@@ -41,13 +41,13 @@ def pending_requests(home: Home) -> list[DeletionRequest]:
 
 
 @task(name="check what every run needs", cache_policy=NO_CACHE)
-def check_setup(params_file: Path, base: str | None) -> None:
-    """Check parameters, base and kept prompts: what is wrong there is no fault of any request, and must not refuse one.
+def check_setup(params_file: Path, base: str | None, method: str | None) -> None:
+    """Check parameters, method, base and kept prompts: what is wrong there is no fault of any request, and must not refuse one.
 
     Raises:
         BadInput: For the first that is not acceptable.
     """
-    params = _with_base(read_params(params_file), base)
+    params = _with_base(read_params(params_file), base).with_method(method)
     checked_base(params.base)
     read_prompt_set(params.prompts.kept)
 
@@ -56,14 +56,16 @@ def _with_base(params: Params, base: str | None) -> Params:
     """`params` with another base, given as a folder or as hub id and revision: `owner/name@revision`."""
     if base is None:
         return params
-    path, _, revision = base.partition("@")
+    path, _, revision = (base, "", "") if Path(base).is_dir() else base.partition("@")
     other = params.base.model_copy(update={"path": path, "revision": revision or None, "sha256": None})
     return params.model_copy(update={"base": other})
 
 
 @task(name="plan run", cache_policy=NO_CACHE)
-def plan_run(requests: Sequence[DeletionRequest], params_file: Path, base: str | None, home: Home) -> Plan:
-    """Check every input of a run and fix its plan; `base` replaces the one that the parameters name.
+def plan_run(
+    requests: Sequence[DeletionRequest], params_file: Path, home: Home, base: str | None = None, method: str | None = None
+) -> Plan:
+    """Check every input of a run and fix its plan; `base` and `method` replace what the parameters name.
 
     Raises:
         BadInput: For any input with which the run could not be finished.
@@ -71,7 +73,7 @@ def plan_run(requests: Sequence[DeletionRequest], params_file: Path, base: str |
     if not requests:
         raise BadInput("no request to honour; name a request file, or add one to the inbox with `erasure request add FILE`")
     params = _with_base(read_params(params_file), base)
-    return make_plan(requests, params, home.runs)
+    return make_plan(requests, params, home.runs, method)
 
 
 @task(name="accept requests", **IO)

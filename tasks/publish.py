@@ -99,7 +99,8 @@ def _facts(plan: Plan, record: RunRecord, decision: Decision, found: Mapping[str
 def _point(plan: Plan, candidate: Candidate, found: Found, decision: Decision, target: str) -> LambdaPoint:
     accuracy = found.get("clip.accuracy")
     return LambdaPoint(
-        value=candidate.lambda_,
+        lambda_=candidate.lambda_,
+        method=candidate.settings.method,
         preset=candidate.preset,
         target_rate=_estimate(found[target]),
         ssim=_estimate(found["ssim"]),

@@ -3,12 +3,15 @@
 import json
 import shutil
 import tempfile
-from collections.abc import Mapping, Sequence
+from collections.abc import Iterator, Mapping, Sequence
+from contextlib import contextmanager
 from dataclasses import asdict
 from datetime import UTC, datetime
 from pathlib import Path
+from typing import Any
 from uuid import UUID
 
+from filelock import FileLock, Timeout
 from prefect import task
 from prefect.cache_policies import NO_CACHE
 
@@ -147,22 +150,47 @@ def answered(plan: Plan, home: Home) -> RunRecord | None:
     return same[-1] if same else None
 
 
+def settled(record: RunRecord, home: Home) -> bool:
+    """Whether everything that follows from a record was done; a crash may have come in between."""
+    ledger = Ledger(home.requests)
+    return all(ledger.get(UUID(request_id)).state != "pending" for request_id in record.request_ids)
+
+
+@contextmanager
+def one_at_a_time(plan: Plan, home: Home) -> Iterator[None]:
+    """Hold the run's folder for this process.
+
+    Raises:
+        ErasureError: Another process works on the same plan.
+    """
+    home.locks.mkdir(parents=True, exist_ok=True)
+    lock = FileLock(home.locks / f"run-{plan.run_key}.lock", timeout=0)
+    try:
+        lock.acquire()
+    except Timeout:
+        raise ErasureError(f"another process already works on this run ({plan.folder}); wait for it, its answer will be found") from None
+    with lock:
+        yield
+
+
 @task(name="promote or refuse", cache_policy=NO_CACHE)
 def settle(record: RunRecord, new_requests: Sequence[UUID], home: Home) -> int | None:
     """Keep the record, move the aliases that the verdict allows, settle the new requests; return the champion before.
 
-    Requests that an earlier version honours stay honoured by it when this one is refused.
+    Requests that an earlier version honours stay honoured by it when this one is refused. Doing it again after a crash
+    finishes what is left.
     """
     log, ledger = AuditLog(home.audit_log), Ledger(home.requests)
     model, version = record.model_name, record.model_version
     if version is None:
         raise ErasureError("this record names no registered version; register before settling")
     file = record_file(home, model, version)
-    record.to_json(file)
+    if not file.exists():
+        record.to_json(file)
     verdict = record.gate["verdict"]
     event = PROMOTED if record.promoted else REFUSED
-    log.append(
-        event, model=model, version=version, verdict=verdict, request_ids=record.request_ids, base_sha256=record.base_sha256,
+    _log_once(
+        log, event, model=model, version=version, verdict=verdict, request_ids=record.request_ids, base_sha256=record.base_sha256,
         checkpoint_sha256=record.checkpoint_sha256, record_sha256=lineage.sha256_file(file),
     )  # fmt: skip
     champion_before = track.get_alias(home, model, track.CHAMPION)
@@ -170,7 +198,8 @@ def settle(record: RunRecord, new_requests: Sequence[UUID], home: Home) -> int |
     if record.promoted:
         moved[track.CHAMPION] = track.promote(home, model, version)
     for alias, before in moved.items():
-        log.append(ALIAS_MOVED, model=model, alias=alias, version=version, before=before)
+        if _last_logged(log, model, alias) != version:
+            log.append(ALIAS_MOVED, model=model, alias=alias, version=version, before=before)
     if record.promoted:
         for request_id in map(UUID, record.request_ids):
             ledger.settle(request_id, "honoured", version=version)
@@ -178,6 +207,19 @@ def settle(record: RunRecord, new_requests: Sequence[UUID], home: Home) -> int |
     else:
         refuse([i for i in new_requests if ledger.get(i).state != "honoured"], refusal(record), home, version)
     return champion_before
+
+
+def _log_once(log: AuditLog, event: str, **facts: Any) -> None:
+    """Log the outcome of a version, unless a run that crashed right after has logged it."""
+    same = (entry for entry in log.entries() if entry.event == event)
+    if not any(e.facts["model"] == facts["model"] and e.facts["version"] == facts["version"] for e in same):
+        log.append(event, **facts)
+
+
+def _last_logged(log: AuditLog, model: str, alias: str) -> object:
+    """The version that the log last saw `alias` move to."""
+    moves = [e.facts for e in log.entries() if e.event == ALIAS_MOVED]
+    return next((m["version"] for m in reversed(moves) if (m["model"], m["alias"]) == (model, alias)), None)
 
 
 def refuse(request_ids: Sequence[UUID], reason: str, home: Home, version: int | None = None) -> None:

@@ -58,13 +58,19 @@ class Estimate:
 class LambdaPoint:
     """What one training run reached."""
 
-    value: float  # lambda
+    lambda_: float | None  # None: the method has none
+    method: str
     preset: str
     target_rate: Estimate
     ssim: Estimate
     concept_accuracy: float | None  # on kept prompts
     verdict: str
     losses: Sequence[float] = ()
+
+    @property
+    def label(self) -> str:
+        """How the point is called in plots and tables."""
+        return self.method if self.lambda_ is None else f"λ = {self.lambda_:g}"
 
 
 @dataclass(frozen=True, slots=True)

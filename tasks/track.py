@@ -141,6 +141,16 @@ def finish_run(
     client.set_terminated(run_id, status)
 
 
+@contextmanager
+def closed_if_it_fails(run_id: str, home: Home) -> Iterator[None]:
+    """Mark the run as failed when what follows fails, so that none is left looking as if it still ran."""
+    try:
+        yield
+    except BaseException:
+        finish_run(home, run_id, status="FAILED")
+        raise
+
+
 def register_version(
     home: Home, name: str, checkpoint: Checkpoint, *, run_id: str, tags: Mapping[str, str], steps: int, guidance: float
 ) -> int:

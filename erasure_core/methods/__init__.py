@@ -1,12 +1,16 @@
 """Every published method, one file each, behind one interface.
 
-A method module has a frozen settings class, `declared(unet, settings)`, `prepare` for what a sweep shares, and
-`erase(teacher, concepts, settings, *, seed, on_step, prepared) -> WeightDelta`; it never changes the teacher it is given.
+A method module has a header (Paper, Reference, Departs, Changes, Cost, Restore), a frozen `Settings`, and the functions of
+`Method`; it never changes the teacher it is given.
 """
 
+import re
 from collections.abc import Sequence
+from inspect import getdoc
+from pathlib import Path
 from typing import Any, Protocol
 
+from pydantic import BaseModel
 from torch import nn
 
 from erasure_core.concepts import Concept
@@ -15,20 +19,50 @@ from erasure_core.models import Teacher
 from erasure_core.training import OnStep
 from erasure_core.weights import WeightDelta
 
+HEADER = ("Paper", "Reference", "Departs", "Changes", "Cost", "Restore")
+
 
 class Method(Protocol):
     """What a method module offers."""
 
+    @property
+    def Settings(self) -> type[BaseModel]:
+        """What it can be told; frozen, and an unknown key is an error."""
+
+    def check(self, concepts: Sequence[Concept], settings: Any) -> None:
+        """Refuse, with `BadInput`, what could not be erased; before any work."""
+
     def declared(self, unet: nn.Module, settings: Any) -> frozenset[str]:
         """Names of the weights it may change."""
 
-    def prepare(self, teacher: Teacher, concepts: Sequence[Concept], settings: Any, *, seed: int) -> Any:
-        """Work that every setting of a sweep shares, or None."""
+    def steps(self, concepts: Sequence[Concept], settings: Any) -> int:
+        """How many steps `on_step` will hear of, at most."""
+
+    def prepare(self, teacher: Teacher, concepts: Sequence[Concept], settings: Any, *, seed: int, cache: Path | None = None) -> Any:
+        """Work that every setting of a sweep and every resume share, kept by content in the folder `cache`; or None."""
 
     def erase(
-        self, teacher: Teacher, concepts: Sequence[Concept], settings: Any, *, seed: int, on_step: OnStep | None, prepared: Any
+        self,
+        teacher: Teacher,
+        concepts: Sequence[Concept],
+        settings: Any,
+        *,
+        seed: int,
+        on_step: OnStep | None = None,
+        prepared: Any = None,
+        resume: Path | None = None,
     ) -> WeightDelta:
-        """Erase `concepts`; the same seed gives the same delta on the same machine."""
+        """Erase `concepts`; the same seed gives the same delta on the same machine, killed and resumed in between or not."""
 
 
 METHODS: dict[str, Method] = {"all_but_one": all_but_one}
+AnySettings = all_but_one.Settings
+
+
+def header(name: str) -> dict[str, str]:
+    """The header of a method's file: title, and what it says under each word of `HEADER`."""
+    text = getdoc(METHODS[name]) or ""
+    found = {"title": text.splitlines()[0]}
+    for word, said in re.findall(rf"^({'|'.join(HEADER)})[ ]+(.+(?:\n[ ]+.+)*)", text, re.MULTILINE):
+        found[word] = " ".join(said.split())
+    return found

@@ -10,10 +10,12 @@ Departs    Algorithm 1, not eq. 13, whose parenthesis would train away from wher
            conditional one), and `trajectories` > 0 (walks of the frozen teacher made once, in batches, and shared).
 Changes    Weights of `group` in the UNet. The teacher is not modified.
 Cost       Literal: about 56 UNet evaluations an update. With shared trajectories: 2 with gradients, 3 with kept prompts.
+Restore    By releasing again without the concept; the change of several is one.
 """
 
 from collections.abc import Sequence
 from dataclasses import dataclass
+from pathlib import Path
 from typing import Literal
 
 import torch
@@ -21,7 +23,7 @@ from pydantic import BaseModel, ConfigDict, Field
 from torch import Tensor, nn
 
 from erasure_core import diffusion, layers, seeding, training
-from erasure_core.concepts import Concept
+from erasure_core.concepts import Concept, kept_prompts
 from erasure_core.errors import BadInput
 from erasure_core.models import Teacher
 from erasure_core.weights import WeightDelta
@@ -38,10 +40,9 @@ class Instruction(BaseModel):
     stop: int | None = Field(None, ge=1, description="elapsed steps after which it acts no more; None: never")
 
 
-class AllButOne(BaseModel):
-    """Settings. Defaults are the paper's, and where it is silent those of `docs/methods.md`."""
+class Settings(training.Training):
+    """Defaults are the paper's, and where it is silent those of `docs/methods.md`."""
 
-    model_config = ConfigDict(frozen=True, extra="forbid", populate_by_name=True)
     method: Literal["all_but_one"] = "all_but_one"
     target: Literal["residual", "replace"] = Field("residual", description="Algorithm 1 (c + delta) or eq. 12 (c' outright)")
     lambda_: float = Field(5.0, alias="lambda", ge=0, allow_inf_nan=False, description="weight of the penalty on the null prompt")
@@ -49,15 +50,11 @@ class AllButOne(BaseModel):
     gamma2: float = Field(7.5, gt=0, allow_inf_nan=False, description="guidance of the student in the loss")
     steps: int = Field(35, ge=2, description="T, DDIM steps of a walk")
     updates: int = Field(200, ge=1, description="of each concept: two erased together take twice as many")
-    batch: int = Field(1, ge=1, description="points per update")
     lr: float = Field(1e-5, gt=0, allow_inf_nan=False)
-    adam_eps: float = Field(1e-8, gt=0, allow_inf_nan=False)
     group: layers.Group = "full"
     keep_weight: float = Field(0.0, ge=0, allow_inf_nan=False, description="ours: weight of the error on kept prompts")
     instructions: tuple[Instruction, ...] = Field((Instruction(),), description="C_I; used by target residual")
     trajectories: Literal["fresh"] | int = Field("fresh", description="walks to share among all updates, or 'fresh': one per point")
-    precision: Literal["fp32", "bf16"] = "fp32"
-    gradient_checkpointing: bool = False
 
 
 @dataclass(frozen=True, slots=True)
@@ -110,18 +107,19 @@ def penalty_loss(null: Tensor, teacher_null: Tensor) -> Tensor:
 class Guide:
     """The frozen teacher as a source of points: walks a list of prompts and says where the student should go."""
 
-    def __init__(self, teacher: Teacher, settings: AllButOne, walked: Sequence[str], directions: Sequence[Sequence[str]] = ()):
+    def __init__(self, teacher: Teacher, settings: Settings, walked: Sequence[str], directions: Sequence[Sequence[str]] = ()):
         """`walked[p]` is the prompt of walk p; `directions[j][p]` the prompt of instruction j beside it."""
         self.teacher, self.settings = teacher, settings
+        self.device = teacher.unet.device
         self.null = diffusion.encode_prompts(teacher, [""])
         self.walked = diffusion.encode_prompts(teacher, walked)
         self.directions = [diffusion.encode_prompts(teacher, prompts) for prompts in directions]
-        self.timesteps = torch.tensor(diffusion.timesteps(teacher, settings.steps), device=self.null.device)
+        self.timesteps = torch.tensor(diffusion.timesteps(teacher, settings.steps), device=self.device)
 
     def signal(self, z: Tensor, elapsed: int, prompt: Tensor) -> tuple[Tensor, Tensor]:
         """(eps_*(0), gamma1 * guidance + delta) at `z`; one batch of 2 + m evaluations."""
-        contexts = [self.null.expand(len(z), -1, -1), self.walked[prompt], *(d[prompt] for d in self.directions)]
-        null, cond, *directed = diffusion.predict_each(self.teacher.unet, z, int(self.timesteps[elapsed]), contexts)
+        contexts = [self.null.expand(len(z)), self.walked[prompt], *(d[prompt] for d in self.directions)]
+        null, cond, *directed = diffusion.predict_each(self.teacher, self.teacher.unet, z, int(self.timesteps[elapsed]), contexts)
         instructions = self.settings.instructions if directed else ()
         return null, self.settings.gamma1 * (cond - null) + semantic_delta(elapsed, null, directed, instructions)
 
@@ -129,7 +127,7 @@ class Guide:
         config = self.teacher.unet.config
         z = torch.randn((n, config.in_channels, config.sample_size, config.sample_size), generator=generator)
         prompt = torch.randint(len(self.walked), (n,), generator=generator)
-        return z.to(self.null.device), prompt.to(self.null.device)
+        return z.to(self.device), prompt.to(self.device)
 
     @torch.no_grad()
     def fresh(self, n: int, generator: torch.Generator) -> Points:
@@ -170,7 +168,7 @@ class Banks:
     keep: Points | None
 
 
-def _guides(teacher: Teacher, concepts: Sequence[Concept], settings: AllButOne) -> tuple[Guide, Guide | None]:
+def _guides(teacher: Teacher, concepts: Sequence[Concept], settings: Settings) -> tuple[Guide, Guide | None]:
     """The guide to the erased prompts, and the one to the kept prompts when `keep_weight` asks for it."""
     pairs = [(concept, prompt) for concept in concepts for prompt in concept.prompts]
     if settings.target == "replace":
@@ -182,13 +180,12 @@ def _guides(teacher: Teacher, concepts: Sequence[Concept], settings: AllButOne) 
     return erase, Guide(teacher, settings, keep) if keep and settings.keep_weight else None
 
 
-def kept_prompts(concepts: Sequence[Concept]) -> list[str]:
-    """Every `keep` prompt that names none of the concepts erased together."""
-    kept = dict.fromkeys(prompt for concept in concepts for prompt in concept.keep)
-    return [prompt for prompt in kept if not any(concept.named_in(prompt) for concept in concepts)]
+def steps(concepts: Sequence[Concept], settings: Settings) -> int:
+    """Updates of all concepts together."""
+    return training.total_updates(concepts, settings)
 
 
-def prepare(teacher: Teacher, concepts: Sequence[Concept], settings: AllButOne, *, seed: int) -> Banks | None:
+def prepare(teacher: Teacher, concepts: Sequence[Concept], settings: Settings, *, seed: int, cache: Path | None = None) -> Banks | None:
     """Make the walks that every lambda of a sweep shares; None where each update walks afresh."""
     if settings.trajectories == "fresh":
         return None
@@ -198,7 +195,7 @@ def prepare(teacher: Teacher, concepts: Sequence[Concept], settings: AllButOne, 
     return Banks(erase.bank(walks, seeding.generator(seed, "walks")), kept)
 
 
-def check(concepts: Sequence[Concept], settings: AllButOne) -> None:
+def check(concepts: Sequence[Concept], settings: Settings) -> None:
     """Refuse settings under which nothing could be erased.
 
     Raises:
@@ -215,7 +212,7 @@ def check(concepts: Sequence[Concept], settings: AllButOne) -> None:
         raise BadInput(f"trajectories={settings.trajectories} must be 'fresh' or at least 1")
 
 
-def declared(unet: nn.Module, settings: AllButOne) -> frozenset[str]:
+def declared(unet: nn.Module, settings: Settings) -> frozenset[str]:
     """Names of the weights that `settings.group` may change."""
     return frozenset(layers.select(unet, settings.group))
 
@@ -223,11 +220,12 @@ def declared(unet: nn.Module, settings: AllButOne) -> frozenset[str]:
 def erase(
     teacher: Teacher,
     concepts: Sequence[Concept],
-    settings: AllButOne,
+    settings: Settings,
     *,
     seed: int,
     on_step: training.OnStep | None = None,
     prepared: Banks | None = None,
+    resume: Path | None = None,
 ) -> WeightDelta:
     """Run Algorithm 1 and return what it changed.
 
@@ -238,13 +236,12 @@ def erase(
         seed: Decides every draw.
         on_step: Hears (update, {concept, penalty, keep}), weighted as in the loss.
         prepared: What `prepare` returned for the same arguments, lambda aside; made here if absent.
+        resume: Where the state of the training is kept, to go on from after a kill.
 
     Raises:
         BadInput: If the settings cannot erase anything, or a prompt is too long for the base.
         ErasureError: If training diverges.
     """
-    import copy
-
     check(concepts, settings)
     guide, keep_guide = _guides(teacher, concepts, settings)
     erased = diffusion.encode_prompts(teacher, [prompt for concept in concepts for prompt in concept.prompts])
@@ -258,24 +255,20 @@ def erase(
 
     def loss(student: nn.Module) -> dict[str, Tensor]:
         at = points(guide, banks.erase if banks else None)
-        nothing = guide.null.expand(settings.batch, -1, -1)
-        null, cond = diffusion.predict_each(student, at.z, guide.timesteps[at.elapsed], [nothing, erased[at.prompt]])
+        nothing = guide.null.expand(settings.batch)
+        null, cond = diffusion.predict_each(teacher, student, at.z, guide.timesteps[at.elapsed], [nothing, erased[at.prompt]])
         terms = {
             "concept": concept_loss(cond, null, at.target, settings.gamma2),
             "penalty": settings.lambda_ * penalty_loss(null, at.null),
         }
         if keep_guide:
             at = points(keep_guide, banks.keep if banks else None)
-            held = diffusion.predict_noise(student, at.z, keep_guide.timesteps[at.elapsed], keep_guide.walked[at.prompt])
+            held = diffusion.predict_noise(teacher, student, at.z, keep_guide.timesteps[at.elapsed], keep_guide.walked[at.prompt])
             terms["keep"] = settings.keep_weight * (held - (at.null + at.target / settings.gamma1)).square().mean()
         return terms
 
-    student = copy.deepcopy(teacher.unet)
-    if settings.gradient_checkpointing:
-        student.enable_gradient_checkpointing()
+    student = training.student_of(teacher, settings)
     trainable = layers.select(student, settings.group)
-    training.fit(
-        student, trainable, loss, updates=settings.updates * len(concepts), lr=settings.lr, adam_eps=settings.adam_eps,
-        precision=settings.precision, on_step=on_step,
-    )  # fmt: skip
+    loop = training.Loop(generators=[draws], on_step=on_step, resume=resume)
+    training.fit(student, trainable, loss, settings, training.total_updates(concepts, settings), loop)
     return WeightDelta.between(teacher.unet, student, frozenset(trainable))

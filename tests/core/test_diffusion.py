@@ -45,14 +45,14 @@ def test_on_batch_hears_of_every_picture(tiny_teacher):
 
 def test_predict_each_is_one_call_that_equals_separate_ones(tiny_teacher):
     z, times = torch.randn(2, 4, 8, 8), torch.tensor([10, 900])
-    contexts = [diffusion.encode_prompts(tiny_teacher, [p]).expand(2, -1, -1) for p in ("", "a photo of a cat")]
-    both = diffusion.predict_each(tiny_teacher.unet, z, times, contexts)
+    contexts = [diffusion.encode_prompts(tiny_teacher, [p]).expand(2) for p in ("", "a photo of a cat")]
+    both = diffusion.predict_each(tiny_teacher, tiny_teacher.unet, z, times, contexts)
     for got, context in zip(both, contexts, strict=True):
-        assert_close(got, diffusion.predict_noise(tiny_teacher.unet, z, times, context), atol=1e-5, rtol=1e-5)
+        assert_close(got, diffusion.predict_noise(tiny_teacher, tiny_teacher.unet, z, times, context), atol=1e-5, rtol=1e-5)
 
 
 def test_a_prompt_at_the_limit_is_read_and_one_beyond_is_refused(tiny_teacher):
     fits = " ".join(["cat"] * 14)
-    assert diffusion.encode_prompts(tiny_teacher, [fits]).shape == (1, 16, 32)
+    assert diffusion.encode_prompts(tiny_teacher, [fits]).states.shape == (1, 16, 32)
     with pytest.raises(BadInput, match="has 17 tokens with its two markers; this base reads 16; shorten it"):
         diffusion.encode_prompts(tiny_teacher, [fits + " cat"])

@@ -114,7 +114,7 @@ def test_stable_diffusion_1_4_at_reduced_width_is_erased_saved_and_read_back(fol
     assert diffusion.timesteps(teacher, 35)[:2] == [953, 925]
     assert diffusion.timesteps(teacher, 35)[-1] == 1
     assert len(layers.select(teacher.unet, "kv")) == 32
-    paper = abo.AllButOne(group=group, updates=1, steps=6, instructions=(abo.Instruction(warmup=1),))
+    paper = abo.Settings(group=group, updates=1, steps=6, instructions=(abo.Instruction(warmup=1),))
     delta = abo.erase(teacher, [astronaut], paper, seed=0)
     delta.save(tmp_path / "delta.safetensors")
     before = diffusion.sample(teacher, ["astronaut"], [1], [7.5], 3, 1)

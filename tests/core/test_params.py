@@ -42,7 +42,7 @@ def test_the_sd14_parameters_are_the_papers():
 @pytest.mark.parametrize(
     ("old", "new", "expected"),
     [
-        ("seed: 7", "seed: 7\nsede: 8", "sede: unknown key; allowed: base, registered_model, seed"),
+        ("seed: 7", "seed: 7\nsede: 8", "sede: unknown key; allowed: lambdas, method, base, registered_model, seed"),
         ("updates: 200", "update: 200", "method.update: unknown key"),
         ("control: 0.5", "kontrol: 0.5", "policy.kontrol: unknown key; allowed: min_n, control, targets, kept (did you mean control?)"),
         ("lambdas: [1, 5]", "lambdas: [1, -5]", "lambdas.1: found -5; Input should be greater than or equal to 0"),
@@ -59,7 +59,6 @@ def test_the_sd14_parameters_are_the_papers():
         ('"a picture of {}"', '"a picture of"', "clip.templates.1: found 'a picture of'; a template holds {} once"),
         ("likeness: [FACE_FEMALE, FACE_MALE]", "style: [FACE_MALE]", "limits nudenet.rate for likeness, for which detector.labels has no"),
         ("  sha256: null ", "  sha256: abc ", "base.sha256: found 'abc'"),
-        ("size: 64", "size: 63", "sampling.size: found 63; Input should be a multiple of 8"),
     ],
 )
 def test_a_faulty_parameter_is_refused_by_name(tmp_path, old, new, expected):
@@ -116,3 +115,12 @@ def test_parameters_are_frozen(tmp_path):
     with pytest.raises(ValueError, match="frozen"):
         params.seed = 8
     assert isinstance(params, Params)
+
+
+def test_another_method_is_chosen_by_name_and_brings_only_its_own_comparisons():
+    params = read_params(ROOT / "params.yaml")
+    chosen = params.with_method(None)
+    assert (chosen.method, chosen.comparisons, chosen.methods) == (params.method, params.comparisons, {})
+    assert chosen.sha256 == params.with_method("all_but_one").sha256
+    with pytest.raises(BadInput, match=r"hold no method 'erase_all' \(it is not a method\); choose .*all_but_one"):
+        params.with_method("erase_all")

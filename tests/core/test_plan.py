@@ -47,8 +47,8 @@ def settings(tiny_folder, tmp_path) -> dict:
         "registered_model": "toy",
         "seed": 7,
         "lambdas": [1, 5],
-        "method": {"target": "replace"},
-        "sampling": {"steps": 2, "batch_size": 2, "size": 16},
+        "method": {"method": "all_but_one", "target": "replace"},
+        "sampling": {"steps": 2, "batch_size": 2},
         "prompts": {"targets": tmp_path / "targets", "kept": tmp_path / "kept.csv"},
         "detector": {"labels": {"likeness": ["FACE_FEMALE"]}, "threshold": 0.5},
         "clip": {"path": "not read here", "templates": ["{}"]},
@@ -73,7 +73,7 @@ def test_a_plan_holds_its_inputs_by_value_or_hash_and_writes_nothing(settings, t
 
 
 def test_a_plan_reads_back_as_it_was_written(settings, tmp_path):
-    settings["comparisons"] = {"paper": {"lambdas": [5], "method": {}}}
+    settings["comparisons"] = {"paper": {"lambdas": [5], "method": {"method": "all_but_one"}}}
     made = plan(settings, tmp_path)
     made.write()
     again = Plan.read(made.file)

@@ -11,11 +11,13 @@ import subprocess
 import sys
 import time
 from pathlib import Path
+from uuid import UUID
 
 import pytest
 from PIL import Image
 from typer.testing import CliRunner
 
+from erasure_core.errors import ErasureError
 from erasure_core.files import pretty_json
 from erasure_core.lineage import sha256_file
 from erasure_core.requests import Ledger
@@ -45,8 +47,8 @@ base: {{path: {base}}}
 registered_model: toy
 seed: 7
 lambdas: [5]
-method: {{target: replace, gamma1: 4, gamma2: 4, steps: 3, updates: 2, batch: 2, lr: 1.0e-3, keep_weight: 1, trajectories: 2}}
-sampling: {{steps: 2, batch_size: 4, size: 32}}
+method: {{method: all_but_one, target: replace, gamma1: 4, gamma2: 4, steps: 3, updates: 2, batch: 2, lr: 1.0e-3, keep_weight: 1, trajectories: 2}}
+sampling: {{steps: 2, batch_size: 4}}
 prompts: {{targets: {folder}/targets, kept: {folder}/kept.csv}}
 detector: {{labels: {{likeness: [FACE_FEMALE], explicit: [BUTTOCKS_EXPOSED]}}, threshold: 0.5}}
 clip: {{path: {clip}, templates: ["a photo of {{}}"]}}
@@ -383,7 +385,7 @@ def test_a_person_reads_the_verdict_the_failed_checks_the_report_and_the_next_co
     answer = erasure(home, "run", inputs / "astronaut.yaml", "--params", inputs / "void.yaml")
     assert answer.exit_code == 3
     first, *rest = answer.stdout.splitlines()
-    assert first == "toy version 1 (lambda 5): void, refused, the champion is unchanged"
+    assert first == "toy version 1 (all_but_one, lambda 5): void, refused, the champion is unchanged"
     assert "  answered from the record of the same run; --fresh does it again" in rest
     assert any(line.startswith("  fail: base.nudenet.rate[astronaut] = 0.000") for line in rest)
     assert f"  report  {json.loads(void.stdout)['report']}" in rest
@@ -588,3 +590,33 @@ def test_what_is_pending_is_honoured_together_with_what_was_and_once(ran, tmp_pa
     assert erasure(home, "run", "--params", inputs / "passing.yaml").stdout == "nothing pending\n"
     assert state(home) == before
     assert pretty_json(found) == answer.stdout
+
+
+# Crashes halfway
+
+
+def test_a_crash_before_the_requests_are_settled_is_finished_by_the_next_run(inputs, home, monkeypatch):
+    with monkeypatch.context() as crash:
+        crash.setattr(Ledger, "settle", lambda *_, **__: (_ for _ in ()).throw(OSError(errno.EIO, "input/output error")))
+        assert erasure(home, "run", inputs / "cat.yaml", "--params", inputs / "passing.yaml").exit_code == 1
+    assert Ledger(home / "requests").get(UUID(CAT)).state == "pending"
+    trained = {name: sha for name, sha in state(home).items() if name.endswith(".safetensors")}
+    answer = erasure(home, "run", inputs / "cat.yaml", "--params", inputs / "passing.yaml", "--json")
+    assert (answer.exit_code, json.loads(answer.stdout)["model"]["version"]) == (0, 1), answer.stderr
+    assert Ledger(home / "requests").get(UUID(CAT)).state == "honoured"
+    assert {name: sha for name, sha in state(home).items() if name.endswith(".safetensors")} == trained
+    audited = json.loads(erasure(home, "audit", 1, "--json").stdout)
+    assert (audited["intact"], [m["alias"] for m in audited["versions"][0]["alias_history"]]) == (True, ["candidate", "champion"])
+
+
+def test_a_failure_after_the_tracking_began_leaves_no_run_that_looks_alive(inputs, home, monkeypatch):
+    def broken(*_: object) -> None:
+        raise ErasureError("no space for a checkpoint")
+
+    monkeypatch.setattr("flows.erase.make_checkpoint", broken)
+    answer = erasure(home, "run", inputs / "cat.yaml", "--params", inputs / "passing.yaml")
+    assert (answer.exit_code, answer.stderr.strip().splitlines()[-1]) == (1, "error: no space for a checkpoint")
+    client = track._connect(Home(home).tracking_uri)
+    experiment = client.get_experiment_by_name(track.EXPERIMENT)
+    parents = [r for r in client.search_runs([experiment.experiment_id]) if "mlflow.parentRunId" not in r.data.tags]
+    assert [r.info.status for r in parents] == ["FAILED"]

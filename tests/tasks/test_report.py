@@ -76,7 +76,7 @@ def invented_facts(folder: Path, gate: Gate | None = None, **changed: object) ->
     for value, preset, rate, kept, verdict in runs:
         losses = 2 * np.exp(-np.arange(200) / 60) * rng.uniform(0.7, 1.3, 200) + 0.1 * value
         shares = Estimate(rate, max(0, rate - 0.03), rate + 0.07), Estimate(kept, kept - 0.03, kept + 0.03)
-        points.append(LambdaPoint(value, preset, *shares, 0.95, verdict, losses.tolist()))
+        points.append(LambdaPoint(value, "all_but_one", preset, *shares, 0.95, verdict, losses.tolist()))
     asked = Asked(
         "3f0c2a52-6a7c-4a35-9d0b-8a1c4b1f2e11", "astronaut", "likeness", "gdpr", datetime(2026, 11, 20, 9, 30, tzinfo=UTC), "a photographer"
     )
@@ -261,7 +261,7 @@ def test_what_was_not_measured_is_said(tmp_path):
 
 def test_points_that_were_not_measured_do_not_break_the_plot(tmp_path):
     nan = Estimate(float("nan"), float("nan"), float("nan"))
-    point = LambdaPoint(5, "default", nan, nan, None, "inconclusive")
+    point = LambdaPoint(5, "all_but_one", "default", nan, nan, None, "inconclusive")
     text = rendered(tmp_path, invented_facts(tmp_path, points=[point], chosen_lambda=None, images=[])).text
     assert "None was chosen" in text
     assert "Training loss" not in text

@@ -15,8 +15,8 @@ from erasure_core.weights import tensors_sha256
 FAST = {"steps": 4, "updates": 2, "lr": 1e-3, "trajectories": 2, "instructions": ({"warmup": 1, "kappa": 0.5},)}
 
 
-def settings(**changes) -> abo.AllButOne:
-    return abo.AllButOne.model_validate({**FAST, **changes})
+def settings(**changes) -> abo.Settings:
+    return abo.Settings.model_validate({**FAST, **changes})
 
 
 def first_terms(teacher, concept, chosen) -> dict[str, float]:
@@ -71,7 +71,8 @@ def test_initial_concept_loss_is_the_mean_square_of_delta_and_the_penalty_is_zer
         z, t = drawn.z[row : row + 1], guide.timesteps[drawn.elapsed[row]]
         prompt = astronaut.prompts[drawn.prompt[row]]
         null, toward = (
-            tiny_teacher.unet(z, t, diffusion.encode_prompts(tiny_teacher, [text])).sample for text in ("", astronaut.replaced(prompt))
+            tiny_teacher.unet(z, t, diffusion.encode_prompts(tiny_teacher, [text]).states).sample
+            for text in ("", astronaut.replaced(prompt))
         )
         direction = toward - null
         strong = direction.abs() >= direction.abs().flatten(2).quantile(0.5, dim=2).view(1, -1, 1, 1)
@@ -84,8 +85,8 @@ def test_initial_concept_loss_is_the_mean_square_of_delta_and_the_penalty_is_zer
 def test_outside_the_window_the_initial_loss_is_zero(tiny_teacher, astronaut):
     late = points(tiny_teacher, astronaut, settings(), elapsed=0)
     guide, _ = abo._guides(tiny_teacher, [astronaut], settings())
-    contexts = [guide.null.expand(len(late.z), -1, -1), guide.walked[late.prompt]]
-    null, cond = diffusion.predict_each(tiny_teacher.unet, late.z, guide.timesteps[late.elapsed], contexts)
+    contexts = [guide.null.expand(len(late.z)), guide.walked[late.prompt]]
+    null, cond = diffusion.predict_each(tiny_teacher, tiny_teacher.unet, late.z, guide.timesteps[late.elapsed], contexts)
     assert abo.concept_loss(cond, null, late.target, 7.5).item() < 1e-8
 
 
@@ -96,7 +97,7 @@ def test_replace_target_is_the_teachers_guidance_towards_the_replacement(tiny_te
     for row in range(len(at.z)):
         z = at.z[row : row + 1]
         replaced = astronaut.replaced(astronaut.prompts[at.prompt[row]])
-        null, cond = (tiny_teacher.unet(z, t, diffusion.encode_prompts(tiny_teacher, [p])).sample for p in ("", replaced))
+        null, cond = (tiny_teacher.unet(z, t, diffusion.encode_prompts(tiny_teacher, [p]).states).sample for p in ("", replaced))
         assert_close(at.target[row : row + 1], 3.0 * (cond - null), atol=1e-4, rtol=1e-4)
 
 
@@ -216,8 +217,8 @@ def test_training_moves_the_student_towards_its_target(tiny_teacher, astronaut):
 
     @torch.no_grad()
     def distance() -> float:
-        contexts = [guide.null.expand(len(bank.z), -1, -1), erased]
-        null, cond = diffusion.predict_each(tiny_teacher.unet, bank.z, guide.timesteps[bank.elapsed], contexts)
+        contexts = [guide.null.expand(len(bank.z)), erased]
+        null, cond = diffusion.predict_each(tiny_teacher, tiny_teacher.unet, bank.z, guide.timesteps[bank.elapsed], contexts)
         return abo.concept_loss(cond, null, bank.target, chosen.gamma2).item()
 
     before = distance()
@@ -227,12 +228,12 @@ def test_training_moves_the_student_towards_its_target(tiny_teacher, astronaut):
 
 def test_a_larger_lambda_holds_the_unconditional_prediction_closer(tiny_teacher, astronaut):
     z, empty = torch.randn(4, 4, 8, 8, generator=torch.Generator().manual_seed(0)), diffusion.encode_prompts(tiny_teacher, [""])
-    before = tiny_teacher.unet(z, 500, empty.expand(4, -1, -1)).sample
+    before = tiny_teacher.unet(z, 500, empty.expand(4).states).sample
     drift = {}
     for lam in (0.0, 50.0):
         delta = abo.erase(tiny_teacher, [astronaut], settings(target="replace", updates=60, batch=4, lr=3e-3, **{"lambda": lam}), seed=1)
         with delta.applied(tiny_teacher.unet):
-            drift[lam] = (tiny_teacher.unet(z, 500, empty.expand(4, -1, -1)).sample - before).square().mean().item()
+            drift[lam] = (tiny_teacher.unet(z, 500, empty.expand(4).states).sample - before).square().mean().item()
     assert drift[0.0] > 0
     assert drift[50.0] < 0.5 * drift[0.0]
 
@@ -251,7 +252,7 @@ def test_bf16_trains_fp32_weights(tiny_teacher, astronaut):
 )
 def test_bad_settings_are_refused(bad):
     with pytest.raises(ValidationError):
-        abo.AllButOne.model_validate(bad)
+        abo.Settings.model_validate(bad)
 
 
 def test_a_residual_target_without_an_acting_instruction_is_refused(tiny_teacher, astronaut):
@@ -267,7 +268,7 @@ def test_a_prompt_longer_than_the_tokenizer_reads_is_refused(tiny_teacher, astro
 
 
 def test_paper_preset_is_the_default():
-    paper = abo.AllButOne()
+    paper = abo.Settings()
     assert (paper.target, paper.lambda_, paper.gamma1, paper.gamma2, paper.steps, paper.updates) == ("residual", 5, 7.5, 7.5, 35, 200)
     assert (paper.lr, paper.adam_eps, paper.keep_weight, paper.trajectories, paper.group) == (1e-5, 1e-8, 0, "fresh", "full")
     assert paper.instructions[0].warmup == 5
