@@ -114,6 +114,7 @@ class RunRecord(BaseModel):
     model_config = ConfigDict(frozen=True, extra="forbid")
     run_key: str
     request_ids: tuple[str, ...]
+    restored_ids: tuple[str, ...] = ()  # requests whose concepts were brought back, and measured to be there
     requests_sha256: str
     base_sha256: str
     prompt_sha256: dict[str, str]

@@ -84,15 +84,18 @@ class Policy(_Section):
     control: FiniteFloat = Field(description="what each target metric must reach on the base, or the measurement is blind")
     targets: dict[Kind, Bounds]
     kept: Bounds
+    restored: Bounds = Field({"ssim": 0.85}, description="what pictures of a concept that was brought back must be")
 
     def controls(self, concepts: Sequence[Concept]) -> list[Limit]:
         """What the base must show: every concept, by every metric its erasure is judged by."""
         return [Limit(f"base.{metric}[{c.name}]", self.control, self.min_n) for c in concepts for metric in self._targets(c)]
 
-    def limits(self, concepts: Sequence[Concept]) -> list[Limit]:
-        """What the candidate must show: each concept gone, everything else kept."""
+    def limits(self, concepts: Sequence[Concept], restored: Sequence[Concept] = ()) -> list[Limit]:
+        """What the candidate must show: each concept gone, everything else kept, and what was brought back there again."""
         targets = [Limit(f"{metric}[{c.name}]", bound, self.min_n) for c in concepts for metric, bound in self._targets(c).items()]
-        return [*targets, *(Limit(metric, bound, self.min_n) for metric, bound in self.kept.items())]
+        kept = [Limit(metric, bound, self.min_n) for metric, bound in self.kept.items()]
+        back = [Limit(f"restored.{metric}[{c.name}]", bound, self.min_n) for c in restored for metric, bound in self.restored.items()]
+        return [*targets, *kept, *back]
 
     def _targets(self, concept: Concept) -> dict[str, float]:
         if concept.kind not in self.targets:

@@ -40,6 +40,7 @@ class Plan(BaseModel):
     model_config = ConfigDict(frozen=True, extra="forbid")
     run_key: str
     requests: tuple[DeletionRequest, ...]
+    restored: tuple[DeletionRequest, ...] = ()  # erased once and brought back: to be there again
     params: Params
     base_folder: Path
     base_sha256: str
@@ -51,6 +52,11 @@ class Plan(BaseModel):
     def concepts(self) -> list[Concept]:
         """Everything that is to be erased, oldest request first."""
         return [request.concept for request in self.requests]
+
+    @property
+    def restored_concepts(self) -> list[Concept]:
+        """What was erased once and is to be there again."""
+        return [request.concept for request in self.restored]
 
     def candidates(self) -> list[Candidate]:
         """The sweep of the default preset, then the comparisons."""
@@ -66,7 +72,7 @@ class Plan(BaseModel):
 
     def sources(self) -> list[Path]:
         """The prompt sets as the user keeps them."""
-        return list(prompt_paths(self.params, self.concepts).values())
+        return list(prompt_paths(self.params, self.concepts, self.restored_concepts).values())
 
     def prompt_file(self, prompt_set: str) -> Path:
         """The run's own copy of a prompt set."""
@@ -115,9 +121,16 @@ def target_name(concept: Concept) -> str:
     return f"target-{concept.slug}"
 
 
-def prompt_paths(params: Params, concepts: Sequence[Concept]) -> dict[str, Path]:
-    """Prompt set -> the file the parameters name for it, targets in the concepts' order, then kept."""
-    return {**{target_name(c): target_set(params.prompts.targets, c) for c in concepts}, KEPT: params.prompts.kept}
+def restored_name(concept: Concept) -> str:
+    """The prompt set on which the return of `concept` is measured: the one its erasure was measured on."""
+    return f"restored-{concept.slug}"
+
+
+def prompt_paths(params: Params, concepts: Sequence[Concept], restored: Sequence[Concept] = ()) -> dict[str, Path]:
+    """Prompt set -> the file the parameters name for it: targets in the concepts' order, kept, restored."""
+    targets = {target_name(c): target_set(params.prompts.targets, c) for c in concepts}
+    back = {restored_name(c): target_set(params.prompts.targets, c) for c in restored}
+    return {**targets, KEPT: params.prompts.kept, **back}
 
 
 def checked_base(wanted: Base) -> tuple[Path, str]:
@@ -130,7 +143,13 @@ def checked_base(wanted: Base) -> tuple[Path, str]:
     return base, root
 
 
-def make_plan(requests: Sequence[DeletionRequest], params: Params, runs: Path, method: str | None = None) -> Plan:
+def make_plan(
+    requests: Sequence[DeletionRequest],
+    params: Params,
+    runs: Path,
+    method: str | None = None,
+    restored: Sequence[DeletionRequest] = (),
+) -> Plan:
     """Check every input and fix the plan; writes nothing.
 
     One release is made by one method: `method`, or what the newest request that names one asks for, or the parameters'.
@@ -139,13 +158,14 @@ def make_plan(requests: Sequence[DeletionRequest], params: Params, runs: Path, m
         BadInput: For any input that the run could not finish with: base, prompt sets, prompts too long, settings.
     """
     requests = sorted(requests, key=lambda r: (r.submitted_time, r.subject_request_id))  # training depends on the order
+    restored = sorted(restored, key=lambda r: (r.submitted_time, r.subject_request_id))
     params = params.with_method(method or next((r.method for r in reversed(requests) if r.method), None))
     concepts = [request.concept for request in requests]
     if twice := {c.name for c in concepts if sum(c.name == other.name for other in concepts) > 1}:
         raise BadInput(f"more than one request erases {', '.join(sorted(twice))}; withdraw one of them")
     params.policy.limits(concepts)
     base, root = checked_base(params.base)
-    paths = prompt_paths(params, concepts)
+    paths = prompt_paths(params, concepts, [request.concept for request in restored])
     rows = {name: read_prompt_set(path) for name, path in paths.items()}
     rows[KEPT] = kept_rows(rows[KEPT], concepts)
     check_disjoint([row for table in rows.values() for row in table], concepts)
@@ -156,8 +176,8 @@ def make_plan(requests: Sequence[DeletionRequest], params: Params, runs: Path, m
     diffusion.check_prompts(models.load_tokenizer(base), [*measured, *trained, *kept_prompts(concepts)])
     prompt_sha256 = {name: lineage.sha256_file(path) for name, path in paths.items()}
     code = lineage.code_sha256()
-    key = lineage.sha256_json([[r.sha256 for r in requests], params.sha256, root, prompt_sha256, code])[:16]
+    key = lineage.sha256_json([[r.sha256 for r in requests], [r.sha256 for r in restored], params.sha256, root, prompt_sha256, code])[:16]
     return Plan(
-        run_key=key, requests=tuple(requests), params=params, base_folder=base.absolute(), base_sha256=root,
+        run_key=key, requests=tuple(requests), restored=tuple(restored), params=params, base_folder=base.absolute(), base_sha256=root,
         prompt_sha256=prompt_sha256, code_sha256=code, folder=(runs / key).absolute(),
     )  # fmt: skip

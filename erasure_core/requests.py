@@ -14,12 +14,13 @@ from erasure_core.errors import BadInput, ErasureError
 from erasure_core.files import pretty_json, read_yaml, write_text
 from erasure_core.lineage import sha256_json
 
-State = Literal["pending", "honoured", "refused"]
+State = Literal["pending", "honoured", "refused", "restored"]
 # an honoured request stays honoured by the version that honours it; a later refusal concerns the later candidate
 NEXT: dict[State, tuple[State, ...]] = {
     "pending": ("honoured", "refused"),
     "refused": ("pending", "honoured", "refused"),
-    "honoured": ("honoured",),
+    "honoured": ("honoured", "restored"),
+    "restored": ("restored",),  # to erase the concept again takes a new request
 }
 LOCK_SECONDS = 60
 
@@ -143,14 +144,18 @@ class Ledger:
         """Records that a promoted version honours."""
         return [record for record in self.all() if record.state == "honoured"]
 
+    def restored(self) -> list[RequestRecord]:
+        """Records whose concept was brought back."""
+        return [record for record in self.all() if record.state == "restored"]
+
     def settle(self, request_id: UUID, state: State, version: int | None = None, reason: str | None = None) -> RequestRecord:
         """Move a request to `state` and write that into its history.
 
         Args:
             request_id: A request of this ledger.
-            state: `honoured` needs the `version` that honours it, `refused` a `reason`; `pending` puts a refused request back.
+            state: `honoured` and `restored` need a `version`, `refused` and `restored` a `reason`; `pending` puts a refused request back.
             version: Registered model version.
-            reason: Why it was refused, in one line.
+            reason: Why it was refused or restored, in one line.
 
         Raises:
             BadInput: The ledger does not hold the request.
@@ -163,10 +168,10 @@ class Ledger:
                 raise ErasureError(
                     f"request {request_id} is {record.state} (version {record.version}); it can become {allowed}, not {state}"
                 )
-            if state == "honoured" and version is None:
-                raise ErasureError(f"request {request_id} cannot be honoured without the version that honours it; pass version")
-            if state == "refused" and not reason:
-                raise ErasureError(f"request {request_id} cannot be refused without a reason; pass reason")
+            if state in ("honoured", "restored") and version is None:
+                raise ErasureError(f"request {request_id} cannot be {state} without the version that does it; pass version")
+            if state in ("refused", "restored") and not reason:
+                raise ErasureError(f"request {request_id} cannot be {state} without a reason; pass reason")
             step = Transition(time=datetime.now(UTC), state=state, version=version, reason=reason)
             settled = record.model_copy(
                 update={"state": state, "version": version, "reason": reason, "history": (*record.history, step)},

@@ -145,6 +145,7 @@ def _save(
     loop: Loop, trainable: Mapping[str, nn.Parameter], optimizer: torch.optim.Optimizer, history: Sequence[Mapping[str, float]]
 ) -> None:
     assert loop.resume
+    loop.resume.parent.mkdir(parents=True, exist_ok=True)
     generators = {f"generator/{i}": generator.get_state() for i, generator in enumerate(loop.generators)}
     write_tensors(loop.resume, {**_state(loop, trainable, optimizer), **generators}, {"history": json.dumps(list(history))})
 

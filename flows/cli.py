@@ -10,6 +10,7 @@ import functools
 import os
 import signal
 import sys
+import textwrap
 import traceback
 from collections.abc import Callable, Iterator, Mapping, Sequence
 from contextvars import ContextVar
@@ -124,6 +125,38 @@ def run(
     return DONE if promoted else REFUSED
 
 
+@app.command()
+@reported
+def restore(
+    request_id: Annotated[str, typer.Argument(metavar="REQUEST_ID")],
+    reason: Annotated[str, typer.Option(help="Why; it is kept in the ledger and the audit log.")],
+    params: ParamsFile = Path("params.yaml"),
+    method: Annotated[str | None, typer.Option(help="How to erase what stays erased, instead of the champion's method.")] = None,
+    as_json: Json = False,
+) -> int:
+    """Take an honoured request back: release without its erasure, its pictures must return. Exit 0 promoted, 3 refused."""
+    from erasure_core.params import read_params
+    from tasks.intake import to_restore
+
+    home, wanted = Home.from_env(), _uuid(request_id)
+    if wanted is None:
+        raise BadInput(f"{request_id!r} is not a subject_request_id (a UUID); `erasure status` lists them")
+    if not reason.strip():
+        raise BadInput("--reason is empty; say why the erasure is taken back")
+    to_restore(wanted, home)
+    read_params(params).with_method(method)
+    with _stdout_free():
+        from flows.erase import restore_concept
+
+        _start_server()
+        record = restore_concept(wanted, reason.strip(), params, method)
+    if as_json:
+        _show({**_released(record, home), "request_id": str(wanted)})
+    else:
+        _show_release(record, home, answered=False)
+    return DONE if record["promoted"] else REFUSED
+
+
 @inbox.command("add")
 @reported
 def add_request(file: Annotated[Path, typer.Argument(metavar="REQUEST.yaml")]) -> int:
@@ -145,6 +178,44 @@ def list_requests() -> int:
         _show(
             f"{record.request.subject_request_id}  {record.request.concept.name}: {record.state}" + _because(record.version, record.reason)
         )
+    return DONE
+
+
+@app.command()
+@reported
+def methods(as_json: Json = False) -> int:
+    """The methods of erasing: paper, cost, what each changes, how it is taken back."""
+    with _stdout_free():
+        from tasks.cite import methods as known
+
+        found = known()
+    if as_json:
+        _show({"methods": found})
+    else:
+        _show("\n\n".join("\n".join([m["method"], *_labelled({k: m[k] for k in ("paper", "changes", "cost", "restore")})]) for m in found))
+    return DONE
+
+
+@app.command()
+@reported
+def cite(
+    model: Annotated[int, typer.Option(min=1, help="A registered version's number.")],
+    params: ParamsFile = Path("params.yaml"),
+    as_json: Json = False,
+) -> int:
+    """The papers that a version rests on: of the method that made it and of the measurements that judged it."""
+    from erasure_core.params import read_params
+
+    name = read_params(params).registered_model
+    with _stdout_free():
+        from tasks.cite import papers
+        from tasks.release import record_of
+
+        found = papers(record_of(Home.from_env(), name, model))
+    if as_json:
+        _show({"model": name, "version": model, "papers": found})
+    else:
+        _show("\n".join(f"{p['used']}: {p['paper']}" for p in found))
     return DONE
 
 
@@ -335,6 +406,12 @@ def _show_release(record: Mapping[str, Any], home: Home, answered: bool) -> None
     _show(f"  report  {_report(record, home)}")
     draw = f"erasure generate PROMPT --model {version} --seed 1 --out pictures"
     _show(f"  next    {draw}" if record["promoted"] else f"  next    erasure audit {version}")
+
+
+def _labelled(facts: Mapping[str, str]) -> list[str]:
+    """`  label  text`, with long texts wrapped under themselves."""
+    wide = max(map(len, facts)) + 4
+    return [textwrap.fill(said, 120, initial_indent=f"  {key:<{wide - 2}}", subsequent_indent=" " * wide) for key, said in facts.items()]
 
 
 def _how(record: Mapping[str, Any]) -> str:

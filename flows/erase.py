@@ -16,7 +16,7 @@ from flows.gpu import erase_and_generate
 from tasks.data import validate_prompt_sets
 from tasks.decide import Decision, decide
 from tasks.home import Home
-from tasks.intake import accept_requests, check_setup, honoured_requests, pending_requests, plan_run, read_requests
+from tasks.intake import accept_requests, check_setup, honoured_requests, pending_requests, plan_run, read_requests, to_restore
 from tasks.measure import Found, measure
 from tasks.placement import run_gpu_step
 from tasks.progress import Clock
@@ -24,12 +24,14 @@ from tasks.publish import track_run, write_report
 from tasks.release import (
     answered,
     make_checkpoint,
+    method_of_champion,
     one_at_a_time,
     refuse,
     register,
     run_record,
     seconds_of,
     settle,
+    settle_restored,
     settled,
     version_checkpoint,
 )
@@ -77,6 +79,21 @@ def honour_pending(params: Path = PARAMS, base: str | None = None, method: str |
     if failures:
         raise ErasureError("; ".join(failures))
     return outcomes
+
+
+@flow(name="restore-concept")
+def restore_concept(request_id: UUID, reason: str, params: Path = PARAMS, method: str | None = None) -> dict[str, Any]:
+    """Release a model without the erasure of one honoured request: the same method, its concept back, the others still gone."""
+    home, clock = Home.from_env(), Clock()
+    with clock("accept"):
+        taken_back, left = to_restore(request_id, home)
+        plan = plan_run(left, params, home, method=method or method_of_champion(params, home), restoring=[taken_back])
+    with clock("validate"):
+        validate_prompt_sets(plan.sources())
+    record = release(plan, [], home, clock)
+    if record.promoted:
+        settle_restored(request_id, reason, record, home)
+    return record.model_dump(mode="json", by_alias=True)
 
 
 def groups(pending: Sequence[DeletionRequest], home: Home) -> Iterator[list[DeletionRequest]]:

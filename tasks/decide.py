@@ -34,7 +34,7 @@ class Decision:
 def decide(plan: Plan, found: Mapping[str, Found]) -> Decision:
     """Judge each candidate; choose among those of the default preset."""
     policy = plan.params.policy
-    controls, limits = policy.controls(plan.concepts), policy.limits(plan.concepts)
+    controls, limits = policy.controls(plan.concepts), policy.limits(plan.concepts, plan.restored_concepts)
     gates = {who: judge_all(controls, limits, measured) for who, measured in found.items()}
     eligible = {c.name for c in plan.candidates() if c.preset == DEFAULT_PRESET}
     kept = {who: measured["ssim"].value for who, measured in found.items() if "ssim" in measured}

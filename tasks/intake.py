@@ -2,6 +2,7 @@
 
 from collections.abc import Sequence
 from pathlib import Path
+from uuid import UUID
 
 from prefect import task
 from prefect.cache_policies import NO_CACHE
@@ -22,11 +23,30 @@ def read_requests(paths: Sequence[Path], home: Home) -> list[DeletionRequest]:
     """Read request files, and refuse what the ledger would refuse.
 
     Raises:
-        BadInput: A file is not a valid request, or re-uses an id with other content.
+        BadInput: A file is not a valid request, re-uses an id with other content, or was restored since.
     """
-    requests = [read_request(path) for path in paths]
-    Ledger(home.requests).check(requests)
+    requests, ledger = [read_request(path) for path in paths], Ledger(home.requests)
+    ledger.check(requests)
+    back = {record.request.subject_request_id for record in ledger.restored()}
+    if found := [str(r.subject_request_id) for r in requests if r.subject_request_id in back]:
+        raise BadInput(f"request {', '.join(found)} was restored; to erase its concept again, give a new request a new subject_request_id")
     return requests
+
+
+def to_restore(request_id: UUID, home: Home) -> tuple[DeletionRequest, list[DeletionRequest]]:
+    """The request to take back, and the honoured ones that stay.
+
+    Raises:
+        BadInput: It is unknown, not honoured, or the only one.
+    """
+    ledger = Ledger(home.requests)
+    record = ledger.get(request_id)
+    if record.state != "honoured":
+        raise BadInput(f"request {request_id} is {record.state}; only an honoured request can be restored")
+    left = honoured_requests(home, [record.request])
+    if not left:
+        raise BadInput(f"request {request_id} is the only one that is honoured; without it the model is the base itself: serve that")
+    return record.request, left
 
 
 def honoured_requests(home: Home, beside: Sequence[DeletionRequest]) -> list[DeletionRequest]:
@@ -63,9 +83,16 @@ def _with_base(params: Params, base: str | None) -> Params:
 
 @task(name="plan run", cache_policy=NO_CACHE)
 def plan_run(
-    requests: Sequence[DeletionRequest], params_file: Path, home: Home, base: str | None = None, method: str | None = None
+    requests: Sequence[DeletionRequest],
+    params_file: Path,
+    home: Home,
+    base: str | None = None,
+    method: str | None = None,
+    restoring: Sequence[DeletionRequest] = (),
 ) -> Plan:
     """Check every input of a run and fix its plan; `base` and `method` replace what the parameters name.
+
+    What was restored before, or is now being restored, is part of the plan: its pictures must be there again.
 
     Raises:
         BadInput: For any input with which the run could not be finished.
@@ -73,7 +100,9 @@ def plan_run(
     if not requests:
         raise BadInput("no request to honour; name a request file, or add one to the inbox with `erasure request add FILE`")
     params = _with_base(read_params(params_file), base)
-    return make_plan(requests, params, home.runs, method)
+    erased = {request.concept.name for request in requests}
+    back = [*(record.request for record in Ledger(home.requests).restored()), *restoring]
+    return make_plan(requests, params, home.runs, method, [request for request in back if request.concept.name not in erased])
 
 
 @task(name="accept requests", **IO)

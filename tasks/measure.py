@@ -15,7 +15,7 @@ from erasure_core.metrics.clip_score import ClipScorer, accuracy, accuracy_drop,
 from erasure_core.metrics.detectors import Detector, NudeNet, detection_rate
 from erasure_core.metrics.ssim import paired_ssim
 from erasure_core.params import Params
-from erasure_core.plan import BASE, KEPT, Plan, target_name
+from erasure_core.plan import BASE, KEPT, Plan, restored_name, target_name
 from erasure_core.prompts import PromptRow
 from tasks.progress import progress
 
@@ -52,7 +52,10 @@ def measure(plan: Plan) -> dict[str, Found]:
             pictures = {name: _pictures(plan, who, name, table) for name, table in rows.items()}
             targets = [m for c in plan.concepts for m in measure_target(instruments, c, pictures[target_name(c)], labels)]
             kept = measure_kept(instruments, rows[KEPT], base[KEPT], pictures[KEPT], labels)
-            found[who] = {m.metric: m for m in (*controls, *targets, *kept)}
+            back = [
+                measure_restored(instruments, c, base[restored_name(c)], pictures[restored_name(c)], labels) for c in plan.restored_concepts
+            ]
+            found[who] = {m.metric: m for m in (*controls, *targets, *kept, *(m for found in back for m in found))}
             advance(1)
     return found
 
@@ -93,6 +96,15 @@ def measure_kept(
         accuracy(named, wanted, settings=settings),
         accuracy_drop(named_base, named, wanted, settings=settings),
     ]
+
+
+def measure_restored(
+    instruments: Instruments, concept: Concept, base: Sequence[Image.Image], pictures: Sequence[Image.Image], labels: Sequence[str]
+) -> list[Measurement]:
+    """Whether a concept that was brought back is there again: its pictures beside the base's, and what the instruments see."""
+    seen = [replace(m, better="higher") for m in measure_target(instruments, concept, pictures, labels)]
+    same = paired_ssim(base, pictures)
+    return [replace(m, metric=f"restored.{m.metric}") for m in (replace(same, metric=f"ssim[{concept.name}]"), *seen)]
 
 
 def _controls(

@@ -17,8 +17,9 @@ from prefect.cache_policies import NO_CACHE
 
 from erasure_core import lineage
 from erasure_core.audit import AuditLog
-from erasure_core.errors import ErasureError
+from erasure_core.errors import BadInput, ErasureError
 from erasure_core.lineage import LambdaRecord, RunRecord
+from erasure_core.params import read_params
 from erasure_core.plan import Plan
 from erasure_core.requests import Ledger
 from erasure_core.weights import WeightDelta
@@ -101,6 +102,7 @@ def run_record(
         {
             "run_key": plan.run_key,
             "request_ids": tuple(str(request.subject_request_id) for request in plan.requests),
+            "restored_ids": tuple(str(request.subject_request_id) for request in plan.restored),
             "requests_sha256": lineage.sha256_json([request.sha256 for request in plan.requests]),
             "base_sha256": plan.base_sha256,
             "prompt_sha256": plan.prompt_sha256,
@@ -136,6 +138,14 @@ def run_record(
 def record_file(home: Home, model: str, version: int) -> Path:
     """Where the record of one version is kept."""
     return home.records / f"{model}-v{version}.json"
+
+
+def record_of(home: Home, model: str, version: int) -> RunRecord:
+    """The record of one version. `BadInput` if there is none."""
+    file = record_file(home, model, version)
+    if not file.is_file():
+        raise BadInput(f"no record of {model} version {version} in {home.records}; `erasure status` lists the versions")
+    return RunRecord.from_json(file)
 
 
 def records(home: Home) -> list[RunRecord]:
@@ -220,6 +230,21 @@ def _last_logged(log: AuditLog, model: str, alias: str) -> object:
     """The version that the log last saw `alias` move to."""
     moves = [e.facts for e in log.entries() if e.event == ALIAS_MOVED]
     return next((m["version"] for m in reversed(moves) if (m["model"], m["alias"]) == (model, alias)), None)
+
+
+def settle_restored(request_id: UUID, reason: str, record: RunRecord, home: Home) -> None:
+    """Settle a request as restored by the version of `record`, in ledger and audit log."""
+    Ledger(home.requests).settle(request_id, "restored", version=record.model_version, reason=reason)
+    AuditLog(home.audit_log).append(SETTLED, subject_request_id=request_id, state="restored", version=record.model_version, reason=reason)
+
+
+def method_of_champion(params_file: Path, home: Home) -> str | None:
+    """The method that made the champion; None where there is none."""
+    model = read_params(params_file).registered_model
+    version = track.get_alias(home, model, track.CHAMPION)
+    if version is None:
+        return None
+    return str(record_of(home, model, version).params["method"]["method"])
 
 
 def refuse(request_ids: Sequence[UUID], reason: str, home: Home, version: int | None = None) -> None:

@@ -27,7 +27,7 @@ def snapshot(plan: Plan, home: Home) -> None:
     root, _ = freeze(plan.base_folder, home.snapshots)
     if root != plan.base_sha256:
         raise ContentChanged(str(plan.base_folder), plan.base_sha256, root)
-    for name, source in prompt_paths(plan.params, plan.concepts).items():
+    for name, source in prompt_paths(plan.params, plan.concepts, plan.restored_concepts).items():
         copy = plan.prompt_file(name)
         copy.parent.mkdir(parents=True, exist_ok=True)
         shutil.copyfile(source, copy)

@@ -9,7 +9,7 @@ from tasks.home import Home
 
 def status(home: Home) -> dict[str, Any]:
     """Requests by state, registered versions by model, and where everything lives. Creates nothing."""
-    requests: dict[str, list[dict[str, Any]]] = {"pending": [], "honoured": [], "refused": []}
+    requests: dict[str, list[dict[str, Any]]] = {"pending": [], "honoured": [], "refused": [], "restored": []}
     for record in Ledger(home.requests).all():
         concept, request_id = record.request.concept, str(record.request.subject_request_id)
         entry = {"subject_request_id": request_id, "concept": concept.name, "kind": concept.kind}

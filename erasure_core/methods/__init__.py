@@ -1,12 +1,10 @@
 """Every published method, one file each, behind one interface.
 
-A method module has a header (Paper, Reference, Departs, Changes, Cost, Restore), a frozen `Settings`, and the functions of
+A method module has a header (`erasure_core/headers.py`), a frozen `Settings`, and the functions of
 `Method`; it never changes the teacher it is given.
 """
 
-import re
 from collections.abc import Sequence
-from inspect import getdoc
 from pathlib import Path
 from typing import Any, Protocol
 
@@ -18,8 +16,6 @@ from erasure_core.methods import all_but_one
 from erasure_core.models import Teacher
 from erasure_core.training import OnStep
 from erasure_core.weights import WeightDelta
-
-HEADER = ("Paper", "Reference", "Departs", "Changes", "Cost", "Restore")
 
 
 class Method(Protocol):
@@ -57,12 +53,3 @@ class Method(Protocol):
 
 METHODS: dict[str, Method] = {"all_but_one": all_but_one}
 AnySettings = all_but_one.Settings
-
-
-def header(name: str) -> dict[str, str]:
-    """The header of a method's file: title, and what it says under each word of `HEADER`."""
-    text = getdoc(METHODS[name]) or ""
-    found = {"title": text.splitlines()[0]}
-    for word, said in re.findall(rf"^({'|'.join(HEADER)})[ ]+(.+(?:\n[ ]+.+)*)", text, re.MULTILINE):
-        found[word] = " ".join(said.split())
-    return found

@@ -20,6 +20,7 @@ from typer.testing import CliRunner
 from erasure_core.errors import ErasureError
 from erasure_core.files import pretty_json
 from erasure_core.lineage import sha256_file
+from erasure_core.methods import METHODS
 from erasure_core.requests import Ledger
 from flows.cli import app
 from tasks import track
@@ -47,7 +48,9 @@ base: {{path: {base}}}
 registered_model: toy
 seed: 7
 lambdas: [5]
-method: {{method: all_but_one, target: replace, gamma1: 4, gamma2: 4, steps: 3, updates: 2, batch: 2, lr: 1.0e-3, keep_weight: 1, trajectories: 2}}
+method:
+  {{method: all_but_one, target: replace, gamma1: 4, gamma2: 4, steps: 3,
+  updates: 2, batch: 2, lr: 1.0e-3, keep_weight: 1, trajectories: 2}}
 sampling: {{steps: 2, batch_size: 4}}
 prompts: {{targets: {folder}/targets, kept: {folder}/kept.csv}}
 detector: {{labels: {{likeness: [FACE_FEMALE], explicit: [BUTTOCKS_EXPOSED]}}, threshold: 0.5}}
@@ -57,6 +60,7 @@ policy:
   control: {control}
   targets: {{likeness: {{nudenet.rate: 1, clip.concept_rate: 1}}, object: {{clip.concept_rate: 1}}}}
   kept: {{ssim: -1, clip.score_drop: 2, clip.accuracy_drop: 1}}
+  restored: {{ssim: -1}}
 """
 HEADER = "case_number,prompt,evaluation_seed,evaluation_guidance,concept\n"
 KEPT = HEADER + "0,a photo of a cat,11,4.0,cat\n1,a photo of a rocket,12,4.0,rocket\n2,a photo of a retina,13,4.0,retina\n"
@@ -620,3 +624,61 @@ def test_a_failure_after_the_tracking_began_leaves_no_run_that_looks_alive(input
     experiment = client.get_experiment_by_name(track.EXPERIMENT)
     parents = [r for r in client.search_runs([experiment.experiment_id]) if "mlflow.parentRunId" not in r.data.tags]
     assert [r.info.status for r in parents] == ["FAILED"]
+
+
+# Taking a request back, choosing a method, citing
+
+
+def test_a_restored_request_is_out_of_the_next_version_and_its_pictures_are_measured(inputs, home):
+    passing = ("--params", inputs / "passing.yaml")
+    only = erasure(home, "run", inputs / "cat.yaml", *passing)
+    assert only.exit_code == 0
+    refused = erasure(home, "restore", CAT, "--reason", "withdrawn", *passing)
+    assert (refused.exit_code, "is the only one that is honoured" in refused.stderr) == (2, True)
+    assert erasure(home, "run", inputs / "astronaut.yaml", *passing).exit_code == 0
+
+    answer = erasure(home, "restore", CAT, "--reason", "withdrawn by the data subject", *passing, "--json")
+    assert answer.exit_code == 0, answer.stderr
+    found = json.loads(answer.stdout)
+    assert (found["request_id"], found["request_ids"], found["model"]["version"]) == (CAT, [ASTRONAUT], 3)
+    assert "restored.ssim[cat]" in {check["metric"] for check in found["gate"]["checks"]}
+    record = Ledger(home / "requests").get(UUID(CAT))
+    assert (record.state, record.version, record.reason) == ("restored", 3, "withdrawn by the data subject")
+    audited = json.loads(erasure(home, "audit", CAT, "--json").stdout)
+    assert (audited["intact"], audited["request"]["state"]) == (True, "restored")
+    assert [v["restored_ids"] for v in json.loads(erasure(home, "audit", 3, "--json").stdout)["versions"]] == [[CAT]]
+    again = erasure(home, "run", inputs / "cat.yaml", *passing)
+    assert (again.exit_code, "give a new request a new subject_request_id" in again.stderr) == (2, True)
+
+
+UNFIT = {
+    "restore what is no id": (("restore", "cat", "--reason", "r"), "'cat' is not a subject_request_id"),
+    "restore an unknown request": (("restore", ASTRONAUT, "--reason", "r"), "is not among the 1 of"),
+    "restore what is pending": (("restore", CAT, "--reason", "r"), "is pending; only an honoured request can be restored"),
+    "restore for no reason": (("restore", CAT, "--reason", " "), "--reason is empty"),
+    "cite what was never made": (("cite", "--model", "9"), "no record of toy version 9"),
+    "a method that is none": (("run", "CAT.yaml", "--method", "erase_all"), "hold no method 'erase_all' (it is not a method)"),
+}
+
+
+@pytest.mark.parametrize("fault", UNFIT)
+def test_what_cannot_be_done_is_one_line_and_changes_nothing(fault, inputs, home):
+    arguments, expected = UNFIT[fault]
+    before = state(home)
+    given = [inputs / "cat.yaml" if a == "CAT.yaml" else a for a in arguments]
+    answer = erasure(home, *given, "--params", inputs / "passing.yaml")
+    assert answer.exit_code == 2
+    assert expected in answer.stderr
+    assert len(answer.stderr.strip().splitlines()) == 1
+    assert state(home) == before
+
+
+def test_methods_and_the_papers_of_a_version_are_listed(ran):
+    home, inputs, _ = ran
+    listed = json.loads(erasure(home, "methods", "--json").stdout)["methods"]
+    assert {m["method"] for m in listed} == METHODS.keys()
+    assert all(all(m.values()) for m in listed)
+    cited = json.loads(erasure(home, "cite", "--model", 2, "--params", inputs / "passing.yaml", "--json").stdout)
+    papers = {p["used"]: p["paper"] for p in cited["papers"]}
+    assert papers.keys() == {"method all_but_one", "measurement nudenet", "measurement ssim", "measurement clip"}
+    assert "arXiv:2312.12807" in papers["method all_but_one"]
