@@ -49,8 +49,8 @@ def token_columns(tokenizer: "CLIPTokenizer", ids: Tensor, name: str, tail: Tail
     for first in range(starts):
         found = (ids[:, first : first + len(wanted)] == wanted).all(1)
         columns[:, first : first + len(wanted)] |= found[:, None]
-    for row in (~columns.any(1)).nonzero().flatten().tolist():
-        prompt = tokenizer.decode(ids[row], skip_special_tokens=True)
+    if not (named := columns.any(1)).all():
+        prompt = tokenizer.decode(ids[~named][0], skip_special_tokens=True).replace("</w>", " ").strip()  # some leave the mark in
         raise BadInput(f"prompt {prompt!r} does not hold {name!r}, whose attention is meant; give only prompts that name it")
     positions = torch.arange(ids.shape[1], device=ids.device)
     end = (ids == tokenizer.eos_token_id).int().argmax(1, keepdim=True)  # the first; some bases pad with it
@@ -141,5 +141,5 @@ def reweighted(unet: "UNet2DConditionModel", columns: Tensor, scale: float) -> I
         scale: s; 0 hides the tokens, a negative one inverts what they add, 1 changes nothing.
     """
     weights = torch.where(columns, scale, 1.0)[:, None, None, :]
-    with explicit(unet, lambda probabilities: probabilities * weights):
+    with explicit(unet, lambda probabilities: probabilities * weights.to(probabilities.dtype)):
         yield

@@ -21,6 +21,7 @@ if TYPE_CHECKING:
     from transformers import CLIPTokenizer
 
 Predict = Callable[[Tensor, int], Tensor]  # (z, timestep) -> noise
+KEPT_WALKS = 24  # fewest walks that stand for the kept prompts
 
 
 @dataclass(frozen=True, slots=True)
@@ -28,22 +29,25 @@ class Context:
     """What the network is told about n prompts."""
 
     states: Tensor  # (n, tokens, d_text), what cross-attention reads
-    ids: Tensor  # (n, tokens), the tokens they belong to
+    ids: Tensor  # (n, tokens), the tokens they belong to; the first tokenizer's, where a family has two
+    pooled: Tensor | None = None  # (n, d_pooled), an embedding of each whole prompt, where the family reads one
 
     def __len__(self) -> int:
         return len(self.states)
 
     def __getitem__(self, rows: Tensor | slice) -> "Context":
-        return Context(self.states[rows], self.ids[rows])
+        return Context(self.states[rows], self.ids[rows], None if self.pooled is None else self.pooled[rows])
 
     def expand(self, n: int) -> "Context":
         """One prompt, n times."""
-        return Context(self.states.expand(n, -1, -1), self.ids.expand(n, -1))
+        pooled = None if self.pooled is None else self.pooled.expand(n, -1)
+        return Context(self.states.expand(n, -1, -1), self.ids.expand(n, -1), pooled)
 
     @classmethod
     def cat(cls, contexts: Sequence["Context"]) -> "Context":
         """One after another."""
-        return cls(torch.cat([c.states for c in contexts]), torch.cat([c.ids for c in contexts]))
+        pooled = [c.pooled for c in contexts if c.pooled is not None]
+        return cls(torch.cat([c.states for c in contexts]), torch.cat([c.ids for c in contexts]), torch.cat(pooled) if pooled else None)
 
 
 def check_prompts(tokenizer: "CLIPTokenizer", prompts: Sequence[str]) -> None:
@@ -62,15 +66,19 @@ def check_prompts(tokenizer: "CLIPTokenizer", prompts: Sequence[str]) -> None:
 @torch.no_grad()
 def encode_prompts(teacher: Teacher, prompts: Sequence[str]) -> Context:
     """The text states of each prompt, padded to the tokenizer's limit."""
-    check_prompts(teacher.tokenizer, prompts)
-    ids = teacher.tokenizer(list(prompts), padding="max_length", truncation=True, return_tensors="pt").input_ids
-    ids = ids.to(teacher.unet.device)
-    return Context(teacher.text_encoder(ids).last_hidden_state, ids)
+    ids = []
+    for tokenizer in teacher.tokenizers:
+        check_prompts(tokenizer, prompts)
+        read = tokenizer(list(prompts), padding="max_length", truncation=True, return_tensors="pt")
+        ids.append(read.input_ids.to(teacher.unet.device))
+    states, pooled = teacher.family.encode(teacher, prompts, ids)
+    return Context(states, ids[0], pooled)
 
 
 def predict_noise(teacher: Teacher, unet: nn.Module, z: Tensor, timestep: Tensor | int, context: Context) -> Tensor:
     """eps(z, c, t) of `unet`, which is the teacher's or a student of it; shape of `z`. `timestep` is one for all or (n,)."""
-    found: Tensor = unet(z, timestep, encoder_hidden_states=context.states).sample
+    added = teacher.family.added(teacher, context.pooled)
+    found: Tensor = unet(z, timestep, encoder_hidden_states=context.states, added_cond_kwargs=added).sample
     if teacher.scheduler.config.prediction_type == "epsilon":
         return found
     kept = teacher.scheduler.alphas_cumprod.to(z.device)[timestep].view(-1, 1, 1, 1)  # v = sqrt(kept) eps - sqrt(1 - kept) x_0
@@ -100,11 +108,25 @@ def noise_scheduler(teacher: Teacher) -> "DDIMScheduler":
     return scheduler
 
 
+def schedule_of(teacher: Teacher, steps: int) -> "DDIMScheduler":
+    """The schedule of a walk of `steps` steps, set.
+
+    Raises:
+        BadInput: More steps than the base has, or a first one that no noise can lead away from.
+    """
+    scheduler = noise_scheduler(teacher)
+    if not 1 <= steps < scheduler.config.num_train_timesteps:
+        raise BadInput(f"a walk of {steps} steps; this base can be walked in 1..{scheduler.config.num_train_timesteps - 1}")
+    scheduler.set_timesteps(steps)
+    first = scheduler.timesteps[0]
+    if scheduler.alphas_cumprod[first] == 0:
+        raise BadInput(f"a walk of {steps} steps begins at timestep {first}, where no signal is left to step from; use other steps")
+    return scheduler
+
+
 def timesteps(teacher: Teacher, steps: int) -> list[int]:
     """The scheduler's timesteps of a walk of `steps` steps, noisiest first."""
-    scheduler = noise_scheduler(teacher)
-    scheduler.set_timesteps(steps)
-    return [int(t) for t in scheduler.timesteps]
+    return [int(t) for t in schedule_of(teacher, steps).timesteps]
 
 
 @torch.no_grad()
@@ -113,11 +135,96 @@ def walk(teacher: Teacher, z: Tensor, steps: int, stop: int, predict: Predict) -
 
     `stop = 0` does no step; the state returned belongs to timestep number `stop` (`methods.md` calls it tau).
     """
-    scheduler = noise_scheduler(teacher)
-    scheduler.set_timesteps(steps)
+    scheduler = schedule_of(teacher, steps)
     for timestep in scheduler.timesteps[:stop]:
         z = scheduler.step(predict(z, int(timestep)), timestep, z, eta=0.0).prev_sample
     return z
+
+
+@dataclass(frozen=True, slots=True)
+class Points:
+    """States that walks passed, where one network is compared with another. n points."""
+
+    z: Tensor  # (n, c, h, w)
+    timestep: Tensor  # (n,), the one each state belongs to
+    prompt: Tensor  # (n,), index of the prompt walked
+
+    def __getitem__(self, rows: Tensor) -> "Points":
+        return Points(self.z[rows], self.timestep[rows], self.prompt[rows])
+
+    def draw(self, n: int, generator: torch.Generator) -> "Points":
+        """n of them, with replacement."""
+        return self[torch.randint(len(self.z), (n,), generator=generator)]
+
+
+@dataclass(frozen=True, slots=True)
+class Walks:
+    """Guided walks of some prompts, each from new noise, as a source of points. Any network of the teacher's kind may walk."""
+
+    teacher: Teacher
+    prompts: Context
+    nothing: Context  # the empty prompt
+    w: float  # guidance
+    steps: int  # T, DDIM steps of a whole walk
+
+    @classmethod
+    def of(cls, teacher: Teacher, prompts: Sequence[str], w: float, steps: int) -> "Walks":
+        """Walks of `prompts`, which are refused if they are too long."""
+        return cls(teacher, encode_prompts(teacher, prompts), encode_prompts(teacher, [""]), w, steps)
+
+    def fresh(self, unet: nn.Module, n: int, generator: torch.Generator) -> Points:
+        """Where n new walks are after a uniform number of steps, 0 to T - 1, the same for all of them."""
+        elapsed = int(torch.randint(self.steps, (), generator=generator))
+        prompt = torch.randint(len(self.prompts), (n,), generator=generator)
+        times = timesteps(self.teacher, self.steps)
+        z = self._walk(unet, self._noise(n, generator), prompt, elapsed)[-1]
+        return Points(z, torch.tensor(times[elapsed], device=z.device).expand(n), prompt.to(z.device))
+
+    def bank(self, unet: nn.Module, n: int, generator: torch.Generator) -> Points:
+        """Every point of n whole walks, made in one batch: n * T points. No prompt is walked twice before each was once."""
+        prompt = torch.randperm(len(self.prompts), generator=generator)[torch.arange(n) % len(self.prompts)]
+        times = timesteps(self.teacher, self.steps)
+        passed = torch.cat(self._walk(unet, self._noise(n, generator), prompt, self.steps)[:-1])
+        return Points(passed, torch.tensor(times, device=passed.device).repeat_interleave(n), prompt.to(passed.device).repeat(self.steps))
+
+    def _noise(self, n: int, generator: torch.Generator) -> Tensor:
+        config = self.teacher.unet.config
+        z = torch.randn((n, config.in_channels, config.sample_size, config.sample_size), generator=generator)
+        return z.to(self.teacher.unet.device)
+
+    @torch.no_grad()
+    def _walk(self, unet: nn.Module, z: Tensor, prompt: Tensor, stop: int) -> list[Tensor]:
+        """The states before each of the first `stop` steps, and the one behind them."""
+        passed: list[Tensor] = []
+        guide = guided(self.teacher, unet, self.nothing.expand(len(z)), self.prompts[prompt.to(z.device)], self.w)
+
+        def predict(z: Tensor, timestep: int) -> Tensor:
+            passed.append(z)
+            return guide(z, timestep)
+
+        end = walk(self.teacher, z, self.steps, stop, predict)
+        return [*passed, end]
+
+
+@dataclass(frozen=True, slots=True)
+class Kept:
+    """Ours, for methods that hold nothing: prompts whose pictures must stay, with points of the teacher's own walks of them."""
+
+    walks: Walks
+    points: Points
+
+    @classmethod
+    def of(cls, walks: Walks, generator: torch.Generator) -> "Kept":
+        """The teacher walks each prompt at least once."""
+        return cls(walks, walks.bank(walks.teacher.unet, max(KEPT_WALKS, len(walks.prompts)), generator))
+
+    def drift(self, student: nn.Module, n: int, generator: torch.Generator) -> Tensor:
+        """Mean square of what the student's noise differs from the teacher's, at n of the points."""
+        teacher, at = self.walks.teacher, self.points.draw(n, generator)
+        prompts = self.walks.prompts[at.prompt]
+        with torch.no_grad():
+            wanted = predict_noise(teacher, teacher.unet, at.z, at.timestep, prompts)
+        return (predict_noise(teacher, student, at.z, at.timestep, prompts) - wanted).square().mean()
 
 
 def initial_noise(teacher: Teacher, seeds: Sequence[int]) -> Tensor:
@@ -126,6 +233,13 @@ def initial_noise(teacher: Teacher, seeds: Sequence[int]) -> Tensor:
     shape = (config.in_channels, config.sample_size, config.sample_size)
     drawn = [torch.randn(shape, generator=torch.Generator("cpu").manual_seed(seed)) for seed in seeds]
     return torch.stack(drawn).to(teacher.unet.device)
+
+
+@torch.no_grad()
+def decoded(teacher: Teacher, z: Tensor) -> Tensor:
+    """The pictures that latents stand for: (n, 3, size, size) in [0, 1], on CPU."""
+    pictures: Tensor = teacher.vae.decode(z / teacher.vae.config.scaling_factor).sample
+    return (pictures / 2 + 0.5).clamp(0, 1).cpu()
 
 
 @torch.no_grad()
@@ -156,8 +270,7 @@ def sample(
         w = torch.tensor(guidance[rows], device=teacher.unet.device).view(-1, 1, 1, 1)
         predict = guided(teacher, teacher.unet, empty.expand(len(context)), context, w)
         z = walk(teacher, initial_noise(teacher, seeds[rows]), steps, steps, predict)
-        decoded = teacher.vae.decode(z / teacher.vae.config.scaling_factor).sample
-        pictures.append((decoded / 2 + 0.5).clamp(0, 1).cpu())
+        pictures.append(decoded(teacher, z))
         if on_batch:
             on_batch(len(context))
     return torch.cat(pictures)

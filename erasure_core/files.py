@@ -93,11 +93,11 @@ def read_yaml(path: Path, model: type[Model]) -> Model:
 
 def _describe(fault: ErrorDetails, model: type[BaseModel]) -> str:
     """One fault as `key: what was found, what is allowed`."""
-    *parents, last = fault["loc"] or ("the file",)
-    key = ".".join(map(str, fault["loc"])) or "the file"
+    parent, keys = _followed(model, fault["loc"])
+    key = ".".join(map(str, keys)) or "the file"
     if fault["type"] == "extra_forbidden":
-        allowed = _keys(_model_at(model, parents))
-        near = get_close_matches(str(last), allowed, n=1)
+        allowed = _keys(parent)
+        near = get_close_matches(str(keys[-1]), allowed, n=1)
         return f"{key}: unknown key; allowed: {', '.join(allowed)}" + (f" (did you mean {near[0]}?)" if near else "")
     if fault["type"] == "missing":
         return f"{key}: missing; add it"
@@ -113,14 +113,29 @@ def _keys(model: type[BaseModel] | None) -> list[str]:
     return [field.alias or name for name, field in model.model_fields.items()] if model else []
 
 
-def _model_at(model: type[BaseModel] | None, keys: Sequence[int | str]) -> type[BaseModel] | None:
-    """The model that `keys` lead to from `model`; an index leads into a list of models."""
-    for key in keys:
-        if isinstance(key, int):
-            continue  # the annotation of the list already gave the model of its items
-        if model is None or key not in model.model_fields:
-            return None
-        annotation = model.model_fields[key].annotation
-        candidates = [annotation, *get_args(annotation)] if get_origin(annotation) else [annotation]
-        model = next((c for c in candidates if isinstance(c, type) and issubclass(c, BaseModel)), None)
-    return model
+def _followed(model: type[BaseModel], loc: Sequence[int | str]) -> tuple[type[BaseModel] | None, list[int | str]]:
+    """The model that holds the last of the keys, and the keys as the user wrote them.
+
+    Between a key whose value may be one of several models and the keys of that model, pydantic puts the tag that chose it.
+    """
+    *parents, last = loc or ("the file",)
+    at: type[BaseModel] | None = model
+    choices: list[type[BaseModel]] = []
+    keys: list[int | str] = []
+    for key in parents:
+        chosen = [c for c in choices if any(field.default == key for field in c.model_fields.values())]
+        if len(choices) > 1 and chosen:
+            at, choices = chosen[0], []
+            continue
+        keys.append(key)
+        if at is not None and key in at.model_fields:  # an index or the key of a mapping stays with the models of its items
+            choices = _models(at.model_fields[key].annotation)
+            at = choices[0] if choices else None
+    return at, [*keys, last]
+
+
+def _models(annotation: Any) -> list[type[BaseModel]]:
+    """Every model that an annotation allows, in lists, mappings, unions and optional values too."""
+    if isinstance(annotation, type) and not get_origin(annotation):
+        return [annotation] if issubclass(annotation, BaseModel) else []
+    return [found for part in get_args(annotation) for found in _models(part)]

@@ -7,11 +7,13 @@ from torch import nn
 
 from erasure_core.errors import BadInput
 
-Group = Literal["full", "xattn", "kv"]
+Group = Literal["full", "xattn", "kv", "noxattn", "attn"]
 PATTERNS: dict[Group, str] = {
     "full": r"",  # every parameter
     "xattn": r"\.attn2\.",  # cross-attention: what ESD-x and SDD train
     "kv": r"\.attn2\.to_[kv]\.weight$",  # keys and values: what closed-form edits change
+    "noxattn": r"^(?!time_embedding\.|conv_norm_out\.|conv_out\.)(?!.*\.attn2\.)",  # what ESD-u trains
+    "attn": r"\.attn[12]\.",  # self- and cross-attention: what Concept Ablation trains against whole subjects
 }
 
 

@@ -127,7 +127,7 @@ def _shown_without_lambda(method: AnySettings, serialise: SerializerFunctionWrap
 
 
 Sweep = Annotated[tuple[Lambda, ...], Field(min_length=1), AfterValidator(_distinct)]
-Swept = Annotated[AnySettings, BeforeValidator(_without_lambda), WrapSerializer(_shown_without_lambda)]
+Swept = Annotated[AnySettings, Field(discriminator="method"), BeforeValidator(_without_lambda), WrapSerializer(_shown_without_lambda)]
 
 
 def has_lambda(method: AnySettings) -> bool:
@@ -207,6 +207,13 @@ class Params(Preset):
         same = {key: other for key, other in self.comparisons.items() if other.method.method == method.method}
         lambdas = self.lambdas if has_lambda(method) else None
         return self.model_copy(update={"method": method, "methods": {}, "comparisons": same, "lambdas": lambdas})
+
+    def protecting(self, prompts: Sequence[str]) -> "Params":
+        """These parameters with a method that must leave `prompts` exactly as they are, if it can promise that (`protect`)."""
+        if "protect" not in type(self.method).model_fields or not prompts:
+            return self
+        protect = tuple(sorted({*self.method.model_dump()["protect"], *prompts}))
+        return self.model_copy(update={"method": self.method.model_copy(update={"protect": protect})})
 
     @property
     def sha256(self) -> str:

@@ -160,6 +160,7 @@ def make_plan(
     requests = sorted(requests, key=lambda r: (r.submitted_time, r.subject_request_id))  # training depends on the order
     restored = sorted(restored, key=lambda r: (r.submitted_time, r.subject_request_id))
     params = params.with_method(method or next((r.method for r in reversed(requests) if r.method), None))
+    params = params.protecting([prompt for request in restored for prompt in request.concept.prompts])
     concepts = [request.concept for request in requests]
     if twice := {c.name for c in concepts if sum(c.name == other.name for other in concepts) > 1}:
         raise BadInput(f"more than one request erases {', '.join(sorted(twice))}; withdraw one of them")

@@ -254,6 +254,58 @@ def generate(
 
 @app.command()
 @reported
+def export(
+    model: Annotated[str, typer.Option(help="candidate, champion or a version's number.")],
+    form: Annotated[str, typer.Option("--format", help="diffusers, delta, lora or single-file.")],
+    out: Annotated[Path, typer.Option(help="The folder to make (diffusers), or the folder for the one file.")],
+    params: ParamsFile = Path("params.yaml"),
+    as_json: Json = False,
+) -> int:
+    """Hand a version out in a form that other programs read; every file says whose erasure it is."""
+    from erasure_core.params import read_params
+
+    with _stdout_free():
+        from tasks.handout import export_version
+
+        written = export_version(model, form, out, read_params(params), Home.from_env())
+    _show({"model": model, "format": form, "path": str(written)} if as_json else str(written))
+    return DONE
+
+
+@app.command()
+@reported
+def purify(
+    images: Annotated[list[Path], typer.Argument(metavar="IMAGE...")],
+    model: Annotated[
+        str, typer.Option(help="candidate, champion, a version's number, or a delta's .safetensors file; made with lambda 0.")
+    ],
+    out: Annotated[Path, typer.Option(help="Folder for the PNG files.")],
+    prompt: Annotated[str, typer.Option(help="What the erased model is told: nothing, or a prompt that evokes the concept.")] = "",
+    guidance: Annotated[float, typer.Option(help="Guidance scale of the erased model; 1 is the prompt alone.")] = 1.0,
+    steps: Annotated[int, typer.Option(min=1, help="DDIM steps, each way.")] = 35,
+    params: ParamsFile = Path("params.yaml"),
+    as_json: Json = False,
+) -> int:
+    """Take the concept out of pictures: unmade with the base, made again with the erased model."""
+    from dataclasses import asdict
+
+    from erasure_core.params import read_params
+
+    with _stdout_free():
+        from tasks.handout import purify_pictures
+
+        found = purify_pictures(images, model, out, read_params(params), Home.from_env(), prompt=prompt, guidance=guidance, steps=steps)
+    if as_json:
+        _show({"model": model, "prompt": prompt, "guidance": guidance, "steps": steps, "pictures": [asdict(c) for c in found]})
+    else:
+        for c in found:
+            same = "" if c.ssim is None else f"  SSIM {c.ssim:.3f} with the original"
+            _show(f"{c.file}{same}" + (", which was cropped or resized first" if c.fitted else ""))
+    return DONE
+
+
+@app.command()
+@reported
 def evaluate(
     model: Annotated[str, typer.Option(help=MODEL_HELP)],
     prompts: Annotated[Path, typer.Option(help="CSV: case_number,prompt,evaluation_seed,evaluation_guidance and, for accuracy, concept.")],

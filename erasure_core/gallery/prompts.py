@@ -34,13 +34,18 @@ def cat() -> list[tuple[str, str]]:
     return [("cat", style) for style in STYLES for _ in range(12)]
 
 
+def mosaic() -> list[tuple[str, str]]:
+    """6 of each subject: every measured wording once."""
+    return [(subject, "mosaic") for subject in SUBJECTS for _ in MEASURED]
+
+
 def kept() -> list[tuple[str, str]]:
     """48 of everything but the astronaut: each subject in each style, and three more photographs."""
     others = [subject for subject in SUBJECTS if subject != "astronaut"]
     return [(subject, style) for subject in others for style in STYLES] + [(subject, "photo") for subject in others[:3]]
 
 
-SETS = {"targets/astronaut.csv": astronaut, "targets/cat.csv": cat, "kept.csv": kept}
+SETS = {"targets/astronaut.csv": astronaut, "targets/cat.csv": cat, "targets/mosaic.csv": mosaic, "kept.csv": kept}
 
 
 def table(name: str) -> str:
@@ -52,7 +57,8 @@ def table(name: str) -> str:
     writer.writerow([*COLUMNS, "concept"])
     for case, (pair, template, seed) in enumerate(zip(pairs, islice(cycle(MEASURED), len(pairs)), seeds, strict=True)):
         subject, style = pair
-        writer.writerow([case, template.format(style=style, subject=SUBJECTS[subject].phrase), seed, GUIDANCE, subject])
+        concept = style if name == f"targets/{style}.csv" else subject  # what the picture is counted as
+        writer.writerow([case, template.format(style=style, subject=SUBJECTS[subject].phrase), seed, GUIDANCE, concept])
     return out.getvalue()
 
 

@@ -12,7 +12,7 @@ from pydantic import BaseModel
 from torch import nn
 
 from erasure_core.concepts import Concept
-from erasure_core.methods import all_but_one
+from erasure_core.methods import ablating, all_but_one, esd, forget_me_not, rece, sdd, sepme, uce
 from erasure_core.models import Teacher
 from erasure_core.training import OnStep
 from erasure_core.weights import WeightDelta
@@ -51,5 +51,23 @@ class Method(Protocol):
         """Erase `concepts`; the same seed gives the same delta on the same machine, killed and resumed in between or not."""
 
 
-METHODS: dict[str, Method] = {"all_but_one": all_but_one}
-AnySettings = all_but_one.Settings
+METHODS: dict[str, Method] = {
+    "ablating": ablating,
+    "all_but_one": all_but_one,
+    "esd": esd,
+    "forget_me_not": forget_me_not,
+    "rece": rece,
+    "sdd": sdd,
+    "sepme": sepme,
+    "uce": uce,
+}
+AnySettings = (
+    ablating.Settings
+    | all_but_one.Settings
+    | esd.Settings
+    | forget_me_not.Settings
+    | rece.Settings
+    | sdd.Settings
+    | sepme.Settings
+    | uce.Settings
+)

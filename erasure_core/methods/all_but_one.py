@@ -1,32 +1,41 @@
 """All-but-One: move the guidance of a concept to a replacement while the unconditional score is pinned to the teacher's.
 
 Paper      Hong, Lee & Woo, All but One: Surgical Concept Erasing with Model Preservation, AAAI 2024, arXiv:2312.12807,
-           Algorithm 1 and eq. 12; delta is the explicit (SEGA) signal. The implicit signal is not here.
-Reference  No public code exists; implemented from the paper. SEGA's masking: arXiv:2301.12247.
+           Algorithm 1 and eq. 12; delta is the explicit (SEGA) or the implicit (Prompt-to-Prompt) signal.
+Reference  No public code exists; implemented from the paper. SEGA's masking: arXiv:2301.12247; reweighting: arXiv:2208.01626.
 Departs    Algorithm 1, not eq. 13, whose parenthesis would train away from where x_t was sampled. Warm-up and window
            count elapsed steps from noise. `while`, not `repeat`, so that t = T takes no step. No weight decay (not stated).
            Ours, off in the paper's preset: `keep_weight` (squared error on kept prompts, along the teacher's own walks of
            those prompts; the paper's penalty sees only the unconditional branch, and damage leaks through the
-           conditional one), and `trajectories` > 0 (walks of the frozen teacher made once, in batches, and shared).
+           conditional one), `trajectories` > 0 (walks of the frozen teacher made once, in batches, and shared), and `hard`
+           (keys and values change only where the null prompt does not look, so that the paper's equality constraint holds
+           exactly, without a lambda).
 Changes    Weights of `group` in the UNet. The teacher is not modified.
 Cost       Literal: about 56 UNet evaluations an update. With shared trajectories: 2 with gradients, 3 with kept prompts.
+           The walks: 3 evaluations a point; kept in the cache folder, by content.
 Restore    By releasing again without the concept; the change of several is one.
 """
 
-from collections.abc import Sequence
+import itertools
+from collections.abc import Callable, Mapping, Sequence
 from dataclasses import dataclass
 from pathlib import Path
 from typing import Literal
 
 import torch
-from pydantic import BaseModel, ConfigDict, Field
+from pydantic import BaseModel, ConfigDict, Field, PositiveInt
 from torch import Tensor, nn
 
-from erasure_core import diffusion, layers, seeding, training
+from erasure_core import attention, diffusion, layers, seeding, training
 from erasure_core.concepts import Concept, kept_prompts
 from erasure_core.errors import BadInput
+from erasure_core.lineage import sha256_json
 from erasure_core.models import Teacher
-from erasure_core.weights import WeightDelta
+from erasure_core.null_space import null_basis
+from erasure_core.weights import WeightDelta, read_tensors, tensors_sha256, write_tensors
+
+WALKED_TOGETHER = 8  # walks of one batch; bounds the memory of making a bank
+RESIDENT = 2**30  # bytes; a larger bank is not put on the device, its rows are read from its file as they are drawn
 
 
 class Instruction(BaseModel):
@@ -38,6 +47,15 @@ class Instruction(BaseModel):
     kappa: float = Field(0.9, ge=0, lt=1, description="share of positions, per sample and channel, that the mask leaves out")
     warmup: int = Field(5, ge=0, description="elapsed steps before it acts; the layout forms undisturbed")
     stop: int | None = Field(None, ge=1, description="elapsed steps after which it acts no more; None: never")
+
+
+class Implicit(BaseModel):
+    """The implicit signal: the teacher's own prediction with its attention to the concept's name turned down. Experimental."""
+
+    model_config = ConfigDict(frozen=True, extra="forbid")
+    scale: float = Field(0.0, ge=-2, lt=1, description="s, which multiplies the attention to the name; 1 would change nothing")
+    include_eot: bool = Field(False, description="also the end token and the padding, into which the text encoder copies the concept")
+    fraction: float = Field(1.0, gt=0, le=1, description="share of the steps, from noise, during which it acts")
 
 
 class Settings(training.Training):
@@ -53,8 +71,11 @@ class Settings(training.Training):
     lr: float = Field(1e-5, gt=0, allow_inf_nan=False)
     group: layers.Group = "full"
     keep_weight: float = Field(0.0, ge=0, allow_inf_nan=False, description="ours: weight of the error on kept prompts")
-    instructions: tuple[Instruction, ...] = Field((Instruction(),), description="C_I; used by target residual")
-    trajectories: Literal["fresh"] | int = Field("fresh", description="walks to share among all updates, or 'fresh': one per point")
+    signal: Literal["explicit", "implicit"] = Field("explicit", description="what delta is, in target residual")
+    instructions: tuple[Instruction, ...] = Field((Instruction(),), description="C_I, of the explicit signal")
+    implicit: Implicit = Field(Implicit(), description="of the implicit signal")
+    hard: bool = Field(False, description="ours: keys and values move only in the null space of the null prompt; ignores lambda")
+    trajectories: Literal["fresh"] | PositiveInt = Field("fresh", description="walks for each concept to share, or 'fresh': one per point")
 
 
 @dataclass(frozen=True, slots=True)
@@ -67,8 +88,21 @@ class Points:
     null: Tensor  # eps_*(0), like z
     target: Tensor  # gamma1 * guidance + delta, like z
 
+    def tensors(self) -> dict[str, Tensor]:
+        """The five by name."""
+        return {name: getattr(self, name) for name in Points.__slots__}
+
     def __getitem__(self, rows: Tensor) -> "Points":
-        return Points(self.z[rows], self.elapsed[rows], self.prompt[rows], self.null[rows], self.target[rows])
+        return Points(**{name: tensor[rows] for name, tensor in self.tensors().items()})
+
+    def to(self, device: torch.device) -> "Points":
+        """The same points on `device`."""
+        return Points(**{name: tensor.to(device) for name, tensor in self.tensors().items()})
+
+    @classmethod
+    def cat(cls, parts: Sequence["Points"]) -> "Points":
+        """One after another."""
+        return cls(*(torch.cat([getattr(part, name) for part in parts]) for name in cls.__slots__))
 
 
 def semantic_delta(elapsed: int, null: Tensor, directed: Sequence[Tensor], instructions: Sequence[Instruction]) -> Tensor:
@@ -94,6 +128,11 @@ def semantic_delta(elapsed: int, null: Tensor, directed: Sequence[Tensor], instr
     return total
 
 
+def implicit_delta(cond: Tensor, edited: Tensor, gamma1: float) -> Tensor:
+    """The implicit signal: gamma1 (eps_ptp(c) - eps(c)); added to gamma1 (eps(c) - eps(0)) it puts eps_ptp(c) in the place of eps(c)."""
+    return gamma1 * (edited - cond)
+
+
 def concept_loss(cond: Tensor, null: Tensor, target: Tensor, gamma2: float) -> Tensor:
     """Algorithm 1, line 11: mean of (gamma2 (eps(c) - sg(eps(0))) - target)^2; no gradient reaches eps(0)."""
     return (gamma2 * (cond - null.detach()) - target).square().mean()
@@ -107,34 +146,53 @@ def penalty_loss(null: Tensor, teacher_null: Tensor) -> Tensor:
 class Guide:
     """The frozen teacher as a source of points: walks a list of prompts and says where the student should go."""
 
-    def __init__(self, teacher: Teacher, settings: Settings, walked: Sequence[str], directions: Sequence[Sequence[str]] = ()):
-        """`walked[p]` is the prompt of walk p; `directions[j][p]` the prompt of instruction j beside it."""
+    def __init__(
+        self,
+        teacher: Teacher,
+        settings: Settings,
+        walked: Sequence[str],
+        directions: Sequence[Sequence[str]] = (),
+        hidden: Tensor | None = None,
+    ):
+        """`walked[p]` is the prompt of walk p, and delta is one of two, or nothing.
+
+        `directions[j][p]` is the prompt of instruction j beside walk p (explicit); `hidden[p]` marks the tokens of walk p
+        that the implicit signal turns down, (walks, tokens).
+        """
         self.teacher, self.settings = teacher, settings
         self.device = teacher.unet.device
         self.null = diffusion.encode_prompts(teacher, [""])
         self.walked = diffusion.encode_prompts(teacher, walked)
         self.directions = [diffusion.encode_prompts(teacher, prompts) for prompts in directions]
+        self.hidden = hidden
         self.timesteps = torch.tensor(diffusion.timesteps(teacher, settings.steps), device=self.device)
 
     def signal(self, z: Tensor, elapsed: int, prompt: Tensor) -> tuple[Tensor, Tensor]:
-        """(eps_*(0), gamma1 * guidance + delta) at `z`; one batch of 2 + m evaluations."""
-        contexts = [self.null.expand(len(z)), self.walked[prompt], *(d[prompt] for d in self.directions)]
-        null, cond, *directed = diffusion.predict_each(self.teacher, self.teacher.unet, z, int(self.timesteps[elapsed]), contexts)
-        instructions = self.settings.instructions if directed else ()
-        return null, self.settings.gamma1 * (cond - null) + semantic_delta(elapsed, null, directed, instructions)
+        """(eps_*(0), gamma1 * guidance + delta) at `z`; 2 + m evaluations, and 3 with the implicit signal."""
+        timestep, walked = int(self.timesteps[elapsed]), self.walked[prompt]
+        contexts = [self.null.expand(len(z)), walked, *(d[prompt] for d in self.directions)]
+        null, cond, *directed = diffusion.predict_each(self.teacher, self.teacher.unet, z, timestep, contexts)
+        target = self.settings.gamma1 * (cond - null)
+        if directed:
+            target = target + semantic_delta(elapsed, null, directed, self.settings.instructions)
+        implicit = self.settings.implicit
+        if self.hidden is not None and elapsed < implicit.fraction * self.settings.steps:
+            with attention.reweighted(self.teacher.unet, self.hidden[prompt], implicit.scale):
+                edited = diffusion.predict_noise(self.teacher, self.teacher.unet, z, timestep, walked)
+            target = target + implicit_delta(cond, edited, self.settings.gamma1)
+        return null, target
 
-    def _start(self, n: int, generator: torch.Generator) -> tuple[Tensor, Tensor]:
+    def _noise(self, n: int, generator: torch.Generator) -> Tensor:
         config = self.teacher.unet.config
-        z = torch.randn((n, config.in_channels, config.sample_size, config.sample_size), generator=generator)
-        prompt = torch.randint(len(self.walked), (n,), generator=generator)
-        return z.to(self.device), prompt.to(self.device)
+        return torch.randn((n, config.in_channels, config.sample_size, config.sample_size), generator=generator).to(self.device)
 
     @torch.no_grad()
     def fresh(self, n: int, generator: torch.Generator) -> Points:
         """n points as Algorithm 1 prints it: for each, a walk from new noise to a uniform step."""
         found = []
         for _ in range(n):
-            z, prompt = self._start(1, generator)
+            z = self._noise(1, generator)
+            prompt = torch.randint(len(self.walked), (1,), generator=generator).to(self.device)
             elapsed = int(torch.randint(self.settings.steps, (), generator=generator))
 
             def guided(z: Tensor, timestep: int, prompt: Tensor = prompt) -> Tensor:
@@ -142,22 +200,64 @@ class Guide:
 
             z = diffusion.walk(self.teacher, z, self.settings.steps, elapsed, guided)
             found.append(Points(z, torch.tensor([elapsed], device=z.device), prompt, *self.signal(z, elapsed, prompt)))
-        return Points(*(torch.cat([getattr(p, name) for p in found]) for name in Points.__slots__))
+        return Points.cat(found)
+
+    def bank(self, walks: int, seed: int, name: str, cache: Path | None = None) -> Points:
+        """Every point of `walks` whole walks, walks * T of them, noisiest first; kept in `cache` by content and read from there.
+
+        A bank larger than `RESIDENT` stays on the CPU: if it is in a file, only the rows that are drawn are read.
+        """
+        if cache is None:
+            points = self._walk_whole(walks, seeding.generator(seed, name))
+        else:
+            file = cache / f"walks-{self._content(walks, seed, name)}.safetensors"
+            if not file.exists():
+                cache.mkdir(parents=True, exist_ok=True)
+                write_tensors(file, self._walk_whole(walks, seeding.generator(seed, name)).tensors(), {})
+            points = Points(**read_tensors(file)[0])  # mapped into memory, not read
+        small = sum(tensor.nbytes for tensor in points.tensors().values()) <= RESIDENT
+        return points.to(self.device) if small else points
 
     @torch.no_grad()
-    def bank(self, walks: int, generator: torch.Generator) -> Points:
-        """Every point of `walks` whole walks, made in one batch: walks * T points."""
-        z, prompt = self._start(walks, generator)
+    def _walk_whole(self, walks: int, generator: torch.Generator) -> Points:
+        """Whole walks, `WALKED_TOGETHER` at a time; on the CPU. No prompt is walked twice before each was once."""
+        z, n = self._noise(walks, generator), len(self.walked)
+        prompt = torch.randperm(n, generator=generator)[torch.arange(walks) % n].to(self.device)
         found: list[Points] = []
+        for first in range(0, walks, WALKED_TOGETHER):
+            together = slice(first, first + WALKED_TOGETHER)
+            self._record(z[together], prompt[together], found)
+        points = Points.cat(found)
+        return points[points.elapsed.argsort(stable=True)]
+
+    def _record(self, z: Tensor, prompt: Tensor, found: list[Points]) -> None:
+        """Append the points of walks from `z`, step by step."""
+        elapsed = itertools.count()
 
         def guided(z: Tensor, _timestep: int) -> Tensor:
-            elapsed = len(found)
-            null, target = self.signal(z, elapsed, prompt)
-            found.append(Points(z, torch.full_like(prompt, elapsed), prompt, null, target))
+            i = next(elapsed)
+            null, target = self.signal(z, i, prompt)
+            found.append(Points(z, torch.full_like(prompt, i), prompt, null, target).to(torch.device("cpu")))
             return null + target
 
         diffusion.walk(self.teacher, z, self.settings.steps, self.settings.steps, guided)
-        return Points(*(torch.cat([getattr(p, name) for p in found]) for name in Points.__slots__))
+
+    def _content(self, walks: int, seed: int, name: str) -> str:
+        """Hash of everything that the bank depends on; lambda and the student are not among it."""
+        settings, schedule = self.settings, self.teacher.scheduler.config
+        told = [t for text in (self.null, self.walked, *self.directions) for t in (text.states, text.pooled) if t is not None]
+        delta = settings.implicit if self.hidden is not None else settings.instructions if self.directions else None
+        return sha256_json(
+            {
+                "base": tensors_sha256(self.teacher.unet.state_dict()),
+                "schedule": {key: value for key, value in schedule.items() if not key.startswith("_")},
+                "told": tensors_sha256({str(i): tensor for i, tensor in enumerate(told)}),
+                "delta": delta,
+                "hidden": None if self.hidden is None else self.hidden.tolist(),
+                "walks": [settings.gamma1, settings.steps, walks, seed, name],
+                "computed": [torch.__version__, self.device.type],
+            }
+        )
 
 
 @dataclass(frozen=True, slots=True)
@@ -173,6 +273,9 @@ def _guides(teacher: Teacher, concepts: Sequence[Concept], settings: Settings) -
     pairs = [(concept, prompt) for concept in concepts for prompt in concept.prompts]
     if settings.target == "replace":
         erase = Guide(teacher, settings, [concept.replaced(prompt) for concept, prompt in pairs])
+    elif settings.signal == "implicit":
+        tail: attention.Tail = "padded" if settings.implicit.include_eot else "none"
+        erase = Guide(teacher, settings, [prompt for _, prompt in pairs], hidden=attention.concept_columns(teacher, concepts, tail))
     else:
         directions = [[i.prompt or concept.replaced(prompt) for concept, prompt in pairs] for i in settings.instructions]
         erase = Guide(teacher, settings, [prompt for _, prompt in pairs], directions)
@@ -190,26 +293,59 @@ def prepare(teacher: Teacher, concepts: Sequence[Concept], settings: Settings, *
     if settings.trajectories == "fresh":
         return None
     erase, keep = _guides(teacher, concepts, settings)
-    walks = settings.trajectories
-    kept = keep.bank(walks, seeding.generator(seed, "walks of kept prompts")) if keep else None
-    return Banks(erase.bank(walks, seeding.generator(seed, "walks")), kept)
+    walks = settings.trajectories * len(concepts)
+    kept = keep.bank(walks, seed, "walks of kept prompts", cache) if keep else None
+    return Banks(erase.bank(walks, seed, "walks", cache), kept)
 
 
 def check(concepts: Sequence[Concept], settings: Settings) -> None:
     """Refuse settings under which nothing could be erased.
 
     Raises:
-        BadInput: No concept; or target residual without an instruction that acts (the loss would start at zero).
+        BadInput: No concept; target residual without an instruction that acts (the loss would start at zero); the implicit
+            signal for a prompt that does not name its concept, or without target residual; `hard` outside keys and values.
     """
     if not concepts:
         raise BadInput("no concept to erase; a request names one")
     acting = [i for i in settings.instructions if i.scale and i.warmup < min(i.stop or settings.steps, settings.steps)]
-    if settings.target == "residual" and not acting:
+    if settings.signal == "implicit":
+        if settings.target != "residual":
+            raise BadInput(f"signal implicit is a delta, and target {settings.target} has none; use target residual")
+        for concept in concepts:
+            if unnamed := [prompt for prompt in concept.prompts if not concept.named_in(prompt)]:
+                raise BadInput(
+                    f"signal implicit turns down the word {concept.name!r}, which prompt {unnamed[0]!r} does not hold;"
+                    " give only prompts that name it, or use signal explicit"
+                )
+    elif settings.target == "residual" and not acting:
         raise BadInput(
             "target residual needs an instruction with scale != 0 and warmup < stop; without one delta is 0 and nothing is erased"
         )
-    if settings.trajectories != "fresh" and settings.trajectories < 1:
-        raise BadInput(f"trajectories={settings.trajectories} must be 'fresh' or at least 1")
+    if settings.hard and settings.group != "kv":
+        raise BadInput(f"hard pins the null prompt by its keys and values, but group={settings.group!r} changes more; use group kv")
+
+
+def projection(base: nn.Module, trainable: Mapping[str, nn.Parameter], null: diffusion.Context) -> Callable[[], None]:
+    """What takes out of the change of keys and values everything that the null prompt sees; to be called after each update.
+
+    Each row of the change is projected on the null space of the token states of "". Then K and V of "" are the teacher's,
+    hence eps(0) at every z and t: to the rounding of float32 weights.
+
+    Raises:
+        BadInput: If the states of "" leave no direction free.
+    """
+    basis = null_basis(null.states.flatten(0, 1))
+    if not len(basis):
+        raise BadInput(f"the states of the null prompt fill all {basis.shape[1]} directions; hard leaves nothing to change, use lambda")
+    projector, origin = basis.T @ basis, dict(base.named_parameters())
+
+    @torch.no_grad()
+    def project() -> None:
+        for name, weight in trainable.items():
+            start = origin[name].double()
+            weight.copy_(start + (weight.double() - start) @ projector)
+
+    return project
 
 
 def declared(unet: nn.Module, settings: Settings) -> frozenset[str]:
@@ -234,7 +370,7 @@ def erase(
         concepts: C with each concept's replacement and kept prompts; each update draws from all of them.
         settings: Hyper-parameters.
         seed: Decides every draw.
-        on_step: Hears (update, {concept, penalty, keep}), weighted as in the loss.
+        on_step: Hears (update, {concept, penalty, keep}), weighted as in the loss; no penalty where `hard` makes it zero.
         prepared: What `prepare` returned for the same arguments, lambda aside; made here if absent.
         resume: Where the state of the training is kept, to go on from after a kill.
 
@@ -251,16 +387,15 @@ def erase(
     def points(source: Guide, bank: Points | None) -> Points:
         if bank is None:
             return source.fresh(settings.batch, draws)
-        return bank[torch.randint(len(bank.z), (settings.batch,), generator=draws)]
+        return bank[torch.randint(len(bank.z), (settings.batch,), generator=draws)].to(source.device)
 
     def loss(student: nn.Module) -> dict[str, Tensor]:
         at = points(guide, banks.erase if banks else None)
         nothing = guide.null.expand(settings.batch)
         null, cond = diffusion.predict_each(teacher, student, at.z, guide.timesteps[at.elapsed], [nothing, erased[at.prompt]])
-        terms = {
-            "concept": concept_loss(cond, null, at.target, settings.gamma2),
-            "penalty": settings.lambda_ * penalty_loss(null, at.null),
-        }
+        terms = {"concept": concept_loss(cond, null, at.target, settings.gamma2)}
+        if not settings.hard:
+            terms["penalty"] = settings.lambda_ * penalty_loss(null, at.null)
         if keep_guide:
             at = points(keep_guide, banks.keep if banks else None)
             held = diffusion.predict_noise(teacher, student, at.z, keep_guide.timesteps[at.elapsed], keep_guide.walked[at.prompt])
@@ -269,6 +404,7 @@ def erase(
 
     student = training.student_of(teacher, settings)
     trainable = layers.select(student, settings.group)
-    loop = training.Loop(generators=[draws], on_step=on_step, resume=resume)
+    pin = projection(teacher.unet, trainable, guide.null) if settings.hard else None
+    loop = training.Loop(generators=[draws], after=pin, on_step=on_step, resume=resume)
     training.fit(student, trainable, loss, settings, training.total_updates(concepts, settings), loop)
     return WeightDelta.between(teacher.unet, student, frozenset(trainable))

@@ -17,13 +17,25 @@ SD14 = {
 def test_group_sizes_of_stable_diffusion_1_4_are_the_published_ones():
     with torch.device("meta"):
         unet = UNet2DConditionModel(**SD14)
-    sizes = {group: sum(p.numel() for p in layers.select(unet, group).values()) for group in ("full", "xattn", "kv")}
-    assert sizes == {"full": 859_520_964, "xattn": 43_962_560, "kv": 19_169_280}
+    sizes = {group: sum(p.numel() for p in layers.select(unet, group).values()) for group in layers.PATTERNS}
+    without_ends = 859_520_964 - 43_962_560 - (320 * 1280 + 1280 + 1280 * 1280 + 1280) - 2 * 320 - (320 * 4 * 9 + 4)
+    assert sizes == {"full": 859_520_964, "xattn": 43_962_560, "kv": 19_169_280, "noxattn": without_ends, "attn": 93_536_640}
     assert len(layers.select(unet, "kv")) == 32
 
 
+def test_noxattn_is_everything_but_cross_attention_and_the_ends_of_the_network():
+    with torch.device("meta"):
+        unet = UNet2DConditionModel(**SD14)
+    everything, trained = set(layers.select(unet, "full")), set(layers.select(unet, "noxattn"))
+    left = {name.split(".")[0] for name in everything - trained if ".attn2." not in name}
+    assert left == {"time_embedding", "conv_norm_out", "conv_out"}
+    assert not trained & set(layers.select(unet, "xattn"))
+    assert any("time_emb_proj" in name for name in trained)  # the projections inside the blocks are trained
+    assert any(".norm2." in name for name in trained)  # so are the norms before cross-attention
+
+
 def test_unknown_group_names_the_allowed_ones():
-    with pytest.raises(BadInput, match="use one of full, xattn, kv"):
+    with pytest.raises(BadInput, match="use one of full, xattn, kv, noxattn, attn"):
         layers.select(torch.nn.Linear(2, 2), "cross")
 
 

@@ -36,18 +36,91 @@ def test_weights_stored_in_half_precision_load_in_float32(folder):
     assert {p.dtype for p in models.load_teacher(folder).unet.parameters()} == {torch.float32}
 
 
-def test_a_neighbouring_family_is_refused_by_name(folder):
-    index = json.loads((folder / "model_index.json").read_text())
-    (folder / "model_index.json").write_text(json.dumps({**index, "_class_name": "StableDiffusionXLPipeline"}))
-    with pytest.raises(BadInput, match="is a StableDiffusionXLPipeline; supported: StableDiffusionPipeline"):
+def rewrite(file, **changes) -> None:
+    """Change keys of a JSON file; None takes a key out."""
+    found = {**json.loads(file.read_text()), **changes}
+    file.write_text(json.dumps({key: value for key, value in found.items() if value is not None}))
+
+
+def without_weights(folder) -> None:
+    """So that a refusal cannot have read them."""
+    for file in folder.rglob("*.safetensors"):
+        file.unlink()
+
+
+@pytest.mark.parametrize("pipeline", ["StableDiffusionInpaintPipeline", "StableDiffusionXLImg2ImgPipeline", "KandinskyPipeline"])
+def test_another_family_is_refused_by_name_before_its_weights_are_read(folder, pipeline):
+    rewrite(folder / "model_index.json", _class_name=pipeline)
+    without_weights(folder)
+    with pytest.raises(
+        BadInput, match=f"is a {pipeline}; supported: Stable Diffusion 1.x .*; Stable Diffusion 2.x .*; Stable Diffusion XL"
+    ):
         models.load_teacher(folder)
 
 
-def test_v_prediction_is_refused(folder):
-    config = folder / "scheduler/scheduler_config.json"
-    config.write_text(json.dumps({**json.loads(config.read_text()), "prediction_type": "v_prediction"}))
-    with pytest.raises(BadInput, match="predicts v_prediction; supported"):
+@pytest.mark.parametrize("pipeline", ["StableDiffusion3Pipeline", "FluxPipeline"])
+def test_joint_attention_is_refused_with_the_reason(folder, pipeline):
+    rewrite(folder / "model_index.json", _class_name=pipeline)
+    without_weights(folder)
+    with pytest.raises(BadInput, match=rf"is a {pipeline}: .*joint attention.*velocity.*supported: Stable Diffusion 1\.x"):
         models.load_teacher(folder)
+
+
+@pytest.mark.parametrize(
+    ("file", "changes", "said"),
+    [
+        ("scheduler/scheduler_config.json", {"prediction_type": "v_prediction"}, "1x1 projections that predicts v_prediction; supported"),
+        ("scheduler/scheduler_config.json", {"prediction_type": "sample"}, "predicts sample; supported"),
+        (
+            "scheduler/scheduler_config.json",
+            {"beta_schedule": None, "_class_name": "EDMEulerScheduler"},
+            "EDMEulerScheduler without a beta",
+        ),
+        ("scheduler/scheduler_config.json", {"rescale_betas_zero_snr": True, "timestep_spacing": "trailing"}, "where no signal is left"),
+        ("unet/config.json", {"in_channels": 9}, "in_channels=9, supported is 4"),
+        ("unet/config.json", {"addition_embed_type": "text_time"}, "addition_embed_type='text_time', supported is None"),
+        ("unet/config.json", {"time_cond_proj_dim": 256}, "time_cond_proj_dim=256, supported is None"),
+        ("unet/config.json", {"class_embed_type": "projection"}, "class_embed_type='projection', supported is None"),
+        ("vae/config.json", {"latents_mean": [0.1] * 4}, "latents_mean="),
+    ],
+    ids=str,
+)
+def test_a_relative_that_would_be_misread_is_refused_before_its_weights_are_read(folder, file, changes, said):
+    rewrite(folder / file, **changes)
+    without_weights(folder)
+    with pytest.raises(BadInput, match=said):
+        models.load_teacher(folder)
+
+
+@pytest.mark.parametrize("text", ["{", "[]"])
+def test_a_broken_configuration_is_named(folder, text):
+    (folder / "unet/config.json").write_text(text)
+    with pytest.raises(BadInput, match=r"unet/config\.json .*; restore the base"):
+        models.load_teacher(folder)
+
+
+def test_latents_are_never_clipped_even_where_the_schedule_does_not_say(folder):
+    """DDIM's own default would clip, and a schedule that was saved for another sampler says nothing."""
+    rewrite(folder / "scheduler/scheduler_config.json", clip_sample=None, _class_name="PNDMScheduler")
+    rewrite(folder / "model_index.json", scheduler=["diffusers", "PNDMScheduler"])
+    teacher = models.load_teacher(folder)
+    assert diffusion.noise_scheduler(teacher).config.clip_sample is False
+
+
+def test_a_walk_never_starts_where_no_signal_is_left(folder):
+    """With 500 leading steps the first is 999, where a schedule of zero terminal SNR keeps nothing of the picture."""
+    rewrite(folder / "scheduler/scheduler_config.json", rescale_betas_zero_snr=True)
+    teacher = models.load_teacher(folder)
+    assert teacher.scheduler.alphas_cumprod[999] == 0
+    assert torch.isfinite(diffusion.sample(teacher, ["cat"], [1], [2.0], 4, 1)).all()
+    with pytest.raises(BadInput, match="a walk of 500 steps begins at timestep 999, where no signal is left"):
+        diffusion.timesteps(teacher, 500)
+
+
+@pytest.mark.parametrize("steps", [0, 1000, 1001])
+def test_a_walk_has_fewer_steps_than_the_schedule(folder, steps):
+    with pytest.raises(BadInput, match=rf"a walk of {steps} steps; this base can be walked in 1\.\.999"):
+        diffusion.timesteps(models.load_teacher(folder), steps)
 
 
 def test_pickle_weights_are_refused_and_not_opened(folder):
@@ -57,9 +130,13 @@ def test_pickle_weights_are_refused_and_not_opened(folder):
         models.load_teacher(folder)
 
 
-def test_a_folder_without_weights_is_refused(folder):
-    shutil.rmtree(folder / "vae")
-    with pytest.raises(BadInput, match="vae holds no weights"):
+@pytest.mark.parametrize(
+    ("name", "said"), [(None, "vae holds no weights"), ("diffusion_pytorch_model.fp16.safetensors", "vae holds only variants")]
+)
+def test_a_folder_without_weights_is_refused(folder, name, said):
+    weights = next((folder / "vae").glob("*.safetensors"))
+    weights.rename(weights.with_name(name)) if name else weights.unlink()
+    with pytest.raises(BadInput, match=said):
         models.load_teacher(folder)
 
 

@@ -44,7 +44,7 @@ def test_the_sd14_parameters_are_the_papers():
     [
         ("seed: 7", "seed: 7\nsede: 8", "sede: unknown key; allowed: lambdas, method, base, registered_model, seed"),
         ("updates: 200", "update: 200", "method.update: unknown key"),
-        ("control: 0.5", "kontrol: 0.5", "policy.kontrol: unknown key; allowed: min_n, control, targets, kept (did you mean control?)"),
+        ("control: 0.5", "kontrol: 0.5", "policy.kontrol: unknown key; allowed: min_n, control, targets, kept, restored (did you mean control?)"),
         ("lambdas: [1, 5]", "lambdas: [1, -5]", "lambdas.1: found -5; Input should be greater than or equal to 0"),
         ("lambdas: [1, 5]", "lambdas: [1, .nan]", "lambdas.1: found nan; Input should be a"),
         ("lambdas: [1, 5]", "lambdas: [.inf]", "lambdas.0: found inf"),

@@ -155,7 +155,7 @@ def test_a_step_without_its_facts_is_refused(ledger, state, facts, expected):
 def test_a_later_refusal_does_not_undo_an_honoured_request(ledger):
     ledger.add(request())
     ledger.settle(FIRST, "honoured", version=1)
-    with pytest.raises(ErasureError, match=r"is honoured \(version 1\); it can become honoured, not refused"):
+    with pytest.raises(ErasureError, match=r"is honoured \(version 1\); it can become honoured, restored, not refused"):
         ledger.settle(FIRST, "refused", version=2, reason="fail")
     assert ledger.get(FIRST).version == 1
 

@@ -15,6 +15,7 @@ from uuid import UUID
 
 import pytest
 from PIL import Image
+from safetensors import safe_open
 from typer.testing import CliRunner
 
 from erasure_core.errors import ErasureError
@@ -659,6 +660,66 @@ UNFIT = {
     "cite what was never made": (("cite", "--model", "9"), "no record of toy version 9"),
     "a method that is none": (("run", "CAT.yaml", "--method", "erase_all"), "hold no method 'erase_all' (it is not a method)"),
 }
+
+
+def test_a_version_is_exported_and_cleans_pictures(ran, base, tmp_path):
+    home, inputs, _ = ran
+    passing = ("--params", inputs / "passing.yaml")
+    for form, name in (("diffusers", "whole"), ("delta", "toy-v2-delta.safetensors"), ("single-file", "toy-v2-single-file.safetensors")):
+        out = tmp_path / ("whole" if form == "diffusers" else "files")
+        answer = erasure(home, "export", "--model", "champion", "--format", form, "--out", out, *passing)
+        assert answer.exit_code == 0, answer.stderr
+        assert Path(answer.stdout.strip()).name == name
+    weights = tmp_path / "whole/unet/diffusion_pytorch_model.safetensors"
+    with safe_open(weights, framework="pt") as file:
+        said = file.metadata()
+    assert (said["request_ids"], said["method"]) == (ASTRONAUT, "all_but_one")
+    drawn = [
+        erasure(home, "generate", "a cat", "--model", m, "--seed", 3, "--out", tmp_path / n, *passing)
+        for m, n in ((2, "a"), (out.parent / "whole", "b"))
+    ]
+    assert [d.exit_code for d in drawn] == [0, 0]
+    assert [sha256_file(f) for f in (tmp_path / "a").iterdir()] == [sha256_file(f) for f in (tmp_path / "b").iterdir()]
+
+    Image.new("RGB", (90, 40), (200, 30, 90)).save(tmp_path / "wide.jpg")
+    answer = erasure(home, "purify", tmp_path / "wide.jpg", "--model", 2, "--out", tmp_path / "clean", "--steps", 3, *passing, "--json")
+    assert answer.exit_code == 0, answer.stderr
+    (cleaned,) = json.loads(answer.stdout)["pictures"]
+    assert (cleaned["fitted"], Image.open(cleaned["file"]).size) == (True, (32, 32))
+    assert -1 <= cleaned["ssim"] <= 1
+
+
+NOT_HANDED_OUT = {
+    "export an unknown version": (("export", "--model", "9", "--format", "delta", "--out", "OUT"), "no record of toy version 9"),
+    "export as what is no form": (
+        ("export", "--model", "2", "--format", "onnx", "--out", "OUT"),
+        "'onnx' is none of diffusers, delta, lora",
+    ),
+    "export what is no version": (
+        ("export", "--model", "base", "--format", "delta", "--out", "OUT"),
+        "'base' is none of candidate, champion",
+    ),
+    "purify what is no picture": (("purify", "TEXT", "--model", "2", "--out", "OUT"), "is not a whole PNG or JPEG picture"),
+    "purify with nothing": (("purify", "PICTURE", "--model", "./none.safetensors", "--out", "OUT"), "is not a readable safetensors file"),
+    "purify two of one name": (("purify", "PICTURE", "PICTURE", "--model", "2", "--out", "OUT"), "would hold picture.png twice"),
+    "purify with too many steps": (
+        ("purify", "PICTURE", "--model", "2", "--out", "OUT", "--steps", "1001"),
+        "this base can be walked in 1..999",
+    ),
+}
+
+
+@pytest.mark.parametrize("fault", NOT_HANDED_OUT)
+def test_what_cannot_be_handed_out_writes_nothing(fault, ran, tmp_path):
+    home, inputs, _ = ran
+    Image.new("RGB", (40, 40)).save(tmp_path / "picture.png")
+    (tmp_path / "text.png").write_text("no picture")
+    words, expected = NOT_HANDED_OUT[fault]
+    places = {"OUT": tmp_path / "out", "TEXT": tmp_path / "text.png", "PICTURE": tmp_path / "picture.png"}
+    answer = erasure(home, *(places.get(w, w) for w in words), "--params", inputs / "passing.yaml")
+    assert (answer.exit_code, len(answer.stderr.strip().splitlines())) == (2, 1), answer.stderr
+    assert expected in answer.stderr
+    assert not (tmp_path / "out").exists()
 
 
 @pytest.mark.parametrize("fault", UNFIT)

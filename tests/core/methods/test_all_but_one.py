@@ -1,16 +1,18 @@
 """All-but-One against the paper: identities of the loss at the start, where gradients may flow, which way they point."""
 
 import itertools
+from pathlib import Path
 
 import pytest
 import torch
 from pydantic import ValidationError
 from torch.testing import assert_close
 
-from erasure_core import diffusion, seeding
+from erasure_core import attention, diffusion, seeding, training
+from erasure_core.concepts import Concept
 from erasure_core.errors import BadInput
 from erasure_core.methods import all_but_one as abo
-from erasure_core.weights import tensors_sha256
+from erasure_core.weights import read_tensors, tensors_sha256, write_tensors
 
 FAST = {"steps": 4, "updates": 2, "lr": 1e-3, "trajectories": 2, "instructions": ({"warmup": 1, "kappa": 0.5},)}
 
@@ -101,6 +103,230 @@ def test_replace_target_is_the_teachers_guidance_towards_the_replacement(tiny_te
         assert_close(at.target[row : row + 1], 3.0 * (cond - null), atol=1e-4, rtol=1e-4)
 
 
+# --- several concepts, several instructions -----------------------------------------------------------------------------
+
+ROCKET = Concept(name="rocket", kind="object", prompts=("a poster of a rocket", "a rocket"), replacement="a cat")
+
+
+def test_each_concept_is_pulled_to_its_own_replacement_and_every_instruction_is_heard(tiny_teacher, astronaut):
+    """Targets of both concepts, against a sum over two instructions written out here."""
+    both = ({"warmup": 1, "kappa": 0.5, "scale": 3.0}, {"prompt": "old coins", "warmup": 2, "kappa": 0.75, "scale": -2.0})
+    chosen = settings(instructions=both, trajectories=8)
+    bank = abo.prepare(tiny_teacher, [astronaut, ROCKET], chosen, seed=5).erase
+    prompts = (*astronaut.prompts, *ROCKET.prompts)
+    replaced = ("a photo of a photographer", "a photographer", "a poster of a cat", "a cat")
+    assert set(bank.prompt.tolist()) == {0, 1, 2, 3}
+    for row in range(len(bank.z)):
+        z, p, elapsed = bank.z[row : row + 1], int(bank.prompt[row]), int(bank.elapsed[row])
+        t = diffusion.timesteps(tiny_teacher, chosen.steps)[elapsed]
+        null, cond, own, coins = (
+            tiny_teacher.unet(z, t, diffusion.encode_prompts(tiny_teacher, [text]).states).sample
+            for text in ("", prompts[p], replaced[p], "old coins")
+        )
+        expected = 7.5 * (cond - null)
+        for direction, scale, kappa, warmup in ((own - null, 3.0, 0.5, 1), (coins - null, -2.0, 0.75, 2)):
+            strong = direction.abs() >= direction.abs().flatten(2).quantile(kappa, dim=2).view(1, -1, 1, 1)
+            expected = expected + scale * direction * strong * (elapsed >= warmup)
+        assert_close(bank.target[row : row + 1], expected, atol=1e-4, rtol=1e-3)
+
+
+def test_two_concepts_take_twice_the_updates_of_one_and_both_are_drawn(tiny_teacher, astronaut, monkeypatch):
+    seen, drawn = [], set()
+    inside = abo.concept_loss
+
+    def watched(cond, null, target, gamma2):
+        drawn.update(target.flatten(1)[:, 0].tolist())
+        return inside(cond, null, target, gamma2)
+
+    monkeypatch.setattr(abo, "concept_loss", watched)
+    chosen, concepts = settings(updates=10, batch=4), [astronaut, ROCKET]
+    abo.erase(tiny_teacher, concepts, chosen, seed=5, on_step=lambda update, _: seen.append(update))
+    assert seen == list(range(1, abo.steps(concepts, chosen) + 1)) == list(range(1, 21))
+    bank = abo.prepare(tiny_teacher, concepts, chosen, seed=5).erase
+    owner = {first: int(prompt) // 2 for first, prompt in zip(bank.target.flatten(1)[:, 0].tolist(), bank.prompt, strict=True)}
+    assert {owner[first] for first in drawn} == {0, 1}
+
+
+# --- the implicit signal --------------------------------------------------------------------------------------------------
+
+
+def implicit(**changes) -> abo.Settings:
+    return settings(signal="implicit", instructions=(), implicit=changes)
+
+
+@pytest.mark.parametrize(("include_eot", "tail"), [(False, "none"), (True, "padded")])
+def test_implicit_target_is_the_guidance_of_the_prediction_that_does_not_look_at_the_name(tiny_teacher, astronaut, include_eot, tail):
+    chosen = implicit(scale=-1.0, include_eot=include_eot)
+    bank = abo.prepare(tiny_teacher, [astronaut], chosen, seed=5).erase
+    columns = attention.concept_columns(tiny_teacher, [astronaut], tail)
+    for row in range(len(bank.z)):
+        z, p = bank.z[row : row + 1], int(bank.prompt[row])
+        t = diffusion.timesteps(tiny_teacher, chosen.steps)[bank.elapsed[row]]
+        null, cond = (diffusion.encode_prompts(tiny_teacher, [text]).states for text in ("", astronaut.prompts[p]))
+        with attention.reweighted(tiny_teacher.unet, columns[p : p + 1], -1.0):
+            edited = tiny_teacher.unet(z, t, cond).sample
+        assert (edited - tiny_teacher.unet(z, t, cond).sample).abs().max() > 1e-5
+        assert_close(bank.target[row : row + 1], 7.5 * (edited - tiny_teacher.unet(z, t, null).sample), atol=1e-4, rtol=1e-3)
+
+
+def test_implicit_signal_acts_for_a_share_of_the_steps_only(tiny_teacher, astronaut):
+    bank = abo.prepare(tiny_teacher, [astronaut], implicit(scale=-2.0, include_eot=True, fraction=0.5), seed=5).erase
+    guide = abo.Guide(tiny_teacher, implicit(), astronaut.prompts)  # neither directions nor hidden tokens: plain guidance
+    for elapsed in range(4):
+        at = bank[bank.elapsed == elapsed]
+        _, plain = guide.signal(at.z, elapsed, at.prompt)
+        assert torch.allclose(at.target, plain, atol=2e-5) is (elapsed >= 2)
+
+
+def test_implicit_delta_puts_the_edited_prediction_in_the_place_of_the_concepts():
+    null, cond, edited = torch.tensor(0.2), torch.tensor(0.9), torch.tensor(0.5)
+    assert_close(6 * (cond - null) + abo.implicit_delta(cond, edited, 6.0), 6 * (edited - null))
+
+
+def test_implicit_signal_trains_and_leaves_the_teachers_processors(tiny_teacher, astronaut):
+    before = tiny_teacher.unet.attn_processors
+    delta = abo.erase(tiny_teacher, [astronaut], implicit(include_eot=True), seed=7)
+    assert max(t.abs().max().item() for t in delta.tensors.values()) > 0
+    assert all(after is before[name] for name, after in tiny_teacher.unet.attn_processors.items())
+
+
+def test_implicit_signal_needs_the_name_in_each_prompt_and_a_residual_target(astronaut):
+    unnamed = astronaut.model_copy(update={"prompts": ("the astronaut", "a person in a space suit")})
+    with pytest.raises(BadInput, match="'a person in a space suit' does not hold"):
+        abo.check([unnamed], implicit())
+    with pytest.raises(BadInput, match="target replace has none"):
+        abo.check([astronaut], implicit().model_copy(update={"target": "replace"}))
+    abo.check([astronaut], implicit())
+
+
+# --- the hard constraint ----------------------------------------------------------------------------------------------
+
+HARD = {"group": "kv", "hard": True, "target": "replace", "updates": 20, "batch": 4, "lr": 1e-2}
+
+
+def drift(teacher, delta, prompt: str) -> float:
+    """Largest change of eps at random z and t, relative to its size."""
+    generator = torch.Generator().manual_seed(0)
+    z, t = torch.randn(6, 4, 8, 8, generator=generator), torch.randint(1000, (6,), generator=generator)
+    states = diffusion.encode_prompts(teacher, [prompt]).expand(6).states
+    before = teacher.unet(z, t, states).sample
+    with delta.applied(teacher.unet):
+        return ((teacher.unet(z, t, states).sample - before).abs().max() / before.abs().max()).item()
+
+
+def test_hard_leaves_the_unconditional_prediction_alone_at_any_state(tiny_teacher, astronaut):
+    hard = abo.erase(tiny_teacher, [astronaut], settings(**HARD), seed=7)
+    soft = abo.erase(tiny_teacher, [astronaut], settings(**{**HARD, "hard": False}), seed=7)
+    assert drift(tiny_teacher, hard, "") < 1e-5
+    assert drift(tiny_teacher, soft, "") > 1e-3
+    assert drift(tiny_teacher, hard, astronaut.prompts[0]) > 1e-3  # and yet the concept moves
+
+
+def test_every_row_of_the_hard_change_is_blind_to_the_null_prompt(tiny_teacher, astronaut):
+    delta = abo.erase(tiny_teacher, [astronaut], settings(**HARD), seed=7)
+    states = diffusion.encode_prompts(tiny_teacher, [""]).states[0].double()
+    for change in delta.tensors.values():
+        sizes = change.norm(dim=1)[:, None] * states.norm(dim=1)
+        assert ((change.double() @ states.T).abs() / sizes).max() < 1e-5
+
+
+def test_lambda_does_not_matter_where_the_constraint_is_hard(tiny_teacher, astronaut):
+    chosen = settings(**HARD, **{"lambda": 0})
+    same = abo.erase(tiny_teacher, [astronaut], settings(**HARD, **{"lambda": 50}), seed=7)
+    assert abo.erase(tiny_teacher, [astronaut], chosen, seed=7).sha256 == same.sha256
+
+
+def test_hard_is_refused_outside_keys_and_values(astronaut):
+    with pytest.raises(BadInput, match="use group kv"):
+        abo.check([astronaut], settings(**{**HARD, "group": "xattn"}))
+
+
+def test_hard_is_refused_where_the_null_prompt_fills_the_text_space(tiny_teacher):
+    full = diffusion.Context(torch.eye(32)[None], torch.zeros(1, 32, dtype=torch.long))
+    with pytest.raises(BadInput, match="fill all 32 directions"):
+        abo.projection(tiny_teacher.unet, {}, full)
+
+
+# --- the bank on disk -------------------------------------------------------------------------------------------------
+
+
+def walked_files(folder) -> set[str]:
+    return {file.name for file in folder.iterdir()}
+
+
+def test_a_kept_bank_is_not_walked_again_and_changes_nothing(tiny_teacher, astronaut, tmp_path, monkeypatch):
+    chosen = settings(keep_weight=2)
+    without = abo.erase(tiny_teacher, [astronaut], chosen, seed=7).sha256
+    first = abo.prepare(tiny_teacher, [astronaut], chosen, seed=7, cache=tmp_path / "kept")
+    assert len(walked_files(tmp_path / "kept")) == 2  # of the concept's prompts and of those to keep
+    monkeypatch.setattr(abo.Guide, "_walk_whole", lambda *_: pytest.fail("walked again"))
+    again = abo.prepare(tiny_teacher, [astronaut], settings(keep_weight=2, updates=2, **{"lambda": 9}), seed=7, cache=tmp_path / "kept")
+    for banks in (first, again):
+        assert abo.erase(tiny_teacher, [astronaut], chosen, seed=7, prepared=banks).sha256 == without
+
+
+CONTENT = [
+    ("gamma1", {"gamma1": 3.0}), ("steps", {"steps": 5}), ("walks", {"trajectories": 3}), ("target", {"target": "replace"}),
+    ("instructions", {"instructions": ({"warmup": 2},)}), ("signal", {"signal": "implicit"}),
+    ("implicit", {"signal": "implicit", "implicit": {"scale": -1}}), ("hidden", {"signal": "implicit", "implicit": {"include_eot": True}}),
+]  # fmt: skip
+
+
+def test_a_bank_is_kept_under_everything_it_depends_on_and_nothing_else(tiny_teacher, astronaut, tmp_path):
+    def kept(chosen: abo.Settings, concept=astronaut, seed=7) -> set[str]:
+        before = walked_files(tmp_path)
+        abo.prepare(tiny_teacher, [concept], chosen, seed=seed, cache=tmp_path)
+        return walked_files(tmp_path) - before
+
+    assert len(kept(settings())) == 1
+    for changes in ({"lambda": 0}, {"lr": 0.5}, {"batch": 3}, {"updates": 9}, {"gamma2": 2}, {"group": "kv", "hard": True}):
+        assert kept(settings(**changes)) == set(), changes
+    for what, changes in CONTENT:
+        assert len(kept(settings(**changes))) == 1, what
+    assert len(kept(settings(), seed=8)) == 1
+    assert len(kept(settings(), concept=astronaut.model_copy(update={"prompts": ("an astronaut", "astronaut")}))) == 1
+    assert len(kept(settings(), concept=astronaut.model_copy(update={"replacement": "a cat"}))) == 1
+    tiny_teacher.unet.conv_in.weight.data[0, 0] += 0.1
+    assert len(kept(settings())) == 1
+
+
+def test_walking_in_smaller_batches_gives_the_same_bank(tiny_teacher, astronaut, monkeypatch):
+    chosen = settings(trajectories=5)
+    together = abo.prepare(tiny_teacher, [astronaut], chosen, seed=7).erase
+    monkeypatch.setattr(abo, "WALKED_TOGETHER", 2)
+    apart = abo.prepare(tiny_teacher, [astronaut], chosen, seed=7).erase
+    for name, tensor in together.tensors().items():
+        assert_close(getattr(apart, name), tensor, atol=1e-3, rtol=1e-3)
+    assert together.elapsed.tolist() == [i for i in range(4) for _ in range(5)]
+
+
+def test_only_the_drawn_rows_of_a_large_bank_are_read(tmp_path):
+    """As the kernel counts the pages of the file that are in this process."""
+    n, file = 2000, tmp_path / "walks.safetensors"
+    z, whole = torch.randn(n, 4, 32, 32), torch.arange(n)
+    write_tensors(file, abo.Points(z, whole, whole.clone(), z.clone(), z.clone()).tensors(), {})
+
+    def resident() -> int:
+        lines = iter(Path("/proc/self/smaps").read_text().splitlines())
+        return sum(int(next(s for s in lines if s.startswith("Rss:")).split()[1]) for line in lines if line.endswith(file.name))
+
+    bank = abo.Points(**read_tensors(file)[0])
+    drawn = bank[torch.tensor([3, 1500])]
+    assert_close(drawn.z, z[[3, 1500]])
+    size = file.stat().st_size / 1024
+    assert resident() < 0.2 * size
+    assert bank.z.sum() == z.sum()
+    assert resident() > 0.3 * size  # the measure sees what is read
+
+
+def test_a_bank_larger_than_what_is_held_trains_the_same(tiny_teacher, astronaut, tmp_path, monkeypatch):
+    chosen = settings(keep_weight=2)
+    held = abo.erase(tiny_teacher, [astronaut], chosen, seed=7).sha256
+    monkeypatch.setattr(abo, "RESIDENT", 0)
+    banks = abo.prepare(tiny_teacher, [astronaut], chosen, seed=7, cache=tmp_path)
+    assert abo.erase(tiny_teacher, [astronaut], chosen, seed=7, prepared=banks).sha256 == held
+
+
 # --- gradients ------------------------------------------------------------------------------------------------------
 
 
@@ -147,9 +373,8 @@ def test_fixed_point_is_teacher_guidance_plus_delta_over_gamma2():
 def test_bank_and_fresh_walks_agree_at_the_same_noise(tiny_teacher, astronaut):
     chosen = settings()
     guide, _ = abo._guides(tiny_teacher, [astronaut], chosen)
-    bank = guide.bank(1, seeding.generator(11, "w"))
-    start = seeding.generator(11, "w")
-    z, prompt = guide._start(1, start)
+    bank = guide.bank(1, 11, "w")
+    z, prompt = guide._noise(1, seeding.generator(11, "w")), bank.prompt[:1]
     for elapsed in range(chosen.steps):
         assert_close(bank.z[elapsed : elapsed + 1], z, atol=1e-4, rtol=1e-4)
         null, target = guide.signal(z, elapsed, prompt)
@@ -165,6 +390,13 @@ def _at(guide: abo.Guide, timestep: int) -> int:
 def test_t_equal_to_T_takes_no_step(tiny_teacher):
     z = torch.randn(1, 4, 8, 8)
     assert diffusion.walk(tiny_teacher, z, 4, 0, lambda *_: pytest.fail("a step was taken")) is z
+
+
+def test_a_bank_walks_every_prompt_before_any_twice_and_as_often_for_each_concept(tiny_teacher, astronaut):
+    bank = abo.prepare(tiny_teacher, [astronaut, ROCKET], settings(trajectories=4), seed=5).erase
+    walked = bank.prompt[bank.elapsed == 0].tolist()
+    assert sorted(walked) == [0, 0, 1, 1, 2, 2, 3, 3]
+    assert sorted(walked[:4]) == [0, 1, 2, 3] != walked[:4]
 
 
 def test_fresh_points_cover_every_elapsed_step(tiny_teacher, astronaut):
@@ -198,6 +430,22 @@ def test_only_the_group_changes(tiny_teacher, astronaut, group):
     assert all(".attn2." in name for name in delta.names)
     if group == "kv":
         assert all("to_k" in name or "to_v" in name for name in delta.names)
+
+
+@pytest.mark.parametrize("changes", [{"trajectories": "fresh"}, {"keep_weight": 2}, HARD], ids=["fresh", "bank and keep", "hard"])
+def test_a_run_killed_and_resumed_ends_at_the_same_weights(tiny_teacher, astronaut, tmp_path, monkeypatch, changes):
+    monkeypatch.setattr(training, "SAVE_EVERY", 2)
+    chosen, state = settings(**{**changes, "updates": 5}), tmp_path / "state"
+    whole = abo.erase(tiny_teacher, [astronaut], chosen, seed=7)
+
+    def killed(update, _terms):
+        if update == 4:
+            raise KeyboardInterrupt
+
+    with pytest.raises(KeyboardInterrupt):
+        abo.erase(tiny_teacher, [astronaut], chosen, seed=7, on_step=killed, resume=state)
+    assert state.exists()
+    assert abo.erase(tiny_teacher, [astronaut], chosen, seed=7, resume=state).sha256 == whole.sha256
 
 
 def test_shared_walks_change_nothing(tiny_teacher, astronaut):
@@ -248,7 +496,16 @@ def test_bf16_trains_fp32_weights(tiny_teacher, astronaut):
 
 
 @pytest.mark.parametrize(
-    "bad", [{"lambda": -1}, {"lambda": float("nan")}, {"lamda": 5}, {"steps": 1}, {"group": "cross"}, {"instructions": [{"kappa": 1.0}]}]
+    "bad",
+    [
+        {"lambda": -1},
+        {"lambda": float("nan")},
+        {"lamda": 5},
+        {"steps": 1},
+        {"trajectories": 0},
+        {"group": "cross"},
+        {"instructions": [{"kappa": 1.0}]},
+    ],
 )
 def test_bad_settings_are_refused(bad):
     with pytest.raises(ValidationError):

@@ -1,0 +1,144 @@
+"""SDD: teach the noise of a concept to be the student's own unconditional noise; the moving average of the student is released.
+
+Paper      Kim et al., Towards Safe Self-Distillation of Internet-Scale Text-to-Image Diffusion Models, ICML workshop 2023,
+           arXiv:2307.05977.
+Reference  nannullna/safe-diffusion @ a2e820c has no licence: read for its defaults and its traps, not copied.
+Departs    A walk follows the prompt that its loss erases; the reference walks all prompts joined to one, which a short text
+           encoder cannot read (the same for one prompt). A state keeps the timestep that it belongs to; the reference jitters it
+           within 1/T. Zero steps mean noise; in the reference they mean a whole walk, and a clean latent labelled as noise.
+           Where a batch holds several points, one number of steps is drawn for all of it.
+           Ours, off by default: `keep_weight` (squared error on kept prompts, along the teacher's own walks of them).
+Changes    Weights of `group` in the UNet. The teacher is not modified.
+Cost       About T + 2 UNet evaluations an update (a guided step takes two), 2 more with kept prompts; a third copy of the UNet.
+Restore    By releasing again without the concept; the change of several is one.
+"""
+
+import copy
+from collections.abc import Sequence
+from pathlib import Path
+from typing import Literal
+
+import torch
+from pydantic import Field
+from torch import Tensor, nn
+
+from erasure_core import diffusion, layers, seeding, training
+from erasure_core.concepts import Concept, kept_prompts
+from erasure_core.errors import BadInput
+from erasure_core.models import Teacher
+from erasure_core.weights import WeightDelta
+
+
+class Settings(training.Training):
+    """Defaults are the reference's."""
+
+    method: Literal["sdd"] = "sdd"
+    decay: float = Field(0.999, ge=0, lt=1, description="share of the moving average that each update leaves; n updates leave decay^n")
+    guidance: float = Field(3.0, gt=0, allow_inf_nan=False, description="of the walks")
+    steps: int = Field(50, ge=2, description="T, DDIM steps of a whole walk")
+    updates: int = Field(1500, ge=1, description="of each concept: two erased together take twice as many")
+    lr: float = Field(1e-5, gt=0, allow_inf_nan=False)
+    weight_decay: float = Field(1e-4, ge=0, allow_inf_nan=False, description="AdamW's")
+    clip: float | None = Field(1.0, gt=0, allow_inf_nan=False, description="largest norm of the gradient; None: not clipped")
+    group: layers.Group = "xattn"
+    keep_weight: float = Field(0.0, ge=0, allow_inf_nan=False, description="ours: weight of the error on kept prompts")
+
+
+def distillation_loss(cond: Tensor, null: Tensor) -> Tensor:
+    """Mean of (eps(c) - sg(eps(0)))^2, both the student's."""
+    return (cond - null.detach()).square().mean()
+
+
+@torch.no_grad()
+def follow(average: Sequence[Tensor], student: Sequence[Tensor], decay: float) -> None:
+    """average <- decay average + (1 - decay) student, in place.
+
+    After n updates: decay^n start + (1 - decay) sum over k of decay^(n - k) student_k.
+    """
+    for kept, new in zip(average, student, strict=True):
+        kept.lerp_(new, 1 - decay)
+
+
+def check(concepts: Sequence[Concept], settings: Settings) -> None:
+    """Refuse what could not be erased.
+
+    Raises:
+        BadInput: No concept.
+    """
+    if not concepts:
+        raise BadInput("no concept to erase; a request names one")
+
+
+def declared(unet: nn.Module, settings: Settings) -> frozenset[str]:
+    """Names of the weights that `settings.group` may change."""
+    return frozenset(layers.select(unet, settings.group))
+
+
+def steps(concepts: Sequence[Concept], settings: Settings) -> int:
+    """Updates of all concepts together."""
+    return training.total_updates(concepts, settings)
+
+
+def prepare(
+    teacher: Teacher, concepts: Sequence[Concept], settings: Settings, *, seed: int, cache: Path | None = None
+) -> diffusion.Kept | None:
+    """Let the teacher walk the kept prompts; None where nothing is held to them."""
+    keep = kept_prompts(concepts)
+    if not (settings.keep_weight and keep):
+        return None
+    walks = diffusion.Walks.of(teacher, keep, settings.guidance, settings.steps)
+    return diffusion.Kept.of(walks, seeding.generator(seed, "walks of kept prompts"))
+
+
+def erase(
+    teacher: Teacher,
+    concepts: Sequence[Concept],
+    settings: Settings,
+    *,
+    seed: int,
+    on_step: training.OnStep | None = None,
+    prepared: diffusion.Kept | None = None,
+    resume: Path | None = None,
+) -> WeightDelta:
+    """Distil a copy of the UNet into itself and return what its moving average changed.
+
+    Args:
+        teacher: The base; a copy of its UNet is trained, and another one is the moving average, which makes z_t.
+        concepts: What to erase; each update draws from the prompts of all of them.
+        settings: Hyper-parameters.
+        seed: Decides every draw.
+        on_step: Hears (update, {concept, keep}), weighted as in the loss.
+        prepared: What `prepare` returned for the same arguments; made here if absent.
+        resume: Where the state of the training is kept, to go on from after a kill.
+
+    Raises:
+        BadInput: If no concept is named, or a prompt is too long for the base.
+        ErasureError: If training diverges.
+    """
+    check(concepts, settings)
+    prompts = [prompt for concept in concepts for prompt in concept.prompts]
+    walks = diffusion.Walks.of(teacher, prompts, settings.guidance, settings.steps)
+    kept = prepared or prepare(teacher, concepts, settings, seed=seed)
+    student, average = training.student_of(teacher, settings), copy.deepcopy(teacher.unet)
+    trainable, averaged = layers.select(student, settings.group), layers.select(average, settings.group)
+    draws = seeding.generator(seed, "updates")
+
+    def loss(student: nn.Module) -> dict[str, Tensor]:
+        at = walks.fresh(average, settings.batch, draws)
+        with torch.no_grad():
+            null = diffusion.predict_noise(teacher, student, at.z, at.timestep, walks.nothing.expand(settings.batch))
+        cond = diffusion.predict_noise(teacher, student, at.z, at.timestep, walks.prompts[at.prompt])
+        terms = {"concept": distillation_loss(cond, null)}
+        if kept:
+            terms["keep"] = settings.keep_weight * kept.drift(student, settings.batch, draws)
+        return terms
+
+    loop = training.Loop(
+        generators=[draws],
+        extra={f"average/{name}": parameter.data for name, parameter in averaged.items()},
+        after=lambda: follow(list(averaged.values()), list(trainable.values()), settings.decay),
+        on_step=on_step,
+        resume=resume,
+    )
+    training.fit(student, trainable, loss, settings, steps(concepts, settings), loop)
+    return WeightDelta.between(teacher.unet, average, frozenset(averaged))

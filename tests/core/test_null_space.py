@@ -1,0 +1,57 @@
+"""The null space: nothing a row sees is left in it, everything else is."""
+
+import pytest
+import torch
+from torch.testing import assert_close
+
+from erasure_core.errors import BadInput
+from erasure_core.null_space import null_basis
+
+
+def matrix(n: int, d: int) -> torch.Tensor:
+    return torch.randn(n, d, generator=torch.Generator().manual_seed(0))
+
+
+@pytest.mark.parametrize(("n", "d", "left"), [(0, 6, 6), (1, 6, 5), (4, 6, 2), (6, 6, 0), (9, 6, 0)])
+def test_basis_is_orthonormal_and_no_row_sees_it(n, d, left):
+    rows = matrix(n, d)
+    basis = null_basis(rows)
+    assert (basis.shape, basis.dtype) == ((left, d), torch.float64)
+    assert_close(basis @ basis.T, torch.eye(left, dtype=torch.float64))
+    assert_close(rows.double() @ basis.T, torch.zeros(n, left, dtype=torch.float64), atol=1e-12, rtol=0)
+
+
+def test_rows_and_basis_together_span_everything():
+    rows = matrix(3, 7).double()
+    inside = torch.linalg.pinv(rows) @ rows  # the projection on the rows, by another way
+    basis = null_basis(rows)
+    assert_close(inside + basis.T @ basis, torch.eye(7, dtype=torch.float64))
+
+
+def test_a_repeated_row_costs_no_direction_and_float_noise_counts_as_repetition():
+    row = matrix(1, 5)
+    again = torch.cat([row, 4 * row, row + 1e-7 * matrix(3, 5)[2:]])
+    assert len(null_basis(again)) == 4
+    assert len(null_basis(again, tolerance=1e-12)) == 3
+
+
+def test_a_row_of_zeros_forbids_nothing():
+    assert len(null_basis(torch.zeros(2, 4))) == 4
+
+
+def test_the_tolerance_is_relative_to_the_largest_singular_value():
+    rows = torch.diag(torch.tensor([1e3, 1e-1, 1e-3]))
+    assert len(null_basis(rows)) == 1
+    assert_close(null_basis(rows), null_basis(rows * 1e-6))
+
+
+@pytest.mark.parametrize("rows", [torch.zeros(3), torch.tensor([[float("nan"), 1.0]])])
+def test_what_is_no_finite_matrix_is_refused(rows):
+    with pytest.raises(BadInput, match="finite matrix"):
+        null_basis(rows)
+
+
+@pytest.mark.parametrize("tolerance", [0.0, 1.0, -1e-5])
+def test_a_tolerance_outside_0_and_1_is_refused(tolerance):
+    with pytest.raises(BadInput, match="tolerance"):
+        null_basis(matrix(1, 2), tolerance)
