@@ -27,10 +27,10 @@ class Family:
     """One row of what is supported, and its adapter: how it reads prompts and what its network is told besides.
 
     Another UNet family is one more subclass: its pipeline's class, its pairs of tokenizer and text encoder, `encode` and
-    `added`. A transformer that reads text by joint attention (Stable Diffusion 3, Flux) must offer three things more, which no
-    method here could use unchanged: in `layers`, groups of weights that only text passes through (`add_k_proj`, `add_v_proj`
-    of its joint blocks: there is no `attn2`); in `diffusion.predict_noise`, noise from the velocity v = eps - x_0 that it
-    predicts at z = (1 - s) x_0 + s eps, which is eps = z + (1 - s) v; and in `diffusion.walk`, steps along s in place of DDIM's.
+    `added`. A transformer that reads text by joint attention (Stable Diffusion 3, Flux) would need three things more. In
+    `layers`, groups of weights that only text passes through: its blocks have no `attn2`, but `add_k_proj` and `add_v_proj`. In
+    `diffusion.predict_noise`, noise from the velocity v = eps - x_0 that it predicts at z = (1 - s) x_0 + s eps, which is
+    eps = z + (1 - s) v. In `diffusion.walk`, steps along s in place of DDIM's.
     """
 
     name: str
@@ -95,7 +95,7 @@ _JOINT = (
     "it reads text by joint attention, so that no cross-attention is there to be edited, and predicts a velocity between picture"
     " and noise, not noise; erasure_core.models.Family says what an adapter would have to offer"
 )
-WHY_NOT = {"StableDiffusion3Pipeline": _JOINT, "FluxPipeline": _JOINT}
+WHY_NOT = {"StableDiffusion3": _JOINT, "Flux": _JOINT}  # by what the name of the pipeline's class begins with
 
 
 def supported() -> str:
@@ -173,7 +173,7 @@ def _family(folder: Path) -> Family:
         raise BadInput(f"{folder} has no model_index.json; a base is a diffusers folder of {supported()}")
     pipeline = str(_json(folder / "model_index.json").get("_class_name"))
     if pipeline not in {family.pipeline for family in FAMILIES}:
-        why = f": {WHY_NOT[pipeline]}" if pipeline in WHY_NOT else ""
+        why = next((f": {reason}" for name, reason in WHY_NOT.items() if pipeline.startswith(name)), "")
         raise BadInput(f"{folder} is a {pipeline}{why}; supported: {supported()}")
     unet, schedule = _json(folder / "unet/config.json"), _json(folder / "scheduler/scheduler_config.json")
     linear, predicts = bool(unet.get("use_linear_projection", False)), schedule.get("prediction_type", "epsilon")

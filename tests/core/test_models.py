@@ -58,7 +58,7 @@ def test_another_family_is_refused_by_name_before_its_weights_are_read(folder, p
         models.load_teacher(folder)
 
 
-@pytest.mark.parametrize("pipeline", ["StableDiffusion3Pipeline", "FluxPipeline"])
+@pytest.mark.parametrize("pipeline", ["StableDiffusion3Pipeline", "FluxPipeline", "FluxImg2ImgPipeline"])
 def test_joint_attention_is_refused_with_the_reason(folder, pipeline):
     rewrite(folder / "model_index.json", _class_name=pipeline)
     without_weights(folder)

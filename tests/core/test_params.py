@@ -6,6 +6,7 @@ import pytest
 from erasure_core.concepts import Concept
 from erasure_core.errors import BadInput
 from erasure_core.gates import Limit
+from erasure_core.methods import METHODS
 from erasure_core.params import Params, read_params
 
 ROOT = Path(__file__).parents[2]
@@ -44,7 +45,11 @@ def test_the_sd14_parameters_are_the_papers():
     [
         ("seed: 7", "seed: 7\nsede: 8", "sede: unknown key; allowed: lambdas, method, base, registered_model, seed"),
         ("updates: 200", "update: 200", "method.update: unknown key"),
-        ("control: 0.5", "kontrol: 0.5", "policy.kontrol: unknown key; allowed: min_n, control, targets, kept, restored (did you mean control?)"),
+        (
+            "control: 0.5",
+            "kontrol: 0.5",
+            "policy.kontrol: unknown key; allowed: min_n, control, targets, kept, restored (did you mean control?)",
+        ),
         ("lambdas: [1, 5]", "lambdas: [1, -5]", "lambdas.1: found -5; Input should be greater than or equal to 0"),
         ("lambdas: [1, 5]", "lambdas: [1, .nan]", "lambdas.1: found nan; Input should be a"),
         ("lambdas: [1, 5]", "lambdas: [.inf]", "lambdas.0: found inf"),
@@ -122,5 +127,18 @@ def test_another_method_is_chosen_by_name_and_brings_only_its_own_comparisons():
     chosen = params.with_method(None)
     assert (chosen.method, chosen.comparisons, chosen.methods) == (params.method, params.comparisons, {})
     assert chosen.sha256 == params.with_method("all_but_one").sha256
-    with pytest.raises(BadInput, match=r"hold no method 'erase_all' \(it is not a method\); choose .*all_but_one"):
+    assert {"uce", "all_but_one"} < params.methods.keys() | {params.method.method} == METHODS.keys()
+    uce = params.with_method("uce")
+    assert (uce.method.method, uce.comparisons, uce.lambdas) == ("uce", {}, None)
+    assert uce.protecting(["a cat"]) == uce  # it cannot promise that
+    sepme = params.with_method("sepme").protecting(["a cat", "a cat", "a rocket"])
+    assert sepme.method.protect == ("a cat", "a rocket")
+    with pytest.raises(BadInput, match=r"hold no method 'erase_all' \(it is not a method\); choose ablating, all_but_one"):
         params.with_method("erase_all")
+
+
+def test_a_faulty_setting_of_another_method_is_named_where_it_stands(tmp_path):
+    with pytest.raises(BadInput, match=r"methods\.sdd\.dekay: unknown key; allowed: .* \(did you mean decay\?\)"):
+        read_params(changed(tmp_path, "decay: 0.97", "dekay: 0.97"))
+    with pytest.raises(BadInput, match=r"methods\.usd: found .* does not match any of the expected tags"):
+        read_params(changed(tmp_path, "  sdd:", "  usd:"))

@@ -17,7 +17,7 @@ from erasure_core.metrics.ssim import ssim
 from erasure_core.weights import WeightDelta, tensors_sha256
 
 ROOT = Path(__file__).parents[2]
-STEPS = 12
+STEPS = 8
 
 
 @pytest.fixture
