@@ -7,7 +7,11 @@ Departs    Exact, but not literal: 32 edited projections are W_i P with one P, a
            needed (reference: every layer in every epoch, in float32). Rows beyond the text width are condensed, without loss.
            No best epoch is picked on a validation set: `epochs` is what is run, and the gate judges it. The request's kept
            prompts are preserved beside the empty one (reference: for unsafe concepts the empty one alone).
-Changes    `attn2.to_k` and `attn2.to_v` weights of the UNet. Nothing is random. The teacher is not modified.
+           Ours, off by default: `hold`. An epoch erases derived rows c' and says nothing of c itself, which it may so carry
+           back: on the gallery one epoch after UCE restores the astronaut in half of her pictures. `hold` preserves what the
+           edit so far makes of c.
+Changes    `attn2.to_k` and `attn2.to_v` weights of the UNet. Nothing is random. The teacher is not modified. What a network
+           reads of a prompt beside cross-attention (Stable Diffusion XL's pooled embedding) is as before.
 Cost       No UNet evaluation. A few products of d x d matrices an epoch, however many concepts; G once a base. Seconds at most.
 Restore    By releasing again without the concept. Like UCE's, the edit is one invertible matrix: epochs move the concept
            further away (`closed_form.preimage`) and do not remove it.

@@ -1,13 +1,14 @@
 """UCE: re-map concepts in cross-attention by one ridge regression in closed form.
 
 Paper      Gandikota, Orgad, Belinkov, Materzynska & Bau, Unified Concept Editing in Diffusion Models, WACV 2024,
-           arXiv:2308.14761, eq. 7. With replacing targets only: what is left of debiasing and moderation is choice of rows.
+           arXiv:2308.14761, eq. 7. Erasing only; debiasing is not here.
 Reference  rohitgandikota/unified-concept-editing @ f7222e6 (2023: all rows from the last subject token on) and @ 28c81ed
            (2025: that row alone), MIT; read, not copied.
 Departs    Solved in float64 (reference: float32 inverse), once and not for each projection: W P with one P, which is the same
            (`erasure_core/closed_form.py`). The subject's last token is the last of the concept's name (reference: of the prompt).
            The empty prompt is always preserved, with the request's kept prompts. The old code's `tensor` technique is not here.
-Changes    `attn2.to_k` and `attn2.to_v` weights of the UNet. Nothing is random. The teacher is not modified.
+Changes    `attn2.to_k` and `attn2.to_v` weights of the UNet. Nothing is random. The teacher is not modified. What a network
+           reads of a prompt beside cross-attention (Stable Diffusion XL's pooled embedding) is as before.
 Cost       No UNet evaluation. Encoding the prompts and one Cholesky factor of text width; below a second.
 Restore    By releasing again without the concept. The edit is one matrix of text width, and invertible: it hides the concept
            at text states that can be computed (`closed_form.preimage`), and does not remove it.

@@ -80,17 +80,17 @@ def test_3_fresh_runs_give_the_same_delta(erasure, home):
 def test_4_an_impossible_limit_refuses_registers_and_leaves_the_champion(erasure, tmp_path):
     before = champion(erasure)
     params = changed_params(tmp_path, lambda p: p["policy"]["kept"].update(ssim=0.9999))
-    answer = erasure("run", ASTRONAUT, "--params", params, "--json")
+    answer = erasure("run", ASTRONAUT, "--params", params, "--method", "uce", "--json")  # the gate asks nobody how; this is quick
     assert answer.code == 3
     assert (answer.json["promoted"], answer.json["gate"]["verdict"]) == (False, "fail")
-    assert answer.json["model"]["version"] == before + 1
+    assert answer.json["model"]["version"] > before
     assert champion(erasure) == before
 
 
 def test_4b_a_blind_detector_voids_the_run(erasure, tmp_path):
     before = champion(erasure)
     params = changed_params(tmp_path, lambda p: p["detector"].update(threshold=0.999))
-    answer = erasure("run", ASTRONAUT, "--params", params, "--json")
+    answer = erasure("run", ASTRONAUT, "--params", params, "--method", "uce", "--json")
     assert (answer.code, answer.json["gate"]["verdict"]) == (3, "void")
     assert champion(erasure) == before
 

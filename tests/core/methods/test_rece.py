@@ -135,6 +135,33 @@ def test_each_epoch_erases_what_the_one_before_had_left_within_reach(tiny_teache
     assert remaining < 0.2
 
 
+def test_an_epoch_carries_the_concept_back_unless_it_is_held(tiny_teacher):
+    """Ours. What UCE moved to its target, an epoch that speaks of derived rows alone may move away from there."""
+    asked, edit = closed_form.demand(tiny_teacher, [CAT], settings()), settings().first
+    base = rece.Edited.nothing(closed_form.gram(closed_form.projections(tiny_teacher.unet)))
+    before = base.then(closed_form.edit_map(closed_form.demand(tiny_teacher, [CAT], edit), edit))
+    drift = {}
+    for hold in (0.0, 0.4, 40.0):
+        after, _ = rece.one_epoch(before, asked, settings(hold=hold))
+        drift[hold] = (asked.rows @ (after.p - before.p).T).norm().item()
+    assert drift[0.0] > drift[0.4] > drift[40.0]
+    assert drift[40.0] < 0.1 * drift[0.0]
+
+
+def test_holding_preserves_what_the_edit_so_far_makes_of_the_concept():
+    """By the published formula, with the concept's rows among the preserved ones."""
+    weights, _, so_far, pairs = edited(3)
+    asked = closed_form.Demand(*pairs[0], 0.3 * torch.eye(D, dtype=torch.float64))
+    after, _ = rece.one_epoch(so_far, asked, settings(hold=0.7))
+    begun = [w @ so_far.p for w in weights]
+    derived, kept = (
+        literal.derived(weights, begun, pairs, lambda_r=0.05),
+        [(0.3 / 0.7) ** 0.5 * torch.eye(D, dtype=torch.float64), pairs[0][0]],
+    )
+    for w, wanted in zip(weights, literal.uce(begun, derived, kept, s=1.7, p=0.7, lamb=0.2), strict=True):
+        assert_close(w @ after.p, wanted, atol=1e-10, rtol=1e-10)
+
+
 # --- the contract -----------------------------------------------------------------------------------------------------
 
 
