@@ -81,6 +81,7 @@ def main(argv: Sequence[str] | None = None) -> None:
         print(row(method, found[method]), end="", file=sys.stderr)
     machine = f"{platform.processor() or platform.machine()}, {os.cpu_count()} cores"
     results = {"request": chosen.request.name, "machine": machine, "methods": dict(sorted(found.items()))}
+    chosen.out.parent.mkdir(parents=True, exist_ok=True)
     chosen.out.write_text(json.dumps(results, indent=2) + "\n")
     print(json.dumps(results, indent=2) if chosen.json else table(results))
 
