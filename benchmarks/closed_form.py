@@ -16,6 +16,7 @@ import re
 import time
 from collections.abc import Callable, Iterator, Sequence
 from dataclasses import dataclass
+from enum import Enum
 from pathlib import Path
 from typing import Annotated, Any, TypeVar
 
@@ -38,6 +39,8 @@ from erasure_core.metrics.clip_score import ClipScorer
 from erasure_core.models import Teacher, load_teacher
 
 Result = TypeVar("Result")
+COMPARED = ("uce_literal_seconds", "rece_literal_seconds", "uce_max_rel_error", "rece_max_rel_error", "max_rel_error")  # None: not run
+LITERAL = {"uce_literal_seconds": ".1f", "rece_literal_seconds": ".1f", "max_rel_error": ".1e"}
 WIDTHS = (320,) * 5 + (640,) * 5 + (1280,) * 6  # of the 16 cross-attention modules; each has a key and a value projection
 TEXT_WIDTH, POSITIONS, KEPT = 768, 77, 10  # of Stable Diffusion 1.4; and how many prompts are preserved beside the empty one
 UCE, RECE = uce.PRESETS["explicit"], rece.PRESETS["explicit"]  # the published scripts'; RECE with 3 epochs
@@ -45,6 +48,17 @@ GONE = ("cat", "rocket", "cup of coffee", "galaxy", "brick wall", "old coins", "
 STEPS = 15  # of a picture
 INSTEAD = "green grass"  # never erased, like the retina
 GALLERY: dict[str, tuple[Any, Any]] = {"UCE": (uce.erase, uce.Settings()), "RECE": (rece.erase, rece.Settings())}
+
+
+class Clock(Enum):
+    """What a second is."""
+
+    wall = "wall"
+    cpu = "cpu"
+
+    def read(self) -> float:
+        """The time now."""
+        return time.perf_counter() if self is Clock.wall else time.process_time()
 
 
 @dataclass(frozen=True, slots=True)
@@ -118,15 +132,15 @@ def literal_rece(problem: Problem, begun: list[Tensor]) -> list[Tensor]:
 # --- growth -----------------------------------------------------------------------------------------------------------
 
 
-def growth(concepts: int, width: int, repeats: int) -> dict[str, Any]:
+def growth(concepts: int, width: int, repeats: int, literal_up_to: int, clock: Callable[[], float] = time.perf_counter) -> dict[str, Any]:
     """One row of the table. Seconds are the best of `repeats`; of the literal form, of one. Memory is RECE's from the start."""
     problem = Problem.drawn(concepts, width, seed=concepts)
     seconds: dict[str, float] = {}
 
     def timed(name: str, run: Callable[[], Result]) -> Result:
-        began = time.perf_counter()
+        began = clock()
         found = run()
-        seconds[name] = min(time.perf_counter() - began, seconds.get(name, float("inf")))
+        seconds[name] = min(clock() - began, seconds.get(name, float("inf")))
         return found
 
     def run_rece() -> dict[str, Tensor]:
@@ -139,21 +153,23 @@ def growth(concepts: int, width: int, repeats: int) -> dict[str, Any]:
         run_rece()
     for _ in range(repeats):
         p = timed("uce_p", lambda: uce_map(problem).matrix())
-    wanted_uce = timed("uce_literal", lambda: literal_uce(problem))
-    wanted_rece = timed("rece_epochs_literal", lambda: literal_rece(problem, wanted_uce))
+    compared: dict[str, float | None] = dict.fromkeys(COMPARED)
+    if concepts <= literal_up_to:
+        wanted_uce = timed("uce_literal", lambda: literal_uce(problem))
+        wanted_rece = timed("rece_epochs_literal", lambda: literal_rece(problem, wanted_uce))
+        errors = (_error(problem, closed_form.change(problem.weights, p), wanted_uce), _error(problem, by_rece, wanted_rece))
+        took = (seconds["uce_literal"], seconds["uce_literal"] + seconds["rece_epochs_literal"])
+        compared = dict(zip(COMPARED, (*took, *errors, max(errors)), strict=True))
     return {
         "concepts": concepts,
         "gram_seconds": seconds["gram"],
         "change_seconds": seconds["change"],
         "uce_p_seconds": seconds["uce_p"],
         "uce_seconds": seconds["uce_p"] + seconds["change"],
-        "uce_literal_seconds": seconds["uce_literal"],
-        "uce_max_rel_error": _error(problem, closed_form.change(problem.weights, p), wanted_uce),
         "rece_p_seconds": seconds["rece_p"],
         "rece_cached_seconds": seconds["rece_p"] + seconds["change"],
         "rece_cold_seconds": seconds["gram"] + seconds["rece_p"] + seconds["change"],
-        "rece_literal_seconds": seconds["uce_literal"] + seconds["rece_epochs_literal"],
-        "rece_max_rel_error": _error(problem, by_rece, wanted_rece),
+        **compared,
         "rece_peak_mb": peak,
     }
 
@@ -185,10 +201,11 @@ def growth_table(rows: Sequence[dict[str, Any]]) -> Iterator[str]:
     yield " concepts |     P    weights literal |     P    weights cold weights    literal  | error    | peak MB"
     for r in rows:
         peak = "-" if r["rece_peak_mb"] is None else f"{r['rece_peak_mb']:.0f}"
+        uce_literal, rece_literal, error = ("-" if r[key] is None else f"{r[key]:{how}}" for key, how in LITERAL.items())
         yield (
-            f"{r['concepts']:9} |{r['uce_p_seconds']:8.3f}{r['uce_seconds']:8.3f}{r['uce_literal_seconds']:9.1f} |"
-            f"{r['rece_p_seconds']:8.3f}{r['rece_cached_seconds']:8.3f}{r['rece_cold_seconds']:13.3f}{r['rece_literal_seconds']:12.1f}  |"
-            f" {max(r['uce_max_rel_error'], r['rece_max_rel_error']):.1e}  |{peak:>6}"
+            f"{r['concepts']:9} |{r['uce_p_seconds']:8.3f}{r['uce_seconds']:8.3f}{uce_literal:>9} |"
+            f"{r['rece_p_seconds']:8.3f}{r['rece_cached_seconds']:8.3f}{r['rece_cold_seconds']:13.3f}{rece_literal:>12}  |"
+            f" {error:>7}  |{peak:>6}"
         )
 
 
@@ -204,7 +221,9 @@ def growth_plot(rows: Sequence[dict[str, Any]], path: Path) -> None:
         "uce_seconds": ("UCE", "#2f855a", "o-"),
     }
     for key, (label, colour, style) in lines.items():
-        axes.plot(x, [r[key] for r in rows], style, color=colour, label=label, linewidth=1.6, markersize=5)
+        axes.plot(
+            x, [float("nan") if r[key] is None else r[key] for r in rows], style, color=colour, label=label, linewidth=1.6, markersize=5
+        )
     axes.set(xscale="log", yscale="log", xlabel="concepts erased together", ylabel="seconds, from text states to changed weights")
     axes.legend(fontsize=8.5, frameon=False)
     figure.savefig(path, dpi=150)
@@ -308,6 +327,10 @@ def main(
     sizes: Annotated[str, typer.Option(help="Numbers of concepts.")] = "1,10,100,1000",
     width: Annotated[int, typer.Option(help="Text width; the projections shrink with it.")] = TEXT_WIDTH,
     repeats: Annotated[int, typer.Option(min=1, help="Runs of the fast form; the best counts.")] = 3,
+    literal_up_to: Annotated[
+        int, typer.Option(help="Concepts up to which the literal form is run too; at 1000 it takes about an hour.")
+    ] = 100,
+    clock: Annotated[Clock, typer.Option(help="cpu: seconds of one core, for a machine that others are using.")] = Clock.wall,
     of_gallery: Annotated[bool, typer.Option("--gallery", help="Measure what the gallery keeps instead.")] = False,
     most: Annotated[int, typer.Option(min=1, max=len(GONE), help="Objects to erase from the gallery.")] = len(GONE),
     as_json: Annotated[bool, typer.Option("--json", help="Print the figures as JSON.")] = False,
@@ -316,14 +339,20 @@ def main(
 ) -> None:
     """Measure, print, and keep the figures and the plot where asked."""
     load = os.getloadavg()[0]
+    if clock is Clock.cpu:
+        torch.set_num_threads(1)  # threads wait for each other, and waiting counts
     if of_gallery:
         rows = list(gallery(Gallery(load_teacher("models/gallery/teacher"), "models/gallery/clip"), most))
     else:
-        rows = [growth(int(n), width, repeats) for n in sizes.split(",")]
+        rows = [growth(int(n), width, repeats, literal_up_to, clock.read) for n in sizes.split(",")]
     machine = {"processor": processor(), "threads": torch.get_num_threads(), "load_at_start": load, "torch": torch.__version__}
-    found = {**machine, **({} if of_gallery else {"width": width, "repeats": repeats}), "rows": rows}
+    found = {**machine, **({} if of_gallery else {"width": width, "repeats": repeats, "clock": clock.name}), "rows": rows}
     lines = gallery_table(rows) if of_gallery else growth_table(rows)
-    typer.echo(pretty_json(found).rstrip() if as_json else "\n".join([f"{machine['processor']}, {machine['threads']} threads", *lines]))
+    typer.echo(
+        pretty_json(found).rstrip()
+        if as_json
+        else "\n".join([f"{machine['processor']}, {machine['threads']} threads, {clock.name} seconds", *lines])
+    )
     if save:
         name = re.sub(r"[^a-z0-9]+", "-", processor().lower()).strip("-")
         write_text(save / f"closed_form-{'gallery-' if of_gallery else ''}{name}.json", pretty_json(found))

@@ -14,7 +14,7 @@ Changes    `attn2.to_k` and `attn2.to_v` weights of the UNet. Nothing is random.
            reads of a prompt beside cross-attention (Stable Diffusion XL's pooled embedding) is as before.
 Cost       No UNet evaluation. A few products of d x d matrices an epoch, however many concepts; G once a base. Seconds at most.
 Restore    By releasing again without the concept. Like UCE's, the edit is one matrix with a `closed_form.preimage` of the concept,
-           but every epoch makes that longer: on the gallery a hundred times a prompt's states after UCE, a million times after
+           but every epoch makes that longer: on the gallery a hundred times a prompt's states after UCE, millions of times after
            three epochs, where float32 weights no longer hold it.
 """
 

@@ -50,9 +50,7 @@ class Settings(training.Training):
     target: Literal["correlation", "replace"] = Field("correlation", description="ours: replace, towards the concept's replacement")
     protect: tuple[Prompt, ...] = Field((), description="prompts to protect besides the empty one and those of other erased concepts")
     keep: bool = Field(False, description="ours: protect each concept's kept prompts as well")
-    tolerance: float = Field(
-        1e-5, gt=0, lt=1, allow_inf_nan=False, description="directions in which protected prompts differ by less, relatively, are free"
-    )
+    tolerance: float = Field(1e-5, gt=0, lt=1, description="what protected prompts show less of, relative to the most, is not protected")
     updates: int = Field(1000, ge=1, description="of each concept, at most")
     stop: float | None = Field(1e-4, allow_inf_nan=False, description="tau: running mean of the concept term that is enough; None: never")
     lr: float = Field(0.1, gt=0, allow_inf_nan=False)

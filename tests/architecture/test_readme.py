@@ -1,11 +1,14 @@
 """The README says only what exists: its make targets, its commands and options, its links, its request, its table."""
 
+import json
 import re
 from pathlib import Path
 
 import pytest
 import typer
 
+from benchmarks.methods import RESULTS, table
+from erasure_core.methods import METHODS
 from erasure_core.requests import read_request
 from flows.cli import app
 
@@ -44,3 +47,9 @@ def test_the_request_it_shows_is_valid(tmp_path: Path):
     (text,) = re.findall(r"```yaml\n(.*?)```", README, re.DOTALL)
     (tmp_path / "request.yaml").write_text(text)
     assert read_request(tmp_path / "request.yaml").concept.name == "astronaut"
+
+
+def test_its_table_of_methods_is_the_one_that_was_measured():
+    results = json.loads(RESULTS.read_text())
+    assert results["methods"].keys() == METHODS.keys()
+    assert table(results) in README
