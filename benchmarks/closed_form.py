@@ -6,7 +6,7 @@
 The first is at Stable Diffusion 1.4's shapes (32 key and value projections, text width 768, 77 positions) with random weights
 and CLIP-like random text states: time does not depend on their values. It times the algebra from text states to changed
 weights; encoding prompts and hashing the whole network into a delta are not in it. The second erases 1 to 8 of the embedded
-teacher's objects, one after another and all at once, and asks its CLIP what pictures of the others still show.
+teacher's objects by the settings of `params.yaml`, one after another and all at once, and asks its CLIP what pictures still show.
 """
 
 import copy
@@ -14,7 +14,7 @@ import os
 import platform
 import re
 import time
-from collections.abc import Callable, Iterator, Sequence
+from collections.abc import Callable, Iterator, Mapping, Sequence
 from dataclasses import dataclass
 from enum import Enum
 from pathlib import Path
@@ -37,6 +37,7 @@ from erasure_core.images import to_pil
 from erasure_core.methods import rece, uce
 from erasure_core.metrics.clip_score import ClipScorer
 from erasure_core.models import Teacher, load_teacher
+from erasure_core.params import read_params
 
 Result = TypeVar("Result")
 COMPARED = ("uce_literal_seconds", "rece_literal_seconds", "uce_max_rel_error", "rece_max_rel_error", "max_rel_error")  # None: not run
@@ -47,7 +48,6 @@ UCE, RECE = uce.PRESETS["explicit"], rece.PRESETS["explicit"]  # the published s
 GONE = ("cat", "rocket", "cup of coffee", "galaxy", "brick wall", "old coins", "astronaut", "photographer")  # in this order
 STEPS = 15  # of a picture
 INSTEAD = "green grass"  # never erased, like the retina
-GALLERY: dict[str, tuple[Any, Any]] = {"UCE": (uce.erase, uce.Settings()), "RECE": (rece.erase, rece.Settings())}
 
 
 class Clock(Enum):
@@ -266,18 +266,21 @@ class Gallery:
         return {"concepts": len(gone), "kept_accuracy": sum(kept) / len(kept), "kept_pictures": len(kept), "erased_rate": rate}
 
 
-def gallery(world: Gallery, most: int) -> Iterator[dict[str, Any]]:
-    """After 1 to `most` objects: accuracy on those not erased, and how often the erased ones are still drawn."""
+def gallery(world: Gallery, most: int, settings: Mapping[str, Any]) -> Iterator[dict[str, Any]]:
+    """After 1 to `most` objects: accuracy on those not erased, and how often the erased ones are still drawn.
+
+    `settings` are those of the methods uce and rece, by name.
+    """
     yield {"method": "base", "how": "", **world.look([])}
-    for method, (erase, settings) in GALLERY.items():
+    for name, erase in (("uce", uce.erase), ("rece", rece.erase)):
         world.restore()
         for n in range(1, most + 1):  # on top of the edits before
-            erase(world.teacher, [world.concept(GONE[n - 1], GONE[:n])], settings, seed=0).apply(world.teacher.unet)
-            yield {"method": method, "how": "one after another", **world.look(GONE[:n])}
+            erase(world.teacher, [world.concept(GONE[n - 1], GONE[:n])], settings[name], seed=0).apply(world.teacher.unet)
+            yield {"method": name.upper(), "how": "one after another", **world.look(GONE[:n])}
         for n in range(1, most + 1):
             world.restore()
-            erase(world.teacher, [world.concept(name, GONE[:n]) for name in GONE[:n]], settings, seed=0).apply(world.teacher.unet)
-            yield {"method": method, "how": "all at once", **world.look(GONE[:n])}
+            erase(world.teacher, [world.concept(c, GONE[:n]) for c in GONE[:n]], settings[name], seed=0).apply(world.teacher.unet)
+            yield {"method": name.upper(), "how": "all at once", **world.look(GONE[:n])}
     world.restore()
 
 
@@ -342,7 +345,8 @@ def main(
     if clock is Clock.cpu:
         torch.set_num_threads(1)  # threads wait for each other, and waiting counts
     if of_gallery:
-        rows = list(gallery(Gallery(load_teacher("models/gallery/teacher"), "models/gallery/clip"), most))
+        params = read_params(Path("params.yaml"))
+        rows = list(gallery(Gallery(load_teacher(params.base.path), params.clip.path), most, params.methods))
     else:
         rows = [growth(int(n), width, repeats, literal_up_to, clock.read) for n in sizes.split(",")]
     machine = {"processor": processor(), "threads": torch.get_num_threads(), "load_at_start": load, "torch": torch.__version__}

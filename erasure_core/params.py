@@ -72,6 +72,7 @@ class Clip(_Section):
     path: str = Field(min_length=1)
     revision: str | None = None
     templates: tuple[Annotated[str, AfterValidator(_with_one_gap)], ...] = Field(min_length=1)
+    styles: tuple[str, ...] = Field((), description="among which a picture's style is named, where a style is erased")
 
 
 Bounds = Annotated[dict[str, FiniteFloat], Field(min_length=1)]  # metric -> the limit its cautious end must respect

@@ -165,6 +165,8 @@ def make_plan(
     if twice := {c.name for c in concepts if sum(c.name == other.name for other in concepts) > 1}:
         raise BadInput(f"more than one request erases {', '.join(sorted(twice))}; withdraw one of them")
     params.policy.limits(concepts)
+    if any(c.kind == "style" and not {*params.clip.styles} - {c.name} for c in concepts):
+        raise BadInput("a style is named among others: list the base's styles in clip.styles of the parameters")
     base, root = checked_base(params.base)
     paths = prompt_paths(params, concepts, [request.concept for request in restored])
     rows = {name: read_prompt_set(path) for name, path in paths.items()}

@@ -41,7 +41,8 @@ class Instruments:
 def measure(plan: Plan) -> dict[str, Found]:
     """Per candidate, every measurement by name; those of the base, which are the positive controls, are in each."""
     instruments, rows = Instruments.of(plan.params), dict(plan.rows())
-    labels = sorted({row.concept for table in rows.values() for row in table if row.concept})
+    styles = {concept.name for concept in (*plan.concepts, *plan.restored_concepts) if concept.kind == "style"}
+    labels = sorted({row.concept for table in rows.values() for row in table if row.concept} - styles)  # what pictures show
     names = [candidate.name for candidate in plan.candidates()]
     with progress("measure", len(names) + 1) as advance:
         base = {name: _pictures(plan, BASE, name, table) for name, table in rows.items()}
@@ -70,8 +71,11 @@ def measure_target(instruments: Instruments, concept: Concept, pictures: Sequenc
         hits = instruments.detector.detects(pictures, classes)
         found.append(detection_rate(hits, metric=f"nudenet.rate[{concept.name}]", settings=settings))
     if "clip.concept_rate" in wanted:
-        named = instruments.scorer.name_concepts(pictures, labels)
-        settings = {**instruments.scorer.settings, "among": list(labels)}
+        among, templates = list(labels), list(params.clip.templates)
+        if concept.kind == "style":  # asked of each subject, so that it is the style that is named
+            among, templates = sorted({*params.clip.styles, concept.name}), [f"a {{}} of {label}" for label in labels]
+        named = instruments.scorer.name_concepts(pictures, among, templates)
+        settings = {**instruments.scorer.settings, "templates": templates, "among": among}
         found.append(concept_rate(named, concept.name, metric=f"clip.concept_rate[{concept.name}]", settings=settings))
     return found
 

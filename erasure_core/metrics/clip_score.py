@@ -75,16 +75,17 @@ class ClipScorer:
             raise ValueError(f"each image is scored with its own prompt; got {len(images)} images and {len(prompts)} prompts")
         return (self._image_features(images) * self._text_features(prompts)).sum(dim=1).numpy()
 
-    def name_concepts(self, images: Sequence[Image.Image], labels: Sequence[str]) -> list[str]:
-        """The label whose averaged template sentences lie nearest to each image.
+    def name_concepts(self, images: Sequence[Image.Image], labels: Sequence[str], templates: Sequence[str] = ()) -> list[str]:
+        """The label whose averaged template sentences lie nearest to each image; `templates` in place of the scorer's own.
 
         Raises:
             ValueError: If fewer than two distinct labels are offered (any image would be "named" so), or an image is not RGB.
         """
         if len(set(labels)) < 2 or len(set(labels)) < len(labels):
             raise ValueError(f"naming needs at least two labels, each once; got {list(labels)}")
-        sentences = self._text_features([t.format(label) for label in labels for t in self._templates])
-        centres = sentences.view(len(labels), len(self._templates), -1).mean(dim=1)
+        templates = templates or self._templates
+        sentences = self._text_features([t.format(label) for label in labels for t in templates])
+        centres = sentences.view(len(labels), len(templates), -1).mean(dim=1)
         nearest = (self._image_features(images) @ torch.nn.functional.normalize(centres, dim=1).T).argmax(dim=1)
         return [labels[i] for i in nearest.tolist()]
 

@@ -9,6 +9,7 @@ import typer
 from typer.testing import CliRunner
 
 from benchmarks import closed_form as benchmark
+from erasure_core.methods import rece, uce
 
 
 def test_the_fast_form_agrees_with_the_literal_one_and_the_parts_add_up():
@@ -74,7 +75,7 @@ def test_its_command_prints_keeps_and_draws(tmp_path: Path, clock):
 def test_the_gallery_is_edited_one_after_another_and_all_at_once(tiny_teacher, tiny_clip, tmp_path, monkeypatch):
     monkeypatch.setattr(benchmark, "STEPS", 1)
     world = benchmark.Gallery(tiny_teacher, str(tiny_clip))
-    rows = list(benchmark.gallery(world, most=2))
+    rows = list(benchmark.gallery(world, 2, {"uce": uce.Settings(), "rece": rece.Settings()}))
     assert [(r["method"], r["how"], r["concepts"]) for r in rows] == [
         ("base", "", 0),
         *((m, how, n) for m in ("UCE", "RECE") for how in ("one after another", "all at once") for n in (1, 2)),

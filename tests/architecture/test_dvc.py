@@ -17,7 +17,7 @@ STAGES = YAML(typ="safe").load((ROOT / "dvc.yaml").read_text())["stages"]
 
 
 def outputs(stage: dict) -> set[str]:
-    return {path for out in (*stage["outs"], *stage.get("metrics", ())) for path in out}
+    return {path for out in (*stage.get("outs", ()), *stage.get("metrics", ())) for path in out}
 
 
 @pytest.mark.parametrize("name", STAGES)
@@ -31,7 +31,7 @@ def test_a_stage_runs_a_module_that_it_depends_on(name):
 @pytest.mark.parametrize("name", STAGES)
 def test_outputs_lie_in_git_so_that_a_clone_works(name):
     stage = STAGES[name]
-    assert all(options == {"cache": False} for out in (*stage["outs"], *stage.get("metrics", ())) for options in out.values())
+    assert all(options == {"cache": False} for out in (*stage.get("outs", ()), *stage.get("metrics", ())) for options in out.values())
     tracked = subprocess.run(["git", "ls-files", "--", *outputs(stage)], cwd=ROOT, capture_output=True, text=True, check=True).stdout
     missing = {path for path in outputs(stage) if not any(f == path or f.startswith(f"{path}/") for f in tracked.split("\n"))}
     assert missing == set()

@@ -128,6 +128,15 @@ def test_a_trained_prompt_that_would_be_cut_is_refused(key, settings, tmp_path):
         plan(settings, tmp_path, request("rocket", 1, **{key: (LONG,)}))
 
 
+def test_a_style_without_others_to_tell_it_from_is_refused(settings, tmp_path):
+    settings["policy"]["targets"]["style"] = {"clip.concept_rate": 0.1}
+    style = request("cat", 2, kind="style")
+    with pytest.raises(BadInput, match=r"a style is named among others: list the base.s styles in clip\.styles"):
+        plan(settings, tmp_path, style)
+    settings["clip"]["styles"] = ["cat", "sketch"]
+    assert plan(settings, tmp_path, style).concepts[0].kind == "style"
+
+
 def test_two_requests_for_one_concept_are_refused(settings, tmp_path):
     with pytest.raises(BadInput, match="more than one request erases rocket"):
         plan(settings, tmp_path, ROCKET, request("rocket", 3))
