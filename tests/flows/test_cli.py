@@ -169,7 +169,7 @@ BAD = {
         rf"request {CAT} is already known with other content .*concept\.kind differs; give a changed request a new",
     ),
     "unknown kind": (lambda d: edit(d / "astronaut.yaml", "kind: likeness", "kind: person"), "concept.kind: found 'person'.*'likeness'"),
-    "base without weights": (lambda d: own_base(d).unlink(), "base/unet holds no weights; convert them to safetensors first"),
+    "base without weights": (lambda d: own_base(d).unlink(), "base/unet holds no weights; put plain safetensors there"),
     "pickle weights": (
         lambda d: (file := own_base(d)).rename(file.with_suffix(".bin")),
         r"base/unet holds only pickle weights \(diffusion_pytorch_model\.bin\)",
