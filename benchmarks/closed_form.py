@@ -10,6 +10,7 @@ teacher's objects by the settings of `params.yaml`, one after another and all at
 """
 
 import copy
+import ctypes
 import os
 import platform
 import re
@@ -183,6 +184,7 @@ def _error(problem: Problem, changes: dict[str, Tensor], wanted: Sequence[Tensor
 def _peak_mb(run: Callable[[], Result]) -> tuple[float | None, Result]:
     """Most resident memory that `run` needed beyond what was there before (None where Linux is not there to ask), and its result."""
     try:
+        ctypes.CDLL("libc.so.6").malloc_trim(0)  # what was freed but not given back would hide what is needed now
         Path("/proc/self/clear_refs").write_text("5")  # forget the highest mark so far
     except OSError:
         return None, run()

@@ -169,9 +169,12 @@ def projections(unet: nn.Module) -> dict[str, nn.Parameter]:
 
 
 def change(weights: Mapping[str, Tensor], p: Tensor) -> dict[str, Tensor]:
-    """What W P differs from each W, by name: W (P - I), in the weights' own precision, to which P - I is rounded once."""
+    """What W P differs from each W, by name: W (P - I), in float64 and then rounded once to the weights' own precision.
+
+    In float32 throughout it would take half the time and be wrong by 2e-6 of the largest weight where many concepts are erased.
+    """
     moved = p - torch.eye(len(p), dtype=p.dtype, device=p.device)
-    return {name: w.detach() @ moved.to(w) for name, w in weights.items()}
+    return {name: (w.detach().double() @ moved).to(w.dtype) for name, w in weights.items()}
 
 
 def delta(unet: nn.Module, p: Tensor) -> WeightDelta:

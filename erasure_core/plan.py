@@ -82,7 +82,8 @@ class Plan(BaseModel):
         """Every prompt set with the rows that are measured."""
         for prompt_set in self.prompt_sha256:
             rows = read_prompt_set(self.prompt_file(prompt_set))
-            yield prompt_set, kept_rows(rows, self.concepts) if prompt_set == KEPT else rows
+            erased_too = prompt_set in {target_name(concept) for concept in self.concepts}
+            yield prompt_set, rows if erased_too else kept_rows(rows, self.concepts)  # a restored cat, but not in an erased style
 
     def picture(self, who: str, prompt_set: str, row: PromptRow) -> Path:
         """Where the picture of one row lies; `who` is "base" or a candidate's name."""

@@ -268,7 +268,7 @@ def test_ctrl_c_in_training_is_one_line_and_the_request_stays_pending(inputs, ho
         "error: interrupted; what was finished is kept, the same command goes on from there"
     ]
     assert "Traceback" not in err
-    assert state(home, "runs", "snapshots") == before
+    assert state(home, "runs", "snapshots", "prepared") == before
     assert [p for p in (home / "runs").rglob("*") if "partial" in p.name or p.parent.name == "deltas"] == []
     assert [r.state for r in Ledger(home / "requests").all()] == ["pending"]
 
@@ -287,10 +287,10 @@ def test_a_full_disk_is_one_line_with_the_path_and_nothing_is_registered(inputs,
     assert answer.exit_code == 1
     assert answer.stdout == ""
     assert re.search(
-        r"^error: No space left on device: \S+/default-lambda=5\.safetensors; free some space and run again$", answer.stderr, re.M
+        r"^error: No space left on device: \S+/walks-[0-9a-f]+\.safetensors; free some space and run again$", answer.stderr, re.M
     )
     assert "Traceback" not in answer.stderr
-    assert state(home, "runs", "snapshots") == before
+    assert state(home, "runs", "snapshots", "prepared") == before
     assert list((home / "runs").rglob("*.partial")) == []
 
 
@@ -321,7 +321,7 @@ def test_an_empty_state_folder_has_a_status_and_nothing_pending(inputs, tmp_path
     home = tmp_path / "none"
     found = erasure(home, "status", "--json")
     assert found.exit_code == 0
-    assert json.loads(found.stdout)["requests"] == {"pending": [], "honoured": [], "refused": []}
+    assert json.loads(found.stdout)["requests"] == {"pending": [], "honoured": [], "refused": [], "restored": []}
     assert json.loads(found.stdout)["models"] == []
     idle = erasure(home, "run", "--params", inputs / "passing.yaml")
     assert (idle.exit_code, idle.stdout) == (0, "nothing pending\n")
