@@ -112,42 +112,44 @@ def preimage(p: Tensor, c: Tensor) -> Tensor:
 
 
 def condensed(pairs: Iterable[Pair]) -> Pair:
-    """At most d rows that ask the same as all of `pairs`: with the same sums of c c^T and of t c^T. float64.
+    """At most d rows that ask the same as all of `pairs`: with the same sums of c c^T and of c t^T. float64.
 
-    By QR, batch after batch: with C = Q R the pairs (R, Q^T T) have C's sums, and A's condition is never squared.
+    These two sums are all that an edit knows of its rows. Few rows are given back as they are. Of many, S = sum c c^T and
+    B = sum c t^T are made batch after batch: with S = V diag(e) V^T, the rows e^1/2 V^T and targets e^-1/2 V^T B have the same
+    sums. Where e is 0 to rounding it is raised to that rounding, not left out: B may be more than that there, and P would miss it.
 
     Raises:
         BadInput: If there is no row.
     """
-    held: list[Pair] = []
-    for batch in _gathered(pairs):
-        c, t = (torch.cat(part).double() for part in zip(*held, *batch, strict=True))
-        if len(c) > c.shape[1]:
-            q, r = torch.linalg.qr(c)
-            c, t = r, q.T @ t
-        held = [(c, t)]
-    if not held:
+    squares, products = torch.zeros(()), torch.zeros(())
+    for c, t in _gathered(pairs):
+        if not squares.ndim and len(c) <= c.shape[1]:
+            return c, t  # a first batch as small as this is the only one
+        squares, products = squares + _upper_product(c), products + c.T @ t
+    if not squares.ndim:
         raise BadInput("no prompt to erase; a concept needs at least one")
-    return held[0]
+    e, v = torch.linalg.eigh(squares, UPLO="U")
+    root = e.clamp(min=float(len(e) * torch.finfo(e.dtype).eps * e[-1])).sqrt()[:, None]
+    return root * v.T, v.T @ products / root
 
 
-def _gathered(pairs: Iterable[Pair]) -> Iterator[list[Pair]]:
-    """Batches of about as many rows as a few d: one decomposition for many small pairs, and no large copy of them all."""
-    batch: list[Pair] = []
-    for pair in pairs:
-        batch.append(pair)
-        if sum(len(c) for c, _ in batch) >= 8 * pair[0].shape[1]:
-            yield batch
+def _gathered(items: Iterable[tuple[Tensor, ...]]) -> Iterator[tuple[Tensor, ...]]:
+    """Batches of about as many rows as a few d, in float64: one product for many small items, and no large copy of them all."""
+    batch: list[tuple[Tensor, ...]] = []
+    for item in items:
+        batch.append(item)
+        if sum(len(c) for c, *_ in batch) >= 8 * item[0].shape[1]:
+            yield tuple(torch.cat(part).double() for part in zip(*batch, strict=True))
             batch = []
     if batch:
-        yield batch
+        yield tuple(torch.cat(part).double() for part in zip(*batch, strict=True))
 
 
 def outer(rows: Iterable[Tensor]) -> Tensor:
     """Sum of c c^T over all rows, (d, d) float64."""
     total = torch.zeros(())
-    for batch in rows:
-        total = total + _upper_product(batch.double())
+    for (c,) in _gathered((item,) for item in rows):
+        total = total + _upper_product(c)
     return total.triu() + total.triu(1).T
 
 
