@@ -41,8 +41,8 @@ from erasure_core.models import Teacher, load_teacher
 from erasure_core.params import read_params
 
 Result = TypeVar("Result")
-COMPARED = ("uce_literal_seconds", "rece_literal_seconds", "uce_max_rel_error", "rece_max_rel_error", "max_rel_error")  # None: not run
-LITERAL = {"uce_literal_seconds": ".1f", "rece_literal_seconds": ".1f", "max_rel_error": ".1e"}
+COMPARED = ("uce_literal_seconds", "literal_seconds", "uce_max_rel_error", "rece_max_rel_error", "max_rel_error")  # None: not run
+LITERAL = {"uce_literal_seconds": ".1f", "literal_seconds": ".1f", "max_rel_error": ".1e"}
 WIDTHS = (320,) * 5 + (640,) * 5 + (1280,) * 6  # of the 16 cross-attention modules; each has a key and a value projection
 TEXT_WIDTH, POSITIONS, KEPT = 768, 77, 10  # of Stable Diffusion 1.4; and how many prompts are preserved beside the empty one
 UCE, RECE = uce.PRESETS["explicit"], rece.PRESETS["explicit"]  # the published scripts'; RECE with 3 epochs
@@ -168,10 +168,10 @@ def growth(concepts: int, width: int, repeats: int, literal_up_to: int, clock: C
         "uce_p_seconds": seconds["uce_p"],
         "uce_seconds": seconds["uce_p"] + seconds["change"],
         "rece_p_seconds": seconds["rece_p"],
-        "rece_cached_seconds": seconds["rece_p"] + seconds["change"],
-        "rece_cold_seconds": seconds["gram"] + seconds["rece_p"] + seconds["change"],
+        "cached_seconds": seconds["rece_p"] + seconds["change"],
+        "seconds": seconds["gram"] + seconds["rece_p"] + seconds["change"],
         **compared,
-        "rece_peak_mb": peak,
+        "peak_mb": peak,
     }
 
 
@@ -202,11 +202,11 @@ def growth_table(rows: Sequence[dict[str, Any]]) -> Iterator[str]:
     yield "          |         UCE, s           |                  RECE, s                  | largest  | RECE's"
     yield " concepts |     P    weights literal |     P    weights cold weights    literal  | error    | peak MB"
     for r in rows:
-        peak = "-" if r["rece_peak_mb"] is None else f"{r['rece_peak_mb']:.0f}"
+        peak = "-" if r["peak_mb"] is None else f"{r['peak_mb']:.0f}"
         uce_literal, rece_literal, error = ("-" if r[key] is None else f"{r[key]:{how}}" for key, how in LITERAL.items())
         yield (
             f"{r['concepts']:9} |{r['uce_p_seconds']:8.3f}{r['uce_seconds']:8.3f}{uce_literal:>9} |"
-            f"{r['rece_p_seconds']:8.3f}{r['rece_cached_seconds']:8.3f}{r['rece_cold_seconds']:13.3f}{rece_literal:>12}  |"
+            f"{r['rece_p_seconds']:8.3f}{r['cached_seconds']:8.3f}{r['seconds']:13.3f}{rece_literal:>12}  |"
             f" {error:>7}  |{peak:>6}"
         )
 
@@ -216,10 +216,10 @@ def growth_plot(rows: Sequence[dict[str, Any]], path: Path) -> None:
     figure, axes = _axes()
     x = [r["concepts"] for r in rows]
     lines = {
-        "rece_literal_seconds": ("RECE, layer by layer (literal)", "#c05621", "s--"),
+        "literal_seconds": ("RECE, layer by layer (literal)", "#c05621", "s--"),
         "uce_literal_seconds": ("UCE, layer by layer (literal)", "#dd9c5d", "s--"),
-        "rece_cold_seconds": ("RECE, 3 epochs", "#2b6cb0", "o-"),
-        "rece_cached_seconds": ("RECE, Gram matrix known", "#63a4dd", "o-"),
+        "seconds": ("RECE, 3 epochs", "#2b6cb0", "o-"),
+        "cached_seconds": ("RECE, Gram matrix known", "#63a4dd", "o-"),
         "uce_seconds": ("UCE", "#2f855a", "o-"),
     }
     for key, (label, colour, style) in lines.items():

@@ -107,10 +107,14 @@ def run(
         return DONE
     began, first = datetime.now(UTC), str(wanted[0].subject_request_id)
     with _stdout_free():
-        from flows.erase import erase_concepts, honour_pending
+        from flows.erase import answer, erase_concepts, honour_pending
 
-        _start_server()
-        records = [erase_concepts(files, params, base, fresh, method)] if files else honour_pending(params, base, method)
+        known = answer(files, params, base, method) if files and not fresh else None
+        if known is None:
+            _start_server()
+            records = [erase_concepts(files, params, base, fresh, method)] if files else honour_pending(params, base, method)
+        else:
+            records = [known]
     best = next((r for r in reversed(records) if r["promoted"]), records[-1] if records else None)
     settled = [ledger.get(request.subject_request_id) for request in wanted]
     if as_json:

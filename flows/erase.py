@@ -56,6 +56,14 @@ def erase_concepts(
     return release(plan, wanted, home, clock, fresh).model_dump(mode="json", by_alias=True)
 
 
+def answer(requests: list[Path], params: Path = PARAMS, base: str | None = None, method: str | None = None) -> dict[str, Any] | None:
+    """What an earlier run of the same inputs came to, if nothing of it is left to do: reading it needs no server."""
+    home = Home.from_env()
+    wanted = read_requests(requests, home)
+    done = answered(plan_run.fn([*honoured_requests(home, wanted), *wanted], params, home, base, method), home)
+    return done.model_dump(mode="json", by_alias=True) if done and settled(done, home) else None
+
+
 @flow(name="honour-pending")
 def honour_pending(params: Path = PARAMS, base: str | None = None, method: str | None = None) -> list[dict[str, Any]]:
     """Release one model with every pending request; if together they are refused, find those that can be honoured."""

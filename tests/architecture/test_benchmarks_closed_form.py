@@ -18,8 +18,8 @@ def test_the_fast_form_agrees_with_the_literal_one_and_the_parts_add_up():
     assert 0 < row["uce_max_rel_error"] < 1e-6
     assert 0 < row["rece_max_rel_error"] < 1e-6
     assert all(value > 0 for name, value in row.items() if name.endswith("_seconds"))
-    assert row["rece_cold_seconds"] == pytest.approx(row["gram_seconds"] + row["rece_p_seconds"] + row["change_seconds"])
-    assert row["rece_literal_seconds"] > row["uce_literal_seconds"]
+    assert row["seconds"] == pytest.approx(row["gram_seconds"] + row["rece_p_seconds"] + row["change_seconds"])
+    assert row["literal_seconds"] > row["uce_literal_seconds"]
 
 
 def test_an_edit_that_is_wrong_shows_as_an_error():

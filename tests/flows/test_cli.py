@@ -385,8 +385,9 @@ def test_the_same_run_again_is_answered_from_the_record(ran):
     assert json.loads(again.stdout) == json.loads(void.stdout)
 
 
-def test_a_person_reads_the_verdict_the_failed_checks_the_report_and_the_next_command(ran):
+def test_a_person_reads_the_verdict_the_failed_checks_the_report_and_the_next_command(ran, monkeypatch):
     home, inputs, (void, _, _) = ran
+    monkeypatch.setattr("flows.cli._start_server", lambda: pytest.fail("what is on record needs no server"))
     answer = erasure(home, "run", inputs / "astronaut.yaml", "--params", inputs / "void.yaml")
     assert answer.exit_code == 3
     first, *rest = answer.stdout.splitlines()
