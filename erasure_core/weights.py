@@ -95,7 +95,7 @@ class WeightDelta:
 
 
 def write_tensors(path: Path, tensors: Mapping[str, Tensor], metadata: Mapping[str, str]) -> None:
-    """Write safetensors whole or not at all.
+    """Write safetensors whole or not at all; the same content gives the same bytes.
 
     Raises:
         ErasureError: If it cannot be written, for instance because the disk is full.
@@ -103,11 +103,23 @@ def write_tensors(path: Path, tensors: Mapping[str, Tensor], metadata: Mapping[s
     partial = path.with_name(path.name + ".partial")
     try:
         save_file({name: tensor.contiguous() for name, tensor in tensors.items()}, partial, metadata=dict(metadata))
+        _sort_metadata(partial)
         os.replace(partial, path)
     except SafetensorError as fault:  # what the library makes of a full disk
         raise ErasureError(f"{path} could not be written ({fault}); free some space and run again") from fault
     finally:
         partial.unlink(missing_ok=True)
+
+
+def _sort_metadata(file: Path) -> None:
+    """Put the header's metadata into alphabetical order, in place: the library writes it in one that changes from call to call."""
+    with file.open("r+b") as stream:
+        length = int.from_bytes(stream.read(8), "little")
+        header = json.loads(stream.read(length))
+        if found := header.get("__metadata__"):
+            header["__metadata__"] = dict(sorted(found.items()))
+            stream.seek(8)
+            stream.write(json.dumps(header, separators=(",", ":"), ensure_ascii=False).encode().ljust(length))
 
 
 def read_tensors(path: Path) -> tuple[dict[str, Tensor], dict[str, str]]:

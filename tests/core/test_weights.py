@@ -7,7 +7,7 @@ import torch
 from torch.testing import assert_close
 
 from erasure_core.errors import BadInput, ContentChanged, ErasureError
-from erasure_core.weights import WeightDelta, tensors_sha256
+from erasure_core.weights import WeightDelta, read_tensors, tensors_sha256, write_tensors
 
 
 @pytest.fixture
@@ -90,3 +90,18 @@ def test_a_delta_that_cannot_be_written_says_where(base, edited, tmp_path):
         ErasureError, match=r"absent/delta\.safetensors could not be written \(.*os error 2.*; free some space and run again"
     ):
         delta.save(tmp_path / "absent" / "delta.safetensors")
+
+
+def test_the_same_content_gives_the_same_bytes_whatever_order_it_is_told_in(tmp_path):
+    """A checkpoint is named by the hash of its files, and one of them is a delta."""
+    tensors = {"b": torch.arange(3.0), "a": torch.ones(2, 2)}
+    facts = {key: f"{value} \u00fc\n\t\"\\" for key, value in zip("abcdefgh", range(8), strict=True)}
+    plain, turned = tmp_path / "plain", tmp_path / "turned"
+    for _ in range(4):  # the library's own order changes from call to call
+        write_tensors(plain, tensors, facts)
+        write_tensors(turned, dict(reversed(tensors.items())), dict(reversed(facts.items())))
+        assert plain.read_bytes() == turned.read_bytes()
+    read, metadata = read_tensors(plain)
+    assert metadata == facts
+    assert read.keys() == tensors.keys()
+    assert all(torch.equal(read[name], tensor) for name, tensor in tensors.items())
