@@ -27,7 +27,10 @@ GRID = (
     *(Implicit(scale=scale, include_eot=eot) for eot in (False, True) for scale in (0.5, 0.0, -1.0, -2.0)),
     *(Implicit(include_eot=eot, fraction=0.5) for eot in (False, True)),
 )
-HEAD = "| s | end token and padding too | share of the steps | face seen | CLIP names her | SSIM kept | accuracy kept |\n|---|---|---|---|---|---|---|\n"
+HEAD = """\
+| s | end token and padding too | share of the steps | face seen | CLIP names her | SSIM kept | accuracy kept |
+|---|---|---|---|---|---|---|
+"""
 SHOWN = ("nudenet.rate", "clip.concept_rate", "ssim", "clip.accuracy")
 
 

@@ -29,7 +29,8 @@ from erasure_core.concepts import Concept, kept_prompts
 from erasure_core.diffusion import encode_prompts
 from erasure_core.errors import BadInput
 from erasure_core.models import Teacher
-from erasure_core.weights import WeightDelta, read_tensors, tensors_sha256, write_tensors
+from erasure_core.prepared import by_content
+from erasure_core.weights import WeightDelta, tensors_sha256
 
 Item = TypeVar("Item")
 Rows = Literal["all", "tail", "last"]
@@ -190,15 +191,8 @@ def gram(weights: Mapping[str, Tensor], cache: Path | None = None) -> Tensor:
 
     In the folder `cache` it is kept by content, under the hash of the weights.
     """
-    if cache is None:
-        return outer(w.detach() for w in weights.values())
-    file = cache / f"gram-{tensors_sha256(weights)}.safetensors"
-    if file.exists():
-        return read_tensors(file)[0]["gram"].to(next(iter(weights.values())).device)
-    found = gram(weights)
-    cache.mkdir(parents=True, exist_ok=True)
-    write_tensors(file, {"gram": found}, {})
-    return found
+    found = by_content(cache, "gram", lambda: tensors_sha256(weights), lambda: {"gram": outer(w.detach() for w in weights.values())})
+    return found["gram"].to(next(iter(weights.values())).device)
 
 
 # --- the text states --------------------------------------------------------------------------------------------------

@@ -13,8 +13,11 @@ from typing import TYPE_CHECKING
 import torch
 from torch import Tensor, nn
 
+from erasure_core import seeding
+from erasure_core.concepts import Concept, kept_prompts
 from erasure_core.errors import BadInput
 from erasure_core.models import Teacher
+from erasure_core.weights import tensors_sha256
 
 if TYPE_CHECKING:
     from diffusers import DDIMScheduler
@@ -22,6 +25,7 @@ if TYPE_CHECKING:
 
 Predict = Callable[[Tensor, int], Tensor]  # (z, timestep) -> noise
 KEPT_WALKS = 24  # fewest walks that stand for the kept prompts
+PICTURES_TOGETHER = 20  # pictures of one batch; bounds the memory of making them
 
 
 @dataclass(frozen=True, slots=True)
@@ -177,20 +181,15 @@ class Walks:
         elapsed = int(torch.randint(self.steps, (), generator=generator))
         prompt = torch.randint(len(self.prompts), (n,), generator=generator)
         times = timesteps(self.teacher, self.steps)
-        z = self._walk(unet, self._noise(n, generator), prompt, elapsed)[-1]
+        z = self._walk(unet, drawn_noise(self.teacher, n, generator), prompt, elapsed)[-1]
         return Points(z, torch.tensor(times[elapsed], device=z.device).expand(n), prompt.to(z.device))
 
     def bank(self, unet: nn.Module, n: int, generator: torch.Generator) -> Points:
         """Every point of n whole walks, made in one batch: n * T points. No prompt is walked twice before each was once."""
         prompt = torch.randperm(len(self.prompts), generator=generator)[torch.arange(n) % len(self.prompts)]
         times = timesteps(self.teacher, self.steps)
-        passed = torch.cat(self._walk(unet, self._noise(n, generator), prompt, self.steps)[:-1])
+        passed = torch.cat(self._walk(unet, drawn_noise(self.teacher, n, generator), prompt, self.steps)[:-1])
         return Points(passed, torch.tensor(times, device=passed.device).repeat_interleave(n), prompt.to(passed.device).repeat(self.steps))
-
-    def _noise(self, n: int, generator: torch.Generator) -> Tensor:
-        config = self.teacher.unet.config
-        z = torch.randn((n, config.in_channels, config.sample_size, config.sample_size), generator=generator)
-        return z.to(self.teacher.unet.device)
 
     @torch.no_grad()
     def _walk(self, unet: nn.Module, z: Tensor, prompt: Tensor, stop: int) -> list[Tensor]:
@@ -218,6 +217,14 @@ class Kept:
         """The teacher walks each prompt at least once."""
         return cls(walks, walks.bank(walks.teacher.unet, max(KEPT_WALKS, len(walks.prompts)), generator))
 
+    @classmethod
+    def held(cls, teacher: Teacher, concepts: Sequence[Concept], weight: float, w: float, steps: int, seed: int) -> "Kept | None":
+        """The kept prompts of `concepts`, where there are any and a method's `weight` on their drift is not zero."""
+        keep = kept_prompts(concepts)
+        if not (weight and keep):
+            return None
+        return cls.of(Walks.of(teacher, keep, w, steps), seeding.generator(seed, "walks of kept prompts"))
+
     def drift(self, student: nn.Module, n: int, generator: torch.Generator) -> Tensor:
         """Mean square of what the student's noise differs from the teacher's, at n of the points."""
         teacher, at = self.walks.teacher, self.points.draw(n, generator)
@@ -227,12 +234,38 @@ class Kept:
         return (predict_noise(teacher, student, at.z, at.timestep, prompts) - wanted).square().mean()
 
 
+def drawn_noise(teacher: Teacher, n: int, generator: torch.Generator) -> Tensor:
+    """n times z_T from one generator: (n, c, h, w)."""
+    config = teacher.unet.config
+    shape = (n, config.in_channels, config.sample_size, config.sample_size)
+    return torch.randn(shape, generator=generator).to(teacher.unet.device)
+
+
 def initial_noise(teacher: Teacher, seeds: Sequence[int]) -> Tensor:
     """One z_T per seed, each from its own generator: (len(seeds), c, h, w)."""
-    config = teacher.unet.config
-    shape = (config.in_channels, config.sample_size, config.sample_size)
-    drawn = [torch.randn(shape, generator=torch.Generator("cpu").manual_seed(seed)) for seed in seeds]
-    return torch.stack(drawn).to(teacher.unet.device)
+    return torch.cat([drawn_noise(teacher, 1, torch.Generator("cpu").manual_seed(seed)) for seed in seeds])
+
+
+def pictures(teacher: Teacher, prompts: Context, shown: Tensor, w: float, steps: int, generator: torch.Generator) -> Tensor:
+    """Latents of the teacher's pictures, (len(shown), c, h, w); picture i shows prompt shown[i] at guidance `w`."""
+    z, nothing, made = drawn_noise(teacher, len(shown), generator), encode_prompts(teacher, [""]), []
+    for first in range(0, len(shown), PICTURES_TOGETHER):
+        together = slice(first, first + PICTURES_TOGETHER)
+        told = prompts[shown[together].to(z.device)]
+        guide = guided(teacher, teacher.unet, nothing.expand(len(told)), told, w)
+        made.append(walk(teacher, z[together], steps, steps, guide))
+    return torch.cat(made)
+
+
+def content_of(teacher: Teacher, contexts: Sequence[Context]) -> dict[str, object]:
+    """All that the teacher's walks under `contexts` depend on, but for noise and guidance: what to keep them under."""
+    told = [tensor for context in contexts for tensor in (context.states, context.pooled) if tensor is not None]
+    return {
+        "base": tensors_sha256(teacher.unet.state_dict()),
+        "schedule": {key: value for key, value in teacher.scheduler.config.items() if not key.startswith("_")},
+        "told": tensors_sha256({str(i): tensor for i, tensor in enumerate(told)}),
+        "computed": [torch.__version__, teacher.unet.device.type],
+    }
 
 
 @torch.no_grad()

@@ -12,8 +12,6 @@ Cost       2 x steps UNet evaluations for each picture, once (`prepare` caches t
 Restore    By releasing again without the concept; the change of several is one.
 """
 
-import hashlib
-import json
 from collections.abc import Sequence
 from dataclasses import dataclass
 from pathlib import Path
@@ -24,12 +22,11 @@ from pydantic import Field
 from torch import Tensor, nn
 
 from erasure_core import diffusion, layers, seeding, training
-from erasure_core.concepts import Concept, kept_prompts
+from erasure_core.concepts import Concept
 from erasure_core.errors import BadInput
 from erasure_core.models import Teacher
-from erasure_core.weights import WeightDelta, read_tensors, tensors_sha256, write_tensors
-
-BATCH = 20  # pictures made at once
+from erasure_core.prepared import by_content
+from erasure_core.weights import WeightDelta
 
 
 class Settings(training.Training):
@@ -88,47 +85,19 @@ def steps(concepts: Sequence[Concept], settings: Settings) -> int:
     return training.total_updates(concepts, settings)
 
 
-def _key(teacher: Teacher, anchors: diffusion.Context, n: int, settings: Settings, seed: int) -> str:
-    """Hash of all that decides the pictures: the text states stand for the prompts and for what reads them."""
-    read = {"states": anchors.states} | ({} if anchors.pooled is None else {"pooled": anchors.pooled})
-    content = {
-        "unet": tensors_sha256(teacher.unet.state_dict()),
-        "anchors": tensors_sha256(read),
-        "scheduler": {key: value for key, value in teacher.scheduler.config.items() if not key.startswith("_")},
-        "pictures": [n, settings.guidance, settings.steps, seed],
-    }
-    return hashlib.sha256(json.dumps(content, sort_keys=True, default=str).encode()).hexdigest()
-
-
-def _anchor_latents(teacher: Teacher, anchors: diffusion.Context, n: int, settings: Settings, seed: int) -> Tensor:
-    """Latents of n pictures of the anchors in turn, by classifier-free guidance."""
-    config, generator = teacher.unet.config, seeding.generator(seed, "anchor pictures")
-    noise = torch.randn((n, config.in_channels, config.sample_size, config.sample_size), generator=generator)
-    nothing, made = diffusion.encode_prompts(teacher, [""]), []
-    for first in range(0, n, BATCH):
-        z = noise[first : first + BATCH].to(teacher.unet.device)
-        shown = anchors[torch.arange(first, first + len(z), device=z.device) % len(anchors)]
-        guide = diffusion.guided(teacher, teacher.unet, nothing.expand(len(z)), shown, settings.guidance)
-        made.append(diffusion.walk(teacher, z, settings.steps, settings.steps, guide))
-    return torch.cat(made)
-
-
 def prepare(teacher: Teacher, concepts: Sequence[Concept], settings: Settings, *, seed: int, cache: Path | None = None) -> Prepared:
     """Make the anchor pictures, or find them in `cache`, and let the teacher walk the kept prompts if they are held."""
-    anchors = diffusion.encode_prompts(teacher, _prompts(concepts)[1])
-    n, kept, keep = settings.images * len(concepts), None, kept_prompts(concepts)
-    file = cache / f"anchors-{_key(teacher, anchors, n, settings, seed)}.safetensors" if cache else None
-    if file and file.exists():
-        latents = read_tensors(file)[0]["latents"].to(teacher.unet.device)
-    else:
-        latents = _anchor_latents(teacher, anchors, n, settings, seed)
-        if file:
-            file.parent.mkdir(parents=True, exist_ok=True)
-            write_tensors(file, {"latents": latents}, {})
-    if settings.keep_weight and keep:
-        walks = diffusion.Walks.of(teacher, keep, settings.guidance, settings.steps)
-        kept = diffusion.Kept.of(walks, seeding.generator(seed, "walks of kept prompts"))
-    return Prepared(latents, kept)
+    anchors, n = diffusion.encode_prompts(teacher, _prompts(concepts)[1]), settings.images * len(concepts)
+
+    def make() -> dict[str, Tensor]:
+        shown, draws = torch.arange(n) % len(anchors), seeding.generator(seed, "anchor pictures")
+        return {"latents": diffusion.pictures(teacher, anchors, shown, settings.guidance, settings.steps, draws)}
+
+    def content() -> dict[str, object]:
+        return {**diffusion.content_of(teacher, [anchors]), "pictures": [n, settings.guidance, settings.steps, seed]}
+
+    latents = by_content(cache, "anchors", content, make)["latents"].to(teacher.unet.device)
+    return Prepared(latents, diffusion.Kept.held(teacher, concepts, settings.keep_weight, settings.guidance, settings.steps, seed))
 
 
 def erase(

@@ -29,10 +29,10 @@ from torch import Tensor, nn
 from erasure_core import attention, diffusion, layers, seeding, training
 from erasure_core.concepts import Concept, kept_prompts
 from erasure_core.errors import BadInput
-from erasure_core.lineage import sha256_json
 from erasure_core.models import Teacher
 from erasure_core.null_space import null_basis
-from erasure_core.weights import WeightDelta, read_tensors, tensors_sha256, write_tensors
+from erasure_core.prepared import by_content
+from erasure_core.weights import WeightDelta
 
 WALKED_TOGETHER = 8  # walks of one batch; bounds the memory of making a bank
 RESIDENT = 2**30  # bytes; a larger bank is not put on the device, its rows are read from its file as they are drawn
@@ -182,16 +182,12 @@ class Guide:
             target = target + implicit_delta(cond, edited, self.settings.gamma1)
         return null, target
 
-    def _noise(self, n: int, generator: torch.Generator) -> Tensor:
-        config = self.teacher.unet.config
-        return torch.randn((n, config.in_channels, config.sample_size, config.sample_size), generator=generator).to(self.device)
-
     @torch.no_grad()
     def fresh(self, n: int, generator: torch.Generator) -> Points:
         """n points as Algorithm 1 prints it: for each, a walk from new noise to a uniform step."""
         found = []
         for _ in range(n):
-            z = self._noise(1, generator)
+            z = diffusion.drawn_noise(self.teacher, 1, generator)
             prompt = torch.randint(len(self.walked), (1,), generator=generator).to(self.device)
             elapsed = int(torch.randint(self.settings.steps, (), generator=generator))
 
@@ -207,21 +203,18 @@ class Guide:
 
         A bank larger than `RESIDENT` stays on the CPU: if it is in a file, only the rows that are drawn are read.
         """
-        if cache is None:
-            points = self._walk_whole(walks, seeding.generator(seed, name))
-        else:
-            file = cache / f"walks-{self._content(walks, seed, name)}.safetensors"
-            if not file.exists():
-                cache.mkdir(parents=True, exist_ok=True)
-                write_tensors(file, self._walk_whole(walks, seeding.generator(seed, name)).tensors(), {})
-            points = Points(**read_tensors(file)[0])  # mapped into memory, not read
+
+        def make() -> dict[str, Tensor]:
+            return self._walk_whole(walks, seeding.generator(seed, name)).tensors()
+
+        points = Points(**by_content(cache, "walks", lambda: self._content(walks, seed, name), make))
         small = sum(tensor.nbytes for tensor in points.tensors().values()) <= RESIDENT
         return points.to(self.device) if small else points
 
     @torch.no_grad()
     def _walk_whole(self, walks: int, generator: torch.Generator) -> Points:
         """Whole walks, `WALKED_TOGETHER` at a time; on the CPU. No prompt is walked twice before each was once."""
-        z, n = self._noise(walks, generator), len(self.walked)
+        z, n = diffusion.drawn_noise(self.teacher, walks, generator), len(self.walked)
         prompt = torch.randperm(n, generator=generator)[torch.arange(walks) % n].to(self.device)
         found: list[Points] = []
         for first in range(0, walks, WALKED_TOGETHER):
@@ -242,22 +235,15 @@ class Guide:
 
         diffusion.walk(self.teacher, z, self.settings.steps, self.settings.steps, guided)
 
-    def _content(self, walks: int, seed: int, name: str) -> str:
-        """Hash of everything that the bank depends on; lambda and the student are not among it."""
-        settings, schedule = self.settings, self.teacher.scheduler.config
-        told = [t for text in (self.null, self.walked, *self.directions) for t in (text.states, text.pooled) if t is not None]
-        delta = settings.implicit if self.hidden is not None else settings.instructions if self.directions else None
-        return sha256_json(
-            {
-                "base": tensors_sha256(self.teacher.unet.state_dict()),
-                "schedule": {key: value for key, value in schedule.items() if not key.startswith("_")},
-                "told": tensors_sha256({str(i): tensor for i, tensor in enumerate(told)}),
-                "delta": delta,
-                "hidden": None if self.hidden is None else self.hidden.tolist(),
-                "walks": [settings.gamma1, settings.steps, walks, seed, name],
-                "computed": [torch.__version__, self.device.type],
-            }
-        )
+    def _content(self, walks: int, seed: int, name: str) -> dict[str, object]:
+        """Everything that the bank depends on; lambda and the student are not among it."""
+        settings = self.settings
+        return {
+            **diffusion.content_of(self.teacher, [self.null, self.walked, *self.directions]),
+            "delta": settings.implicit if self.hidden is not None else settings.instructions if self.directions else None,
+            "hidden": None if self.hidden is None else self.hidden.tolist(),
+            "walks": [settings.gamma1, settings.steps, walks, seed, name],
+        }
 
 
 @dataclass(frozen=True, slots=True)

@@ -23,7 +23,7 @@ from pydantic import Field, PositiveInt
 from torch import Tensor, nn
 
 from erasure_core import diffusion, layers, seeding, training
-from erasure_core.concepts import Concept, kept_prompts
+from erasure_core.concepts import Concept
 from erasure_core.errors import BadInput
 from erasure_core.models import Teacher
 from erasure_core.weights import WeightDelta
@@ -94,13 +94,11 @@ def _erased(teacher: Teacher, concepts: Sequence[Concept], settings: Settings) -
 
 def prepare(teacher: Teacher, concepts: Sequence[Concept], settings: Settings, *, seed: int, cache: Path | None = None) -> Prepared:
     """Let the teacher walk what is walked once: shared trajectories, and the kept prompts."""
-    points, kept, keep = None, None, kept_prompts(concepts)
+    points = None
     if settings.trajectories != "fresh":
         walks = _erased(teacher, concepts, settings)
         points = walks.bank(teacher.unet, settings.trajectories, seeding.generator(seed, "walks"))
-    if settings.keep_weight and keep:
-        walks = diffusion.Walks.of(teacher, keep, settings.guidance, settings.steps)
-        kept = diffusion.Kept.of(walks, seeding.generator(seed, "walks of kept prompts"))
+    kept = diffusion.Kept.held(teacher, concepts, settings.keep_weight, settings.guidance, settings.steps, seed)
     return Prepared(points, kept)
 
 

@@ -25,13 +25,11 @@ from pydantic import Field
 from torch import Tensor, nn
 
 from erasure_core import attention, diffusion, layers, seeding, training
-from erasure_core.concepts import Concept, kept_prompts
+from erasure_core.concepts import Concept
 from erasure_core.errors import BadInput
-from erasure_core.lineage import sha256_json
 from erasure_core.models import Teacher
-from erasure_core.weights import WeightDelta, read_tensors, tensors_sha256, write_tensors
-
-MADE_TOGETHER = 8  # pictures of one batch; bounds the memory of making them
+from erasure_core.prepared import by_content
+from erasure_core.weights import WeightDelta
 
 
 class Settings(training.Training):
@@ -104,60 +102,31 @@ def _encoded(teacher: Teacher, concepts: Sequence[Concept]) -> diffusion.Context
     return diffusion.encode_prompts(teacher, [prompt for concept in concepts for prompt in concept.prompts])
 
 
-def _content(teacher: Teacher, concepts: Sequence[Concept], settings: Settings, seed: int) -> str:
-    """Hash of everything the pictures depend on; the text states stand for the prompts and for what reads them."""
-    told, schedule = _encoded(teacher, concepts), teacher.scheduler.config
-    read = {"states": told.states} | ({} if told.pooled is None else {"pooled": told.pooled})
-    return sha256_json(
-        {
-            "base": tensors_sha256(teacher.unet.state_dict()),
-            "schedule": {key: value for key, value in schedule.items() if not key.startswith("_")},
-            "told": tensors_sha256(read),
-            "prompts": [len(concept.prompts) for concept in concepts],
-            "pictures": [settings.images, settings.steps, settings.guidance, seed],
-            "computed": [torch.__version__, teacher.unet.device.type],
-        }
-    )
-
-
-@torch.no_grad()
-def _make(teacher: Teacher, concepts: Sequence[Concept], settings: Settings, seed: int) -> Pictures:
-    """Pictures of each concept by classifier-free guidance; no prompt is shown twice before each of the concept's was once."""
-    generator, config = seeding.generator(seed, "pictures"), teacher.unet.config
-    chosen, before = [], 0
-    for concept in concepts:
-        n = len(concept.prompts)
-        chosen.append(before + torch.randperm(n, generator=generator)[torch.arange(settings.images) % n])
-        before += n
-    prompt, told, nothing = torch.cat(chosen), _encoded(teacher, concepts), diffusion.encode_prompts(teacher, [""])
-    noise = torch.randn((len(prompt), config.in_channels, config.sample_size, config.sample_size), generator=generator)
-    latents = []
-    for first in range(0, len(prompt), MADE_TOGETHER):
-        z, shown = (tensor[first : first + MADE_TOGETHER].to(teacher.unet.device) for tensor in (noise, prompt))
-        guide = diffusion.guided(teacher, teacher.unet, nothing.expand(len(z)), told[shown], settings.guidance)
-        latents.append(diffusion.walk(teacher, z, settings.steps, settings.steps, guide))
-    return Pictures(torch.cat(latents), prompt)
-
-
 def _pictures(teacher: Teacher, concepts: Sequence[Concept], settings: Settings, seed: int, cache: Path | None) -> Pictures:
-    """The pictures, from the folder `cache` if they are there."""
-    if cache is None:
-        return _make(teacher, concepts, settings, seed)
-    file = cache / f"pictures-{_content(teacher, concepts, settings, seed)}.safetensors"
-    if not file.exists():
-        cache.mkdir(parents=True, exist_ok=True)
-        made = _make(teacher, concepts, settings, seed)
-        write_tensors(file, {"latents": made.latents, "prompt": made.prompt}, {})
-    found, _ = read_tensors(file)
+    """Pictures of each concept, or those in `cache`; no prompt is shown twice before each of the concept's was once."""
+    told = _encoded(teacher, concepts)
+
+    def make() -> dict[str, Tensor]:
+        generator, chosen, before = seeding.generator(seed, "pictures"), [], 0
+        for concept in concepts:
+            n = len(concept.prompts)
+            chosen.append(before + torch.randperm(n, generator=generator)[torch.arange(settings.images) % n])
+            before += n
+        prompt = torch.cat(chosen)
+        latents = diffusion.pictures(teacher, told, prompt, settings.guidance, settings.steps, generator)
+        return {"latents": latents, "prompt": prompt}
+
+    def content() -> dict[str, object]:
+        shown = [[len(concept.prompts) for concept in concepts], settings.images, settings.steps, settings.guidance, seed]
+        return {**diffusion.content_of(teacher, [told]), "pictures": shown}
+
+    found = by_content(cache, "pictures", content, make)
     return Pictures(found["latents"].to(teacher.unet.device), found["prompt"])
 
 
 def prepare(teacher: Teacher, concepts: Sequence[Concept], settings: Settings, *, seed: int, cache: Path | None = None) -> Prepared:
     """Let the teacher show the concepts, and walk the kept prompts if they are held."""
-    kept, keep = None, kept_prompts(concepts)
-    if settings.keep_weight and keep:
-        walks = diffusion.Walks.of(teacher, keep, settings.guidance, settings.steps)
-        kept = diffusion.Kept.of(walks, seeding.generator(seed, "walks of kept prompts"))
+    kept = diffusion.Kept.held(teacher, concepts, settings.keep_weight, settings.guidance, settings.steps, seed)
     return Prepared(_pictures(teacher, concepts, settings, seed, cache), kept)
 
 

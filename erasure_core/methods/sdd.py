@@ -23,7 +23,7 @@ from pydantic import Field
 from torch import Tensor, nn
 
 from erasure_core import diffusion, layers, seeding, training
-from erasure_core.concepts import Concept, kept_prompts
+from erasure_core.concepts import Concept
 from erasure_core.errors import BadInput
 from erasure_core.models import Teacher
 from erasure_core.weights import WeightDelta
@@ -83,11 +83,7 @@ def prepare(
     teacher: Teacher, concepts: Sequence[Concept], settings: Settings, *, seed: int, cache: Path | None = None
 ) -> diffusion.Kept | None:
     """Let the teacher walk the kept prompts; None where nothing is held to them."""
-    keep = kept_prompts(concepts)
-    if not (settings.keep_weight and keep):
-        return None
-    walks = diffusion.Walks.of(teacher, keep, settings.guidance, settings.steps)
-    return diffusion.Kept.of(walks, seeding.generator(seed, "walks of kept prompts"))
+    return diffusion.Kept.held(teacher, concepts, settings.keep_weight, settings.guidance, settings.steps, seed)
 
 
 def erase(

@@ -16,9 +16,7 @@ Restore    By dropping the concept's increment: the others do not depend on it o
            again without it gives, byte for byte, the model that never erased it.
 """
 
-import hashlib
 import itertools
-import json
 from collections.abc import Mapping, Sequence
 from dataclasses import dataclass
 from pathlib import Path
@@ -34,11 +32,11 @@ from erasure_core.concepts import Concept, Prompt
 from erasure_core.errors import BadInput
 from erasure_core.models import Teacher
 from erasure_core.null_space import null_basis
-from erasure_core.weights import WeightDelta, read_tensors, tensors_sha256, write_tensors
+from erasure_core.prepared import by_content
+from erasure_core.weights import WeightDelta, tensors_sha256
 
 Increment = dict[str, Tensor]  # weight name -> change, float32 on CPU
 
-BATCH = 20  # pictures made at once
 MOMENTUM = 0.9  # of the running mean that `stop` looks at
 LEAST = 10  # updates before `stop` may end the training
 
@@ -162,27 +160,19 @@ class Pictures:
     prompts: diffusion.Context  # the concept's
 
 
-def _pictures(teacher: Teacher, concept: Concept, settings: Settings, seed: int) -> Pictures:
-    """The pictures of one concept, its prompts in turn."""
-    prompts, nothing = (diffusion.encode_prompts(teacher, p) for p in (concept.prompts, [""]))
-    config, draws = teacher.unet.config, seeding.generator(seed, f"pictures of {concept.name}")
-    noise = torch.randn((settings.images, config.in_channels, config.sample_size, config.sample_size), generator=draws)
-    made = []
-    for first in range(0, settings.images, BATCH):
-        rows = torch.arange(first, min(first + BATCH, settings.images))
-        guide = diffusion.guided(teacher, teacher.unet, nothing.expand(len(rows)), prompts[rows % len(prompts)], settings.guidance)
-        made.append(diffusion.walk(teacher, noise[rows].to(teacher.unet.device), settings.steps, settings.steps, guide))
-    return Pictures(torch.cat(made), prompts)
+def _pictures(teacher: Teacher, concept: Concept, settings: Settings, seed: int, cache: Path | None) -> Pictures:
+    """The pictures of one concept, its prompts in turn; those in `cache` if they are there."""
+    prompts = diffusion.encode_prompts(teacher, concept.prompts)
 
+    def make() -> dict[str, Tensor]:
+        shown, draws = torch.arange(settings.images) % len(prompts), seeding.generator(seed, f"pictures of {concept.name}")
+        return {"z": diffusion.pictures(teacher, prompts, shown, settings.guidance, settings.steps, draws)}
 
-def _key(teacher: Teacher, concept: Concept, settings: Settings, seed: int) -> str:
-    """Hash of all that decides the pictures."""
-    prompts = diffusion.encode_prompts(teacher, ["", *concept.prompts])
-    told = {"states": prompts.states} | ({} if prompts.pooled is None else {"pooled": prompts.pooled})
-    scheduler = {key: value for key, value in teacher.scheduler.config.items() if not key.startswith("_")}
-    drawn = [concept.name, settings.images, settings.steps, settings.guidance, seed]
-    content = [tensors_sha256(teacher.unet.state_dict()), tensors_sha256(told), scheduler, drawn]
-    return hashlib.sha256(json.dumps(content, sort_keys=True, default=str).encode()).hexdigest()
+    def content() -> dict[str, object]:
+        drawn = [concept.name, settings.images, settings.steps, settings.guidance, seed]
+        return {**diffusion.content_of(teacher, [prompts]), "pictures": drawn}
+
+    return Pictures(by_content(cache, "pictures", content, make)["z"].to(teacher.unet.device), prompts)
 
 
 def prepare(
@@ -194,18 +184,7 @@ def prepare(
         BadInput: If the protected prompts leave nothing of a concept to change; before any picture is made.
     """
     directions_of(teacher, concepts, settings)
-    found = {}
-    for concept in concepts:
-        file = cache / f"pictures-{_key(teacher, concept, settings, seed)}.safetensors" if cache else None
-        if file and file.exists():
-            z = read_tensors(file)[0]["z"].to(teacher.unet.device)
-            found[concept.name] = Pictures(z, diffusion.encode_prompts(teacher, concept.prompts))
-            continue
-        found[concept.name] = _pictures(teacher, concept, settings, seed)
-        if file:
-            file.parent.mkdir(parents=True, exist_ok=True)
-            write_tensors(file, {"z": found[concept.name].z}, {})
-    return found
+    return {concept.name: _pictures(teacher, concept, settings, seed, cache) for concept in concepts}
 
 
 # --- the increments -------------------------------------------------------------------------------------------------

@@ -95,7 +95,7 @@ def test_a_delta_that_cannot_be_written_says_where(base, edited, tmp_path):
 def test_the_same_content_gives_the_same_bytes_whatever_order_it_is_told_in(tmp_path):
     """A checkpoint is named by the hash of its files, and one of them is a delta."""
     tensors = {"b": torch.arange(3.0), "a": torch.ones(2, 2)}
-    facts = {key: f"{value} \u00fc\n\t\"\\" for key, value in zip("abcdefgh", range(8), strict=True)}
+    facts = {key: f'{value} \u00fc\n\t"\\' for key, value in zip("abcdefgh", range(8), strict=True)}
     plain, turned = tmp_path / "plain", tmp_path / "turned"
     for _ in range(4):  # the library's own order changes from call to call
         write_tensors(plain, tensors, facts)

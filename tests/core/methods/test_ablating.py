@@ -36,7 +36,7 @@ def noised(teacher, latents: torch.Tensor, n: int, generator: torch.Generator) -
 
 
 def test_picture_i_shows_anchor_i_in_turn_whatever_the_batch(tiny_teacher, astronaut, monkeypatch):
-    monkeypatch.setattr(ablating, "BATCH", 2)
+    monkeypatch.setattr(diffusion, "PICTURES_TOGETHER", 2)
     chosen = settings(guidance=5.0)
     latents = ablating.prepare(tiny_teacher, [astronaut], chosen, seed=3).latents
     noise = torch.randn((5, 4, 8, 8), generator=seeding.generator(3, "anchor pictures"))
@@ -63,7 +63,7 @@ def test_pictures_are_made_once_and_then_found(tiny_teacher, astronaut, tmp_path
     assert torch.equal(read_tensors(file)[0]["latents"], made.latents)
     whole = ablating.erase(tiny_teacher, [astronaut], chosen, seed=3)
 
-    monkeypatch.setattr(ablating, "_anchor_latents", lambda *_: pytest.fail("made again"))
+    monkeypatch.setattr(diffusion, "pictures", lambda *_: pytest.fail("made again"))
     found = ablating.prepare(tiny_teacher, [astronaut], settings(lr=1, updates=9, prior_weight=1), seed=3, cache=cache)
     assert torch.equal(found.latents, made.latents)
     assert ablating.erase(tiny_teacher, [astronaut], chosen, seed=3, prepared=found).sha256 == whole.sha256

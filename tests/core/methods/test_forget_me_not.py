@@ -143,7 +143,7 @@ def test_pictures_are_made_once_and_kept_under_all_they_depend_on(tiny_teacher, 
     tiny_teacher.unet.conv_in.weight.data[0, 0] += 0.1
     assert new(settings()) == 1
     without = fmn.erase(tiny_teacher, [astronaut], settings(), seed=7).sha256
-    monkeypatch.setattr(fmn, "_make", lambda *_: pytest.fail("made again"))
+    monkeypatch.setattr(diffusion, "pictures", lambda *_: pytest.fail("made again"))
     prepared = fmn.prepare(tiny_teacher, [astronaut], settings(), seed=7, cache=tmp_path)
     assert fmn.erase(tiny_teacher, [astronaut], settings(), seed=7, prepared=prepared).sha256 == without
 
