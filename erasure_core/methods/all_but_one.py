@@ -6,10 +6,10 @@ Reference  No public code exists; implemented from the paper. SEGA's masking: ar
 Departs    Algorithm 1, not eq. 13, whose parenthesis would train away from where x_t was sampled. Warm-up and window
            count elapsed steps from noise. `while`, not `repeat`, so that t = T takes no step. No weight decay (not stated).
            Ours, off in the paper's preset: `keep_weight` (squared error on kept prompts, along the teacher's own walks of
-           those prompts; the paper's penalty sees only the unconditional branch, and damage leaks through the
-           conditional one), `trajectories` > 0 (walks of the frozen teacher made once, in batches, and shared), and `hard`
-           (keys and values change only where the null prompt does not look, so that the paper's equality constraint holds
-           exactly, without a lambda).
+           those prompts; the paper's penalty sees only the unconditional branch, and damage leaks through the conditional
+           one; with `keep_null` the null prompt is held on those walks too), `trajectories` > 0 (walks of the frozen teacher
+           made once, in batches, and shared), and `hard` (keys and values change only where the null prompt does not look,
+           so that the paper's equality constraint holds exactly, without a lambda).
 Changes    Weights of `group` in the UNet. The teacher is not modified.
 Cost       Literal: about 56 UNet evaluations an update. With shared trajectories: 2 with gradients, 3 with kept prompts.
            The walks: 3 evaluations a point; kept in the cache folder, by content.
@@ -71,6 +71,7 @@ class Settings(training.Training):
     lr: float = Field(1e-5, gt=0, allow_inf_nan=False)
     group: layers.Group = "full"
     keep_weight: float = Field(0.0, ge=0, allow_inf_nan=False, description="ours: weight of the error on kept prompts")
+    keep_null: bool = Field(False, description="ours: hold the null prompt too on their walks, so that lambda 0 lets it go on no others")
     signal: Literal["explicit", "implicit"] = Field("explicit", description="what delta is, in target residual")
     instructions: tuple[Instruction, ...] = Field((Instruction(),), description="C_I, of the explicit signal")
     implicit: Implicit = Field(Implicit(), description="of the implicit signal")
@@ -289,7 +290,8 @@ def check(concepts: Sequence[Concept], settings: Settings) -> None:
 
     Raises:
         BadInput: No concept; target residual without an instruction that acts (the loss would start at zero); the implicit
-            signal for a prompt that does not name its concept, or without target residual; `hard` outside keys and values.
+            signal for a prompt that does not name its concept, or without target residual; `keep_null` without
+            `keep_weight`; `hard` outside keys and values.
     """
     if not concepts:
         raise BadInput("no concept to erase; a request names one")
@@ -307,6 +309,8 @@ def check(concepts: Sequence[Concept], settings: Settings) -> None:
         raise BadInput(
             "target residual needs an instruction with scale != 0 and warmup < stop; without one delta is 0 and nothing is erased"
         )
+    if settings.keep_null and not settings.keep_weight:
+        raise BadInput("keep_null holds the null prompt with the kept ones, and keep_weight=0 holds none; set keep_weight > 0")
     if settings.hard and settings.group != "kv":
         raise BadInput(f"hard pins the null prompt by its keys and values, but group={settings.group!r} changes more; use group kv")
 
@@ -384,8 +388,11 @@ def erase(
             terms["penalty"] = settings.lambda_ * penalty_loss(null, at.null)
         if keep_guide:
             at = points(keep_guide, banks.keep if banks else None)
-            held = diffusion.predict_noise(teacher, student, at.z, keep_guide.timesteps[at.elapsed], keep_guide.walked[at.prompt])
-            terms["keep"] = settings.keep_weight * (held - (at.null + at.target / settings.gamma1)).square().mean()
+            contexts, wanted = [keep_guide.walked[at.prompt]], [at.null + at.target / settings.gamma1]
+            if settings.keep_null:
+                contexts, wanted = [*contexts, nothing], [*wanted, at.null]
+            held = diffusion.predict_each(teacher, student, at.z, keep_guide.timesteps[at.elapsed], contexts)
+            terms["keep"] = settings.keep_weight * (torch.cat(held) - torch.cat(wanted)).square().mean()
         return terms
 
     student = training.student_of(teacher, settings)

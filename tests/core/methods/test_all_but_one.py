@@ -457,6 +457,26 @@ def test_shared_walks_change_nothing(tiny_teacher, astronaut):
     )
 
 
+def test_keep_null_holds_the_unconditional_prediction_where_the_kept_prompts_walk(tiny_teacher, astronaut):
+    drift = {}
+    for held in (False, True):
+        chosen = settings(updates=40, batch=4, lr=3e-3, keep_weight=300, keep_null=held, **{"lambda": 0})
+        banks = abo.prepare(tiny_teacher, [astronaut], chosen, seed=1)
+        guide, _ = abo._guides(tiny_teacher, [astronaut], chosen)
+        bank = banks.keep
+        with abo.erase(tiny_teacher, [astronaut], chosen, seed=1, prepared=banks).applied(tiny_teacher.unet), torch.no_grad():
+            null = guide.null.expand(len(bank.z))
+            found = diffusion.predict_noise(tiny_teacher, tiny_teacher.unet, bank.z, guide.timesteps[bank.elapsed], null)
+        drift[held] = (found - bank.null).square().mean().item()
+    assert drift[False] > 0
+    assert drift[True] < 0.5 * drift[False]
+
+
+def test_keep_null_is_refused_where_nothing_is_kept(astronaut):
+    with pytest.raises(BadInput, match="set keep_weight > 0"):
+        abo.check([astronaut], settings(keep_null=True, keep_weight=0))
+
+
 def test_training_moves_the_student_towards_its_target(tiny_teacher, astronaut):
     chosen = settings(target="replace", updates=150, batch=8, lr=1e-3, **{"lambda": 60})
     bank = abo.prepare(tiny_teacher, [astronaut], chosen, seed=1).erase
