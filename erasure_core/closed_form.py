@@ -70,11 +70,11 @@ class Map:
 
     def after(self, x: Tensor) -> Tensor:
         """x P for x of shape (m, d), without making P."""
-        return x + (x @ self.left) @ self.right
+        return torch.addmm(x, x @ self.left, self.right)
 
     def moved(self, rows: Tensor) -> Tensor:
         """Where P sends each row: rows P^T, (n, d)."""
-        return rows + (rows @ self.right.T) @ self.left.T
+        return torch.addmm(rows, rows @ self.right.T, self.left.T)
 
     def matrix(self) -> Tensor:
         """P, (d, d)."""
