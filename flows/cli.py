@@ -411,6 +411,9 @@ def _start_server() -> None:
     """
     from prefect.client.orchestration import get_client
 
+    from tasks.warm import warm
+
+    warm()  # this process would only wait for the other one
     before = signal.pthread_sigmask(signal.SIG_BLOCK, {signal.SIGINT})
     try:
         with get_client(sync_client=True):

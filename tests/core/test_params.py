@@ -27,9 +27,16 @@ def test_the_committed_parameters_are_read_and_name_their_command():
     params = read_params(PARAMS)
     assert params.lambdas == tuple(sorted(params.lambdas))
     assert params.method.method == "all_but_one"
-    for name in ("params.yaml", "params.sd14.yaml"):
+    for name in ("params.yaml", "params.purify.yaml", "params.sd14.yaml"):
         assert (ROOT / name).read_text().startswith("# erasure run examples/requests/")
         assert read_params(ROOT / name).sampling.steps > 0
+
+
+def test_the_parameters_of_purification_differ_only_in_what_they_train():
+    ours, purifying = (read_params(file).model_dump() for file in (PARAMS, ROOT / "params.purify.yaml"))
+    differ = {key for key in ours if ours[key] != purifying[key]}
+    assert differ == {"registered_model", "lambdas", "method", "methods", "comparisons"}
+    assert (purifying["lambdas"], purifying["method"]["keep_null"]) == ((0,), True)
 
 
 def test_the_sd14_parameters_are_the_papers():

@@ -1,0 +1,17 @@
+"""Imports that take seconds each, made while something else is waited for. Whoever needs them then finds them there."""
+
+from importlib import import_module
+from threading import Thread
+
+HEAVY = (  # in the order in which a run needs them
+    "great_expectations.expectations",
+    "diffusers.pipelines.stable_diffusion.pipeline_stable_diffusion",
+    "mlflow.pyfunc",
+)
+
+
+def warm() -> Thread:
+    """Begin to import them in a thread of its own, which nobody has to wait for."""
+    thread = Thread(target=lambda: [import_module(name) for name in HEAVY], name="imports", daemon=True)
+    thread.start()
+    return thread
