@@ -89,7 +89,7 @@ def sheet(*rows: Pictures) -> Image.Image:
 
 def main(
     count: Annotated[int, typer.Option(min=1, help="Photographs of each subject.")] = 8,
-    steps: Annotated[int, typer.Option(min=1, help="DDIM steps, each way.")] = 35,
+    steps: Annotated[int, typer.Option(min=1, help="DDIM steps, each way.")] = 20,
     params_file: Annotated[Path, typer.Option("--params", help="What trains the student.")] = ROOT / "params.purify.yaml",
     out: Annotated[Path, typer.Option(help="File to keep the figures in.")] = ROOT / "benchmarks/results/purify.json",
     plot: Annotated[Path | None, typer.Option(help="PNG to draw: originals, control, purified.")] = None,
