@@ -198,17 +198,14 @@ def _status_mb(key: str) -> float:
 
 
 def growth_table(rows: Sequence[dict[str, Any]]) -> Iterator[str]:
-    """The figures for people."""
-    yield "          |         UCE, s           |                  RECE, s                  | largest  | RECE's"
-    yield " concepts |     P    weights literal |     P    weights cold weights    literal  | error    | peak MB"
+    """The figures for people, as docs/methods.md shows them."""
+    yield "| concepts | UCE, s | layer by layer, s | RECE: P, s | G known, s | RECE, s | layer by layer, s | largest error | peak MB |"
+    yield "|---|---|---|---|---|---|---|---|---|"
     for r in rows:
-        peak = "-" if r["peak_mb"] is None else f"{r['peak_mb']:.0f}"
         uce_literal, rece_literal, error = ("-" if r[key] is None else f"{r[key]:{how}}" for key, how in LITERAL.items())
-        yield (
-            f"{r['concepts']:9} |{r['uce_p_seconds']:8.3f}{r['uce_seconds']:8.3f}{uce_literal:>9} |"
-            f"{r['rece_p_seconds']:8.3f}{r['cached_seconds']:8.3f}{r['seconds']:13.3f}{rece_literal:>12}  |"
-            f" {error:>7}  |{peak:>6}"
-        )
+        uce_ours, *rece_ours = (f"{r[key]:.2f}" for key in ("uce_seconds", "rece_p_seconds", "cached_seconds", "seconds"))
+        peak = "-" if r["peak_mb"] is None else f"{r['peak_mb']:.0f}"
+        yield f"| {r['concepts']} | {uce_ours} | {uce_literal} | {' | '.join(rece_ours)} | {rece_literal} | {error} | {peak} |"
 
 
 def growth_plot(rows: Sequence[dict[str, Any]], path: Path) -> None:

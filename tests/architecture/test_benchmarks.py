@@ -1,5 +1,6 @@
 """Every benchmark runs the way its own text says: as a script and as a module."""
 
+import json
 import os
 import subprocess
 import sys
@@ -7,8 +8,29 @@ from pathlib import Path
 
 import pytest
 
+from benchmarks import closed_form, implicit, purify
+
 ROOT = Path(__file__).parents[2]
 SCRIPTS = sorted(file.stem for file in (ROOT / "benchmarks").glob("*.py") if "__main__" in file.read_text())
+
+
+RESULTS = ROOT / "benchmarks/results"
+METHODS = (ROOT / "docs/methods.md").read_text()
+
+
+def rows(file: Path) -> list[dict]:
+    return json.loads(file.read_text())["rows"]
+
+
+@pytest.mark.parametrize("benchmark", [implicit, purify])
+def test_the_tables_of_the_docs_are_those_that_were_measured(benchmark):
+    measured = rows(RESULTS / f"{benchmark.__name__.rpartition('.')[2]}.json")
+    assert benchmark.HEAD + "".join(map(benchmark.row, measured)) in METHODS
+
+
+def test_so_is_the_table_of_growth():
+    (file,) = (f for f in RESULTS.glob("closed_form-*.json") if "gallery" not in f.name)
+    assert "\n".join(closed_form.growth_table(rows(file))) in METHODS
 
 
 def test_there_are_some():
