@@ -16,6 +16,8 @@ from erasure_core.errors import BadInput, ErasureError
 from flows.bootstrap import DEPLOYMENTS, ZOMBIES, bootstrap
 from tasks.placement import GPU_DEPLOYMENT, run_gpu_step
 
+from ..processes import stop
+
 FLOWS = """
     import os
     from pathlib import Path
@@ -121,5 +123,4 @@ def test_a_real_worker_on_the_gpu_pool_runs_the_step(prefect_server, checkout, m
         with pytest.raises(ErasureError, match=r"step/on-gpu ended Failed.*out of memory"):
             parent(fail=True)
     finally:
-        worker.terminate()
-        worker.wait(60)
+        stop(worker)

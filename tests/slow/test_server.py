@@ -9,6 +9,7 @@ from pathlib import Path
 
 import pytest
 
+from ..processes import stop
 from .conftest import ROOT, clean_environment
 
 pytestmark = pytest.mark.slow
@@ -32,16 +33,6 @@ def environment(home) -> dict[str, str]:
         "ERASURE_GPU_DEPLOYMENT": GPU_DEPLOYMENT, "PREFECT_WORKER_QUERY_SECONDS": "2", "PREFECT_SERVER_ANALYTICS_ENABLED": "false",
         "DO_NOT_TRACK": "true",
     }  # fmt: skip
-
-
-def stop(process: subprocess.Popen) -> None:
-    """Ask first: a worker finishes what it polls for, which on busy cores may take minutes."""
-    process.terminate()
-    try:
-        process.wait(20)
-    except subprocess.TimeoutExpired:
-        process.kill()
-        process.wait()
 
 
 @pytest.fixture(scope="module")
