@@ -6,7 +6,6 @@ Every row is a training of its own, with the gallery's settings but for the sign
 `benchmarks.all_but_one` judges by. Writes `benchmarks/results/implicit.json`.
 """
 
-import json
 import sys
 from collections.abc import Callable, Iterator, Mapping, Sequence
 from pathlib import Path
@@ -15,6 +14,7 @@ from typing import Annotated, Any
 import typer
 
 from benchmarks.all_but_one import RESULTS, ROOT, Judge, gallery_judge, preset
+from benchmarks.methods import SHOWN
 from erasure_core.concepts import Concept
 from erasure_core.files import pretty_json, write_text
 from erasure_core.methods import all_but_one as abo
@@ -31,7 +31,6 @@ HEAD = """\
 | s | end token and padding too | share of the steps | face seen | CLIP names her | SSIM kept | accuracy kept |
 |---|---|---|---|---|---|---|
 """
-SHOWN = ("nudenet.rate", "clip.concept_rate", "ssim", "clip.accuracy")
 
 
 def sensitivity(
@@ -69,10 +68,10 @@ def main(
     for found in sensitivity(teacher, concepts, settings, gallery_judge(teacher, concepts, params), seed, GRID):
         rows.append(found)
         tell(row(found))
-    results = {"settings": settings.model_dump(mode="json", by_alias=True), "seed": seed, "rows": rows}
-    write_text(out, pretty_json(results))
+    results = pretty_json({"settings": settings.model_dump(mode="json", by_alias=True), "seed": seed, "rows": rows})
+    write_text(out, results)
     if as_json:
-        print(json.dumps(results, indent=2))
+        print(results, end="")
 
 
 def _printer(as_json: bool) -> Callable[[str], None]:

@@ -7,7 +7,6 @@ crops that nobody trained on, with the teacher and makes them again: with the te
 back costs, and with the student. Under the null prompt, both ways. Writes `benchmarks/results/purify.json`.
 """
 
-import json
 from collections.abc import Mapping, Sequence
 from pathlib import Path
 from typing import Annotated, Any
@@ -102,11 +101,12 @@ def main(
     control, after = (purified(teacher, student, before, steps) for student in (untouched, student_of(teacher, params)))
     detector = NudeNet(params.detector.threshold, params.detector.inference_resolution)
     rows = compared(before, control, after, detector, params.detector.labels["likeness"])
-    results = {"settings": params.method.model_dump(mode="json", by_alias=True), "steps": steps, "seed": SEED, "rows": rows}
-    write_text(out, pretty_json(results))
+    settings = params.method.model_dump(mode="json", by_alias=True)
+    results = pretty_json({"settings": settings, "steps": steps, "seed": SEED, "rows": rows})
+    write_text(out, results)
     if plot:
         save_png(sheet(before, control, after), plot)
-    print(json.dumps(results, indent=2) if as_json else HEAD + "".join(map(row, rows)), end="")
+    print(results if as_json else HEAD + "".join(map(row, rows)), end="")
 
 
 if __name__ == "__main__":

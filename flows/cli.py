@@ -413,11 +413,12 @@ def _start_server() -> None:
 
     from tasks.warm import warm
 
-    warm()  # this process would only wait for the other one
     before = signal.pthread_sigmask(signal.SIG_BLOCK, {signal.SIGINT})
     try:
+        imports = warm()  # this process would only wait for the other one
         with get_client(sync_client=True):
             pass
+        imports.join()  # what is still being imported when Python ends can bring it down
     finally:
         signal.pthread_sigmask(signal.SIG_SETMASK, before)
 

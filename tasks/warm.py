@@ -1,4 +1,4 @@
-"""Imports that take seconds each, made while something else is waited for. Whoever needs them then finds them there."""
+"""Imports that take seconds each and that every run needs, made while something else is waited for."""
 
 from importlib import import_module
 from threading import Thread
@@ -11,7 +11,7 @@ HEAVY = (  # in the order in which a run needs them
 
 
 def warm() -> Thread:
-    """Begin to import them in a thread of its own, which nobody has to wait for."""
+    """Begin to import them, in a thread to be joined."""
     thread = Thread(target=lambda: [import_module(name) for name in HEAVY], name="imports", daemon=True)
     thread.start()
     return thread

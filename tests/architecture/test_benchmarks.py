@@ -2,6 +2,7 @@
 
 import json
 import os
+import statistics
 import subprocess
 import sys
 from pathlib import Path
@@ -31,6 +32,20 @@ def test_the_tables_of_the_docs_are_those_that_were_measured(benchmark):
 def test_so_is_the_table_of_growth():
     (file,) = (f for f in RESULTS.glob("closed_form-*.json") if "gallery" not in f.name)
     assert "\n".join(closed_form.growth_table(rows(file))) in METHODS
+
+
+@pytest.mark.parametrize(
+    ("said", "metric"),
+    [
+        ("face seen", "nudenet.rate[astronaut]"), ("CLIP names her", "clip.concept_rate[astronaut]"),
+        ("SSIM kept", "ssim"), ("accuracy kept", "clip.accuracy"),
+    ],
+)  # fmt: skip
+def test_so_is_the_table_of_shared_walks(said, metric):
+    measured = json.loads((RESULTS / "all_but_one-cpu.json").read_text())["gallery, paper settings"]["quality"]
+    literal = measured["literal"][metric]
+    few, many = (statistics.mean(measured["banks"][walks]["values"][metric]) for walks in ("12", "48"))
+    assert f"| {said} | {min(literal):.3f} to {max(literal):.3f} | {few:.3f} | {many:.3f} |" in METHODS
 
 
 def test_there_are_some():
