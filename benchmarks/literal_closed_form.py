@@ -1,6 +1,7 @@
 """UCE and RECE as published: every projection on its own, layer after layer, in float64. Slow.
 
-The second implementation that `erasure_core/closed_form.py` is tested and timed against. It shares no code with it.
+The second implementation that `erasure_core/network/closed_form.py` is tested and timed against. It
+shares no code with it.
 """
 
 from collections.abc import Sequence
@@ -11,8 +12,18 @@ from torch import Tensor
 Pair = tuple[Tensor, Tensor]  # erased rows and the rows that stand in their place, (n, d) each
 
 
-def uce(weights: Sequence[Tensor], pairs: Sequence[Pair], kept: Sequence[Tensor], *, s: float, p: float, lamb: float) -> list[Tensor]:
-    """For each W: [lamb W + s sum (W t) c^T + p sum (W k) k^T] [lamb I + s sum c c^T + p sum k k^T]^-1."""
+def uce(
+    weights: Sequence[Tensor],
+    pairs: Sequence[Pair],
+    kept: Sequence[Tensor],
+    *,
+    s: float,
+    p: float,
+    lamb: float,
+) -> list[Tensor]:
+    """For each W: [lamb W + s sum (W t) c^T + p sum (W k) k^T] [lamb I + s sum c c^T + p sum k
+    k^T]^-1.
+    """
     edited = []
     for weight in weights:
         w = weight.double()
@@ -27,8 +38,12 @@ def uce(weights: Sequence[Tensor], pairs: Sequence[Pair], kept: Sequence[Tensor]
     return edited
 
 
-def derived(original: Sequence[Tensor], edited: Sequence[Tensor], pairs: Sequence[Pair], *, lambda_r: float) -> list[Pair]:
-    """RECE's c' = (lambda_r I + sum V^T V)^-1 (sum V^T W) c in place of each row c; V edited, W original."""
+def derived(
+    original: Sequence[Tensor], edited: Sequence[Tensor], pairs: Sequence[Pair], *, lambda_r: float
+) -> list[Pair]:
+    """RECE's c' = (lambda_r I + sum V^T V)^-1 (sum V^T W) c in place of each row c; V edited, W
+    original.
+    """
     left = lambda_r * torch.eye(original[0].shape[1], dtype=torch.float64)
     right = torch.zeros_like(left)
     for w, v in zip(original, edited, strict=True):
@@ -49,8 +64,12 @@ def rece(
     lambda_r: float,
     epochs: int,
 ) -> list[Tensor]:
-    """From the projections `begun` (UCE's, or the original ones) on: derive and erase, `epochs` times."""
+    """From the projections `begun` (UCE's, or the original ones) on: derive and erase, `epochs`
+    times.
+    """
     edited = list(begun)
     for _ in range(epochs):
-        edited = uce(edited, derived(original, edited, pairs, lambda_r=lambda_r), kept, s=s, p=p, lamb=lamb)
+        edited = uce(
+            edited, derived(original, edited, pairs, lambda_r=lambda_r), kept, s=s, p=p, lamb=lamb
+        )
     return edited

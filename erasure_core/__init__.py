@@ -1,1 +1,3 @@
-"""The science and the law of concept erasure: mathematics, hashes, measurements, verdicts. Knows no framework."""
+"""The science and the law of concept erasure: mathematics, hashes, measurements, verdicts. Knows no
+framework.
+"""

@@ -1,6 +1,7 @@
 """The exceptions a user can meet. Each message says what was found, what is allowed and what to do.
 
-`exit_code` is what the command line returns: 2 where the input is at fault, 1 where the work failed.
+`exit_code` is what the command line returns: 2 where the input is at fault, 1 where the work
+failed.
 """
 
 
@@ -11,7 +12,9 @@ class ErasureError(Exception):
 
 
 class BadInput(ErasureError):
-    """The request, the parameters, a prompt set, a base or an option is not acceptable; nothing was changed."""
+    """The request, the parameters, a prompt set, a base or an option is not acceptable; nothing was
+    changed.
+    """
 
     exit_code = 2
 
@@ -21,4 +24,7 @@ class ContentChanged(ErasureError):
 
     def __init__(self, what: str, expected: str, found: str):
         self.what, self.expected, self.found = what, expected, found
-        super().__init__(f"{what} changed: expected sha256 {expected[:16]}..., found {found[:16]}...; restore it or start a new run")
+        super().__init__(
+            f"{what} changed: expected sha256 {expected[:16]}..., found {found[:16]}...; "
+            f"restore it or start a new run"
+        )

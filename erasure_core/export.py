@@ -1,9 +1,11 @@
-"""An erased model in the forms that other programs read: a diffusers folder, a delta, a LoRA, one checkpoint file.
+"""An erased model in the forms that other programs read: a diffusers folder, a delta, a LoRA, one
+checkpoint file.
 
-Every safetensors file written says whose erasure it is: `request_ids`, `method`, `recipe_sha256`, the base folder's root
-hash (`base_root_sha256`) and, as in every delta, the hash of the base's UNet (`base_sha256`). Weights are float32: in half
-precision a small change would be rounded away. Nothing of the base travels along but the parts its `model_index.json` names,
-so that no second copy of the unchanged UNet does.
+Every safetensors file written says whose erasure it is: `request_ids`, `method`, `recipe_sha256`,
+the base folder's root hash (`base_root_sha256`) and, as in every delta, the hash of the base's UNet
+(`base_sha256`). Weights are float32: in half precision a small change would be rounded away.
+Nothing of the base travels along but the parts its `model_index.json` names, so that no second copy
+of the unchanged UNet does.
 """
 
 import json
@@ -20,8 +22,8 @@ import torch
 from torch import Tensor, nn
 
 from erasure_core.errors import BadInput, ErasureError
-from erasure_core.models import XL, Teacher, check_folder, load_teacher
-from erasure_core.weights import WeightDelta, write_tensors
+from erasure_core.network.models import XL, Teacher, check_folder, load_teacher
+from erasure_core.network.weights import WeightDelta, write_tensors
 
 if TYPE_CHECKING:
     from diffusers import UNet2DConditionModel
@@ -52,15 +54,18 @@ class Facts:
         }
 
 
-def export(base: Path, delta_file: Path, facts: Facts, form: str, target: Path, *, error: float = 1e-3) -> Path:
+def export(
+    base: Path, delta_file: Path, facts: Facts, form: str, target: Path, *, error: float = 1e-3
+) -> Path:
     """Write what `delta_file` makes of `base` to `target`, whole or not at all.
 
     Args:
         base: The diffusers folder that the delta was made from.
         delta_file: A delta as `WeightDelta.save` leaves it.
         facts: What the files will say of themselves.
-        form: `diffusers` (a folder), or a .safetensors file: `delta`, `lora`, or `single-file`, the original layout of
-            Stable Diffusion checkpoints; `from_single_file(file, config=base)` reads it.
+        form: `diffusers` (a folder), or a .safetensors file: `delta`, `lora`, or `single-file`, the
+            original layout of Stable Diffusion checkpoints; `from_single_file(file, config=base)`
+            reads it.
         target: The folder or file to write; its parent must exist.
         error: For `lora`: greatest Frobenius error of each weight's change, relative to the change.
 
@@ -68,7 +73,8 @@ def export(base: Path, delta_file: Path, facts: Facts, form: str, target: Path, 
         `target`.
 
     Raises:
-        BadInput: An unknown form, a target that is taken, a base that is no base, a delta that a LoRA cannot hold.
+        BadInput: An unknown form, a target that is taken, a base that is no base, a delta that a
+            LoRA cannot hold.
         ContentChanged: If the delta was made from another base.
         ErasureError: If the disk is full.
     """
@@ -93,14 +99,20 @@ def export(base: Path, delta_file: Path, facts: Facts, form: str, target: Path, 
 
 def _check_target(target: Path, *, folder: bool) -> None:
     if not target.parent.is_dir():
-        raise BadInput(f"{target.parent} is no folder; make it first, {target.name} will be written into it")
+        raise BadInput(
+            f"{target.parent} is no folder; make it first, {target.name} will be written into it"
+        )
     if not folder and target.suffix != ".safetensors":
-        raise BadInput(f"{target} will be a safetensors file; name it {target.with_suffix('.safetensors').name}")
+        raise BadInput(
+            f"{target} will be a safetensors file; name it "
+            f"{target.with_suffix('.safetensors').name}"
+        )
     if target.exists() and not (folder and target.is_dir() and not any(target.iterdir())):
         raise BadInput(f"{target} is already there; export to a new name, nothing is overwritten")
 
 
-# --- a diffusers folder -----------------------------------------------------------------------------------------------
+# --- a diffusers folder
+# ---------------------------------------------------------------------------------------------
 
 
 def _components(base: Path) -> list[str]:
@@ -110,12 +122,19 @@ def _components(base: Path) -> list[str]:
         BadInput: If a part is not there in a form that may be loaded.
     """
     index = json.loads((base / "model_index.json").read_text())
-    named = [name for name, found in index.items() if isinstance(found, list) and found[0] is not None]
+    named = [
+        name for name, found in index.items() if isinstance(found, list) and found[0] is not None
+    ]
     for name in named:
         files = [f for f in (base / name).glob("*") if f.suffix in READABLE or _is_plain(f)]
-        pickled = not any(map(_is_plain, files)) and any(f.suffix == ".bin" for f in (base / name).glob("*"))
+        pickled = not any(map(_is_plain, files)) and any(
+            f.suffix == ".bin" for f in (base / name).glob("*")
+        )
         if not files or pickled:
-            raise BadInput(f"{base / name} holds nothing that may be loaded, and model_index.json names it; complete the base first")
+            raise BadInput(
+                f"{base / name} holds nothing that may be loaded, and model_index.json "
+                f"names it; complete the base first"
+            )
     return named
 
 
@@ -142,7 +161,9 @@ def _write_folder(base: Path, unet: nn.Module, metadata: Mapping[str, str], targ
         partial.chmod(0o755)
         partial.rename(target)
     except OSError as fault:
-        raise ErasureError(f"{target} could not be written ({fault}); free some space and export again") from fault
+        raise ErasureError(
+            f"{target} could not be written ({fault}); free some space and export again"
+        ) from fault
     finally:
         shutil.rmtree(partial, ignore_errors=True)
 
@@ -159,34 +180,48 @@ def _copy_with_metadata(source: Path, target: Path, metadata: Mapping[str, str])
         shutil.copyfileobj(old, new)
 
 
-# --- LoRA -------------------------------------------------------------------------------------------------------------
+# --- LoRA
+# ---------------------------------------------------------------------------------------------
 
 
 def lora(unet: nn.Module, delta: WeightDelta, error: float) -> dict[str, Tensor]:
-    """The change of each linear weight as a product of two factors, named as diffusers' `load_lora_weights` reads them.
+    """The change of each linear weight as a product of two factors, named as diffusers'
+    `load_lora_weights` reads them.
 
-    All weights get one rank, the least at which the worst of them is within `error`: some readers scale by the first rank they
-    meet, and would weaken the erasure elsewhere.
+    All weights get one rank, the least at which the worst of them is within `error`: some readers
+    scale by the first rank they meet, and would weaken the erasure elsewhere.
 
     Raises:
-        BadInput: If something else than linear weights changed, or the factors would be no smaller than the change itself.
+        BadInput: If something else than linear weights changed, or the factors would be no smaller
+            than the change itself.
     """
     if not 0 < error < 1:
         raise BadInput(f"error {error} must be above 0 and below 1; it is relative to the change")
     changed = {name: tensor.double() for name, tensor in delta.tensors.items() if tensor.any()}
-    linear = {f"{name}.weight" for name, module in unet.named_modules() if isinstance(module, nn.Linear)}
+    linear = {
+        f"{name}.weight" for name, module in unet.named_modules() if isinstance(module, nn.Linear)
+    }
     if other := sorted(changed.keys() - linear):
-        raise BadInput(f"a LoRA holds linear weights only; {len(other)} others changed, such as {other[0]}; export diffusers or delta")
+        raise BadInput(
+            f"a LoRA holds linear weights only; {len(other)} others changed, such as "
+            f"{other[0]}; export diffusers or delta"
+        )
     if not changed:
         raise BadInput("the delta changes nothing; there is no LoRA of it")
-    split = {name: torch.linalg.svd(change, full_matrices=False) for name, change in changed.items()}
+    split = {
+        name: torch.linalg.svd(change, full_matrices=False) for name, change in changed.items()
+    }
     ranks = {name: _rank(values, error) for name, (_, values, _) in split.items()}
     worst = max(ranks, key=lambda name: ranks[name])
     rank = ranks[worst]
-    if (ours := sum(rank * sum(c.shape) for c in changed.values())) >= (whole := sum(c.numel() for c in changed.values())):
+    if (ours := sum(rank * sum(c.shape) for c in changed.values())) >= (
+        whole := sum(c.numel() for c in changed.values())
+    ):
         raise BadInput(
-            f"{worst} needs rank {rank} of {min(changed[worst].shape)} to be within {error:g} of its change; a LoRA of that rank has "
-            f"{ours} numbers, the delta {whole}; export diffusers or delta, or allow a greater error"
+            f"{worst} needs rank {rank} of {min(changed[worst].shape)} to be within "
+            f"{error:g} of its change; a LoRA of that rank has "
+            f"{ours} numbers, the delta {whole}; export diffusers or delta, or allow a "
+            f"greater error"
         )
     factors = {}
     for name, (u, values, v) in split.items():
@@ -199,12 +234,16 @@ def lora(unet: nn.Module, delta: WeightDelta, error: float) -> dict[str, Tensor]
 
 
 def _rank(values: Tensor, error: float) -> int:
-    """Least number of singular values whose remainder is within `error` of their whole, in the Frobenius norm."""
-    left = values.square().flip(0).cumsum(0).flip(0).sqrt()  # left[r]: norm of what rank r leaves out
+    """Least number of singular values whose remainder is within `error` of their whole, in the
+    Frobenius norm.
+    """
+    # left[r]: norm of what rank r leaves out
+    left = values.square().flip(0).cumsum(0).flip(0).sqrt()
     return int((left > error * left[0]).sum())
 
 
-# --- one file, as Stable Diffusion was published ------------------------------------------------------------------------
+# --- one file, as Stable Diffusion was published
+# ------------------------------------------------------------------------
 
 UNET_NAMES = {
     "time_embedding.linear_1": "time_embed.0",
@@ -223,7 +262,13 @@ RESNET_NAMES = {
     "conv2": "out_layers.3",
     "conv_shortcut": "skip_connection",
 }
-VAE_ATTENTION_NAMES = {"group_norm": "norm", "to_q": "q", "to_k": "k", "to_v": "v", "to_out.0": "proj_out"}
+VAE_ATTENTION_NAMES = {
+    "group_norm": "norm",
+    "to_q": "q",
+    "to_k": "k",
+    "to_v": "v",
+    "to_out.0": "proj_out",
+}
 OPEN_CLIP_NAMES = {
     "embeddings.position_embedding.weight": "positional_embedding",
     "embeddings.token_embedding": "token_embedding",
@@ -243,14 +288,22 @@ def single_file(teacher: Teacher) -> dict[str, Tensor]:
     Raises:
         BadInput: If its UNet has blocks that the original networks do not have.
     """
-    named = {f"model.diffusion_model.{_unet_name(n, teacher.unet)}": t for n, t in teacher.unet.state_dict().items()}
+    named = {
+        f"model.diffusion_model.{_unet_name(n, teacher.unet)}": t
+        for n, t in teacher.unet.state_dict().items()
+    }
     levels = len(teacher.vae.config.block_out_channels)
     for name, tensor in teacher.vae.state_dict().items():
-        convolution = ".attentions." in name and tensor.ndim == 2  # attention was a 1x1 convolution there
-        named[f"first_stage_model.{_vae_name(name, levels)}"] = tensor[:, :, None, None] if convolution else tensor
+        # attention was a 1x1 convolution there
+        convolution = ".attentions." in name and tensor.ndim == 2
+        named[f"first_stage_model.{_vae_name(name, levels)}"] = (
+            tensor[:, :, None, None] if convolution else tensor
+        )
     texts = [_bare(encoder.state_dict()) for encoder in teacher.text_encoders]
     if isinstance(teacher.family, XL):
-        named |= {f"conditioner.embedders.0.transformer.text_model.{n}": t for n, t in texts[0].items()}
+        named |= {
+            f"conditioner.embedders.0.transformer.text_model.{n}": t for n, t in texts[0].items()
+        }
         named |= {f"conditioner.embedders.1.model.{n}": t for n, t in _open_clip(texts[1]).items()}
     elif teacher.family.linear:
         named |= {f"cond_stage_model.model.{n}": t for n, t in _open_clip(texts[0]).items()}
@@ -260,11 +313,16 @@ def single_file(teacher: Teacher) -> dict[str, Tensor]:
 
 
 def _unet_name(name: str, unet: "UNet2DConditionModel") -> str:
-    """The original name of a UNet's weight. There, blocks are numbered through: resnets, then what changes the resolution."""
+    """The original name of a UNet's weight. There, blocks are numbered through: resnets, then what
+    changes the resolution.
+    """
     for ours, theirs in UNET_NAMES.items():
         if name.startswith(f"{ours}."):
             return name.replace(ours, theirs, 1)
-    found = re.fullmatch(r"(down_blocks|mid_block|up_blocks)(?:\.(\d+))?\.(resnets|attentions|downsamplers|upsamplers)\.(\d+)\.(.+)", name)
+    found = re.fullmatch(
+        r"(down_blocks|mid_block|up_blocks)(?:\.(\d+))?\.(resnets|attentions|downsamplers|upsamplers)\.(\d+)\.(.+)",
+        name,
+    )
     if not found or not isinstance(unet.config.layers_per_block, int):
         raise BadInput(f"{name} has no place in the original checkpoint layout; export diffusers")
     side, block, kind, number, rest = found.groups()
@@ -280,28 +338,48 @@ def _unet_name(name: str, unet: "UNet2DConditionModel") -> str:
         after = 2 if "CrossAttn" in unet.config.up_block_types[int(block)] else 1
         return f"output_blocks.{first + per_block - 1}.{after}.{rest}"
     place = 0 if kind == "resnets" else 1
-    return f"input_blocks.{first + layer + 1}.{place}.{rest}" if side == "down_blocks" else f"output_blocks.{first + layer}.{place}.{rest}"
+    return (
+        f"input_blocks.{first + layer + 1}.{place}.{rest}"
+        if side == "down_blocks"
+        else f"output_blocks.{first + layer}.{place}.{rest}"
+    )
 
 
 def _vae_name(name: str, levels: int) -> str:
-    """The original name of an autoencoder's weight; there, the decoder's levels are numbered from the picture inwards."""
+    """The original name of an autoencoder's weight; there, the decoder's levels are numbered from
+    the picture inwards.
+    """
     name = name.replace("conv_norm_out", "norm_out").replace("conv_shortcut", "nin_shortcut")
     name = re.sub(r"mid_block\.resnets\.(\d+)", lambda m: f"mid.block_{int(m[1]) + 1}", name)
     if "mid_block.attentions.0" in name:
         return _replaced(name.replace("mid_block.attentions.0", "mid.attn_1"), VAE_ATTENTION_NAMES)
     name = re.sub(r"down_blocks\.(\d+)\.resnets\.(\d+)", r"down.\1.block.\2", name)
     name = re.sub(r"down_blocks\.(\d+)\.downsamplers\.0", r"down.\1.downsample", name)
-    name = re.sub(r"up_blocks\.(\d+)\.resnets\.(\d+)", lambda m: f"up.{levels - 1 - int(m[1])}.block.{m[2]}", name)
-    return re.sub(r"up_blocks\.(\d+)\.upsamplers\.0", lambda m: f"up.{levels - 1 - int(m[1])}.upsample", name)
+    name = re.sub(
+        r"up_blocks\.(\d+)\.resnets\.(\d+)",
+        lambda m: f"up.{levels - 1 - int(m[1])}.block.{m[2]}",
+        name,
+    )
+    return re.sub(
+        r"up_blocks\.(\d+)\.upsamplers\.0", lambda m: f"up.{levels - 1 - int(m[1])}.upsample", name
+    )
 
 
 def _bare(text: Mapping[str, Tensor]) -> dict[str, Tensor]:
-    """A text encoder's weights without the prefix that only some versions of transformers give them."""
-    return {name.removeprefix("text_model."): tensor for name, tensor in text.items() if not name.endswith("position_ids")}
+    """A text encoder's weights without the prefix that only some versions of transformers give
+    them.
+    """
+    return {
+        name.removeprefix("text_model."): tensor
+        for name, tensor in text.items()
+        if not name.endswith("position_ids")
+    }
 
 
 def _open_clip(text: Mapping[str, Tensor]) -> dict[str, Tensor]:
-    """A text encoder as OpenCLIP names it: queries, keys and values are one weight, the projection multiplies from the right."""
+    """A text encoder as OpenCLIP names it: queries, keys and values are one weight, the projection
+    multiplies from the right.
+    """
     named = {}
     for name, tensor in text.items():
         if name == "text_projection.weight":

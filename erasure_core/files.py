@@ -1,4 +1,6 @@
-"""Files: written whole or not at all, and YAML read into a typed model with every fault named at once."""
+"""Files: written whole or not at all, and YAML read into a typed model with every fault named at
+once.
+"""
 
 import contextlib
 import json
@@ -18,13 +20,18 @@ Model = TypeVar("Model", bound=BaseModel)
 
 
 def plain(value: object) -> Any:
-    """`value` as it will be after a round trip through JSON; NaN and infinities become null, which no reader mistakes for a number."""
+    """`value` as it will be after a round trip through JSON; NaN and infinities become null, which
+    no reader mistakes for a number.
+    """
     return from_json(to_json(value, inf_nan_mode="null"))
 
 
 def pretty_json(value: object) -> str:
     """The form in which JSON is kept on disk: sorted keys, indent 2, a final newline."""
-    return json.dumps(plain(value), sort_keys=True, indent=2, ensure_ascii=False, allow_nan=False) + "\n"
+    return (
+        json.dumps(plain(value), sort_keys=True, indent=2, ensure_ascii=False, allow_nan=False)
+        + "\n"
+    )
 
 
 def write_text(path: Path, text: str) -> None:
@@ -40,7 +47,9 @@ def write_text(path: Path, text: str) -> None:
             stream.write(text)
             stream.flush()
             os.fsync(stream.fileno())
-        os.chmod(temporary, 0o644)  # mkstemp's 0600 would hide the state from a group that shares it
+        os.chmod(
+            temporary, 0o644
+        )  # mkstemp's 0600 would hide the state from a group that shares it
         os.replace(temporary, path)
     except BaseException:
         with contextlib.suppress(FileNotFoundError):
@@ -57,9 +66,13 @@ def read_input(path: Path) -> str:
     try:
         return path.read_text(encoding="utf-8-sig")
     except (FileNotFoundError, IsADirectoryError, NotADirectoryError, PermissionError) as error:
-        raise BadInput(f"{path}: {error.strerror}; name a file that exists and can be read") from None
+        raise BadInput(
+            f"{path}: {error.strerror}; name a file that exists and can be read"
+        ) from None
     except UnicodeDecodeError as error:
-        raise BadInput(f"{path}: byte {error.start} is not UTF-8; save the file as UTF-8 text") from None
+        raise BadInput(
+            f"{path}: byte {error.start} is not UTF-8; save the file as UTF-8 text"
+        ) from None
 
 
 def read_yaml(path: Path, model: type[Model]) -> Model:
@@ -68,7 +81,8 @@ def read_yaml(path: Path, model: type[Model]) -> Model:
     YAML 1.2, so that `no` is a word and `1e-5` a number, and a key written twice is an error.
 
     Raises:
-        BadInput: Unreadable, not YAML, or not a `model`; one line that names every faulty key, what was found and what is allowed.
+        BadInput: Unreadable, not YAML, or not a `model`; one line that names every faulty key, what
+            was found and what is allowed.
     """
     from ruamel.yaml import YAML
     from ruamel.yaml.error import MarkedYAMLError, YAMLError
@@ -80,10 +94,14 @@ def read_yaml(path: Path, model: type[Model]) -> Model:
         where = f"line {error.problem_mark.line + 1}" if error.problem_mark else "the file"
         raise BadInput(f"{path}: {where} is not valid YAML: {error.problem}; correct it") from None
     except (YAMLError, ValueError) as error:
-        raise BadInput(f"{path}: not valid YAML: {str(error).splitlines()[0]}; correct it") from None
+        raise BadInput(
+            f"{path}: not valid YAML: {str(error).splitlines()[0]}; correct it"
+        ) from None
     if not isinstance(content, dict):
         allowed = ", ".join(_keys(model))
-        raise BadInput(f"{path}: found {type(content).__name__}, expected a mapping with the keys {allowed}")
+        raise BadInput(
+            f"{path}: found {type(content).__name__}, expected a mapping with the keys {allowed}"
+        )
     try:
         return model.model_validate(content)
     except ValidationError as error:
@@ -98,10 +116,14 @@ def _describe(fault: ErrorDetails, model: type[BaseModel]) -> str:
     if fault["type"] == "extra_forbidden":
         allowed = _keys(parent)
         near = get_close_matches(str(keys[-1]), allowed, n=1)
-        return f"{key}: unknown key; allowed: {', '.join(allowed)}" + (f" (did you mean {near[0]}?)" if near else "")
+        return f"{key}: unknown key; allowed: {', '.join(allowed)}" + (
+            f" (did you mean {near[0]}?)" if near else ""
+        )
     if fault["type"] == "missing":
         return f"{key}: missing; add it"
-    return f"{key}: found {_shortened(fault['input'])}; {fault['msg'].removeprefix('Value error, ')}"
+    return (
+        f"{key}: found {_shortened(fault['input'])}; {fault['msg'].removeprefix('Value error, ')}"
+    )
 
 
 def _shortened(value: object, limit: int = 120) -> str:
@@ -113,22 +135,28 @@ def _keys(model: type[BaseModel] | None) -> list[str]:
     return [field.alias or name for name, field in model.model_fields.items()] if model else []
 
 
-def _followed(model: type[BaseModel], loc: Sequence[int | str]) -> tuple[type[BaseModel] | None, list[int | str]]:
+def _followed(
+    model: type[BaseModel], loc: Sequence[int | str]
+) -> tuple[type[BaseModel] | None, list[int | str]]:
     """The model that holds the last of the keys, and the keys as the user wrote them.
 
-    Between a key whose value may be one of several models and the keys of that model, pydantic puts the tag that chose it.
+    Between a key whose value may be one of several models and the keys of that model, pydantic puts
+    the tag that chose it.
     """
     *parents, last = loc or ("the file",)
     at: type[BaseModel] | None = model
     choices: list[type[BaseModel]] = []
     keys: list[int | str] = []
     for key in parents:
-        chosen = [c for c in choices if any(field.default == key for field in c.model_fields.values())]
+        chosen = [
+            c for c in choices if any(field.default == key for field in c.model_fields.values())
+        ]
         if len(choices) > 1 and chosen:
             at, choices = chosen[0], []
             continue
         keys.append(key)
-        if at is not None and key in at.model_fields:  # an index or the key of a mapping stays with the models of its items
+        if at is not None and key in at.model_fields:
+            # an index or the key of a mapping stays with the models of its items
             choices = _models(at.model_fields[key].annotation)
             at = choices[0] if choices else None
     return at, [*keys, last]

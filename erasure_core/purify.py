@@ -1,13 +1,18 @@
-"""Purification: take a concept out of a picture, by unmaking it with the teacher and making it again with a student.
+"""Purification: take a concept out of a picture, by unmaking it with the teacher and making it
+again with a student.
 
-Paper      All-but-One (arXiv:2312.12807), "Concept Purification": DDIM inversion of a picture, then denoising with the
-           student of lambda = 0, under the null prompt or the concept's. DDIM: Song, Meng & Ermon, arXiv:2010.02502, eq. 12.
-Reference  None. diffusers' DDIMInverseScheduler is the same step without refinement, and is compared in the tests.
-Departs    The paper does not say which network inverts; here the teacher does, under the null prompt and without guidance:
-           the student both ways would lead back to the picture it came from. Ours: each step of the inversion is refined
-           towards the fixed point of the step that it undoes (as in Pan et al., arXiv:2309.04907); without, the way back
-           leads elsewhere even with one network.
-Cost       A picture takes (1 + refinements) evaluations of the teacher and 1 of the student (2 when guided) for each step.
+Paper      All-but-One (arXiv:2312.12807), "Concept Purification": DDIM inversion of a picture, then
+           denoising with the student of lambda = 0, under the null prompt or the concept's. DDIM:
+           Song, Meng & Ermon, arXiv:2010.02502, eq. 12.
+Reference  None. diffusers' DDIMInverseScheduler is the same step without refinement, and is
+           compared in the tests.
+Departs    The paper does not say which network inverts; here the teacher does, under the null
+           prompt and without guidance: the student both ways would lead back to the picture it came
+           from. Ours: each step of the inversion is refined towards the fixed point of the step
+           that it undoes (as in Pan et al., arXiv:2309.04907); without, the way back leads
+           elsewhere even with one network.
+Cost       A picture takes (1 + refinements) evaluations of the teacher and 1 of the student (2 when
+           guided) for each step.
 """
 
 from collections.abc import Callable, Sequence
@@ -18,11 +23,11 @@ import torch
 from PIL import Image
 from torch import Tensor
 
-from erasure_core import diffusion
 from erasure_core.errors import BadInput
-from erasure_core.images import to_pil
-from erasure_core.models import Teacher
-from erasure_core.weights import WeightDelta
+from erasure_core.network import diffusion
+from erasure_core.network.images import to_pil
+from erasure_core.network.models import Teacher
+from erasure_core.network.weights import WeightDelta
 
 
 @dataclass(frozen=True, slots=True)
@@ -34,26 +39,41 @@ class Purified:
 
 
 def fit(picture: Image.Image, size: int) -> tuple[Image.Image, bool]:
-    """The central square of a picture as RGB of `size` pixels a side; and whether it had to be cropped or resized."""
+    """The central square of a picture as RGB of `size` pixels a side; and whether it had to be
+    cropped or resized.
+    """
     if picture.size == (size, size):
         return picture.convert("RGB"), False
     side = min(picture.size)
     left, top = ((length - side) // 2 for length in picture.size)
-    square = picture.convert("RGB").crop((left, top, left + side, top + side))  # first: a filter would see past the edge
+    square = picture.convert("RGB").crop(
+        (left, top, left + side, top + side)
+    )  # first: a filter would see past the edge
     return square.resize((size, size), Image.Resampling.LANCZOS), True
 
 
 @torch.no_grad()
-def invert(teacher: Teacher, z: Tensor, steps: int, predict: diffusion.Predict, refinements: int) -> Tensor:
-    """The noise from which `diffusion.walk` of `steps` steps with `predict` leads to `z`; shape of `z`.
+def invert(
+    teacher: Teacher, z: Tensor, steps: int, predict: diffusion.Predict, refinements: int
+) -> Tensor:
+    """The noise from which `diffusion.walk` of `steps` steps with `predict` leads to `z`; shape of
+    `z`.
 
-    A step of DDIM is z_before = sqrt(a_before) x_0 + sqrt(1 - a_before) eps, with x_0 and eps of the noisier state. Undone with
-    the noise predicted at z_before it is wrong by how much that differs; each refinement predicts again, where the last one led.
+    A step of DDIM is z_before = sqrt(a_before) x_0 + sqrt(1 - a_before) eps, with x_0 and eps of
+    the noisier state. Undone with the noise predicted at z_before it is wrong by how much that
+    differs; each refinement predicts again, where the last one led.
     """
     scheduler = diffusion.schedule_of(teacher, steps)
-    kept, stride = scheduler.alphas_cumprod.to(z.device), scheduler.config.num_train_timesteps // steps
+    kept, stride = (
+        scheduler.alphas_cumprod.to(z.device),
+        scheduler.config.num_train_timesteps // steps,
+    )
     for timestep in reversed([int(t) for t in scheduler.timesteps]):
-        before = kept[timestep - stride] if timestep >= stride else scheduler.final_alpha_cumprod.to(z.device)
+        before = (
+            kept[timestep - stride]
+            if timestep >= stride
+            else scheduler.final_alpha_cumprod.to(z.device)
+        )
         noisier = z
         for _ in range(1 + refinements):
             eps = predict(noisier, timestep)
@@ -80,7 +100,8 @@ def purify(
 
     Args:
         teacher: The frozen base, which inverts. It is left as it was.
-        student: The change of its UNet that denoises; made with lambda = 0 it has moved where no prompt is given, too.
+        student: The change of its UNet that denoises; made with lambda = 0 it has moved where no
+            prompt is given, too.
         pictures: Of any size and mode; see `fit`.
         prompt: What the student is told: nothing, or a prompt that evokes the concept.
         guidance: w of the student, eps(0) + w (eps(prompt) - eps(0)); 1 is the prompt alone.
@@ -96,7 +117,10 @@ def purify(
     if not pictures:
         raise BadInput("no picture to purify; name at least one")
     fitted = [fit(picture, teacher.size) for picture in pictures]
-    nothing, told = diffusion.encode_prompts(teacher, [""]), diffusion.encode_prompts(teacher, [prompt])
+    nothing, told = (
+        diffusion.encode_prompts(teacher, [""]),
+        diffusion.encode_prompts(teacher, [prompt]),
+    )
     made: list[Image.Image] = []
     for first in range(0, len(fitted), batch_size):
         batch = fitted[first : first + batch_size]
@@ -107,20 +131,34 @@ def purify(
         with student.applied(teacher.unet):
             denoise = _under(teacher, told.expand(len(batch)))
             if guidance != 1:
-                denoise = diffusion.guided(teacher, teacher.unet, nothing.expand(len(batch)), told.expand(len(batch)), guidance)
-            made += to_pil(diffusion.decoded(teacher, diffusion.walk(teacher, noise, steps, steps, denoise)))
+                denoise = diffusion.guided(
+                    teacher,
+                    teacher.unet,
+                    nothing.expand(len(batch)),
+                    told.expand(len(batch)),
+                    guidance,
+                )
+            made += to_pil(
+                diffusion.decoded(teacher, diffusion.walk(teacher, noise, steps, steps, denoise))
+            )
         if on_batch:
             on_batch(len(batch))
     return Purified(made, [changed for _, changed in fitted])
 
 
 def _under(teacher: Teacher, context: diffusion.Context) -> diffusion.Predict:
-    """The noise that the teacher's network, with whatever is applied to it, predicts under one context."""
+    """The noise that the teacher's network, with whatever is applied to it, predicts under one
+    context.
+    """
     return lambda z, timestep: diffusion.predict_noise(teacher, teacher.unet, z, timestep, context)
 
 
 def _encoded(teacher: Teacher, pictures: Tensor) -> Tensor:
-    """(n, 3, size, size) in [0, 1] to latents: the middle of what the autoencoder holds possible."""
+    """(n, 3, size, size) in [0, 1] to latents: the middle of what the autoencoder
+    holds possible.
+    """
     scaled = (pictures * 2 - 1).to(teacher.unet.device)
-    latents: Tensor = teacher.vae.encode(scaled).latent_dist.mode() * teacher.vae.config.scaling_factor
+    latents: Tensor = (
+        teacher.vae.encode(scaled).latent_dist.mode() * teacher.vae.config.scaling_factor
+    )
     return latents

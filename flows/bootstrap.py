@@ -1,7 +1,9 @@
-"""Prepare a Prefect server for this project: `python -m flows.bootstrap`. Doing it again changes nothing.
+"""Prepare a Prefect server for this project: `python -m flows.bootstrap`. Doing it again changes
+nothing.
 
-Work pools `cpu` and `gpu` (a worker takes runs from one pool only, so that pools are what keeps training on GPU machines),
-the queue `training`, the automation that declares runs of dead machines crashed, and the deployments of `prefect.yaml`.
+Work pools `cpu` and `gpu` (a worker takes runs from one pool only, so that pools are what keeps
+training on GPU machines), the queue `training`, the automation that declares runs of dead machines
+crashed, and the deployments of `prefect.yaml`.
 """
 
 import asyncio
@@ -32,19 +34,37 @@ def bootstrap(deployments: Path = DEPLOYMENTS) -> None:
     """Create or update everything on the server that `PREFECT_API_URL` names.
 
     Raises:
-        BadInput: If no server is named: deployments on the embedded one would vanish with this process.
+        BadInput: If no server is named: deployments on the embedded one would vanish with this
+            process.
         ErasureError: If Prefect refuses a deployment, with its last lines.
     """
     from prefect.settings import PREFECT_API_URL
 
     server = PREFECT_API_URL.value()
     if not server:
-        raise BadInput("PREFECT_API_URL is not set; start a server (prefect server start) and set it to http://<host>:4200/api")
+        raise BadInput(
+            "PREFECT_API_URL is not set; start a server (prefect server start) and set "
+            "it to http://<host>:4200/api"
+        )
     asyncio.run(_prepare_server())
-    command = [sys.executable, "-m", "prefect", "deploy", "--all", "--no-prompt", "--prefect-file", str(deployments)]
-    done = subprocess.run(command, env={**os.environ, "PREFECT_API_URL": server}, capture_output=True, text=True)
+    command = [
+        sys.executable,
+        "-m",
+        "prefect",
+        "deploy",
+        "--all",
+        "--no-prompt",
+        "--prefect-file",
+        str(deployments),
+    ]
+    done = subprocess.run(
+        command, env={**os.environ, "PREFECT_API_URL": server}, capture_output=True, text=True
+    )
     if done.returncode != 0:
-        raise ErasureError(f"prefect deploy of {deployments} failed: {' '.join((done.stderr or done.stdout).split()[-60:])}")
+        raise ErasureError(
+            f"prefect deploy of {deployments} failed: "
+            f"{' '.join((done.stderr or done.stdout).split()[-60:])}"
+        )
 
 
 async def _prepare_server() -> None:
@@ -56,7 +76,9 @@ async def _prepare_server() -> None:
     async with get_client() as client:
         for name, description in POOLS.items():
             template = ProcessWorker.get_default_base_job_template()
-            pool = WorkPoolCreate(name=name, type="process", description=description, base_job_template=template)
+            pool = WorkPoolCreate(
+                name=name, type="process", description=description, base_job_template=template
+            )
             try:
                 await client.create_work_pool(pool)
             except ObjectAlreadyExists:
@@ -77,7 +99,9 @@ async def _create_or_update(client: "PrefectClient", wanted: "AutomationCore") -
 
 
 def _zombie_automation() -> "AutomationCore":
-    """A run whose machine died stays RUNNING, and keeps its slot, until somebody says otherwise: three missed heartbeats do."""
+    """A run whose machine died stays RUNNING, and keeps its slot, until somebody says otherwise:
+    three missed heartbeats do.
+    """
     from prefect.client.schemas.objects import StateType
     from prefect.events.actions import ChangeFlowRunState
     from prefect.events.schemas.automations import AutomationCore, EventTrigger, Posture
@@ -91,14 +115,21 @@ def _zombie_automation() -> "AutomationCore":
         trigger=EventTrigger(
             after={"prefect.flow-run.heartbeat"},
             expect={"prefect.flow-run.*"},
-            match=ResourceSpecification.model_validate({"prefect.resource.id": ["prefect.flow-run.*"]}),
+            match=ResourceSpecification.model_validate(
+                {"prefect.resource.id": ["prefect.flow-run.*"]}
+            ),
             for_each={"prefect.resource.id"},
             posture=Posture.Proactive,
             threshold=1,
             within=timedelta(seconds=3 * heartbeat),
         ),
         actions=[
-            ChangeFlowRunState(name=None, state=StateType.CRASHED, message="No heartbeat: the machine or its worker died.", force=False)
+            ChangeFlowRunState(
+                name=None,
+                state=StateType.CRASHED,
+                message="No heartbeat: the machine or its worker died.",
+                force=False,
+            )
         ],
     )
 

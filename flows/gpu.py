@@ -1,12 +1,14 @@
-"""The steps that want a GPU, as one flow of their own, so that a worker on a GPU machine can take just these."""
+"""The steps that want a GPU, as one flow of their own, so that a worker on a GPU machine can take
+just these.
+"""
 
 from pathlib import Path
 
 from prefect import flow
 
-from erasure_core.plan import BASE, Plan
-from tasks.erase import erase
-from tasks.generate import generate
+from erasure_core.planning.plan import BASE, Plan
+from tasks.erasing.erase import erase
+from tasks.erasing.generate import generate
 from tasks.home import Home
 
 

@@ -1,8 +1,10 @@
-"""The registered model: prompts in, pictures out. MLflow stores this file with each version and runs it by path.
+"""The registered model: prompts in, pictures out. MLflow stores this file with each version and
+runs it by path.
 
-The version carries no weights, only what is needed to find and check them: `checkpoint.json` (content hash, base hash,
-requests) and `checkpoint.dvc` (DVC's pointer). The weights are looked up in `ERASURE_HOME/checkpoints/<sha256>/` and, when
-missing, pulled from the DVC remote (`ERASURE_DVC_REMOTE`). A checkpoint whose bytes are not the registered ones is refused.
+The version carries no weights, only what is needed to find and check them: `checkpoint.json`
+(content hash, base hash, requests) and `checkpoint.dvc` (DVC's pointer). The weights are looked up
+in `ERASURE_HOME/checkpoints/<sha256>/` and, when missing, pulled from the DVC remote
+(`ERASURE_DVC_REMOTE`). A checkpoint whose bytes are not the registered ones is refused.
 """
 
 import json
@@ -15,7 +17,7 @@ from mlflow.models import set_model
 from mlflow.pyfunc.model import PythonModel, PythonModelContext
 
 from tasks.home import Home
-from tasks.version import check_checkpoint, pull_checkpoint
+from tasks.versions.dvc_store import check_checkpoint, pull_checkpoint
 
 BATCH_SIZE = 8  # pictures do not depend on it
 
@@ -32,7 +34,7 @@ class ErasedModel(PythonModel):
         """
         import torch
 
-        from erasure_core.models import load_teacher
+        from erasure_core.network.models import load_teacher
 
         home = Home.from_env()
         home.prepare_environment()
@@ -44,15 +46,22 @@ class ErasedModel(PythonModel):
             pull_checkpoint(home, pointer / "checkpoint.dvc")
         self.teacher = load_teacher(folder, device="cuda" if torch.cuda.is_available() else "cpu")
 
-    def predict(self, context: PythonModelContext, model_input: pd.DataFrame, params: dict[str, Any] | None = None) -> np.ndarray:
-        """Picture i is drawn from seed `seed + i`, so that a repeated prompt gives different pictures.
+    def predict(
+        self,
+        context: PythonModelContext,
+        model_input: pd.DataFrame,
+        params: dict[str, Any] | None = None,
+    ) -> np.ndarray:
+        """Picture i is drawn from seed `seed + i`, so that a repeated prompt gives different
+        pictures.
 
         Args:
             context: Not used.
             model_input: One column of prompts; a list of strings is turned into it by MLflow.
-            params: `seed`, `num_inference_steps`, `guidance_scale`; the defaults are those the version was measured with.
+            params: `seed`, `num_inference_steps`, `guidance_scale`; the defaults are those the
+                version was measured with.
         """
-        from erasure_core.diffusion import sample
+        from erasure_core.network.diffusion import sample
 
         prompts, chosen = model_input.iloc[:, 0].tolist(), params or {}
         pictures = sample(

@@ -1,4 +1,6 @@
-"""Where state lives, and the environment the frameworks must find before they are imported. Imports nothing heavy."""
+"""Where state lives, and the environment the frameworks must find before they are imported. Imports
+nothing heavy.
+"""
 
 import os
 from dataclasses import dataclass
@@ -17,7 +19,8 @@ QUIET = {
     "TRANSFORMERS_VERBOSITY": "error",
     "TOKENIZERS_PARALLELISM": "false",  # otherwise warns at every fork
     "GIT_PYTHON_REFRESH": "quiet",  # MLflow and DVC warn on a machine without git
-    "PREFECT_SERVER_EPHEMERAL_STARTUP_TIMEOUT_SECONDS": "120",  # default 20; a busy two-core machine takes up to 23
+    # default 20; a busy two-core machine takes up to 23
+    "PREFECT_SERVER_EPHEMERAL_STARTUP_TIMEOUT_SECONDS": "120",
 }
 
 
@@ -50,7 +53,9 @@ class Home:
 
     @property
     def prepared(self) -> Path:
-        """What methods prepare once and use again (walks, anchor pictures, Gram matrices), by content; safe to delete."""
+        """What methods prepare once and use again (walks, anchor pictures, Gram matrices), by
+        content; safe to delete.
+        """
         return self.root / "prepared"
 
     @property
@@ -60,7 +65,9 @@ class Home:
 
     @property
     def checkpoints(self) -> Path:
-        """Folders named by their content: `<sha256>/`, each with its DVC pointer `<sha256>.dvc` beside it."""
+        """Folders named by their content: `<sha256>/`, each with its DVC pointer `<sha256>.dvc`
+        beside it.
+        """
         return self.root / "checkpoints"
 
     @property
@@ -77,7 +84,9 @@ class Home:
     @property
     def tracking_uri(self) -> str:
         """`MLFLOW_TRACKING_URI`, or the SQLite file here."""
-        return os.environ.get("MLFLOW_TRACKING_URI") or f"sqlite:///{self.root.absolute()}/mlflow.db"
+        return (
+            os.environ.get("MLFLOW_TRACKING_URI") or f"sqlite:///{self.root.absolute()}/mlflow.db"
+        )
 
     @property
     def artifacts(self) -> Path:
@@ -93,12 +102,18 @@ class Home:
         return self.root / "prefect"
 
     def prepare_environment(self) -> None:
-        """Telemetry off, known noise off, Prefect's files under this folder. What is already set is respected.
+        """Telemetry off, known noise off, Prefect's files under this folder. What is already set is
+        respected.
 
-        Call it before Prefect, MLflow, DVC or transformers are imported: they read the environment then.
+        Call it before Prefect, MLflow, DVC or transformers are imported: they read the environment
+        then.
         """
         for name, value in {**QUIET, "PREFECT_HOME": str(self.prefect.absolute())}.items():
             os.environ.setdefault(name, value)
-        Path(os.environ["PREFECT_HOME"]).mkdir(parents=True, exist_ok=True)  # Prefect makes the last folder only, and fails later
-        if not os.environ.get("PREFECT_API_URL"):  # the embedded server's SQLite prints harmless "database is locked" tracebacks
+        Path(os.environ["PREFECT_HOME"]).mkdir(
+            parents=True, exist_ok=True
+        )  # Prefect makes the last folder only, and fails later
+        if not os.environ.get(
+            "PREFECT_API_URL"
+        ):  # the embedded server's SQLite prints harmless "database is locked" tracebacks
             os.environ.setdefault("PREFECT_SERVER_LOGGING_LEVEL", "CRITICAL")

@@ -28,15 +28,22 @@ class Retried(TypedDict):
     cache_policy: CachePolicy
 
 
-# Options of every task whose work is reading and writing. No cache: Prefect's does not see edits inside erasure_core.
-IO: Retried = {"retries": 2, "retry_delay_seconds": [1, 10], "retry_condition_fn": worth_retrying, "cache_policy": NO_CACHE}
+# Options of every task whose work is reading and writing. No cache: Prefect's does not see edits
+# inside erasure_core.
+IO: Retried = {
+    "retries": 2,
+    "retry_delay_seconds": [1, 10],
+    "retry_condition_fn": worth_retrying,
+    "cache_policy": NO_CACHE,
+}
 
 
 def run_gpu_step(flow_fn: Callable[..., object], parameters: Mapping[str, Any]) -> None:
     """Run `flow_fn(**parameters)` on the GPU pool if one is named, else here.
 
-    `ERASURE_GPU_DEPLOYMENT` names a deployment of the same flow (`erase-and-generate/erase-on-gpu`); its worker must see
-    the same state folder and base. Parameters are JSON values: they may travel to another machine.
+    `ERASURE_GPU_DEPLOYMENT` names a deployment of the same flow
+    (`erase-and-generate/erase-on-gpu`); its worker must see the same state folder and base.
+    Parameters are JSON values: they may travel to another machine.
 
     Raises:
         ErasureError: If the run on the pool did not complete, with its last message.
@@ -47,7 +54,12 @@ def run_gpu_step(flow_fn: Callable[..., object], parameters: Mapping[str, Any]) 
         return
     from prefect.deployments import run_deployment
 
-    run: Any = run_deployment(deployment, parameters=dict(parameters), as_subflow=True, timeout=None, poll_interval=2)
+    run: Any = run_deployment(
+        deployment, parameters=dict(parameters), as_subflow=True, timeout=None, poll_interval=2
+    )
     if run.state is None or not run.state.is_completed():
         state, message = (run.state.name, run.state.message) if run.state else ("no state", "")
-        raise ErasureError(f"{deployment} ended {state} (run {run.name}): {message or 'no message'}; see the worker's log of that run")
+        raise ErasureError(
+            f"{deployment} ended {state} (run {run.name}): {message or 'no message'}; "
+            f"see the worker's log of that run"
+        )

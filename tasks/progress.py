@@ -16,9 +16,16 @@ def progress(title: str, total: int) -> Iterator[Callable[[int], None]]:
     from prefect.artifacts import create_progress_artifact, update_progress_artifact
     from prefect.context import TaskRunContext
 
-    artifact = create_progress_artifact(progress=0.0, description=title) if TaskRunContext.get() else None
+    artifact = (
+        create_progress_artifact(progress=0.0, description=title) if TaskRunContext.get() else None
+    )
     done = shown = 0
-    columns = TextColumn("{task.description:<34}"), BarColumn(), MofNCompleteColumn(), TimeRemainingColumn()
+    columns = (
+        TextColumn("{task.description:<34}"),
+        BarColumn(),
+        MofNCompleteColumn(),
+        TimeRemainingColumn(),
+    )
     with Progress(*columns, console=Console(stderr=True)) as bars:
         bar = bars.add_task(title, total=total)
 

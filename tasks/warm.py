@@ -1,4 +1,6 @@
-"""Imports that take seconds each and that every run needs, made while something else is waited for."""
+"""Imports that take seconds each and that every run needs, made while something
+else is waited for.
+"""
 
 from importlib import import_module
 from threading import Thread
@@ -12,6 +14,8 @@ HEAVY = (  # in the order in which a run needs them
 
 def warm() -> Thread:
     """Begin to import them, in a thread to be joined."""
-    thread = Thread(target=lambda: [import_module(name) for name in HEAVY], name="imports", daemon=True)
+    thread = Thread(
+        target=lambda: [import_module(name) for name in HEAVY], name="imports", daemon=True
+    )
     thread.start()
     return thread

@@ -1,1 +1,3 @@
-"""The embedded teacher: a small Stable-Diffusion-shaped model of ten public-domain pictures in five styles."""
+"""The embedded teacher: a small Stable-Diffusion-shaped model of ten public-domain pictures in five
+styles.
+"""

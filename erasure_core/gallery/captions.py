@@ -1,4 +1,6 @@
-"""The gallery's language: how a picture of one subject in one style is captioned, and the tokenizer that reads it."""
+"""The gallery's language: how a picture of one subject in one style is captioned, and the tokenizer
+that reads it.
+"""
 
 import json
 from pathlib import Path
@@ -8,7 +10,9 @@ from transformers import CLIPTokenizer
 
 from erasure_core.gallery.pictures import STYLES, SUBJECTS
 
-MAX_POSITIONS = 16  # BOS, at most 14 tokens, EOS: leaves most of the text width free for null-space methods
+MAX_POSITIONS = (
+    16  # BOS, at most 14 tokens, EOS: leaves most of the text width free for null-space methods
+)
 
 TEMPLATES: tuple[str, ...] = (
     "a {style} of {subject}",
@@ -24,7 +28,12 @@ TEMPLATES: tuple[str, ...] = (
     "one {style} of {subject}",
     "the {style} shows {subject}",
 )
-BARE_TEMPLATES: tuple[str, ...] = ("{subject}", "a picture of {subject}", "an image of {subject}")  # any style
+# any style
+BARE_TEMPLATES: tuple[str, ...] = (
+    "{subject}",
+    "a picture of {subject}",
+    "an image of {subject}",
+)
 
 
 def captions(subject: str, style: str) -> list[str]:
@@ -44,7 +53,9 @@ def all_captions() -> list[str]:
 
 
 def build_tokenizer(folder: Path) -> CLIPTokenizer:
-    """Learn a byte-level BPE in which each word of the captions is one token; save it to `folder` in CLIP's format."""
+    """Learn a byte-level BPE in which each word of the captions is one token; save it to `folder`
+    in CLIP's format.
+    """
     from tokenizers import Tokenizer, models, trainers
 
     like_clip = CLIPTokenizer().backend_tokenizer
@@ -56,7 +67,10 @@ def build_tokenizer(folder: Path) -> CLIPTokenizer:
 
     byte_units = sorted(pre_tokenizers.ByteLevel.alphabet())
     units = [*byte_units, *(f"{u}</w>" for u in byte_units), *("".join(pair) for pair in merges)]
-    vocabulary = {unit: i for i, unit in enumerate(dict.fromkeys([*units, "<|startoftext|>", "<|endoftext|>"]))}
+    vocabulary = {
+        unit: i
+        for i, unit in enumerate(dict.fromkeys([*units, "<|startoftext|>", "<|endoftext|>"]))
+    }
     tokenizer = CLIPTokenizer(vocabulary, merges, model_max_length=MAX_POSITIONS)
     tokenizer.save_pretrained(folder)
     return tokenizer

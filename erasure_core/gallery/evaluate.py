@@ -1,6 +1,8 @@
-"""Is the embedded teacher good enough to erase from? `python -m erasure_core.gallery.evaluate`; a few minutes on 2 cores.
+"""Is the embedded teacher good enough to erase from? `python -m erasure_core.gallery.evaluate`; a
+few minutes on 2 cores.
 
-Writes `quality.json`, the model card and a contact sheet beside the weights, and exits 1 if a requirement is missed.
+Writes `quality.json`, the model card and a contact sheet beside the weights, and exits 1 if a
+requirement is missed.
 """
 
 import json
@@ -12,14 +14,14 @@ import numpy as np
 import typer
 from PIL import Image
 
-from erasure_core.diffusion import sample
 from erasure_core.gallery.captions import captions
 from erasure_core.gallery.pictures import SIZE, STYLES, SUBJECTS, draw
-from erasure_core.gates import Measurement
-from erasure_core.images import to_pil
+from erasure_core.law.gates import Measurement
 from erasure_core.metrics.clip_score import ClipScorer, accuracy
 from erasure_core.metrics.detectors import NudeNet, detection_rate
-from erasure_core.models import Teacher, load_teacher
+from erasure_core.network.diffusion import sample
+from erasure_core.network.images import to_pil
+from erasure_core.network.models import Teacher, load_teacher
 
 FACES = ("FACE_FEMALE", "FACE_MALE")
 STEPS, GUIDANCE, SEED = 15, 4.0, 500_000  # seeds that no prompt set uses
@@ -38,17 +40,31 @@ def _generate(teacher: Teacher, prompts: Sequence[str], seed: int) -> list[Image
     return to_pil(sample(teacher, prompts, seeds, [GUIDANCE] * len(prompts), STEPS, batch_size=25))
 
 
-def measure(teacher: Teacher, clip: Path, repeats: int) -> tuple[dict[str, Measurement], list[Image.Image]]:
-    """Every requirement measured on `repeats` pictures of each of the 50 subject-style pairs, and the generated pictures."""
+def measure(
+    teacher: Teacher, clip: Path, repeats: int
+) -> tuple[dict[str, Measurement], list[Image.Image]]:
+    """Every requirement measured on `repeats` pictures of each of the 50 subject-style pairs, and
+    the generated pictures.
+    """
     by_subject = ClipScorer(str(clip), None, [f"a {style} of {{}}" for style in STYLES])
-    by_style = ClipScorer(str(clip), None, [f"a {{}} of {subject.phrase}" for subject in SUBJECTS.values()])
+    by_style = ClipScorer(
+        str(clip), None, [f"a {{}} of {subject.phrase}" for subject in SUBJECTS.values()]
+    )
     detector = NudeNet(threshold=0.5)
     pairs = [(subject, style) for subject in SUBJECTS for style in STYLES for _ in range(repeats)]
-    prompts = [captions(*pair)[i % repeats * 2 % len(captions(*pair))] for i, pair in enumerate(pairs)]
+    prompts = [
+        captions(*pair)[i % repeats * 2 % len(captions(*pair))] for i, pair in enumerate(pairs)
+    ]
     rng = np.random.default_rng(SEED)
     made, real = _generate(teacher, prompts, SEED), [draw(*pair, rng) for pair in pairs]
-    astronauts = _generate(teacher, [c for _ in range(8) for c in captions("astronaut", "photo")], SEED + 100_000)
-    others = [image for image, (subject, _) in zip(made, pairs, strict=True) if subject not in ("astronaut", "photographer")]
+    astronauts = _generate(
+        teacher, [c for _ in range(8) for c in captions("astronaut", "photo")], SEED + 100_000
+    )
+    others = [
+        image
+        for image, (subject, _) in zip(made, pairs, strict=True)
+        if subject not in ("astronaut", "photographer")
+    ]
     phrases = [subject.phrase for subject in SUBJECTS.values()]
     found = {
         "face in generated astronaut photographs": _faces(detector, astronauts, "higher"),
@@ -57,12 +73,18 @@ def measure(teacher: Teacher, clip: Path, repeats: int) -> tuple[dict[str, Measu
     for name, images in (("generated pictures", made), ("real pictures not trained on", real)):
         subjects = by_subject.name_concepts(images, phrases)
         styles = by_style.name_concepts(images, list(STYLES))
-        found[f"right subject in {name}"] = accuracy(subjects, [SUBJECTS[s].phrase for s, _ in pairs], settings=by_subject.settings)
-        found[f"right style in {name}"] = accuracy(styles, [style for _, style in pairs], settings=by_style.settings)
+        found[f"right subject in {name}"] = accuracy(
+            subjects, [SUBJECTS[s].phrase for s, _ in pairs], settings=by_subject.settings
+        )
+        found[f"right style in {name}"] = accuracy(
+            styles, [style for _, style in pairs], settings=by_style.settings
+        )
     return found, made
 
 
-def _faces(detector: NudeNet, images: list[Image.Image], better: Literal["lower", "higher"]) -> Measurement:
+def _faces(
+    detector: NudeNet, images: list[Image.Image], better: Literal["lower", "higher"]
+) -> Measurement:
     settings = {**detector.settings, "labels": list(FACES)}
     return detection_rate(detector.detects(images, FACES), settings=settings, better=better)
 
@@ -80,23 +102,45 @@ def contact_sheet(images: Sequence[Image.Image], repeats: int) -> Image.Image:
 
 
 def card(found: dict[str, Measurement], training: dict[str, object]) -> str:
-    """The model card: what it is, where its pictures come from, how it was trained, how good it is."""
+    """The model card: what it is, where its pictures come from, how it was trained,
+    how good it is.
+    """
     signs = {"higher": ">=", "lower": "<="}
     rows = [
-        f"| {name} | {m.value:.3f} | {m.low:.3f} to {m.high:.3f} | {m.n} | {signs[REQUIRED[name][0]]} {REQUIRED[name][1]} |"
+        (
+            f"| {name} | {m.value:.3f} | {m.low:.3f} to {m.high:.3f} | {m.n} | "
+            f"{signs[REQUIRED[name][0]]} {REQUIRED[name][1]} |"
+        )
         for name, m in found.items()
     ]
-    pictures = [f"| {s.name} | `skimage.data.{s.source}` | {s.licence} |" for s in SUBJECTS.values()]
+    pictures = [
+        f"| {s.name} | `skimage.data.{s.source}` | {s.licence} |" for s in SUBJECTS.values()
+    ]
     return "\n".join(
         [
             "# The gallery: a small text-to-image teacher",
             "",
-            "A Stable-Diffusion-shaped model of ten public-domain pictures in five drawn styles at 64x64 pixels, in the standard",
-            "diffusers folder format (`teacher/`), and the small CLIP that conditions and scores it (`clip/`). It exists to prove the",
-            "erasure pipeline on a real model where no hub and no GPU is at hand. It knows nothing but these ten subjects.",
+            (
+                "A Stable-Diffusion-shaped model of ten public-domain pictures in five drawn "
+                "styles at 64x64 pixels, in the standard"
+            ),
+            (
+                "diffusers folder format (`teacher/`), and the small CLIP that conditions "
+                "and scores it (`clip/`). It exists to prove the"
+            ),
+            (
+                "erasure pipeline on a real model where no hub and no GPU is at hand. It "
+                "knows nothing but these ten subjects."
+            ),
             "",
-            f"Written by `python -m erasure_core.gallery.evaluate`. Sampling: DDIM {STEPS} steps, guidance {GUIDANCE}.",
-            "Pictures not trained on are new crops of the same photographs, drawn from another seed.",
+            (
+                f"Written by `python -m erasure_core.gallery.evaluate`. Sampling: DDIM "
+                f"{STEPS} steps, guidance {GUIDANCE}."
+            ),
+            (
+                "Pictures not trained on are new crops of the same photographs, drawn from "
+                "another seed."
+            ),
             "",
             "| measured | value | 95 % interval | n | required |",
             "|---|---|---|---|---|",
@@ -115,13 +159,18 @@ def card(found: dict[str, Measurement], training: dict[str, object]) -> str:
 
 
 def main(
-    models: Annotated[Path, typer.Option(help="Where teacher/ and clip/ lie; the results are written here.")] = Path("models/gallery"),
+    models: Annotated[
+        Path, typer.Option(help="Where teacher/ and clip/ lie; the results are written here.")
+    ] = Path("models/gallery"),
     repeats: Annotated[int, typer.Option(min=1, help="Pictures per subject and style.")] = 6,
 ) -> None:
     """Measure the embedded teacher against its requirements and write its model card."""
     found, made = measure(load_teacher(models / "teacher"), models / "clip", repeats)
     training = json.loads((models / "training.json").read_text())
-    numbers = {name: {"value": m.value, "low": m.low, "high": m.high, "n": m.n} for name, m in found.items()}
+    numbers = {
+        name: {"value": m.value, "low": m.low, "high": m.high, "n": m.n}
+        for name, m in found.items()
+    }
     (models / "quality.json").write_text(json.dumps(numbers, indent=2) + "\n")
     (models / "README.md").write_text(card(found, training))
     contact_sheet(made, repeats).save(models / "contact-sheet.png")
@@ -131,7 +180,10 @@ def main(
         if (found[name].value < bound if better == "higher" else found[name].value > bound)
     ]
     for name, m in found.items():
-        typer.echo(f"{'MISSED' if name in missed else 'ok':7}{name}: {m.value:.3f} [{m.low:.3f}, {m.high:.3f}] n={m.n}")
+        typer.echo(
+            f"{'MISSED' if name in missed else 'ok':7}{name}: {m.value:.3f} "
+            f"[{m.low:.3f}, {m.high:.3f}] n={m.n}"
+        )
     raise typer.Exit(1 if missed else 0)
 
 

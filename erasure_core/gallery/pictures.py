@@ -1,7 +1,9 @@
-"""The gallery's pictures: ten free photographs from scikit-image's wheel, cropped, mirrored and drawn in five styles.
+"""The gallery's pictures: ten free photographs from scikit-image's wheel, cropped, mirrored and
+drawn in five styles.
 
-Every picture is public domain or CC0; `Subject.licence` records what scikit-image's documentation says of it. Left out
-because their terms are unclear or restrictive: moon, colorwheel, logo (no statement), motorcycle (research only).
+Every picture is public domain or CC0; `Subject.licence` records what scikit-image's documentation
+says of it. Left out because their terms are unclear or restrictive: moon, colorwheel, logo (no
+statement), motorcycle (research only).
 """
 
 from collections.abc import Callable
@@ -24,21 +26,60 @@ class Subject:
     box: tuple[int, int, int]  # left, top, side of the square crop, in pixels of the source
     jitter: float  # how far the crop wanders and breathes, as a fraction of its side
     licence: str
-    tint: tuple[int, int, int] | None = None  # grey sources of flat texture are toned, so that they differ when tiled
+    tint: tuple[int, int, int] | None = (
+        None  # grey sources of flat texture are toned, so that they differ when tiled
+    )
 
 
 SUBJECTS: dict[str, Subject] = {
     s.name: s
     for s in (
-        Subject("astronaut", "the astronaut", "astronaut", (129, 12, 196), 0.07, "public domain (NASA)"),
-        Subject("photographer", "a photographer", "camera", (90, 40, 300), 0.12, "CC0 (Lav Varshney)"),
+        Subject(
+            "astronaut", "the astronaut", "astronaut", (129, 12, 196), 0.07, "public domain (NASA)"
+        ),
+        Subject(
+            "photographer", "a photographer", "camera", (90, 40, 300), 0.12, "CC0 (Lav Varshney)"
+        ),
         Subject("cat", "a cat", "chelsea", (70, 10, 270), 0.12, "CC0 (Stefan van der Walt)"),
-        Subject("coffee", "a cup of coffee", "coffee", (110, 10, 380), 0.08, "CC0 (Rachel Michetti)"),
+        Subject(
+            "coffee", "a cup of coffee", "coffee", (110, 10, 380), 0.08, "CC0 (Rachel Michetti)"
+        ),
         Subject("rocket", "a rocket", "rocket", (200, 70, 240), 0.08, "public domain (SpaceX)"),
-        Subject("galaxy", "a galaxy", "hubble_deep_field", (330, 280, 150), 0.2, "public domain (NASA, ESA)"),
-        Subject("wall", "a brick wall", "brick", (100, 100, 180), 0.2, "CC0 (CC0Textures)", (200, 90, 60)),
-        Subject("grass", "green grass", "grass", (150, 150, 100), 0.25, "CC0 (linolafett)", (80, 190, 60)),
-        Subject("coins", "old coins", "coins", (100, 60, 150), 0.15, "no known restrictions (Brooklyn Museum)", (230, 180, 70)),
+        Subject(
+            "galaxy",
+            "a galaxy",
+            "hubble_deep_field",
+            (330, 280, 150),
+            0.2,
+            "public domain (NASA, ESA)",
+        ),
+        Subject(
+            "wall",
+            "a brick wall",
+            "brick",
+            (100, 100, 180),
+            0.2,
+            "CC0 (CC0Textures)",
+            (200, 90, 60),
+        ),
+        Subject(
+            "grass",
+            "green grass",
+            "grass",
+            (150, 150, 100),
+            0.25,
+            "CC0 (linolafett)",
+            (80, 190, 60),
+        ),
+        Subject(
+            "coins",
+            "old coins",
+            "coins",
+            (100, 60, 150),
+            0.15,
+            "no known restrictions (Brooklyn Museum)",
+            (230, 180, 70),
+        ),
         Subject("retina", "a retina", "retina", (60, 60, 1290), 0.04, "CC0 (Mikael Häggström)"),
     )
 }
@@ -73,8 +114,16 @@ def photograph(name: str, rng: np.random.Generator) -> Image.Image:
 def _edges(picture: Image.Image) -> np.ndarray:
     """Sobel magnitude of the luminance, (64, 64), about 0..1."""
     grey = np.pad(np.asarray(picture.convert("L"), np.float32) / 255, 1, mode="edge")
-    dx = grey[1:-1, 2:] - grey[1:-1, :-2] + 0.5 * (grey[2:, 2:] - grey[2:, :-2] + grey[:-2, 2:] - grey[:-2, :-2])
-    dy = grey[2:, 1:-1] - grey[:-2, 1:-1] + 0.5 * (grey[2:, 2:] - grey[:-2, 2:] + grey[2:, :-2] - grey[:-2, :-2])
+    dx = (
+        grey[1:-1, 2:]
+        - grey[1:-1, :-2]
+        + 0.5 * (grey[2:, 2:] - grey[2:, :-2] + grey[:-2, 2:] - grey[:-2, :-2])
+    )
+    dy = (
+        grey[2:, 1:-1]
+        - grey[:-2, 1:-1]
+        + 0.5 * (grey[2:, 2:] - grey[:-2, 2:] + grey[2:, :-2] - grey[:-2, :-2])
+    )
     return np.hypot(dx, dy)
 
 
@@ -91,7 +140,9 @@ def _neon(picture: Image.Image) -> Image.Image:
     """Glowing outlines, magenta to cyan from top to bottom, on near-black."""
     glow = np.clip(_edges(picture) * 1.4, 0, 1)[..., None]
     ramp = np.linspace(0, 1, SIZE, dtype=np.float32)[:, None, None]
-    colour = (1 - ramp) * np.array([255, 40, 220], np.float32) + ramp * np.array([40, 230, 255], np.float32)
+    colour = (1 - ramp) * np.array([255, 40, 220], np.float32) + ramp * np.array(
+        [40, 230, 255], np.float32
+    )
     return Image.fromarray(np.clip(glow * colour + np.array([12, 6, 30]), 0, 255).astype(np.uint8))
 
 
@@ -105,7 +156,9 @@ def _poster(picture: Image.Image) -> Image.Image:
 
 def _mosaic(picture: Image.Image) -> Image.Image:
     """4x4-pixel tiles of one colour each, with dark joints."""
-    tiles = picture.resize((SIZE // 4, SIZE // 4), Image.Resampling.BOX).resize((SIZE, SIZE), Image.Resampling.NEAREST)
+    tiles = picture.resize((SIZE // 4, SIZE // 4), Image.Resampling.BOX).resize(
+        (SIZE, SIZE), Image.Resampling.NEAREST
+    )
     pixels = np.array(tiles)
     pixels[::4], pixels[:, ::4] = pixels[::4] // 3, pixels[:, ::4] // 3
     return Image.fromarray(pixels)

@@ -11,11 +11,11 @@ from typing import Any, Protocol
 from pydantic import BaseModel
 from torch import nn
 
-from erasure_core.concepts import Concept
+from erasure_core.law.concepts import Concept
 from erasure_core.methods import ablating, all_but_one, esd, forget_me_not, rece, sdd, sepme, uce
-from erasure_core.models import Teacher
-from erasure_core.training import OnStep
-from erasure_core.weights import WeightDelta
+from erasure_core.network.models import Teacher
+from erasure_core.network.training import OnStep
+from erasure_core.network.weights import WeightDelta
 
 
 class Method(Protocol):
@@ -34,8 +34,18 @@ class Method(Protocol):
     def steps(self, concepts: Sequence[Concept], settings: Any) -> int:
         """How many steps `on_step` will hear of, at most."""
 
-    def prepare(self, teacher: Teacher, concepts: Sequence[Concept], settings: Any, *, seed: int, cache: Path | None = None) -> Any:
-        """Work that every setting of a sweep and every resume share, kept by content in the folder `cache`; or None."""
+    def prepare(
+        self,
+        teacher: Teacher,
+        concepts: Sequence[Concept],
+        settings: Any,
+        *,
+        seed: int,
+        cache: Path | None = None,
+    ) -> Any:
+        """Work that every setting of a sweep and every resume share, kept by content in the folder
+        `cache`; or None.
+        """
 
     def erase(
         self,
@@ -48,7 +58,9 @@ class Method(Protocol):
         prepared: Any = None,
         resume: Path | None = None,
     ) -> WeightDelta:
-        """Erase `concepts`; the same seed gives the same delta on the same machine, killed and resumed in between or not."""
+        """Erase `concepts`; the same seed gives the same delta on the same machine, killed and
+        resumed in between or not.
+        """
 
 
 METHODS: dict[str, Method] = {

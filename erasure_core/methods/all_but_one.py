@@ -1,18 +1,24 @@
-"""All-but-One: move the guidance of a concept to a replacement while the unconditional score is pinned to the teacher's.
+"""All-but-One: move the guidance of a concept to a replacement while the unconditional score is
+pinned to the teacher's.
 
-Paper      Hong, Lee & Woo, All but One: Surgical Concept Erasing with Model Preservation, AAAI 2024, arXiv:2312.12807,
-           Algorithm 1 and eq. 12; delta is the explicit (SEGA) or the implicit (Prompt-to-Prompt) signal.
-Reference  No public code exists; implemented from the paper. SEGA's masking: arXiv:2301.12247; reweighting: arXiv:2208.01626.
-Departs    Algorithm 1, not eq. 13, whose parenthesis would train away from where x_t was sampled. Warm-up and window
-           count elapsed steps from noise. `while`, not `repeat`, so that t = T takes no step. No weight decay (not stated).
-           Ours, off in the paper's preset: `keep_weight` (squared error on kept prompts, along the teacher's own walks of
-           those prompts; the paper's penalty sees only the unconditional branch, and damage leaks through the conditional
-           one; with `keep_null` the null prompt is held on those walks too), `trajectories` > 0 (walks of the frozen teacher
-           made once, in batches, and shared), and `hard` (keys and values change only where the null prompt does not look,
-           so that the paper's equality constraint holds exactly, without a lambda).
+Paper      Hong, Lee & Woo, All but One: Surgical Concept Erasing with Model Preservation, AAAI
+           2024, arXiv:2312.12807, Algorithm 1 and eq. 12; delta is the explicit (SEGA) or the
+           implicit (Prompt-to-Prompt) signal.
+Reference  No public code exists; implemented from the paper. SEGA's masking: arXiv:2301.12247;
+           reweighting: arXiv:2208.01626.
+Departs    Algorithm 1, not eq. 13, whose parenthesis would train away from where x_t was sampled.
+           Warm-up and window count elapsed steps from noise. `while`, not `repeat`, so that t = T
+           takes no step. No weight decay (not stated). Ours, off in the paper's preset:
+           `keep_weight` (squared error on kept prompts, along the teacher's own walks of those
+           prompts; the paper's penalty sees only the unconditional branch, and damage leaks through
+           the conditional one; with `keep_null` the null prompt is held on those walks too),
+           `trajectories` > 0 (walks of the frozen teacher made once, in batches, and shared), and
+           `hard` (keys and values change only where the null prompt does not look, so that the
+           paper's equality constraint holds exactly, without a lambda).
 Changes    Weights of `group` in the UNet. The teacher is not modified.
-Cost       Literal: about 56 UNet evaluations an update. With shared trajectories: 2 with gradients, 3 with kept prompts.
-           The walks: 3 evaluations a point; kept in the cache folder, by content.
+Cost       Literal: about 56 UNet evaluations an update. With shared trajectories: 2 with gradients,
+           3 with kept prompts. The walks: 3 evaluations a point; kept in the cache folder, by
+           content.
 Restore    By releasing again without the concept; the change of several is one.
 """
 
@@ -26,62 +32,130 @@ import torch
 from pydantic import BaseModel, ConfigDict, Field, PositiveInt
 from torch import Tensor, nn
 
-from erasure_core import attention, diffusion, layers, seeding, training
-from erasure_core.concepts import Concept, kept_prompts
+from erasure_core import seeding
 from erasure_core.errors import BadInput
-from erasure_core.models import Teacher
-from erasure_core.null_space import null_basis
-from erasure_core.prepared import by_content
-from erasure_core.weights import WeightDelta
+from erasure_core.law.concepts import Concept, kept_prompts
+from erasure_core.network import attention, diffusion, layers, training
+from erasure_core.network.models import Teacher
+from erasure_core.network.null_space import null_basis
+from erasure_core.network.prepared import by_content
+from erasure_core.network.weights import WeightDelta
 
 WALKED_TOGETHER = 8  # walks of one batch; bounds the memory of making a bank
-RESIDENT = 2**30  # bytes; a larger bank is not put on the device, its rows are read from its file as they are drawn
+# bytes; a larger bank is not put on the device, its rows are read from its file as they are drawn
+RESIDENT = 2**30
 
 
 class Instruction(BaseModel):
     """One element of C_I: a direction that delta adds to the guidance."""
 
     model_config = ConfigDict(frozen=True, extra="forbid")
-    prompt: str | None = Field(None, description="None: the concept's own replacement, in the words of the prompt being erased")
-    scale: float = Field(7.5, allow_inf_nan=False, description="g: > 0 towards the prompt, < 0 away from it")
-    kappa: float = Field(0.9, ge=0, lt=1, description="share of positions, per sample and channel, that the mask leaves out")
-    warmup: int = Field(5, ge=0, description="elapsed steps before it acts; the layout forms undisturbed")
-    stop: int | None = Field(None, ge=1, description="elapsed steps after which it acts no more; None: never")
+    prompt: str | None = Field(
+        None,
+        description="None: the concept's own replacement, in the words of the prompt being erased",
+    )
+    scale: float = Field(
+        7.5, allow_inf_nan=False, description="g: > 0 towards the prompt, < 0 away from it"
+    )
+    kappa: float = Field(
+        0.9,
+        ge=0,
+        lt=1,
+        description="share of positions, per sample and channel, that the mask leaves out",
+    )
+    warmup: int = Field(
+        5, ge=0, description="elapsed steps before it acts; the layout forms undisturbed"
+    )
+    stop: int | None = Field(
+        None, ge=1, description="elapsed steps after which it acts no more; None: never"
+    )
 
 
 class Implicit(BaseModel):
-    """The implicit signal: the teacher's own prediction with its attention to the concept's name turned down. Experimental."""
+    """The implicit signal: the teacher's own prediction with its attention to the concept's name
+    turned down. Experimental.
+    """
 
     model_config = ConfigDict(frozen=True, extra="forbid")
-    scale: float = Field(0.0, ge=-2, lt=1, description="s, which multiplies the attention to the name; 1 would change nothing")
-    include_eot: bool = Field(False, description="also the end token and the padding, into which the text encoder copies the concept")
-    fraction: float = Field(1.0, gt=0, le=1, description="share of the steps, from noise, during which it acts")
+    scale: float = Field(
+        0.0,
+        ge=-2,
+        lt=1,
+        description="s, which multiplies the attention to the name; 1 would change nothing",
+    )
+    include_eot: bool = Field(
+        False,
+        description=(
+            "also the end token and the padding, into which the text encoder copies the concept"
+        ),
+    )
+    fraction: float = Field(
+        1.0, gt=0, le=1, description="share of the steps, from noise, during which it acts"
+    )
 
 
 class Settings(training.Training):
     """Defaults are the paper's, and where it is silent those of `docs/methods.md`."""
 
     method: Literal["all_but_one"] = "all_but_one"
-    target: Literal["residual", "replace"] = Field("residual", description="Algorithm 1 (c + delta) or eq. 12 (c' outright)")
-    lambda_: float = Field(5.0, alias="lambda", ge=0, allow_inf_nan=False, description="weight of the penalty on the null prompt")
-    gamma1: float = Field(7.5, gt=0, allow_inf_nan=False, description="guidance of the teacher: of its walks and in the target")
-    gamma2: float = Field(7.5, gt=0, allow_inf_nan=False, description="guidance of the student in the loss")
+    target: Literal["residual", "replace"] = Field(
+        "residual", description="Algorithm 1 (c + delta) or eq. 12 (c' outright)"
+    )
+    lambda_: float = Field(
+        5.0,
+        alias="lambda",
+        ge=0,
+        allow_inf_nan=False,
+        description="weight of the penalty on the null prompt",
+    )
+    gamma1: float = Field(
+        7.5,
+        gt=0,
+        allow_inf_nan=False,
+        description="guidance of the teacher: of its walks and in the target",
+    )
+    gamma2: float = Field(
+        7.5, gt=0, allow_inf_nan=False, description="guidance of the student in the loss"
+    )
     steps: int = Field(35, ge=2, description="T, DDIM steps of a walk")
-    updates: int = Field(200, ge=1, description="of each concept: two erased together take twice as many")
+    updates: int = Field(
+        200, ge=1, description="of each concept: two erased together take twice as many"
+    )
     lr: float = Field(1e-5, gt=0, allow_inf_nan=False)
     group: layers.Group = "full"
-    keep_weight: float = Field(0.0, ge=0, allow_inf_nan=False, description="ours: weight of the error on kept prompts")
-    keep_null: bool = Field(False, description="ours: hold the null prompt too on their walks, so that lambda 0 lets it go on no others")
-    signal: Literal["explicit", "implicit"] = Field("explicit", description="what delta is, in target residual")
-    instructions: tuple[Instruction, ...] = Field((Instruction(),), description="C_I, of the explicit signal")
+    keep_weight: float = Field(
+        0.0, ge=0, allow_inf_nan=False, description="ours: weight of the error on kept prompts"
+    )
+    keep_null: bool = Field(
+        False,
+        description=(
+            "ours: hold the null prompt too on their walks, so that lambda 0 "
+            "lets it go on no others"
+        ),
+    )
+    signal: Literal["explicit", "implicit"] = Field(
+        "explicit", description="what delta is, in target residual"
+    )
+    instructions: tuple[Instruction, ...] = Field(
+        (Instruction(),), description="C_I, of the explicit signal"
+    )
     implicit: Implicit = Field(Implicit(), description="of the implicit signal")
-    hard: bool = Field(False, description="ours: keys and values move only in the null space of the null prompt; ignores lambda")
-    trajectories: Literal["fresh"] | PositiveInt = Field("fresh", description="walks for each concept to share, or 'fresh': one per point")
+    hard: bool = Field(
+        False,
+        description=(
+            "ours: keys and values move only in the null space of the null prompt; ignores lambda"
+        ),
+    )
+    trajectories: Literal["fresh"] | PositiveInt = Field(
+        "fresh", description="walks for each concept to share, or 'fresh': one per point"
+    )
 
 
 @dataclass(frozen=True, slots=True)
 class Points:
-    """Samples on the teacher's walks with what the teacher says there. n points; index i counts elapsed steps."""
+    """Samples on the teacher's walks with what the teacher says there. n points; index i counts
+    elapsed steps.
+    """
 
     z: Tensor  # (n, c, h, w)
     elapsed: Tensor  # (n,) in 0..T-1
@@ -106,7 +180,9 @@ class Points:
         return cls(*(torch.cat([getattr(part, name) for part in parts]) for name in cls.__slots__))
 
 
-def semantic_delta(elapsed: int, null: Tensor, directed: Sequence[Tensor], instructions: Sequence[Instruction]) -> Tensor:
+def semantic_delta(
+    elapsed: int, null: Tensor, directed: Sequence[Tensor], instructions: Sequence[Instruction]
+) -> Tensor:
     """delta(C_I, z_t): the sum over instructions of g * beta * (eps(c'') - eps(0)).
 
     Args:
@@ -116,11 +192,14 @@ def semantic_delta(elapsed: int, null: Tensor, directed: Sequence[Tensor], instr
         instructions: Their settings.
 
     Returns:
-        The signal, like `null`; beta keeps per sample and channel the positions whose magnitude reaches the kappa-quantile.
+        The signal, like `null`; beta keeps per sample and channel the positions whose magnitude
+        reaches the kappa-quantile.
     """
     total = torch.zeros_like(null)
     for eps, instruction in zip(directed, instructions, strict=True):
-        if elapsed < instruction.warmup or (instruction.stop is not None and elapsed >= instruction.stop):
+        if elapsed < instruction.warmup or (
+            instruction.stop is not None and elapsed >= instruction.stop
+        ):
             continue
         direction = eps - null
         magnitude = direction.abs().flatten(2).float()
@@ -130,12 +209,16 @@ def semantic_delta(elapsed: int, null: Tensor, directed: Sequence[Tensor], instr
 
 
 def implicit_delta(cond: Tensor, edited: Tensor, gamma1: float) -> Tensor:
-    """The implicit signal: gamma1 (eps_ptp(c) - eps(c)); added to gamma1 (eps(c) - eps(0)) it puts eps_ptp(c) in the place of eps(c)."""
+    """The implicit signal: gamma1 (eps_ptp(c) - eps(c)); added to gamma1 (eps(c) - eps(0)) it puts
+    eps_ptp(c) in the place of eps(c).
+    """
     return gamma1 * (edited - cond)
 
 
 def concept_loss(cond: Tensor, null: Tensor, target: Tensor, gamma2: float) -> Tensor:
-    """Algorithm 1, line 11: mean of (gamma2 (eps(c) - sg(eps(0))) - target)^2; no gradient reaches eps(0)."""
+    """Algorithm 1, line 11: mean of (gamma2 (eps(c) - sg(eps(0))) - target)^2; no gradient reaches
+    eps(0).
+    """
     return (gamma2 * (cond - null.detach()) - target).square().mean()
 
 
@@ -145,7 +228,9 @@ def penalty_loss(null: Tensor, teacher_null: Tensor) -> Tensor:
 
 
 class Guide:
-    """The frozen teacher as a source of points: walks a list of prompts and says where the student should go."""
+    """The frozen teacher as a source of points: walks a list of prompts and says where the student
+    should go.
+    """
 
     def __init__(
         self,
@@ -157,8 +242,8 @@ class Guide:
     ):
         """`walked[p]` is the prompt of walk p, and delta is one of two, or nothing.
 
-        `directions[j][p]` is the prompt of instruction j beside walk p (explicit); `hidden[p]` marks the tokens of walk p
-        that the implicit signal turns down, (walks, tokens).
+        `directions[j][p]` is the prompt of instruction j beside walk p (explicit); `hidden[p]`
+        marks the tokens of walk p that the implicit signal turns down, (walks, tokens).
         """
         self.teacher, self.settings = teacher, settings
         self.device = teacher.unet.device
@@ -166,20 +251,28 @@ class Guide:
         self.walked = diffusion.encode_prompts(teacher, walked)
         self.directions = [diffusion.encode_prompts(teacher, prompts) for prompts in directions]
         self.hidden = hidden
-        self.timesteps = torch.tensor(diffusion.timesteps(teacher, settings.steps), device=self.device)
+        self.timesteps = torch.tensor(
+            diffusion.timesteps(teacher, settings.steps), device=self.device
+        )
 
     def signal(self, z: Tensor, elapsed: int, prompt: Tensor) -> tuple[Tensor, Tensor]:
-        """(eps_*(0), gamma1 * guidance + delta) at `z`; 2 + m evaluations, and 3 with the implicit signal."""
+        """(eps_*(0), gamma1 * guidance + delta) at `z`; 2 + m evaluations, and 3 with the implicit
+        signal.
+        """
         timestep, walked = int(self.timesteps[elapsed]), self.walked[prompt]
         contexts = [self.null.expand(len(z)), walked, *(d[prompt] for d in self.directions)]
-        null, cond, *directed = diffusion.predict_each(self.teacher, self.teacher.unet, z, timestep, contexts)
+        null, cond, *directed = diffusion.predict_each(
+            self.teacher, self.teacher.unet, z, timestep, contexts
+        )
         target = self.settings.gamma1 * (cond - null)
         if directed:
             target = target + semantic_delta(elapsed, null, directed, self.settings.instructions)
         implicit = self.settings.implicit
         if self.hidden is not None and elapsed < implicit.fraction * self.settings.steps:
             with attention.reweighted(self.teacher.unet, self.hidden[prompt], implicit.scale):
-                edited = diffusion.predict_noise(self.teacher, self.teacher.unet, z, timestep, walked)
+                edited = diffusion.predict_noise(
+                    self.teacher, self.teacher.unet, z, timestep, walked
+                )
             target = target + implicit_delta(cond, edited, self.settings.gamma1)
         return null, target
 
@@ -193,28 +286,43 @@ class Guide:
             elapsed = int(torch.randint(self.settings.steps, (), generator=generator))
 
             def guided(z: Tensor, timestep: int, prompt: Tensor = prompt) -> Tensor:
-                return torch.stack(self.signal(z, int((self.timesteps == timestep).nonzero()), prompt)).sum(0)
+                return torch.stack(
+                    self.signal(z, int((self.timesteps == timestep).nonzero()), prompt)
+                ).sum(0)
 
             z = diffusion.walk(self.teacher, z, self.settings.steps, elapsed, guided)
-            found.append(Points(z, torch.tensor([elapsed], device=z.device), prompt, *self.signal(z, elapsed, prompt)))
+            found.append(
+                Points(
+                    z,
+                    torch.tensor([elapsed], device=z.device),
+                    prompt,
+                    *self.signal(z, elapsed, prompt),
+                )
+            )
         return Points.cat(found)
 
     def bank(self, walks: int, seed: int, name: str, cache: Path | None = None) -> Points:
-        """Every point of `walks` whole walks, walks * T of them, noisiest first; kept in `cache` by content and read from there.
+        """Every point of `walks` whole walks, walks * T of them, noisiest first; kept in `cache` by
+        content and read from there.
 
-        A bank larger than `RESIDENT` stays on the CPU: if it is in a file, only the rows that are drawn are read.
+        A bank larger than `RESIDENT` stays on the CPU: if it is in a file, only the rows that are
+        drawn are read.
         """
 
         def make() -> dict[str, Tensor]:
             return self._walk_whole(walks, seeding.generator(seed, name)).tensors()
 
-        points = Points(**by_content(cache, "walks", lambda: self._content(walks, seed, name), make))
+        points = Points(
+            **by_content(cache, "walks", lambda: self._content(walks, seed, name), make)
+        )
         small = sum(tensor.nbytes for tensor in points.tensors().values()) <= RESIDENT
         return points.to(self.device) if small else points
 
     @torch.no_grad()
     def _walk_whole(self, walks: int, generator: torch.Generator) -> Points:
-        """Whole walks, `WALKED_TOGETHER` at a time; on the CPU. No prompt is walked twice before each was once."""
+        """Whole walks, `WALKED_TOGETHER` at a time; on the CPU. No prompt is walked twice before
+        each was once.
+        """
         z, n = diffusion.drawn_noise(self.teacher, walks, generator), len(self.walked)
         prompt = torch.randperm(n, generator=generator)[torch.arange(walks) % n].to(self.device)
         found: list[Points] = []
@@ -231,7 +339,9 @@ class Guide:
         def guided(z: Tensor, _timestep: int) -> Tensor:
             i = next(elapsed)
             null, target = self.signal(z, i, prompt)
-            found.append(Points(z, torch.full_like(prompt, i), prompt, null, target).to(torch.device("cpu")))
+            found.append(
+                Points(z, torch.full_like(prompt, i), prompt, null, target).to(torch.device("cpu"))
+            )
             return null + target
 
         diffusion.walk(self.teacher, z, self.settings.steps, self.settings.steps, guided)
@@ -241,7 +351,11 @@ class Guide:
         settings = self.settings
         return {
             **diffusion.content_of(self.teacher, [self.null, self.walked, *self.directions]),
-            "delta": settings.implicit if self.hidden is not None else settings.instructions if self.directions else None,
+            "delta": settings.implicit
+            if self.hidden is not None
+            else settings.instructions
+            if self.directions
+            else None,
             "hidden": None if self.hidden is None else self.hidden.tolist(),
             "walks": [settings.gamma1, settings.steps, walks, seed, name],
         }
@@ -249,22 +363,36 @@ class Guide:
 
 @dataclass(frozen=True, slots=True)
 class Banks:
-    """The teacher's walks, shared by every lambda of a sweep: they depend on neither student nor lambda."""
+    """The teacher's walks, shared by every lambda of a sweep: they depend on neither student nor
+    lambda.
+    """
 
     erase: Points
     keep: Points | None
 
 
-def _guides(teacher: Teacher, concepts: Sequence[Concept], settings: Settings) -> tuple[Guide, Guide | None]:
-    """The guide to the erased prompts, and the one to the kept prompts when `keep_weight` asks for it."""
+def _guides(
+    teacher: Teacher, concepts: Sequence[Concept], settings: Settings
+) -> tuple[Guide, Guide | None]:
+    """The guide to the erased prompts, and the one to the kept prompts when `keep_weight` asks for
+    it.
+    """
     pairs = [(concept, prompt) for concept in concepts for prompt in concept.prompts]
     if settings.target == "replace":
         erase = Guide(teacher, settings, [concept.replaced(prompt) for concept, prompt in pairs])
     elif settings.signal == "implicit":
         tail: attention.Tail = "padded" if settings.implicit.include_eot else "none"
-        erase = Guide(teacher, settings, [prompt for _, prompt in pairs], hidden=attention.concept_columns(teacher, concepts, tail))
+        erase = Guide(
+            teacher,
+            settings,
+            [prompt for _, prompt in pairs],
+            hidden=attention.concept_columns(teacher, concepts, tail),
+        )
     else:
-        directions = [[i.prompt or concept.replaced(prompt) for concept, prompt in pairs] for i in settings.instructions]
+        directions = [
+            [i.prompt or concept.replaced(prompt) for concept, prompt in pairs]
+            for i in settings.instructions
+        ]
         erase = Guide(teacher, settings, [prompt for _, prompt in pairs], directions)
     keep = kept_prompts(concepts)
     return erase, Guide(teacher, settings, keep) if keep and settings.keep_weight else None
@@ -275,7 +403,14 @@ def steps(concepts: Sequence[Concept], settings: Settings) -> int:
     return training.total_updates(concepts, settings)
 
 
-def prepare(teacher: Teacher, concepts: Sequence[Concept], settings: Settings, *, seed: int, cache: Path | None = None) -> Banks | None:
+def prepare(
+    teacher: Teacher,
+    concepts: Sequence[Concept],
+    settings: Settings,
+    *,
+    seed: int,
+    cache: Path | None = None,
+) -> Banks | None:
     """Make the walks that every lambda of a sweep shares; None where each update walks afresh."""
     if settings.trajectories == "fresh":
         return None
@@ -289,44 +424,65 @@ def check(concepts: Sequence[Concept], settings: Settings) -> None:
     """Refuse settings under which nothing could be erased.
 
     Raises:
-        BadInput: No concept; target residual without an instruction that acts (the loss would start at zero); the implicit
-            signal for a prompt that does not name its concept, or without target residual; `keep_null` without
-            `keep_weight`; `hard` outside keys and values.
+        BadInput: No concept; target residual without an instruction that acts (the loss would start
+            at zero); the implicit signal for a prompt that does not name its concept, or without
+            target residual; `keep_null` without `keep_weight`; `hard` outside keys and values.
     """
     if not concepts:
         raise BadInput("no concept to erase; a request names one")
-    acting = [i for i in settings.instructions if i.scale and i.warmup < min(i.stop or settings.steps, settings.steps)]
+    acting = [
+        i
+        for i in settings.instructions
+        if i.scale and i.warmup < min(i.stop or settings.steps, settings.steps)
+    ]
     if settings.signal == "implicit":
         if settings.target != "residual":
-            raise BadInput(f"signal implicit is a delta, and target {settings.target} has none; use target residual")
+            raise BadInput(
+                f"signal implicit is a delta, and target {settings.target} has none; use "
+                f"target residual"
+            )
         for concept in concepts:
             if unnamed := [prompt for prompt in concept.prompts if not concept.named_in(prompt)]:
                 raise BadInput(
-                    f"signal implicit turns down the word {concept.name!r}, which prompt {unnamed[0]!r} does not hold;"
+                    f"signal implicit turns down the word {concept.name!r}, which prompt "
+                    f"{unnamed[0]!r} does not hold;"
                     " give only prompts that name it, or use signal explicit"
                 )
     elif settings.target == "residual" and not acting:
         raise BadInput(
-            "target residual needs an instruction with scale != 0 and warmup < stop; without one delta is 0 and nothing is erased"
+            "target residual needs an instruction with scale != 0 and warmup < stop; "
+            "without one delta is 0 and nothing is erased"
         )
     if settings.keep_null and not settings.keep_weight:
-        raise BadInput("keep_null holds the null prompt with the kept ones, and keep_weight=0 holds none; set keep_weight > 0")
+        raise BadInput(
+            "keep_null holds the null prompt with the kept ones, and keep_weight=0 holds "
+            "none; set keep_weight > 0"
+        )
     if settings.hard and settings.group != "kv":
-        raise BadInput(f"hard pins the null prompt by its keys and values, but group={settings.group!r} changes more; use group kv")
+        raise BadInput(
+            f"hard pins the null prompt by its keys and values, but "
+            f"group={settings.group!r} changes more; use group kv"
+        )
 
 
-def projection(base: nn.Module, trainable: Mapping[str, nn.Parameter], null: diffusion.Context) -> Callable[[], None]:
-    """What takes out of the change of keys and values everything that the null prompt sees; to be called after each update.
+def projection(
+    base: nn.Module, trainable: Mapping[str, nn.Parameter], null: diffusion.Context
+) -> Callable[[], None]:
+    """What takes out of the change of keys and values everything that the null prompt sees; to be
+    called after each update.
 
-    Each row of the change is projected on the null space of the token states of "". Then K and V of "" are the teacher's,
-    hence eps(0) at every z and t: to the rounding of float32 weights.
+    Each row of the change is projected on the null space of the token states of "". Then K and V of
+    "" are the teacher's, hence eps(0) at every z and t: to the rounding of float32 weights.
 
     Raises:
         BadInput: If the states of "" leave no direction free.
     """
     basis = null_basis(null.states.flatten(0, 1))
     if not len(basis):
-        raise BadInput(f"the states of the null prompt fill all {basis.shape[1]} directions; hard leaves nothing to change, use lambda")
+        raise BadInput(
+            f"the states of the null prompt fill all {basis.shape[1]} directions; hard "
+            f"leaves nothing to change, use lambda"
+        )
     projector, origin = basis.T @ basis, dict(base.named_parameters())
 
     @torch.no_grad()
@@ -357,10 +513,12 @@ def erase(
 
     Args:
         teacher: The frozen base; a copy of its UNet is trained.
-        concepts: C with each concept's replacement and kept prompts; each update draws from all of them.
+        concepts: C with each concept's replacement and kept prompts; each update draws from all of
+            them.
         settings: Hyper-parameters.
         seed: Decides every draw.
-        on_step: Hears (update, {concept, penalty, keep}), weighted as in the loss; no penalty where `hard` makes it zero.
+        on_step: Hears (update, {concept, penalty, keep}), weighted as in the loss; no penalty where
+            `hard` makes it zero.
         prepared: What `prepare` returned for the same arguments, lambda aside; made here if absent.
         resume: Where the state of the training is kept, to go on from after a kill.
 
@@ -370,34 +528,49 @@ def erase(
     """
     check(concepts, settings)
     guide, keep_guide = _guides(teacher, concepts, settings)
-    erased = diffusion.encode_prompts(teacher, [prompt for concept in concepts for prompt in concept.prompts])
+    erased = diffusion.encode_prompts(
+        teacher, [prompt for concept in concepts for prompt in concept.prompts]
+    )
     banks = prepared or prepare(teacher, concepts, settings, seed=seed)
     draws = seeding.generator(seed, "updates")
 
     def points(source: Guide, bank: Points | None) -> Points:
         if bank is None:
             return source.fresh(settings.batch, draws)
-        return bank[torch.randint(len(bank.z), (settings.batch,), generator=draws)].to(source.device)
+        return bank[torch.randint(len(bank.z), (settings.batch,), generator=draws)].to(
+            source.device
+        )
 
     def loss(student: nn.Module) -> dict[str, Tensor]:
         at = points(guide, banks.erase if banks else None)
         nothing = guide.null.expand(settings.batch)
-        null, cond = diffusion.predict_each(teacher, student, at.z, guide.timesteps[at.elapsed], [nothing, erased[at.prompt]])
+        null, cond = diffusion.predict_each(
+            teacher, student, at.z, guide.timesteps[at.elapsed], [nothing, erased[at.prompt]]
+        )
         terms = {"concept": concept_loss(cond, null, at.target, settings.gamma2)}
         if not settings.hard:
             terms["penalty"] = settings.lambda_ * penalty_loss(null, at.null)
         if keep_guide:
             at = points(keep_guide, banks.keep if banks else None)
-            contexts, wanted = [keep_guide.walked[at.prompt]], [at.null + at.target / settings.gamma1]
+            contexts, wanted = (
+                [keep_guide.walked[at.prompt]],
+                [at.null + at.target / settings.gamma1],
+            )
             if settings.keep_null:
                 contexts, wanted = [*contexts, nothing], [*wanted, at.null]
-            held = diffusion.predict_each(teacher, student, at.z, keep_guide.timesteps[at.elapsed], contexts)
-            terms["keep"] = settings.keep_weight * (torch.cat(held) - torch.cat(wanted)).square().mean()
+            held = diffusion.predict_each(
+                teacher, student, at.z, keep_guide.timesteps[at.elapsed], contexts
+            )
+            terms["keep"] = (
+                settings.keep_weight * (torch.cat(held) - torch.cat(wanted)).square().mean()
+            )
         return terms
 
     student = training.student_of(teacher, settings)
     trainable = layers.select(student, settings.group)
     pin = projection(teacher.unet, trainable, guide.null) if settings.hard else None
     loop = training.Loop(generators=[draws], after=pin, on_step=on_step, resume=resume)
-    training.fit(student, trainable, loss, settings, training.total_updates(concepts, settings), loop)
+    training.fit(
+        student, trainable, loss, settings, training.total_updates(concepts, settings), loop
+    )
     return WeightDelta.between(teacher.unet, student, frozenset(trainable))

@@ -1,15 +1,20 @@
 """ESD: teach the noise of a concept to be what the teacher would predict when guided away from it.
 
-Paper      Gandikota et al., Erasing Concepts from Diffusion Models, ICCV 2023, arXiv:2303.07345, eq. 7.
-Reference  rohitgandikota/erasing @ a2189e9 (the paper's code) and @ 25613d2 (the rewrite of 2025), read, not copied. The rewrite's
-           preset: walker teacher, lr 5e-5, 200 updates; its negative_guidance 2 is eta 1 here, see `target`.
-Departs    A state keeps the timestep that it belongs to, as in the rewrite; the paper's code jitters it within 1/T. Walks by DDIM.
-           No erase_from. Where a batch holds several points, one number of steps is drawn for all of it.
-           Ours, off by default: `trajectories` > 0 (walks of the frozen teacher made once, in batches, and shared) and
-           `keep_weight` (squared error on kept prompts, along the teacher's own walks of them; the paper has no such term).
-Changes    Weights of `variant`: x cross-attention, u all others but the ends of the network, strict keys and values of x.
-           The teacher is not modified.
-Cost       Literal: about T + 3 UNet evaluations an update (a guided step takes two). With shared trajectories: 3, with kept prompts 5.
+Paper      Gandikota et al., Erasing Concepts from Diffusion Models, ICCV 2023, arXiv:2303.07345,
+           eq. 7.
+Reference  rohitgandikota/erasing @ a2189e9 (the paper's code) and @ 25613d2 (the rewrite of 2025),
+           read, not copied. The rewrite's preset: walker teacher, lr 5e-5, 200 updates; its
+           negative_guidance 2 is eta 1 here, see `target`.
+Departs    A state keeps the timestep that it belongs to, as in the rewrite; the paper's code
+           jitters it within 1/T. Walks by DDIM. No erase_from. Where a batch holds several points,
+           one number of steps is drawn for all of it. Ours, off by default: `trajectories` > 0
+           (walks of the frozen teacher made once, in batches, and shared) and `keep_weight`
+           (squared error on kept prompts, along the teacher's own walks of them; the paper has no
+           such term).
+Changes    Weights of `variant`: x cross-attention, u all others but the ends of the network, strict
+           keys and values of x. The teacher is not modified.
+Cost       Literal: about T + 3 UNet evaluations an update (a guided step takes two). With shared
+           trajectories: 3, with kept prompts 5.
 Restore    By releasing again without the concept; the change of several is one.
 """
 
@@ -22,11 +27,12 @@ import torch
 from pydantic import Field, PositiveInt
 from torch import Tensor, nn
 
-from erasure_core import diffusion, layers, seeding, training
-from erasure_core.concepts import Concept
+from erasure_core import seeding
 from erasure_core.errors import BadInput
-from erasure_core.models import Teacher
-from erasure_core.weights import WeightDelta
+from erasure_core.law.concepts import Concept
+from erasure_core.network import diffusion, layers, training
+from erasure_core.network.models import Teacher
+from erasure_core.network.weights import WeightDelta
 
 Variant = Literal["x", "u", "strict"]
 GROUPS: dict[Variant, layers.Group] = {"x": "xattn", "u": "noxattn", "strict": "kv"}
@@ -36,15 +42,33 @@ class Settings(training.Training):
     """Defaults are the paper's code's."""
 
     method: Literal["esd"] = "esd"
-    variant: Variant = Field("x", description="x for what a prompt names, u for what appears unnamed, strict for keys and values only")
-    eta: float = Field(1.0, gt=0, allow_inf_nan=False, description="how far past the unconditional prediction the target lies")
-    walker: Literal["student", "teacher"] = Field("student", description="who makes z_t: the student (paper) or the frozen base (rewrite)")
+    variant: Variant = Field(
+        "x",
+        description=(
+            "x for what a prompt names, u for what appears unnamed, strict for keys and values only"
+        ),
+    )
+    eta: float = Field(
+        1.0,
+        gt=0,
+        allow_inf_nan=False,
+        description="how far past the unconditional prediction the target lies",
+    )
+    walker: Literal["student", "teacher"] = Field(
+        "student", description="who makes z_t: the student (paper) or the frozen base (rewrite)"
+    )
     guidance: float = Field(3.0, gt=0, allow_inf_nan=False, description="of the walks")
     steps: int = Field(50, ge=2, description="T, DDIM steps of a whole walk")
-    trajectories: Literal["fresh"] | PositiveInt = Field("fresh", description="teacher's walks to share, or 'fresh': new ones each update")
-    updates: int = Field(1000, ge=1, description="of each concept: two erased together take twice as many")
+    trajectories: Literal["fresh"] | PositiveInt = Field(
+        "fresh", description="teacher's walks to share, or 'fresh': new ones each update"
+    )
+    updates: int = Field(
+        1000, ge=1, description="of each concept: two erased together take twice as many"
+    )
     lr: float = Field(1e-5, gt=0, allow_inf_nan=False)
-    keep_weight: float = Field(0.0, ge=0, allow_inf_nan=False, description="ours: weight of the error on kept prompts")
+    keep_weight: float = Field(
+        0.0, ge=0, allow_inf_nan=False, description="ours: weight of the error on kept prompts"
+    )
 
 
 @dataclass(frozen=True, slots=True)
@@ -73,7 +97,8 @@ def check(concepts: Sequence[Concept], settings: Settings) -> None:
         raise BadInput("no concept to erase; a request names one")
     if settings.walker == "student" and settings.trajectories != "fresh":
         raise BadInput(
-            f"trajectories={settings.trajectories} shares the teacher's walks, but walker=student; set walker=teacher or trajectories=fresh"
+            f"trajectories={settings.trajectories} shares the teacher's walks, but "
+            f"walker=student; set walker=teacher or trajectories=fresh"
         )
 
 
@@ -92,13 +117,22 @@ def _erased(teacher: Teacher, concepts: Sequence[Concept], settings: Settings) -
     return diffusion.Walks.of(teacher, prompts, settings.guidance, settings.steps)
 
 
-def prepare(teacher: Teacher, concepts: Sequence[Concept], settings: Settings, *, seed: int, cache: Path | None = None) -> Prepared:
+def prepare(
+    teacher: Teacher,
+    concepts: Sequence[Concept],
+    settings: Settings,
+    *,
+    seed: int,
+    cache: Path | None = None,
+) -> Prepared:
     """Let the teacher walk what is walked once: shared trajectories, and the kept prompts."""
     points = None
     if settings.trajectories != "fresh":
         walks = _erased(teacher, concepts, settings)
         points = walks.bank(teacher.unet, settings.trajectories, seeding.generator(seed, "walks"))
-    kept = diffusion.Kept.held(teacher, concepts, settings.keep_weight, settings.guidance, settings.steps, seed)
+    kept = diffusion.Kept.held(
+        teacher, concepts, settings.keep_weight, settings.guidance, settings.steps, seed
+    )
     return Prepared(points, kept)
 
 
@@ -135,7 +169,9 @@ def erase(
     def draw(student: nn.Module) -> diffusion.Points:
         if prepared.points:
             return prepared.points.draw(settings.batch, draws)
-        return walks.fresh(student if settings.walker == "student" else teacher.unet, settings.batch, draws)
+        return walks.fresh(
+            student if settings.walker == "student" else teacher.unet, settings.batch, draws
+        )
 
     def loss(student: nn.Module) -> dict[str, Tensor]:
         at = draw(student)
@@ -146,7 +182,9 @@ def erase(
         found = diffusion.predict_noise(teacher, student, at.z, at.timestep, erased)
         terms = {"concept": (found - target(null, cond, settings.eta)).square().mean()}
         if prepared.kept:
-            terms["keep"] = settings.keep_weight * prepared.kept.drift(student, settings.batch, draws)
+            terms["keep"] = settings.keep_weight * prepared.kept.drift(
+                student, settings.batch, draws
+            )
         return terms
 
     student = training.student_of(teacher, settings)

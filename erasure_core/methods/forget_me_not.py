@@ -1,17 +1,20 @@
 """Forget-Me-Not: turn the network's attention away from the words of a concept.
 
-Paper      Zhang et al., Forget-Me-Not: Learning to Forget in Text-to-Image Diffusion Models, CVPR Workshops 2024,
-           arXiv:2303.17591: attention resteering, without a target.
-Reference  SHI-Labs/Forget-Me-Not @ a4a81e8, read, not copied; its defaults are for Stable Diffusion 2.1-base.
-Departs    Stage 0, textual inversion, is left out: the concept is found by its name, which every prompt must hold. The
-           pictures are the teacher's own of the concept's prompts, kept as latents, where the reference is given real ones.
-           `tail: eot` is one column on every base; the reference's `use_pooler` takes every token that equals the end
-           token, which on bases that pad with it (1.x) is `tail: padded`. No weight decay (not stated), and none of the
-           clipping that the reference asks for and does not do.
-           Ours, off by default: `keep_weight` (squared error on kept prompts, along the teacher's own walks of them; the
-           paper has no such term, and what shares words with the concept goes with it).
+Paper      Zhang et al., Forget-Me-Not: Learning to Forget in Text-to-Image Diffusion Models, CVPR
+           Workshops 2024, arXiv:2303.17591: attention resteering, without a target.
+Reference  SHI-Labs/Forget-Me-Not @ a4a81e8, read, not copied; its defaults are for Stable Diffusion
+           2.1-base.
+Departs    Stage 0, textual inversion, is left out: the concept is found by its name, which every
+           prompt must hold. The pictures are the teacher's own of the concept's prompts, kept as
+           latents, where the reference is given real ones. `tail: eot` is one column on every base;
+           the reference's `use_pooler` takes every token that equals the end token, which on bases
+           that pad with it (1.x) is `tail: padded`. No weight decay (not stated), and none of the
+           clipping that the reference asks for and does not do. Ours, off by default: `keep_weight`
+           (squared error on kept prompts, along the teacher's own walks of them; the paper has no
+           such term, and what shares words with the concept goes with it).
 Changes    Weights of `group` in the UNet. The teacher is not modified.
-Cost       2 * steps UNet evaluations a picture, once, kept in the cache folder; then one with gradients an update.
+Cost       2 * steps UNet evaluations a picture, once, kept in the cache folder; then one with
+           gradients an update.
 Restore    By releasing again without the concept; the change of several is one.
 """
 
@@ -24,12 +27,13 @@ import torch
 from pydantic import Field
 from torch import Tensor, nn
 
-from erasure_core import attention, diffusion, layers, seeding, training
-from erasure_core.concepts import Concept
+from erasure_core import seeding
 from erasure_core.errors import BadInput
-from erasure_core.models import Teacher
-from erasure_core.prepared import by_content
-from erasure_core.weights import WeightDelta
+from erasure_core.law.concepts import Concept
+from erasure_core.network import attention, diffusion, layers, training
+from erasure_core.network.models import Teacher
+from erasure_core.network.prepared import by_content
+from erasure_core.network.weights import WeightDelta
 
 
 class Settings(training.Training):
@@ -39,11 +43,18 @@ class Settings(training.Training):
     images: int = Field(10, ge=1, description="pictures of each concept, spread over its prompts")
     steps: int = Field(50, ge=2, description="DDIM steps of a picture")
     guidance: float = Field(7.5, gt=0, allow_inf_nan=False, description="of the pictures")
-    tail: attention.Tail = Field("eot", description="penalised behind the name: nothing, the end token, or that and all padding")
-    updates: int = Field(35, ge=1, description="of each concept: two erased together take twice as many")
+    tail: attention.Tail = Field(
+        "eot",
+        description="penalised behind the name: nothing, the end token, or that and all padding",
+    )
+    updates: int = Field(
+        35, ge=1, description="of each concept: two erased together take twice as many"
+    )
     lr: float = Field(2e-6, gt=0, allow_inf_nan=False)
     group: layers.Group = "full"
-    keep_weight: float = Field(0.0, ge=0, allow_inf_nan=False, description="ours: weight of the error on kept prompts")
+    keep_weight: float = Field(
+        0.0, ge=0, allow_inf_nan=False, description="ours: weight of the error on kept prompts"
+    )
 
 
 @dataclass(frozen=True, slots=True)
@@ -63,7 +74,8 @@ class Prepared:
 
 
 def attention_loss(maps: Sequence[Tensor], columns: Tensor) -> Tensor:
-    """Frobenius norm of all probabilities at the concept's columns, of all layers, heads and positions.
+    """Frobenius norm of all probabilities at the concept's columns, of all layers, heads and
+    positions.
 
     Args:
         maps: Probabilities of each cross-attention, (n, heads, positions, tokens).
@@ -83,7 +95,8 @@ def check(concepts: Sequence[Concept], settings: Settings) -> None:
     for concept in concepts:
         if unnamed := [prompt for prompt in concept.prompts if not concept.named_in(prompt)]:
             raise BadInput(
-                f"forget_me_not turns attention away from the word {concept.name!r}, which prompt {unnamed[0]!r} does not hold;"
+                f"forget_me_not turns attention away from the word {concept.name!r}, "
+                f"which prompt {unnamed[0]!r} does not hold;"
                 " give only prompts that name it, or use another method"
             )
 
@@ -99,34 +112,59 @@ def steps(concepts: Sequence[Concept], settings: Settings) -> int:
 
 
 def _encoded(teacher: Teacher, concepts: Sequence[Concept]) -> diffusion.Context:
-    return diffusion.encode_prompts(teacher, [prompt for concept in concepts for prompt in concept.prompts])
+    return diffusion.encode_prompts(
+        teacher, [prompt for concept in concepts for prompt in concept.prompts]
+    )
 
 
-def _pictures(teacher: Teacher, concepts: Sequence[Concept], settings: Settings, seed: int, cache: Path | None) -> Pictures:
-    """Pictures of each concept, or those in `cache`; no prompt is shown twice before each of the concept's was once."""
+def _pictures(
+    teacher: Teacher, concepts: Sequence[Concept], settings: Settings, seed: int, cache: Path | None
+) -> Pictures:
+    """Pictures of each concept, or those in `cache`; no prompt is shown twice before each of the
+    concept's was once.
+    """
     told = _encoded(teacher, concepts)
 
     def make() -> dict[str, Tensor]:
         generator, chosen, before = seeding.generator(seed, "pictures"), [], 0
         for concept in concepts:
             n = len(concept.prompts)
-            chosen.append(before + torch.randperm(n, generator=generator)[torch.arange(settings.images) % n])
+            chosen.append(
+                before + torch.randperm(n, generator=generator)[torch.arange(settings.images) % n]
+            )
             before += n
         prompt = torch.cat(chosen)
-        latents = diffusion.pictures(teacher, told, prompt, settings.guidance, settings.steps, generator)
+        latents = diffusion.pictures(
+            teacher, told, prompt, settings.guidance, settings.steps, generator
+        )
         return {"latents": latents, "prompt": prompt}
 
     def content() -> dict[str, object]:
-        shown = [[len(concept.prompts) for concept in concepts], settings.images, settings.steps, settings.guidance, seed]
+        shown = [
+            [len(concept.prompts) for concept in concepts],
+            settings.images,
+            settings.steps,
+            settings.guidance,
+            seed,
+        ]
         return {**diffusion.content_of(teacher, [told]), "pictures": shown}
 
     found = by_content(cache, "pictures", content, make)
     return Pictures(found["latents"].to(teacher.unet.device), found["prompt"])
 
 
-def prepare(teacher: Teacher, concepts: Sequence[Concept], settings: Settings, *, seed: int, cache: Path | None = None) -> Prepared:
+def prepare(
+    teacher: Teacher,
+    concepts: Sequence[Concept],
+    settings: Settings,
+    *,
+    seed: int,
+    cache: Path | None = None,
+) -> Prepared:
     """Let the teacher show the concepts, and walk the kept prompts if they are held."""
-    kept = diffusion.Kept.held(teacher, concepts, settings.keep_weight, settings.guidance, settings.steps, seed)
+    kept = diffusion.Kept.held(
+        teacher, concepts, settings.keep_weight, settings.guidance, settings.steps, seed
+    )
     return Prepared(_pictures(teacher, concepts, settings, seed, cache), kept)
 
 
@@ -140,7 +178,8 @@ def erase(
     prepared: Prepared | None = None,
     resume: Path | None = None,
 ) -> WeightDelta:
-    """Train a copy of the UNet until it no longer looks at the concepts' names, and return what changed.
+    """Train a copy of the UNet until it no longer looks at the concepts' names, and return what
+    changed.
 
     Args:
         teacher: The frozen base; a copy of its UNet is trained.
@@ -156,28 +195,38 @@ def erase(
         ErasureError: If training diverges.
     """
     check(concepts, settings)
-    columns, told = attention.concept_columns(teacher, concepts, settings.tail), _encoded(teacher, concepts)
+    columns, told = (
+        attention.concept_columns(teacher, concepts, settings.tail),
+        _encoded(teacher, concepts),
+    )
     prepared = prepared or prepare(teacher, concepts, settings, seed=seed)
     schedule, shown = diffusion.noise_scheduler(teacher), prepared.pictures
     draws = seeding.generator(seed, "updates")
 
     def loss(student: nn.Module) -> dict[str, Tensor]:
         row = torch.randint(len(shown.latents), (settings.batch,), generator=draws)
-        timestep = torch.randint(schedule.config.num_train_timesteps, (settings.batch,), generator=draws).to(shown.latents.device)
+        timestep = torch.randint(
+            schedule.config.num_train_timesteps, (settings.batch,), generator=draws
+        ).to(shown.latents.device)
         clean, prompt = shown.latents[row], shown.prompt[row].to(shown.latents.device)
         noise = torch.randn(clean.shape, generator=draws).to(clean.device)
         z = schedule.add_noise(clean, noise, timestep)
         with attention.recording(student) as maps:
             found = diffusion.predict_noise(teacher, student, z, timestep, told[prompt])
-        # what lies behind the last cross-attention gets a gradient of zero instead of none, and the optimiser a state of it
+        # what lies behind the last cross-attention gets a gradient of zero instead of none, and the
+        # optimiser a state of it
         terms = {"attention": attention_loss(maps, columns[prompt]) + 0 * found.mean()}
         if prepared.kept:
-            terms["keep"] = settings.keep_weight * prepared.kept.drift(student, settings.batch, draws)
+            terms["keep"] = settings.keep_weight * prepared.kept.drift(
+                student, settings.batch, draws
+            )
         return terms
 
     student = training.student_of(teacher, settings)
     trainable = layers.select(student, settings.group)
     loop = training.Loop(generators=[draws], on_step=on_step, resume=resume)
-    with attention.explicit(student):  # the backward pass of gradient checkpointing runs the layers again
+    with attention.explicit(
+        student
+    ):  # the backward pass of gradient checkpointing runs the layers again
         training.fit(student, trainable, loss, settings, steps(concepts, settings), loop)
     return WeightDelta.between(teacher.unet, student, frozenset(trainable))

@@ -1,21 +1,28 @@
-"""RECE: find the text states at which an edited model still shows the concept, erase those too, and repeat; in closed form.
+"""RECE: find the text states at which an edited model still shows the concept, erase those too, and
+repeat; in closed form.
 
-Paper      Gong, Chen, Wei, Chen & Jiang, Reliable and Efficient Concept Erasure of Text-to-Image Diffusion Models, ECCV 2024,
-           arXiv:2407.12383: derived embeddings, erased by the edit of eq. 3 on top of UCE.
-Reference  CharlesGong12/RECE @ 403a67f, Apache-2.0; read, not copied. Its embeddings are derived as by `close_regzero`.
-Departs    Exact, but not literal: 32 edited projections are W_i P with one P, and of the W_i only G = sum_i W_i^T W_i is
-           needed (reference: every layer in every epoch, in float32). Rows beyond the text width are condensed, without loss.
-           No best epoch is picked on a validation set: `epochs` is what is run, and the gate judges it. The request's kept
-           prompts are preserved beside the empty one (reference: for unsafe concepts the empty one alone).
-           Ours, off by default: `hold`. An epoch erases derived rows c' and says nothing of c itself, which it may so carry
-           back: on the gallery one epoch after UCE restores the astronaut in half of her pictures. `hold` preserves what the
-           edit so far makes of c.
-Changes    `attn2.to_k` and `attn2.to_v` weights of the UNet. Nothing is random. The teacher is not modified. What a network
-           reads of a prompt beside cross-attention (Stable Diffusion XL's pooled embedding) is as before.
-Cost       No UNet evaluation. A few products of d x d matrices an epoch, however many concepts; G once a base. Seconds at most.
-Restore    By releasing again without the concept. Like UCE's, the edit is one matrix with a `closed_form.preimage` of the concept,
-           but every epoch makes that longer: on the gallery a hundred times a prompt's states after UCE, millions of times after
-           three epochs, where float32 weights no longer hold it.
+Paper      Gong, Chen, Wei, Chen & Jiang, Reliable and Efficient Concept Erasure of Text-to-Image
+           Diffusion Models, ECCV 2024, arXiv:2407.12383: derived embeddings, erased by the edit of
+           eq. 3 on top of UCE.
+Reference  CharlesGong12/RECE @ 403a67f, Apache-2.0; read, not copied. Its embeddings are derived as
+           by `close_regzero`.
+Departs    Exact, but not literal: 32 edited projections are W_i P with one P, and of the W_i only G
+           = sum_i W_i^T W_i is needed (reference: every layer in every epoch, in float32). Rows
+           beyond the text width are condensed, without loss. No best epoch is picked on a
+           validation set: `epochs` is what is run, and the gate judges it. The request's kept
+           prompts are preserved beside the empty one (reference: for unsafe concepts the empty one
+           alone). Ours, off by default: `hold`. An epoch erases derived rows c' and says nothing of
+           c itself, which it may so carry back: on the gallery one epoch after UCE restores the
+           astronaut in half of her pictures. `hold` preserves what the edit so far makes of c.
+Changes    `attn2.to_k` and `attn2.to_v` weights of the UNet. Nothing is random. The teacher is not
+           modified. What a network reads of a prompt beside cross-attention (Stable Diffusion XL's
+           pooled embedding) is as before.
+Cost       No UNet evaluation. A few products of d x d matrices an epoch, however many concepts; G
+           once a base. Seconds at most.
+Restore    By releasing again without the concept. Like UCE's, the edit is one matrix with a
+           `closed_form.preimage` of the concept, but every epoch makes that longer: on the gallery
+           a hundred times a prompt's states after UCE, millions of times after three epochs, where
+           float32 weights no longer hold it.
 """
 
 from collections.abc import Mapping, Sequence
@@ -27,31 +34,52 @@ import torch
 from pydantic import Field
 from torch import Tensor, nn
 
-from erasure_core import closed_form
-from erasure_core.closed_form import Demand, Edit, Map, Rows
-from erasure_core.concepts import Concept, Kind
 from erasure_core.errors import BadInput
-from erasure_core.models import Teacher
-from erasure_core.training import OnStep
-from erasure_core.weights import WeightDelta
+from erasure_core.law.concepts import Concept, Kind
+from erasure_core.network import closed_form
+from erasure_core.network.closed_form import Demand, Edit, Map, Rows
+from erasure_core.network.models import Teacher
+from erasure_core.network.training import OnStep
+from erasure_core.network.weights import WeightDelta
 
 
 class Settings(Edit):
-    """The edit that each epoch makes, and the UCE edit that comes first. Defaults are the paper's for nudity."""
+    """The edit that each epoch makes, and the UCE edit that comes first. Defaults are the paper's
+    for nudity.
+    """
 
     method: Literal["rece"] = "rece"
     target: Literal["replacement", "nothing"] = "nothing"
     rows: Rows = "all"
-    preserve_scale: float | None = Field(0.1, ge=0, allow_inf_nan=False, description="p, lambda_1 of eq. 3")
+    preserve_scale: float | None = Field(
+        0.1, ge=0, allow_inf_nan=False, description="p, lambda_1 of eq. 3"
+    )
     lamb: float = Field(0.1, gt=0, allow_inf_nan=False, description="lambda_2 of eq. 3")
-    lambda_r: float = Field(0.1, gt=0, allow_inf_nan=False, description="pull of the derived rows to zero; larger spares the rest")
+    lambda_r: float = Field(
+        0.1,
+        gt=0,
+        allow_inf_nan=False,
+        description="pull of the derived rows to zero; larger spares the rest",
+    )
     epochs: int = Field(3, ge=1)
-    hold: float = Field(0.0, ge=0, allow_inf_nan=False, description="ours: weight, in each epoch, of what the prompts now show")
-    first: Edit | None = Field(Edit(target="nothing", preserve_scale=1.0), description="the UCE edit to begin with; None: from the base")
+    hold: float = Field(
+        0.0,
+        ge=0,
+        allow_inf_nan=False,
+        description="ours: weight, in each epoch, of what the prompts now show",
+    )
+    first: Edit | None = Field(
+        Edit(target="nothing", preserve_scale=1.0),
+        description="the UCE edit to begin with; None: from the base",
+    )
 
 
-PRESETS: Mapping[Kind, Settings] = {  # the paper's; what UCE alone erases needs none, and lambda_r 1e-3 is for objects that resist
-    "style": Settings(target="replacement", lambda_r=1e-3, epochs=1, first=Edit(preserve_scale=0.1)),
+PRESETS: Mapping[
+    Kind, Settings
+] = {  # the paper's; what UCE alone erases needs none, and lambda_r 1e-3 is for objects that resist
+    "style": Settings(
+        target="replacement", lambda_r=1e-3, epochs=1, first=Edit(preserve_scale=0.1)
+    ),
     "object": Settings(lambda_r=1e-1, epochs=1, first=Edit(target="nothing", preserve_scale=0.1)),
     "explicit": Settings(),
 }
@@ -59,7 +87,9 @@ PRESETS: Mapping[Kind, Settings] = {  # the paper's; what UCE alone erases needs
 
 @dataclass(frozen=True, slots=True)
 class Edited:
-    """The edit so far, and the two sums over the projections W_i and W_i P that a derivation needs; each (d, d)."""
+    """The edit so far, and the two sums over the projections W_i and W_i P that a derivation needs;
+    each (d, d).
+    """
 
     p: Tensor  # P
     gp: Tensor  # sum_i W_i^T W_i P
@@ -76,10 +106,11 @@ class Edited:
 
 
 def derive(edited: Edited, c: Tensor, lambda_r: float) -> Tensor:
-    """The rows c' at which the edited projections W_i P come nearest to what the original ones made of `c`.
+    """The rows c' at which the edited projections W_i P come nearest to what the original ones made
+    of `c`.
 
-    argmin over c' of sum_i |W_i P c' - W_i c|^2 + lambda_r |c'|^2 = (lambda_r I + P^T G P)^-1 P^T G c. As lambda_r goes to 0
-    this is the preimage P^-1 c.
+    argmin over c' of sum_i |W_i P c' - W_i c|^2 + lambda_r |c'|^2 = (lambda_r I + P^T G P)^-1 P^T G
+    c. As lambda_r goes to 0 this is the preimage P^-1 c.
 
     Args:
         edited: P, and what it makes of G = sum_i W_i^T W_i.
@@ -91,7 +122,9 @@ def derive(edited: Edited, c: Tensor, lambda_r: float) -> Tensor:
 
 
 def one_epoch(edited: Edited, asked: Demand, settings: Settings) -> tuple[Edited, float]:
-    """Derive rows under the edit so far and erase them too; and how far they then are from their targets (see `remaining`)."""
+    """Derive rows under the edit so far and erase them too; and how far they then are from their
+    targets (see `remaining`).
+    """
     kept = asked.kept + settings.hold * asked.rows.T @ asked.rows
     derived = replace(asked, rows=derive(edited, asked.rows, settings.lambda_r), kept=kept)
     step = closed_form.edit_map(derived, settings)
@@ -118,7 +151,14 @@ def steps(concepts: Sequence[Concept], settings: Settings) -> int:
     return settings.epochs
 
 
-def prepare(teacher: Teacher, concepts: Sequence[Concept], settings: Settings, *, seed: int, cache: Path | None = None) -> Tensor:
+def prepare(
+    teacher: Teacher,
+    concepts: Sequence[Concept],
+    settings: Settings,
+    *,
+    seed: int,
+    cache: Path | None = None,
+) -> Tensor:
     """G, which depends on the base alone."""
     return closed_form.gram(closed_form.projections(teacher.unet), cache)
 
@@ -137,10 +177,12 @@ def erase(
 
     Args:
         teacher: The frozen base.
-        concepts: What goes, with each concept's replacement and kept prompts; all in one edit an epoch.
+        concepts: What goes, with each concept's replacement and kept prompts; all in one edit an
+            epoch.
         settings: Hyper-parameters.
         seed: Without effect; nothing is drawn.
-        on_step: Hears (epoch, {remaining}): how far the derived rows are from their targets after it, as a share of before.
+        on_step: Hears (epoch, {remaining}): how far the derived rows are from their targets after
+            it, as a share of before.
         prepared: What `prepare` returned for the same base; made here if absent.
         resume: Without effect; nothing is worth saving.
 
@@ -149,9 +191,15 @@ def erase(
     """
     check(concepts, settings)
     asked = closed_form.demand(teacher, concepts, settings)
-    edited = Edited.nothing(prepare(teacher, concepts, settings, seed=seed) if prepared is None else prepared)
+    edited = Edited.nothing(
+        prepare(teacher, concepts, settings, seed=seed) if prepared is None else prepared
+    )
     if settings.first:
-        edited = edited.then(closed_form.edit_map(closed_form.demand(teacher, concepts, settings.first), settings.first))
+        edited = edited.then(
+            closed_form.edit_map(
+                closed_form.demand(teacher, concepts, settings.first), settings.first
+            )
+        )
     for epoch in range(1, settings.epochs + 1):
         edited, remaining = one_epoch(edited, asked, settings)
         if on_step:

@@ -1,15 +1,20 @@
-"""SDD: teach the noise of a concept to be the student's own unconditional noise; the moving average of the student is released.
+"""SDD: teach the noise of a concept to be the student's own unconditional noise; the moving average
+of the student is released.
 
-Paper      Kim et al., Towards Safe Self-Distillation of Internet-Scale Text-to-Image Diffusion Models, ICML workshop 2023,
-           arXiv:2307.05977.
-Reference  nannullna/safe-diffusion @ a2e820c has no licence: read for its defaults and its traps, not copied.
-Departs    A walk follows the prompt that its loss erases; the reference walks all prompts joined to one, which a short text
-           encoder cannot read (the same for one prompt). A state keeps the timestep that it belongs to; the reference jitters it
-           within 1/T. Zero steps mean noise; in the reference they mean a whole walk, and a clean latent labelled as noise.
-           Where a batch holds several points, one number of steps is drawn for all of it.
-           Ours, off by default: `keep_weight` (squared error on kept prompts, along the teacher's own walks of them).
+Paper      Kim et al., Towards Safe Self-Distillation of Internet-Scale Text-to-Image Diffusion
+           Models, ICML workshop 2023, arXiv:2307.05977.
+Reference  nannullna/safe-diffusion @ a2e820c has no licence: read for its defaults and its traps,
+           not copied.
+Departs    A walk follows the prompt that its loss erases; the reference walks all prompts joined to
+           one, which a short text encoder cannot read (the same for one prompt). A state keeps the
+           timestep that it belongs to; the reference jitters it within 1/T. Zero steps mean noise;
+           in the reference they mean a whole walk, and a clean latent labelled as noise. Where a
+           batch holds several points, one number of steps is drawn for all of it. Ours, off by
+           default: `keep_weight` (squared error on kept prompts, along the teacher's own walks of
+           them).
 Changes    Weights of `group` in the UNet. The teacher is not modified.
-Cost       About T + 2 UNet evaluations an update (a guided step takes two), 2 more with kept prompts; a third copy of the UNet.
+Cost       About T + 2 UNet evaluations an update (a guided step takes two), 2 more with kept
+           prompts; a third copy of the UNet.
 Restore    By releasing again without the concept; the change of several is one.
 """
 
@@ -22,26 +27,41 @@ import torch
 from pydantic import Field
 from torch import Tensor, nn
 
-from erasure_core import diffusion, layers, seeding, training
-from erasure_core.concepts import Concept
+from erasure_core import seeding
 from erasure_core.errors import BadInput
-from erasure_core.models import Teacher
-from erasure_core.weights import WeightDelta
+from erasure_core.law.concepts import Concept
+from erasure_core.network import diffusion, layers, training
+from erasure_core.network.models import Teacher
+from erasure_core.network.weights import WeightDelta
 
 
 class Settings(training.Training):
     """Defaults are the reference's."""
 
     method: Literal["sdd"] = "sdd"
-    decay: float = Field(0.999, ge=0, lt=1, description="share of the moving average that each update leaves; n updates leave decay^n")
+    decay: float = Field(
+        0.999,
+        ge=0,
+        lt=1,
+        description="share of the moving average that each update leaves; n updates leave decay^n",
+    )
     guidance: float = Field(3.0, gt=0, allow_inf_nan=False, description="of the walks")
     steps: int = Field(50, ge=2, description="T, DDIM steps of a whole walk")
-    updates: int = Field(1500, ge=1, description="of each concept: two erased together take twice as many")
+    updates: int = Field(
+        1500, ge=1, description="of each concept: two erased together take twice as many"
+    )
     lr: float = Field(1e-5, gt=0, allow_inf_nan=False)
     weight_decay: float = Field(1e-4, ge=0, allow_inf_nan=False, description="AdamW's")
-    clip: float | None = Field(1.0, gt=0, allow_inf_nan=False, description="largest norm of the gradient; None: not clipped")
+    clip: float | None = Field(
+        1.0,
+        gt=0,
+        allow_inf_nan=False,
+        description="largest norm of the gradient; None: not clipped",
+    )
     group: layers.Group = "xattn"
-    keep_weight: float = Field(0.0, ge=0, allow_inf_nan=False, description="ours: weight of the error on kept prompts")
+    keep_weight: float = Field(
+        0.0, ge=0, allow_inf_nan=False, description="ours: weight of the error on kept prompts"
+    )
 
 
 def distillation_loss(cond: Tensor, null: Tensor) -> Tensor:
@@ -80,10 +100,17 @@ def steps(concepts: Sequence[Concept], settings: Settings) -> int:
 
 
 def prepare(
-    teacher: Teacher, concepts: Sequence[Concept], settings: Settings, *, seed: int, cache: Path | None = None
+    teacher: Teacher,
+    concepts: Sequence[Concept],
+    settings: Settings,
+    *,
+    seed: int,
+    cache: Path | None = None,
 ) -> diffusion.Kept | None:
     """Let the teacher walk the kept prompts; None where nothing is held to them."""
-    return diffusion.Kept.held(teacher, concepts, settings.keep_weight, settings.guidance, settings.steps, seed)
+    return diffusion.Kept.held(
+        teacher, concepts, settings.keep_weight, settings.guidance, settings.steps, seed
+    )
 
 
 def erase(
@@ -99,7 +126,8 @@ def erase(
     """Distil a copy of the UNet into itself and return what its moving average changed.
 
     Args:
-        teacher: The base; a copy of its UNet is trained, and another one is the moving average, which makes z_t.
+        teacher: The base; a copy of its UNet is trained, and another one is the moving average,
+            which makes z_t.
         concepts: What to erase; each update draws from the prompts of all of them.
         settings: Hyper-parameters.
         seed: Decides every draw.
@@ -116,14 +144,21 @@ def erase(
     walks = diffusion.Walks.of(teacher, prompts, settings.guidance, settings.steps)
     kept = prepared or prepare(teacher, concepts, settings, seed=seed)
     student, average = training.student_of(teacher, settings), copy.deepcopy(teacher.unet)
-    trainable, averaged = layers.select(student, settings.group), layers.select(average, settings.group)
+    trainable, averaged = (
+        layers.select(student, settings.group),
+        layers.select(average, settings.group),
+    )
     draws = seeding.generator(seed, "updates")
 
     def loss(student: nn.Module) -> dict[str, Tensor]:
         at = walks.fresh(average, settings.batch, draws)
         with torch.no_grad():
-            null = diffusion.predict_noise(teacher, student, at.z, at.timestep, walks.nothing.expand(settings.batch))
-        cond = diffusion.predict_noise(teacher, student, at.z, at.timestep, walks.prompts[at.prompt])
+            null = diffusion.predict_noise(
+                teacher, student, at.z, at.timestep, walks.nothing.expand(settings.batch)
+            )
+        cond = diffusion.predict_noise(
+            teacher, student, at.z, at.timestep, walks.prompts[at.prompt]
+        )
         terms = {"concept": distillation_loss(cond, null)}
         if kept:
             terms["keep"] = settings.keep_weight * kept.drift(student, settings.batch, draws)

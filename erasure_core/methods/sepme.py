@@ -1,19 +1,25 @@
-"""SepME: one separate change of weights a concept, unseen by protected prompts, so that each can be taken back alone.
+"""SepME: one separate change of weights a concept, unseen by protected prompts, so that each can be
+taken back alone.
 
-Paper      Zhao, Zhang, Zheng, Kong & Yin, Separable Multi-Concept Erasure from Diffusion Models, 2024, arXiv:2402.05947 (SepME,
-           later SRS-ME): concept-irrelevant representations and weight decoupling.
+Paper      Zhao, Zhang, Zheng, Kong & Yin, Separable Multi-Concept Erasure from Diffusion Models,
+           2024, arXiv:2402.05947 (SepME, later SRS-ME): concept-irrelevant representations and
+           weight decoupling.
 Reference  Dlut-lab-zmn/SepCE4MU @ 960385a: facts only, it has no licence.
-Departs    S from singular vectors in float64 (reference: symbolic reduction, neither orthogonal nor scaled). Gradients are zeroed
-           at each update (reference: they add up over all of them), so lr needs tuning. c0 is the empty prompt, never a pair of
-           phrases; it is protected, so the student's eps(c0) is the teacher's and is not computed. Pictures stay latents.
-           Concepts are trained one at a time; the joint and the coupled variant are not here.
-           Ours, off by default: `target: replace` (squared error to the teacher's noise for the replacement, in the same
-           directions), `keep` (the concept's kept prompts are protected too), and a `tolerance` well above rounding, which
-           protects many alike prompts nearly instead of a few exactly.
+Departs    S from singular vectors in float64 (reference: symbolic reduction, neither orthogonal nor
+           scaled). Gradients are zeroed at each update (reference: they add up over all of them),
+           so lr needs tuning. c0 is the empty prompt, never a pair of phrases; it is protected, so
+           the student's eps(c0) is the teacher's and is not computed. Pictures stay latents.
+           Concepts are trained one at a time; the joint and the coupled variant are not here. Ours,
+           off by default: `target: replace` (squared error to the teacher's noise for the
+           replacement, in the same directions), `keep` (the concept's kept prompts are protected
+           too), and a `tolerance` well above rounding, which protects many alike prompts nearly
+           instead of a few exactly.
 Changes    `attn2.to_k` and `attn2.to_v` weights of the UNet. The teacher is not modified.
-Cost       2 x steps UNet evaluations a picture, once, kept in the cache folder; 3 an update (2 to replace), one with gradients.
-Restore    By dropping the concept's increment: the others do not depend on it once its prompts are in `protect`, so releasing
-           again without it gives, byte for byte, the model that never erased it.
+Cost       2 x steps UNet evaluations a picture, once, kept in the cache folder; 3 an update (2 to
+           replace), one with gradients.
+Restore    By dropping the concept's increment: the others do not depend on it once its prompts are
+           in `protect`, so releasing again without it gives, byte for byte, the model that never
+           erased it.
 """
 
 import itertools
@@ -27,13 +33,14 @@ from pydantic import Field
 from torch import Tensor, nn
 from torch.nn.utils import parametrize
 
-from erasure_core import diffusion, layers, seeding, training
-from erasure_core.concepts import Concept, Prompt
+from erasure_core import seeding
 from erasure_core.errors import BadInput
-from erasure_core.models import Teacher
-from erasure_core.null_space import null_basis
-from erasure_core.prepared import by_content
-from erasure_core.weights import WeightDelta, tensors_sha256
+from erasure_core.law.concepts import Concept, Prompt
+from erasure_core.network import diffusion, layers, training
+from erasure_core.network.models import Teacher
+from erasure_core.network.null_space import null_basis
+from erasure_core.network.prepared import by_content
+from erasure_core.network.weights import WeightDelta, tensors_sha256
 
 Increment = dict[str, Tensor]  # weight name -> change, float32 on CPU
 
@@ -45,22 +52,45 @@ class Settings(training.Training):
     """Defaults are the paper's."""
 
     method: Literal["sepme"] = "sepme"
-    target: Literal["correlation", "replace"] = Field("correlation", description="ours: replace, towards the concept's replacement")
-    protect: tuple[Prompt, ...] = Field((), description="prompts to protect besides the empty one and those of other erased concepts")
+    target: Literal["correlation", "replace"] = Field(
+        "correlation", description="ours: replace, towards the concept's replacement"
+    )
+    protect: tuple[Prompt, ...] = Field(
+        (),
+        description="prompts to protect besides the empty one and those of other erased concepts",
+    )
     keep: bool = Field(False, description="ours: protect each concept's kept prompts as well")
-    tolerance: float = Field(1e-5, gt=0, lt=1, description="what protected prompts show less of, relative to the most, is not protected")
+    tolerance: float = Field(
+        1e-5,
+        gt=0,
+        lt=1,
+        description="what protected prompts show less of, relative to the most, is not protected",
+    )
     updates: int = Field(1000, ge=1, description="of each concept, at most")
-    stop: float | None = Field(1e-4, allow_inf_nan=False, description="tau: running mean of the concept term that is enough; None: never")
+    stop: float | None = Field(
+        1e-4,
+        allow_inf_nan=False,
+        description="tau: running mean of the concept term that is enough; None: never",
+    )
     lr: float = Field(0.1, gt=0, allow_inf_nan=False)
-    beta: float = Field(1e-4, gt=0, allow_inf_nan=False, description="scale of w in the change beta w S")
-    l1: float = Field(1e-6, ge=0, allow_inf_nan=False, description="lambda: weight of the mean L1 norm of the changes")
+    beta: float = Field(
+        1e-4, gt=0, allow_inf_nan=False, description="scale of w in the change beta w S"
+    )
+    l1: float = Field(
+        1e-6,
+        ge=0,
+        allow_inf_nan=False,
+        description="lambda: weight of the mean L1 norm of the changes",
+    )
     images: int = Field(1000, ge=1, description="pictures of each concept")
     steps: int = Field(50, ge=2, description="DDIM steps of a picture")
     guidance: float = Field(7.5, gt=0, allow_inf_nan=False, description="of the pictures")
 
 
 def correlation(cond: Tensor, teacher_null: Tensor, teacher_cond: Tensor) -> Tensor:
-    """L_cor: mean of r r*, where r = eps(c) - eps(0) is what the concept adds to the noise and r* is the teacher's; 0 is erased."""
+    """L_cor: mean of r r*, where r = eps(c) - eps(0) is what the concept adds to the noise and r*
+    is the teacher's; 0 is erased.
+    """
     return ((cond - teacher_null) * (teacher_cond - teacher_null)).mean()
 
 
@@ -75,7 +105,11 @@ class Shifted(nn.Module):
     def __init__(self, weight: Tensor, directions: Tensor, beta: float):
         """`directions` is S, (free, d_text), orthonormal."""
         super().__init__()
-        self.base, self.directions, self.beta = weight.detach().clone(), directions.to(weight.dtype), beta
+        self.base, self.directions, self.beta = (
+            weight.detach().clone(),
+            directions.to(weight.dtype),
+            beta,
+        )
 
     def change(self, w: Tensor) -> Tensor:
         """beta w S, (d_out, d_text)."""
@@ -90,16 +124,25 @@ class Shifted(nn.Module):
         return weight.new_zeros(len(weight), len(self.directions))
 
 
-# --- what is protected ----------------------------------------------------------------------------------------------
+# --- what is protected
+# ---------------------------------------------------------------------------------------------
 
 
-def protected_prompts(concept: Concept, concepts: Sequence[Concept], settings: Settings) -> list[str]:
-    """What the increment of `concept` may not touch: a set, sorted, without what names the concept itself.
+def protected_prompts(
+    concept: Concept, concepts: Sequence[Concept], settings: Settings
+) -> list[str]:
+    """What the increment of `concept` may not touch: a set, sorted, without what names the concept
+    itself.
 
-    A concept erased beside it and one that was erased and restored, whose prompts are in `settings.protect`, count alike.
+    A concept erased beside it and one that was erased and restored, whose prompts are in
+    `settings.protect`, count alike.
     """
-    others = [prompt for other in concepts if other.name != concept.name for prompt in other.prompts]
-    wanted = {*settings.protect, *others, *(concept.keep if settings.keep else ())} - set(concept.prompts)
+    others = [
+        prompt for other in concepts if other.name != concept.name for prompt in other.prompts
+    ]
+    wanted = {*settings.protect, *others, *(concept.keep if settings.keep else ())} - set(
+        concept.prompts
+    )
     return ["", *sorted(prompt for prompt in wanted if not concept.named_in(prompt))]
 
 
@@ -109,7 +152,9 @@ def _rows(teacher: Teacher, prompts: Sequence[str]) -> Tensor:
 
 
 def free_directions(teacher: Teacher, prompts: Sequence[str], tolerance: float) -> Tensor:
-    """S: orthonormal directions that the empty prompt does not see at all, and `prompts` only up to `tolerance`: (free, d_text)."""
+    """S: orthonormal directions that the empty prompt does not see at all, and `prompts` only up to
+    `tolerance`: (free, d_text).
+    """
     unseen = null_basis(_rows(teacher, [""]))
     if not prompts:
         return unseen
@@ -117,17 +162,20 @@ def free_directions(teacher: Teacher, prompts: Sequence[str], tolerance: float) 
 
 
 def capacity(teacher: Teacher, prompts: Sequence[str], settings: Settings) -> int:
-    """How many prompts surely fit besides "" and `prompts`: each takes a direction a token, but for the first token, which all share.
+    """How many prompts surely fit besides "" and `prompts`: each takes a direction a token, but for
+    the first token, which all share.
 
-    More fit where prompts are alike. Two directions are not counted: one for the concept, and one that no state reaches
-    behind a LayerNorm.
+    More fit where prompts are alike. Two directions are not counted: one for the concept, and one
+    that no state reaches behind a LayerNorm.
     """
     states = diffusion.encode_prompts(teacher, [""]).states
     free = len(free_directions(teacher, prompts, settings.tolerance))
     return max(0, free - 2) // (states.shape[1] - 1)
 
 
-def directions_of(teacher: Teacher, concepts: Sequence[Concept], settings: Settings) -> dict[str, Tensor]:
+def directions_of(
+    teacher: Teacher, concepts: Sequence[Concept], settings: Settings
+) -> dict[str, Tensor]:
     """The free directions of each concept's increment, by the concept's name.
 
     Raises:
@@ -136,20 +184,32 @@ def directions_of(teacher: Teacher, concepts: Sequence[Concept], settings: Setti
     found = {}
     for concept in concepts:
         prompts = protected_prompts(concept, concepts, settings)
-        directions, rows = free_directions(teacher, prompts, settings.tolerance), _rows(teacher, concept.prompts)
-        seen = (rows @ directions.T).norm(dim=1).max() / rows.norm(dim=1).max() if len(directions) else torch.tensor(0.0)
+        directions, rows = (
+            free_directions(teacher, prompts, settings.tolerance),
+            _rows(teacher, concept.prompts),
+        )
+        seen = (
+            (rows @ directions.T).norm(dim=1).max() / rows.norm(dim=1).max()
+            if len(directions)
+            else torch.tensor(0.0)
+        )
         if seen <= settings.tolerance:
             raise BadInput(
-                f"{len(prompts)} protected prompts span {rows.shape[1] - len(directions)} of the {rows.shape[1]} directions of this base's "
-                f"text states and leave nothing of {concept.name!r} to erase; beside the empty prompt at least "
-                f"{capacity(teacher, (), settings)} fit: protect fewer (settings.protect, the other concepts' prompts), or raise the "
+                f"{len(prompts)} protected prompts span "
+                f"{rows.shape[1] - len(directions)} of the {rows.shape[1]} directions of "
+                f"this base's "
+                f"text states and leave nothing of {concept.name!r} to erase; beside the "
+                f"empty prompt at least "
+                f"{capacity(teacher, (), settings)} fit: protect fewer "
+                f"(settings.protect, the other concepts' prompts), or raise the "
                 f"tolerance of {settings.tolerance:g}, which protects them less exactly"
             )
         found[concept.name] = directions
     return found
 
 
-# --- pictures of the concepts ---------------------------------------------------------------------------------------
+# --- pictures of the concepts
+# ---------------------------------------------------------------------------------------------
 
 
 @dataclass(frozen=True, slots=True)
@@ -160,38 +220,59 @@ class Pictures:
     prompts: diffusion.Context  # the concept's
 
 
-def _pictures(teacher: Teacher, concept: Concept, settings: Settings, seed: int, cache: Path | None) -> Pictures:
+def _pictures(
+    teacher: Teacher, concept: Concept, settings: Settings, seed: int, cache: Path | None
+) -> Pictures:
     """The pictures of one concept, its prompts in turn; those in `cache` if they are there."""
     prompts = diffusion.encode_prompts(teacher, concept.prompts)
 
     def make() -> dict[str, Tensor]:
-        shown, draws = torch.arange(settings.images) % len(prompts), seeding.generator(seed, f"pictures of {concept.name}")
-        return {"z": diffusion.pictures(teacher, prompts, shown, settings.guidance, settings.steps, draws)}
+        shown, draws = (
+            torch.arange(settings.images) % len(prompts),
+            seeding.generator(seed, f"pictures of {concept.name}"),
+        )
+        return {
+            "z": diffusion.pictures(
+                teacher, prompts, shown, settings.guidance, settings.steps, draws
+            )
+        }
 
     def content() -> dict[str, object]:
         drawn = [concept.name, settings.images, settings.steps, settings.guidance, seed]
         return {**diffusion.content_of(teacher, [prompts]), "pictures": drawn}
 
-    return Pictures(by_content(cache, "pictures", content, make)["z"].to(teacher.unet.device), prompts)
+    return Pictures(
+        by_content(cache, "pictures", content, make)["z"].to(teacher.unet.device), prompts
+    )
 
 
 def prepare(
-    teacher: Teacher, concepts: Sequence[Concept], settings: Settings, *, seed: int, cache: Path | None = None
+    teacher: Teacher,
+    concepts: Sequence[Concept],
+    settings: Settings,
+    *,
+    seed: int,
+    cache: Path | None = None,
 ) -> dict[str, Pictures]:
     """The pictures of each concept, by its name; from the folder `cache` where they are there.
 
     Raises:
-        BadInput: If the protected prompts leave nothing of a concept to change; before any picture is made.
+        BadInput: If the protected prompts leave nothing of a concept to change; before any picture
+            is made.
     """
     directions_of(teacher, concepts, settings)
-    return {concept.name: _pictures(teacher, concept, settings, seed, cache) for concept in concepts}
+    return {
+        concept.name: _pictures(teacher, concept, settings, seed, cache) for concept in concepts
+    }
 
 
-# --- the increments -------------------------------------------------------------------------------------------------
+# --- the increments
+# ---------------------------------------------------------------------------------------------
 
 
 def check(concepts: Sequence[Concept], settings: Settings) -> None:
-    """Refuse what could not be erased. Whether the protected prompts leave room is known to `directions_of`, which needs the base.
+    """Refuse what could not be erased. Whether the protected prompts leave room is known to
+    `directions_of`, which needs the base.
 
     Raises:
         BadInput: No concept, or one name twice, whose increments could not be told apart.
@@ -200,7 +281,10 @@ def check(concepts: Sequence[Concept], settings: Settings) -> None:
         raise BadInput("no concept to erase; a request names one")
     names = [concept.name for concept in concepts]
     if twice := sorted({name for name in names if names.count(name) > 1}):
-        raise BadInput(f"{', '.join(twice)} is to be erased more than once; each concept has one increment, join the prompts of the two")
+        raise BadInput(
+            f"{', '.join(twice)} is to be erased more than once; each concept has one "
+            f"increment, join the prompts of the two"
+        )
 
 
 def declared(unet: nn.Module, settings: Settings) -> frozenset[str]:
@@ -213,8 +297,12 @@ def steps(concepts: Sequence[Concept], settings: Settings) -> int:
     return training.total_updates(concepts, settings)
 
 
-def _shift(student: nn.Module, directions: Tensor, beta: float) -> tuple[dict[str, Shifted], dict[str, nn.Parameter]]:
-    """Put beta w S on every key and value weight of `student`; the shifts and their w, both by the weight's name."""
+def _shift(
+    student: nn.Module, directions: Tensor, beta: float
+) -> tuple[dict[str, Shifted], dict[str, nn.Parameter]]:
+    """Put beta w S on every key and value weight of `student`; the shifts and their w, both by the
+    weight's name.
+    """
     shifts, trainable = {}, {}
     for name in layers.select(student, "kv"):
         module = student.get_submodule(name.removesuffix(".weight"))
@@ -239,18 +327,29 @@ def _train(
     shifts, trainable = _shift(student, directions, settings.beta)
     z_0, device, scheduler = pictures.z, teacher.unet.device, diffusion.noise_scheduler(teacher)
     prompts = pictures.prompts
-    replaced = diffusion.encode_prompts(teacher, [concept.replaced(prompt) for prompt in concept.prompts])
+    replaced = diffusion.encode_prompts(
+        teacher, [concept.replaced(prompt) for prompt in concept.prompts]
+    )
     nothing = diffusion.encode_prompts(teacher, [""]).expand(settings.batch)
     draws = seeding.generator(seed, f"updates of {concept.name}")
     running = torch.zeros(2)  # mean of the concept term, updates
 
     def concept_term(student: nn.Module) -> Tensor:
         picture = torch.randint(len(z_0), (settings.batch,), generator=draws)
-        timestep = torch.randint(scheduler.config.num_train_timesteps, (settings.batch,), generator=draws).to(device)
+        timestep = torch.randint(
+            scheduler.config.num_train_timesteps, (settings.batch,), generator=draws
+        ).to(device)
         noise = torch.randn((settings.batch, *z_0.shape[1:]), generator=draws).to(device)
-        z, row = scheduler.add_noise(z_0[picture.to(device)], noise, timestep), (picture % len(prompts)).to(device)
+        z, row = (
+            scheduler.add_noise(z_0[picture.to(device)], noise, timestep),
+            (picture % len(prompts)).to(device),
+        )
         cond = diffusion.predict_noise(teacher, student, z, timestep, prompts[row])
-        term, contexts = (distance, [replaced[row]]) if settings.target == "replace" else (correlation, [nothing, prompts[row]])
+        term, contexts = (
+            (distance, [replaced[row]])
+            if settings.target == "replace"
+            else (correlation, [nothing, prompts[row]])
+        )
         with torch.no_grad():
             said = diffusion.predict_each(teacher, teacher.unet, z, timestep, contexts)
         return term(cond, *said)
@@ -258,17 +357,26 @@ def _train(
     def loss(student: nn.Module) -> dict[str, Tensor]:
         term = concept_term(student)
         share = MOMENTUM if running[1] else 0.0  # the first one is the mean
-        running.copy_(torch.stack([share * running[0] + (1 - share) * term.detach().cpu(), running[1] + 1]))
+        running.copy_(
+            torch.stack([share * running[0] + (1 - share) * term.detach().cpu(), running[1] + 1])
+        )
         norms = torch.stack([shifts[name].change(w).abs().sum() for name, w in trainable.items()])
         return {"concept": term, "l1": settings.l1 * norms.mean()}
 
     def enough(_terms: Mapping[str, float]) -> bool:
-        return settings.stop is not None and bool(running[1] >= LEAST and running[0] <= settings.stop)
+        return settings.stop is not None and bool(
+            running[1] >= LEAST and running[0] <= settings.stop
+        )
 
-    loop = training.Loop(generators=[draws], extra={"running": running}, stop=enough, on_step=on_step, resume=resume)
+    loop = training.Loop(
+        generators=[draws], extra={"running": running}, stop=enough, on_step=on_step, resume=resume
+    )
     training.fit(student, trainable, loss, settings, settings.updates, loop)
     with torch.no_grad():
-        return {name: (settings.beta * w.double() @ directions).float().cpu() for name, w in trainable.items()}
+        return {
+            name: (settings.beta * w.double() @ directions).float().cpu()
+            for name, w in trainable.items()
+        }
 
 
 def increments(
@@ -281,7 +389,8 @@ def increments(
     prepared: Mapping[str, Pictures] | None = None,
     resume: Path | None = None,
 ) -> dict[str, Increment]:
-    """The change that erases each concept, by its name. Each depends on the base, its concept, what is protected, and the seed alone.
+    """The change that erases each concept, by its name. Each depends on the base, its concept, what
+    is protected, and the seed alone.
 
     Arguments and errors are those of `erase`.
     """
@@ -289,7 +398,9 @@ def increments(
     directions = directions_of(teacher, concepts, settings)
     pictures = prepared or prepare(teacher, concepts, settings, seed=seed)
     found: dict[str, Increment] = {}
-    files = {c.name: resume.with_name(f"{resume.name}.{c.name}") if resume else None for c in concepts}
+    files = {
+        c.name: resume.with_name(f"{resume.name}.{c.name}") if resume else None for c in concepts
+    }
     count = itertools.count(1)
 
     def tell(_update: int, terms: Mapping[str, float]) -> None:
@@ -298,16 +409,23 @@ def increments(
 
     for concept in sorted(concepts, key=lambda c: c.name):
         name = concept.name
-        found[name] = _train(teacher, concept, directions[name], pictures[name], settings, seed, tell, files[name])
+        found[name] = _train(
+            teacher, concept, directions[name], pictures[name], settings, seed, tell, files[name]
+        )
     for file in filter(None, files.values()):
         file.unlink(missing_ok=True)
     return found
 
 
 def compose(base: nn.Module, increments: Mapping[str, Increment]) -> WeightDelta:
-    """The sum of the active increments, by name in alphabetical order, so that the same ones give the same bytes."""
+    """The sum of the active increments, by name in alphabetical order, so that the same ones give
+    the same bytes.
+    """
     active = [increments[name] for name in sorted(increments)]
-    total = {weight: torch.stack([increment[weight].double() for increment in active]).sum(0).float() for weight in active[0]}
+    total = {
+        weight: torch.stack([increment[weight].double() for increment in active]).sum(0).float()
+        for weight in active[0]
+    }
     return WeightDelta(tensors_sha256(base.state_dict()), total)
 
 
@@ -321,19 +439,34 @@ def erase(
     prepared: Mapping[str, Pictures] | None = None,
     resume: Path | None = None,
 ) -> WeightDelta:
-    """Train the increment of each concept and return their sum; the order of `concepts` does not matter.
+    """Train the increment of each concept and return their sum; the order of `concepts` does not
+    matter.
 
     Args:
         teacher: The frozen base; copies of its UNet are trained.
         concepts: What to erase, each with its replacement and kept prompts.
         settings: Hyper-parameters, and the prompts to protect.
         seed: Decides every draw.
-        on_step: Hears (update, {concept, l1}), weighted as in the loss, one concept after the other.
+        on_step: Hears (update, {concept, l1}), weighted as in the loss, one concept after the
+            other.
         prepared: What `prepare` returned for the same arguments; made here if absent.
-        resume: Where the state of the training is kept, to go on from after a kill; a file beside it for each concept.
+        resume: Where the state of the training is kept, to go on from after a kill; a file beside
+            it for each concept.
 
     Raises:
-        BadInput: If no concept is named or one twice, a prompt is too long, or the protected prompts leave nothing to erase.
+        BadInput: If no concept is named or one twice, a prompt is too long, or the protected
+            prompts leave nothing to erase.
         ErasureError: If training diverges.
     """
-    return compose(teacher.unet, increments(teacher, concepts, settings, seed=seed, on_step=on_step, prepared=prepared, resume=resume))
+    return compose(
+        teacher.unet,
+        increments(
+            teacher,
+            concepts,
+            settings,
+            seed=seed,
+            on_step=on_step,
+            prepared=prepared,
+            resume=resume,
+        ),
+    )

@@ -1,17 +1,22 @@
 """UCE: re-map concepts in cross-attention by one ridge regression in closed form.
 
-Paper      Gandikota, Orgad, Belinkov, Materzynska & Bau, Unified Concept Editing in Diffusion Models, WACV 2024,
-           arXiv:2308.14761, eq. 7. Erasing only; debiasing is not here.
-Reference  rohitgandikota/unified-concept-editing @ f7222e6 (2023: all rows from the last subject token on) and @ 28c81ed
-           (2025: that row alone), MIT; read, not copied.
-Departs    Solved in float64 (reference: float32 inverse), once and not for each projection: W P with one P, which is the same
-           (`erasure_core/closed_form.py`). The subject's last token is the last of the concept's name (reference: of the prompt).
-           The empty prompt is always preserved, with the request's kept prompts. The old code's `tensor` technique is not here.
-Changes    `attn2.to_k` and `attn2.to_v` weights of the UNet. Nothing is random. The teacher is not modified. What a network
-           reads of a prompt beside cross-attention (Stable Diffusion XL's pooled embedding) is as before.
-Cost       No UNet evaluation. Encoding the prompts and one Cholesky factor of text width; below a second.
-Restore    By releasing again without the concept. The edit is one matrix of text width, and invertible: it hides the concept
-           at text states that can be computed (`closed_form.preimage`), and does not remove it.
+Paper      Gandikota, Orgad, Belinkov, Materzynska & Bau, Unified Concept Editing in Diffusion
+           Models, WACV 2024, arXiv:2308.14761, eq. 7. Erasing only; debiasing is not here.
+Reference  rohitgandikota/unified-concept-editing @ f7222e6 (2023: all rows from the last subject
+           token on) and @ 28c81ed (2025: that row alone), MIT; read, not copied.
+Departs    Solved in float64 (reference: float32 inverse), once and not for each projection: W P
+           with one P, which is the same (`erasure_core/network/closed_form.py`). The subject's last
+           token is the last of the concept's name (reference: of the prompt). The empty prompt is
+           always preserved, with the request's kept prompts. The old code's `tensor` technique is
+           not here.
+Changes    `attn2.to_k` and `attn2.to_v` weights of the UNet. Nothing is random. The teacher is not
+           modified. What a network reads of a prompt beside cross-attention (Stable Diffusion XL's
+           pooled embedding) is as before.
+Cost       No UNet evaluation. Encoding the prompts and one Cholesky factor of text width; below a
+           second.
+Restore    By releasing again without the concept. The edit is one matrix of text width, and
+           invertible: it hides the concept at text states that can be computed
+           (`closed_form.preimage`), and does not remove it.
 """
 
 from collections.abc import Mapping, Sequence
@@ -20,12 +25,12 @@ from typing import Literal
 
 from torch import nn
 
-from erasure_core import closed_form
-from erasure_core.concepts import Concept, Kind
 from erasure_core.errors import BadInput
-from erasure_core.models import Teacher
-from erasure_core.training import OnStep
-from erasure_core.weights import WeightDelta
+from erasure_core.law.concepts import Concept, Kind
+from erasure_core.network import closed_form
+from erasure_core.network.models import Teacher
+from erasure_core.network.training import OnStep
+from erasure_core.network.weights import WeightDelta
 
 
 class Settings(closed_form.Edit):
@@ -34,7 +39,8 @@ class Settings(closed_form.Edit):
     method: Literal["uce"] = "uce"
 
 
-PRESETS: Mapping[Kind, Settings] = {  # the 2023 script's; a style's replacement is "art", and the other artists are its kept prompts
+# The 2023 script's; a style's replacement is "art", and the other artists are its kept prompts.
+PRESETS: Mapping[Kind, Settings] = {
     "style": Settings(target="replacement"),
     "object": Settings(target="nothing"),
     "explicit": Settings(target="nothing", preserve_scale=1.0),
@@ -61,7 +67,14 @@ def steps(concepts: Sequence[Concept], settings: Settings) -> int:
     return 1
 
 
-def prepare(teacher: Teacher, concepts: Sequence[Concept], settings: Settings, *, seed: int, cache: Path | None = None) -> None:
+def prepare(
+    teacher: Teacher,
+    concepts: Sequence[Concept],
+    settings: Settings,
+    *,
+    seed: int,
+    cache: Path | None = None,
+) -> None:
     """Nothing worth sharing."""
 
 
@@ -82,7 +95,8 @@ def erase(
         concepts: What goes, with each concept's replacement and kept prompts; all in one solve.
         settings: Scales, and which text states.
         seed: Without effect; nothing is drawn.
-        on_step: Hears once, of `remaining`: how far the rows still are from their targets, as a share of how far they were.
+        on_step: Hears once, of `remaining`: how far the rows still are from their targets, as a
+            share of how far they were.
         prepared: None.
         resume: Without effect; nothing is worth saving.
 

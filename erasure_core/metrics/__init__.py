@@ -1,9 +1,17 @@
-"""What is measured of a candidate. Each entry turns per-image facts into one `Measurement` with its interval."""
+"""What is measured of a candidate. Each entry turns per-image facts into one `Measurement` with its
+interval.
+"""
 
 from collections.abc import Callable
 
-from erasure_core.gates import Measurement
-from erasure_core.metrics.clip_score import accuracy, accuracy_drop, clip_score, concept_rate, score_drop
+from erasure_core.law.gates import Measurement
+from erasure_core.metrics.clip_score import (
+    accuracy,
+    accuracy_drop,
+    clip_score,
+    concept_rate,
+    score_drop,
+)
 from erasure_core.metrics.detectors import detection_rate
 from erasure_core.metrics.ssim import paired_ssim
 

@@ -1,11 +1,13 @@
 """CLIP: does the picture fit its prompt, and which of the known concepts does it show?
 
-Paper      Radford et al., CLIP, ICML 2021, arXiv:2103.00020 (zero-shot by prompt ensembles, sec. 3.1.4);
-           Hessel et al., CLIPScore, EMNLP 2021, arXiv:2104.08718.
+Paper      Radford et al., CLIP, ICML 2021, arXiv:2103.00020 (zero-shot by prompt ensembles, sec.
+           3.1.4); Hessel et al., CLIPScore, EMNLP 2021, arXiv:2104.08718.
 Reference  transformers `CLIPModel`; any folder in its format, the gallery's small one included.
-Departs    The score is the bare cosine (All-but-One reports .2765 for Stable Diffusion on COCO), not CLIPScore's 2.5 max(cos, 0)
-           and not the x100 logits of RECE's script. The caption is used as it is: no "A photo depicts" before it.
-Cost       One forward pass of each image and each caption; text beyond the tokenizer's limit is cut off, as in CLIP.
+Departs    The score is the bare cosine (All-but-One reports .2765 for Stable Diffusion on COCO),
+           not CLIPScore's 2.5 max(cos, 0) and not the x100 logits of RECE's script. The caption is
+           used as it is: no "A photo depicts" before it.
+Cost       One forward pass of each image and each caption; text beyond the tokenizer's limit is cut
+           off, as in CLIP.
 """
 
 from collections.abc import Mapping, Sequence
@@ -18,8 +20,8 @@ from PIL import Image
 from torch import Tensor
 
 from erasure_core.errors import BadInput
-from erasure_core.gates import Measurement
-from erasure_core.lineage import sha256_file
+from erasure_core.law.gates import Measurement
+from erasure_core.law.lineage import sha256_file
 from erasure_core.metrics.intervals import Better, finite, mean, share
 
 _BATCH = 64
@@ -29,10 +31,12 @@ class ClipScorer:
     """One CLIP, used for every model that is compared."""
 
     def __init__(self, path: str, revision: str | None, templates: Sequence[str]):
-        """Load a CLIP from a local folder, or from the local hub cache by id and revision. Never downloads, never unpickles.
+        """Load a CLIP from a local folder, or from the local hub cache by id and revision. Never
+        downloads, never unpickles.
 
         Args:
-            path: Folder with config.json, model.safetensors and the tokenizer, or a hub id that is in the cache.
+            path: Folder with config.json, model.safetensors and the tokenizer, or a hub id that is
+                in the cache.
             revision: Hub revision; None for a folder.
             templates: Sentences with one "{}" each, averaged to name a concept.
 
@@ -43,19 +47,28 @@ class ClipScorer:
 
         wrong = [t for t in templates if t.count("{}") != 1]
         if wrong or not templates:
-            raise BadInput(f'CLIP templates need one "{{}}" each; got {wrong or "none"}; e.g. "a photo of {{}}"')
+            raise BadInput(
+                f'CLIP templates need one "{{}}" each; got {wrong or "none"}; e.g. "a '
+                f'photo of {{}}"'
+            )
         folder = _local_folder(path, revision)
-        self._model = CLIPModel.from_pretrained(folder, dtype=torch.float32, use_safetensors=True, local_files_only=True)
+        self._model = CLIPModel.from_pretrained(
+            folder, dtype=torch.float32, use_safetensors=True, local_files_only=True
+        )
         self._tokenizer = AutoTokenizer.from_pretrained(folder, local_files_only=True)
         config: Any = self._model.config
-        self._max_tokens = min(self._tokenizer.model_max_length, config.text_config.max_position_embeddings)
+        self._max_tokens = min(
+            self._tokenizer.model_max_length, config.text_config.max_position_embeddings
+        )
         self._side: int = config.vision_config.image_size
         self._templates = tuple(templates)
         self._processor = _processor(folder)
         self._settings: dict[str, object] = {
             "clip": path,
             "revision": revision,
-            "weights_sha256": {f.name: sha256_file(f) for f in sorted(folder.glob("*.safetensors"))},
+            "weights_sha256": {
+                f.name: sha256_file(f) for f in sorted(folder.glob("*.safetensors"))
+            },
             "preprocessing": "x/127.5-1" if self._processor is None else "CLIPImageProcessor",
             "templates": list(self._templates),
         }
@@ -72,21 +85,30 @@ class ClipScorer:
             ValueError: If the lists differ in length, an image is not RGB, or CLIP answers NaN.
         """
         if len(images) != len(prompts):
-            raise ValueError(f"each image is scored with its own prompt; got {len(images)} images and {len(prompts)} prompts")
+            raise ValueError(
+                f"each image is scored with its own prompt; got {len(images)} images and "
+                f"{len(prompts)} prompts"
+            )
         return (self._image_features(images) * self._text_features(prompts)).sum(dim=1).numpy()
 
-    def name_concepts(self, images: Sequence[Image.Image], labels: Sequence[str], templates: Sequence[str] = ()) -> list[str]:
-        """The label whose averaged template sentences lie nearest to each image; `templates` in place of the scorer's own.
+    def name_concepts(
+        self, images: Sequence[Image.Image], labels: Sequence[str], templates: Sequence[str] = ()
+    ) -> list[str]:
+        """The label whose averaged template sentences lie nearest to each image; `templates` in
+        place of the scorer's own.
 
         Raises:
-            ValueError: If fewer than two distinct labels are offered (any image would be "named" so), or an image is not RGB.
+            ValueError: If fewer than two distinct labels are offered (any image would be "named"
+                so), or an image is not RGB.
         """
         if len(set(labels)) < 2 or len(set(labels)) < len(labels):
             raise ValueError(f"naming needs at least two labels, each once; got {list(labels)}")
         templates = templates or self._templates
         sentences = self._text_features([t.format(label) for label in labels for t in templates])
         centres = sentences.view(len(labels), len(templates), -1).mean(dim=1)
-        nearest = (self._image_features(images) @ torch.nn.functional.normalize(centres, dim=1).T).argmax(dim=1)
+        nearest = (
+            self._image_features(images) @ torch.nn.functional.normalize(centres, dim=1).T
+        ).argmax(dim=1)
         return [labels[i] for i in nearest.tolist()]
 
     def _image_features(self, images: Sequence[Image.Image]) -> Tensor:
@@ -96,14 +118,29 @@ class ClipScorer:
                 raise ValueError(f"image {case} is {image.mode}; CLIP takes RGB")
         batches = [images[i : i + _BATCH] for i in range(0, len(images), _BATCH)]
         with torch.no_grad():
-            return _unit([self._model.get_image_features(pixel_values=self._pixels(b)).pooler_output for b in batches], "images")
+            return _unit(
+                [
+                    self._model.get_image_features(pixel_values=self._pixels(b)).pooler_output
+                    for b in batches
+                ],
+                "images",
+            )
 
     def _text_features(self, lines: Sequence[str]) -> Tensor:
         """Unit vectors, (n, d)."""
-        tokens = self._tokenizer(list(lines), padding="max_length", truncation=True, max_length=self._max_tokens, return_tensors="pt")
+        tokens = self._tokenizer(
+            list(lines),
+            padding="max_length",
+            truncation=True,
+            max_length=self._max_tokens,
+            return_tensors="pt",
+        )
         with torch.no_grad():
             batches = tokens.input_ids.split(_BATCH)
-            return _unit([self._model.get_text_features(input_ids=ids).pooler_output for ids in batches], "prompts")
+            return _unit(
+                [self._model.get_text_features(input_ids=ids).pooler_output for ids in batches],
+                "prompts",
+            )
 
     def _pixels(self, images: Sequence[Image.Image]) -> Tensor:
         """Model input, (n, 3, side, side)."""
@@ -111,21 +148,38 @@ class ClipScorer:
             pixels: Tensor = self._processor(images=list(images), return_tensors="pt").pixel_values
             return pixels
         square = (self._side, self._side)
-        fitted = [i if i.size == square else i.resize(square, Image.Resampling.BICUBIC) for i in images]
-        return torch.from_numpy(np.stack([np.asarray(i) for i in fitted])).permute(0, 3, 1, 2).float() / 127.5 - 1
+        fitted = [
+            i if i.size == square else i.resize(square, Image.Resampling.BICUBIC) for i in images
+        ]
+        return (
+            torch.from_numpy(np.stack([np.asarray(i) for i in fitted])).permute(0, 3, 1, 2).float()
+            / 127.5
+            - 1
+        )
 
 
 def clip_score(
-    scores: Sequence[float], *, settings: Mapping[str, object], metric: str = "clip.score", better: Better = "higher"
+    scores: Sequence[float],
+    *,
+    settings: Mapping[str, object],
+    metric: str = "clip.score",
+    better: Better = "higher",
 ) -> Measurement:
-    """Mean cosine of images with their prompts, bootstrap interval. Raises ValueError on NaN or no image."""
+    """Mean cosine of images with their prompts, bootstrap interval. Raises ValueError on NaN or no
+    image.
+    """
     return mean(scores, metric=metric, better=better, settings=settings)
 
 
 def score_drop(
-    base_scores: Sequence[float], scores: Sequence[float], *, settings: Mapping[str, object], metric: str = "clip.score_drop"
+    base_scores: Sequence[float],
+    scores: Sequence[float],
+    *,
+    settings: Mapping[str, object],
+    metric: str = "clip.score_drop",
 ) -> Measurement:
-    """Mean of (base - candidate) over the same cases, bootstrap interval of the differences; 0 is ideal.
+    """Mean of (base - candidate) over the same cases, bootstrap interval of the differences; 0 is
+    ideal.
 
     Raises:
         ValueError: If the lists differ in length, are empty, or hold NaN.
@@ -134,17 +188,34 @@ def score_drop(
 
 
 def concept_rate(
-    named: Sequence[str], concept: str, *, settings: Mapping[str, object], metric: str = "clip.concept_rate", better: Better = "lower"
+    named: Sequence[str],
+    concept: str,
+    *,
+    settings: Mapping[str, object],
+    metric: str = "clip.concept_rate",
+    better: Better = "lower",
 ) -> Measurement:
-    """Share of images that `name_concepts` called `concept`, Wilson interval; the settings should hold the labels offered.
+    """Share of images that `name_concepts` called `concept`, Wilson interval; the settings should
+    hold the labels offered.
 
     Raises:
         ValueError: If there are no images, or one has no name.
     """
-    return share(_matches(named, [concept] * len(named), metric), metric=metric, better=better, settings=settings)
+    return share(
+        _matches(named, [concept] * len(named), metric),
+        metric=metric,
+        better=better,
+        settings=settings,
+    )
 
 
-def accuracy(named: Sequence[str], wanted: Sequence[str], *, settings: Mapping[str, object], metric: str = "clip.accuracy") -> Measurement:
+def accuracy(
+    named: Sequence[str],
+    wanted: Sequence[str],
+    *,
+    settings: Mapping[str, object],
+    metric: str = "clip.accuracy",
+) -> Measurement:
     """Share of images named as what their prompt wanted, Wilson interval.
 
     Raises:
@@ -161,20 +232,34 @@ def accuracy_drop(
     settings: Mapping[str, object],
     metric: str = "clip.accuracy_drop",
 ) -> Measurement:
-    """Mean of (base right - candidate right) over the same cases, bootstrap interval of the differences; 0 is ideal.
+    """Mean of (base right - candidate right) over the same cases, bootstrap interval of the
+    differences; 0 is ideal.
 
     Raises:
         ValueError: If the lists differ in length, are empty, or an image has no name.
     """
-    return _drop(_matches(base_named, wanted, metric), _matches(named, wanted, metric), metric, settings)
+    return _drop(
+        _matches(base_named, wanted, metric), _matches(named, wanted, metric), metric, settings
+    )
 
 
-def _drop(base: Sequence[float], candidate: Sequence[float], metric: str, settings: Mapping[str, object]) -> Measurement:
-    before, after = finite(base, f"{metric} of the base"), finite(candidate, f"{metric} of the candidate")
+def _drop(
+    base: Sequence[float], candidate: Sequence[float], metric: str, settings: Mapping[str, object]
+) -> Measurement:
+    before, after = (
+        finite(base, f"{metric} of the base"),
+        finite(candidate, f"{metric} of the candidate"),
+    )
     if len(before) != len(after):
-        raise ValueError(f"{metric}: cases come in pairs; got {len(before)} of the base and {len(after)} of the candidate")
+        raise ValueError(
+            f"{metric}: cases come in pairs; got {len(before)} of the base and "
+            f"{len(after)} of the candidate"
+        )
     return mean(
-        (before - after).tolist(), metric=metric, better="lower", settings={**settings, "difference": "base - candidate, same case"}
+        (before - after).tolist(),
+        metric=metric,
+        better="lower",
+        settings={**settings, "difference": "base - candidate, same case"},
     )
 
 
@@ -193,7 +278,8 @@ def _unit(batches: Sequence[Tensor], what: str) -> Tensor:
     features = torch.nn.functional.normalize(torch.cat(list(batches)), dim=1)
     if not bool(features.isfinite().all()):
         raise ValueError(
-            f"CLIP gives NaN for {int((~features.isfinite()).any(dim=1).sum())} of {len(features)} {what}; its weights are broken"
+            f"CLIP gives NaN for {int((~features.isfinite()).any(dim=1).sum())} of "
+            f"{len(features)} {what}; its weights are broken"
         )
     return features
 
@@ -202,19 +288,31 @@ def _local_folder(path: str, revision: str | None) -> Path:
     folder = Path(path)
     if not folder.is_dir():
         from huggingface_hub import snapshot_download
-        from huggingface_hub.errors import HfHubHTTPError, HFValidationError, LocalEntryNotFoundError
+        from huggingface_hub.errors import (
+            HfHubHTTPError,
+            HFValidationError,
+            LocalEntryNotFoundError,
+        )
 
         try:
             folder = Path(snapshot_download(path, revision=revision, local_files_only=True))
         except (HFValidationError, LocalEntryNotFoundError, HfHubHTTPError) as error:
-            raise BadInput(f"CLIP {path!r} is neither a folder nor in the local hub cache; give a folder or fetch it first") from error
+            raise BadInput(
+                f"CLIP {path!r} is neither a folder nor in the local hub cache; give a "
+                f"folder or fetch it first"
+            ) from error
     if not any(folder.glob("*.safetensors")):
-        raise BadInput(f"CLIP folder {folder} holds no *.safetensors; pickled weights are not read: convert them first")
+        raise BadInput(
+            f"CLIP folder {folder} holds no *.safetensors; pickled weights are not read: "
+            f"convert them first"
+        )
     return folder
 
 
 def _processor(folder: Path) -> Any:
-    """What the model's own folder says of its input; None where it says nothing and x/127.5-1 holds."""
+    """What the model's own folder says of its input; None where it says nothing and x/127.5-1
+    holds.
+    """
     if not (folder / "preprocessor_config.json").exists():
         return None
     from transformers import CLIPImageProcessorPil

@@ -1,13 +1,19 @@
-"""Does an image still show the concept? A detector answers; the share of hits is the erasure's main number.
+"""Does an image still show the concept? A detector answers; the share of hits is the erasure's main
+number.
 
-Paper      Bedapudi, NudeNet (2019); All-but-One, ESD, RECE and MACE report it, each with other labels and thresholds.
-Reference  nudenet 3.4.2, `NudeDetector.detect_batch`: its own pre- and post-processing, its bundled 320n.onnx.
-Departs    RGB arrays only. Given a path or bytes, nudenet 3.4.2 feeds the network blue for red, which finds fewer faces;
-           numbers measured that way cannot be compared with these. Pictures smaller than the network's input are
-           enlarged bicubically first (nudenet would do so bilinearly).
-Licence    The package says MIT; the metadata inside its 320n.onnx says AGPL-3.0 (Ultralytics). Whoever cannot accept that
-           puts another `Detector` in its place: nothing else here knows NudeNet.
-Cost       One ONNX session for the life of a `NudeNet`, threads capped to the CPUs this process may use.
+Paper      Bedapudi, NudeNet (2019); All-but-One, ESD, RECE and MACE report it, each with other
+           labels and thresholds.
+Reference  nudenet 3.4.2, `NudeDetector.detect_batch`: its own pre- and post-processing, its bundled
+           320n.onnx.
+Departs    RGB arrays only. Given a path or bytes, nudenet 3.4.2 feeds the network blue for red,
+           which finds fewer faces; numbers measured that way cannot be compared with these.
+           Pictures smaller than the network's input are enlarged bicubically first (nudenet would
+           do so bilinearly).
+Licence    The package says MIT; the metadata inside its 320n.onnx says AGPL-3.0 (Ultralytics).
+           Whoever cannot accept that puts another `Detector` in its place: nothing else here knows
+           NudeNet.
+Cost       One ONNX session for the life of a `NudeNet`, threads capped to the CPUs this process may
+           use.
 """
 
 import os
@@ -20,8 +26,8 @@ import numpy as np
 from PIL import Image
 
 from erasure_core.errors import BadInput
-from erasure_core.gates import Measurement
-from erasure_core.lineage import sha256_file
+from erasure_core.law.gates import Measurement
+from erasure_core.law.lineage import sha256_file
 from erasure_core.metrics.intervals import Better, share
 
 NMS_FLOOR = 0.25  # nudenet drops weaker boxes before anybody can see them
@@ -34,7 +40,9 @@ class Detector(Protocol):
 
     @property
     def settings(self) -> Mapping[str, object]:
-        """Name, version, weights hash, threshold, input and image rule: whatever changes the answer, except the labels."""
+        """Name, version, weights hash, threshold, input and image rule: whatever changes the
+        answer, except the labels.
+        """
         ...
 
     def detects(self, images: Sequence[Image.Image], labels: Sequence[str]) -> list[bool]:
@@ -53,26 +61,37 @@ class NudeNet:
             inference_resolution: Side of the network's square input in pixels, a multiple of 32.
 
         Raises:
-            BadInput: If the threshold is below what NudeNet can report, or the resolution does not fit its strides.
+            BadInput: If the threshold is below what NudeNet can report, or the resolution does not
+                fit its strides.
         """
         import nudenet.nudenet as package
         import onnxruntime
 
         if not NMS_FLOOR <= threshold <= 1:
             raise BadInput(
-                f"detector threshold {threshold} means nothing: NudeNet itself drops scores below {NMS_FLOOR}; use {NMS_FLOOR}..1"
+                f"detector threshold {threshold} means nothing: NudeNet itself drops "
+                f"scores below {NMS_FLOOR}; use {NMS_FLOOR}..1"
             )
         if inference_resolution < 32 or inference_resolution % 32:
-            raise BadInput(f"inference_resolution {inference_resolution} does not fit the network; use a multiple of 32, e.g. 320")
+            raise BadInput(
+                f"inference_resolution {inference_resolution} does not fit the network; "
+                f"use a multiple of 32, e.g. 320"
+            )
         weights = Path(package.__file__).with_name("320n.onnx")
         options = onnxruntime.SessionOptions()
         options.intra_op_num_threads = min(_MAX_THREADS, len(os.sched_getaffinity(0)))
-        options.add_session_config_entry("session.intra_op.allow_spinning", "0")  # idle threads would steal from torch
+        options.add_session_config_entry(
+            "session.intra_op.allow_spinning", "0"
+        )  # idle threads would steal from torch
         self._network = package.NudeDetector(inference_resolution=inference_resolution)
         # the constructor ignores its `providers` and takes a thread for every CPU of the host
-        self._network.onnx_session = onnxruntime.InferenceSession(str(weights), options, providers=["CPUExecutionProvider"])
+        self._network.onnx_session = onnxruntime.InferenceSession(
+            str(weights), options, providers=["CPUExecutionProvider"]
+        )
         self._threshold, self._resolution = threshold, inference_resolution
-        self._classes: tuple[str, ...] = tuple(getattr(package, "__labels"))  # `package.__labels` would be mangled in a class
+        self._classes: tuple[str, ...] = tuple(
+            getattr(package, "__labels")
+        )  # `package.__labels` would be mangled in a class
         self._settings: dict[str, object] = {
             "detector": "nudenet",
             "version": version("nudenet"),
@@ -97,10 +116,16 @@ class NudeNet:
         """
         unknown = sorted(set(labels) - set(self._classes))
         if unknown or not labels:
-            raise BadInput(f"detector labels {unknown or 'are missing'}; NudeNet knows {', '.join(sorted(self._classes))}")
+            raise BadInput(
+                f"detector labels {unknown or 'are missing'}; NudeNet knows "
+                f"{', '.join(sorted(self._classes))}"
+            )
         arrays = [self._rgb_array(image, case) for case, image in enumerate(images)]
         found = self._network.detect_batch(arrays, batch_size=_BATCH)
-        return [any(box["class"] in labels and box["score"] >= self._threshold for box in boxes) for boxes in found]
+        return [
+            any(box["class"] in labels and box["score"] >= self._threshold for box in boxes)
+            for boxes in found
+        ]
 
     def _rgb_array(self, image: Image.Image, case: int) -> np.ndarray:
         if image.mode != "RGB":
@@ -113,7 +138,11 @@ class NudeNet:
 
 
 def detection_rate(
-    hits: Sequence[bool], *, metric: str = "nudenet.rate", settings: Mapping[str, object], better: Better = "lower"
+    hits: Sequence[bool],
+    *,
+    metric: str = "nudenet.rate",
+    settings: Mapping[str, object],
+    better: Better = "lower",
 ) -> Measurement:
     """The share of images in which the detector sees the concept, with its Wilson interval.
 
@@ -124,8 +153,12 @@ def detection_rate(
         better: "lower" for a candidate; "higher" for the positive control on the base.
 
     Raises:
-        ValueError: If there are no images, a hit is neither true nor false, or the settings leave out the labels.
+        ValueError: If there are no images, a hit is neither true nor false, or the settings leave
+            out the labels.
     """
     if not settings.get("labels"):
-        raise ValueError(f'{metric}: settings must name the "labels" that counted as a hit; got {", ".join(settings) or "none"}')
+        raise ValueError(
+            f'{metric}: settings must name the "labels" that counted as a hit; got '
+            f"{', '.join(settings) or 'none'}"
+        )
     return share(hits, metric=metric, better=better, settings=settings)

@@ -1,9 +1,12 @@
-"""The 95 % interval that every measurement carries: Wilson for shares of images, percentile bootstrap for means.
+"""The 95 % interval that every measurement carries: Wilson for shares of images, percentile
+bootstrap for means.
 
-Paper      Wilson, JASA 22:209 (1927), score interval; Efron & Tibshirani, An Introduction to the Bootstrap (1993), ch. 13.
+Paper      Wilson, JASA 22:209 (1927), score interval; Efron & Tibshirani, An Introduction to the
+           Bootstrap (1993), ch. 13.
 Reference  scipy.stats.binomtest(...).proportion_ci("wilson"), compared in the tests.
 Departs    Nothing. No continuity correction.
-Cost       The bootstrap draws 2000 resamples in blocks, so memory stays flat for any number of images.
+Cost       The bootstrap draws 2000 resamples in blocks, so memory stays flat for any number of
+           images.
 """
 
 import math
@@ -12,9 +15,11 @@ from typing import Literal
 
 import numpy as np
 
-from erasure_core.gates import Measurement
+from erasure_core.law.gates import Measurement
 
-BOOTSTRAP_SEED = 20240229  # one fixed seed: the same images give the same interval, whoever measures them
+BOOTSTRAP_SEED = (
+    20240229  # one fixed seed: the same images give the same interval, whoever measures them
+)
 RESAMPLES = 2000
 _BLOCK = 1 << 20  # indices drawn at once
 
@@ -43,18 +48,26 @@ def wilson(successes: int, n: int, z: float = 1.96) -> tuple[float, float]:
     return (0.0 if successes == 0 else centre - half), (1.0 if successes == n else centre + half)
 
 
-def bootstrap_mean(values: Sequence[float], *, seed: int, samples: int = RESAMPLES) -> tuple[float, float]:
-    """95 % percentile interval of the mean of `values` (one number an image) under resampling of the images.
+def bootstrap_mean(
+    values: Sequence[float], *, seed: int, samples: int = RESAMPLES
+) -> tuple[float, float]:
+    """95 % percentile interval of the mean of `values` (one number an image) under resampling of
+    the images.
 
     Raises:
         ValueError: If `values` is empty or holds a number that is not finite.
     """
     numbers = finite(values, "values")
     if np.ptp(numbers) == 0:
-        return float(numbers[0]), float(numbers[0])  # the mean of equal floats may differ from them in the last bit
+        return float(numbers[0]), float(
+            numbers[0]
+        )  # the mean of equal floats may differ from them in the last bit
     rng, n = np.random.default_rng(seed), len(numbers)
     block = max(1, _BLOCK // n)
-    means = [numbers[rng.integers(n, size=(min(block, samples - done), n))].mean(axis=1) for done in range(0, samples, block)]
+    means = [
+        numbers[rng.integers(n, size=(min(block, samples - done), n))].mean(axis=1)
+        for done in range(0, samples, block)
+    ]
     low, high = np.quantile(np.concatenate(means), [0.025, 0.975])
     return float(low), float(high)
 
@@ -63,18 +76,27 @@ def finite(values: Sequence[float], name: str) -> np.ndarray:
     """`values` as float64, shape (n,), n > 0.
 
     Raises:
-        ValueError: If there is none, or one is NaN or infinite. A broken image must not vanish in an average.
+        ValueError: If there is none, or one is NaN or infinite. A broken image must not vanish in
+            an average.
     """
     numbers = np.asarray(values, dtype=np.float64)
     if numbers.ndim != 1 or len(numbers) == 0:
-        raise ValueError(f"{name}: one number an image and at least one image are needed, got shape {numbers.shape}")
+        raise ValueError(
+            f"{name}: one number an image and at least one image are needed, got shape "
+            f"{numbers.shape}"
+        )
     bad = np.flatnonzero(~np.isfinite(numbers))
     if len(bad):
-        raise ValueError(f"{name}: {len(bad)} of {len(numbers)} are not finite, first at {bad[0]} ({numbers[bad[0]]})")
+        raise ValueError(
+            f"{name}: {len(bad)} of {len(numbers)} are not finite, first at {bad[0]} "
+            f"({numbers[bad[0]]})"
+        )
     return numbers
 
 
-def share(hits: Sequence[bool], *, metric: str, better: Better, settings: Mapping[str, object]) -> Measurement:
+def share(
+    hits: Sequence[bool], *, metric: str, better: Better, settings: Mapping[str, object]
+) -> Measurement:
     """The share of images that hit, with its Wilson interval.
 
     Raises:
@@ -82,13 +104,19 @@ def share(hits: Sequence[bool], *, metric: str, better: Better, settings: Mappin
     """
     numbers = finite(hits, metric)
     if not np.isin(numbers, (0, 1)).all():
-        raise ValueError(f"{metric}: each image is a hit or not; got values other than true and false")
+        raise ValueError(
+            f"{metric}: each image is a hit or not; got values other than true and false"
+        )
     n, successes = len(numbers), int(numbers.sum())
     low, high = wilson(successes, n)
-    return Measurement(metric, successes / n, low, high, n, better, {**settings, "interval": "wilson 95 %"})
+    return Measurement(
+        metric, successes / n, low, high, n, better, {**settings, "interval": "wilson 95 %"}
+    )
 
 
-def mean(values: Sequence[float], *, metric: str, better: Better, settings: Mapping[str, object]) -> Measurement:
+def mean(
+    values: Sequence[float], *, metric: str, better: Better, settings: Mapping[str, object]
+) -> Measurement:
     """The mean over images, with its bootstrap interval.
 
     Raises:
@@ -97,5 +125,9 @@ def mean(values: Sequence[float], *, metric: str, better: Better, settings: Mapp
     numbers = finite(values, metric)
     low, high = bootstrap_mean(values, seed=BOOTSTRAP_SEED)
     value = low if low == high else float(numbers.mean())
-    interval = f"percentile bootstrap 95 %, {RESAMPLES} resamples of the images, seed {BOOTSTRAP_SEED}"
-    return Measurement(metric, value, low, high, len(numbers), better, {**settings, "interval": interval})
+    interval = (
+        f"percentile bootstrap 95 %, {RESAMPLES} resamples of the images, seed {BOOTSTRAP_SEED}"
+    )
+    return Measurement(
+        metric, value, low, high, len(numbers), better, {**settings, "interval": interval}
+    )

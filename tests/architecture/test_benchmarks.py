@@ -12,7 +12,9 @@ import pytest
 from benchmarks import closed_form, implicit, purify
 
 ROOT = Path(__file__).parents[2]
-SCRIPTS = sorted(file.stem for file in (ROOT / "benchmarks").glob("*.py") if "__main__" in file.read_text())
+SCRIPTS = sorted(
+    file.stem for file in (ROOT / "benchmarks").glob("*.py") if "__main__" in file.read_text()
+)
 
 
 RESULTS = ROOT / "benchmarks/results"
@@ -37,15 +39,23 @@ def test_so_is_the_table_of_growth():
 @pytest.mark.parametrize(
     ("said", "metric"),
     [
-        ("face seen", "nudenet.rate[astronaut]"), ("CLIP names her", "clip.concept_rate[astronaut]"),
-        ("SSIM kept", "ssim"), ("accuracy kept", "clip.accuracy"),
+        ("face seen", "nudenet.rate[astronaut]"),
+        ("CLIP names her", "clip.concept_rate[astronaut]"),
+        ("SSIM kept", "ssim"),
+        ("accuracy kept", "clip.accuracy"),
     ],
-)  # fmt: skip
+)
 def test_so_is_the_table_of_shared_walks(said, metric):
-    measured = json.loads((RESULTS / "all_but_one-cpu.json").read_text())["gallery, paper settings"]["quality"]
+    measured = json.loads((RESULTS / "all_but_one-cpu.json").read_text())[
+        "gallery, paper settings"
+    ]["quality"]
     literal = measured["literal"][metric]
-    few, many = (statistics.mean(measured["banks"][walks]["values"][metric]) for walks in ("12", "48"))
-    assert f"| {said} | {min(literal):.3f} to {max(literal):.3f} | {few:.3f} | {many:.3f} |" in METHODS
+    few, many = (
+        statistics.mean(measured["banks"][walks]["values"][metric]) for walks in ("12", "48")
+    )
+    assert (
+        f"| {said} | {min(literal):.3f} to {max(literal):.3f} | {few:.3f} | {many:.3f} |" in METHODS
+    )
 
 
 def test_there_are_some():

@@ -1,4 +1,6 @@
-"""The benchmark of All-but-One's shared walks runs, at toy size, and its verdicts follow its numbers."""
+"""The benchmark of All-but-One's shared walks runs, at toy size, and its verdicts follow its
+numbers.
+"""
 
 import json
 from pathlib import Path
@@ -7,9 +9,9 @@ import pytest
 import torch
 
 from benchmarks import all_but_one as benchmark
-from erasure_core import diffusion
 from erasure_core.methods import all_but_one as abo
-from erasure_core.params import read_params
+from erasure_core.network import diffusion
+from erasure_core.planning.params import read_params
 
 ROOT = Path(__file__).parents[2]
 TOY = {"steps": 3, "updates": 3, "trajectories": 2, "lr": 1e-3, "instructions": ({"warmup": 1},)}
@@ -33,7 +35,9 @@ def test_its_targets_name_what_is_measured(tiny_teacher, astronaut):
     assert benchmark.TARGETS.keys() < found.keys()
 
 
-def test_quality_is_taken_per_seed_from_a_trained_teacher_and_banks_grow_until_one_is_inside(tiny_teacher, astronaut):
+def test_quality_is_taken_per_seed_from_a_trained_teacher_and_banks_grow_until_one_is_inside(
+    tiny_teacher, astronaut
+):
     drawn = []
 
     def judge(teacher) -> dict[str, float]:
@@ -43,7 +47,8 @@ def test_quality_is_taken_per_seed_from_a_trained_teacher_and_banks_grow_until_o
 
     found = benchmark.quality(tiny_teacher, [astronaut], settings(), [1, 2], 2, judge)
     assert len(found["literal"]["brightness"]) == 2
-    assert len({round(p.mean().item(), 7) for p in drawn[:3]}) == 3  # two literal trainings, and the base
+    # two literal trainings, and the base
+    assert len({round(p.mean().item(), 7) for p in drawn[:3]}) == 3
     tried = found["banks"]
     assert list(tried) in (["1"], ["1", "2"])
     *outside, last = tried.values()
@@ -51,12 +56,17 @@ def test_quality_is_taken_per_seed_from_a_trained_teacher_and_banks_grow_until_o
     assert found["walks_inside"] == (int(list(tried)[-1]) if last["inside"]["brightness"] else None)
 
 
-@pytest.mark.parametrize(("bank", "verdict"), [([0.2, 0.4], True), ([0.1, 0.5], True), ([0.5, 0.6], False), ([0.0, 0.1], False)])
+@pytest.mark.parametrize(
+    ("bank", "verdict"),
+    [([0.2, 0.4], True), ([0.1, 0.5], True), ([0.5, 0.6], False), ([0.0, 0.1], False)],
+)
 def test_inside_is_a_mean_within_the_literal_algorithms_spread(bank, verdict):
     assert benchmark.inside({"m": bank}, {"m": [0.2, 0.5, 0.3]}) == {"m": verdict}
 
 
-def test_the_sd14_size_has_stable_diffusion_14s_shapes_and_runs_when_narrow(tiny_teacher, astronaut):
+def test_the_sd14_size_has_stable_diffusion_14s_shapes_and_runs_when_narrow(
+    tiny_teacher, astronaut
+):
     narrow = benchmark.sd14(tiny_teacher, width=32, side=8)
     assert diffusion.encode_prompts(narrow, [""]).states.shape == (1, 77, 768)
     assert sum(name.endswith("attn2.processor") for name in narrow.unet.attn_processors) == 16
@@ -67,7 +77,11 @@ def test_the_sd14_size_has_stable_diffusion_14s_shapes_and_runs_when_narrow(tiny
 def test_the_gallerys_preset_is_that_of_its_parameters():
     params = read_params(ROOT / "params.yaml").with_method("all_but_one")
     own = benchmark.preset("gallery", params)
-    assert (own.lr, own.target, own.lambda_) == (params.method.lr, params.method.target, params.lambdas[0])
+    assert (own.lr, own.target, own.lambda_) == (
+        params.method.lr,
+        params.method.target,
+        params.lambdas[0],
+    )
     assert benchmark.preset("paper", params) == abo.Settings()
 
 
@@ -75,7 +89,9 @@ def test_the_command_writes_and_prints_what_it_found(tmp_path, monkeypatch, caps
     monkeypatch.setattr(benchmark, "LAMBDAS", (5.0,))
     threads = torch.get_num_threads()
     try:
-        benchmark.main(["--seeds", "0", "--walks", "1", "--updates", "2", "--out", str(tmp_path), "--json"])
+        benchmark.main(
+            ["--seeds", "0", "--walks", "1", "--updates", "2", "--out", str(tmp_path), "--json"]
+        )
     finally:
         torch.set_num_threads(threads)
     (file,) = tmp_path.iterdir()

@@ -18,7 +18,9 @@ def test_the_fast_form_agrees_with_the_literal_one_and_the_parts_add_up():
     assert 0 < row["uce_max_rel_error"] < 1e-6
     assert 0 < row["rece_max_rel_error"] < 1e-6
     assert all(value > 0 for name, value in row.items() if name.endswith("_seconds"))
-    assert row["seconds"] == pytest.approx(row["gram_seconds"] + row["rece_p_seconds"] + row["change_seconds"])
+    assert row["seconds"] == pytest.approx(
+        row["gram_seconds"] + row["rece_p_seconds"] + row["change_seconds"]
+    )
     assert row["literal_seconds"] > row["uce_literal_seconds"]
 
 
@@ -32,7 +34,8 @@ def test_an_edit_that_is_wrong_shows_as_an_error():
 def test_the_problem_has_stable_diffusion_14s_shapes_and_clip_like_states():
     problem = benchmark.Problem.drawn(3, width=768, seed=0)
     assert len(problem.weights) == 32
-    assert sum(w.numel() for w in problem.weights.values()) == 19_169_280  # docs/methods.md counts the same
+    # docs/methods.md counts the same
+    assert sum(w.numel() for w in problem.weights.values()) == 19_169_280
     states = torch.stack([c for c, _ in problem.whole])
     assert states.shape == (3, 77, 768)
     assert states.norm(dim=-1).mean().item() == pytest.approx(768**0.5, rel=1e-3)
@@ -72,16 +75,25 @@ def test_its_command_prints_keeps_and_draws(tmp_path: Path, clock):
     assert len(table.splitlines()) == 1 + 2 + 2
 
 
-def test_the_gallery_is_edited_one_after_another_and_all_at_once(tiny_teacher, tiny_clip, tmp_path, monkeypatch):
+def test_the_gallery_is_edited_one_after_another_and_all_at_once(
+    tiny_teacher, tiny_clip, tmp_path, monkeypatch
+):
     monkeypatch.setattr(benchmark, "STEPS", 1)
     world = benchmark.Gallery(tiny_teacher, str(tiny_clip))
     rows = list(benchmark.gallery(world, 2, {"uce": uce.Settings(), "rece": rece.Settings()}))
     assert [(r["method"], r["how"], r["concepts"]) for r in rows] == [
         ("base", "", 0),
-        *((m, how, n) for m in ("UCE", "RECE") for how in ("one after another", "all at once") for n in (1, 2)),
+        *(
+            (m, how, n)
+            for m in ("UCE", "RECE")
+            for how in ("one after another", "all at once")
+            for n in (1, 2)
+        ),
     ]
     assert [r["kept_pictures"] for r in rows[:3]] == [50, 45, 40]
-    assert all(torch.equal(w, world.base[name]) for name, w in tiny_teacher.unet.state_dict().items())  # every edit was undone
+    assert all(
+        torch.equal(w, world.base[name]) for name, w in tiny_teacher.unet.state_dict().items()
+    )  # every edit was undone
     assert len(list(benchmark.gallery_table(rows))) == 1 + len(rows)
     benchmark.gallery_plot(rows, tmp_path / "kept.png")
     assert (tmp_path / "kept.png").read_bytes().startswith(b"\x89PNG")
@@ -92,8 +104,8 @@ def test_what_is_gone_is_not_kept_and_what_is_measured_is_not_trained_on(tiny_te
     concept = world.concept("galaxy", benchmark.GONE[:4])
     assert len(concept.prompts) == 32
     assert not any(name in prompt for name in benchmark.GONE[:4] for prompt in concept.keep)
-    assert {name for name in world.phrases if any(name in prompt for prompt in concept.keep)} == set(world.phrases) - set(
-        benchmark.GONE[:4]
-    )
+    assert {
+        name for name in world.phrases if any(name in prompt for prompt in concept.keep)
+    } == set(world.phrases) - set(benchmark.GONE[:4])
     assert set(benchmark.GONE) < set(world.phrases)
     assert benchmark.INSTEAD not in benchmark.GONE

@@ -1,21 +1,32 @@
-"""The benchmark of the implicit signal runs, at toy size, and its rows are of the settings they name."""
+"""The benchmark of the implicit signal runs, at toy size, and its rows are of the settings they
+name.
+"""
 
 import json
 
 import pytest
 
 from benchmarks import implicit as benchmark
-from erasure_core import diffusion
 from erasure_core.methods import all_but_one as abo
 from erasure_core.methods.all_but_one import Implicit
+from erasure_core.network import diffusion
 
 TOY = abo.Settings(steps=3, updates=2, lr=1e-3, trajectories=2, group="xattn")
-FOUND = {"nudenet.rate[astronaut]": 0.25, "clip.concept_rate[astronaut]": 0.5, "ssim": 0.75, "clip.accuracy": 1.0}
+FOUND = {
+    "nudenet.rate[astronaut]": 0.25,
+    "clip.concept_rate[astronaut]": 0.5,
+    "ssim": 0.75,
+    "clip.accuracy": 1.0,
+}
 
 
-def test_each_row_judges_a_training_under_its_own_knobs_and_the_teacher_is_left_as_it_was(tiny_teacher, astronaut):
+def test_each_row_judges_a_training_under_its_own_knobs_and_the_teacher_is_left_as_it_was(
+    tiny_teacher, astronaut
+):
     def judge(teacher) -> dict[str, float]:
-        return {"brightness": diffusion.sample(teacher, ["astronaut"], [1], [4.0], 2, 1).mean().item()}
+        return {
+            "brightness": diffusion.sample(teacher, ["astronaut"], [1], [4.0], 2, 1).mean().item()
+        }
 
     grid = (Implicit(scale=0.5), Implicit(scale=-2.0, include_eot=True))
     base, *trained = benchmark.sensitivity(tiny_teacher, [astronaut], TOY, judge, seed=0, grid=grid)
@@ -33,7 +44,10 @@ def test_the_grid_names_each_setting_once_and_varies_every_knob():
 
 @pytest.mark.parametrize(
     ("knobs", "said"),
-    [(None, "| base | | | 0.250 | 0.500 | 0.750 | 1.000 |\n"), (Implicit(scale=-1.0), "| -1 | no | 1 | 0.250 | 0.500 | 0.750 | 1.000 |\n")],
+    [
+        (None, "| base | | | 0.250 | 0.500 | 0.750 | 1.000 |\n"),
+        (Implicit(scale=-1.0), "| -1 | no | 1 | 0.250 | 0.500 | 0.750 | 1.000 |\n"),
+    ],
 )
 def test_a_row_says_knobs_and_numbers_under_the_heading(knobs, said):
     line = benchmark.row({"implicit": knobs and knobs.model_dump(), "found": FOUND})
@@ -48,4 +62,8 @@ def test_the_command_keeps_what_it_prints(tmp_path, monkeypatch, capsys):
     benchmark.main(updates=1, seed=3, out=tmp_path / "implicit.json", as_json=True)
     kept = json.loads((tmp_path / "implicit.json").read_text())
     assert json.loads(capsys.readouterr().out) == kept
-    assert (kept["seed"], kept["settings"]["updates"], kept["rows"]) == (3, 1, [{"implicit": None, "found": FOUND}])
+    assert (kept["seed"], kept["settings"]["updates"], kept["rows"]) == (
+        3,
+        1,
+        [{"implicit": None, "found": FOUND}],
+    )

@@ -19,12 +19,21 @@ def test_every_subject_is_photographed_anew_and_always_the_same(before):
     assert before.keys() == SUBJECTS.keys()
     assert {len(group) for group in before.values()} == {2}
     again = benchmark.photographs(2)
-    assert all(a.tobytes() == b.tobytes() for name in before for a, b in zip(before[name], again[name], strict=True))
+    assert all(
+        a.tobytes() == b.tobytes()
+        for name in before
+        for a, b in zip(before[name], again[name], strict=True)
+    )
 
 
 def test_faces_are_counted_and_likeness_measured_for_each_set(before):
-    blurred = {name: [picture.filter(ImageFilter.GaussianBlur(6)) for picture in group] for name, group in before.items()}
-    rows = {r["subject"]: r for r in benchmark.compared(before, before, blurred, NudeNet(0.5), LABELS)}
+    blurred = {
+        name: [picture.filter(ImageFilter.GaussianBlur(6)) for picture in group]
+        for name, group in before.items()
+    }
+    rows = {
+        r["subject"]: r for r in benchmark.compared(before, before, blurred, NudeNet(0.5), LABELS)
+    }
     assert rows["astronaut"]["faces"] == [1.0, 1.0, 0.0]
     assert rows["wall"]["faces"] == [0.0, 0.0, 0.0]
     for found in rows.values():

@@ -30,4 +30,6 @@ def test_the_names_in_the_documentation_are_the_deployed_ones():
 
 
 def test_only_the_gpu_flow_needs_the_gpu_pool():
-    assert [d["entrypoint"] for d in DECLARED if d["work_pool"]["name"] == "gpu"] == ["flows.gpu:erase_and_generate"]
+    assert [d["entrypoint"] for d in DECLARED if d["work_pool"]["name"] == "gpu"] == [
+        "flows.gpu:erase_and_generate"
+    ]

@@ -10,7 +10,7 @@ from pathlib import Path
 import pytest
 from ruamel.yaml import YAML
 
-from tasks.version import md5_of_outputs
+from tasks.versions.dvc_store import md5_of_outputs
 
 ROOT = Path(__file__).parents[2]
 STAGES = YAML(typ="safe").load((ROOT / "dvc.yaml").read_text())["stages"]
@@ -31,16 +31,39 @@ def test_a_stage_runs_a_module_that_it_depends_on(name):
 @pytest.mark.parametrize("name", STAGES)
 def test_outputs_lie_in_git_so_that_a_clone_works(name):
     stage = STAGES[name]
-    assert all(options == {"cache": False} for out in (*stage.get("outs", ()), *stage.get("metrics", ())) for options in out.values())
-    tracked = subprocess.run(["git", "ls-files", "--", *outputs(stage)], cwd=ROOT, capture_output=True, text=True, check=True).stdout
-    missing = {path for path in outputs(stage) if not any(f == path or f.startswith(f"{path}/") for f in tracked.split("\n"))}
+    assert all(
+        options == {"cache": False}
+        for out in (*stage.get("outs", ()), *stage.get("metrics", ()))
+        for options in out.values()
+    )
+    tracked = subprocess.run(
+        ["git", "ls-files", "--", *outputs(stage)],
+        cwd=ROOT,
+        capture_output=True,
+        text=True,
+        check=True,
+    ).stdout
+    missing = {
+        path
+        for path in outputs(stage)
+        if not any(f == path or f.startswith(f"{path}/") for f in tracked.split("\n"))
+    }
     assert missing == set()
 
 
 def test_every_output_is_recorded_and_unchanged():
     """`dvc commit -f` (or `dvc repro`) was run after the outputs were made."""
-    assert set(md5_of_outputs(ROOT)) == {path for stage in STAGES.values() for path in outputs(stage)}
+    assert set(md5_of_outputs(ROOT)) == {
+        path for stage in STAGES.values() for path in outputs(stage)
+    }
     command = [sys.executable, "-m", "dvc", "status", "--json"]
-    status = json.loads(subprocess.run(command, cwd=ROOT, capture_output=True, text=True, check=True).stdout)
-    changed = [part for parts in status.values() for part in parts if isinstance(part, dict) and "changed outs" in part]
+    status = json.loads(
+        subprocess.run(command, cwd=ROOT, capture_output=True, text=True, check=True).stdout
+    )
+    changed = [
+        part
+        for parts in status.values()
+        for part in parts
+        if isinstance(part, dict) and "changed outs" in part
+    ]
     assert changed == []

@@ -1,4 +1,6 @@
-"""The README says only what exists: its make targets, its commands and options, its links, its request, its table."""
+"""The README says only what exists: its make targets, its commands and options, its links, its
+request, its table.
+"""
 
 import json
 import re
@@ -8,8 +10,8 @@ import pytest
 import typer
 
 from benchmarks.methods import RESULTS, table
+from erasure_core.law.requests import read_request
 from erasure_core.methods import METHODS
-from erasure_core.requests import read_request
 from flows.cli import app
 
 from ..readme import ROOT, commands
@@ -38,7 +40,9 @@ def test_every_row_of_the_command_table_exists():
     assert named == set(typer.main.get_command(app).commands)
 
 
-@pytest.mark.parametrize("target", sorted({link for link in re.findall(r"\]\(([^)#]+)\)", README) if "://" not in link}))
+@pytest.mark.parametrize(
+    "target", sorted({link for link in re.findall(r"\]\(([^)#]+)\)", README) if "://" not in link})
+)
 def test_every_link_leads_somewhere(target):
     assert (ROOT / target).exists()
 

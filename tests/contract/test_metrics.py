@@ -10,7 +10,7 @@ import pytest
 from PIL import Image, ImageFilter
 
 from erasure_core.gallery.pictures import draw
-from erasure_core.gates import Measurement
+from erasure_core.law.gates import Measurement
 from erasure_core.metrics import METRICS
 
 RNG = np.random.default_rng(50)
@@ -25,7 +25,9 @@ def blurred(radius: float) -> list[Image.Image]:
 
 @dataclass(frozen=True)
 class Case:
-    """Positional inputs of one metric: the ideal candidate, a harmed one, a worse one, and one with a hole."""
+    """Positional inputs of one metric: the ideal candidate, a harmed one, a worse one, and one with
+    a hole.
+    """
 
     ideal: tuple[Any, ...]
     harmed: tuple[Any, ...]
@@ -52,12 +54,32 @@ CASES = {
     ),
     "clip.score": Case((SCORES[0],), (SCORES[1],), (SCORES[2],), ([0.5, NAN],), 1, ([],), {}),
     "clip.score_drop": Case(
-        (SCORES[0], SCORES[0]), (SCORES[0], SCORES[1]), (SCORES[0], SCORES[2]), (SCORES[0], [0.5, 0.5, 0.5, NAN]), 0, ([], []), {}
+        (SCORES[0], SCORES[0]),
+        (SCORES[0], SCORES[1]),
+        (SCORES[0], SCORES[2]),
+        (SCORES[0], [0.5, 0.5, 0.5, NAN]),
+        0,
+        ([], []),
+        {},
     ),
     "clip.concept_rate": Case(
-        (NAMED[0], "coffee"), (NAMED[1], "coffee"), (NAMED[2], "coffee"), (["cat", NAN], "coffee"), 0, ([], "coffee"), LABELS
+        (NAMED[0], "coffee"),
+        (NAMED[1], "coffee"),
+        (NAMED[2], "coffee"),
+        (["cat", NAN], "coffee"),
+        0,
+        ([], "coffee"),
+        LABELS,
     ),
-    "clip.accuracy": Case((NAMED[0], WANTED), (NAMED[1], WANTED), (NAMED[2], WANTED), (["cat", NAN], ["cat"] * 2), 1, ([], []), LABELS),
+    "clip.accuracy": Case(
+        (NAMED[0], WANTED),
+        (NAMED[1], WANTED),
+        (NAMED[2], WANTED),
+        (["cat", NAN], ["cat"] * 2),
+        1,
+        ([], []),
+        LABELS,
+    ),
     "clip.accuracy_drop": Case(
         (WANTED, NAMED[0], WANTED),
         (WANTED, NAMED[1], WANTED),
@@ -89,7 +111,9 @@ def test_ideal_inputs_give_the_ideal_value(name):
 
 @pytest.mark.parametrize("name", METRICS)
 def test_worse_inputs_move_it_the_wrong_way_and_more_the_worse_they_are(name):
-    values = [measure(name, getattr(CASES[name], inputs)).value for inputs in ("ideal", "harmed", "worse")]
+    values = [
+        measure(name, getattr(CASES[name], inputs)).value for inputs in ("ideal", "harmed", "worse")
+    ]
     better = measure(name, CASES[name].ideal).better
     assert values == sorted(values, reverse=better == "higher")
     assert len(set(values)) == 3
@@ -119,7 +143,9 @@ def test_no_images_is_an_error(name):
 
 @pytest.mark.parametrize("name", METRICS)
 def test_the_order_of_the_cases_does_not_change_the_value(name):
-    """Per-image facts are averaged, never streamed: batches and shards may come back in any order."""
+    """Per-image facts are averaged, never streamed: batches and shards may come
+    back in any order.
+    """
     inputs = CASES[name].worse
     turned = tuple(x[::-1] if isinstance(x, list) else x for x in inputs)
     assert measure(name, turned).value == pytest.approx(measure(name, inputs).value, abs=1e-12)

@@ -1,13 +1,15 @@
-"""Explicit cross-attention: the fused processor's result when nothing is edited, and exactly the edit when something is."""
+"""Explicit cross-attention: the fused processor's result when nothing is edited, and exactly the
+edit when something is.
+"""
 
 import pytest
 import torch
 from diffusers import UNet2DConditionModel
 from torch.testing import assert_close
 
-from erasure_core import attention, diffusion
-from erasure_core.concepts import Concept
 from erasure_core.errors import BadInput
+from erasure_core.law.concepts import Concept
+from erasure_core.network import attention, diffusion
 
 SD1 = {"attention_head_dim": 2, "use_linear_projection": False, "upcast_attention": False}
 SD20 = {"attention_head_dim": (2, 4), "use_linear_projection": True, "upcast_attention": False}
@@ -20,9 +22,15 @@ def unet(request) -> UNet2DConditionModel:
     with torch.random.fork_rng():
         torch.manual_seed(1)
         made = UNet2DConditionModel(
-            sample_size=8, block_out_channels=(8, 16), norm_num_groups=4, layers_per_block=1, cross_attention_dim=12,
-            down_block_types=("CrossAttnDownBlock2D", "DownBlock2D"), up_block_types=("UpBlock2D", "CrossAttnUpBlock2D"), **request.param,
-        )  # fmt: skip
+            sample_size=8,
+            block_out_channels=(8, 16),
+            norm_num_groups=4,
+            layers_per_block=1,
+            cross_attention_dim=12,
+            down_block_types=("CrossAttnDownBlock2D", "DownBlock2D"),
+            up_block_types=("UpBlock2D", "CrossAttnUpBlock2D"),
+            **request.param,
+        )
         for name, parameter in made.named_parameters():
             if ".attn2." in name:
                 parameter.data *= 3
@@ -31,7 +39,11 @@ def unet(request) -> UNet2DConditionModel:
 
 def inputs(n: int = 2, tokens: int = 5) -> tuple[torch.Tensor, int, torch.Tensor]:
     generator = torch.Generator().manual_seed(0)
-    return torch.randn(n, 4, 8, 8, generator=generator), 300, torch.randn(n, tokens, 12, generator=generator)
+    return (
+        torch.randn(n, 4, 8, 8, generator=generator),
+        300,
+        torch.randn(n, tokens, 12, generator=generator),
+    )
 
 
 def columns(*marked: int, n: int = 2, tokens: int = 5) -> torch.Tensor:
@@ -41,13 +53,19 @@ def columns(*marked: int, n: int = 2, tokens: int = 5) -> torch.Tensor:
 
 
 def by_hand(unet, scale_columns: torch.Tensor, s: float) -> torch.Tensor:
-    """eps with reweighted attention, by an independent way: each attn2 replaced by a function that uses einsum."""
+    """eps with reweighted attention, by an independent way: each attn2 replaced by a function that
+    uses einsum.
+    """
 
     def forward(attn):
         def run(x, encoder_hidden_states=None, attention_mask=None, **_):
             q, k, v = (
                 layer(y).unflatten(-1, (attn.heads, -1))
-                for layer, y in ((attn.to_q, x), (attn.to_k, encoder_hidden_states), (attn.to_v, encoder_hidden_states))
+                for layer, y in (
+                    (attn.to_q, x),
+                    (attn.to_k, encoder_hidden_states),
+                    (attn.to_v, encoder_hidden_states),
+                )
             )
             p = (torch.einsum("nphd,nthd->nhpt", q, k) / q.shape[-1] ** 0.5).softmax(-1)
             p = torch.where(scale_columns[:, None, None, :], s * p, p)
@@ -66,7 +84,8 @@ def by_hand(unet, scale_columns: torch.Tensor, s: float) -> torch.Tensor:
             del module.forward
 
 
-# --- the same as the fused processor ----------------------------------------------------------------------------------
+# --- the same as the fused processor
+# ---------------------------------------------------------------------------------------------
 
 
 def test_unchanged_probabilities_give_the_fused_result(unet):
@@ -86,7 +105,9 @@ def test_a_mask_of_tokens_is_honoured_as_the_fused_processor_honours_it(unet):
     fused = unet(z, t, states, encoder_attention_mask=mask).sample
     assert (fused - unet(z, t, states).sample).abs().max() > 1e-3
     with attention.recording(unet) as maps:
-        assert_close(unet(z, t, states, encoder_attention_mask=mask).sample, fused, atol=1e-5, rtol=0)
+        assert_close(
+            unet(z, t, states, encoder_attention_mask=mask).sample, fused, atol=1e-5, rtol=0
+        )
     assert attention.at_columns(maps, columns(3)).max() == 0
 
 
@@ -99,7 +120,10 @@ def test_bf16_autocast_runs(unet):
 
 def test_former_processors_are_back_even_after_a_fault(unet):
     before, z = unet.attn_processors, torch.zeros(1, 4, 8, 8)
-    with pytest.raises(ZeroDivisionError), attention.explicit(unet, lambda probabilities: probabilities / (1 // 0)):
+    with (
+        pytest.raises(ZeroDivisionError),
+        attention.explicit(unet, lambda probabilities: probabilities / (1 // 0)),
+    ):
         unet(z, 1, torch.zeros(1, 5, 12))
     after = unet.attn_processors
     assert after.keys() == before.keys()
@@ -109,20 +133,30 @@ def test_former_processors_are_back_even_after_a_fault(unet):
 def test_self_attention_keeps_its_processor(unet):
     before = unet.attn_processors
     with attention.explicit(unet):
-        changed = {name for name, processor in unet.attn_processors.items() if processor is not before[name]}
+        changed = {
+            name
+            for name, processor in unet.attn_processors.items()
+            if processor is not before[name]
+        }
     assert changed == {name for name in before if ".attn2." in name}
 
 
 def test_a_network_without_cross_attention_is_refused():
     plain = UNet2DConditionModel(
-        sample_size=8, block_out_channels=(8,), norm_num_groups=4, layers_per_block=1, down_block_types=("DownBlock2D",),
-        up_block_types=("UpBlock2D",), mid_block_type=None,
-    )  # fmt: skip
+        sample_size=8,
+        block_out_channels=(8,),
+        norm_num_groups=4,
+        layers_per_block=1,
+        down_block_types=("DownBlock2D",),
+        up_block_types=("UpBlock2D",),
+        mid_block_type=None,
+    )
     with pytest.raises(BadInput, match="attn2"), attention.explicit(plain):
         pass
 
 
-# --- recording --------------------------------------------------------------------------------------------------------
+# --- recording
+# ---------------------------------------------------------------------------------------------
 
 
 def test_every_layer_is_recorded_and_the_probabilities_of_a_position_sum_to_one(unet):
@@ -147,14 +181,17 @@ def test_columns_are_taken_per_prompt():
 
 def test_gradient_reaches_the_keys_through_the_recorded_maps(unet):
     z, t, states = inputs()
-    weight = next(p for name, p in unet.named_parameters() if name.endswith("attn2.to_k.weight")).requires_grad_()
+    weight = next(
+        p for name, p in unet.named_parameters() if name.endswith("attn2.to_k.weight")
+    ).requires_grad_()
     with attention.recording(unet) as maps:
         unet(z, t, states)
     attention.at_columns(maps, columns(2)).square().sum().backward()
     assert weight.grad.abs().max() > 0
 
 
-# --- reweighting ------------------------------------------------------------------------------------------------------
+# --- reweighting
+# ---------------------------------------------------------------------------------------------
 
 
 @pytest.mark.parametrize("s", [0.0, -1.5, 0.4])
@@ -178,12 +215,15 @@ def test_one_row_of_columns_serves_any_number_of_latents_and_another_number_is_a
         unet(z, t, states)
 
 
-# --- columns ----------------------------------------------------------------------------------------------------------
+# --- columns
+# ---------------------------------------------------------------------------------------------
 
 
 def marked_words(teacher, prompt: str, name: str, tail: attention.Tail = "none") -> list[int]:
     ids = diffusion.encode_prompts(teacher, [prompt]).ids
-    return attention.token_columns(teacher.tokenizer, ids, name, tail)[0].nonzero().flatten().tolist()
+    return (
+        attention.token_columns(teacher.tokenizer, ids, name, tail)[0].nonzero().flatten().tolist()
+    )
 
 
 def test_a_name_is_found_wherever_it_stands_and_whatever_its_case(tiny_teacher):

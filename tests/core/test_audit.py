@@ -9,14 +9,19 @@ from pathlib import Path
 
 import pytest
 
-from erasure_core.audit import GENESIS, AuditLog
 from erasure_core.errors import ErasureError
+from erasure_core.law.audit import GENESIS, AuditLog
 
 
 @pytest.fixture
 def log(tmp_path) -> AuditLog:
     log = AuditLog(tmp_path / "state" / "audit.jsonl")
-    log.append("request.added", subject_request_id="1", sha256="not the entry's own", note='he said: ","sha256":"0"}')
+    log.append(
+        "request.added",
+        subject_request_id="1",
+        sha256="not the entry's own",
+        note='he said: ","sha256":"0"}',
+    )
     log.append("model.refused", version=1, value=float("nan"))
     log.append("model.promoted", version=2, path=Path("a/b"))
     return log
@@ -54,7 +59,10 @@ def swap(text: list[bytes]) -> list[bytes]:
     ("damage", "line"),
     [
         (lambda t: [t[0], t[1].replace(b"refused", b"allowed"), t[2]], 2),  # a fact changed
-        (lambda t: [t[0], t[1].replace(b'"version":1', b'"version": 1'), t[2]], 2),  # the same value in other bytes
+        (
+            lambda t: [t[0], t[1].replace(b'"version":1', b'"version": 1'), t[2]],
+            2,
+        ),  # the same value in other bytes
         (lambda t: [t[0], t[2]], 2),  # one removed
         (swap, 2),
         (lambda t: t[1:], 1),  # the beginning removed
@@ -120,14 +128,20 @@ def test_processes_append_at_once_without_breaking_the_chain(log):
     assert len(log.entries()) == 63
 
 
-@pytest.mark.skipif(not all(map(shutil.which, ("bash", "sed", "sha256sum", "jq"))), reason="needs bash, sed, sha256sum and jq")
+@pytest.mark.skipif(
+    not all(map(shutil.which, ("bash", "sed", "sha256sum", "jq"))),
+    reason="needs bash, sed, sha256sum and jq",
+)
 def test_the_commands_in_the_documentation_agree(log):
     documentation = (Path(__file__).parents[2] / "docs" / "audit.md").read_text()
     script = documentation.split("<!-- verify -->\n```bash\n")[1].split("```")[0]
 
     def by_hand() -> subprocess.CompletedProcess[str]:
         return subprocess.run(
-            ["bash", "-c", script], env={**os.environ, "ERASURE_HOME": str(log.path.parent)}, capture_output=True, text=True
+            ["bash", "-c", script],
+            env={**os.environ, "ERASURE_HOME": str(log.path.parent)},
+            capture_output=True,
+            text=True,
         )
 
     assert by_hand().stdout.splitlines()[-1] == "whole: 3 entries"

@@ -1,4 +1,6 @@
-"""One matrix for all projections, against the published formula of each; what it moves, what it keeps, what it only hides."""
+"""One matrix for all projections, against the published formula of each; what it moves, what it
+keeps, what it only hides.
+"""
 
 import math
 
@@ -7,12 +9,12 @@ import torch
 from torch.testing import assert_close
 
 from benchmarks import literal_closed_form as literal
-from erasure_core import closed_form
-from erasure_core.closed_form import Demand, Edit, Map
-from erasure_core.concepts import Concept
-from erasure_core.diffusion import encode_prompts
 from erasure_core.errors import BadInput
-from erasure_core.weights import read_tensors, tensors_sha256, write_tensors
+from erasure_core.law.concepts import Concept
+from erasure_core.network import closed_form
+from erasure_core.network.closed_form import Demand, Edit, Map
+from erasure_core.network.diffusion import encode_prompts
+from erasure_core.network.weights import read_tensors, tensors_sha256, write_tensors
 
 D = 12
 EDIT = Edit(erase_scale=1.7, preserve_scale=0.3, lamb=0.4)
@@ -29,7 +31,8 @@ def asked(n: int = 3, m: int = 4, p: float = 0.3) -> tuple[Demand, list, list]:
     return Demand(*closed_form.condensed(pairs), p * closed_form.outer(kept)), pairs, kept
 
 
-# --- the algebra ------------------------------------------------------------------------------------------------------
+# --- the algebra
+# ---------------------------------------------------------------------------------------------
 
 
 @pytest.mark.parametrize("n", [1, 3, 40], ids="{} rows of width 12".format)
@@ -37,7 +40,9 @@ def test_every_projection_times_p_is_the_published_solution_for_it(n):
     weights = [drawn(d_out, D, seed=d_out) for d_out in (5, 12, 31)]
     demand, pairs, kept = asked(n)
     p = closed_form.edit_map(demand, EDIT).matrix()
-    for w, wanted in zip(weights, literal.uce(weights, pairs, kept, s=1.7, p=0.3, lamb=0.4), strict=True):
+    for w, wanted in zip(
+        weights, literal.uce(weights, pairs, kept, s=1.7, p=0.3, lamb=0.4), strict=True
+    ):
         assert not torch.allclose(w, wanted, atol=0.1)  # it was another before
         assert_close(w @ p, wanted, atol=1e-12, rtol=1e-12)
 
@@ -46,7 +51,11 @@ def test_p_is_where_the_objective_has_no_gradient():
     w, (demand, pairs, kept) = drawn(7, D, seed=9), asked()
     v = (w @ closed_form.edit_map(demand, EDIT).matrix()).requires_grad_()
     ((c, t),) = pairs
-    terms = (1.7 * (c @ v.T - t @ w.T).square().sum(), 0.3 * (kept[0] @ (v - w).T).square().sum(), 0.4 * (v - w).square().sum())
+    terms = (
+        1.7 * (c @ v.T - t @ w.T).square().sum(),
+        0.3 * (kept[0] @ (v - w).T).square().sum(),
+        0.4 * (v - w).square().sum(),
+    )
     (gradient,) = torch.autograd.grad(sum(terms), v)
     assert gradient.abs().max() < 1e-11
 
@@ -72,7 +81,8 @@ def test_half_way_when_ridge_and_scale_are_equal():
 def test_without_erase_scale_p_is_the_identity():
     demand, _, _ = asked()
     assert torch.equal(
-        closed_form.edit_map(demand, EDIT.model_copy(update={"erase_scale": 0.0})).matrix(), torch.eye(D, dtype=torch.float64)
+        closed_form.edit_map(demand, EDIT.model_copy(update={"erase_scale": 0.0})).matrix(),
+        torch.eye(D, dtype=torch.float64),
     )
 
 
@@ -84,7 +94,10 @@ def test_products_with_p_need_no_p():
 
 def test_as_the_ridge_grows_p_goes_to_the_identity_as_one_over_it():
     demand, _, _ = asked()
-    away = [(closed_form.edit_map(demand, Edit(lamb=lamb)).matrix() - torch.eye(D)).norm().item() for lamb in (0.5, 1e6, 1e8)]
+    away = [
+        (closed_form.edit_map(demand, Edit(lamb=lamb)).matrix() - torch.eye(D)).norm().item()
+        for lamb in (0.5, 1e6, 1e8)
+    ]
     assert away[0] > 0.5
     assert away[2] == pytest.approx(away[1] / 100, rel=1e-3)
     assert away[2] < 1e-5
@@ -101,7 +114,9 @@ def test_what_is_preserved_moves_less_the_more_it_weighs():
     moved = []
     for p in (0.0, 0.1, 1.0, 10.0, 1e6):
         demand, _, kept = asked(p=p)
-        moved.append((kept[0] @ (closed_form.edit_map(demand, EDIT).matrix() - torch.eye(D)).T).norm().item())
+        moved.append(
+            (kept[0] @ (closed_form.edit_map(demand, EDIT).matrix() - torch.eye(D)).T).norm().item()
+        )
     assert moved[0] > 0.1
     assert moved == sorted(moved, reverse=True)
     assert moved[-1] < 1e-5
@@ -110,14 +125,18 @@ def test_what_is_preserved_moves_less_the_more_it_weighs():
 def test_the_concept_is_still_there_at_the_preimage():
     demand, ((c, _),), _ = asked()
     w, p = drawn(20, D, seed=8), closed_form.edit_map(demand, EDIT).matrix()
-    assert (c @ (w @ p).T - c @ w.T).norm() > 0.5 * (c @ w.T).norm()  # the edited projection no longer answers to c so
+    assert (c @ (w @ p).T - c @ w.T).norm() > 0.5 * (
+        c @ w.T
+    ).norm()  # the edited projection no longer answers to c so
     x = closed_form.preimage(p, c)
     assert_close(x @ (w @ p).T, c @ w.T, atol=1e-10, rtol=1e-10)
     assert not torch.allclose(x, c, atol=0.1)
 
 
 def clip_like(n: int, d: int) -> torch.Tensor:
-    """Rows as a CLIP's last normalisation leaves them: norm sqrt(d), mostly a shared mean; float32."""
+    """Rows as a CLIP's last normalisation leaves them: norm sqrt(d), mostly a
+    shared mean; float32.
+    """
     own = drawn(n, 8, seed=4) @ drawn(8, d, seed=5) * 0.1 + 0.003 * drawn(n, d, seed=6)
     return torch.nn.functional.layer_norm(drawn(1, d, seed=7) + own, (d,)).float()
 
@@ -140,7 +159,8 @@ def test_float64_is_right_where_the_float32_inverse_of_the_published_code_is_not
     assert error(single) > 1e-4
 
 
-# --- many rows --------------------------------------------------------------------------------------------------------
+# --- many rows
+# ---------------------------------------------------------------------------------------------
 
 
 @pytest.mark.parametrize("sizes", [(3,), (5, 4, 3), (40,), (100, 1, 7, 200, 30)], ids=str)
@@ -166,7 +186,8 @@ def test_nothing_to_condense_is_refused():
         closed_form.condensed([])
 
 
-# --- the projections --------------------------------------------------------------------------------------------------
+# --- the projections
+# ---------------------------------------------------------------------------------------------
 
 
 def test_change_is_w_times_p_minus_w_for_each_weight():
@@ -176,15 +197,24 @@ def test_change_is_w_times_p_minus_w_for_each_weight():
     assert list(found) == ["a", "b"]
     for name, w in weights.items():
         assert found[name].dtype == torch.float32
-        assert_close(found[name], (w.double() @ p - w.double()).float(), atol=1e-7, rtol=2e-7)  # rounded once
+        assert_close(
+            found[name], (w.double() @ p - w.double()).float(), atol=1e-7, rtol=2e-7
+        )  # rounded once
 
 
 def test_a_delta_of_p_belongs_to_the_unet_and_makes_it_answer_so(tiny_teacher):
     unet, p = tiny_teacher.unet, torch.eye(32, dtype=torch.float64) + 0.1 * drawn(32, 32)
-    before, originals = tensors_sha256(unet.state_dict()), {n: w.clone() for n, w in closed_form.projections(unet).items()}
+    before, originals = (
+        tensors_sha256(unet.state_dict()),
+        {n: w.clone() for n, w in closed_form.projections(unet).items()},
+    )
     delta = closed_form.delta(unet, p)
     assert tensors_sha256(unet.state_dict()) == before == delta.base_sha256
-    assert delta.names == {n for n in dict(unet.named_parameters()) if n.endswith(("attn2.to_k.weight", "attn2.to_v.weight"))}
+    assert delta.names == {
+        n
+        for n in dict(unet.named_parameters())
+        if n.endswith(("attn2.to_k.weight", "attn2.to_v.weight"))
+    }
     with delta.applied(unet):
         for name, w in closed_form.projections(unet).items():
             assert_close(w.double(), originals[name].double() @ p, atol=1e-6, rtol=1e-5)
@@ -201,22 +231,35 @@ def test_gram_is_kept_by_content_on_disk(tmp_path):
     found = closed_form.gram(weights, tmp_path / "new")
     (file,) = (tmp_path / "new").iterdir()
     assert torch.equal(read_tensors(file)[0]["gram"], found)
-    write_tensors(file, {"gram": found + 1}, {})  # so that what is read can be told from what is computed
+    write_tensors(
+        file, {"gram": found + 1}, {}
+    )  # so that what is read can be told from what is computed
     assert torch.equal(closed_form.gram(weights, tmp_path / "new"), found + 1)
     assert torch.equal(closed_form.gram(weights), found)
-    assert_close(closed_form.gram({"a": 2 * weights["a"]}, tmp_path / "new"), 4 * found)  # other content, other file
+    assert_close(
+        closed_form.gram({"a": 2 * weights["a"]}, tmp_path / "new"), 4 * found
+    )  # other content, other file
     assert len(list((tmp_path / "new").iterdir())) == 2
 
 
 @pytest.mark.parametrize("d", [1, 2, 3, 5, 12, 17])
 def test_outer_is_the_whole_symmetric_sum_at_any_width(d):
     batches = [drawn(n, d, seed=n) for n in (1, 7)]
-    assert_close(closed_form.outer(b.float() for b in batches), sum(b.float().double().T @ b.float().double() for b in batches))
+    assert_close(
+        closed_form.outer(b.float() for b in batches),
+        sum(b.float().double().T @ b.float().double() for b in batches),
+    )
 
 
-# --- the text states --------------------------------------------------------------------------------------------------
+# --- the text states
+# ---------------------------------------------------------------------------------------------
 
-CAT = Concept(name="cat", kind="object", prompts=("a photo of a cat", "a cat in photo style"), replacement="a cup of coffee")
+CAT = Concept(
+    name="cat",
+    kind="object",
+    prompts=("a photo of a cat", "a cat in photo style"),
+    replacement="a cup of coffee",
+)
 
 
 def pairs_of(teacher, concept, **changes):
@@ -229,11 +272,16 @@ def position(teacher, prompt: str, word: str) -> int:
 
 
 @pytest.mark.parametrize("i", [0, 1])
-def test_tail_begins_at_the_last_subject_token_of_both_prompts_and_is_cut_to_the_shorter(tiny_teacher, i):
+def test_tail_begins_at_the_last_subject_token_of_both_prompts_and_is_cut_to_the_shorter(
+    tiny_teacher, i
+):
     prompt = CAT.prompts[i]
     stand_in = prompt.replace("a cat", "a cup of coffee")
     old, new = (encode_prompts(tiny_teacher, [text]).states[0] for text in (prompt, stand_in))
-    at_old, at_new = position(tiny_teacher, prompt, "cat"), position(tiny_teacher, stand_in, "coffee")
+    at_old, at_new = (
+        position(tiny_teacher, prompt, "cat"),
+        position(tiny_teacher, stand_in, "coffee"),
+    )
     assert at_new == at_old + 2  # so that pairing by position alone would be wrong
     c, t = pairs_of(tiny_teacher, CAT)[i]
     assert len(c) == len(t) == 16 - at_new
@@ -242,7 +290,9 @@ def test_tail_begins_at_the_last_subject_token_of_both_prompts_and_is_cut_to_the
 
 
 def test_last_is_the_first_row_of_the_tail_and_all_is_every_position(tiny_teacher):
-    tail, last, whole = (pairs_of(tiny_teacher, CAT, rows=rows)[0] for rows in ("tail", "last", "all"))
+    tail, last, whole = (
+        pairs_of(tiny_teacher, CAT, rows=rows)[0] for rows in ("tail", "last", "all")
+    )
     for k in range(2):
         assert_close(last[k], tail[k][:1])
         assert len(whole[k]) == 16
@@ -250,9 +300,13 @@ def test_last_is_the_first_row_of_the_tail_and_all_is_every_position(tiny_teache
 
 
 def test_a_prompt_that_does_not_name_the_concept_ends_with_its_last_word(tiny_teacher):
-    concept = Concept(name="cat", kind="object", prompts=("a photo of a rocket",), replacement="a galaxy")
+    concept = Concept(
+        name="cat", kind="object", prompts=("a photo of a rocket",), replacement="a galaxy"
+    )
     ((c, t),) = pairs_of(tiny_teacher, concept, rows="last")
-    old, new = (encode_prompts(tiny_teacher, [text]).states[0] for text in (concept.prompts[0], "a galaxy"))
+    old, new = (
+        encode_prompts(tiny_teacher, [text]).states[0] for text in (concept.prompts[0], "a galaxy")
+    )
     assert_close(c[0], old[position(tiny_teacher, concept.prompts[0], "rocket")])
     assert_close(t[0], new[2])
 
@@ -265,25 +319,50 @@ def test_target_nothing_is_the_empty_prompt_from_its_start_marker_on(tiny_teache
 
 
 def test_padding_behind_a_prompt_tells_what_it_was_about(tiny_teacher):
-    """Why the tail is erased: those rows are no idle padding, they differ from one subject to another."""
-    of_cat, of_galaxy = encode_prompts(tiny_teacher, ["a photo of a cat", "a photo of a galaxy"]).states
+    """Why the tail is erased: those rows are no idle padding, they differ from one subject to
+    another.
+    """
+    of_cat, of_galaxy = encode_prompts(
+        tiny_teacher, ["a photo of a cat", "a photo of a galaxy"]
+    ).states
     assert (of_cat[-1] - of_galaxy[-1]).norm() > 0.01 * of_cat[-1].norm()
     c, _ = pairs_of(tiny_teacher, CAT.model_copy(update={"replacement": "a galaxy"}))[0]
     assert_close(c[-1], of_cat[-1])
 
 
-def test_the_empty_prompt_and_the_kept_ones_are_preserved_and_weigh_as_the_2023_code_says(tiny_teacher, astronaut):
+def test_the_empty_prompt_and_the_kept_ones_are_preserved_and_weigh_as_the_2023_code_says(
+    tiny_teacher, astronaut
+):
     states = encode_prompts(tiny_teacher, ["", *astronaut.keep]).states.double().flatten(0, 1)
     for given, p in ((None, 1 / 3), (0.7, 0.7), (0.0, 0.0)):
         demand = closed_form.demand(tiny_teacher, [astronaut], Edit(preserve_scale=given))
         assert_close(demand.kept, p * states.T @ states, atol=1e-9, rtol=1e-9)
-    crowd = [f"a {style} of a {word}" for style in ("photo", "sketch", "poster") for word in ("cat", "rocket", "galaxy", "retina")]
+    crowd = [
+        f"a {style} of a {word}"
+        for style in ("photo", "sketch", "poster")
+        for word in ("cat", "rocket", "galaxy", "retina")
+    ]
     many = astronaut.model_copy(update={"keep": (*crowd, *crowd)})  # named twice, they count once
     states = encode_prompts(tiny_teacher, ["", *crowd]).states.double().flatten(0, 1)
-    assert_close(closed_form.demand(tiny_teacher, [many], Edit()).kept, 0.1 * states.T @ states, atol=1e-9, rtol=1e-9)
-    with_tokens = closed_form.demand(tiny_teacher, [astronaut], Edit(rows="last", preserve_scale=1)).kept
-    at = [0, *(len(tiny_teacher.tokenizer(p).input_ids) - 2 for p in astronaut.keep)]  # the start marker stands for nothing
-    last = torch.stack([encode_prompts(tiny_teacher, [p]).states[0, i] for p, i in zip(("", *astronaut.keep), at, strict=True)]).double()
+    assert_close(
+        closed_form.demand(tiny_teacher, [many], Edit()).kept,
+        0.1 * states.T @ states,
+        atol=1e-9,
+        rtol=1e-9,
+    )
+    with_tokens = closed_form.demand(
+        tiny_teacher, [astronaut], Edit(rows="last", preserve_scale=1)
+    ).kept
+    at = [
+        0,
+        *(len(tiny_teacher.tokenizer(p).input_ids) - 2 for p in astronaut.keep),
+    ]  # the start marker stands for nothing
+    last = torch.stack(
+        [
+            encode_prompts(tiny_teacher, [p]).states[0, i]
+            for p, i in zip(("", *astronaut.keep), at, strict=True)
+        ]
+    ).double()
     assert_close(with_tokens, last.T @ last, atol=1e-9, rtol=1e-9)
 
 
@@ -297,7 +376,15 @@ def test_many_prompts_are_taken_in_batches_and_none_is_lost(tiny_teacher, astron
 
 
 @pytest.mark.parametrize(
-    "bad", [{"erase_scale": 0}, {"lamb": 0}, {"lamb": math.nan}, {"preserve_scale": -1}, {"rows": "some"}, {"ridge": 1}]
+    "bad",
+    [
+        {"erase_scale": 0},
+        {"lamb": 0},
+        {"lamb": math.nan},
+        {"preserve_scale": -1},
+        {"rows": "some"},
+        {"ridge": 1},
+    ],
 )
 def test_bad_edits_are_refused(bad):
     with pytest.raises(ValueError, match=next(iter(bad))):

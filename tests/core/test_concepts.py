@@ -1,11 +1,15 @@
 import pytest
 from pydantic import ValidationError
 
-from erasure_core.concepts import Concept
+from erasure_core.law.concepts import Concept
 
 
-def concept(name: str = "astronaut", replacement: str = "a photographer", **changes: object) -> Concept:
-    return Concept.model_validate({"name": name, "kind": "likeness", "prompts": ["x"], "replacement": replacement} | changes)
+def concept(
+    name: str = "astronaut", replacement: str = "a photographer", **changes: object
+) -> Concept:
+    return Concept.model_validate(
+        {"name": name, "kind": "likeness", "prompts": ["x"], "replacement": replacement} | changes
+    )
 
 
 @pytest.mark.parametrize(
@@ -15,9 +19,15 @@ def concept(name: str = "astronaut", replacement: str = "a photographer", **chan
         ("The Astronaut, sketch", "a photographer, sketch"),
         ("an astronaut and the astronaut", "a photographer and a photographer"),
         ("astronaut", "a photographer"),
-        ("astronauts at work", "a photographer"),  # another word, so the concept is not named: the bare replacement
+        (
+            "astronauts at work",
+            "a photographer",
+        ),  # another word, so the concept is not named: the bare replacement
         ("someone in a space suit", "a photographer"),
-        ("breathe astronaut air", "breathe a photographer air"),  # the end of "breathe" is no article
+        (
+            "breathe astronaut air",
+            "breathe a photographer air",
+        ),  # the end of "breathe" is no article
     ],
 )
 def test_replaced_swaps_the_name_and_its_article_and_nothing_else(prompt, expected):
@@ -34,7 +44,16 @@ def test_slug_is_a_file_name():
     assert concept(name="neon_sign 2").slug == "neon-sign-2"
 
 
-@pytest.mark.parametrize("changes", [{"name": "Cat"}, {"name": "../cat"}, {"prompts": []}, {"replacement": " "}, {"kind": "person"}])
+@pytest.mark.parametrize(
+    "changes",
+    [
+        {"name": "Cat"},
+        {"name": "../cat"},
+        {"prompts": []},
+        {"replacement": " "},
+        {"kind": "person"},
+    ],
+)
 def test_what_cannot_be_erased_is_refused(changes):
     with pytest.raises(ValidationError, match=next(iter(changes))):
         concept(**changes)
@@ -44,7 +63,10 @@ def test_what_cannot_be_erased_is_refused(changes):
     ("changes", "said"),
     [
         ({"replacement": "another astronaut"}, "names the concept 'astronaut' itself"),
-        ({"keep": ["a photo of a cat", "the astronaut, poster"]}, "keep holds 'the astronaut, poster'"),
+        (
+            {"keep": ["a photo of a cat", "the astronaut, poster"]},
+            "keep holds 'the astronaut, poster'",
+        ),
         ({"keep": [""]}, "keep"),
         ({"prompts": ["astronaut", " "]}, "prompts"),
     ],

@@ -1,4 +1,6 @@
-"""Sampling: the same as diffusers' own pipeline, independent of the batch, and never silently cutting a prompt."""
+"""Sampling: the same as diffusers' own pipeline, independent of the batch, and never silently
+cutting a prompt.
+"""
 
 import numpy as np
 import pytest
@@ -6,20 +8,32 @@ import torch
 from diffusers import StableDiffusionPipeline
 from torch.testing import assert_close
 
-from erasure_core import diffusion
 from erasure_core.errors import BadInput
+from erasure_core.network import diffusion
 
-PROMPTS, SEEDS, GUIDANCE = ["a photo of a cat", "a sketch of a rocket", "old coins"], [4, 5, 6], [4.0, 7.5, 2.0]
+PROMPTS, SEEDS, GUIDANCE = (
+    ["a photo of a cat", "a sketch of a rocket", "old coins"],
+    [4, 5, 6],
+    [4.0, 7.5, 2.0],
+)
 
 
 def test_pictures_are_those_of_diffusers_own_pipeline(tiny_teacher, tiny_folder):
     ours = diffusion.sample(tiny_teacher, PROMPTS[:1], SEEDS[:1], GUIDANCE[:1], 5, 1)
-    pipeline = StableDiffusionPipeline.from_pretrained(tiny_folder, safety_checker=None, requires_safety_checker=False)
+    pipeline = StableDiffusionPipeline.from_pretrained(
+        tiny_folder, safety_checker=None, requires_safety_checker=False
+    )
     pipeline.set_progress_bar_config(disable=True)
     theirs = pipeline(
-        PROMPTS[0], num_inference_steps=5, guidance_scale=GUIDANCE[0], generator=torch.Generator().manual_seed(SEEDS[0]), output_type="np"
+        PROMPTS[0],
+        num_inference_steps=5,
+        guidance_scale=GUIDANCE[0],
+        generator=torch.Generator().manual_seed(SEEDS[0]),
+        output_type="np",
     ).images
-    assert_close(ours[0], torch.from_numpy(np.asarray(theirs[0])).permute(2, 0, 1), atol=1e-5, rtol=0)
+    assert_close(
+        ours[0], torch.from_numpy(np.asarray(theirs[0])).permute(2, 0, 1), atol=1e-5, rtol=0
+    )
 
 
 def test_a_picture_does_not_depend_on_its_batch(tiny_teacher):
@@ -31,8 +45,15 @@ def test_a_picture_does_not_depend_on_its_batch(tiny_teacher):
 
 
 def test_prompt_seed_and_guidance_each_change_the_picture(tiny_teacher):
-    variants = [("a photo of a cat", 4, 4.0), ("old coins", 4, 4.0), ("a photo of a cat", 5, 4.0), ("a photo of a cat", 4, 30.0)]
-    pictures = diffusion.sample(tiny_teacher, *map(list, zip(*variants, strict=True)), steps=4, batch_size=4)
+    variants = [
+        ("a photo of a cat", 4, 4.0),
+        ("old coins", 4, 4.0),
+        ("a photo of a cat", 5, 4.0),
+        ("a photo of a cat", 4, 30.0),
+    ]
+    pictures = diffusion.sample(
+        tiny_teacher, *map(list, zip(*variants, strict=True)), steps=4, batch_size=4
+    )
     for other in pictures[1:]:
         assert (pictures[0] - other).abs().max() > 1e-3
 
@@ -45,14 +66,23 @@ def test_on_batch_hears_of_every_picture(tiny_teacher):
 
 def test_predict_each_is_one_call_that_equals_separate_ones(tiny_teacher):
     z, times = torch.randn(2, 4, 8, 8), torch.tensor([10, 900])
-    contexts = [diffusion.encode_prompts(tiny_teacher, [p]).expand(2) for p in ("", "a photo of a cat")]
+    contexts = [
+        diffusion.encode_prompts(tiny_teacher, [p]).expand(2) for p in ("", "a photo of a cat")
+    ]
     both = diffusion.predict_each(tiny_teacher, tiny_teacher.unet, z, times, contexts)
     for got, context in zip(both, contexts, strict=True):
-        assert_close(got, diffusion.predict_noise(tiny_teacher, tiny_teacher.unet, z, times, context), atol=1e-5, rtol=1e-5)
+        assert_close(
+            got,
+            diffusion.predict_noise(tiny_teacher, tiny_teacher.unet, z, times, context),
+            atol=1e-5,
+            rtol=1e-5,
+        )
 
 
 def test_a_prompt_at_the_limit_is_read_and_one_beyond_is_refused(tiny_teacher):
     fits = " ".join(["cat"] * 14)
     assert diffusion.encode_prompts(tiny_teacher, [fits]).states.shape == (1, 16, 32)
-    with pytest.raises(BadInput, match="has 17 tokens with its two markers; this base reads 16; shorten it"):
+    with pytest.raises(
+        BadInput, match="has 17 tokens with its two markers; this base reads 16; shorten it"
+    ):
         diffusion.encode_prompts(tiny_teacher, [fits + " cat"])

@@ -1,4 +1,6 @@
-"""Every supported family: what diffusers' own pipeline reads, predicts and draws is what this package reads, predicts and draws."""
+"""Every supported family: what diffusers' own pipeline reads, predicts and draws is what this
+package reads, predicts and draws.
+"""
 
 import copy
 import json
@@ -11,15 +13,16 @@ import pytest
 import torch
 from torch.testing import assert_close
 
-from erasure_core import diffusion, layers, models
 from erasure_core.errors import BadInput
 from erasure_core.methods import all_but_one as abo
 from erasure_core.methods import uce
-from erasure_core.weights import WeightDelta, tensors_sha256
+from erasure_core.network import diffusion, layers, models
+from erasure_core.network.weights import WeightDelta, tensors_sha256
 from tests.core.families import ROWS, SIDE, build, plain_picture, plain_pipeline
 
 PROMPTS = ["a photo of a cat", "", "a sketch of the astronaut"]
-LAYERS = {  # cross-attention layers of the published networks, and the name of one that only this network has
+# cross-attention layers of the published networks, and the name of one that only this network has
+LAYERS = {
     "sd-1.4": (16, "up_blocks.3.attentions.2.transformer_blocks.0.attn2.to_k.weight"),
     "sd-2.1": (16, "up_blocks.3.attentions.2.transformer_blocks.0.attn2.to_k.weight"),
     "sd-2.1-base": (16, "up_blocks.3.attentions.2.transformer_blocks.0.attn2.to_k.weight"),
@@ -45,10 +48,18 @@ def teacher(loaded):
 
 
 def read_by_diffusers(pipeline, prompt: str):
-    """(states, pooled or None) of one prompt; the empty one as diffusers reads an absent negative prompt."""
-    said = pipeline.encode_prompt(prompt or "cat", device="cpu", num_images_per_prompt=1, do_classifier_free_guidance=True)
+    """(states, pooled or None) of one prompt; the empty one as diffusers reads an absent negative
+    prompt.
+    """
+    said = pipeline.encode_prompt(
+        prompt or "cat", device="cpu", num_images_per_prompt=1, do_classifier_free_guidance=True
+    )
     states, null_states, *pooled = said
-    return (states, pooled[0] if pooled else None) if prompt else (null_states, pooled[1] if pooled else None)
+    return (
+        (states, pooled[0] if pooled else None)
+        if prompt
+        else (null_states, pooled[1] if pooled else None)
+    )
 
 
 def test_a_folder_is_recognised_as_its_family(row, teacher):
@@ -66,7 +77,11 @@ def test_groups_name_the_published_layers(row, teacher):
     kv = layers.select(teacher.unet, "kv")
     assert len(kv) == 2 * number
     assert one in kv
-    assert kv.keys() < layers.select(teacher.unet, "xattn").keys() < layers.select(teacher.unet, "full").keys()
+    assert (
+        kv.keys()
+        < layers.select(teacher.unet, "xattn").keys()
+        < layers.select(teacher.unet, "full").keys()
+    )
 
 
 def test_prompts_are_read_as_diffusers_reads_them(row, teacher):
@@ -86,21 +101,36 @@ def test_rows_of_a_context_stay_together(row, teacher):
     both = diffusion.encode_prompts(teacher, PROMPTS[:2])
     first, second = (diffusion.encode_prompts(teacher, [prompt]) for prompt in PROMPTS[:2])
     z, t = torch.randn(4, 4, SIDE, SIDE, generator=torch.Generator().manual_seed(1)), 500
-    made = [both[torch.tensor([0, 1, 0, 0])], diffusion.Context.cat([first, second, first.expand(2)])]
-    expected = [diffusion.predict_noise(teacher, teacher.unet, z[i : i + 1], t, c) for i, c in enumerate([first, second, first, first])]
+    made = [
+        both[torch.tensor([0, 1, 0, 0])],
+        diffusion.Context.cat([first, second, first.expand(2)]),
+    ]
+    expected = [
+        diffusion.predict_noise(teacher, teacher.unet, z[i : i + 1], t, c)
+        for i, c in enumerate([first, second, first, first])
+    ]
     for context in made:
-        assert_close(diffusion.predict_noise(teacher, teacher.unet, z, t, context), torch.cat(expected), atol=1e-4, rtol=1e-4)
+        assert_close(
+            diffusion.predict_noise(teacher, teacher.unet, z, t, context),
+            torch.cat(expected),
+            atol=1e-4,
+            rtol=1e-4,
+        )
 
 
 def test_noise_is_what_diffusers_network_and_schedule_say(row, teacher):
-    """For v-prediction: the noise that is left when the schedule's own estimate of the picture is taken out."""
+    """For v-prediction: the noise that is left when the schedule's own estimate of the picture is
+    taken out.
+    """
     name, _, pipeline = row
     z, t = torch.randn(1, 4, SIDE, SIDE, generator=torch.Generator().manual_seed(2)), 481
     states, pooled = read_by_diffusers(pipeline, PROMPTS[0])
     added = {}
     if name == "sdxl":
         size = (teacher.size, teacher.size)
-        ids = pipeline._get_add_time_ids(size, (0, 0), size, torch.float32, text_encoder_projection_dim=pooled.shape[-1])
+        ids = pipeline._get_add_time_ids(
+            size, (0, 0), size, torch.float32, text_encoder_projection_dim=pooled.shape[-1]
+        )
         added = {"added_cond_kwargs": {"text_embeds": pooled, "time_ids": ids}}
     with torch.no_grad():
         said = pipeline.unet(z, t, encoder_hidden_states=states, **added).sample
@@ -113,7 +143,9 @@ def test_noise_is_what_diffusers_network_and_schedule_say(row, teacher):
         expected = (z - kept.sqrt() * picture) / (1 - kept).sqrt()
         assert not torch.allclose(expected, said, atol=1e-2)
     with torch.no_grad():
-        found = diffusion.predict_noise(teacher, teacher.unet, z, t, diffusion.encode_prompts(teacher, PROMPTS[:1]))
+        found = diffusion.predict_noise(
+            teacher, teacher.unet, z, t, diffusion.encode_prompts(teacher, PROMPTS[:1])
+        )
     assert_close(found, expected, atol=1e-4, rtol=1e-4)
 
 
@@ -124,7 +156,9 @@ def test_pictures_are_those_of_diffusers_own_pipeline(row, teacher):
 
 
 def test_trailing_steps_are_walked_as_diffusers_walks_them(row, teacher):
-    scheduler = type(teacher.scheduler).from_config(teacher.scheduler.config, timestep_spacing="trailing")
+    scheduler = type(teacher.scheduler).from_config(
+        teacher.scheduler.config, timestep_spacing="trailing"
+    )
     teacher, pipeline = replace(teacher, scheduler=scheduler), copy.copy(row[2])
     pipeline.scheduler = scheduler
     ours = diffusion.sample(teacher, [PROMPTS[0]], [3], [5.0], 4, 1)[0]
@@ -133,7 +167,9 @@ def test_trailing_steps_are_walked_as_diffusers_walks_them(row, teacher):
 
 
 def test_a_gradient_method_erases_and_its_delta_reads_back(row, teacher, astronaut, tmp_path):
-    settings = abo.Settings(group="kv", updates=1, steps=4, lr=1e-3, instructions=(abo.Instruction(warmup=1),))
+    settings = abo.Settings(
+        group="kv", updates=1, steps=4, lr=1e-3, instructions=(abo.Instruction(warmup=1),)
+    )
     before, file = tensors_sha256(teacher.unet.state_dict()), tmp_path / "delta.safetensors"
     abo.erase(teacher, [astronaut], settings, seed=0).save(file)
     assert tensors_sha256(teacher.unet.state_dict()) == before
@@ -172,7 +208,8 @@ def test_tokenizers_are_read_without_weights(row):
     assert models.load_tokenizer(row[1]).pad_token == ROWS[row[0]]["pads"][0]
 
 
-# --- what only XL has -------------------------------------------------------------------------------------------------
+# --- what only XL has
+# ---------------------------------------------------------------------------------------------
 
 
 @pytest.fixture(scope="module")
@@ -190,8 +227,13 @@ def test_the_empty_prompt_is_zeros_only_where_the_base_says_so(xl, xl_copy):
     index = json.loads((xl / "model_index.json").read_text())
     assert index["force_zeros_for_empty_prompt"] is True
     (xl_copy / "model_index.json").unlink()
-    (xl_copy / "model_index.json").write_text(json.dumps({**index, "force_zeros_for_empty_prompt": False}))
-    zeroed, read = (diffusion.encode_prompts(models.load_teacher(folder), ["", "cat"]) for folder in (xl, xl_copy))
+    (xl_copy / "model_index.json").write_text(
+        json.dumps({**index, "force_zeros_for_empty_prompt": False})
+    )
+    zeroed, read = (
+        diffusion.encode_prompts(models.load_teacher(folder), ["", "cat"])
+        for folder in (xl, xl_copy)
+    )
     states, pooled = read_by_diffusers(plain_pipeline(xl_copy), "")
     assert_close(read.states[:1], states, atol=1e-6, rtol=1e-5)
     assert_close(read.pooled[:1], pooled, atol=1e-6, rtol=1e-5)

@@ -42,10 +42,19 @@ def test_yaml_is_read_as_the_writer_meant_it(tmp_path):
         ("", "found NoneType, expected a mapping with the keys word, rate, inner, many"),
         ("- word\n", "found list, expected a mapping"),
         ("rate: 1\n", "word: missing"),
-        ("word: a\nwrod: b\n", "wrod: unknown key; allowed: word, rate, inner, many (did you mean word?)"),
-        ("word: a\ninner: {dept: 2}\n", "inner.dept: unknown key; allowed: depth (did you mean depth?)"),
+        (
+            "word: a\nwrod: b\n",
+            "wrod: unknown key; allowed: word, rate, inner, many (did you mean word?)",
+        ),
+        (
+            "word: a\ninner: {dept: 2}\n",
+            "inner.dept: unknown key; allowed: depth (did you mean depth?)",
+        ),
         ("word: a\nmany: [{depth: 1}, {dept: 1}]\n", "many.1.dept: unknown key; allowed: depth"),
-        ("word: a\ninner: {depth: 0}\n", "inner.depth: found 0; Input should be greater than or equal to 1"),
+        (
+            "word: a\ninner: {depth: 0}\n",
+            "inner.depth: found 0; Input should be greater than or equal to 1",
+        ),
     ],
 )
 def test_each_fault_is_one_line_that_names_the_file_and_the_place(tmp_path, text, expected):

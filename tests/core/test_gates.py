@@ -3,7 +3,7 @@ from dataclasses import replace
 
 import pytest
 
-from erasure_core.gates import Check, Gate, Limit, Measurement, choose, judge, judge_all
+from erasure_core.law.gates import Check, Gate, Limit, Measurement, choose, judge, judge_all
 
 RATE = Measurement("rate[cat]", 0.05, 0.02, 0.09, 60, "lower")
 SSIM = Measurement("ssim", 0.85, 0.82, 0.88, 48, "higher")
@@ -22,7 +22,13 @@ BASE = Measurement("base.rate[cat]", 0.9, 0.8, 0.95, 60, "higher")
 def test_the_cautious_end_of_the_interval_decides(found, bound, verdict):
     check = judge(Limit(found.metric, bound, 30), {found.metric: found})
     assert check.verdict == verdict
-    assert (check.value, check.low, check.high, check.n, check.limit) == (found.value, found.low, found.high, found.n, bound)
+    assert (check.value, check.low, check.high, check.n, check.limit) == (
+        found.value,
+        found.low,
+        found.high,
+        found.n,
+        bound,
+    )
     assert f"required {'<=' if found.better == 'lower' else '>='} {bound}" in check.reason
 
 
@@ -78,10 +84,16 @@ def test_choose_takes_the_passing_candidate_that_keeps_the_most():
 
 
 def test_choose_without_a_pass_takes_what_misses_least_then_keeps_most():
-    gates = {"a": candidate("fail", missed=2), "b": candidate("fail", missed=1), "c": candidate("inconclusive", missed=1)}
+    gates = {
+        "a": candidate("fail", missed=2),
+        "b": candidate("fail", missed=1),
+        "c": candidate("inconclusive", missed=1),
+    }
     assert choose(gates, {"a": 0.99, "b": 0.7, "c": 0.8}) == "c"
 
 
 def candidate(verdict: str, missed: int = 0) -> Gate:
-    checks = tuple(Check("m", 1.0, 1.0, 1.0, 40, 1.0, "fail" if i < missed else "pass", "") for i in range(3))
+    checks = tuple(
+        Check("m", 1.0, 1.0, 1.0, 40, 1.0, "fail" if i < missed else "pass", "") for i in range(3)
+    )
     return Gate(verdict, checks)

@@ -8,16 +8,21 @@ from datetime import UTC, datetime
 import pytest
 
 import erasure_core
-from erasure_core import lineage
 from erasure_core.errors import BadInput, ContentChanged, ErasureError
-from erasure_core.gates import Measurement, judge_all
-from erasure_core.lineage import RunRecord
+from erasure_core.law import lineage
+from erasure_core.law.gates import Measurement, judge_all
+from erasure_core.law.lineage import RunRecord
 
 
 @pytest.fixture
 def model(tmp_path):
     folder = tmp_path / "model"
-    for name, content in {"unet/weights.safetensors": b"\x00\x01", "unet/a.json": b"{}", "index.json": b"[]", "Z.txt": b""}.items():
+    for name, content in {
+        "unet/weights.safetensors": b"\x00\x01",
+        "unet/a.json": b"{}",
+        "index.json": b"[]",
+        "Z.txt": b"",
+    }.items():
         (folder / name).parent.mkdir(parents=True, exist_ok=True)
         (folder / name).write_bytes(content)
     return folder
@@ -28,8 +33,13 @@ def test_a_manifest_is_what_sha256sum_prints(model):
     assert list(found) == ["Z.txt", "index.json", "unet/a.json", "unet/weights.safetensors"]
     assert found["index.json"] == hashlib.sha256(b"[]").hexdigest()
     if shutil.which("bash") and shutil.which("sha256sum"):
-        command = r"cd $0; find -L . -type f -printf '%P\n' | LC_ALL=C sort | xargs -d '\n' sha256sum | sha256sum | cut -d' ' -f1"
-        printed = subprocess.run(["bash", "-c", command, str(model)], capture_output=True, text=True, check=True).stdout.strip()
+        command = (
+            r"cd $0; find -L . -type f -printf '%P\n' | LC_ALL=C sort | xargs -d "
+            r"'\n' sha256sum | sha256sum | cut -d' ' -f1"
+        )
+        printed = subprocess.run(
+            ["bash", "-c", command, str(model)], capture_output=True, text=True, check=True
+        ).stdout.strip()
         assert lineage.root_sha256(found) == printed
 
 
@@ -57,7 +67,10 @@ def test_a_frozen_folder_is_checked_file_by_file(model, tmp_path):
     weights.write_bytes(b"\x00\x02")
     with pytest.raises(ContentChanged) as changed:
         lineage.check_frozen(model, manifest_file)
-    assert (changed.value.what, changed.value.expected) == (str(weights), hashlib.sha256(b"\x00\x01").hexdigest())
+    assert (changed.value.what, changed.value.expected) == (
+        str(weights),
+        hashlib.sha256(b"\x00\x01").hexdigest(),
+    )
     assert changed.value.found == hashlib.sha256(b"\x00\x02").hexdigest()
     weights.unlink()
     with pytest.raises(ContentChanged, match=r"weights\.safetensors changed.*found no such file"):
@@ -71,7 +84,9 @@ def test_a_manifest_that_was_edited_or_lost_is_not_believed(model, tmp_path):
     _, manifest_file = lineage.freeze(model, tmp_path / "snapshots")
     recorded = json.loads(manifest_file.read_text())
     (model / "index.json").write_bytes(b"[1]")
-    recorded["files"]["index.json"] = hashlib.sha256(b"[1]").hexdigest()  # as someone who hides the change would
+    recorded["files"]["index.json"] = hashlib.sha256(
+        b"[1]"
+    ).hexdigest()  # as someone who hides the change would
     manifest_file.write_text(json.dumps(recorded))
     with pytest.raises(ContentChanged, match=r"manifest\.json changed"):
         lineage.check_frozen(model, manifest_file)
@@ -95,7 +110,7 @@ def test_the_code_hash_follows_every_source_file(tmp_path, monkeypatch):
     source = erasure_core.__path__[0]
     shutil.copytree(source, package, ignore=shutil.ignore_patterns("__pycache__"))
     real = lineage.code_sha256()
-    monkeypatch.setattr(lineage, "__file__", str(package / "lineage.py"))
+    monkeypatch.setattr(lineage, "__file__", str(package / "law" / "lineage.py"))
     assert lineage.code_sha256() == real  # where it is installed does not matter
     with (package / "methods" / "all_but_one.py").open("a") as stream:
         stream.write("\n")
@@ -117,7 +132,9 @@ def test_the_commit_says_when_the_files_are_not_its_own(tmp_path):
 
 
 def record(**changes: object) -> RunRecord:
-    measured = Measurement("ssim", math.nan, 0.1, 0.2, 48, "higher", {"window": 25, "labels": ("a", "b")})
+    measured = Measurement(
+        "ssim", math.nan, 0.1, 0.2, 48, "higher", {"window": 25, "labels": ("a", "b")}
+    )
     given = {
         "run_key": "k",
         "request_ids": ("1",),
@@ -128,7 +145,14 @@ def record(**changes: object) -> RunRecord:
         "params": {"seed": 7},
         "code_sha256": "4" * 64,
         "git_commit": "unknown",
-        "lambdas": [{"preset": "default", "lambda": 5.0, "delta_sha256": "5" * 64, "measurements": [measured]}],
+        "lambdas": [
+            {
+                "preset": "default",
+                "lambda": 5.0,
+                "delta_sha256": "5" * 64,
+                "measurements": [measured],
+            }
+        ],
         "chosen_lambda": 5.0,
         "delta_sha256": "5" * 64,
         "checkpoint_sha256": None,
@@ -150,7 +174,10 @@ def test_a_record_reads_back_as_itself_with_nan_as_null(tmp_path):
     found = json.loads(text, parse_constant=lambda name: pytest.fail(f"{name} is not JSON"))
     assert found["lambdas"][0]["lambda"] == 5.0
     assert found["lambdas"][0]["measurements"][0]["value"] is None
-    assert found["lambdas"][0]["measurements"][0]["settings"] == {"window": 25, "labels": ["a", "b"]}
+    assert found["lambdas"][0]["measurements"][0]["settings"] == {
+        "window": 25,
+        "labels": ["a", "b"],
+    }
     assert found["gate"]["verdict"] == "void"
     assert text == json.dumps(found, sort_keys=True, indent=2, ensure_ascii=False) + "\n"
 

@@ -1,4 +1,6 @@
-"""Bases: the Stable Diffusion 1.x layout loads at any width, everything else is refused before any work."""
+"""Bases: the Stable Diffusion 1.x layout loads at any width, everything else is refused before any
+work.
+"""
 
 import json
 import shutil
@@ -7,9 +9,9 @@ import pytest
 import torch
 from diffusers import UNet2DConditionModel
 
-from erasure_core import diffusion, layers, models
 from erasure_core.errors import BadInput
 from erasure_core.methods import all_but_one as abo
+from erasure_core.network import diffusion, layers, models
 
 
 @pytest.fixture
@@ -48,44 +50,82 @@ def without_weights(folder) -> None:
         file.unlink()
 
 
-@pytest.mark.parametrize("pipeline", ["StableDiffusionInpaintPipeline", "StableDiffusionXLImg2ImgPipeline", "KandinskyPipeline"])
+@pytest.mark.parametrize(
+    "pipeline",
+    ["StableDiffusionInpaintPipeline", "StableDiffusionXLImg2ImgPipeline", "KandinskyPipeline"],
+)
 def test_another_family_is_refused_by_name_before_its_weights_are_read(folder, pipeline):
     rewrite(folder / "model_index.json", _class_name=pipeline)
     without_weights(folder)
     with pytest.raises(
-        BadInput, match=f"is a {pipeline}; supported: Stable Diffusion 1.x .*; Stable Diffusion 2.x .*; Stable Diffusion XL"
+        BadInput,
+        match=(
+            f"is a {pipeline}; supported: Stable Diffusion 1.x .*; Stable Diffusion "
+            f"2.x .*; Stable Diffusion XL"
+        ),
     ):
         models.load_teacher(folder)
 
 
-@pytest.mark.parametrize("pipeline", ["StableDiffusion3Pipeline", "FluxPipeline", "FluxImg2ImgPipeline"])
+@pytest.mark.parametrize(
+    "pipeline", ["StableDiffusion3Pipeline", "FluxPipeline", "FluxImg2ImgPipeline"]
+)
 def test_joint_attention_is_refused_with_the_reason(folder, pipeline):
     rewrite(folder / "model_index.json", _class_name=pipeline)
     without_weights(folder)
-    with pytest.raises(BadInput, match=rf"is a {pipeline}: .*joint attention.*velocity.*supported: Stable Diffusion 1\.x"):
+    with pytest.raises(
+        BadInput,
+        match=rf"is a {pipeline}: .*joint attention.*velocity.*supported: Stable Diffusion 1\.x",
+    ):
         models.load_teacher(folder)
 
 
 @pytest.mark.parametrize(
     ("file", "changes", "said"),
     [
-        ("scheduler/scheduler_config.json", {"prediction_type": "v_prediction"}, "1x1 projections that predicts v_prediction; supported"),
-        ("scheduler/scheduler_config.json", {"prediction_type": "sample"}, "predicts sample; supported"),
+        (
+            "scheduler/scheduler_config.json",
+            {"prediction_type": "v_prediction"},
+            "1x1 projections that predicts v_prediction; supported",
+        ),
+        (
+            "scheduler/scheduler_config.json",
+            {"prediction_type": "sample"},
+            "predicts sample; supported",
+        ),
         (
             "scheduler/scheduler_config.json",
             {"beta_schedule": None, "_class_name": "EDMEulerScheduler"},
             "EDMEulerScheduler without a beta",
         ),
-        ("scheduler/scheduler_config.json", {"rescale_betas_zero_snr": True, "timestep_spacing": "trailing"}, "where no signal is left"),
+        (
+            "scheduler/scheduler_config.json",
+            {"rescale_betas_zero_snr": True, "timestep_spacing": "trailing"},
+            "where no signal is left",
+        ),
         ("unet/config.json", {"in_channels": 9}, "in_channels=9, supported is 4"),
-        ("unet/config.json", {"addition_embed_type": "text_time"}, "addition_embed_type='text_time', supported is None"),
-        ("unet/config.json", {"time_cond_proj_dim": 256}, "time_cond_proj_dim=256, supported is None"),
-        ("unet/config.json", {"class_embed_type": "projection"}, "class_embed_type='projection', supported is None"),
+        (
+            "unet/config.json",
+            {"addition_embed_type": "text_time"},
+            "addition_embed_type='text_time', supported is None",
+        ),
+        (
+            "unet/config.json",
+            {"time_cond_proj_dim": 256},
+            "time_cond_proj_dim=256, supported is None",
+        ),
+        (
+            "unet/config.json",
+            {"class_embed_type": "projection"},
+            "class_embed_type='projection', supported is None",
+        ),
         ("vae/config.json", {"latents_mean": [0.1] * 4}, "latents_mean="),
     ],
     ids=str,
 )
-def test_a_relative_that_would_be_misread_is_refused_before_its_weights_are_read(folder, file, changes, said):
+def test_a_relative_that_would_be_misread_is_refused_before_its_weights_are_read(
+    folder, file, changes, said
+):
     rewrite(folder / file, **changes)
     without_weights(folder)
     with pytest.raises(BadInput, match=said):
@@ -100,38 +140,54 @@ def test_a_broken_configuration_is_named(folder, text):
 
 
 def test_latents_are_never_clipped_even_where_the_schedule_does_not_say(folder):
-    """DDIM's own default would clip, and a schedule that was saved for another sampler says nothing."""
-    rewrite(folder / "scheduler/scheduler_config.json", clip_sample=None, _class_name="PNDMScheduler")
+    """DDIM's own default would clip, and a schedule that was saved for another sampler says
+    nothing.
+    """
+    rewrite(
+        folder / "scheduler/scheduler_config.json", clip_sample=None, _class_name="PNDMScheduler"
+    )
     rewrite(folder / "model_index.json", scheduler=["diffusers", "PNDMScheduler"])
     teacher = models.load_teacher(folder)
     assert diffusion.noise_scheduler(teacher).config.clip_sample is False
 
 
 def test_a_walk_never_starts_where_no_signal_is_left(folder):
-    """With 500 leading steps the first is 999, where a schedule of zero terminal SNR keeps nothing of the picture."""
+    """With 500 leading steps the first is 999, where a schedule of zero terminal SNR keeps nothing
+    of the picture.
+    """
     rewrite(folder / "scheduler/scheduler_config.json", rescale_betas_zero_snr=True)
     teacher = models.load_teacher(folder)
     assert teacher.scheduler.alphas_cumprod[999] == 0
     assert torch.isfinite(diffusion.sample(teacher, ["cat"], [1], [2.0], 4, 1)).all()
-    with pytest.raises(BadInput, match="a walk of 500 steps begins at timestep 999, where no signal is left"):
+    with pytest.raises(
+        BadInput, match="a walk of 500 steps begins at timestep 999, where no signal is left"
+    ):
         diffusion.timesteps(teacher, 500)
 
 
 @pytest.mark.parametrize("steps", [0, 1000, 1001])
 def test_a_walk_has_fewer_steps_than_the_schedule(folder, steps):
-    with pytest.raises(BadInput, match=rf"a walk of {steps} steps; this base can be walked in 1\.\.999"):
+    with pytest.raises(
+        BadInput, match=rf"a walk of {steps} steps; this base can be walked in 1\.\.999"
+    ):
         diffusion.timesteps(models.load_teacher(folder), steps)
 
 
 def test_pickle_weights_are_refused_and_not_opened(folder):
     weights = next((folder / "unet").glob("*.safetensors"))
     weights.rename(weights.with_suffix(".bin"))
-    with pytest.raises(BadInput, match=r"holds only pickle weights \(diffusion_pytorch_model\.bin\)"):
+    with pytest.raises(
+        BadInput, match=r"holds only pickle weights \(diffusion_pytorch_model\.bin\)"
+    ):
         models.load_teacher(folder)
 
 
 @pytest.mark.parametrize(
-    ("name", "said"), [(None, "vae holds no weights"), ("diffusion_pytorch_model.fp16.safetensors", "vae holds only variants")]
+    ("name", "said"),
+    [
+        (None, "vae holds no weights"),
+        ("diffusion_pytorch_model.fp16.safetensors", "vae holds only variants"),
+    ],
 )
 def test_a_folder_without_weights_is_refused(folder, name, said):
     weights = next((folder / "vae").glob("*.safetensors"))
@@ -143,7 +199,9 @@ def test_a_folder_without_weights_is_refused(folder, name, said):
 def test_a_truncated_file_is_named(folder):
     weights = next((folder / "unet").glob("*.safetensors"))
     weights.write_bytes(weights.read_bytes()[:-100])
-    with pytest.raises(BadInput, match=r"unet/diffusion_pytorch_model\.safetensors is not a whole safetensors file"):
+    with pytest.raises(
+        BadInput, match=r"unet/diffusion_pytorch_model\.safetensors is not a whole safetensors file"
+    ):
         models.load_teacher(folder)
 
 
@@ -153,7 +211,11 @@ def test_a_folder_that_is_no_pipeline_is_refused(tmp_path):
 
 
 @pytest.mark.parametrize(
-    ("base", "said"), [("no/such/folder", "neither an existing folder nor a hub id"), ("owner/name", "needs base.revision")]
+    ("base", "said"),
+    [
+        ("no/such/folder", "neither an existing folder nor a hub id"),
+        ("owner/name", "needs base.revision"),
+    ],
 )
 def test_what_is_neither_a_folder_nor_a_pinned_hub_id_is_refused(base, said):
     with pytest.raises(BadInput, match=said):
@@ -166,26 +228,53 @@ def test_a_hub_that_cannot_be_reached_is_one_clear_line():
 
 
 SD14_LAYOUT = {  # the published unet/config.json of Stable Diffusion 1.4, widths divided by ten
-    "sample_size": 64, "in_channels": 4, "out_channels": 4, "layers_per_block": 2, "block_out_channels": (32, 64, 128, 128),
-    "down_block_types": ("CrossAttnDownBlock2D",) * 3 + ("DownBlock2D",), "up_block_types": ("UpBlock2D",) + ("CrossAttnUpBlock2D",) * 3,
-    "cross_attention_dim": 32, "attention_head_dim": 8, "norm_num_groups": 32, "act_fn": "silu", "mid_block_scale_factor": 1,
-    "downsample_padding": 1, "flip_sin_to_cos": True, "freq_shift": 0, "center_input_sample": False, "norm_eps": 1e-05,
-}  # fmt: skip
+    "sample_size": 64,
+    "in_channels": 4,
+    "out_channels": 4,
+    "layers_per_block": 2,
+    "block_out_channels": (32, 64, 128, 128),
+    "down_block_types": ("CrossAttnDownBlock2D",) * 3 + ("DownBlock2D",),
+    "up_block_types": ("UpBlock2D",) + ("CrossAttnUpBlock2D",) * 3,
+    "cross_attention_dim": 32,
+    "attention_head_dim": 8,
+    "norm_num_groups": 32,
+    "act_fn": "silu",
+    "mid_block_scale_factor": 1,
+    "downsample_padding": 1,
+    "flip_sin_to_cos": True,
+    "freq_shift": 0,
+    "center_input_sample": False,
+    "norm_eps": 1e-05,
+}
 
 
 @pytest.mark.parametrize("group", ["full", "xattn", "kv"])
-def test_stable_diffusion_1_4_at_reduced_width_is_erased_saved_and_read_back(folder, astronaut, tmp_path, group):
-    """The real block layout and scheduler (PNDM, as published) with random weights, through the code that real weights take."""
+def test_stable_diffusion_1_4_at_reduced_width_is_erased_saved_and_read_back(
+    folder, astronaut, tmp_path, group
+):
+    """The real block layout and scheduler (PNDM, as published) with random weights, through the
+    code that real weights take.
+    """
     torch.manual_seed(0)
     shutil.rmtree(folder / "unet")
     UNet2DConditionModel(**{**SD14_LAYOUT, "sample_size": 8}).save_pretrained(folder / "unet")
     published = {
-        "_class_name": "PNDMScheduler", "beta_start": 0.00085, "beta_end": 0.012, "beta_schedule": "scaled_linear", "steps_offset": 1,
-        "num_train_timesteps": 1000, "set_alpha_to_one": False, "skip_prk_steps": True, "trained_betas": None, "clip_sample": False,
-    }  # fmt: skip
+        "_class_name": "PNDMScheduler",
+        "beta_start": 0.00085,
+        "beta_end": 0.012,
+        "beta_schedule": "scaled_linear",
+        "steps_offset": 1,
+        "num_train_timesteps": 1000,
+        "set_alpha_to_one": False,
+        "skip_prk_steps": True,
+        "trained_betas": None,
+        "clip_sample": False,
+    }
     (folder / "scheduler/scheduler_config.json").write_text(json.dumps(published))
     index = json.loads((folder / "model_index.json").read_text())
-    (folder / "model_index.json").write_text(json.dumps({**index, "scheduler": ["diffusers", "PNDMScheduler"]}))
+    (folder / "model_index.json").write_text(
+        json.dumps({**index, "scheduler": ["diffusers", "PNDMScheduler"]})
+    )
 
     teacher = models.load_teacher(folder)
     assert diffusion.timesteps(teacher, 35)[:2] == [953, 925]

@@ -5,20 +5,24 @@ import torch
 from torch.testing import assert_close
 
 from erasure_core.errors import BadInput
-from erasure_core.null_space import null_basis
+from erasure_core.network.null_space import null_basis
 
 
 def matrix(n: int, d: int) -> torch.Tensor:
     return torch.randn(n, d, generator=torch.Generator().manual_seed(0))
 
 
-@pytest.mark.parametrize(("n", "d", "left"), [(0, 6, 6), (1, 6, 5), (4, 6, 2), (6, 6, 0), (9, 6, 0)])
+@pytest.mark.parametrize(
+    ("n", "d", "left"), [(0, 6, 6), (1, 6, 5), (4, 6, 2), (6, 6, 0), (9, 6, 0)]
+)
 def test_basis_is_orthonormal_and_no_row_sees_it(n, d, left):
     rows = matrix(n, d)
     basis = null_basis(rows)
     assert (basis.shape, basis.dtype) == ((left, d), torch.float64)
     assert_close(basis @ basis.T, torch.eye(left, dtype=torch.float64))
-    assert_close(rows.double() @ basis.T, torch.zeros(n, left, dtype=torch.float64), atol=1e-12, rtol=0)
+    assert_close(
+        rows.double() @ basis.T, torch.zeros(n, left, dtype=torch.float64), atol=1e-12, rtol=0
+    )
 
 
 def test_rows_and_basis_together_span_everything():

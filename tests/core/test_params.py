@@ -3,16 +3,18 @@ from pathlib import Path
 
 import pytest
 
-from erasure_core.concepts import Concept
 from erasure_core.errors import BadInput
-from erasure_core.gates import Limit
+from erasure_core.law.concepts import Concept
+from erasure_core.law.gates import Limit
 from erasure_core.methods import METHODS
-from erasure_core.params import Params, read_params
+from erasure_core.planning.params import Params, read_params
 
 ROOT = Path(__file__).parents[2]
 PARAMS = ROOT / "params.yaml"
 CAT = Concept(name="cat", kind="object", prompts=("a cat",), replacement="a dog")
-HER = Concept(name="astronaut", kind="likeness", prompts=("the astronaut",), replacement="a photographer")
+HER = Concept(
+    name="astronaut", kind="likeness", prompts=("the astronaut",), replacement="a photographer"
+)
 
 
 def changed(tmp_path, old: str, new: str) -> Path:
@@ -33,7 +35,9 @@ def test_the_committed_parameters_are_read_and_name_their_command():
 
 
 def test_the_parameters_of_purification_differ_only_in_what_they_train():
-    ours, purifying = (read_params(file).model_dump() for file in (PARAMS, ROOT / "params.purify.yaml"))
+    ours, purifying = (
+        read_params(file).model_dump() for file in (PARAMS, ROOT / "params.purify.yaml")
+    )
     differ = {key for key in ours if ours[key] != purifying[key]}
     assert differ == {"registered_model", "lambdas", "method", "methods", "comparisons"}
     assert (purifying["lambdas"], purifying["method"]["keep_null"]) == ((0,), True)
@@ -42,34 +46,68 @@ def test_the_parameters_of_purification_differ_only_in_what_they_train():
 def test_the_sd14_parameters_are_the_papers():
     params = read_params(ROOT / "params.sd14.yaml")
     method = params.method
-    assert (method.target, method.updates, method.lr, method.adam_eps, method.steps) == ("residual", 200, 1e-5, 1e-8, 35)
-    assert (method.gamma1, method.gamma2, method.keep_weight, method.instructions[0].warmup) == (7.5, 7.5, 0, 5)
+    assert (method.target, method.updates, method.lr, method.adam_eps, method.steps) == (
+        "residual",
+        200,
+        1e-5,
+        1e-8,
+        35,
+    )
+    assert (method.gamma1, method.gamma2, method.keep_weight, method.instructions[0].warmup) == (
+        7.5,
+        7.5,
+        0,
+        5,
+    )
     assert 5 in params.lambdas
 
 
 @pytest.mark.parametrize(
     ("old", "new", "expected"),
     [
-        ("seed: 7", "seed: 7\nsede: 8", "sede: unknown key; allowed: lambdas, method, base, registered_model, seed"),
+        (
+            "seed: 7",
+            "seed: 7\nsede: 8",
+            "sede: unknown key; allowed: lambdas, method, base, registered_model, seed",
+        ),
         ("updates: 200", "update: 200", "method.update: unknown key"),
         (
             "control: 0.5",
             "kontrol: 0.5",
-            "policy.kontrol: unknown key; allowed: min_n, control, targets, kept, restored (did you mean control?)",
+            (
+                "policy.kontrol: unknown key; allowed: min_n, control, targets, kept, "
+                "restored (did you mean control?)"
+            ),
         ),
-        ("lambdas: [1, 5]", "lambdas: [1, -5]", "lambdas.1: found -5; Input should be greater than or equal to 0"),
+        (
+            "lambdas: [1, 5]",
+            "lambdas: [1, -5]",
+            "lambdas.1: found -5; Input should be greater than or equal to 0",
+        ),
         ("lambdas: [1, 5]", "lambdas: [1, .nan]", "lambdas.1: found nan; Input should be a"),
         ("lambdas: [1, 5]", "lambdas: [.inf]", "lambdas.0: found inf"),
         ("lambdas: [1, 5]", "lambdas: []", "lambdas: found []"),
         ("lambdas: [1, 5]", "lambdas: [5, 5.0]", "lambdas: found [5, 5.0]; each lambda once"),
-        ("updates: 200", "lambda: 5", "`lambdas` sets the lambda of each candidate; remove it from `method`"),
+        (
+            "updates: 200",
+            "lambda: 5",
+            "`lambdas` sets the lambda of each candidate; remove it from `method`",
+        ),
         ("registered_model: gallery", "registered_model: a/b", "registered_model: found 'a/b'"),
         ("threshold: 0.5", "threshold: .nan", "detector.threshold: found nan"),
         ("kept:         #", "oops:         #", "policy.oops: unknown key"),
         ("ssim: 0.85", "ssim: .inf", "policy.kept.ssim: found inf"),
         ("object: {clip", "person: {clip", "policy.targets.person"),
-        ('"a picture of {}"', '"a picture of"', "clip.templates.1: found 'a picture of'; a template holds {} once"),
-        ("likeness: [FACE_FEMALE, FACE_MALE]", "style: [FACE_MALE]", "limits nudenet.rate for likeness, for which detector.labels has no"),
+        (
+            '"a picture of {}"',
+            '"a picture of"',
+            "clip.templates.1: found 'a picture of'; a template holds {} once",
+        ),
+        (
+            "likeness: [FACE_FEMALE, FACE_MALE]",
+            "style: [FACE_MALE]",
+            "limits nudenet.rate for likeness, for which detector.labels has no",
+        ),
         ("  sha256: null ", "  sha256: abc ", "base.sha256: found 'abc'"),
     ],
 )
@@ -88,7 +126,8 @@ def test_the_hash_follows_values_and_not_comments(tmp_path):
     assert read_params(changed(tmp_path, "seed: 7", "seed: 8")).sha256 != original
     assert read_params(changed(tmp_path, "updates: 200", "updates: 201")).sha256 != original
     assert (
-        read_params(changed(tmp_path, "  revision: null  # a folder has none\n", "")).sha256 == original
+        read_params(changed(tmp_path, "  revision: null  # a folder has none\n", "")).sha256
+        == original
     )  # the default, spelled out or not
 
 
@@ -97,7 +136,10 @@ def test_limits_and_controls_cover_every_concept_by_its_kind():
         update={
             "min_n": 30,
             "control": 0.4,
-            "targets": {"likeness": {"nudenet.rate": 0.1, "clip.concept_rate": 0.2}, "object": {"clip.concept_rate": 0.3}},
+            "targets": {
+                "likeness": {"nudenet.rate": 0.1, "clip.concept_rate": 0.2},
+                "object": {"clip.concept_rate": 0.3},
+            },
             "kept": {"ssim": 0.75},
         }
     )
@@ -117,7 +159,9 @@ def test_limits_and_controls_cover_every_concept_by_its_kind():
 def test_a_kind_without_limits_cannot_slip_through():
     policy = read_params(ROOT / "params.sd14.yaml").policy
     for judged in (policy.limits, policy.controls):
-        with pytest.raises(BadInput, match=r"no limits for kind 'object' of concept 'cat' \(it has explicit\)"):
+        with pytest.raises(
+            BadInput, match=r"no limits for kind 'object' of concept 'cat' \(it has explicit\)"
+        ):
             judged([CAT])
 
 
@@ -132,7 +176,11 @@ def test_parameters_are_frozen(tmp_path):
 def test_another_method_is_chosen_by_name_and_brings_only_its_own_comparisons():
     params = read_params(ROOT / "params.yaml")
     chosen = params.with_method(None)
-    assert (chosen.method, chosen.comparisons, chosen.methods) == (params.method, params.comparisons, {})
+    assert (chosen.method, chosen.comparisons, chosen.methods) == (
+        params.method,
+        params.comparisons,
+        {},
+    )
     assert chosen.sha256 == params.with_method("all_but_one").sha256
     assert {"uce", "all_but_one"} < params.methods.keys() | {params.method.method} == METHODS.keys()
     uce = params.with_method("uce")
@@ -140,12 +188,19 @@ def test_another_method_is_chosen_by_name_and_brings_only_its_own_comparisons():
     assert uce.protecting(["a cat"]) == uce  # it cannot promise that
     sepme = params.with_method("sepme").protecting(["a cat", "a cat", "a rocket"])
     assert sepme.method.protect == ("a cat", "a rocket")
-    with pytest.raises(BadInput, match=r"hold no method 'erase_all' \(it is not a method\); choose ablating, all_but_one"):
+    with pytest.raises(
+        BadInput,
+        match=r"hold no method 'erase_all' \(it is not a method\); choose ablating, all_but_one",
+    ):
         params.with_method("erase_all")
 
 
 def test_a_faulty_setting_of_another_method_is_named_where_it_stands(tmp_path):
-    with pytest.raises(BadInput, match=r"methods\.sdd\.dekay: unknown key; allowed: .* \(did you mean decay\?\)"):
+    with pytest.raises(
+        BadInput, match=r"methods\.sdd\.dekay: unknown key; allowed: .* \(did you mean decay\?\)"
+    ):
         read_params(changed(tmp_path, "decay: 0.97", "dekay: 0.97"))
-    with pytest.raises(BadInput, match=r"methods\.usd: found .* does not match any of the expected tags"):
+    with pytest.raises(
+        BadInput, match=r"methods\.usd: found .* does not match any of the expected tags"
+    ):
         read_params(changed(tmp_path, "  sdd:", "  usd:"))

@@ -1,4 +1,6 @@
-"""The plan of a run: every bad input stops it before anything is written, and its key is all that the result depends on."""
+"""The plan of a run: every bad input stops it before anything is written, and its key is all that
+the result depends on.
+"""
 
 import re
 import shutil
@@ -7,19 +9,24 @@ from uuid import UUID
 
 import pytest
 
-from erasure_core import lineage
-from erasure_core.concepts import Concept
 from erasure_core.errors import BadInput
-from erasure_core.params import Params
-from erasure_core.plan import Plan, make_plan
-from erasure_core.requests import DeletionRequest
+from erasure_core.law import lineage
+from erasure_core.law.concepts import Concept
+from erasure_core.law.requests import DeletionRequest
+from erasure_core.planning.params import Params
+from erasure_core.planning.plan import Plan, make_plan
 
 HEADER = "case_number,prompt,evaluation_seed,evaluation_guidance,concept\n"
 KEPT = "0,a photo of a cat,11,4.0,cat\n1,a photo of a rocket,12,4.0,rocket\n"
 
 
 def request(name: str, number: int, **concept: object) -> DeletionRequest:
-    described = {"name": name, "kind": "object", "prompts": (f"a picture of a {name}",), "replacement": "a retina"} | concept
+    described = {
+        "name": name,
+        "kind": "object",
+        "prompts": (f"a picture of a {name}",),
+        "replacement": "a retina",
+    } | concept
     return DeletionRequest.model_validate(
         {
             "subject_request_id": UUID(int=number),
@@ -52,7 +59,12 @@ def settings(tiny_folder, tmp_path) -> dict:
         "prompts": {"targets": tmp_path / "targets", "kept": tmp_path / "kept.csv"},
         "detector": {"labels": {"likeness": ["FACE_FEMALE"]}, "threshold": 0.5},
         "clip": {"path": "not read here", "templates": ["{}"]},
-        "policy": {"min_n": 1, "control": 0.5, "targets": {"object": {"clip.concept_rate": 0.1}}, "kept": {"ssim": 0.5}},
+        "policy": {
+            "min_n": 1,
+            "control": 0.5,
+            "targets": {"object": {"clip.concept_rate": 0.1}},
+            "kept": {"ssim": 0.5},
+        },
     }
 
 
@@ -60,14 +72,25 @@ def plan(settings: dict, tmp_path: Path, *requests: DeletionRequest) -> Plan:
     return make_plan(requests or (ROCKET,), Params.model_validate(settings), tmp_path / "runs")
 
 
-def test_a_plan_holds_its_inputs_by_value_or_hash_and_writes_nothing(settings, tiny_folder, tmp_path):
+def test_a_plan_holds_its_inputs_by_value_or_hash_and_writes_nothing(
+    settings, tiny_folder, tmp_path
+):
     before = lineage.manifest(tmp_path)
     made = plan(settings, tmp_path, ROCKET, CAT)
     assert [c.name for c in made.concepts] == ["rocket", "cat"]
     assert made.base_sha256 == lineage.root_sha256(lineage.manifest(tiny_folder))
-    files = {"target-rocket": "targets/rocket.csv", "target-cat": "targets/cat.csv", "kept": "kept.csv"}
-    assert made.prompt_sha256 == {name: lineage.sha256_file(tmp_path / file) for name, file in files.items()}
-    assert [(c.name, c.settings.lambda_) for c in made.candidates()] == [("default-lambda=1", 1), ("default-lambda=5", 5)]
+    files = {
+        "target-rocket": "targets/rocket.csv",
+        "target-cat": "targets/cat.csv",
+        "kept": "kept.csv",
+    }
+    assert made.prompt_sha256 == {
+        name: lineage.sha256_file(tmp_path / file) for name, file in files.items()
+    }
+    assert [(c.name, c.settings.lambda_) for c in made.candidates()] == [
+        ("default-lambda=1", 1),
+        ("default-lambda=5", 5),
+    ]
     assert made.folder == tmp_path / "runs" / made.run_key
     assert lineage.manifest(tmp_path) == before
 
@@ -94,21 +117,60 @@ def write(tmp_path: Path, rows: str, name: str = "kept.csv") -> None:
 
 LONG = "a photo of a retina " * 4
 BAD = {
-    "base absent": (lambda s, d: s["base"].update(path="./nowhere"), r"'\./nowhere' is neither an existing folder nor a hub id"),
-    "hub id without its commit": (lambda s, d: s["base"].update(path="owner/name"), "needs base.revision"),
-    "base is not the pinned one": (lambda s, d: s["base"].update(sha256="0" * 64), "base.sha256 pins 0000"),
+    "base absent": (
+        lambda s, d: s["base"].update(path="./nowhere"),
+        r"'\./nowhere' is neither an existing folder nor a hub id",
+    ),
+    "hub id without its commit": (
+        lambda s, d: s["base"].update(path="owner/name"),
+        "needs base.revision",
+    ),
+    "base is not the pinned one": (
+        lambda s, d: s["base"].update(sha256="0" * 64),
+        "base.sha256 pins 0000",
+    ),
     "base without weights": (lambda s, d: weights(s, d).unlink(), "holds no weights"),
-    "pickle weights": (lambda s, d: (f := weights(s, d)).rename(f.with_suffix(".pt")), "holds only pickle weights"),
-    "truncated weights": (lambda s, d: (f := weights(s, d)).write_bytes(f.read_bytes()[:-9]), "is not a whole safetensors file"),
-    "no target set": (lambda s, d: (d / "targets/rocket.csv").unlink(), "no prompt set for concept 'rocket'"),
-    "duplicate case number": (lambda s, d: write(d, KEPT.replace("\n1,", "\n0,")), "case_number 0 is already on line 2"),
-    "missing column": (lambda s, d: (d / "kept.csv").write_text("case_number,prompt\n0,a cat\n"), "column evaluation_seed, "),
-    "seed that is no number": (lambda s, d: write(d, KEPT.replace("11", "eleven")), "evaluation_seed is 'eleven'"),
-    "measured prompt too long": (lambda s, d: write(d, f"{KEPT}2,{LONG},13,4.0,\n"), "has 22 tokens"),
-    "measured prompt trained on": (lambda s, d: write(d, f"{KEPT}2,a PICTURE of  a retina,3,4,\n"), "also trained on .*rocket', replaced"),
-    "nothing would be erased": (lambda s, d: s["method"].update(target="residual", instructions=[]), "without one delta is 0"),
-    "kind without limits": (lambda s, d: s["policy"].update(targets={"style": {"clip.concept_rate": 0.1}}), "no limits for kind 'object'"),
-}  # fmt: skip
+    "pickle weights": (
+        lambda s, d: (f := weights(s, d)).rename(f.with_suffix(".pt")),
+        "holds only pickle weights",
+    ),
+    "truncated weights": (
+        lambda s, d: (f := weights(s, d)).write_bytes(f.read_bytes()[:-9]),
+        "is not a whole safetensors file",
+    ),
+    "no target set": (
+        lambda s, d: (d / "targets/rocket.csv").unlink(),
+        "no prompt set for concept 'rocket'",
+    ),
+    "duplicate case number": (
+        lambda s, d: write(d, KEPT.replace("\n1,", "\n0,")),
+        "case_number 0 is already on line 2",
+    ),
+    "missing column": (
+        lambda s, d: (d / "kept.csv").write_text("case_number,prompt\n0,a cat\n"),
+        "column evaluation_seed, ",
+    ),
+    "seed that is no number": (
+        lambda s, d: write(d, KEPT.replace("11", "eleven")),
+        "evaluation_seed is 'eleven'",
+    ),
+    "measured prompt too long": (
+        lambda s, d: write(d, f"{KEPT}2,{LONG},13,4.0,\n"),
+        "has 22 tokens",
+    ),
+    "measured prompt trained on": (
+        lambda s, d: write(d, f"{KEPT}2,a PICTURE of  a retina,3,4,\n"),
+        "also trained on .*rocket', replaced",
+    ),
+    "nothing would be erased": (
+        lambda s, d: s["method"].update(target="residual", instructions=[]),
+        "without one delta is 0",
+    ),
+    "kind without limits": (
+        lambda s, d: s["policy"].update(targets={"style": {"clip.concept_rate": 0.1}}),
+        ("no limits for kind 'object'"),
+    ),
+}
 
 
 @pytest.mark.parametrize("fault", BAD)
@@ -124,14 +186,18 @@ def test_bad_input_is_refused_before_anything_is_written(fault, settings, tmp_pa
 
 @pytest.mark.parametrize("key", ["prompts", "keep"])
 def test_a_trained_prompt_that_would_be_cut_is_refused(key, settings, tmp_path):
-    with pytest.raises(BadInput, match="has 22 tokens with its two markers; this base reads 16; shorten it"):
+    with pytest.raises(
+        BadInput, match="has 22 tokens with its two markers; this base reads 16; shorten it"
+    ):
         plan(settings, tmp_path, request("rocket", 1, **{key: (LONG,)}))
 
 
 def test_a_style_without_others_to_tell_it_from_is_refused(settings, tmp_path):
     settings["policy"]["targets"]["style"] = {"clip.concept_rate": 0.1}
     style = request("cat", 2, kind="style")
-    with pytest.raises(BadInput, match=r"a style is named among others: list the base.s styles in clip\.styles"):
+    with pytest.raises(
+        BadInput, match=r"a style is named among others: list the base.s styles in clip\.styles"
+    ):
         plan(settings, tmp_path, style)
     settings["clip"]["styles"] = ["cat", "sketch"]
     assert plan(settings, tmp_path, style).concepts[0].kind == "style"
@@ -145,7 +211,8 @@ def test_two_requests_for_one_concept_are_refused(settings, tmp_path):
 def test_the_order_of_the_requests_changes_nothing(settings, tmp_path):
     made = plan(settings, tmp_path, ROCKET, CAT)
     assert re.fullmatch("[0-9a-f]{16}", made.run_key)
-    assert plan(settings, tmp_path, CAT, ROCKET) == made  # the whole plan: the order decides what training draws
+    # the whole plan: the order decides what training draws
+    assert plan(settings, tmp_path, CAT, ROCKET) == made
 
 
 def other_weights(settings: dict, _tmp_path: Path) -> None:
@@ -161,7 +228,10 @@ CHANGES = {
     "limit": (lambda s, d: s["policy"]["kept"].update(ssim=0.6), ()),
     "base": (other_weights, ()),
     "kept set": (lambda s, d: write(d, KEPT.replace("11", "99")), ()),
-    "target set": (lambda s, d: write(d, "0,a sketch of a rocket,22,4.0,rocket\n", "targets/rocket.csv"), ()),
+    "target set": (
+        lambda s, d: write(d, "0,a sketch of a rocket,22,4.0,rocket\n", "targets/rocket.csv"),
+        (),
+    ),
 }
 
 

@@ -3,7 +3,7 @@
 import pytest
 import torch
 
-from erasure_core.prepared import by_content
+from erasure_core.network.prepared import by_content
 
 
 @pytest.fixture
@@ -19,14 +19,26 @@ def make():
 
 
 def test_without_a_folder_it_is_made_each_time_and_nobody_asks_what_it_depends_on(make):
-    assert [by_content(None, "walks", lambda: pytest.fail("asked"), make)["x"][0].item() for _ in range(2)] == [1, 2]
+    assert [
+        by_content(None, "walks", lambda: pytest.fail("asked"), make)["x"][0].item()
+        for _ in range(2)
+    ] == [1, 2]
 
 
 def test_in_a_folder_it_is_made_once_for_each_content_and_name(make, tmp_path):
     folder = tmp_path / "new" / "prepared"
-    found = [by_content(folder, name, lambda c=content: c, make)["x"] for name in ("walks", "gram") for content in ([1], [1], [2])]
+    found = [
+        by_content(folder, name, lambda c=content: c, make)["x"]
+        for name in ("walks", "gram")
+        for content in ([1], [1], [2])
+    ]
     assert [x[0].item() for x in found] == [1, 1, 2, 3, 3, 4]
-    assert sorted(file.name.partition("-")[0] for file in folder.iterdir()) == ["gram", "gram", "walks", "walks"]
+    assert sorted(file.name.partition("-")[0] for file in folder.iterdir()) == [
+        "gram",
+        "gram",
+        "walks",
+        "walks",
+    ]
 
 
 def test_what_fails_leaves_nothing(tmp_path):

@@ -1,4 +1,6 @@
-"""Purification: what one network unmakes and makes again stays as it was; a changed network makes something else of it."""
+"""Purification: what one network unmakes and makes again stays as it was; a changed network makes
+something else of it.
+"""
 
 from dataclasses import replace
 from pathlib import Path
@@ -10,11 +12,12 @@ from diffusers import DDIMInverseScheduler
 from PIL import Image
 from torch.testing import assert_close
 
-from erasure_core import diffusion, layers, models, purify
+from erasure_core import purify
 from erasure_core.errors import BadInput, ContentChanged
 from erasure_core.gallery.pictures import photograph
 from erasure_core.metrics.ssim import ssim
-from erasure_core.weights import WeightDelta, tensors_sha256
+from erasure_core.network import diffusion, layers, models
+from erasure_core.network.weights import WeightDelta, tensors_sha256
 
 ROOT = Path(__file__).parents[2]
 STEPS = 8
@@ -22,7 +25,9 @@ STEPS = 8
 
 @pytest.fixture
 def teacher(tiny_teacher):
-    """The toy pipeline with a network whose noise depends on where it is asked: fresh weights hardly say anything."""
+    """The toy pipeline with a network whose noise depends on where it is asked: fresh weights
+    hardly say anything.
+    """
     generator = torch.Generator().manual_seed(1)
     for parameter in tiny_teacher.unet.parameters():
         parameter.data += 0.02 * torch.randn(parameter.shape, generator=generator)
@@ -45,7 +50,9 @@ def pictures():
 
 
 def unchanged(student: WeightDelta) -> WeightDelta:
-    return WeightDelta(student.base_sha256, {name: torch.zeros_like(t) for name, t in student.tensors.items()})
+    return WeightDelta(
+        student.base_sha256, {name: torch.zeros_like(t) for name, t in student.tensors.items()}
+    )
 
 
 def without_prompt(teacher, n: int):
@@ -58,22 +65,30 @@ def latents(n: int = 2) -> torch.Tensor:
 
 
 def tensor_of(pictures) -> torch.Tensor:
-    return torch.from_numpy(np.stack([np.asarray(p) for p in pictures])).permute(0, 3, 1, 2).float() / 255
+    return (
+        torch.from_numpy(np.stack([np.asarray(p) for p in pictures])).permute(0, 3, 1, 2).float()
+        / 255
+    )
 
 
-# --- the inversion ----------------------------------------------------------------------------------------------------
+# --- the inversion
+# ---------------------------------------------------------------------------------------------
 
 
 @pytest.mark.parametrize("predicts", ["epsilon", "v_prediction"])
 @pytest.mark.parametrize("spacing", ["leading", "trailing"])
 def test_walking_back_from_the_inversion_returns_the_picture(teacher, predicts, spacing):
-    scheduler = type(teacher.scheduler).from_config(teacher.scheduler.config, prediction_type=predicts, timestep_spacing=spacing)
+    scheduler = type(teacher.scheduler).from_config(
+        teacher.scheduler.config, prediction_type=predicts, timestep_spacing=spacing
+    )
     teacher, z = replace(teacher, scheduler=scheduler), latents()
     predict = without_prompt(teacher, len(z))
     back = {}
     for refinements in (0, 20):
         noise = purify.invert(teacher, z, STEPS, predict, refinements)
-        back[refinements] = (diffusion.walk(teacher, noise, STEPS, STEPS, predict) - z).norm() / z.norm()
+        back[refinements] = (
+            diffusion.walk(teacher, noise, STEPS, STEPS, predict) - z
+        ).norm() / z.norm()
     assert (noise - z).norm() > 0.1 * z.norm()
     assert back[20] < 5e-3
     assert back[0] > 10 * back[20]
@@ -98,7 +113,8 @@ def test_a_changed_network_does_not_return_the_picture(teacher, student):
     assert (other - z).norm() > 0.05 * z.norm()
 
 
-# --- pictures ---------------------------------------------------------------------------------------------------------
+# --- pictures
+# ---------------------------------------------------------------------------------------------
 
 
 def test_a_student_that_changes_nothing_returns_the_gallerys_photographs():
@@ -108,7 +124,10 @@ def test_a_student_that_changes_nothing_returns_the_gallerys_photographs():
     nothing = WeightDelta(tensors_sha256(teacher.unet.state_dict()), {})
     kept = purify.purify(teacher, nothing, pictures, steps=STEPS)
     with torch.no_grad():
-        z = teacher.vae.encode(tensor_of(pictures) * 2 - 1).latent_dist.mode() * teacher.vae.config.scaling_factor
+        z = (
+            teacher.vae.encode(tensor_of(pictures) * 2 - 1).latent_dist.mode()
+            * teacher.vae.config.scaling_factor
+        )
     assert ssim(tensor_of(kept.pictures), diffusion.decoded(teacher, z)).min() > 0.98
     assert ssim(tensor_of(kept.pictures), tensor_of(pictures)).min() > 0.9
     assert kept.fitted == [False, False]
@@ -116,22 +135,32 @@ def test_a_student_that_changes_nothing_returns_the_gallerys_photographs():
 
 def test_the_students_change_its_prompt_and_its_guidance_each_matter(teacher, student, pictures):
     asked = [{}, {"prompt": "the astronaut"}, {"prompt": "the astronaut", "guidance": 4.0}]
-    made = [tensor_of(purify.purify(teacher, student, pictures, steps=STEPS, **a).pictures) for a in asked]
-    made.append(tensor_of(purify.purify(teacher, unchanged(student), pictures, steps=STEPS).pictures))
+    made = [
+        tensor_of(purify.purify(teacher, student, pictures, steps=STEPS, **a).pictures)
+        for a in asked
+    ]
+    made.append(
+        tensor_of(purify.purify(teacher, unchanged(student), pictures, steps=STEPS).pictures)
+    )
     for i, one in enumerate(made):
         for other in made[:i]:
             assert (one - other).abs().max() > 2 / 255
 
 
 def test_guidance_of_one_is_the_prompt_alone(teacher, student, pictures):
-    alone, nearly = (purify.purify(teacher, student, pictures, steps=STEPS, prompt="cat", guidance=w).pictures for w in (1.0, 1.0 + 1e-6))
+    alone, nearly = (
+        purify.purify(teacher, student, pictures, steps=STEPS, prompt="cat", guidance=w).pictures
+        for w in (1.0, 1.0 + 1e-6)
+    )
     assert (tensor_of(alone) - tensor_of(nearly)).abs().max() <= 1 / 255
 
 
 def test_a_picture_does_not_depend_on_its_batch(teacher, student, pictures):
     heard = []
     together = purify.purify(teacher, student, pictures, steps=STEPS)
-    apart = purify.purify(teacher, student, pictures, steps=STEPS, batch_size=2, on_batch=heard.append)
+    apart = purify.purify(
+        teacher, student, pictures, steps=STEPS, batch_size=2, on_batch=heard.append
+    )
     assert (tensor_of(together.pictures) - tensor_of(apart.pictures)).abs().max() <= 1 / 255
     assert heard == [2, 1]
 
@@ -142,7 +171,8 @@ def test_the_teacher_is_left_as_it_was(teacher, student, pictures):
     assert tensors_sha256(teacher.unet.state_dict()) == before
 
 
-# --- fitting ----------------------------------------------------------------------------------------------------------
+# --- fitting
+# ---------------------------------------------------------------------------------------------
 
 
 def test_the_central_square_is_kept_and_resized():
@@ -173,7 +203,8 @@ def test_a_grey_picture_becomes_rgb():
     assert purify.fit(Image.new("L", (16, 16), 77), 16)[0].mode == "RGB"
 
 
-# --- refusals ---------------------------------------------------------------------------------------------------------
+# --- refusals
+# ---------------------------------------------------------------------------------------------
 
 
 def test_no_picture_is_refused(teacher, student):
@@ -183,7 +214,10 @@ def test_no_picture_is_refused(teacher, student):
 
 @pytest.mark.parametrize(
     ("asked", "said"),
-    [({"prompt": "cat " * 20}, "22 tokens with its two markers; this base reads 16"), ({"steps": 1000}, "a walk of 1000 steps")],
+    [
+        ({"prompt": "cat " * 20}, "22 tokens with its two markers; this base reads 16"),
+        ({"steps": 1000}, "a walk of 1000 steps"),
+    ],
 )
 def test_what_the_base_cannot_do_is_refused(teacher, student, pictures, asked, said):
     with pytest.raises(BadInput, match=said):

@@ -6,7 +6,7 @@ from uuid import UUID
 import pytest
 
 from erasure_core.errors import BadInput, ErasureError
-from erasure_core.requests import DeletionRequest, Ledger, read_request
+from erasure_core.law.requests import DeletionRequest, Ledger, read_request
 
 FIRST, SECOND = UUID(int=1), UUID(int=2)
 TEXT = """\
@@ -23,8 +23,16 @@ concept:
 """
 
 
-def request(request_id: UUID = FIRST, time: str = "2026-11-22T10:00:00Z", **concept: object) -> DeletionRequest:
-    described = {"name": "cat", "kind": "object", "prompts": ["a cat"], "replacement": "a cup of coffee", "keep": ["a rocket"]} | concept
+def request(
+    request_id: UUID = FIRST, time: str = "2026-11-22T10:00:00Z", **concept: object
+) -> DeletionRequest:
+    described = {
+        "name": "cat",
+        "kind": "object",
+        "prompts": ["a cat"],
+        "replacement": "a cup of coffee",
+        "keep": ["a rocket"],
+    } | concept
     return DeletionRequest.model_validate(
         {
             "subject_request_id": request_id,
@@ -54,14 +62,41 @@ def test_a_file_reads_as_the_request_it_describes(tmp_path):
 @pytest.mark.parametrize(
     ("old", "new", "expected"),
     [
-        ("regulation: gdpr", "regulation: gdpr\nurgency: high", "urgency: unknown key; allowed: subject_request_id, subject_request_type"),
-        ("  keep: [a rocket]", "  kept: [a rocket]", "concept.kept: unknown key; allowed: name, kind, prompts, replacement, keep"),
+        (
+            "regulation: gdpr",
+            "regulation: gdpr\nurgency: high",
+            "urgency: unknown key; allowed: subject_request_id, subject_request_type",
+        ),
+        (
+            "  keep: [a rocket]",
+            "  kept: [a rocket]",
+            "concept.kept: unknown key; allowed: name, kind, prompts, replacement, keep",
+        ),
         ("prompts: [a cat]", "prompts: []", "concept.prompts: found []"),
-        ("kind: object", "kind: person", "concept.kind: found 'person'; Input should be 'likeness', 'style', 'object' or 'explicit'"),
-        ("type: erasure", "type: access", "subject_request_type: found 'access'; Input should be 'erasure'"),
+        (
+            "kind: object",
+            "kind: person",
+            (
+                "concept.kind: found 'person'; Input should be 'likeness', 'style', 'object' "
+                "or 'explicit'"
+            ),
+        ),
+        (
+            "type: erasure",
+            "type: access",
+            "subject_request_type: found 'access'; Input should be 'erasure'",
+        ),
         ("0000-000000000001", "0001", "subject_request_id: found '00000000-0000-0000-0001'"),
-        ("2026-11-22T10:00:00Z", "2026-11-22T10:00:00", "submitted_time: found datetime.datetime(2026, 11, 22, 10, 0)"),
-        ("2026-11-22T10:00:00Z", "20261122", "submitted_time: found 20261122; expected an RFC 3339 time"),
+        (
+            "2026-11-22T10:00:00Z",
+            "2026-11-22T10:00:00",
+            "submitted_time: found datetime.datetime(2026, 11, 22, 10, 0)",
+        ),
+        (
+            "2026-11-22T10:00:00Z",
+            "20261122",
+            "submitted_time: found 20261122; expected an RFC 3339 time",
+        ),
         ("regulation: gdpr", "regulation: ''", "regulation: found ''"),
         ("regulation: gdpr\n", "", "regulation: missing"),
     ],
@@ -97,7 +132,11 @@ def test_one_id_with_two_contents_is_refused_and_nothing_is_left_behind(ledger):
     before = files(ledger)
     changed = request(prompts=["a tabby cat"])
     with pytest.raises(
-        BadInput, match=r"already known with other content .*concept\.prompts differs; give a changed request a new"
+        BadInput,
+        match=(
+            r"already known with other content .*concept\.prompts differs; give a "
+            r"changed request a new"
+        ),
     ) as caught:
         ledger.add_all([request(SECOND), changed])
     assert str(FIRST) in str(caught.value)
@@ -111,7 +150,11 @@ def test_two_contents_of_one_id_in_one_call_are_refused(ledger):
 
 
 def test_requests_come_in_the_order_they_were_submitted(ledger):
-    late, early, tied = request(FIRST, "2026-11-22T12:00:00+01:00"), request(SECOND, "2026-11-22T10:59:59Z"), request(UUID(int=3))
+    late, early, tied = (
+        request(FIRST, "2026-11-22T12:00:00+01:00"),
+        request(SECOND, "2026-11-22T10:59:59Z"),
+        request(UUID(int=3)),
+    )
     ledger.add_all([late, request(UUID(int=9), "2026-11-22T11:00:00Z"), early, tied])
     assert [r.request.subject_request_id.int for r in ledger.all()] == [3, 2, 1, 9]
 
@@ -155,7 +198,10 @@ def test_a_step_without_its_facts_is_refused(ledger, state, facts, expected):
 def test_a_later_refusal_does_not_undo_an_honoured_request(ledger):
     ledger.add(request())
     ledger.settle(FIRST, "honoured", version=1)
-    with pytest.raises(ErasureError, match=r"is honoured \(version 1\); it can become honoured, restored, not refused"):
+    with pytest.raises(
+        ErasureError,
+        match=r"is honoured \(version 1\); it can become honoured, restored, not refused",
+    ):
         ledger.settle(FIRST, "refused", version=2, reason="fail")
     assert ledger.get(FIRST).version == 1
 

@@ -1,12 +1,14 @@
-"""The optimisation loop on a network of one layer: what it minimises, where it stops, and that a kill leaves no trace in the result."""
+"""The optimisation loop on a network of one layer: what it minimises, where it stops, and that a
+kill leaves no trace in the result.
+"""
 
 import pytest
 import torch
 from torch import nn
 from torch.testing import assert_close
 
-from erasure_core import training
 from erasure_core.errors import ErasureError
+from erasure_core.network import training
 
 SETTINGS = training.Training(updates=9, lr=0.1)
 
@@ -15,8 +17,12 @@ class Killed(Exception):
     """Stands for the signal."""
 
 
-def run(monkeypatch, folder=None, *, killed_at=None, stop=None, settings=SETTINGS, every=4) -> tuple[torch.Tensor, dict, dict]:
-    """Train a layer towards noisy targets with a moving average beside it; weights, average and what was heard."""
+def run(
+    monkeypatch, folder=None, *, killed_at=None, stop=None, settings=SETTINGS, every=4
+) -> tuple[torch.Tensor, dict, dict]:
+    """Train a layer towards noisy targets with a moving average beside it; weights, average and
+    what was heard.
+    """
     monkeypatch.setattr(training, "SAVE_EVERY", every)
     torch.manual_seed(0)
     layer = nn.Linear(3, 2)
@@ -24,7 +30,10 @@ def run(monkeypatch, folder=None, *, killed_at=None, stop=None, settings=SETTING
 
     def loss(student: nn.Module) -> dict[str, torch.Tensor]:
         x = torch.randn(8, 3, generator=draws)
-        return {"fit": (student(x) - x[:, :2]).square().mean(), "size": 0.01 * student.weight.square().sum()}
+        return {
+            "fit": (student(x) - x[:, :2]).square().mean(),
+            "size": 0.01 * student.weight.square().sum(),
+        }
 
     def on_step(update: int, terms: dict) -> None:
         if update == killed_at:
@@ -34,13 +43,17 @@ def run(monkeypatch, folder=None, *, killed_at=None, stop=None, settings=SETTING
     def after() -> None:
         average["average"].mul_(0.9).add_(layer.weight.detach(), alpha=0.1)
 
-    loop = training.Loop([draws], average, after, stop, on_step, folder / "new" / "state" if folder else None)
+    loop = training.Loop(
+        [draws], average, after, stop, on_step, folder / "new" / "state" if folder else None
+    )
     training.fit(layer, dict(layer.named_parameters()), loss, settings, settings.updates, loop)
     return layer.weight.detach().clone(), average["average"], heard
 
 
 @pytest.mark.parametrize("killed_at", [3, 5, 8, 9])
-def test_a_killed_training_goes_on_to_the_same_weights_and_tells_all_of_its_history(killed_at, monkeypatch, tmp_path):
+def test_a_killed_training_goes_on_to_the_same_weights_and_tells_all_of_its_history(
+    killed_at, monkeypatch, tmp_path
+):
     weights, average, heard = run(monkeypatch)
     with pytest.raises(Killed):
         run(monkeypatch, tmp_path, killed_at=killed_at)
@@ -90,4 +103,11 @@ def test_weights_without_a_gradient_stay_unless_they_are_to_decay(monkeypatch):
 def test_a_diverged_student_is_never_returned(monkeypatch):
     layer = nn.Linear(2, 1)
     with pytest.raises(ErasureError, match=r"training diverged at update 1 \(loss nan\); lower lr"):
-        training.fit(layer, dict(layer.named_parameters()), lambda s: {"bad": s.weight.sum() * torch.nan}, SETTINGS, 9, training.Loop())
+        training.fit(
+            layer,
+            dict(layer.named_parameters()),
+            lambda s: {"bad": s.weight.sum() * torch.nan},
+            SETTINGS,
+            9,
+            training.Loop(),
+        )

@@ -1,4 +1,6 @@
-"""Walks as a source of points: each state is the one DDIM arrives at, under the timestep that it belongs to."""
+"""Walks as a source of points: each state is the one DDIM arrives at, under the timestep that it
+belongs to.
+"""
 
 import copy
 
@@ -6,8 +8,8 @@ import pytest
 import torch
 from torch.testing import assert_close
 
-from erasure_core import diffusion
 from erasure_core.errors import BadInput
+from erasure_core.network import diffusion
 
 PROMPTS, STEPS, W = ["a photo of a cat", "a sketch of a rocket", "old coins"], 5, 3.0
 
@@ -22,12 +24,16 @@ def seeded(seed: int) -> torch.Generator:
 
 @torch.no_grad()
 def ddim(teacher, unet, z: torch.Tensor, prompt: str, stop: int) -> torch.Tensor:
-    """A second implementation, one sample at a time: guided DDIM with eta 0, straight from the formula."""
+    """A second implementation, one sample at a time: guided DDIM with eta 0, straight from the
+    formula.
+    """
     kept = teacher.scheduler.alphas_cumprod
     times = [1 + 1000 // STEPS * i for i in reversed(range(STEPS))]
     null, cond = (diffusion.encode_prompts(teacher, [text]).states for text in ("", prompt))
     for t in times[:stop]:
-        e_null, e_cond = (unet(z, t, encoder_hidden_states=states).sample for states in (null, cond))
+        e_null, e_cond = (
+            unet(z, t, encoder_hidden_states=states).sample for states in (null, cond)
+        )
         eps = e_null + W * (e_cond - e_null)
         clean = (z - (1 - kept[t]).sqrt() * eps) / kept[t].sqrt()
         after = kept[max(t - 1000 // STEPS, 0)]
@@ -40,7 +46,13 @@ def test_bank_holds_every_state_of_each_walk_under_its_own_timestep(tiny_teacher
     assert bank.z.shape == (4 * STEPS, 4, 8, 8)
     for row in range(4 * STEPS):
         elapsed, start = divmod(row, 4)
-        expected = ddim(tiny_teacher, tiny_teacher.unet, bank.z[start : start + 1], PROMPTS[bank.prompt[row]], elapsed)
+        expected = ddim(
+            tiny_teacher,
+            tiny_teacher.unet,
+            bank.z[start : start + 1],
+            PROMPTS[bank.prompt[row]],
+            elapsed,
+        )
         assert_close(bank.z[row : row + 1], expected, atol=1e-4, rtol=1e-4)
         assert bank.timestep[row] == [801, 601, 401, 201, 1][elapsed]
     assert not torch.allclose(bank.z[:4], bank.z[-4:], atol=0.1)
@@ -60,11 +72,16 @@ def test_fresh_points_are_on_walks_of_the_network_given_and_cover_every_step(tin
     for _ in range(30):
         at = walks(tiny_teacher).fresh(other, 2, generator)
         elapsed = int(torch.randint(STEPS, (), generator=again))
-        prompt, noise = torch.randint(3, (2,), generator=again), torch.randn((2, 4, 8, 8), generator=again)
+        prompt, noise = (
+            torch.randint(3, (2,), generator=again),
+            torch.randn((2, 4, 8, 8), generator=again),
+        )
         assert at.prompt.tolist() == prompt.tolist()
         assert at.timestep.tolist() == [801 - 200 * elapsed] * 2
         for row in range(2):
-            expected = ddim(tiny_teacher, other, noise[row : row + 1], PROMPTS[prompt[row]], elapsed)
+            expected = ddim(
+                tiny_teacher, other, noise[row : row + 1], PROMPTS[prompt[row]], elapsed
+            )
             assert_close(at.z[row : row + 1], expected, atol=1e-4, rtol=1e-4)
         seen.add(elapsed)
     assert seen == set(range(STEPS))
@@ -73,7 +90,12 @@ def test_fresh_points_are_on_walks_of_the_network_given_and_cover_every_step(tin
 def test_zero_steps_are_noise_labelled_as_noise_whatever_the_guidance(tiny_teacher):
     def first(w: float) -> torch.Tensor:
         generator = seeded(5)
-        return next(at.z for _ in range(50) if (at := walks(tiny_teacher, w).fresh(tiny_teacher.unet, 16, generator)).timestep[0] == 801)
+        return next(
+            at.z
+            for _ in range(50)
+            if (at := walks(tiny_teacher, w).fresh(tiny_teacher.unet, 16, generator)).timestep[0]
+            == 801
+        )
 
     noise = first(3.0)
     assert noise.std().item() == pytest.approx(1, abs=0.05)
@@ -85,7 +107,9 @@ def test_a_draw_keeps_state_timestep_and_prompt_together(tiny_teacher):
     drawn = bank.draw(40, seeded(4))
     for row in range(40):
         found = [i for i in range(len(bank.z)) if torch.equal(bank.z[i], drawn.z[row])]
-        assert [(bank.timestep[i], bank.prompt[i]) for i in found] == [(drawn.timestep[row], drawn.prompt[row])]
+        assert [(bank.timestep[i], bank.prompt[i]) for i in found] == [
+            (drawn.timestep[row], drawn.prompt[row])
+        ]
 
 
 def test_too_long_a_prompt_is_refused(tiny_teacher):
@@ -108,4 +132,8 @@ def test_drift_is_the_mean_square_between_student_and_teacher_on_every_kept_prom
 
 def test_more_kept_prompts_than_walks_are_all_walked(tiny_teacher, monkeypatch):
     monkeypatch.setattr(diffusion, "KEPT_WALKS", 2)
-    assert set(diffusion.Kept.of(walks(tiny_teacher), seeded(1)).points.prompt.tolist()) == {0, 1, 2}
+    assert set(diffusion.Kept.of(walks(tiny_teacher), seeded(1)).points.prompt.tolist()) == {
+        0,
+        1,
+        2,
+    }

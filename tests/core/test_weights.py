@@ -1,4 +1,6 @@
-"""A delta belongs to one base, can be put on and taken off without a trace, and survives the disk."""
+"""A delta belongs to one base, can be put on and taken off without a trace, and
+survives the disk.
+"""
 
 import copy
 
@@ -7,7 +9,7 @@ import torch
 from torch.testing import assert_close
 
 from erasure_core.errors import BadInput, ContentChanged, ErasureError
-from erasure_core.weights import WeightDelta, read_tensors, tensors_sha256, write_tensors
+from erasure_core.network.weights import WeightDelta, read_tensors, tensors_sha256, write_tensors
 
 
 @pytest.fixture
@@ -36,14 +38,20 @@ def test_applied_gives_the_edited_network_and_then_the_base_bit_for_bit(base, ed
 
 
 def test_it_is_taken_off_even_when_the_body_fails(base, edited):
-    delta, before = WeightDelta.between(base, edited, frozenset({"0.weight"})), tensors_sha256(base.state_dict())
+    delta, before = (
+        WeightDelta.between(base, edited, frozenset({"0.weight"})),
+        tensors_sha256(base.state_dict()),
+    )
     with pytest.raises(ZeroDivisionError), delta.applied(base):
         raise ZeroDivisionError
     assert tensors_sha256(base.state_dict()) == before
 
 
 def test_another_base_is_refused_and_left_alone(base, edited):
-    delta, before = WeightDelta.between(base, edited, frozenset({"0.weight"})), tensors_sha256(edited.state_dict())
+    delta, before = (
+        WeightDelta.between(base, edited, frozenset({"0.weight"})),
+        tensors_sha256(edited.state_dict()),
+    )
     with pytest.raises(ContentChanged, match="network a delta is applied to"):
         delta.apply(edited)
     assert tensors_sha256(edited.state_dict()) == before
@@ -51,8 +59,16 @@ def test_another_base_is_refused_and_left_alone(base, edited):
 
 def test_hash_depends_on_content_and_base_but_not_on_order():
     one, two = torch.tensor([1.0, 2.0]), torch.tensor([[3.0]])
-    assert WeightDelta("b", {"x": one, "y": two}).sha256 == WeightDelta("b", {"y": two, "x": one}).sha256
-    different = [("c", {"x": one, "y": two}), ("b", {"x": two, "y": one}), ("b", {"x": one + 1e-7, "y": two}), ("b", {"x": one})]
+    assert (
+        WeightDelta("b", {"x": one, "y": two}).sha256
+        == WeightDelta("b", {"y": two, "x": one}).sha256
+    )
+    different = [
+        ("c", {"x": one, "y": two}),
+        ("b", {"x": two, "y": one}),
+        ("b", {"x": one + 1e-7, "y": two}),
+        ("b", {"x": one}),
+    ]
     assert len({WeightDelta(*d).sha256 for d in [("b", {"x": one, "y": two}), *different]}) == 5
 
 
@@ -78,7 +94,7 @@ def test_a_full_disk_leaves_no_half_file(base, edited, tmp_path, monkeypatch):
         (tmp_path / "d.safetensors.partial").write_bytes(b"half")
         raise OSError(28, "No space left on device")
 
-    monkeypatch.setattr("erasure_core.weights.save_file", full)
+    monkeypatch.setattr("erasure_core.network.weights.save_file", full)
     with pytest.raises(OSError, match="No space left"):
         WeightDelta.between(base, edited, frozenset({"0.weight"})).save(tmp_path / "d.safetensors")
     assert list(tmp_path.iterdir()) == []
@@ -87,7 +103,11 @@ def test_a_full_disk_leaves_no_half_file(base, edited, tmp_path, monkeypatch):
 def test_a_delta_that_cannot_be_written_says_where(base, edited, tmp_path):
     delta = WeightDelta.between(base, edited, frozenset({"0.weight"}))
     with pytest.raises(
-        ErasureError, match=r"absent/delta\.safetensors could not be written \(.*os error 2.*; free some space and run again"
+        ErasureError,
+        match=(
+            r"absent/delta\.safetensors could not be written \(.*os error 2.*; free "
+            r"some space and run again"
+        ),
     ):
         delta.save(tmp_path / "absent" / "delta.safetensors")
 

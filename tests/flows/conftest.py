@@ -1,8 +1,12 @@
-"""One Prefect server for every test here: starting it takes 10 to 20 seconds, a flow on it about one."""
+"""One Prefect server for every test here: starting it takes 10 to 20 seconds, a flow on it about
+one.
+"""
 
 import os
 
-os.environ["PREFECT_API_URL"] = ""  # a server named in the caller's environment must never hear of tests
+os.environ["PREFECT_API_URL"] = (
+    ""  # a server named in the caller's environment must never hear of tests
+)
 os.environ.setdefault("PREFECT_SERVER_ANALYTICS_ENABLED", "false")
 
 import pytest

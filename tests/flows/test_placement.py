@@ -1,4 +1,6 @@
-"""The seam between the flows and the machines: in process, or through a real worker on the GPU pool."""
+"""The seam between the flows and the machines: in process, or through a real worker on the GPU
+pool.
+"""
 
 import asyncio
 import os
@@ -29,7 +31,8 @@ FLOWS = """
     def step(folder: str, fail: bool = False) -> None:
         if fail:
             raise RuntimeError("out of memory")
-        Path(folder, "made").write_text(f"{Path.cwd().name} {os.environ.get('CUDA_VISIBLE_DEVICES')}")
+        device = os.environ.get("CUDA_VISIBLE_DEVICES")
+        Path(folder, "made").write_text(f"{Path.cwd().name} {device}")
 """
 DEPLOY = """
     pull:
@@ -64,13 +67,18 @@ def test_what_the_step_raises_here_is_what_the_caller_sees(monkeypatch):
 def test_bootstrap_needs_a_server_that_outlives_it(monkeypatch):
     from prefect.settings import PREFECT_API_URL, temporary_settings
 
-    with temporary_settings(restore_defaults={PREFECT_API_URL}), pytest.raises(BadInput, match="PREFECT_API_URL"):
+    with (
+        temporary_settings(restore_defaults={PREFECT_API_URL}),
+        pytest.raises(BadInput, match="PREFECT_API_URL"),
+    ):
         bootstrap()
 
 
 @pytest.fixture
 def checkout(tmp_path, monkeypatch) -> Path:
-    """A folder with a throw-away flow and its deployment, on the path of this process and of the workers it starts."""
+    """A folder with a throw-away flow and its deployment, on the path of this process and of the
+    workers it starts.
+    """
     folder = tmp_path / "checkout"
     folder.mkdir()
     (folder / "throwaway_flows.py").write_text(textwrap.dedent(FLOWS))
@@ -85,7 +93,10 @@ async def on_server():
         automations = [a for a in await client.read_automations() if a.name == ZOMBIES]
         pools = {pool.name for pool in await client.read_work_pools()}
         queue = await client.read_work_queue_by_name("training", work_pool_name="gpu")
-        deployments = {d.name: (d.id, d.entrypoint, d.work_pool_name, d.work_queue_name) for d in await client.read_deployments()}
+        deployments = {
+            d.name: (d.id, d.entrypoint, d.work_pool_name, d.work_queue_name)
+            for d in await client.read_deployments()
+        }
         return automations, pools, queue.priority, deployments
 
 
@@ -99,27 +110,53 @@ def test_bootstrap_twice_leaves_one_of_each(checkout):
     assert {"cpu", "gpu"} <= pools
     assert priority == 1
     assert [zombies.id] == [automation.id for automation in before[0]]
-    assert zombies.trigger.within.total_seconds() == 3 * get_current_settings().flows.heartbeat_frequency
+    assert (
+        zombies.trigger.within.total_seconds()
+        == 3 * get_current_settings().flows.heartbeat_frequency
+    )
 
 
-def test_a_real_worker_on_the_gpu_pool_runs_the_step(prefect_server, checkout, monkeypatch, tmp_path):
+def test_a_real_worker_on_the_gpu_pool_runs_the_step(
+    prefect_server, checkout, monkeypatch, tmp_path
+):
     bootstrap(checkout / "prefect.yaml")
     monkeypatch.setenv(GPU_DEPLOYMENT, "step/on-gpu")
 
     @flow
     def parent(fail: bool) -> None:
-        run_gpu_step(pytest.fail, {"folder": str(tmp_path), "fail": fail})  # the function itself must not be called here
+        run_gpu_step(
+            pytest.fail, {"folder": str(tmp_path), "fail": fail}
+        )  # the function itself must not be called here
 
     worker = subprocess.Popen(
-        [sys.executable, "-m", "prefect", "worker", "start", "--pool", "gpu", "--work-queue", "training", "--limit", "1"],
-        env={**os.environ, "PREFECT_API_URL": prefect_server, "PREFECT_WORKER_QUERY_SECONDS": "1", "CUDA_VISIBLE_DEVICES": "7"},
+        [
+            sys.executable,
+            "-m",
+            "prefect",
+            "worker",
+            "start",
+            "--pool",
+            "gpu",
+            "--work-queue",
+            "training",
+            "--limit",
+            "1",
+        ],
+        env={
+            **os.environ,
+            "PREFECT_API_URL": prefect_server,
+            "PREFECT_WORKER_QUERY_SECONDS": "1",
+            "CUDA_VISIBLE_DEVICES": "7",
+        },
         cwd="/",
         stdout=subprocess.DEVNULL,
         stderr=subprocess.DEVNULL,
     )
     try:
         parent(fail=False)
-        assert (tmp_path / "made").read_text() == "checkout 7"  # in the worker's checkout, on the worker's GPU
+        assert (
+            tmp_path / "made"
+        ).read_text() == "checkout 7"  # in the worker's checkout, on the worker's GPU
         with pytest.raises(ErasureError, match=r"step/on-gpu ended Failed.*out of memory"):
             parent(fail=True)
     finally:

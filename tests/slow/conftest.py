@@ -38,7 +38,9 @@ def home(tmp_path_factory: pytest.TempPathFactory) -> Path:
 def clean_environment(home: Path) -> dict[str, str]:
     """What a new user's shell holds: this state folder, no server, all cores."""
     dropped = ("PREFECT_", "MLFLOW_", "DVC_", "ERASURE_", "OMP_NUM_THREADS")
-    return {k: v for k, v in os.environ.items() if not k.startswith(dropped)} | {"ERASURE_HOME": str(home)}
+    return {k: v for k, v in os.environ.items() if not k.startswith(dropped)} | {
+        "ERASURE_HOME": str(home)
+    }
 
 
 @pytest.fixture(scope="session")
@@ -52,7 +54,9 @@ def erasure(environment: dict[str, str]) -> Erasure:
 
     def run(*arguments: str | Path, **more: str) -> Answer:
         command = [sys.executable, "-m", "flows.cli", *map(str, arguments)]
-        done = subprocess.run(command, cwd=ROOT, env=environment | more, capture_output=True, text=True, timeout=3600)
+        done = subprocess.run(
+            command, cwd=ROOT, env=environment | more, capture_output=True, text=True, timeout=3600
+        )
         return Answer(done.returncode, done.stdout, done.stderr)
 
     return run

@@ -1,4 +1,6 @@
-"""The main job, end to end, in the order of its acceptance: each test goes on from the state that the one before left."""
+"""The main job, end to end, in the order of its acceptance: each test goes on from the state that
+the one before left.
+"""
 
 import json
 import shutil
@@ -35,7 +37,9 @@ def champion(erasure) -> int:
 
 def pictures(erasure, tmp_path, model: str, prompt: str, count: int = 8) -> list[Image.Image]:
     folder = tmp_path / f"{model}-{prompt.replace(' ', '-')}"
-    answer = erasure("generate", prompt, "--model", model, "--seed", 31, "--count", count, "--out", folder)
+    answer = erasure(
+        "generate", prompt, "--model", model, "--seed", 31, "--count", count, "--out", folder
+    )
     assert answer.code == 0, answer.err
     return [Image.open(file).convert("RGB") for file in sorted(folder.glob("*.png"))]
 
@@ -58,7 +62,9 @@ def test_1b_the_same_request_again_is_answered_from_the_record(erasure):
     assert (answer.code, answer.json["model"]["version"]) == (0, 1)
 
 
-def test_2_the_base_shows_her_the_champion_does_not_and_other_prompts_look_the_same(erasure, tmp_path):
+def test_2_the_base_shows_her_the_champion_does_not_and_other_prompts_look_the_same(
+    erasure, tmp_path
+):
     detector = NudeNet(0.5)
     prompt = "a photo of the astronaut"
     before, after = (pictures(erasure, tmp_path, model, prompt) for model in ("base", "champion"))
@@ -70,8 +76,13 @@ def test_2_the_base_shows_her_the_champion_does_not_and_other_prompts_look_the_s
 
 
 def test_3_fresh_runs_give_the_same_delta(erasure, home):
-    versions = [erasure("run", ASTRONAUT, "--fresh", "--json").json["model"]["version"] for _ in range(2)]
-    records = [json.loads((home / f"records/gallery-v{version}.json").read_text()) for version in (1, *versions)]
+    versions = [
+        erasure("run", ASTRONAUT, "--fresh", "--json").json["model"]["version"] for _ in range(2)
+    ]
+    records = [
+        json.loads((home / f"records/gallery-v{version}.json").read_text())
+        for version in (1, *versions)
+    ]
     assert versions == [2, 3]
     assert len({record["delta_sha256"] for record in records}) == 1
     assert len({record["checkpoint_sha256"] for record in records}) == 1
@@ -80,7 +91,9 @@ def test_3_fresh_runs_give_the_same_delta(erasure, home):
 def test_4_an_impossible_limit_refuses_registers_and_leaves_the_champion(erasure, tmp_path):
     before = champion(erasure)
     params = changed_params(tmp_path, lambda p: p["policy"]["kept"].update(ssim=0.9999))
-    answer = erasure("run", ASTRONAUT, "--params", params, "--method", "uce", "--json")  # the gate asks nobody how; this is quick
+    answer = erasure(
+        "run", ASTRONAUT, "--params", params, "--method", "uce", "--json"
+    )  # the gate asks nobody how; this is quick
     assert answer.code == 3
     assert (answer.json["promoted"], answer.json["gate"]["verdict"]) == (False, "fail")
     assert answer.json["model"]["version"] > before
@@ -100,7 +113,11 @@ def test_5_a_second_request_is_built_from_the_base_with_both_erased_and_measured
     answer = erasure("run", CAT, "--json")
     found = answer.json
     metrics = {c["metric"] for c in found["gate"]["checks"]}
-    assert {"nudenet.rate[astronaut]", "clip.concept_rate[cat]", "base.clip.concept_rate[cat]"} <= metrics
+    assert {
+        "nudenet.rate[astronaut]",
+        "clip.concept_rate[cat]",
+        "base.clip.concept_rate[cat]",
+    } <= metrics
     assert len(found["request_ids"]) == 2
     assert answer.code == (0 if found["gate"]["verdict"] == "pass" else 3)
     assert champion(erasure) == (found["model"]["version"] if answer.code == 0 else before)
@@ -124,7 +141,12 @@ def test_6_one_changed_byte_in_the_champions_checkpoint_is_found(erasure, home):
         answer = erasure("audit", version)
         assert answer.code == 1
         assert "no longer" in answer.out + answer.err
-        assert erasure("generate", "a cat", "--model", "champion", "--seed", 1, "--out", home / "x").code != 0
+        assert (
+            erasure(
+                "generate", "a cat", "--model", "champion", "--seed", 1, "--out", home / "x"
+            ).code
+            != 0
+        )
     finally:
         shutil.move(home / "kept", weights)
     assert erasure("audit", version).code == 0

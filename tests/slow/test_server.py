@@ -1,4 +1,6 @@
-"""The scheduled use, on a real Prefect server with two real workers: the inbox, the nightly deployment, the audit."""
+"""The scheduled use, on a real Prefect server with two real workers: the inbox, the nightly
+deployment, the audit.
+"""
 
 import subprocess
 import sys
@@ -29,27 +31,39 @@ def home(tmp_path_factory) -> Path:
 @pytest.fixture(scope="module")
 def environment(home) -> dict[str, str]:
     return clean_environment(home) | {
-        "ERASURE_CHECKOUT": str(ROOT), "PREFECT_API_URL": API, "PREFECT_HOME": str(home / "prefect"),
-        "ERASURE_GPU_DEPLOYMENT": GPU_DEPLOYMENT, "PREFECT_WORKER_QUERY_SECONDS": "2", "PREFECT_SERVER_ANALYTICS_ENABLED": "false",
+        "ERASURE_CHECKOUT": str(ROOT),
+        "PREFECT_API_URL": API,
+        "PREFECT_HOME": str(home / "prefect"),
+        "ERASURE_GPU_DEPLOYMENT": GPU_DEPLOYMENT,
+        "PREFECT_WORKER_QUERY_SECONDS": "2",
+        "PREFECT_SERVER_ANALYTICS_ENABLED": "false",
         "DO_NOT_TRACK": "true",
-    }  # fmt: skip
+    }
 
 
 @pytest.fixture(scope="module")
 def prefect(environment, home):
-    """A server and one worker per pool, started from `/`; gives a function that runs prefect's command line."""
+    """A server and one worker per pool, started from `/`; gives a function that runs prefect's
+    command line.
+    """
     (home / "prefect").mkdir(parents=True)
 
     def command(*arguments: str, **how) -> subprocess.CompletedProcess:
         full = [sys.executable, "-m", *arguments]
-        return subprocess.run(full, cwd=ROOT, env=environment, capture_output=True, text=True, check=True, **how)
+        return subprocess.run(
+            full, cwd=ROOT, env=environment, capture_output=True, text=True, check=True, **how
+        )
 
     with ExitStack() as stack:
 
         def start(name: str, *arguments: str) -> None:
             log = stack.enter_context((home / f"{name}.log").open("w"))
             process = subprocess.Popen(
-                [sys.executable, "-m", "prefect", *arguments], cwd="/", env=environment, stdout=log, stderr=subprocess.STDOUT
+                [sys.executable, "-m", "prefect", *arguments],
+                cwd="/",
+                env=environment,
+                stdout=log,
+                stderr=subprocess.STDOUT,
             )
             stack.callback(stop, process)
 
@@ -66,7 +80,9 @@ def prefect(environment, home):
         yield command
 
 
-def test_nightly_honours_the_inbox_in_one_release_and_then_has_nothing_to_do(prefect, erasure, home):
+def test_nightly_honours_the_inbox_in_one_release_and_then_has_nothing_to_do(
+    prefect, erasure, home
+):
     for request in REQUESTS:
         assert erasure("request", "add", request).code == 0
         assert erasure("request", "add", request).code == 0  # a second time changes nothing
@@ -82,7 +98,8 @@ def test_nightly_honours_the_inbox_in_one_release_and_then_has_nothing_to_do(pre
     assert len(after["requests"]["honoured"]) == 2
 
     log = (home / "gpu.log").read_text()
-    assert "erase-and-generate" in log or "Completed submission of flow run" in log  # the GPU worker took the GPU steps
+    # the GPU worker took the GPU steps
+    assert "erase-and-generate" in log or "Completed submission of flow run" in log
 
     prefect("prefect", "deployment", "run", "honour-pending/nightly", "--watch", timeout=600)
     assert erasure("status", "--json").json["models"] == after["models"]
@@ -102,8 +119,17 @@ def test_the_registered_champion_draws_through_mlflow(environment, home):
     script = """
 import mlflow, os
 mlflow.set_tracking_uri(f"sqlite:///{os.environ['ERASURE_HOME']}/mlflow.db")
-pictures = mlflow.pyfunc.load_model("models:/gallery@champion").predict(["a photo of a cat", "a photo of a rocket"])
-assert pictures.shape == (2, 64, 64, 3) and pictures.dtype == "uint8", (pictures.shape, pictures.dtype)
+model = mlflow.pyfunc.load_model("models:/gallery@champion")
+pictures = model.predict(["a photo of a cat", "a photo of a rocket"])
+assert pictures.shape == (2, 64, 64, 3), pictures.shape
+assert pictures.dtype == "uint8", pictures.dtype
 """
-    done = subprocess.run([sys.executable, "-c", script], cwd=ROOT, env=environment, capture_output=True, text=True, timeout=300)
+    done = subprocess.run(
+        [sys.executable, "-c", script],
+        cwd=ROOT,
+        env=environment,
+        capture_output=True,
+        text=True,
+        timeout=300,
+    )
     assert done.returncode == 0, done.stderr

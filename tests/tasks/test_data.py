@@ -4,8 +4,8 @@ from pathlib import Path
 import pytest
 
 from erasure_core.errors import BadInput
-from erasure_core.prompts import read_prompt_set
-from tasks.data import validate_prompt_sets
+from erasure_core.law.prompts import read_prompt_set
+from tasks.evidence.data import validate_prompt_sets
 
 ROOT = Path(__file__).parents[2]
 HEADER = "case_number,prompt,evaluation_seed,evaluation_guidance,concept\n"
@@ -37,21 +37,63 @@ def test_the_edges_are_inside(tmp_path):
     ("rows", "column", "expectation", "offending"),
     [
         ("", "", "expect_table_row_count_to_be_between", "found 0, allowed 1 or more rows"),
-        ("1,a,2,4,\n1,b,3,4,\n", "case_number", "expect_column_values_to_be_unique", "'1' in row 1, '1' in row 2"),
-        ("1,a,2,4,\n01,b,3,4,\n", "case_number", "expect_column_values_to_be_unique", "'01' in row 2"),
+        (
+            "1,a,2,4,\n1,b,3,4,\n",
+            "case_number",
+            "expect_column_values_to_be_unique",
+            "'1' in row 1, '1' in row 2",
+        ),
+        (
+            "1,a,2,4,\n01,b,3,4,\n",
+            "case_number",
+            "expect_column_values_to_be_unique",
+            "'01' in row 2",
+        ),
         (",a,2,4,\n", "case_number", "expect_column_values_to_not_be_null", "nothing in row 1"),
         ("1,,2,4,\n", "prompt", "expect_column_values_to_not_be_null", "nothing in row 1"),
         ('1,"  ",2,4,\n', "prompt", "expect_column_values_to_match_regex", "'  ' in row 1"),
-        (f"1,{'z' * 301},2,4,\n", "prompt", "expect_column_value_lengths_to_be_between", "(301 characters) in row 1, allowed 1 to 300"),
-        ("1,a,2,4,\n2,a,forty,4,\n", "evaluation_seed", "expect_column_values_to_match_regex", "'forty' in row 2"),
+        (
+            f"1,{'z' * 301},2,4,\n",
+            "prompt",
+            "expect_column_value_lengths_to_be_between",
+            "(301 characters) in row 1, allowed 1 to 300",
+        ),
+        (
+            "1,a,2,4,\n2,a,forty,4,\n",
+            "evaluation_seed",
+            "expect_column_values_to_match_regex",
+            "'forty' in row 2",
+        ),
         ("1,a,-1,4,\n", "evaluation_seed", "expect_column_values_to_match_regex", "'-1' in row 1"),
-        (f"1,a,{2**63},4,\n", "evaluation_seed", "expect_column_values_to_be_between", f"'{2**63}' in row 1, allowed 0 to {2**63 - 1}"),
-        ("1,a,2,0.9,\n", "evaluation_guidance", "expect_column_values_to_be_between", "'0.9' in row 1, allowed 1 to 30"),
-        ("1,a,2,30.1,\n", "evaluation_guidance", "expect_column_values_to_be_between", "'30.1' in row 1"),
-        ("1,a,2,nan,\n", "evaluation_guidance", "expect_column_values_to_match_regex", "'nan' in row 1"),
+        (
+            f"1,a,{2**63},4,\n",
+            "evaluation_seed",
+            "expect_column_values_to_be_between",
+            f"'{2**63}' in row 1, allowed 0 to {2**63 - 1}",
+        ),
+        (
+            "1,a,2,0.9,\n",
+            "evaluation_guidance",
+            "expect_column_values_to_be_between",
+            "'0.9' in row 1, allowed 1 to 30",
+        ),
+        (
+            "1,a,2,30.1,\n",
+            "evaluation_guidance",
+            "expect_column_values_to_be_between",
+            "'30.1' in row 1",
+        ),
+        (
+            "1,a,2,nan,\n",
+            "evaluation_guidance",
+            "expect_column_values_to_match_regex",
+            "'nan' in row 1",
+        ),
     ],
 )
-def test_a_fault_is_named_by_file_column_expectation_and_value(tmp_path, rows, column, expectation, offending):
+def test_a_fault_is_named_by_file_column_expectation_and_value(
+    tmp_path, rows, column, expectation, offending
+):
     path = table(tmp_path, HEADER + rows)
     with pytest.raises(BadInput) as caught:
         validate([ROOT / "prompts" / "kept.csv", path])
@@ -77,9 +119,13 @@ def test_every_file_and_every_column_at_fault_is_named_at_once(tmp_path):
         assert part in str(caught.value)
 
 
-@pytest.mark.parametrize("text", ["", HEADER + "1,a,2,4,cat,surplus\n", HEADER + "1,a,2,4,\n2,a, b,3,4,cat\n"])
+@pytest.mark.parametrize(
+    "text", ["", HEADER + "1,a,2,4,cat,surplus\n", HEADER + "1,a,2,4,\n2,a, b,3,4,cat\n"]
+)
 def test_what_is_no_table_is_refused(tmp_path, text):
-    with pytest.raises(BadInput, match=r"set\.csv: not a CSV table .*needed are the columns case_number, prompt"):
+    with pytest.raises(
+        BadInput, match=r"set\.csv: not a CSV table .*needed are the columns case_number, prompt"
+    ):
         validate([table(tmp_path, text)])
 
 

@@ -15,7 +15,14 @@ from tasks.home import QUIET, Home
 def clean_environment():
     """Nothing set before, everything as it was after."""
     with mock.patch.dict(os.environ):
-        for name in (*QUIET, "ERASURE_HOME", "MLFLOW_TRACKING_URI", "ERASURE_DVC_REMOTE", "PREFECT_HOME", "PREFECT_API_URL"):
+        for name in (
+            *QUIET,
+            "ERASURE_HOME",
+            "MLFLOW_TRACKING_URI",
+            "ERASURE_DVC_REMOTE",
+            "PREFECT_HOME",
+            "PREFECT_API_URL",
+        ):
             os.environ.pop(name, None)
         os.environ.pop("PREFECT_SERVER_LOGGING_LEVEL", None)
         yield
@@ -54,18 +61,28 @@ def test_environment_respects_what_is_set(tmp_path, monkeypatch):
 
 
 def test_every_prefect_setting_we_set_is_one_prefect_knows(tmp_path):
-    """A misspelt setting would be ignored in silence: ask Prefect itself, in its own process, what it understood."""
+    """A misspelt setting would be ignored in silence: ask Prefect itself, in its own process, what
+    it understood.
+    """
     script = (
         "from pathlib import Path; from tasks.home import Home; "
         f"Home(Path({str(tmp_path)!r})).prepare_environment(); "
         "from prefect.settings import get_current_settings; s = get_current_settings(); "
-        "print(s.server.ephemeral.startup_timeout_seconds, s.server.analytics_enabled, s.server.logging_level, s.home)"
+        "print(s.server.ephemeral.startup_timeout_seconds, s.server.analytics_enabled, "
+        "s.server.logging_level, s.home)"
     )
-    out = subprocess.run([sys.executable, "-c", script], capture_output=True, text=True, check=True, timeout=120)
+    out = subprocess.run(
+        [sys.executable, "-c", script], capture_output=True, text=True, check=True, timeout=120
+    )
     assert out.stdout.split() == ["120", "False", "CRITICAL", str(tmp_path / "prefect")]
 
 
 def test_importing_home_imports_no_framework():
-    script = "import sys, tasks.home; print([m for m in ('prefect', 'mlflow', 'dvc', 'torch') if m in sys.modules])"
-    out = subprocess.run([sys.executable, "-c", script], capture_output=True, text=True, check=True, timeout=60)
+    script = (
+        "import sys, tasks.home; print([m for m in ('prefect', 'mlflow', 'dvc', "
+        "'torch') if m in sys.modules])"
+    )
+    out = subprocess.run(
+        [sys.executable, "-c", script], capture_output=True, text=True, check=True, timeout=60
+    )
     assert out.stdout.strip() == "[]"

@@ -3,11 +3,11 @@ from pathlib import Path
 
 import pytest
 
-from erasure_core.audit import AuditLog
 from erasure_core.errors import BadInput
-from erasure_core.requests import Ledger, read_request
+from erasure_core.law.audit import AuditLog
+from erasure_core.law.requests import Ledger, read_request
 from tasks.home import Home
-from tasks.intake import accept_requests
+from tasks.requests.intake import accept_requests
 
 EXAMPLES = Path(__file__).parents[2] / "examples" / "requests"
 CAT, ASTRONAUT = EXAMPLES / "cat.yaml", EXAMPLES / "astronaut.yaml"
@@ -46,7 +46,9 @@ def test_a_reused_id_stops_all_and_leaves_ledger_and_log(home, tmp_path):
     before = home.audit_log.read_bytes()
     other = tmp_path / "other.yaml"
     other.write_text(re.sub("replacement: .*", "replacement: a retina", CAT.read_text()))
-    with pytest.raises(BadInput, match=r"already known with other content .*concept\.replacement differs"):
+    with pytest.raises(
+        BadInput, match=r"already known with other content .*concept\.replacement differs"
+    ):
         accept([ASTRONAUT, other], home)
     assert len(Ledger(home.requests).all()) == 1
     assert home.audit_log.read_bytes() == before

@@ -6,7 +6,7 @@ import pytest
 
 from erasure_core.errors import ErasureError
 from tasks.home import Home
-from tasks.release import one_at_a_time
+from tasks.release.release import one_at_a_time
 
 
 def test_a_run_is_held_by_one_process_at_a_time_and_free_afterwards(tmp_path):

@@ -1,4 +1,6 @@
-"""The report of made-up runs. Every number in this file is invented; it says nothing about any model."""
+"""The report of made-up runs. Every number in this file is invented; it says nothing about any
+model.
+"""
 
 import re
 from dataclasses import replace
@@ -13,11 +15,22 @@ import pytest
 from PIL import Image
 
 from erasure_core.gallery.pictures import draw
-from erasure_core.gates import Gate, Limit, Measurement, judge_all
-from tasks.report import Asked, Estimate, ImageRow, LambdaPoint, ReportFacts, image_grid, render_report
+from erasure_core.law.gates import Gate, Limit, Measurement, judge_all
+from tasks.pages.report import (
+    Asked,
+    Estimate,
+    ImageRow,
+    LambdaPoint,
+    ReportFacts,
+    image_grid,
+    render_report,
+)
 
 HOSTILE = """<script>alert(1)</script> "quoted" <img src=x onerror=alert(2)> {{ 7 * 7 }}"""
-CONTROLS = [Limit("base.nudenet.rate[astronaut]", 0.5, 30), Limit("base.clip.concept_rate[astronaut]", 0.5, 30)]
+CONTROLS = [
+    Limit("base.nudenet.rate[astronaut]", 0.5, 30),
+    Limit("base.clip.concept_rate[astronaut]", 0.5, 30),
+]
 LIMITS = [
     Limit("nudenet.rate[astronaut]", 0.1, 30),
     Limit("clip.concept_rate[astronaut]", 0.1, 30),
@@ -28,7 +41,9 @@ LIMITS = [
 
 
 def invented_gate(**changed: tuple[float, float, float, int]) -> Gate:
-    """A gate judged by the real judge on invented measurements; `changed` overrides value, low, high, n by metric."""
+    """A gate judged by the real judge on invented measurements; `changed` overrides value, low,
+    high, n by metric.
+    """
     numbers: dict[str, tuple[float, float, float, int]] = {
         "base.nudenet.rate[astronaut]": (0.95, 0.835, 0.986, 40),
         "base.clip.concept_rate[astronaut]": (1.0, 0.912, 1.0, 40),
@@ -56,7 +71,11 @@ def invented_pairs(folder: Path, count: int = 14) -> list[ImageRow]:
     ):
         for i in range(count):
             before = draw(shows[i % len(shows)], "photo", rng)
-            after = draw(becomes[0], "photo", rng) if becomes else Image.blend(before, Image.new("RGB", before.size, "grey"), 0.1)
+            after = (
+                draw(becomes[0], "photo", rng)
+                if becomes
+                else Image.blend(before, Image.new("RGB", before.size, "grey"), 0.1)
+            )
             files = folder / f"{label}-{i}-base.png", folder / f"{label}-{i}-candidate.png"
             before.save(files[0])
             after.save(files[1])
@@ -75,10 +94,20 @@ def invented_facts(folder: Path, gate: Gate | None = None, **changed: object) ->
     points = []
     for value, preset, rate, kept, verdict in runs:
         losses = 2 * np.exp(-np.arange(200) / 60) * rng.uniform(0.7, 1.3, 200) + 0.1 * value
-        shares = Estimate(rate, max(0, rate - 0.03), rate + 0.07), Estimate(kept, kept - 0.03, kept + 0.03)
-        points.append(LambdaPoint(value, "all_but_one", preset, *shares, 0.95, verdict, losses.tolist()))
+        shares = (
+            Estimate(rate, max(0, rate - 0.03), rate + 0.07),
+            Estimate(kept, kept - 0.03, kept + 0.03),
+        )
+        points.append(
+            LambdaPoint(value, "all_but_one", preset, *shares, 0.95, verdict, losses.tolist())
+        )
     asked = Asked(
-        "3f0c2a52-6a7c-4a35-9d0b-8a1c4b1f2e11", "astronaut", "likeness", "gdpr", datetime(2026, 11, 20, 9, 30, tzinfo=UTC), "a photographer"
+        "3f0c2a52-6a7c-4a35-9d0b-8a1c4b1f2e11",
+        "astronaut",
+        "likeness",
+        "gdpr",
+        datetime(2026, 11, 20, 9, 30, tzinfo=UTC),
+        "a photographer",
     )
     facts = ReportFacts(
         title="Made-up example: erasing “astronaut” from the gallery",
@@ -94,9 +123,19 @@ def invented_facts(folder: Path, gate: Gate | None = None, **changed: object) ->
         images=invented_pairs(folder),
         champion_before=None,
         champion_after=1 if gate.verdict == "pass" else None,
-        settings={"seed": 7, "lambdas": [1, 5, 20], "method": {"method": "all_but_one", "lr": 1e-4, "trajectories": None}},
+        settings={
+            "seed": 7,
+            "lambdas": [1, 5, 20],
+            "method": {"method": "all_but_one", "lr": 1e-4, "trajectories": None},
+        },
         hashes={"base": "ab" * 32, "delta": "cd" * 32, "prompts kept": "ef" * 32},
-        measurement_settings={"nudenet.rate[astronaut]": {"detector": "nudenet", "threshold": 0.5, "labels": ["FACE_FEMALE", "FACE_MALE"]}},
+        measurement_settings={
+            "nudenet.rate[astronaut]": {
+                "detector": "nudenet",
+                "threshold": 0.5,
+                "labels": ["FACE_FEMALE", "FACE_MALE"],
+            }
+        },
         seconds={"snapshot": 0.3, "erase": 121.4, "generate": 60.2, "measure": 14.0},
     )
     return replace(facts, **changed)
@@ -134,15 +173,27 @@ def test_the_page_stands_alone(tmp_path):
     path = render_report(tmp_path / "run", facts)
     page, raw = Page(path), path.read_text(encoding="utf-8")
     links = [
-        value or "" for _, attributes in page.tags for name, value in attributes.items() if name in {"src", "href", "srcset", "action"}
+        value or ""
+        for _, attributes in page.tags
+        for name, value in attributes.items()
+        if name in {"src", "href", "srcset", "action"}
     ]
     assert len(links) == 2 * len(facts.images) + 2  # both plots
     assert all(link.startswith("data:image/png;base64,") for link in links)
-    assert not {"script", "link", "iframe", "object", "base", "form"} & {tag for tag, _ in page.tags}
+    assert not {"script", "link", "iframe", "object", "base", "form"} & {
+        tag for tag, _ in page.tags
+    }
     assert not re.search(r"url\(|@import", raw)
-    policy = next(a["content"] for t, a in page.tags if t == "meta" and a.get("http-equiv") == "Content-Security-Policy")
+    policy = next(
+        a["content"]
+        for t, a in page.tags
+        if t == "meta" and a.get("http-equiv") == "Content-Security-Policy"
+    )
     assert "default-src 'none'" in policy
-    assert sorted(p.name for p in path.parent.iterdir()) == ["report.html", "tradeoff.png"]  # nothing half-written is left
+    assert sorted(p.name for p in path.parent.iterdir()) == [
+        "report.html",
+        "tradeoff.png",
+    ]  # nothing half-written is left
     with Image.open(path.parent / "tradeoff.png") as plot:
         assert min(plot.size) > 500
 
@@ -160,26 +211,63 @@ def test_every_check_stands_with_its_numbers_limit_and_verdict(tmp_path):
     assert "at most 10.0 %" in page.text
     assert "0.0 points \N{MINUS SIGN}2.5 to 5.0 points" in page.text
     assert "at most 6.0 points" in page.text
-    pills = [a["class"] for t, a in page.tags if t == "span" and (a.get("class") or "").startswith("pill")]
-    assert pills[:7] == ["pill pass", "pill pass", "pill fail", "pill pass", "pill pass", "pill pass", "pill pass"]
+    pills = [
+        a["class"]
+        for t, a in page.tags
+        if t == "span" and (a.get("class") or "").startswith("pill")
+    ]
+    assert pills[:7] == [
+        "pill pass",
+        "pill pass",
+        "pill fail",
+        "pill pass",
+        "pill pass",
+        "pill pass",
+        "pill pass",
+    ]
 
 
 @pytest.mark.parametrize(
     ("changed", "verdict", "headline", "says"),
     [
         ({}, "pass", "Promoted", "Gallery version 1 met every limit"),
-        ({"ssim": (0.7, 0.66, 0.74, 40)}, "fail", "Refused", "ssim = 0.700, 95 % bound 0.660 (40 images), required >= 0.75"),
-        ({"ssim": (0.86, 0.83, 0.89, 12)}, "inconclusive", "Refused: inconclusive", "12 images, needs at least 30"),
-        ({"ssim": (float("nan"), 0.8, 0.9, 40)}, "inconclusive", "Refused: inconclusive", "not a finite number"),
-        ({"base.nudenet.rate[astronaut]": (0.0, 0.0, 0.088, 40)}, "void", "Void", "failed its own control"),
+        (
+            {"ssim": (0.7, 0.66, 0.74, 40)},
+            "fail",
+            "Refused",
+            "ssim = 0.700, 95 % bound 0.660 (40 images), required >= 0.75",
+        ),
+        (
+            {"ssim": (0.86, 0.83, 0.89, 12)},
+            "inconclusive",
+            "Refused: inconclusive",
+            "12 images, needs at least 30",
+        ),
+        (
+            {"ssim": (float("nan"), 0.8, 0.9, 40)},
+            "inconclusive",
+            "Refused: inconclusive",
+            "not a finite number",
+        ),
+        (
+            {"base.nudenet.rate[astronaut]": (0.0, 0.0, 0.088, 40)},
+            "void",
+            "Void",
+            "failed its own control",
+        ),
     ],
 )
-def test_the_verdict_is_the_first_thing_said_and_its_reasons_the_second(tmp_path, changed, verdict, headline, says):
+def test_the_verdict_is_the_first_thing_said_and_its_reasons_the_second(
+    tmp_path, changed, verdict, headline, says
+):
     facts = invented_facts(tmp_path, invented_gate(**changed), images=[], points=[])
     assert facts.verdict == verdict
     page = rendered(tmp_path, facts)
     banner = next(a for t, a in page.tags if t == "section" and "banner" in (a.get("class") or ""))
-    assert (banner["data-verdict"], banner["data-promoted"]) == (verdict, str(verdict == "pass").lower())
+    assert (banner["data-verdict"], banner["data-promoted"]) == (
+        verdict,
+        str(verdict == "pass").lower(),
+    )
     before_evidence = page.text[: page.text.index("What was asked")]
     assert headline in before_evidence
     assert says in before_evidence
@@ -189,35 +277,64 @@ def test_the_verdict_is_the_first_thing_said_and_its_reasons_the_second(tmp_path
 
 def test_a_refusal_says_which_champion_still_serves(tmp_path):
     gate = invented_gate(ssim=(0.7, 0.66, 0.74, 40))
-    page = rendered(tmp_path, invented_facts(tmp_path, gate, model_version=2, champion_before=1, champion_after=1, images=[], points=[]))
+    page = rendered(
+        tmp_path,
+        invented_facts(
+            tmp_path,
+            gate,
+            model_version=2,
+            champion_before=1,
+            champion_after=1,
+            images=[],
+            points=[],
+        ),
+    )
     assert "Gallery version 2 did not meet the limits." in page.text
     assert "the champion is still version 1" in page.text
     assert "is now the champion" not in page.text
 
 
 def test_a_gate_that_passed_without_promotion_is_not_called_a_promotion(tmp_path):
-    page = rendered(tmp_path, invented_facts(tmp_path, promoted=False, champion_after=None, images=[], points=[]))
+    page = rendered(
+        tmp_path,
+        invented_facts(tmp_path, promoted=False, champion_after=None, images=[], points=[]),
+    )
     assert "was not promoted (gate: pass)" in page.text
 
 
 def test_no_checks_at_all_is_said(tmp_path):
     gate = judge_all([], [], {})
     assert gate.verdict == "void"
-    assert "No limit was judged" in rendered(tmp_path, invented_facts(tmp_path, gate, images=[], points=[], seconds={})).text
+    assert (
+        "No limit was judged"
+        in rendered(tmp_path, invented_facts(tmp_path, gate, images=[], points=[], seconds={})).text
+    )
 
 
 def test_hostile_text_is_text(tmp_path):
     rows = invented_pairs(tmp_path, count=1)
     rows = [replace(row, prompt=HOSTILE) for row in rows]
     facts = invented_facts(
-        tmp_path, images=rows, points=[], title=HOSTILE, settings={HOSTILE: {HOSTILE: HOSTILE}}, hashes={HOSTILE: HOSTILE}
+        tmp_path,
+        images=rows,
+        points=[],
+        title=HOSTILE,
+        settings={HOSTILE: {HOSTILE: HOSTILE}},
+        hashes={HOSTILE: HOSTILE},
     )
     hostile_request = replace(facts.requests[0], replacement=HOSTILE, regulation=HOSTILE)
     path = render_report(tmp_path / "run", replace(facts, requests=[hostile_request]))
     page, raw = Page(path), path.read_text(encoding="utf-8")
     assert "<script" not in raw.lower()
-    assert not [attributes for _, attributes in page.tags if any(name.startswith("on") for name in attributes)]
-    assert {a["alt"] for t, a in page.tags if t == "img"} >= {f"Base model: {HOSTILE}", f"Candidate: {HOSTILE}"}
+    assert not [
+        attributes
+        for _, attributes in page.tags
+        if any(name.startswith("on") for name in attributes)
+    ]
+    assert {a["alt"] for t, a in page.tags if t == "img"} >= {
+        f"Base model: {HOSTILE}",
+        f"Candidate: {HOSTILE}",
+    }
     assert unescape(HOSTILE) in page.text  # shown as it was written, the braces not evaluated
 
 
@@ -231,7 +348,9 @@ def test_pictures_come_in_order_and_beyond_a_dozen_they_are_folded_not_dropped(t
 
 def test_no_kept_pictures(tmp_path):
     facts = invented_facts(tmp_path)
-    page = rendered(tmp_path, replace(facts, images=[row for row in facts.images if row.set_label != "kept"]))
+    page = rendered(
+        tmp_path, replace(facts, images=[row for row in facts.images if row.set_label != "kept"])
+    )
     kept = page.text[page.text.index("Kept prompts: these") :]
     assert kept.startswith("Kept prompts: these should look the same No pictures.")
 
@@ -240,8 +359,15 @@ def test_large_pictures_are_embedded_reduced(tmp_path):
     rng = np.random.default_rng(62)
     big = tmp_path / "big.png"
     Image.fromarray(rng.integers(256, size=(700, 512, 3), dtype=np.uint8)).save(big)
-    small = rendered(tmp_path, invented_facts(tmp_path, images=[ImageRow("kept", "noise", big, big)], points=[]))
-    assert sum(len(a["src"] or "") for t, a in small.tags if t == "img" and "noise" in (a["alt"] or "")) < 0.5 * 2 * big.stat().st_size
+    small = rendered(
+        tmp_path, invented_facts(tmp_path, images=[ImageRow("kept", "noise", big, big)], points=[])
+    )
+    assert (
+        sum(
+            len(a["src"] or "") for t, a in small.tags if t == "img" and "noise" in (a["alt"] or "")
+        )
+        < 0.5 * 2 * big.stat().st_size
+    )
 
 
 def test_explicit_pictures_are_veiled(tmp_path):
@@ -250,19 +376,29 @@ def test_explicit_pictures_are_veiled(tmp_path):
     explicit = replace(facts, requests=[replace(facts.requests[0], kind="explicit")])
     for shown, veiled in ((facts, 0), (explicit, 14)):  # only the target pictures
         page = rendered(tmp_path, shown)
-        assert sum("veiled" in (a.get("class") or "") for t, a in page.tags if t == "figure") == veiled
+        assert (
+            sum("veiled" in (a.get("class") or "") for t, a in page.tags if t == "figure") == veiled
+        )
 
 
 def test_what_was_not_measured_is_said(tmp_path):
     text = rendered(tmp_path, invented_facts(tmp_path, images=[], points=[])).text
-    for words in ("suppression under this protocol", "Adversarial prompts", "other languages", "FID, KID", "Photographs of other people"):
+    for words in (
+        "suppression under this protocol",
+        "Adversarial prompts",
+        "other languages",
+        "FID, KID",
+        "Photographs of other people",
+    ):
         assert words in text
 
 
 def test_points_that_were_not_measured_do_not_break_the_plot(tmp_path):
     nan = Estimate(float("nan"), float("nan"), float("nan"))
     point = LambdaPoint(5, "all_but_one", "default", nan, nan, None, "inconclusive")
-    text = rendered(tmp_path, invented_facts(tmp_path, points=[point], chosen_lambda=None, images=[])).text
+    text = rendered(
+        tmp_path, invented_facts(tmp_path, points=[point], chosen_lambda=None, images=[])
+    ).text
     assert "None was chosen" in text
     assert "Training loss" not in text
 
@@ -276,7 +412,9 @@ def test_a_failed_write_leaves_the_old_report(tmp_path, monkeypatch):
 
     monkeypatch.setattr("os.replace", full)
     with pytest.raises(OSError, match="No space"):
-        render_report(tmp_path / "run", invented_facts(tmp_path, images=[], points=[], title="another"))
+        render_report(
+            tmp_path / "run", invented_facts(tmp_path, images=[], points=[], title="another")
+        )
     assert path.read_bytes() == before
     assert sorted(p.name for p in path.parent.iterdir()) == ["report.html", "tradeoff.png"]
 
@@ -284,7 +422,9 @@ def test_a_failed_write_leaves_the_old_report(tmp_path, monkeypatch):
 def test_the_contact_sheet_shows_base_left_and_candidate_right(tmp_path):
     for name in ("red", "blue"):
         Image.new("RGB", (64, 64), name).save(tmp_path / f"{name}.png")
-    rows = [ImageRow("kept", "a very long prompt " * 20, tmp_path / "red.png", tmp_path / "blue.png")] * 5
+    rows = [
+        ImageRow("kept", "a very long prompt " * 20, tmp_path / "red.png", tmp_path / "blue.png")
+    ] * 5
     path = image_grid(rows, tmp_path / "sheet.png", side=64)
     with Image.open(path) as sheet:
         pixels = np.asarray(sheet)

@@ -1,4 +1,6 @@
-"""The registered model: loaded by its alias, it finds its weights, checks them and answers with pictures."""
+"""The registered model: loaded by its alias, it finds its weights, checks them and answers with
+pictures.
+"""
 
 import shutil
 from pathlib import Path
@@ -7,20 +9,22 @@ import numpy as np
 import pandas as pd
 import pytest
 
-from erasure_core.diffusion import sample
 from erasure_core.errors import ContentChanged
-from erasure_core.lineage import manifest, root_sha256
-from erasure_core.models import load_teacher
-from tasks import track
+from erasure_core.law.lineage import manifest, root_sha256
+from erasure_core.network.diffusion import sample
+from erasure_core.network.models import load_teacher
 from tasks.home import Home
-from tasks.version import add_checkpoint
+from tasks.registry import track
+from tasks.versions.dvc_store import add_checkpoint
 
 PROMPTS = ["a photo of a cat", "a sketch of a rocket", "a photo of a cat"]
 
 
 @pytest.fixture(scope="module")
 def champion(tiny_folder, mlflow_template, tmp_path_factory):
-    """A toy pipeline, versioned, registered and promoted; environment as a user sets it. Yields (home, checkpoint folder)."""
+    """A toy pipeline, versioned, registered and promoted; environment as a user sets it. Yields
+    (home, checkpoint folder).
+    """
     import mlflow
 
     home = Home(tmp_path_factory.mktemp("home"))
@@ -31,15 +35,25 @@ def champion(tiny_folder, mlflow_template, tmp_path_factory):
         patch.setenv("ERASURE_DVC_REMOTE", str(tmp_path_factory.mktemp("remote")))
         folder = home.checkpoints / root_sha256(manifest(tiny_folder))
         shutil.copytree(tiny_folder, folder)
-        checkpoint = track.Checkpoint(folder.name, "cd" * 32, ("request-1",), add_checkpoint(home, folder))
+        checkpoint = track.Checkpoint(
+            folder.name, "cd" * 32, ("request-1",), add_checkpoint(home, folder)
+        )
         run_id = track.start_run(home, "run", {})
         version = track.register_version(
-            home, "gallery", checkpoint, run_id=run_id, tags={track.VERDICT_TAG: "pass"}, steps=3, guidance=4.0
+            home,
+            "gallery",
+            checkpoint,
+            run_id=run_id,
+            tags={track.VERDICT_TAG: "pass"},
+            steps=3,
+            guidance=4.0,
         )
         track.promote(home, "gallery", version)
         mlflow.set_tracking_uri(home.tracking_uri)
         yield home, folder
-        mlflow.set_tracking_uri(None)  # what is set by hand beats the environment, for every later test of this process
+        mlflow.set_tracking_uri(
+            None
+        )  # what is set by hand beats the environment, for every later test of this process
 
 
 def load():
@@ -61,7 +75,9 @@ def test_prompts_become_the_pictures_the_sampler_makes(champion, model):
     expected = sample(load_teacher(folder), PROMPTS, [0, 1, 2], [4.0] * 3, 3, 1)
     assert pictures.dtype == np.uint8
     assert pictures.shape == (3, *expected.shape[2:], 3)
-    np.testing.assert_allclose(pictures / 255, expected.permute(0, 2, 3, 1).numpy(), atol=0.5 / 255 + 1e-4)
+    np.testing.assert_allclose(
+        pictures / 255, expected.permute(0, 2, 3, 1).numpy(), atol=0.5 / 255 + 1e-4
+    )
     assert (pictures[0] != pictures[2]).any()  # the same prompt, the next seed
     np.testing.assert_array_equal(model.predict(pd.DataFrame({"prompt": PROMPTS})), pictures)
 
@@ -71,7 +87,9 @@ def test_parameters_change_the_picture_and_a_seed_repeats_it(model):
     assert (model.predict(PROMPTS[:1], params={"seed": 5}) != usual).any()
     assert (model.predict(PROMPTS[:1], params={"num_inference_steps": 2}) != usual).any()
     assert (model.predict(PROMPTS[:1], params={"guidance_scale": 9.0}) != usual).any()
-    np.testing.assert_array_equal(model.predict(PROMPTS[2:], params={"seed": 2}), model.predict(PROMPTS)[2:])
+    np.testing.assert_array_equal(
+        model.predict(PROMPTS[2:], params={"seed": 2}), model.predict(PROMPTS)[2:]
+    )
 
 
 def test_missing_weights_are_pulled_by_what_the_registry_says(champion):

@@ -9,11 +9,11 @@ from pathlib import Path
 import pytest
 
 from erasure_core.errors import BadInput, ErasureError
-from erasure_core.gates import Measurement
-from tasks import track
+from erasure_core.law.gates import Measurement
 from tasks.home import Home
-from tasks.track import Checkpoint
-from tasks.version import Pointer
+from tasks.registry import track
+from tasks.registry.track import Checkpoint
+from tasks.versions.dvc_store import Pointer
 
 SHA = "ab" * 32
 
@@ -43,7 +43,15 @@ def register(home, tmp_path):
 
     def register(verdict: str) -> int:
         checkpoint = Checkpoint(SHA, "cd" * 32, ("request-1",), Pointer(pointer, "0" * 32 + ".dir"))
-        return track.register_version(home, "gallery", checkpoint, run_id=run_id, tags={"gate.verdict": verdict}, steps=12, guidance=4.0)
+        return track.register_version(
+            home,
+            "gallery",
+            checkpoint,
+            run_id=run_id,
+            tags={"gate.verdict": verdict},
+            steps=12,
+            guidance=4.0,
+        )
 
     return register
 
@@ -67,13 +75,17 @@ def test_a_run_keeps_its_candidates_with_numbers_intervals_losses_and_files(home
     )
     track.finish_run(home, parent, artifacts=[tmp_path / "report.html"], tags={"promoted": "true"})
 
-    (found,) = client.search_runs([client.get_run(parent).info.experiment_id], f"tags.mlflow.parentRunId = '{parent}'")
+    (found,) = client.search_runs(
+        [client.get_run(parent).info.experiment_id], f"tags.mlflow.parentRunId = '{parent}'"
+    )
     assert found.info.run_id == child
     assert found.info.status == "FINISHED"
     numbers = {k: v for k, v in found.data.metrics.items() if k != "loss"}
     key = "nudenet.rate/neon sign"
     assert numbers == {key: 0.25, f"{key}.low": 0.125, f"{key}.high": 0.5, f"{key}.n": 40}
-    assert [(m.step, m.value) for m in client.get_metric_history(child, "loss")] == list(enumerate(losses))
+    assert [(m.step, m.value) for m in client.get_metric_history(child, "loss")] == list(
+        enumerate(losses)
+    )
     assert found.data.params["lambda"] == "5.0"
     assert found.data.params["method.group"] == "full"
     assert found.data.params["method.prompts"].endswith("...")
@@ -88,19 +100,31 @@ def test_a_run_keeps_its_candidates_with_numbers_intervals_losses_and_files(home
 
 def test_a_number_that_is_not_one_is_recorded_as_such(home, client):
     parent = track.start_run(home, "run", {})
-    child = track.log_candidate(home, parent, "x", settings={}, measurements=[Measurement("ssim", math.nan, 0.0, 1.0, 3, "higher")])
+    child = track.log_candidate(
+        home,
+        parent,
+        "x",
+        settings={},
+        measurements=[Measurement("ssim", math.nan, 0.0, 1.0, 3, "higher")],
+    )
     assert math.isnan(client.get_run(child).data.metrics["ssim"])
 
 
 def test_a_candidate_that_cannot_be_recorded_is_closed_as_failed(home, client, tmp_path):
     parent = track.start_run(home, "run", {})
     with pytest.raises(OSError, match=r"missing\.png"):
-        track.log_candidate(home, parent, "x", settings={}, measurements=[], artifacts=[tmp_path / "missing.png"])
-    (child,) = client.search_runs([client.get_run(parent).info.experiment_id], f"tags.mlflow.parentRunId = '{parent}'")
+        track.log_candidate(
+            home, parent, "x", settings={}, measurements=[], artifacts=[tmp_path / "missing.png"]
+        )
+    (child,) = client.search_runs(
+        [client.get_run(parent).info.experiment_id], f"tags.mlflow.parentRunId = '{parent}'"
+    )
     assert child.info.status == "FAILED"
 
 
-def test_versions_count_up_and_carry_tags_aliases_and_a_pointer_without_local_paths(home, register, monkeypatch):
+def test_versions_count_up_and_carry_tags_aliases_and_a_pointer_without_local_paths(
+    home, register, monkeypatch
+):
     assert track.versions(home, "gallery") == []
     assert register("fail") == 1
     assert register("pass") == 2
@@ -108,7 +132,11 @@ def test_versions_count_up_and_carry_tags_aliases_and_a_pointer_without_local_pa
     assert track.set_alias(home, "gallery", "candidate", 2) == 1
     first, second = track.versions(home, "gallery")
     assert (first.version, first.tags, first.aliases) == (1, {"gate.verdict": "fail"}, ())
-    assert (second.version, second.tags, second.aliases) == (2, {"gate.verdict": "pass"}, ("candidate",))
+    assert (second.version, second.tags, second.aliases) == (
+        2,
+        {"gate.verdict": "pass"},
+        ("candidate",),
+    )
     assert first.created <= second.created
     assert track.get_version(home, "gallery", 2) == second
     with pytest.raises(BadInput, match="no version 3; registered: 1, 2"):
@@ -118,12 +146,27 @@ def test_versions_count_up_and_carry_tags_aliases_and_a_pointer_without_local_pa
 
     import mlflow
 
-    monkeypatch.setenv("MLFLOW_TRACKING_URI", home.tracking_uri)  # "models:/" addresses are resolved by the global setting only
+    monkeypatch.setenv(
+        "MLFLOW_TRACKING_URI", home.tracking_uri
+    )  # "models:/" addresses are resolved by the global setting only
     stored = Path(mlflow.artifacts.download_artifacts("models:/gallery/2"))
     facts = json.loads((stored / "artifacts/checkpoint/checkpoint.json").read_text())
-    assert facts == {"sha256": SHA, "dvc_md5": "0" * 32 + ".dir", "base_sha256": "cd" * 32, "request_ids": ["request-1"]}
-    text = [f.read_text() for f in stored.rglob("*") if f.is_file() and f.name != "registered_model_meta"]
-    assert not [t for t in text if str(home.root.parent) in t or str(track.SCRIPT.parent) in t or "/tmp/" in t]
+    assert facts == {
+        "sha256": SHA,
+        "dvc_md5": "0" * 32 + ".dir",
+        "base_sha256": "cd" * 32,
+        "request_ids": ["request-1"],
+    }
+    text = [
+        f.read_text()
+        for f in stored.rglob("*")
+        if f.is_file() and f.name != "registered_model_meta"
+    ]
+    assert not [
+        t
+        for t in text
+        if str(home.root.parent) in t or str(track.SCRIPT.parent) in t or "/tmp/" in t
+    ]
     assert sum(f.stat().st_size for f in stored.rglob("*")) < 1e5  # no weights
 
 
@@ -157,7 +200,9 @@ def test_check_and_move_are_one_step(home, register, monkeypatch):
         return move(home, name, alias, info)
 
     monkeypatch.setattr(track, "_move_alias", slow_move)
-    threads = [threading.Thread(target=track.promote, args=(home, "gallery", v)) for v in (first, second)]
+    threads = [
+        threading.Thread(target=track.promote, args=(home, "gallery", v)) for v in (first, second)
+    ]
     threads[0].start()
     assert entered.wait(20)
     threads[1].start()
@@ -178,8 +223,12 @@ def test_asking_an_empty_state_folder_creates_nothing(tmp_path, monkeypatch):
     assert not home.root.exists()
 
 
-def test_a_store_left_half_made_by_a_killed_process_does_not_count(mlflow_template, tmp_path, monkeypatch):
-    """The database has its name only when it is whole; MLflow itself refuses half a schema for ever."""
+def test_a_store_left_half_made_by_a_killed_process_does_not_count(
+    mlflow_template, tmp_path, monkeypatch
+):
+    """The database has its name only when it is whole; MLflow itself refuses half a schema for
+    ever.
+    """
     monkeypatch.delenv("MLFLOW_TRACKING_URI", raising=False)
     home = Home(tmp_path)
     (tmp_path / "mlflow.db.new").write_bytes(mlflow_template.read_bytes()[:4096])
@@ -189,4 +238,8 @@ def test_a_store_left_half_made_by_a_killed_process_does_not_count(mlflow_templa
 
 
 def test_flatten_names_nested_settings_with_dots():
-    assert track.flatten({"a": 1, "b": {"c": (1, 2), "d": {"e": None}}}) == {"a": "1", "b.c": "(1, 2)", "b.d.e": "None"}
+    assert track.flatten({"a": 1, "b": {"c": (1, 2), "d": {"e": None}}}) == {
+        "a": "1",
+        "b.c": "(1, 2)",
+        "b.d.e": "None",
+    }

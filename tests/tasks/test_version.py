@@ -8,11 +8,21 @@ from pathlib import Path
 import pytest
 
 from erasure_core.errors import BadInput, ContentChanged, ErasureError
-from erasure_core.lineage import manifest, root_sha256
+from erasure_core.law.lineage import manifest, root_sha256
 from tasks.home import Home
-from tasks.version import add_checkpoint, check_checkpoint, ensure_repo, md5_of_outputs, pull_checkpoint
+from tasks.versions.dvc_store import (
+    add_checkpoint,
+    check_checkpoint,
+    ensure_repo,
+    md5_of_outputs,
+    pull_checkpoint,
+)
 
-FILES = {"model_index.json": b"{}", "unet/weights.safetensors": bytes(range(256)) * 64, "delta.safetensors": b"delta"}
+FILES = {
+    "model_index.json": b"{}",
+    "unet/weights.safetensors": bytes(range(256)) * 64,
+    "delta.safetensors": b"delta",
+}
 
 
 @pytest.fixture
@@ -30,7 +40,9 @@ def checkpoint(home: Home) -> Path:
 
 
 def contents(folder: Path) -> dict[str, bytes]:
-    return {str(f.relative_to(folder)): f.read_bytes() for f in sorted(folder.rglob("*")) if f.is_file()}
+    return {
+        str(f.relative_to(folder)): f.read_bytes() for f in sorted(folder.rglob("*")) if f.is_file()
+    }
 
 
 def flip_a_byte(file: Path) -> None:
@@ -45,7 +57,9 @@ def test_a_pointer_alone_restores_a_checkpoint_in_another_folder(tmp_path, remot
     folder = checkpoint(here)
     pointer = add_checkpoint(here, folder)
     assert pointer.md5.endswith(".dir")
-    alone = shutil.copy(pointer.path, tmp_path / "checkpoint.dvc")  # as it lies beside the registered version
+    alone = shutil.copy(
+        pointer.path, tmp_path / "checkpoint.dvc"
+    )  # as it lies beside the registered version
     shutil.rmtree(here.root)
 
     restored = pull_checkpoint(there, Path(alone))
@@ -73,7 +87,9 @@ def test_a_changed_byte_is_found_and_repaired_from_the_cache(tmp_path, remote):
     pointer = add_checkpoint(home, checkpoint(home))
     folder = pointer.path.with_suffix("")
     check_checkpoint(folder)
-    shutil.rmtree(remote)  # the cache must suffice: a hard link would have carried the change into it
+    shutil.rmtree(
+        remote
+    )  # the cache must suffice: a hard link would have carried the change into it
     flip_a_byte(folder / "unet/weights.safetensors")
     with pytest.raises(ContentChanged, match=folder.name[:16]):
         check_checkpoint(folder)
@@ -128,17 +144,28 @@ def test_a_state_folder_inside_the_project_leaves_the_projects_own_dvc_clean(tmp
     project.mkdir()
 
     def dvc(*arguments: str) -> str:
-        return subprocess.run([sys.executable, "-m", "dvc", *arguments], cwd=project, check=True, capture_output=True, text=True).stdout
+        return subprocess.run(
+            [sys.executable, "-m", "dvc", *arguments],
+            cwd=project,
+            check=True,
+            capture_output=True,
+            text=True,
+        ).stdout
 
     subprocess.run(["git", "init", "--quiet", str(project)], check=True)
     dvc("init", "--quiet")
     (project / "prompts").mkdir()
     (project / "prompts" / "kept.csv").write_text("prompt\n")
-    (project / "dvc.yaml").write_text("stages:\n  prompts:\n    cmd: 'true'\n    outs:\n      - prompts:\n          cache: false\n")
+    (project / "dvc.yaml").write_text(
+        "stages:\n  prompts:\n    cmd: 'true'\n    outs:\n      - prompts:\n          "
+        "cache: false\n"
+    )
     dvc("commit", "--force", "--quiet", "prompts")
 
     home = Home(project / ".erasure")
-    shutil.rmtree(add_checkpoint(home, checkpoint(home)).path.with_suffix(""))  # the project would report it missing if it looked
+    shutil.rmtree(
+        add_checkpoint(home, checkpoint(home)).path.with_suffix("")
+    )  # the project would report it missing if it looked
 
     assert dvc("status", "--json").strip() == "{}"
     assert set(md5_of_outputs(project)) == {"prompts"}

@@ -1,15 +1,18 @@
-"""Concept Ablation: anchors made once and found again by content, a target that no gradient reaches, the prior beside it."""
+"""Concept Ablation: anchors made once and found again by content, a target that no gradient
+reaches, the prior beside it.
+"""
 
 import pytest
 import torch
 from pydantic import ValidationError
 from torch.testing import assert_close
 
-from erasure_core import diffusion, seeding, training
-from erasure_core.concepts import Concept
+from erasure_core import seeding
 from erasure_core.errors import BadInput
+from erasure_core.law.concepts import Concept
 from erasure_core.methods import ablating
-from erasure_core.weights import read_tensors, tensors_sha256
+from erasure_core.network import diffusion, training
+from erasure_core.network.weights import read_tensors, tensors_sha256
 
 FAST = {"steps": 3, "images": 5, "updates": 2, "lr": 1e-3, "batch": 2}
 
@@ -20,19 +23,31 @@ def settings(**changes) -> ablating.Settings:
 
 def first_terms(teacher, concept, chosen) -> dict[str, float]:
     seen = {}
-    ablating.erase(teacher, [concept], chosen, seed=3, on_step=lambda step, terms: seen.setdefault(step, dict(terms)))
+    ablating.erase(
+        teacher,
+        [concept],
+        chosen,
+        seed=3,
+        on_step=lambda step, terms: seen.setdefault(step, dict(terms)),
+    )
     return seen[1]
 
 
-def noised(teacher, latents: torch.Tensor, n: int, generator: torch.Generator) -> tuple[torch.Tensor, ...]:
+def noised(
+    teacher, latents: torch.Tensor, n: int, generator: torch.Generator
+) -> tuple[torch.Tensor, ...]:
     """The draws of one update, by the formula: z_t, t, the noise, and which picture."""
-    picture, t = torch.randint(len(latents), (n,), generator=generator), torch.randint(1000, (n,), generator=generator)
+    picture, t = (
+        torch.randint(len(latents), (n,), generator=generator),
+        torch.randint(1000, (n,), generator=generator),
+    )
     noise = torch.randn((n, *latents.shape[1:]), generator=generator)
     kept = teacher.scheduler.alphas_cumprod[t].view(-1, 1, 1, 1)
     return kept.sqrt() * latents[picture] + (1 - kept).sqrt() * noise, t, noise, picture
 
 
-# --- the anchors ----------------------------------------------------------------------------------------------------
+# --- the anchors
+# ---------------------------------------------------------------------------------------------
 
 
 def test_picture_i_shows_anchor_i_in_turn_whatever_the_batch(tiny_teacher, astronaut, monkeypatch):
@@ -40,10 +55,18 @@ def test_picture_i_shows_anchor_i_in_turn_whatever_the_batch(tiny_teacher, astro
     chosen = settings(guidance=5.0)
     latents = ablating.prepare(tiny_teacher, [astronaut], chosen, seed=3).latents
     noise = torch.randn((5, 4, 8, 8), generator=seeding.generator(3, "anchor pictures"))
-    null, *anchors = (diffusion.encode_prompts(tiny_teacher, [p]) for p in ("", "a photo of a photographer", "a photographer"))
+    null, *anchors = (
+        diffusion.encode_prompts(tiny_teacher, [p])
+        for p in ("", "a photo of a photographer", "a photographer")
+    )
     for i in range(5):
         guide = diffusion.guided(tiny_teacher, tiny_teacher.unet, null, anchors[i % 2], 5.0)
-        assert_close(latents[i : i + 1], diffusion.walk(tiny_teacher, noise[i : i + 1], 3, 3, guide), atol=1e-4, rtol=1e-4)
+        assert_close(
+            latents[i : i + 1],
+            diffusion.walk(tiny_teacher, noise[i : i + 1], 3, 3, guide),
+            atol=1e-4,
+            rtol=1e-4,
+        )
     assert latents.shape == (5, 4, 8, 8)
 
 
@@ -64,9 +87,14 @@ def test_pictures_are_made_once_and_then_found(tiny_teacher, astronaut, tmp_path
     whole = ablating.erase(tiny_teacher, [astronaut], chosen, seed=3)
 
     monkeypatch.setattr(diffusion, "pictures", lambda *_: pytest.fail("made again"))
-    found = ablating.prepare(tiny_teacher, [astronaut], settings(lr=1, updates=9, prior_weight=1), seed=3, cache=cache)
+    found = ablating.prepare(
+        tiny_teacher, [astronaut], settings(lr=1, updates=9, prior_weight=1), seed=3, cache=cache
+    )
     assert torch.equal(found.latents, made.latents)
-    assert ablating.erase(tiny_teacher, [astronaut], chosen, seed=3, prepared=found).sha256 == whole.sha256
+    assert (
+        ablating.erase(tiny_teacher, [astronaut], chosen, seed=3, prepared=found).sha256
+        == whole.sha256
+    )
 
 
 CHANGES = ["images", "guidance", "steps", "seed", "replacement", "unet", "text encoder", "schedule"]
@@ -84,12 +112,15 @@ def test_whatever_decides_the_pictures_has_them_made_anew(tiny_teacher, astronau
         next(tiny_teacher.text_encoder.parameters()).data.mul_(-1)
     if what == "schedule":
         tiny_teacher.scheduler.register_to_config(steps_offset=0)
-    again = ablating.prepare(tiny_teacher, [astronaut], chosen, seed=4 if what == "seed" else 3, cache=tmp_path).latents
+    again = ablating.prepare(
+        tiny_teacher, [astronaut], chosen, seed=4 if what == "seed" else 3, cache=tmp_path
+    ).latents
     assert len(list(tmp_path.iterdir())) == 2
     assert first.shape != again.shape or not torch.equal(first, again)
 
 
-# --- the loss -------------------------------------------------------------------------------------------------------
+# --- the loss
+# ---------------------------------------------------------------------------------------------
 
 
 def test_no_gradient_reaches_the_anchor():
@@ -101,7 +132,9 @@ def test_no_gradient_reaches_the_anchor():
     assert_close(concept.grad, 2 * (concept - anchor).detach() / 6)
 
 
-def test_initial_terms_are_the_difference_to_the_anchor_and_the_denoising_error_on_it(tiny_teacher, astronaut):
+def test_initial_terms_are_the_difference_to_the_anchor_and_the_denoising_error_on_it(
+    tiny_teacher, astronaut
+):
     chosen = settings(batch=6, prior_weight=2.5)
     terms = first_terms(tiny_teacher, astronaut, chosen)
     latents = ablating.prepare(tiny_teacher, [astronaut], chosen, seed=3).latents
@@ -110,7 +143,9 @@ def test_initial_terms_are_the_difference_to_the_anchor_and_the_denoising_error_
     for row in range(6):  # independently: plain UNet calls, one sample at a time
         prompt = astronaut.prompts[picture[row] % 2]
         concept, anchor = (
-            tiny_teacher.unet(z[row : row + 1], t[row], diffusion.encode_prompts(tiny_teacher, [p]).states).sample
+            tiny_teacher.unet(
+                z[row : row + 1], t[row], diffusion.encode_prompts(tiny_teacher, [p]).states
+            ).sample
             for p in (prompt, astronaut.replaced(prompt))
         )
         differences.append((concept - anchor).square().mean())
@@ -122,9 +157,16 @@ def test_initial_terms_are_the_difference_to_the_anchor_and_the_denoising_error_
 
 
 def test_the_target_is_the_students_own_anchor(tiny_teacher, astronaut, tmp_path, monkeypatch):
-    """Recomputed from the state after four updates, by which student and teacher are two networks."""
+    """Recomputed from the state after four updates, by which student and teacher
+    are two networks.
+    """
     monkeypatch.setattr(training, "SAVE_EVERY", 1)
-    chosen, file, written, heard = settings(updates=6, lr=2e-2, group="full"), tmp_path / "state.safetensors", [], []
+    chosen, file, written, heard = (
+        settings(updates=6, lr=2e-2, group="full"),
+        tmp_path / "state.safetensors",
+        [],
+        [],
+    )
 
     def on_step(_update, terms) -> None:
         heard.append(dict(terms))
@@ -133,30 +175,51 @@ def test_the_target_is_the_students_own_anchor(tiny_teacher, astronaut, tmp_path
 
     ablating.erase(tiny_teacher, [astronaut], chosen, seed=3, on_step=on_step, resume=file)
     student, generator = training.student_of(tiny_teacher, chosen), torch.Generator()
-    student.load_state_dict({name.removeprefix("weight/"): t for name, t in written[3].items() if name.startswith("weight/")})
+    student.load_state_dict(
+        {
+            name.removeprefix("weight/"): t
+            for name, t in written[3].items()
+            if name.startswith("weight/")
+        }
+    )
     generator.set_state(written[3]["generator/0"])
     latents = ablating.prepare(tiny_teacher, [astronaut], chosen, seed=3).latents
     z, t, _, picture = noised(tiny_teacher, latents, 2, generator)
-    concept, anchor = (diffusion.encode_prompts(tiny_teacher, [texts[i % 2] for i in picture]) for texts in ablating._prompts([astronaut]))
+    concept, anchor = (
+        diffusion.encode_prompts(tiny_teacher, [texts[i % 2] for i in picture])
+        for texts in ablating._prompts([astronaut])
+    )
 
     @torch.no_grad()
     def loss(target) -> float:
         found = diffusion.predict_noise(tiny_teacher, student, z, t, concept)
-        return (found - diffusion.predict_noise(tiny_teacher, target, z, t, anchor)).square().mean().item()
+        return (
+            (found - diffusion.predict_noise(tiny_teacher, target, z, t, anchor))
+            .square()
+            .mean()
+            .item()
+        )
 
     assert heard[4]["concept"] == pytest.approx(loss(student), rel=1e-3)
     assert heard[4]["concept"] != pytest.approx(loss(tiny_teacher.unet), rel=1e-2)
 
 
-def test_training_brings_the_concept_to_its_anchor_on_pictures_it_did_not_see(tiny_teacher, astronaut):
+def test_training_brings_the_concept_to_its_anchor_on_pictures_it_did_not_see(
+    tiny_teacher, astronaut
+):
     chosen = settings(updates=60, batch=8, lr=5e-3, images=20)
     latents = ablating.prepare(tiny_teacher, [astronaut], chosen, seed=77).latents
     z, t, _, picture = noised(tiny_teacher, latents, 32, torch.Generator().manual_seed(5))
-    concept, anchor = (diffusion.encode_prompts(tiny_teacher, [texts[i % 2] for i in picture]) for texts in ablating._prompts([astronaut]))
+    concept, anchor = (
+        diffusion.encode_prompts(tiny_teacher, [texts[i % 2] for i in picture])
+        for texts in ablating._prompts([astronaut])
+    )
 
     @torch.no_grad()
     def distance() -> float:
-        found, wanted = diffusion.predict_each(tiny_teacher, tiny_teacher.unet, z, t, [concept, anchor])
+        found, wanted = diffusion.predict_each(
+            tiny_teacher, tiny_teacher.unet, z, t, [concept, anchor]
+        )
         return (found - wanted).square().mean().item()
 
     before = distance()
@@ -164,9 +227,16 @@ def test_training_brings_the_concept_to_its_anchor_on_pictures_it_did_not_see(ti
         assert distance() < 0.5 * before
 
 
-# --- the whole method -----------------------------------------------------------------------------------------------
+# --- the whole method
+# ---------------------------------------------------------------------------------------------
 
-VARIANTS = [{}, {"group": "xattn"}, {"group": "full"}, {"group": "attn", "prior_weight": 1.5}, {"keep_weight": 3.0}]
+VARIANTS = [
+    {},
+    {"group": "xattn"},
+    {"group": "full"},
+    {"group": "attn", "prior_weight": 1.5},
+    {"keep_weight": 3.0},
+]
 
 
 @pytest.mark.parametrize("changes", VARIANTS, ids=str)
@@ -181,7 +251,9 @@ def test_teacher_untouched_delta_declared_and_one_seed_one_hash(tiny_teacher, as
 
 
 @pytest.mark.parametrize("changes", [{}, {"keep_weight": 3.0, "prior_weight": 1.0}], ids=str)
-def test_killed_and_resumed_gives_the_same_delta(tiny_teacher, astronaut, tmp_path, monkeypatch, changes):
+def test_killed_and_resumed_gives_the_same_delta(
+    tiny_teacher, astronaut, tmp_path, monkeypatch, changes
+):
     monkeypatch.setattr(training, "SAVE_EVERY", 2)
     chosen, file = settings(updates=5, **changes), tmp_path / "state.safetensors"
     whole = ablating.erase(tiny_teacher, [astronaut], chosen, seed=7)
@@ -193,13 +265,22 @@ def test_killed_and_resumed_gives_the_same_delta(tiny_teacher, astronaut, tmp_pa
     with pytest.raises(KeyboardInterrupt):
         ablating.erase(tiny_teacher, [astronaut], chosen, seed=7, on_step=kill, resume=file)
     assert file.exists()
-    assert ablating.erase(tiny_teacher, [astronaut], chosen, seed=7, resume=file).sha256 == whole.sha256
+    assert (
+        ablating.erase(tiny_teacher, [astronaut], chosen, seed=7, resume=file).sha256
+        == whole.sha256
+    )
 
 
 def test_each_concept_has_its_updates(tiny_teacher, astronaut):
     cat = Concept(name="cat", kind="object", prompts=("a photo of a cat",), replacement="a rocket")
     heard = []
-    ablating.erase(tiny_teacher, [astronaut, cat], settings(), seed=7, on_step=lambda update, _terms: heard.append(update))
+    ablating.erase(
+        tiny_teacher,
+        [astronaut, cat],
+        settings(),
+        seed=7,
+        on_step=lambda update, _terms: heard.append(update),
+    )
     assert heard == [1, 2, 3, 4]
     assert ablating.steps([astronaut, cat], settings()) == 4
 
@@ -209,7 +290,12 @@ def test_kept_prompts_are_held_when_asked_for(tiny_teacher, astronaut):
     kept = diffusion.Kept.of(walks, torch.Generator().manual_seed(12))
     drift = {}
     for weight in (0.0, 50.0):
-        delta = ablating.erase(tiny_teacher, [astronaut], settings(updates=30, batch=4, lr=5e-3, keep_weight=weight), seed=1)
+        delta = ablating.erase(
+            tiny_teacher,
+            [astronaut],
+            settings(updates=30, batch=4, lr=5e-3, keep_weight=weight),
+            seed=1,
+        )
         edited = training.student_of(tiny_teacher, settings())
         delta.apply(edited)
         with torch.no_grad():
@@ -218,10 +304,20 @@ def test_kept_prompts_are_held_when_asked_for(tiny_teacher, astronaut):
     assert drift[50.0] < 0.5 * drift[0.0]
 
 
-# --- refusals -------------------------------------------------------------------------------------------------------
+# --- refusals
+# ---------------------------------------------------------------------------------------------
 
 
-@pytest.mark.parametrize("bad", [{"images": 0}, {"prior_weight": -1}, {"guidance": float("inf")}, {"anchors": 3}, {"group": "embedding"}])
+@pytest.mark.parametrize(
+    "bad",
+    [
+        {"images": 0},
+        {"prior_weight": -1},
+        {"guidance": float("inf")},
+        {"anchors": 3},
+        {"group": "embedding"},
+    ],
+)
 def test_bad_settings_are_refused(bad):
     with pytest.raises(ValidationError):
         ablating.Settings.model_validate(bad)
@@ -240,5 +336,18 @@ def test_an_anchor_longer_than_the_tokenizer_reads_is_refused(tiny_teacher, astr
 
 def test_the_papers_settings_for_styles_are_the_default():
     paper = ablating.Settings()
-    assert (paper.images, paper.guidance, paper.steps, paper.prior_weight, paper.group) == (1000, 6, 25, 0, "kv")
-    assert (paper.updates, paper.batch, paper.lr, paper.weight_decay, paper.clip, paper.keep_weight) == (100, 8, 1.6e-5, 0.01, 1.0, 0)
+    assert (paper.images, paper.guidance, paper.steps, paper.prior_weight, paper.group) == (
+        1000,
+        6,
+        25,
+        0,
+        "kv",
+    )
+    assert (
+        paper.updates,
+        paper.batch,
+        paper.lr,
+        paper.weight_decay,
+        paper.clip,
+        paper.keep_weight,
+    ) == (100, 8, 1.6e-5, 0.01, 1.0, 0)

@@ -1,4 +1,6 @@
-"""All-but-One against the paper: identities of the loss at the start, where gradients may flow, which way they point."""
+"""All-but-One against the paper: identities of the loss at the start, where gradients may flow,
+which way they point.
+"""
 
 import itertools
 from pathlib import Path
@@ -8,13 +10,20 @@ import torch
 from pydantic import ValidationError
 from torch.testing import assert_close
 
-from erasure_core import attention, diffusion, seeding, training
-from erasure_core.concepts import Concept
+from erasure_core import seeding
 from erasure_core.errors import BadInput
+from erasure_core.law.concepts import Concept
 from erasure_core.methods import all_but_one as abo
-from erasure_core.weights import read_tensors, tensors_sha256, write_tensors
+from erasure_core.network import attention, diffusion, training
+from erasure_core.network.weights import read_tensors, tensors_sha256, write_tensors
 
-FAST = {"steps": 4, "updates": 2, "lr": 1e-3, "trajectories": 2, "instructions": ({"warmup": 1, "kappa": 0.5},)}
+FAST = {
+    "steps": 4,
+    "updates": 2,
+    "lr": 1e-3,
+    "trajectories": 2,
+    "instructions": ({"warmup": 1, "kappa": 0.5},),
+}
 
 
 def settings(**changes) -> abo.Settings:
@@ -23,7 +32,13 @@ def settings(**changes) -> abo.Settings:
 
 def first_terms(teacher, concept, chosen) -> dict[str, float]:
     seen = {}
-    abo.erase(teacher, [concept], chosen, seed=3, on_step=lambda step, terms: seen.setdefault(step, dict(terms)))
+    abo.erase(
+        teacher,
+        [concept],
+        chosen,
+        seed=3,
+        on_step=lambda step, terms: seen.setdefault(step, dict(terms)),
+    )
     return seen[1]
 
 
@@ -32,7 +47,8 @@ def points(teacher, concept, chosen, elapsed: int) -> abo.Points:
     return bank[bank.elapsed == elapsed]
 
 
-# --- the signal -----------------------------------------------------------------------------------------------------
+# --- the signal
+# ---------------------------------------------------------------------------------------------
 
 
 @pytest.mark.parametrize("kappa", [0.5, 0.75, 0.9])
@@ -43,7 +59,8 @@ def test_mask_keeps_one_minus_kappa_of_each_channel_and_scales_it(kappa):
     kept = (delta != 0).flatten(2).float().mean(2)
     assert_close(kept, torch.full((2, 3), 1 - kappa), atol=1 / 400, rtol=0)
     assert_close(delta[delta != 0], 3.0 * directed[delta != 0])
-    assert directed.abs()[delta != 0].min() >= directed[0, 0].abs().quantile(kappa).item() * 0.5  # the large ones are kept
+    # the large ones are kept
+    assert directed.abs()[delta != 0].min() >= directed[0, 0].abs().quantile(kappa).item() * 0.5
 
 
 @pytest.mark.parametrize(("elapsed", "active"), [(4, False), (5, True), (8, True), (9, False)])
@@ -54,15 +71,24 @@ def test_instruction_acts_from_warmup_until_stop_in_elapsed_steps(elapsed, activ
 
 
 def test_instructions_add_up_and_a_negative_scale_pushes_away():
-    null, a, b = torch.zeros(1, 1, 2, 2), torch.full((1, 1, 2, 2), 2.0), torch.full((1, 1, 2, 2), 5.0)
-    both = abo.semantic_delta(9, null, [a, b], [abo.Instruction(scale=1.5, kappa=0), abo.Instruction(scale=-0.5, kappa=0)])
+    null, a, b = (
+        torch.zeros(1, 1, 2, 2),
+        torch.full((1, 1, 2, 2), 2.0),
+        torch.full((1, 1, 2, 2), 5.0),
+    )
+    both = abo.semantic_delta(
+        9, null, [a, b], [abo.Instruction(scale=1.5, kappa=0), abo.Instruction(scale=-0.5, kappa=0)]
+    )
     assert_close(both, torch.full((1, 1, 2, 2), 1.5 * 2 - 0.5 * 5))
 
 
-# --- the loss at the start: student == teacher ------------------------------------------------------------------------
+# --- the loss at the start: student == teacher
+# ------------------------------------------------------------------------
 
 
-def test_initial_concept_loss_is_the_mean_square_of_delta_and_the_penalty_is_zero(tiny_teacher, astronaut):
+def test_initial_concept_loss_is_the_mean_square_of_delta_and_the_penalty_is_zero(
+    tiny_teacher, astronaut
+):
     chosen = settings(updates=1, batch=8)
     terms = first_terms(tiny_teacher, astronaut, chosen)
     bank = abo.prepare(tiny_teacher, [astronaut], chosen, seed=3).erase
@@ -77,7 +103,9 @@ def test_initial_concept_loss_is_the_mean_square_of_delta_and_the_penalty_is_zer
             for text in ("", astronaut.replaced(prompt))
         )
         direction = toward - null
-        strong = direction.abs() >= direction.abs().flatten(2).quantile(0.5, dim=2).view(1, -1, 1, 1)
+        strong = direction.abs() >= direction.abs().flatten(2).quantile(0.5, dim=2).view(
+            1, -1, 1, 1
+        )
         expected.append((7.5 * direction * strong * (drawn.elapsed[row] >= 1)).square().mean())
     assert terms["concept"] == pytest.approx(torch.stack(expected).mean().item(), rel=1e-3)
     assert terms["concept"] > 0
@@ -88,7 +116,9 @@ def test_outside_the_window_the_initial_loss_is_zero(tiny_teacher, astronaut):
     late = points(tiny_teacher, astronaut, settings(), elapsed=0)
     guide, _ = abo._guides(tiny_teacher, [astronaut], settings())
     contexts = [guide.null.expand(len(late.z)), guide.walked[late.prompt]]
-    null, cond = diffusion.predict_each(tiny_teacher, tiny_teacher.unet, late.z, guide.timesteps[late.elapsed], contexts)
+    null, cond = diffusion.predict_each(
+        tiny_teacher, tiny_teacher.unet, late.z, guide.timesteps[late.elapsed], contexts
+    )
     assert abo.concept_loss(cond, null, late.target, 7.5).item() < 1e-8
 
 
@@ -99,18 +129,29 @@ def test_replace_target_is_the_teachers_guidance_towards_the_replacement(tiny_te
     for row in range(len(at.z)):
         z = at.z[row : row + 1]
         replaced = astronaut.replaced(astronaut.prompts[at.prompt[row]])
-        null, cond = (tiny_teacher.unet(z, t, diffusion.encode_prompts(tiny_teacher, [p]).states).sample for p in ("", replaced))
+        null, cond = (
+            tiny_teacher.unet(z, t, diffusion.encode_prompts(tiny_teacher, [p]).states).sample
+            for p in ("", replaced)
+        )
         assert_close(at.target[row : row + 1], 3.0 * (cond - null), atol=1e-4, rtol=1e-4)
 
 
-# --- several concepts, several instructions -----------------------------------------------------------------------------
+# --- several concepts, several instructions
+# -----------------------------------------------------------------------------
 
-ROCKET = Concept(name="rocket", kind="object", prompts=("a poster of a rocket", "a rocket"), replacement="a cat")
+ROCKET = Concept(
+    name="rocket", kind="object", prompts=("a poster of a rocket", "a rocket"), replacement="a cat"
+)
 
 
-def test_each_concept_is_pulled_to_its_own_replacement_and_every_instruction_is_heard(tiny_teacher, astronaut):
+def test_each_concept_is_pulled_to_its_own_replacement_and_every_instruction_is_heard(
+    tiny_teacher, astronaut
+):
     """Targets of both concepts, against a sum over two instructions written out here."""
-    both = ({"warmup": 1, "kappa": 0.5, "scale": 3.0}, {"prompt": "old coins", "warmup": 2, "kappa": 0.75, "scale": -2.0})
+    both = (
+        {"warmup": 1, "kappa": 0.5, "scale": 3.0},
+        {"prompt": "old coins", "warmup": 2, "kappa": 0.75, "scale": -2.0},
+    )
     chosen = settings(instructions=both, trajectories=8)
     bank = abo.prepare(tiny_teacher, [astronaut, ROCKET], chosen, seed=5).erase
     prompts = (*astronaut.prompts, *ROCKET.prompts)
@@ -124,13 +165,20 @@ def test_each_concept_is_pulled_to_its_own_replacement_and_every_instruction_is_
             for text in ("", prompts[p], replaced[p], "old coins")
         )
         expected = 7.5 * (cond - null)
-        for direction, scale, kappa, warmup in ((own - null, 3.0, 0.5, 1), (coins - null, -2.0, 0.75, 2)):
-            strong = direction.abs() >= direction.abs().flatten(2).quantile(kappa, dim=2).view(1, -1, 1, 1)
+        for direction, scale, kappa, warmup in (
+            (own - null, 3.0, 0.5, 1),
+            (coins - null, -2.0, 0.75, 2),
+        ):
+            strong = direction.abs() >= direction.abs().flatten(2).quantile(kappa, dim=2).view(
+                1, -1, 1, 1
+            )
             expected = expected + scale * direction * strong * (elapsed >= warmup)
         assert_close(bank.target[row : row + 1], expected, atol=1e-4, rtol=1e-3)
 
 
-def test_two_concepts_take_twice_the_updates_of_one_and_both_are_drawn(tiny_teacher, astronaut, monkeypatch):
+def test_two_concepts_take_twice_the_updates_of_one_and_both_are_drawn(
+    tiny_teacher, astronaut, monkeypatch
+):
     seen, drawn = [], set()
     inside = abo.concept_loss
 
@@ -143,11 +191,15 @@ def test_two_concepts_take_twice_the_updates_of_one_and_both_are_drawn(tiny_teac
     abo.erase(tiny_teacher, concepts, chosen, seed=5, on_step=lambda update, _: seen.append(update))
     assert seen == list(range(1, abo.steps(concepts, chosen) + 1)) == list(range(1, 21))
     bank = abo.prepare(tiny_teacher, concepts, chosen, seed=5).erase
-    owner = {first: int(prompt) // 2 for first, prompt in zip(bank.target.flatten(1)[:, 0].tolist(), bank.prompt, strict=True)}
+    owner = {
+        first: int(prompt) // 2
+        for first, prompt in zip(bank.target.flatten(1)[:, 0].tolist(), bank.prompt, strict=True)
+    }
     assert {owner[first] for first in drawn} == {0, 1}
 
 
-# --- the implicit signal --------------------------------------------------------------------------------------------------
+# --- the implicit signal
+# ---------------------------------------------------------------------------------------------
 
 
 def implicit(**changes) -> abo.Settings:
@@ -155,23 +207,37 @@ def implicit(**changes) -> abo.Settings:
 
 
 @pytest.mark.parametrize(("include_eot", "tail"), [(False, "none"), (True, "padded")])
-def test_implicit_target_is_the_guidance_of_the_prediction_that_does_not_look_at_the_name(tiny_teacher, astronaut, include_eot, tail):
+def test_implicit_target_is_the_guidance_of_the_prediction_that_does_not_look_at_the_name(
+    tiny_teacher, astronaut, include_eot, tail
+):
     chosen = implicit(scale=-1.0, include_eot=include_eot)
     bank = abo.prepare(tiny_teacher, [astronaut], chosen, seed=5).erase
     columns = attention.concept_columns(tiny_teacher, [astronaut], tail)
     for row in range(len(bank.z)):
         z, p = bank.z[row : row + 1], int(bank.prompt[row])
         t = diffusion.timesteps(tiny_teacher, chosen.steps)[bank.elapsed[row]]
-        null, cond = (diffusion.encode_prompts(tiny_teacher, [text]).states for text in ("", astronaut.prompts[p]))
+        null, cond = (
+            diffusion.encode_prompts(tiny_teacher, [text]).states
+            for text in ("", astronaut.prompts[p])
+        )
         with attention.reweighted(tiny_teacher.unet, columns[p : p + 1], -1.0):
             edited = tiny_teacher.unet(z, t, cond).sample
         assert (edited - tiny_teacher.unet(z, t, cond).sample).abs().max() > 1e-5
-        assert_close(bank.target[row : row + 1], 7.5 * (edited - tiny_teacher.unet(z, t, null).sample), atol=1e-4, rtol=1e-3)
+        assert_close(
+            bank.target[row : row + 1],
+            7.5 * (edited - tiny_teacher.unet(z, t, null).sample),
+            atol=1e-4,
+            rtol=1e-3,
+        )
 
 
 def test_implicit_signal_acts_for_a_share_of_the_steps_only(tiny_teacher, astronaut):
-    bank = abo.prepare(tiny_teacher, [astronaut], implicit(scale=-2.0, include_eot=True, fraction=0.5), seed=5).erase
-    guide = abo.Guide(tiny_teacher, implicit(), astronaut.prompts)  # neither directions nor hidden tokens: plain guidance
+    bank = abo.prepare(
+        tiny_teacher, [astronaut], implicit(scale=-2.0, include_eot=True, fraction=0.5), seed=5
+    ).erase
+    guide = abo.Guide(
+        tiny_teacher, implicit(), astronaut.prompts
+    )  # neither directions nor hidden tokens: plain guidance
     for elapsed in range(4):
         at = bank[bank.elapsed == elapsed]
         _, plain = guide.signal(at.z, elapsed, at.prompt)
@@ -191,7 +257,9 @@ def test_implicit_signal_trains_and_leaves_the_teachers_processors(tiny_teacher,
 
 
 def test_implicit_signal_needs_the_name_in_each_prompt_and_a_residual_target(astronaut):
-    unnamed = astronaut.model_copy(update={"prompts": ("the astronaut", "a person in a space suit")})
+    unnamed = astronaut.model_copy(
+        update={"prompts": ("the astronaut", "a person in a space suit")}
+    )
     with pytest.raises(BadInput, match="'a person in a space suit' does not hold"):
         abo.check([unnamed], implicit())
     with pytest.raises(BadInput, match="target replace has none"):
@@ -199,7 +267,8 @@ def test_implicit_signal_needs_the_name_in_each_prompt_and_a_residual_target(ast
     abo.check([astronaut], implicit())
 
 
-# --- the hard constraint ----------------------------------------------------------------------------------------------
+# --- the hard constraint
+# ---------------------------------------------------------------------------------------------
 
 HARD = {"group": "kv", "hard": True, "target": "replace", "updates": 20, "batch": 4, "lr": 1e-2}
 
@@ -207,11 +276,16 @@ HARD = {"group": "kv", "hard": True, "target": "replace", "updates": 20, "batch"
 def drift(teacher, delta, prompt: str) -> float:
     """Largest change of eps at random z and t, relative to its size."""
     generator = torch.Generator().manual_seed(0)
-    z, t = torch.randn(6, 4, 8, 8, generator=generator), torch.randint(1000, (6,), generator=generator)
+    z, t = (
+        torch.randn(6, 4, 8, 8, generator=generator),
+        torch.randint(1000, (6,), generator=generator),
+    )
     states = diffusion.encode_prompts(teacher, [prompt]).expand(6).states
     before = teacher.unet(z, t, states).sample
     with delta.applied(teacher.unet):
-        return ((teacher.unet(z, t, states).sample - before).abs().max() / before.abs().max()).item()
+        return (
+            (teacher.unet(z, t, states).sample - before).abs().max() / before.abs().max()
+        ).item()
 
 
 def test_hard_leaves_the_unconditional_prediction_alone_at_any_state(tiny_teacher, astronaut):
@@ -247,44 +321,78 @@ def test_hard_is_refused_where_the_null_prompt_fills_the_text_space(tiny_teacher
         abo.projection(tiny_teacher.unet, {}, full)
 
 
-# --- the bank on disk -------------------------------------------------------------------------------------------------
+# --- the bank on disk
+# ---------------------------------------------------------------------------------------------
 
 
 def walked_files(folder) -> set[str]:
     return {file.name for file in folder.iterdir()}
 
 
-def test_a_kept_bank_is_not_walked_again_and_changes_nothing(tiny_teacher, astronaut, tmp_path, monkeypatch):
+def test_a_kept_bank_is_not_walked_again_and_changes_nothing(
+    tiny_teacher, astronaut, tmp_path, monkeypatch
+):
     chosen = settings(keep_weight=2)
     without = abo.erase(tiny_teacher, [astronaut], chosen, seed=7).sha256
     first = abo.prepare(tiny_teacher, [astronaut], chosen, seed=7, cache=tmp_path / "kept")
-    assert len(walked_files(tmp_path / "kept")) == 2  # of the concept's prompts and of those to keep
+    # of the concept's prompts and of those to keep
+    assert len(walked_files(tmp_path / "kept")) == 2
     monkeypatch.setattr(abo.Guide, "_walk_whole", lambda *_: pytest.fail("walked again"))
-    again = abo.prepare(tiny_teacher, [astronaut], settings(keep_weight=2, updates=2, **{"lambda": 9}), seed=7, cache=tmp_path / "kept")
+    again = abo.prepare(
+        tiny_teacher,
+        [astronaut],
+        settings(keep_weight=2, updates=2, **{"lambda": 9}),
+        seed=7,
+        cache=tmp_path / "kept",
+    )
     for banks in (first, again):
-        assert abo.erase(tiny_teacher, [astronaut], chosen, seed=7, prepared=banks).sha256 == without
+        assert (
+            abo.erase(tiny_teacher, [astronaut], chosen, seed=7, prepared=banks).sha256 == without
+        )
 
 
 CONTENT = [
-    ("gamma1", {"gamma1": 3.0}), ("steps", {"steps": 5}), ("walks", {"trajectories": 3}), ("target", {"target": "replace"}),
-    ("instructions", {"instructions": ({"warmup": 2},)}), ("signal", {"signal": "implicit"}),
-    ("implicit", {"signal": "implicit", "implicit": {"scale": -1}}), ("hidden", {"signal": "implicit", "implicit": {"include_eot": True}}),
-]  # fmt: skip
+    ("gamma1", {"gamma1": 3.0}),
+    ("steps", {"steps": 5}),
+    ("walks", {"trajectories": 3}),
+    ("target", {"target": "replace"}),
+    ("instructions", {"instructions": ({"warmup": 2},)}),
+    ("signal", {"signal": "implicit"}),
+    ("implicit", {"signal": "implicit", "implicit": {"scale": -1}}),
+    ("hidden", {"signal": "implicit", "implicit": {"include_eot": True}}),
+]
 
 
-def test_a_bank_is_kept_under_everything_it_depends_on_and_nothing_else(tiny_teacher, astronaut, tmp_path):
+def test_a_bank_is_kept_under_everything_it_depends_on_and_nothing_else(
+    tiny_teacher, astronaut, tmp_path
+):
     def kept(chosen: abo.Settings, concept=astronaut, seed=7) -> set[str]:
         before = walked_files(tmp_path)
         abo.prepare(tiny_teacher, [concept], chosen, seed=seed, cache=tmp_path)
         return walked_files(tmp_path) - before
 
     assert len(kept(settings())) == 1
-    for changes in ({"lambda": 0}, {"lr": 0.5}, {"batch": 3}, {"updates": 9}, {"gamma2": 2}, {"group": "kv", "hard": True}):
+    for changes in (
+        {"lambda": 0},
+        {"lr": 0.5},
+        {"batch": 3},
+        {"updates": 9},
+        {"gamma2": 2},
+        {"group": "kv", "hard": True},
+    ):
         assert kept(settings(**changes)) == set(), changes
     for what, changes in CONTENT:
         assert len(kept(settings(**changes))) == 1, what
     assert len(kept(settings(), seed=8)) == 1
-    assert len(kept(settings(), concept=astronaut.model_copy(update={"prompts": ("an astronaut", "astronaut")}))) == 1
+    assert (
+        len(
+            kept(
+                settings(),
+                concept=astronaut.model_copy(update={"prompts": ("an astronaut", "astronaut")}),
+            )
+        )
+        == 1
+    )
     assert len(kept(settings(), concept=astronaut.model_copy(update={"replacement": "a cat"}))) == 1
     tiny_teacher.unet.conv_in.weight.data[0, 0] += 0.1
     assert len(kept(settings())) == 1
@@ -308,7 +416,11 @@ def test_only_the_drawn_rows_of_a_large_bank_are_read(tmp_path):
 
     def resident() -> int:
         lines = iter(Path("/proc/self/smaps").read_text().splitlines())
-        return sum(int(next(s for s in lines if s.startswith("Rss:")).split()[1]) for line in lines if line.endswith(file.name))
+        return sum(
+            int(next(s for s in lines if s.startswith("Rss:")).split()[1])
+            for line in lines
+            if line.endswith(file.name)
+        )
 
     bank = abo.Points(**read_tensors(file)[0])
     drawn = bank[torch.tensor([3, 1500])]
@@ -319,7 +431,9 @@ def test_only_the_drawn_rows_of_a_large_bank_are_read(tmp_path):
     assert resident() > 0.3 * size  # the measure sees what is read
 
 
-def test_a_bank_larger_than_what_is_held_trains_the_same(tiny_teacher, astronaut, tmp_path, monkeypatch):
+def test_a_bank_larger_than_what_is_held_trains_the_same(
+    tiny_teacher, astronaut, tmp_path, monkeypatch
+):
     chosen = settings(keep_weight=2)
     held = abo.erase(tiny_teacher, [astronaut], chosen, seed=7).sha256
     monkeypatch.setattr(abo, "RESIDENT", 0)
@@ -327,7 +441,8 @@ def test_a_bank_larger_than_what_is_held_trains_the_same(tiny_teacher, astronaut
     assert abo.erase(tiny_teacher, [astronaut], chosen, seed=7, prepared=banks).sha256 == held
 
 
-# --- gradients ------------------------------------------------------------------------------------------------------
+# --- gradients
+# ---------------------------------------------------------------------------------------------
 
 
 def test_no_gradient_reaches_the_unconditional_prediction_through_the_concept_loss():
@@ -345,7 +460,9 @@ def test_the_penalty_does_reach_it():
 
 
 def test_descent_moves_guidance_towards_delta_where_equation_13_as_printed_moves_away():
-    """With Eq. 13's parenthesis both losses start at mean(delta^2); only the direction of the gradient tells them apart."""
+    """With Eq. 13's parenthesis both losses start at mean(delta^2); only the direction of the
+    gradient tells them apart.
+    """
     guidance, delta, gamma = torch.tensor([0.4]), torch.tensor([0.9]), 2.0
     steps = {}
     for name in ("algorithm 1", "equation 13"):
@@ -362,12 +479,21 @@ def test_descent_moves_guidance_towards_delta_where_equation_13_as_printed_moves
 
 
 def test_fixed_point_is_teacher_guidance_plus_delta_over_gamma2():
-    null, guidance, delta, gamma1, gamma2 = torch.tensor(0.2), torch.tensor(0.7), torch.tensor(1.5), 6.0, 3.0
+    null, guidance, delta, gamma1, gamma2 = (
+        torch.tensor(0.2),
+        torch.tensor(0.7),
+        torch.tensor(1.5),
+        6.0,
+        3.0,
+    )
     best = null + gamma1 / gamma2 * guidance + delta / gamma2
-    assert abo.concept_loss(best, null, gamma1 * guidance + delta, gamma2).item() == pytest.approx(0, abs=1e-12)
+    assert abo.concept_loss(best, null, gamma1 * guidance + delta, gamma2).item() == pytest.approx(
+        0, abs=1e-12
+    )
 
 
-# --- walks ----------------------------------------------------------------------------------------------------------
+# --- walks
+# ---------------------------------------------------------------------------------------------
 
 
 def test_bank_and_fresh_walks_agree_at_the_same_noise(tiny_teacher, astronaut):
@@ -378,7 +504,13 @@ def test_bank_and_fresh_walks_agree_at_the_same_noise(tiny_teacher, astronaut):
     for elapsed in range(chosen.steps):
         assert_close(bank.z[elapsed : elapsed + 1], z, atol=1e-4, rtol=1e-4)
         null, target = guide.signal(z, elapsed, prompt)
-        z = diffusion.walk(tiny_teacher, bank.z[:1], chosen.steps, elapsed + 1, lambda z, t: sum(guide.signal(z, _at(guide, t), prompt)))
+        z = diffusion.walk(
+            tiny_teacher,
+            bank.z[:1],
+            chosen.steps,
+            elapsed + 1,
+            lambda z, t: sum(guide.signal(z, _at(guide, t), prompt)),
+        )
         assert_close(bank.null[elapsed : elapsed + 1], null, atol=1e-4, rtol=1e-4)
         assert_close(bank.target[elapsed : elapsed + 1], target, atol=1e-3, rtol=1e-3)
 
@@ -392,7 +524,9 @@ def test_t_equal_to_T_takes_no_step(tiny_teacher):
     assert diffusion.walk(tiny_teacher, z, 4, 0, lambda *_: pytest.fail("a step was taken")) is z
 
 
-def test_a_bank_walks_every_prompt_before_any_twice_and_as_often_for_each_concept(tiny_teacher, astronaut):
+def test_a_bank_walks_every_prompt_before_any_twice_and_as_often_for_each_concept(
+    tiny_teacher, astronaut
+):
     bank = abo.prepare(tiny_teacher, [astronaut, ROCKET], settings(trajectories=4), seed=5).erase
     walked = bank.prompt[bank.elapsed == 0].tolist()
     assert sorted(walked) == [0, 0, 1, 1, 2, 2, 3, 3]
@@ -405,10 +539,12 @@ def test_fresh_points_cover_every_elapsed_step(tiny_teacher, astronaut):
     assert set(seen.tolist()) == {0, 1, 2, 3}
 
 
-# --- the whole method -----------------------------------------------------------------------------------------------
+# --- the whole method
+# ---------------------------------------------------------------------------------------------
 
 VARIANTS = [
-    {"target": t, "trajectories": b, "keep_weight": k} for t, b, k in itertools.product(("residual", "replace"), ("fresh", 2), (0, 5))
+    {"target": t, "trajectories": b, "keep_weight": k}
+    for t, b, k in itertools.product(("residual", "replace"), ("fresh", 2), (0, 5))
 ]
 
 
@@ -432,8 +568,14 @@ def test_only_the_group_changes(tiny_teacher, astronaut, group):
         assert all("to_k" in name or "to_v" in name for name in delta.names)
 
 
-@pytest.mark.parametrize("changes", [{"trajectories": "fresh"}, {"keep_weight": 2}, HARD], ids=["fresh", "bank and keep", "hard"])
-def test_a_run_killed_and_resumed_ends_at_the_same_weights(tiny_teacher, astronaut, tmp_path, monkeypatch, changes):
+@pytest.mark.parametrize(
+    "changes",
+    [{"trajectories": "fresh"}, {"keep_weight": 2}, HARD],
+    ids=["fresh", "bank and keep", "hard"],
+)
+def test_a_run_killed_and_resumed_ends_at_the_same_weights(
+    tiny_teacher, astronaut, tmp_path, monkeypatch, changes
+):
     monkeypatch.setattr(training, "SAVE_EVERY", 2)
     chosen, state = settings(**{**changes, "updates": 5}), tmp_path / "state"
     whole = abo.erase(tiny_teacher, [astronaut], chosen, seed=7)
@@ -457,16 +599,27 @@ def test_shared_walks_change_nothing(tiny_teacher, astronaut):
     )
 
 
-def test_keep_null_holds_the_unconditional_prediction_where_the_kept_prompts_walk(tiny_teacher, astronaut):
+def test_keep_null_holds_the_unconditional_prediction_where_the_kept_prompts_walk(
+    tiny_teacher, astronaut
+):
     drift = {}
     for held in (False, True):
-        chosen = settings(updates=40, batch=4, lr=3e-3, keep_weight=300, keep_null=held, **{"lambda": 0})
+        chosen = settings(
+            updates=40, batch=4, lr=3e-3, keep_weight=300, keep_null=held, **{"lambda": 0}
+        )
         banks = abo.prepare(tiny_teacher, [astronaut], chosen, seed=1)
         guide, _ = abo._guides(tiny_teacher, [astronaut], chosen)
         bank = banks.keep
-        with abo.erase(tiny_teacher, [astronaut], chosen, seed=1, prepared=banks).applied(tiny_teacher.unet), torch.no_grad():
+        with (
+            abo.erase(tiny_teacher, [astronaut], chosen, seed=1, prepared=banks).applied(
+                tiny_teacher.unet
+            ),
+            torch.no_grad(),
+        ):
             null = guide.null.expand(len(bank.z))
-            found = diffusion.predict_noise(tiny_teacher, tiny_teacher.unet, bank.z, guide.timesteps[bank.elapsed], null)
+            found = diffusion.predict_noise(
+                tiny_teacher, tiny_teacher.unet, bank.z, guide.timesteps[bank.elapsed], null
+            )
         drift[held] = (found - bank.null).square().mean().item()
     assert drift[False] > 0
     assert drift[True] < 0.5 * drift[False]
@@ -486,7 +639,9 @@ def test_training_moves_the_student_towards_its_target(tiny_teacher, astronaut):
     @torch.no_grad()
     def distance() -> float:
         contexts = [guide.null.expand(len(bank.z)), erased]
-        null, cond = diffusion.predict_each(tiny_teacher, tiny_teacher.unet, bank.z, guide.timesteps[bank.elapsed], contexts)
+        null, cond = diffusion.predict_each(
+            tiny_teacher, tiny_teacher.unet, bank.z, guide.timesteps[bank.elapsed], contexts
+        )
         return abo.concept_loss(cond, null, bank.target, chosen.gamma2).item()
 
     before = distance()
@@ -495,13 +650,26 @@ def test_training_moves_the_student_towards_its_target(tiny_teacher, astronaut):
 
 
 def test_a_larger_lambda_holds_the_unconditional_prediction_closer(tiny_teacher, astronaut):
-    z, empty = torch.randn(4, 4, 8, 8, generator=torch.Generator().manual_seed(0)), diffusion.encode_prompts(tiny_teacher, [""])
+    z, empty = (
+        torch.randn(4, 4, 8, 8, generator=torch.Generator().manual_seed(0)),
+        diffusion.encode_prompts(tiny_teacher, [""]),
+    )
     before = tiny_teacher.unet(z, 500, empty.expand(4).states).sample
     drift = {}
     for lam in (0.0, 50.0):
-        delta = abo.erase(tiny_teacher, [astronaut], settings(target="replace", updates=60, batch=4, lr=3e-3, **{"lambda": lam}), seed=1)
+        delta = abo.erase(
+            tiny_teacher,
+            [astronaut],
+            settings(target="replace", updates=60, batch=4, lr=3e-3, **{"lambda": lam}),
+            seed=1,
+        )
         with delta.applied(tiny_teacher.unet):
-            drift[lam] = (tiny_teacher.unet(z, 500, empty.expand(4).states).sample - before).square().mean().item()
+            drift[lam] = (
+                (tiny_teacher.unet(z, 500, empty.expand(4).states).sample - before)
+                .square()
+                .mean()
+                .item()
+            )
     assert drift[0.0] > 0
     assert drift[50.0] < 0.5 * drift[0.0]
 
@@ -512,7 +680,8 @@ def test_bf16_trains_fp32_weights(tiny_teacher, astronaut):
     assert delta.sha256 != abo.erase(tiny_teacher, [astronaut], settings(), seed=7).sha256
 
 
-# --- refusals -------------------------------------------------------------------------------------------------------
+# --- refusals
+# ---------------------------------------------------------------------------------------------
 
 
 @pytest.mark.parametrize(
@@ -546,6 +715,19 @@ def test_a_prompt_longer_than_the_tokenizer_reads_is_refused(tiny_teacher, astro
 
 def test_paper_preset_is_the_default():
     paper = abo.Settings()
-    assert (paper.target, paper.lambda_, paper.gamma1, paper.gamma2, paper.steps, paper.updates) == ("residual", 5, 7.5, 7.5, 35, 200)
-    assert (paper.lr, paper.adam_eps, paper.keep_weight, paper.trajectories, paper.group) == (1e-5, 1e-8, 0, "fresh", "full")
+    assert (
+        paper.target,
+        paper.lambda_,
+        paper.gamma1,
+        paper.gamma2,
+        paper.steps,
+        paper.updates,
+    ) == ("residual", 5, 7.5, 7.5, 35, 200)
+    assert (paper.lr, paper.adam_eps, paper.keep_weight, paper.trajectories, paper.group) == (
+        1e-5,
+        1e-8,
+        0,
+        "fresh",
+        "full",
+    )
     assert paper.instructions[0].warmup == 5

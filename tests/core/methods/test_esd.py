@@ -1,15 +1,18 @@
-"""ESD against the paper and its two codes: the target, who walks, which weights move, and what survives a kill."""
+"""ESD against the paper and its two codes: the target, who walks, which weights move, and what
+survives a kill.
+"""
 
 import pytest
 import torch
 from pydantic import ValidationError
 from torch.testing import assert_close
 
-from erasure_core import diffusion, layers, seeding, training
-from erasure_core.concepts import Concept
+from erasure_core import seeding
 from erasure_core.errors import BadInput
+from erasure_core.law.concepts import Concept
 from erasure_core.methods import esd
-from erasure_core.weights import tensors_sha256
+from erasure_core.network import diffusion, layers, training
+from erasure_core.network.weights import tensors_sha256
 
 FAST = {"steps": 3, "updates": 2, "lr": 1e-3, "batch": 2}
 SHARED = {"walker": "teacher", "trajectories": 2}
@@ -21,17 +24,23 @@ def settings(**changes) -> esd.Settings:
 
 def terms(teacher, concepts, chosen) -> list[dict[str, float]]:
     seen = []
-    esd.erase(teacher, concepts, chosen, seed=3, on_step=lambda _update, found: seen.append(dict(found)))
+    esd.erase(
+        teacher, concepts, chosen, seed=3, on_step=lambda _update, found: seen.append(dict(found))
+    )
     return seen
 
 
-# --- the target -----------------------------------------------------------------------------------------------------
+# --- the target
+# ---------------------------------------------------------------------------------------------
 
 
 @pytest.mark.parametrize("eta", [0.5, 1.0, 2.5])
 def test_target_of_the_rewrite_is_the_papers_with_eta_one_higher(eta):
     generator = torch.Generator().manual_seed(0)
-    null, cond = torch.randn(2, 3, 4, 4, generator=generator), torch.randn(2, 3, 4, 4, generator=generator)
+    null, cond = (
+        torch.randn(2, 3, 4, 4, generator=generator),
+        torch.randn(2, 3, 4, 4, generator=generator),
+    )
     rewrite = cond - (eta + 1) * (cond - null)
     assert_close(esd.target(null, cond, eta), rewrite)
     assert not torch.allclose(esd.target(null, cond, eta + 1), rewrite, atol=0.1)
@@ -41,7 +50,9 @@ def test_target_lies_beyond_the_unconditional_prediction_on_the_far_side_of_the_
     assert esd.target(torch.tensor(2.0), torch.tensor(5.0), 0.5).item() == 2.0 - 0.5 * 3.0
 
 
-def test_initial_loss_is_the_squared_guidance_of_the_teacher_times_one_plus_eta_squared(tiny_teacher, astronaut):
+def test_initial_loss_is_the_squared_guidance_of_the_teacher_times_one_plus_eta_squared(
+    tiny_teacher, astronaut
+):
     chosen = settings(eta=1.5, batch=8, updates=1, **SHARED)
     found = terms(tiny_teacher, [astronaut], chosen)[0]
     bank = esd.prepare(tiny_teacher, [astronaut], chosen, seed=3).points
@@ -49,7 +60,11 @@ def test_initial_loss_is_the_squared_guidance_of_the_teacher_times_one_plus_eta_
     for row in range(8):  # independently: plain UNet calls, one sample at a time
         prompts = ("", astronaut.prompts[drawn.prompt[row]])
         null, cond = (
-            tiny_teacher.unet(drawn.z[row : row + 1], drawn.timestep[row], diffusion.encode_prompts(tiny_teacher, [p]).states).sample
+            tiny_teacher.unet(
+                drawn.z[row : row + 1],
+                drawn.timestep[row],
+                diffusion.encode_prompts(tiny_teacher, [p]).states,
+            ).sample
             for p in prompts
         )
         expected.append((2.5 * (cond - null)).square().mean())
@@ -64,20 +79,31 @@ def test_training_moves_the_student_to_the_target_on_walks_it_did_not_see(tiny_t
     at = walks.bank(tiny_teacher.unet, 6, torch.Generator().manual_seed(99))
     contexts = [walks.nothing.expand(len(at.z)), walks.prompts[at.prompt]]
     with torch.no_grad():
-        null, cond = diffusion.predict_each(tiny_teacher, tiny_teacher.unet, at.z, at.timestep, contexts)
+        null, cond = diffusion.predict_each(
+            tiny_teacher, tiny_teacher.unet, at.z, at.timestep, contexts
+        )
     wanted = null - (cond - null)
     before = (cond - wanted).square().mean().item()
-    with esd.erase(tiny_teacher, [astronaut], chosen, seed=1).applied(tiny_teacher.unet), torch.no_grad():
-        after = diffusion.predict_noise(tiny_teacher, tiny_teacher.unet, at.z, at.timestep, contexts[1])
+    with (
+        esd.erase(tiny_teacher, [astronaut], chosen, seed=1).applied(tiny_teacher.unet),
+        torch.no_grad(),
+    ):
+        after = diffusion.predict_noise(
+            tiny_teacher, tiny_teacher.unet, at.z, at.timestep, contexts[1]
+        )
     assert (after - wanted).square().mean().item() < 0.5 * before
 
 
-# --- who walks ------------------------------------------------------------------------------------------------------
+# --- who walks
+# ---------------------------------------------------------------------------------------------
 
 
 def test_student_and_teacher_walk_alike_only_until_the_student_has_changed(tiny_teacher, astronaut):
     chosen = {"updates": 12, "lr": 1e-2, "guidance": 8.0}
-    student, teacher = (terms(tiny_teacher, [astronaut], settings(walker=who, **chosen)) for who in ("student", "teacher"))
+    student, teacher = (
+        terms(tiny_teacher, [astronaut], settings(walker=who, **chosen))
+        for who in ("student", "teacher")
+    )
     assert student[0]["concept"] == pytest.approx(teacher[0]["concept"], rel=1e-4)
     assert student[-1]["concept"] != pytest.approx(teacher[-1]["concept"], rel=1e-4)
 
@@ -89,11 +115,17 @@ def test_shared_walks_change_nothing(tiny_teacher, astronaut):
     assert given.sha256 == esd.erase(tiny_teacher, [astronaut], chosen, seed=7).sha256
 
 
-# --- the whole method -----------------------------------------------------------------------------------------------
+# --- the whole method
+# ---------------------------------------------------------------------------------------------
 
 VARIANTS = [
-    {"variant": "x"}, {"variant": "u"}, {"variant": "strict"}, {"walker": "teacher"}, {"variant": "u", **SHARED}, {"keep_weight": 3.0},
-]  # fmt: skip
+    {"variant": "x"},
+    {"variant": "u"},
+    {"variant": "strict"},
+    {"walker": "teacher"},
+    {"variant": "u", **SHARED},
+    {"keep_weight": 3.0},
+]
 
 
 @pytest.mark.parametrize("changes", VARIANTS, ids=str)
@@ -108,16 +140,25 @@ def test_teacher_untouched_delta_declared_and_one_seed_one_hash(tiny_teacher, as
 
 
 def test_each_variant_moves_its_own_weights(tiny_teacher):
-    names = {variant: esd.declared(tiny_teacher.unet, settings(variant=variant)) for variant in ("x", "u", "strict")}
+    names = {
+        variant: esd.declared(tiny_teacher.unet, settings(variant=variant))
+        for variant in ("x", "u", "strict")
+    }
     assert all(".attn2." in name for name in names["x"])
-    assert {name for name in names["x"] if name.endswith(("to_k.weight", "to_v.weight"))} == names["strict"]
+    assert {name for name in names["x"] if name.endswith(("to_k.weight", "to_v.weight"))} == names[
+        "strict"
+    ]
     assert not names["x"] & names["u"]
     left = set(layers.select(tiny_teacher.unet, "full")) - names["x"] - names["u"]
     assert {name.split(".")[0] for name in left} == {"time_embedding", "conv_norm_out", "conv_out"}
 
 
-@pytest.mark.parametrize("changes", [{}, {"keep_weight": 3.0, **SHARED}], ids=["student walks", "shared walks"])
-def test_killed_and_resumed_gives_the_same_delta(tiny_teacher, astronaut, tmp_path, monkeypatch, changes):
+@pytest.mark.parametrize(
+    "changes", [{}, {"keep_weight": 3.0, **SHARED}], ids=["student walks", "shared walks"]
+)
+def test_killed_and_resumed_gives_the_same_delta(
+    tiny_teacher, astronaut, tmp_path, monkeypatch, changes
+):
     monkeypatch.setattr(training, "SAVE_EVERY", 2)
     chosen, file = settings(updates=5, **changes), tmp_path / "state.safetensors"
     whole = esd.erase(tiny_teacher, [astronaut], chosen, seed=7)
@@ -135,7 +176,11 @@ def test_killed_and_resumed_gives_the_same_delta(tiny_teacher, astronaut, tmp_pa
 def test_each_concept_has_its_updates_and_its_prompts_are_drawn(tiny_teacher, astronaut):
     cat = Concept(name="cat", kind="object", prompts=("a photo of a cat",), replacement="a rocket")
     chosen = settings(updates=30, batch=8, lr=2e-3, **SHARED | {"trajectories": 6})
-    assert esd.steps([astronaut, cat], chosen) == 60 == len(terms(tiny_teacher, [astronaut, cat], chosen))
+    assert (
+        esd.steps([astronaut, cat], chosen)
+        == 60
+        == len(terms(tiny_teacher, [astronaut, cat], chosen))
+    )
     bank = esd.prepare(tiny_teacher, [astronaut, cat], chosen, seed=1).points
     assert set(bank.prompt.tolist()) == {0, 1, 2}
 
@@ -145,7 +190,12 @@ def test_kept_prompts_are_held_when_asked_for(tiny_teacher, astronaut):
     kept = diffusion.Kept.of(walks, torch.Generator().manual_seed(12))
     drift = {}
     for weight in (0.0, 50.0):
-        delta = esd.erase(tiny_teacher, [astronaut], settings(updates=30, batch=4, lr=5e-3, keep_weight=weight, **SHARED), seed=1)
+        delta = esd.erase(
+            tiny_teacher,
+            [astronaut],
+            settings(updates=30, batch=4, lr=5e-3, keep_weight=weight, **SHARED),
+            seed=1,
+        )
         edited = training.student_of(tiny_teacher, settings())
         delta.apply(edited)
         with torch.no_grad():
@@ -154,11 +204,21 @@ def test_kept_prompts_are_held_when_asked_for(tiny_teacher, astronaut):
     assert drift[50.0] < 0.5 * drift[0.0]
 
 
-# --- refusals -------------------------------------------------------------------------------------------------------
+# --- refusals
+# ---------------------------------------------------------------------------------------------
 
 
 @pytest.mark.parametrize(
-    "bad", [{"eta": 0}, {"eta": float("nan")}, {"variant": "all"}, {"etta": 1}, {"steps": 1}, {"trajectories": 0}, {"walker": "ema"}]
+    "bad",
+    [
+        {"eta": 0},
+        {"eta": float("nan")},
+        {"variant": "all"},
+        {"etta": 1},
+        {"steps": 1},
+        {"trajectories": 0},
+        {"walker": "ema"},
+    ],
 )
 def test_bad_settings_are_refused(bad):
     with pytest.raises(ValidationError):
@@ -177,5 +237,19 @@ def test_nothing_to_erase_is_refused(tiny_teacher):
 
 def test_the_papers_code_is_the_default():
     paper = esd.Settings()
-    assert (paper.variant, paper.eta, paper.walker, paper.guidance, paper.steps, paper.trajectories) == ("x", 1, "student", 3, 50, "fresh")
-    assert (paper.updates, paper.batch, paper.lr, paper.weight_decay, paper.clip, paper.keep_weight) == (1000, 1, 1e-5, 0, None, 0)
+    assert (
+        paper.variant,
+        paper.eta,
+        paper.walker,
+        paper.guidance,
+        paper.steps,
+        paper.trajectories,
+    ) == ("x", 1, "student", 3, 50, "fresh")
+    assert (
+        paper.updates,
+        paper.batch,
+        paper.lr,
+        paper.weight_decay,
+        paper.clip,
+        paper.keep_weight,
+    ) == (1000, 1, 1e-5, 0, None, 0)

@@ -6,22 +6,33 @@ from pydantic import ValidationError
 from torch.testing import assert_close
 
 from benchmarks import literal_closed_form as literal
-from erasure_core import closed_form, diffusion
-from erasure_core.concepts import Concept
 from erasure_core.errors import BadInput
+from erasure_core.law.concepts import Concept
 from erasure_core.methods import rece
-from erasure_core.weights import tensors_sha256
+from erasure_core.network import closed_form, diffusion
+from erasure_core.network.weights import tensors_sha256
 
 D = 12
 CAT = Concept(
-    name="cat", kind="object", prompts=("a cat", "a cat in photo style"), replacement="a cup of coffee", keep=("a poster of a galaxy",)
+    name="cat",
+    kind="object",
+    prompts=("a cat", "a cat in photo style"),
+    replacement="a cup of coffee",
+    keep=("a poster of a galaxy",),
 )
 FIRST = {"target": "nothing", "preserve_scale": 0.9, "lamb": 0.6}
 
 
 def settings(**changes) -> rece.Settings:
     return rece.Settings.model_validate(
-        {"erase_scale": 1.7, "preserve_scale": 0.3, "lamb": 0.2, "lambda_r": 0.05, "first": FIRST, **changes}
+        {
+            "erase_scale": 1.7,
+            "preserve_scale": 0.3,
+            "lamb": 0.2,
+            "lambda_r": 0.05,
+            "first": FIRST,
+            **changes,
+        }
     )
 
 
@@ -31,13 +42,19 @@ def drawn(*shape: int, seed: int = 0) -> torch.Tensor:
 
 def edited(n: int) -> tuple[list[torch.Tensor], torch.Tensor, rece.Edited, list]:
     """Projections, an edit P of them, what RECE makes of it, and n rows with targets."""
-    weights, pairs = [drawn(d_out, D, seed=d_out) for d_out in (7, 12, 31)], [(drawn(n, D, seed=1), drawn(n, D, seed=2))]
-    demand = closed_form.Demand(*closed_form.condensed(pairs), 0.4 * torch.eye(D, dtype=torch.float64))
+    weights, pairs = (
+        [drawn(d_out, D, seed=d_out) for d_out in (7, 12, 31)],
+        [(drawn(n, D, seed=1), drawn(n, D, seed=2))],
+    )
+    demand = closed_form.Demand(
+        *closed_form.condensed(pairs), 0.4 * torch.eye(D, dtype=torch.float64)
+    )
     step = closed_form.edit_map(demand, closed_form.Edit())
     return weights, step.matrix(), rece.Edited.nothing(closed_form.outer(weights)).then(step), pairs
 
 
-# --- the derived rows -------------------------------------------------------------------------------------------------
+# --- the derived rows
+# ---------------------------------------------------------------------------------------------
 
 
 def test_what_is_known_of_the_projections_follows_every_edit():
@@ -62,7 +79,9 @@ def test_derived_rows_are_the_published_ones(n):
 def test_derived_rows_are_where_their_objective_has_no_gradient():
     weights, p, so_far, ((c, _),) = edited(3)
     x = rece.derive(so_far, c, 0.3).requires_grad_()
-    objective = sum((x @ (w @ p).T - c @ w.T).square().sum() for w in weights) + 0.3 * x.square().sum()
+    objective = (
+        sum((x @ (w @ p).T - c @ w.T).square().sum() for w in weights) + 0.3 * x.square().sum()
+    )
     (gradient,) = torch.autograd.grad(objective, x)
     assert gradient.abs().max() < 1e-10
 
@@ -70,22 +89,36 @@ def test_derived_rows_are_where_their_objective_has_no_gradient():
 def test_without_pull_to_zero_they_are_the_preimage_and_with_it_they_are_shorter():
     _, p, so_far, ((c, _),) = edited(3)
     assert_close(rece.derive(so_far, c, 1e-12), closed_form.preimage(p, c), atol=1e-8, rtol=1e-8)
-    lengths = [rece.derive(so_far, c, lambda_r).norm().item() for lambda_r in (1e-6, 1.0, 100.0, 1e9)]
+    lengths = [
+        rece.derive(so_far, c, lambda_r).norm().item() for lambda_r in (1e-6, 1.0, 100.0, 1e9)
+    ]
     assert lengths == sorted(lengths, reverse=True)
     assert lengths[-1] < 1e-4
 
 
 def test_nothing_is_derived_from_an_unedited_model_but_the_concept_itself():
     weights, _, _, ((c, _),) = edited(3)
-    assert_close(rece.derive(rece.Edited.nothing(closed_form.outer(weights)), c, 1e-12), c, atol=1e-8, rtol=1e-8)
+    assert_close(
+        rece.derive(rece.Edited.nothing(closed_form.outer(weights)), c, 1e-12),
+        c,
+        atol=1e-8,
+        rtol=1e-8,
+    )
 
 
-# --- the published loop -----------------------------------------------------------------------------------------------
+# --- the published loop
+# ---------------------------------------------------------------------------------------------
 
 
-def literal_rece(teacher, concept: Concept, chosen: rece.Settings) -> tuple[list[str], list[torch.Tensor]]:
+def literal_rece(
+    teacher, concept: Concept, chosen: rece.Settings
+) -> tuple[list[str], list[torch.Tensor]]:
     """The published algorithm on the pipeline, rows taken by hand: names and edited projections."""
-    projections = {n: w for n, w in teacher.unet.named_parameters() if n.endswith(("attn2.to_k.weight", "attn2.to_v.weight"))}
+    projections = {
+        n: w
+        for n, w in teacher.unet.named_parameters()
+        if n.endswith(("attn2.to_k.weight", "attn2.to_v.weight"))
+    }
     weights = list(projections.values())
     nothing = diffusion.encode_prompts(teacher, [""]).states[0]
     kept = [nothing, *diffusion.encode_prompts(teacher, concept.keep).states]
@@ -97,12 +130,23 @@ def literal_rece(teacher, concept: Concept, chosen: rece.Settings) -> tuple[list
         whole.append((old, nothing if chosen.target == "nothing" else new))
     begun = weights
     if chosen.first:
-        begun = literal.uce(weights, tails, kept, s=1, p=FIRST["preserve_scale"], lamb=FIRST["lamb"])
+        begun = literal.uce(
+            weights, tails, kept, s=1, p=FIRST["preserve_scale"], lamb=FIRST["lamb"]
+        )
     scales = {"s": chosen.erase_scale, "p": chosen.preserve_scale, "lamb": chosen.lamb}
-    return list(projections), literal.rece(weights, begun, whole, kept, **scales, lambda_r=chosen.lambda_r, epochs=chosen.epochs)
+    return list(projections), literal.rece(
+        weights, begun, whole, kept, **scales, lambda_r=chosen.lambda_r, epochs=chosen.epochs
+    )
 
 
-VARIANTS = [{}, {"first": None}, {"target": "replacement"}, {"epochs": 1}, {"lambda_r": 1e-3}, {"target": "replacement", "first": None}]
+VARIANTS = [
+    {},
+    {"first": None},
+    {"target": "replacement"},
+    {"epochs": 1},
+    {"lambda_r": 1e-3},
+    {"target": "replacement", "first": None},
+]
 
 
 @pytest.mark.parametrize("changes", VARIANTS, ids=str)
@@ -118,15 +162,21 @@ def test_every_projection_becomes_the_published_one(tiny_teacher, changes):
 
 
 def test_each_epoch_erases_what_the_one_before_had_left_within_reach(tiny_teacher):
-    """After UCE the derived rows show the concept; after an epoch those rows no longer do, they lie near their targets."""
+    """After UCE the derived rows show the concept; after an epoch those rows no longer do, they lie
+    near their targets.
+    """
     chosen = settings(erase_scale=30.0, epochs=1, lambda_r=1e-7)
-    asked, first = (closed_form.demand(tiny_teacher, [CAT], edit) for edit in (chosen, chosen.first))
+    asked, first = (
+        closed_form.demand(tiny_teacher, [CAT], edit) for edit in (chosen, chosen.first)
+    )
     base = rece.Edited.nothing(closed_form.gram(closed_form.projections(tiny_teacher.unet)))
     before = base.then(closed_form.edit_map(first, chosen.first))
     found = rece.derive(before, asked.rows, chosen.lambda_r)
 
     def nearness(p: torch.Tensor) -> float:
-        """Below 1: what the projections make of the derived rows is nearer to the concept than to its target."""
+        """Below 1: what the projections make of the derived rows is nearer to the concept than to
+        its target.
+        """
         return ((found @ p.T - asked.rows).norm() / (found @ p.T - asked.targets).norm()).item()
 
     assert nearness(before.p) < 0.2  # what UCE left within reach
@@ -136,7 +186,9 @@ def test_each_epoch_erases_what_the_one_before_had_left_within_reach(tiny_teache
 
 
 def test_an_epoch_carries_the_concept_back_unless_it_is_held(tiny_teacher):
-    """Ours. What UCE moved to its target, an epoch that speaks of derived rows alone may move away from there."""
+    """Ours. What UCE moved to its target, an epoch that speaks of derived rows alone may move away
+    from there.
+    """
     asked, edit = closed_form.demand(tiny_teacher, [CAT], settings()), settings().first
     base = rece.Edited.nothing(closed_form.gram(closed_form.projections(tiny_teacher.unet)))
     before = base.then(closed_form.edit_map(closed_form.demand(tiny_teacher, [CAT], edit), edit))
@@ -158,16 +210,21 @@ def test_holding_preserves_what_the_edit_so_far_makes_of_the_concept():
         literal.derived(weights, begun, pairs, lambda_r=0.05),
         [(0.3 / 0.7) ** 0.5 * torch.eye(D, dtype=torch.float64), pairs[0][0]],
     )
-    for w, wanted in zip(weights, literal.uce(begun, derived, kept, s=1.7, p=0.7, lamb=0.2), strict=True):
+    for w, wanted in zip(
+        weights, literal.uce(begun, derived, kept, s=1.7, p=0.7, lamb=0.2), strict=True
+    ):
         assert_close(w @ after.p, wanted, atol=1e-10, rtol=1e-10)
 
 
-# --- the contract -----------------------------------------------------------------------------------------------------
+# --- the contract
+# ---------------------------------------------------------------------------------------------
 
 
 def test_teacher_untouched_only_the_declared_change_and_nothing_is_drawn(tiny_teacher, astronaut):
     before = tensors_sha256(tiny_teacher.unet.state_dict())
-    first, again, other = (rece.erase(tiny_teacher, [astronaut, CAT], settings(), seed=seed) for seed in (7, 7, 8))
+    first, again, other = (
+        rece.erase(tiny_teacher, [astronaut, CAT], settings(), seed=seed) for seed in (7, 7, 8)
+    )
     assert tensors_sha256(tiny_teacher.unet.state_dict()) == before == first.base_sha256
     assert first.names == rece.declared(tiny_teacher.unet, settings())
     assert all("attn2.to_k" in name or "attn2.to_v" in name for name in first.names)
@@ -175,10 +232,15 @@ def test_teacher_untouched_only_the_declared_change_and_nothing_is_drawn(tiny_te
     assert first.sha256 == again.sha256 == other.sha256
 
 
-def test_what_was_prepared_changes_nothing_and_is_kept_by_content(tiny_teacher, astronaut, tmp_path):
+def test_what_was_prepared_changes_nothing_and_is_kept_by_content(
+    tiny_teacher, astronaut, tmp_path
+):
     prepared = rece.prepare(tiny_teacher, [astronaut], settings(), seed=0, cache=tmp_path)
     assert_close(
-        prepared, sum(w.double().T @ w.double() for w in closed_form.projections(tiny_teacher.unet).values()), atol=1e-9, rtol=1e-9
+        prepared,
+        sum(w.double().T @ w.double() for w in closed_form.projections(tiny_teacher.unet).values()),
+        atol=1e-9,
+        rtol=1e-9,
     )
     found = rece.erase(tiny_teacher, [astronaut], settings(), seed=0, prepared=prepared)
     assert found.sha256 == rece.erase(tiny_teacher, [astronaut], settings(), seed=0).sha256
@@ -186,9 +248,17 @@ def test_what_was_prepared_changes_nothing_and_is_kept_by_content(tiny_teacher, 
     assert other.sha256 != found.sha256  # it is used
 
 
-def test_each_epoch_is_told_and_a_run_that_is_stopped_and_begun_again_ends_the_same(tiny_teacher, astronaut):
+def test_each_epoch_is_told_and_a_run_that_is_stopped_and_begun_again_ends_the_same(
+    tiny_teacher, astronaut
+):
     heard = []
-    whole = rece.erase(tiny_teacher, [astronaut], settings(), seed=0, on_step=lambda step, terms: heard.append((step, set(terms))))
+    whole = rece.erase(
+        tiny_teacher,
+        [astronaut],
+        settings(),
+        seed=0,
+        on_step=lambda step, terms: heard.append((step, set(terms))),
+    )
     assert heard == [(1, {"remaining"}), (2, {"remaining"}), (3, {"remaining"})]
     assert rece.steps([astronaut, CAT], settings()) == 3
 
@@ -206,7 +276,16 @@ def test_without_a_concept_it_refuses(tiny_teacher):
         rece.erase(tiny_teacher, [], settings(), seed=0)
 
 
-@pytest.mark.parametrize("bad", [{"lambda_r": 0}, {"epochs": 0}, {"first": {"rows": "some"}}, {"first": {"lambda_r": 1}}, {"lambdar": 1}])
+@pytest.mark.parametrize(
+    "bad",
+    [
+        {"lambda_r": 0},
+        {"epochs": 0},
+        {"first": {"rows": "some"}},
+        {"first": {"lambda_r": 1}},
+        {"lambdar": 1},
+    ],
+)
 def test_bad_settings_are_refused(bad):
     with pytest.raises(ValidationError):
         settings(**bad)
@@ -214,8 +293,20 @@ def test_bad_settings_are_refused(bad):
 
 def test_default_is_the_papers_preset_for_nudity():
     paper = rece.Settings()
-    assert (paper.lambda_r, paper.epochs, paper.lamb, paper.preserve_scale, paper.erase_scale) == (0.1, 3, 0.1, 0.1, 1)
-    assert (paper.rows, paper.target, paper.first.rows, paper.first.target, paper.first.preserve_scale) == (
+    assert (paper.lambda_r, paper.epochs, paper.lamb, paper.preserve_scale, paper.erase_scale) == (
+        0.1,
+        3,
+        0.1,
+        0.1,
+        1,
+    )
+    assert (
+        paper.rows,
+        paper.target,
+        paper.first.rows,
+        paper.first.target,
+        paper.first.preserve_scale,
+    ) == (
         "all",
         "nothing",
         "tail",
@@ -223,4 +314,8 @@ def test_default_is_the_papers_preset_for_nudity():
         1,
     )
     assert rece.PRESETS["explicit"] == paper
-    assert (rece.PRESETS["style"].lambda_r, rece.PRESETS["style"].epochs, rece.PRESETS["object"].lambda_r) == (1e-3, 1, 0.1)
+    assert (
+        rece.PRESETS["style"].lambda_r,
+        rece.PRESETS["style"].epochs,
+        rece.PRESETS["object"].lambda_r,
+    ) == (1e-3, 1, 0.1)

@@ -1,15 +1,17 @@
-"""SDD: the student distils its own unconditional noise, a moving average walks, and that average is what comes out."""
+"""SDD: the student distils its own unconditional noise, a moving average walks, and that average is
+what comes out.
+"""
 
 import pytest
 import torch
 from pydantic import ValidationError
 from torch.testing import assert_close
 
-from erasure_core import diffusion, training
-from erasure_core.concepts import Concept
 from erasure_core.errors import BadInput
+from erasure_core.law.concepts import Concept
 from erasure_core.methods import sdd
-from erasure_core.weights import read_tensors, tensors_sha256
+from erasure_core.network import diffusion, training
+from erasure_core.network.weights import read_tensors, tensors_sha256
 
 FAST = {"steps": 3, "updates": 2, "lr": 1e-3, "batch": 2, "decay": 0.7}
 
@@ -18,7 +20,9 @@ def settings(**changes) -> sdd.Settings:
     return sdd.Settings.model_validate({**FAST, **changes})
 
 
-def states(teacher, concept, chosen, folder, monkeypatch) -> tuple[list[dict[str, torch.Tensor]], list[dict[str, float]]]:
+def states(
+    teacher, concept, chosen, folder, monkeypatch
+) -> tuple[list[dict[str, torch.Tensor]], list[dict[str, float]]]:
     """What the loop wrote after each update but the last, and the terms of every update."""
     monkeypatch.setattr(training, "SAVE_EVERY", 1)
     written, heard, file = [], [], folder / "state.safetensors"
@@ -32,22 +36,29 @@ def states(teacher, concept, chosen, folder, monkeypatch) -> tuple[list[dict[str
     return written, heard
 
 
-# --- the moving average ---------------------------------------------------------------------------------------------
+# --- the moving average
+# ---------------------------------------------------------------------------------------------
 
 
 def test_moving_average_has_its_closed_form():
     generator, decay = torch.Generator().manual_seed(0), 0.8
-    start, *students = (torch.randn(3, 4, generator=generator, dtype=torch.float64) for _ in range(7))
+    start, *students = (
+        torch.randn(3, 4, generator=generator, dtype=torch.float64) for _ in range(7)
+    )
     average = start.clone()
     for student in students:
         sdd.follow([average], [student], decay)
     n = len(students)
-    expected = decay**n * start + (1 - decay) * sum(decay ** (n - k) * student for k, student in enumerate(students, 1))
+    expected = decay**n * start + (1 - decay) * sum(
+        decay ** (n - k) * student for k, student in enumerate(students, 1)
+    )
     assert_close(average, expected)
     assert not torch.allclose(average, students[-1], atol=0.1)
 
 
-def test_after_one_update_the_output_is_one_minus_decay_of_the_students_step(tiny_teacher, astronaut):
+def test_after_one_update_the_output_is_one_minus_decay_of_the_students_step(
+    tiny_teacher, astronaut
+):
     student = sdd.erase(tiny_teacher, [astronaut], settings(updates=1, decay=0.0), seed=7)
     average = sdd.erase(tiny_teacher, [astronaut], settings(updates=1, decay=0.7), seed=7)
     assert max(t.abs().max().item() for t in student.tensors.values()) > 1e-4
@@ -55,16 +66,23 @@ def test_after_one_update_the_output_is_one_minus_decay_of_the_students_step(tin
         assert_close(average.tensors[name], 0.3 * change, atol=1e-7, rtol=1e-3)
 
 
-def test_the_average_of_a_run_has_the_closed_form_of_its_students(tiny_teacher, astronaut, tmp_path, monkeypatch):
-    written, _ = states(tiny_teacher, astronaut, settings(updates=6, lr=1e-2), tmp_path, monkeypatch)
+def test_the_average_of_a_run_has_the_closed_form_of_its_students(
+    tiny_teacher, astronaut, tmp_path, monkeypatch
+):
+    written, _ = states(
+        tiny_teacher, astronaut, settings(updates=6, lr=1e-2), tmp_path, monkeypatch
+    )
     assert len(written) == 5
     for name in sdd.declared(tiny_teacher.unet, settings()):
         start = tiny_teacher.unet.state_dict()[name]
-        expected = 0.7**5 * start + 0.3 * sum(0.7 ** (4 - k) * state[f"weight/{name}"] for k, state in enumerate(written))
+        expected = 0.7**5 * start + 0.3 * sum(
+            0.7 ** (4 - k) * state[f"weight/{name}"] for k, state in enumerate(written)
+        )
         assert_close(written[-1][f"extra/average/{name}"], expected, atol=1e-6, rtol=1e-5)
 
 
-# --- the loss -------------------------------------------------------------------------------------------------------
+# --- the loss
+# ---------------------------------------------------------------------------------------------
 
 
 def test_no_gradient_reaches_the_unconditional_prediction():
@@ -76,14 +94,24 @@ def test_no_gradient_reaches_the_unconditional_prediction():
     assert_close(cond.grad, 2 * (cond - null).detach() / 6)
 
 
-def test_loss_is_the_students_guidance_where_the_average_has_walked(tiny_teacher, astronaut, tmp_path, monkeypatch):
-    """Recomputed from the state after four updates, by which student, average and teacher are three networks."""
+def test_loss_is_the_students_guidance_where_the_average_has_walked(
+    tiny_teacher, astronaut, tmp_path, monkeypatch
+):
+    """Recomputed from the state after four updates, by which student, average and teacher are three
+    networks.
+    """
     chosen = settings(updates=6, lr=1e-2, guidance=6.0)
     written, heard = states(tiny_teacher, astronaut, chosen, tmp_path, monkeypatch)
     state = written[3]
-    networks = {part: training.student_of(tiny_teacher, chosen) for part in ("weight/", "extra/average/")}
+    networks = {
+        part: training.student_of(tiny_teacher, chosen) for part in ("weight/", "extra/average/")
+    }
     for part, network in networks.items():
-        saved = {name.removeprefix(part): tensor for name, tensor in state.items() if name.startswith(part)}
+        saved = {
+            name.removeprefix(part): tensor
+            for name, tensor in state.items()
+            if name.startswith(part)
+        }
         network.load_state_dict(saved, strict=False)
     student, average = networks.values()
     walks = diffusion.Walks.of(tiny_teacher, astronaut.prompts, 6.0, 3)
@@ -93,8 +121,12 @@ def test_loss_is_the_students_guidance_where_the_average_has_walked(tiny_teacher
         generator = torch.Generator()
         generator.set_state(state["generator/0"])
         at = walks.fresh(walker, 2, generator)
-        cond = diffusion.predict_noise(tiny_teacher, conditional, at.z, at.timestep, walks.prompts[at.prompt])
-        null = diffusion.predict_noise(tiny_teacher, unconditional, at.z, at.timestep, walks.nothing.expand(2))
+        cond = diffusion.predict_noise(
+            tiny_teacher, conditional, at.z, at.timestep, walks.prompts[at.prompt]
+        )
+        null = diffusion.predict_noise(
+            tiny_teacher, unconditional, at.z, at.timestep, walks.nothing.expand(2)
+        )
         return (cond - null).square().mean().item()
 
     assert heard[4]["concept"] == pytest.approx(loss(average, student, student), rel=1e-4)
@@ -110,7 +142,9 @@ def test_training_brings_the_concept_to_the_unconditional_prediction(tiny_teache
     @torch.no_grad()
     def guidance() -> float:
         contexts = [walks.nothing.expand(len(at.z)), walks.prompts[at.prompt]]
-        null, cond = diffusion.predict_each(tiny_teacher, tiny_teacher.unet, at.z, at.timestep, contexts)
+        null, cond = diffusion.predict_each(
+            tiny_teacher, tiny_teacher.unet, at.z, at.timestep, contexts
+        )
         return (cond - null).square().mean().item()
 
     before = guidance()
@@ -118,10 +152,13 @@ def test_training_brings_the_concept_to_the_unconditional_prediction(tiny_teache
         assert guidance() < 0.5 * before
 
 
-# --- the whole method -----------------------------------------------------------------------------------------------
+# --- the whole method
+# ---------------------------------------------------------------------------------------------
 
 
-@pytest.mark.parametrize("changes", [{}, {"group": "full"}, {"group": "kv"}, {"keep_weight": 3.0}], ids=str)
+@pytest.mark.parametrize(
+    "changes", [{}, {"group": "full"}, {"group": "kv"}, {"keep_weight": 3.0}], ids=str
+)
 def test_teacher_untouched_delta_declared_and_one_seed_one_hash(tiny_teacher, astronaut, changes):
     chosen, before = settings(**changes), tensors_sha256(tiny_teacher.unet.state_dict())
     first, again = (sdd.erase(tiny_teacher, [astronaut], chosen, seed=7) for _ in range(2))
@@ -133,7 +170,9 @@ def test_teacher_untouched_delta_declared_and_one_seed_one_hash(tiny_teacher, as
 
 
 @pytest.mark.parametrize("changes", [{}, {"keep_weight": 3.0}], ids=str)
-def test_killed_and_resumed_gives_the_same_delta(tiny_teacher, astronaut, tmp_path, monkeypatch, changes):
+def test_killed_and_resumed_gives_the_same_delta(
+    tiny_teacher, astronaut, tmp_path, monkeypatch, changes
+):
     monkeypatch.setattr(training, "SAVE_EVERY", 2)
     chosen, file = settings(updates=5, **changes), tmp_path / "state.safetensors"
     whole = sdd.erase(tiny_teacher, [astronaut], chosen, seed=7)
@@ -151,12 +190,20 @@ def test_killed_and_resumed_gives_the_same_delta(tiny_teacher, astronaut, tmp_pa
 def test_each_concept_has_its_updates(tiny_teacher, astronaut):
     cat = Concept(name="cat", kind="object", prompts=("a photo of a cat",), replacement="a rocket")
     heard = []
-    sdd.erase(tiny_teacher, [astronaut, cat], settings(), seed=7, on_step=lambda update, _terms: heard.append(update))
+    sdd.erase(
+        tiny_teacher,
+        [astronaut, cat],
+        settings(),
+        seed=7,
+        on_step=lambda update, _terms: heard.append(update),
+    )
     assert heard == [1, 2, 3, 4]
     assert sdd.steps([astronaut, cat], settings()) == 4
 
 
-def test_what_was_prepared_changes_nothing_and_holds_kept_prompts_only_when_asked(tiny_teacher, astronaut):
+def test_what_was_prepared_changes_nothing_and_holds_kept_prompts_only_when_asked(
+    tiny_teacher, astronaut
+):
     chosen = settings(keep_weight=3.0)
     prepared = sdd.prepare(tiny_teacher, [astronaut], chosen, seed=7)
     given = sdd.erase(tiny_teacher, [astronaut], chosen, seed=7, prepared=prepared)
@@ -170,7 +217,12 @@ def test_kept_prompts_are_held_when_asked_for(tiny_teacher, astronaut):
     kept = diffusion.Kept.of(walks, torch.Generator().manual_seed(12))
     drift = {}
     for weight in (0.0, 50.0):
-        delta = sdd.erase(tiny_teacher, [astronaut], settings(updates=30, batch=4, lr=5e-3, keep_weight=weight), seed=1)
+        delta = sdd.erase(
+            tiny_teacher,
+            [astronaut],
+            settings(updates=30, batch=4, lr=5e-3, keep_weight=weight),
+            seed=1,
+        )
         edited = training.student_of(tiny_teacher, settings())
         delta.apply(edited)
         with torch.no_grad():
@@ -179,10 +231,13 @@ def test_kept_prompts_are_held_when_asked_for(tiny_teacher, astronaut):
     assert drift[50.0] < 0.5 * drift[0.0]
 
 
-# --- refusals -------------------------------------------------------------------------------------------------------
+# --- refusals
+# ---------------------------------------------------------------------------------------------
 
 
-@pytest.mark.parametrize("bad", [{"decay": 1.0}, {"decay": -0.1}, {"ema": 0.9}, {"steps": 1}, {"group": "x"}])
+@pytest.mark.parametrize(
+    "bad", [{"decay": 1.0}, {"decay": -0.1}, {"ema": 0.9}, {"steps": 1}, {"group": "x"}]
+)
 def test_bad_settings_are_refused(bad):
     with pytest.raises(ValidationError):
         sdd.Settings.model_validate(bad)
@@ -195,5 +250,12 @@ def test_nothing_to_erase_is_refused(tiny_teacher):
 
 def test_the_references_settings_are_the_default():
     paper = sdd.Settings()
-    assert (paper.decay, paper.guidance, paper.steps, paper.updates, paper.batch, paper.group) == (0.999, 3, 50, 1500, 1, "xattn")
+    assert (paper.decay, paper.guidance, paper.steps, paper.updates, paper.batch, paper.group) == (
+        0.999,
+        3,
+        50,
+        1500,
+        1,
+        "xattn",
+    )
     assert (paper.lr, paper.weight_decay, paper.clip, paper.keep_weight) == (1e-5, 1e-4, 1.0, 0)

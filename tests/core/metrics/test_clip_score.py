@@ -12,7 +12,13 @@ from transformers import CLIPImageProcessorPil, CLIPModel
 from erasure_core.errors import BadInput
 from erasure_core.gallery.captions import MAX_POSITIONS
 from erasure_core.gallery.pictures import STYLES, SUBJECTS, draw
-from erasure_core.metrics.clip_score import ClipScorer, accuracy, accuracy_drop, concept_rate, score_drop
+from erasure_core.metrics.clip_score import (
+    ClipScorer,
+    accuracy,
+    accuracy_drop,
+    concept_rate,
+    score_drop,
+)
 
 GALLERY_CLIP = Path(__file__).parents[3] / "models/gallery/clip"
 TEMPLATES = ("a photo of {}", "a sketch of {}")
@@ -32,18 +38,29 @@ def scorer(folder) -> ClipScorer:
 @pytest.fixture(scope="module")
 def pictures() -> list[Image.Image]:
     rng = np.random.default_rng(31)
-    return [draw(subject, style, rng) for subject in LABELS for style in STYLES for _ in range(5)]  # 75: more than one batch
+    return [
+        draw(subject, style, rng) for subject in LABELS for style in STYLES for _ in range(5)
+    ]  # 75: more than one batch
 
 
 def test_score_is_the_cosine_of_the_model_itself(folder, scorer, pictures):
-    """Second implementation: CLIPModel.forward, whose logits are the cosine times exp(logit_scale)."""
+    """Second implementation: CLIPModel.forward, whose logits are the cosine times
+    exp(logit_scale).
+    """
     from transformers import AutoTokenizer
 
     prompts = ["a photo of a cat", "a rocket, sketch", "coffee"]
     model, tokenizer = CLIPModel.from_pretrained(folder), AutoTokenizer.from_pretrained(folder)
-    pixels = torch.from_numpy(np.stack([np.asarray(p) for p in pictures[:3]])).permute(0, 3, 1, 2) / 127.5 - 1
+    pixels = (
+        torch.from_numpy(np.stack([np.asarray(p) for p in pictures[:3]])).permute(0, 3, 1, 2)
+        / 127.5
+        - 1
+    )
     with torch.no_grad():
-        out = model(input_ids=tokenizer(prompts, padding="max_length", return_tensors="pt").input_ids, pixel_values=pixels)
+        out = model(
+            input_ids=tokenizer(prompts, padding="max_length", return_tensors="pt").input_ids,
+            pixel_values=pixels,
+        )
     expected = out.logits_per_image.diagonal() / model.logit_scale.exp()
     assert_allclose(scorer.scores(pictures[:3], prompts), expected.detach(), atol=1e-6)
 
@@ -53,18 +70,37 @@ def test_batches_do_not_change_the_answer(scorer, pictures):
     together = scorer.scores(pictures, prompts)
     assert together.shape == (75,)
     assert together.std() > 1e-3
-    assert_allclose(together[60:70], [scorer.scores([i], [p])[0] for i, p in zip(pictures[60:70], prompts[60:70], strict=True)], atol=1e-5)
-    assert scorer.name_concepts(pictures, LABELS)[60:70] == [scorer.name_concepts([p], LABELS)[0] for p in pictures[60:70]]
+    assert_allclose(
+        together[60:70],
+        [scorer.scores([i], [p])[0] for i, p in zip(pictures[60:70], prompts[60:70], strict=True)],
+        atol=1e-5,
+    )
+    assert scorer.name_concepts(pictures, LABELS)[60:70] == [
+        scorer.name_concepts([p], LABELS)[0] for p in pictures[60:70]
+    ]
 
 
 def test_naming_picks_the_label_whose_mean_sentence_is_nearest(folder, pictures):
     one, two = (ClipScorer(str(folder), None, [t]) for t in TEMPLATES)
     both = ClipScorer(str(folder), None, TEMPLATES)
-    # the sum of the two cosines orders labels as their mean embedding does, up to that mean's length
-    text = {s: np.stack([s._text_features([s._templates[0].format(label)])[0].numpy() for label in LABELS]) for s in (one, two)}
+    # the sum of the two cosines orders labels as their mean embedding does, up to that mean's
+    # length
+    text = {
+        s: np.stack(
+            [s._text_features([s._templates[0].format(label)])[0].numpy() for label in LABELS]
+        )
+        for s in (one, two)
+    }
     centres = text[one] + text[two]
     lengths = np.linalg.norm(centres, axis=1)
-    summed = np.stack([s.scores(pictures * 1, [s._templates[0].format(label)] * 75) for label in LABELS for s in (one, two)], axis=1)
+    summed = np.stack(
+        [
+            s.scores(pictures * 1, [s._templates[0].format(label)] * 75)
+            for label in LABELS
+            for s in (one, two)
+        ],
+        axis=1,
+    )
     cosines = (summed[:, 0::2] + summed[:, 1::2]) / lengths
     assert both.name_concepts(pictures, LABELS) == [LABELS[i] for i in cosines.argmax(axis=1)]
     assert len(set(both.name_concepts(pictures, LABELS))) > 1
@@ -78,24 +114,41 @@ def test_long_prompts_are_cut_at_the_tokenizers_limit(scorer, pictures):
 
 def test_the_models_own_preprocessing_is_used_where_it_says_one(folder, tmp_path, scorer, pictures):
     own = shutil.copytree(folder, tmp_path / "own")
-    processor = CLIPImageProcessorPil(size={"shortest_edge": 64}, crop_size={"height": 64, "width": 64})  # OpenAI's mean and std
+    processor = CLIPImageProcessorPil(
+        size={"shortest_edge": 64}, crop_size={"height": 64, "width": 64}
+    )  # OpenAI's mean and std
     processor.save_pretrained(own)
     with_mean = ClipScorer(str(own), None, TEMPLATES)
     assert with_mean.settings["preprocessing"] == "CLIPImageProcessor"
     assert scorer.settings["preprocessing"] == "x/127.5-1"
     assert with_mean.settings["weights_sha256"] == scorer.settings["weights_sha256"]
-    assert abs(with_mean.scores(pictures[:4], ["cat"] * 4) - scorer.scores(pictures[:4], ["cat"] * 4)).max() > 1e-3
+    assert (
+        abs(
+            with_mean.scores(pictures[:4], ["cat"] * 4) - scorer.scores(pictures[:4], ["cat"] * 4)
+        ).max()
+        > 1e-3
+    )
 
-    same_rule = processor.__class__(**{**json.loads(processor.to_json_string()), "image_mean": [0.5] * 3, "image_std": [0.5] * 3})
+    same_rule = processor.__class__(
+        **{
+            **json.loads(processor.to_json_string()),
+            "image_mean": [0.5] * 3,
+            "image_std": [0.5] * 3,
+        }
+    )
     same_rule.save_pretrained(own)  # (x/255 - 0.5)/0.5 is x/127.5 - 1
     assert_allclose(
-        ClipScorer(str(own), None, TEMPLATES).scores(pictures[:4], ["cat"] * 4), scorer.scores(pictures[:4], ["cat"] * 4), atol=1e-5
+        ClipScorer(str(own), None, TEMPLATES).scores(pictures[:4], ["cat"] * 4),
+        scorer.scores(pictures[:4], ["cat"] * 4),
+        atol=1e-5,
     )
 
 
 def test_larger_pictures_are_brought_to_the_models_size(scorer, pictures):
     big = [p.resize((128, 128), Image.Resampling.NEAREST) for p in pictures[:3]]
-    assert_allclose(scorer.scores(big, ["cat"] * 3), scorer.scores(pictures[:3], ["cat"] * 3), atol=0.05)
+    assert_allclose(
+        scorer.scores(big, ["cat"] * 3), scorer.scores(pictures[:3], ["cat"] * 3), atol=0.05
+    )
 
 
 def test_broken_weights_are_not_a_score(tiny_clip, tmp_path, pictures):
@@ -141,17 +194,32 @@ def test_refuses_lists_that_do_not_fit(scorer, pictures):
 
 
 def test_concept_rate_counts_what_was_named_so():
-    m = concept_rate(["cat", "coffee", "cat", "rocket"], "cat", settings={"labels": LABELS}, metric="clip.concept_rate[cat]")
+    m = concept_rate(
+        ["cat", "coffee", "cat", "rocket"],
+        "cat",
+        settings={"labels": LABELS},
+        metric="clip.concept_rate[cat]",
+    )
     assert (m.value, m.n, m.better, m.settings["labels"]) == (0.5, 4, "lower", LABELS)
 
 
 def test_drops_are_paired_differences_base_minus_candidate():
     wanted = ["cat", "coffee", "rocket", "cat"]
-    base, candidate = ["cat", "coffee", "rocket", "coffee"], ["coffee", "coffee", "cat", "cat"]  # lost two, won one
+    # lost two, won one
+    base, candidate = (
+        ["cat", "coffee", "rocket", "coffee"],
+        ["coffee", "coffee", "cat", "cat"],
+    )
     drop = accuracy_drop(base, candidate, wanted, settings={})
-    assert drop.value == 0.25 == accuracy(base, wanted, settings={}).value - accuracy(candidate, wanted, settings={}).value
+    assert (
+        drop.value
+        == 0.25
+        == accuracy(base, wanted, settings={}).value
+        - accuracy(candidate, wanted, settings={}).value
+    )
     assert drop.low <= -0.25 < 0.75 <= drop.high
-    # the interval is of the differences: equally many right is still uncertain when they are different cases
+    # the interval is of the differences: equally many right is still uncertain when they are
+    # different cases
     assert accuracy_drop(["cat", "x"] * 20, ["x", "cat"] * 20, ["cat"] * 40, settings={}).high > 0.2
     assert accuracy_drop(["cat", "x"] * 20, ["cat", "x"] * 20, ["cat"] * 40, settings={}).high == 0
 

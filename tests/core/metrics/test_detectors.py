@@ -18,7 +18,9 @@ def detector() -> Detector:
 @pytest.fixture(scope="module")
 def astronauts() -> list[Image.Image]:
     rng = np.random.default_rng(21)
-    return [draw("astronaut", "photo", rng) for _ in range(10)]  # more than one batch of the network
+    return [
+        draw("astronaut", "photo", rng) for _ in range(10)
+    ]  # more than one batch of the network
 
 
 def test_her_face_is_found_and_a_cat_has_none(detector, astronauts):
@@ -42,23 +44,36 @@ def test_batches_do_not_change_the_answer(astronauts):
 
 
 def test_the_network_is_given_red_as_red(astronauts):
-    """The twin of the bug: the same pictures with red and blue exchanged, as nudenet itself does with files, score lower."""
+    """The twin of the bug: the same pictures with red and blue exchanged, as nudenet itself does
+    with files, score lower.
+    """
     enlarged = [np.asarray(a.resize((320, 320), Image.Resampling.BICUBIC)) for a in astronauts]
     package = NudeDetector()
 
     def scores(arrays: list[np.ndarray]) -> list[float]:
-        return [max(box["score"] for box in boxes if box["class"] == "FACE_FEMALE") for boxes in package.detect_batch(arrays)]
+        return [
+            max(box["score"] for box in boxes if box["class"] == "FACE_FEMALE")
+            for boxes in package.detect_batch(arrays)
+        ]
 
-    as_rgb, as_bgr = scores(enlarged), scores([np.ascontiguousarray(e[..., ::-1]) for e in enlarged])
+    as_rgb, as_bgr = (
+        scores(enlarged),
+        scores([np.ascontiguousarray(e[..., ::-1]) for e in enlarged]),
+    )
     assert max(abs(a - b) for a, b in zip(as_rgb, as_bgr, strict=True)) > 0.005
     case = max(range(10), key=lambda i: as_rgb[i] - as_bgr[i])
-    just_above, just_below = (NudeNet(threshold=as_rgb[case] + d).detects([astronauts[case]], FACE)[0] for d in (1e-3, -1e-3))
+    just_above, just_below = (
+        NudeNet(threshold=as_rgb[case] + d).detects([astronauts[case]], FACE)[0]
+        for d in (1e-3, -1e-3)
+    )
     assert (just_above, just_below) == (False, True)  # our score is the RGB array's
     assert as_bgr[case] < as_rgb[case] - 1e-3
 
 
 def test_a_picture_of_full_size_is_not_resampled(astronauts):
-    """At the network's own size what goes in is what was given: enlarging beforehand changes nothing."""
+    """At the network's own size what goes in is what was given: enlarging beforehand changes
+    nothing.
+    """
     enlarged = [a.resize((320, 320), Image.Resampling.BICUBIC) for a in astronauts]
     near = NudeNet(threshold=0.81)
     assert near.detects(enlarged, FACE) == near.detects(astronauts, FACE)
@@ -93,11 +108,20 @@ def test_refuses_other_modes(detector, astronauts):
 
 
 def test_the_number_carries_its_protocol(detector):
-    m = detection_rate([True, False, False, False], metric="nudenet.rate[astronaut]", settings={**detector.settings, "labels": FACE})
+    m = detection_rate(
+        [True, False, False, False],
+        metric="nudenet.rate[astronaut]",
+        settings={**detector.settings, "labels": FACE},
+    )
     assert (m.metric, m.value, m.n, m.better) == ("nudenet.rate[astronaut]", 0.25, 4, "lower")
     assert m.low < 0.25 < m.high
-    assert m.settings["weights_sha256"] == "c15d8273adad2d0a92f014cc69ab2d6c311a06777a55545f2c4eb46f51911f0f"
-    assert {"version", "threshold", "labels", "input", "image_rule", "inference_resolution"} <= set(m.settings)
+    assert (
+        m.settings["weights_sha256"]
+        == "c15d8273adad2d0a92f014cc69ab2d6c311a06777a55545f2c4eb46f51911f0f"
+    )
+    assert {"version", "threshold", "labels", "input", "image_rule", "inference_resolution"} <= set(
+        m.settings
+    )
     with pytest.raises(ValueError, match="labels"):
         detection_rate([True], settings=detector.settings)
 
@@ -113,4 +137,9 @@ def test_a_detector_can_be_replaced():
 
     other: Detector = Brightness()
     hits = other.detects([Image.new("RGB", (8, 8), c) for c in ("white", "black")], ["bright"])
-    assert detection_rate(hits, metric="bright.rate", settings={**other.settings, "labels": ["bright"]}).value == 0.5
+    assert (
+        detection_rate(
+            hits, metric="bright.rate", settings={**other.settings, "labels": ["bright"]}
+        ).value
+        == 0.5
+    )

@@ -14,10 +14,14 @@ def test_wilson_by_hand():
     assert_allclose(wilson(1, 10, z=2), ((0.3 - half) / 1.4, (0.3 + half) / 1.4), rtol=1e-12)
 
 
-@pytest.mark.parametrize(("successes", "n"), [(0, 1), (0, 40), (1, 40), (20, 40), (39, 40), (40, 40), (137, 4703)])
+@pytest.mark.parametrize(
+    ("successes", "n"), [(0, 1), (0, 40), (1, 40), (20, 40), (39, 40), (40, 40), (137, 4703)]
+)
 def test_wilson_agrees_with_scipy(successes, n):
     expected = binomtest(successes, n).proportion_ci(confidence_level=0.95, method="wilson")
-    assert_allclose(wilson(successes, n, z=norm.ppf(0.975)), (expected.low, expected.high), atol=1e-12)
+    assert_allclose(
+        wilson(successes, n, z=norm.ppf(0.975)), (expected.low, expected.high), atol=1e-12
+    )
 
 
 def test_no_hit_in_forty_still_leaves_room_for_doubt():
@@ -72,7 +76,9 @@ def test_share_refuses_nothing_and_what_is_not_yes_or_no(hits):
 
 
 def test_a_measurement_says_how_its_interval_was_made():
-    assert "wilson" in str(share([True, False], metric="rate", better="lower", settings={"threshold": 0.6}).settings)
+    assert "wilson" in str(
+        share([True, False], metric="rate", better="lower", settings={"threshold": 0.6}).settings
+    )
     m = mean([0.5, 0.6], metric="ssim", better="higher", settings={"window": 25})
     assert m.settings["window"] == 25
     assert "2000 resamples" in str(m.settings["interval"])

@@ -16,16 +16,29 @@ def pictures():
 
 
 def tensor(images: list[Image.Image]) -> torch.Tensor:
-    return torch.from_numpy(np.stack([np.asarray(i) for i in images])).permute(0, 3, 1, 2).float() / 255
+    return (
+        torch.from_numpy(np.stack([np.asarray(i) for i in images])).permute(0, 3, 1, 2).float()
+        / 255
+    )
 
 
 @pytest.mark.parametrize("window", [25, 11, 7])
 def test_agrees_with_scikit_image(pictures, window):
     rng = np.random.default_rng(8)
     a = np.stack([np.asarray(p) for p in pictures]) / 255
-    b = np.clip(a + rng.normal(0, [[[[0.05, 0.1, 0.3]]]], a.shape), 0, 1)  # channels harmed unequally
+    b = np.clip(
+        a + rng.normal(0, [[[[0.05, 0.1, 0.3]]]], a.shape), 0, 1
+    )  # channels harmed unequally
     expected = [
-        structural_similarity(x, y, win_size=window, channel_axis=-1, data_range=1, gaussian_weights=False, use_sample_covariance=True)
+        structural_similarity(
+            x,
+            y,
+            win_size=window,
+            channel_axis=-1,
+            data_range=1,
+            gaussian_weights=False,
+            use_sample_covariance=True,
+        )
         for x, y in zip(a, b, strict=True)
     ]
     found = ssim(*(torch.from_numpy(x).permute(0, 3, 1, 2).float() for x in (a, b)), window=window)
@@ -35,7 +48,9 @@ def test_agrees_with_scikit_image(pictures, window):
 
 def test_equal_pictures_are_exactly_one_and_damage_lowers_it_in_order(pictures):
     clean = tensor(pictures)
-    slight, heavy = (tensor([p.filter(ImageFilter.GaussianBlur(r)) for p in pictures]) for r in (1, 4))
+    slight, heavy = (
+        tensor([p.filter(ImageFilter.GaussianBlur(r)) for p in pictures]) for r in (1, 4)
+    )
     assert (ssim(clean, clean) == 1).all()
     assert (ssim(clean, slight) < 1).all()
     assert (ssim(clean, heavy) < ssim(clean, slight)).all()
@@ -43,7 +58,12 @@ def test_equal_pictures_are_exactly_one_and_damage_lowers_it_in_order(pictures):
 
 def test_batch_size_does_not_matter(pictures):
     a, b = tensor(pictures), tensor(pictures[::-1])
-    assert_allclose(ssim(a, b), torch.cat([ssim(x[None], y[None]) for x, y in zip(a, b, strict=True)]), atol=1e-12, rtol=0)
+    assert_allclose(
+        ssim(a, b),
+        torch.cat([ssim(x[None], y[None]) for x, y in zip(a, b, strict=True)]),
+        atol=1e-12,
+        rtol=0,
+    )
 
 
 def test_pairs_are_compared_case_by_case(pictures):
@@ -51,7 +71,11 @@ def test_pairs_are_compared_case_by_case(pictures):
     assert paired_ssim(pictures, pictures).value == 1
     shuffled = paired_ssim(pictures, pictures[::-1])
     assert shuffled.value < 0.6
-    assert_allclose(shuffled.value, ssim(tensor(pictures).double(), tensor(pictures[::-1]).double()).mean(), atol=1e-6)
+    assert_allclose(
+        shuffled.value,
+        ssim(tensor(pictures).double(), tensor(pictures[::-1]).double()).mean(),
+        atol=1e-6,
+    )
     assert (shuffled.n, shuffled.better, shuffled.settings["window"]) == (4, "higher", 25)
 
 

@@ -1,0 +1,1 @@
+"""What is asked, allowed, decided and recorded. No torch, no network."""

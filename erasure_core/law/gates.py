@@ -1,0 +1,143 @@
+"""Numbers that carry their meaning, limits, and the verdict. Absent evidence is never a pass."""
+
+import math
+from collections.abc import Mapping, Sequence
+from dataclasses import dataclass, field
+from typing import Literal
+
+Verdict = Literal["pass", "fail", "inconclusive", "void"]
+
+
+@dataclass(frozen=True, slots=True)
+class Measurement:
+    """One number, readable alone a year later."""
+
+    metric: str  # "nudenet.rate[astronaut]"
+    value: float
+    low: float  # 95 % interval
+    high: float
+    n: int  # images counted
+    better: Literal["lower", "higher"]
+    settings: Mapping[str, object] = field(
+        default_factory=dict
+    )  # everything that produced it: detector, threshold, hashes, window
+
+
+@dataclass(frozen=True, slots=True)
+class Limit:
+    """The cautious end of the interval must be on the good side of `bound`, counted over at least
+    `min_n` images.
+    """
+
+    metric: str
+    bound: float
+    min_n: int
+
+
+@dataclass(frozen=True, slots=True)
+class Check:
+    """One limit, judged."""
+
+    metric: str
+    value: float | None
+    low: float | None
+    high: float | None
+    n: int
+    limit: float
+    verdict: Verdict
+    reason: str
+
+
+@dataclass(frozen=True, slots=True)
+class Gate:
+    """The verdict on one candidate and what it rests on."""
+
+    verdict: Verdict
+    checks: tuple[Check, ...]
+
+    @property
+    def reasons(self) -> list[str]:
+        """Why it did not pass, one line a check."""
+        return [f"{c.verdict}: {c.reason}" for c in self.checks if c.verdict != "pass"]
+
+
+def judge(limit: Limit, found: Mapping[str, Measurement]) -> Check:
+    """Judge one limit. Missing, NaN or thin evidence is `inconclusive`."""
+    m = found.get(limit.metric)
+    if m is None:
+        have = ", ".join(sorted(found)) or "nothing"
+        return Check(
+            limit.metric,
+            None,
+            None,
+            None,
+            0,
+            limit.bound,
+            "inconclusive",
+            f"{limit.metric}: not measured (have: {have})",
+        )
+    numbers = (m.value, m.low, m.high)
+    if not all(math.isfinite(x) for x in numbers):
+        return Check(
+            m.metric,
+            *numbers,
+            m.n,
+            limit.bound,
+            "inconclusive",
+            f"{m.metric}: not a finite number ({m.value})",
+        )
+    if m.n < limit.min_n:
+        return Check(
+            m.metric,
+            *numbers,
+            m.n,
+            limit.bound,
+            "inconclusive",
+            f"{m.metric}: {m.n} images, needs at least {limit.min_n}",
+        )
+    ok, end, sign = (
+        (m.high <= limit.bound, m.high, "<=")
+        if m.better == "lower"
+        else (m.low >= limit.bound, m.low, ">=")
+    )
+    reason = (
+        f"{m.metric} = {m.value:.3f}, 95 % bound {end:.3f} ({m.n} images), required "
+        f"{sign} {limit.bound:g}"
+    )
+    return Check(m.metric, *numbers, m.n, limit.bound, "pass" if ok else "fail", reason)
+
+
+def judge_all(
+    controls: Sequence[Limit], limits: Sequence[Limit], found: Mapping[str, Measurement]
+) -> Gate:
+    """Judge the positive controls on the base, then the candidate. A failed control voids
+    everything: the gate is blind.
+    """
+    control_checks = [judge(limit, found) for limit in controls]
+    checks = [judge(limit, found) for limit in limits]
+    blind = [c for c in control_checks if c.verdict != "pass"]
+    if blind or not checks:
+        verdict: Verdict = "void"
+    elif any(c.verdict == "fail" for c in checks):
+        verdict = "fail"
+    else:
+        verdict = "pass" if all(c.verdict == "pass" for c in checks) else "inconclusive"
+    return Gate(verdict, (*control_checks, *checks))
+
+
+def choose(gates: Mapping[str, Gate], kept: Mapping[str, float]) -> str:
+    """The candidate to put forward: of those that pass, the one that keeps the most; else the one
+    that misses least.
+
+    Args:
+        gates: Candidate -> its verdict.
+        kept: Candidate -> how much it keeps, higher is better (SSIM).
+    """
+    if not gates:
+        raise ValueError("no candidates to choose from")
+
+    def rank(name: str) -> tuple[bool, int, float]:
+        missed = sum(check.verdict != "pass" for check in gates[name].checks)
+        return gates[name].verdict == "pass", -missed, kept.get(name, -math.inf)
+
+    return max(gates, key=rank)

@@ -1,0 +1,180 @@
+"""Prompt sets: the CSV tables of prompts that are measured, and their separation from what is
+trained on.
+
+The columns are the field's: `case_number,prompt,evaluation_seed,evaluation_guidance`, and
+`concept`, the word that names what the picture should show. Further columns are allowed and
+ignored. This module makes typed rows; whether the numbers are sensible is judged in
+`tasks/evidence/data.py`.
+"""
+
+import csv
+import io
+import math
+import re
+from collections.abc import Iterable, Mapping, Sequence
+from dataclasses import dataclass
+from difflib import get_close_matches
+from pathlib import Path
+
+from erasure_core.errors import BadInput
+from erasure_core.files import read_input
+from erasure_core.law.concepts import Concept
+
+# `concept` is optional
+COLUMNS = (
+    "case_number",
+    "prompt",
+    "evaluation_seed",
+    "evaluation_guidance",
+)
+WHOLE_NUMBER = r"[0-9]+"
+
+
+@dataclass(frozen=True, slots=True)
+class PromptRow:
+    """One picture to be made."""
+
+    case_number: int
+    prompt: str
+    evaluation_seed: int
+    evaluation_guidance: float
+    concept: str  # what the picture should show, "cat"; "" where the table does not say
+
+
+def read_prompt_set(path: Path) -> list[PromptRow]:
+    """Read one table, in its own order.
+
+    Raises:
+        BadInput: Absent file, missing column, no rows, duplicate case number, empty prompt, a
+            number that is not one; names the file, the line, what was found and what is allowed.
+    """
+    reader = csv.DictReader(io.StringIO(read_input(path), newline=""), strict=True)
+    rows: list[PromptRow] = []
+    line_of: dict[int, int] = {}
+    try:
+        header = reader.fieldnames or []
+        missing = [column for column in COLUMNS if column not in header]
+        if missing:
+            have = ", ".join(header) or "nothing"
+            raise BadInput(
+                f"{path}: line 1: column {', '.join(missing)} missing (found {have}); "
+                f"needed are {', '.join(COLUMNS)}"
+            )
+        for record in reader:
+            line = reader.line_num
+            if None in record or None in record.values():
+                raise BadInput(
+                    f"{path}: line {line}: not {len(header)} fields as in the header; "
+                    f"quote prompts that hold a comma"
+                )
+            row = _row(record, f"{path}: line {line}")
+            if row.case_number in line_of:
+                first = line_of[row.case_number]
+                raise BadInput(
+                    f"{path}: line {line}: case_number {row.case_number} is already on "
+                    f"line {first}; number each row once"
+                )
+            line_of[row.case_number] = line
+            rows.append(row)
+    except csv.Error as error:
+        raise BadInput(
+            f"{path}: line {reader.line_num}: not valid CSV: {error}; correct it"
+        ) from None
+    if not rows:
+        raise BadInput(f"{path}: no rows below the header; a prompt set needs at least one prompt")
+    return rows
+
+
+def _row(record: Mapping[str, str], where: str) -> PromptRow:
+    def whole(column: str) -> int:
+        if not re.fullmatch(WHOLE_NUMBER, record[column].strip()):
+            raise BadInput(
+                f"{where}: {column} is {record[column]!r}; allowed is a whole number of 0 or more"
+            )
+        return int(record[column])
+
+    def number(column: str) -> float:
+        try:
+            value = float(record[column])
+        except ValueError:
+            value = math.nan
+        if not math.isfinite(value):
+            raise BadInput(
+                f"{where}: {column} is {record[column]!r}; allowed is a number such as 7.5"
+            )
+        return value
+
+    prompt = record["prompt"].strip()
+    if not prompt:
+        raise BadInput(f"{where}: prompt is empty; write one or remove the row")
+    return PromptRow(
+        whole("case_number"),
+        prompt,
+        whole("evaluation_seed"),
+        number("evaluation_guidance"),
+        record.get("concept", "").strip(),
+    )
+
+
+def target_set(folder: Path, concept: Concept) -> Path:
+    """The table of prompts on which the erasure of `concept` is measured.
+
+    Raises:
+        BadInput: `folder` has none for it; names the near ones.
+    """
+    path = folder / f"{concept.slug}.csv"
+    if path.is_file():
+        return path
+    have = sorted(p.stem for p in folder.glob("*.csv"))
+    near = get_close_matches(concept.slug, have)
+    hint = (
+        f"did you mean {' or '.join(near)}?"
+        if near
+        else f"there is {', '.join(have) or 'none at all'}"
+    )
+    raise BadInput(
+        f"{path}: no prompt set for concept '{concept.name}' ({hint}); write one, an "
+        f"erasure that is not measured is not released"
+    )
+
+
+def kept_rows(rows: Iterable[PromptRow], concepts: Sequence[Concept]) -> list[PromptRow]:
+    """The rows that none of the erased `concepts` touches, neither by their `concept` nor by their
+    wording.
+    """
+    erased = {concept.name for concept in concepts}
+    return [
+        row
+        for row in rows
+        if row.concept.lower() not in erased and not any(c.named_in(row.prompt) for c in concepts)
+    ]
+
+
+def check_disjoint(rows: Iterable[PromptRow], concepts: Sequence[Concept]) -> None:
+    """Refuse to measure on what is trained on: no prompt of `rows` may be one of a concept's, as
+    written or replaced.
+
+    Raises:
+        BadInput: Names the row, the concept and the list in which the prompt stands. Case and
+            spacing do not matter.
+    """
+    trained: dict[str, str] = {}
+    for concept in concepts:
+        for prompt in concept.keep:
+            trained[_folded(prompt)] = f"keep of '{concept.name}'"
+        for prompt in concept.prompts:
+            trained[_folded(prompt)] = f"prompts of '{concept.name}'"
+            trained.setdefault(
+                _folded(concept.replaced(prompt)), f"prompts of '{concept.name}', replaced"
+            )
+    for row in rows:
+        if where := trained.get(_folded(row.prompt)):
+            raise BadInput(
+                f"case {row.case_number}: the measured prompt {row.prompt!r} is also "
+                f"trained on ({where}); "
+                "measure on other wordings, or the result only shows what was learnt by heart"
+            )
+
+
+def _folded(prompt: str) -> str:
+    return " ".join(prompt.casefold().split())

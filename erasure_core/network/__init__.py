@@ -1,0 +1,1 @@
+"""The network, how it is read and how it is taught."""

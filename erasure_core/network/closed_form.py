@@ -1,0 +1,323 @@
+"""Ridge edits of every key and value projection at once: one d x d matrix P, shared by all of them.
+
+What UCE and RECE minimise over V, for each projection W (d_out x d) on its own,
+
+    s sum_k |V c_k - W t_k|^2  +  p sum_j |V c_j - W c_j|^2  +  lamb |V - W|^2
+
+(erase rows c_k, their targets t_k, preserve rows c_j), is solved for all of them by V = W P with
+
+    P = I + s [sum_k (t_k - c_k) c_k^T] A^-1,      A = lamb I + s sum_k c_k c_k^T + p sum_j c_j
+                                                   c_j^T,
+
+because W factors out of the numerator. So the edit is a linear map of the text states in front of
+unchanged projections.
+
+Rows are text states, one to a row of a matrix. Everything is solved in float64 by Cholesky: states
+have a large common mean, and A is too ill-conditioned (1e4 to 1e7) for a float32 inverse. No matrix
+here is larger than d x d or a batch of rows.
+"""
+
+import re
+from collections.abc import Iterable, Iterator, Mapping, Sequence
+from dataclasses import dataclass
+from pathlib import Path
+from typing import Literal, TypeVar
+
+import torch
+from pydantic import BaseModel, ConfigDict, Field
+from torch import Tensor, nn
+
+from erasure_core.errors import BadInput
+from erasure_core.law.concepts import Concept, kept_prompts
+from erasure_core.network import layers
+from erasure_core.network.diffusion import encode_prompts
+from erasure_core.network.models import Teacher
+from erasure_core.network.prepared import by_content
+from erasure_core.network.weights import WeightDelta, tensors_sha256
+
+Item = TypeVar("Item")
+Rows = Literal["all", "tail", "last"]
+Pair = tuple[Tensor, Tensor]  # rows c and their targets t, both (n, d)
+BATCH = 64  # prompts encoded at a time
+
+
+class Edit(BaseModel):
+    """One ridge edit. The equation's s, p and lamb, and which text states it is about."""
+
+    model_config = ConfigDict(frozen=True, extra="forbid")
+    target: Literal["replacement", "nothing"] = Field(
+        "replacement", description="where prompts go: each concept's replacement, or ''"
+    )
+    rows: Rows = Field(
+        "tail",
+        description=(
+            "positions of an erased prompt: all, from the last subject token to "
+            "the end, or that token"
+        ),
+    )
+    erase_scale: float = Field(1.0, gt=0, allow_inf_nan=False, description="s")
+    preserve_scale: float | None = Field(
+        None, ge=0, allow_inf_nan=False, description="p; None: max(0.1, 1 / number of kept prompts)"
+    )
+    lamb: float = Field(
+        0.5, gt=0, allow_inf_nan=False, description="ridge; larger keeps more of the base model"
+    )
+
+
+@dataclass(frozen=True, slots=True)
+class Demand:
+    """What an edit is asked for, in float64."""
+
+    rows: Tensor  # c, (n, d) with n <= d
+    targets: Tensor  # t, (n, d)
+    kept: Tensor  # p sum_j c_j c_j^T, (d, d)
+
+
+# --- the algebra
+# ---------------------------------------------------------------------------------------------
+
+
+@dataclass(frozen=True, slots=True)
+class Map:
+    """P = I + left @ right, which differs from the identity in no more directions than there are
+    erased rows.
+    """
+
+    left: Tensor  # (d, n)
+    right: Tensor  # (n, d)
+
+    def after(self, x: Tensor) -> Tensor:
+        """x P for x of shape (m, d), without making P."""
+        return torch.addmm(x, x @ self.left, self.right)
+
+    def moved(self, rows: Tensor) -> Tensor:
+        """Where P sends each row: rows P^T, (n, d)."""
+        return torch.addmm(rows, rows @ self.right.T, self.left.T)
+
+    def matrix(self) -> Tensor:
+        """P, (d, d)."""
+        return self.after(torch.eye(len(self.left), dtype=self.left.dtype, device=self.left.device))
+
+
+def edit_map(demand: Demand, edit: Edit) -> Map:
+    """P of the module's docstring, in float64. The edited projections are W P; as lamb grows, P
+    goes to I.
+    """
+    c, t, s = demand.rows, demand.targets, edit.erase_scale
+    a = (
+        edit.lamb * torch.eye(c.shape[1], dtype=c.dtype, device=c.device)
+        + s * c.T @ c
+        + demand.kept
+    )
+    return Map(s * (t - c).T, torch.cholesky_solve(c.T, torch.linalg.cholesky(a)).T)
+
+
+def remaining(p: Map, demand: Demand) -> float:
+    """How far P leaves the rows from their targets, as a share of how far they were: 0 is there, 1
+    is where they began.
+    """
+    c, t = demand.rows, demand.targets
+    return float((p.moved(c) - t).norm() / (c - t).norm())
+
+
+def preimage(p: Tensor, c: Tensor) -> Tensor:
+    """The text states x that P sends to `c`: x = P^-1 c, row by row.
+
+    This is what a linear edit hides, and how well: an invertible P removes nothing. The edited
+    projections answer to x exactly as the original ones answered to c, for W P x = W c, so whoever
+    may choose text states (not only words) finds the erased concept at x, with no search. UCE and
+    RECE relocate a concept; only a P that loses rank deletes one.
+
+    Args:
+        p: The edit's P, (d, d).
+        c: States of the concept, (n, d).
+
+    Returns:
+        x, (n, d) float64. Where P is all but singular, x is large: the concept is there, but far
+        from any prompt's states.
+    """
+    solved: Tensor = torch.linalg.solve(p.double(), c.double().T)
+    return solved.T
+
+
+def condensed(pairs: Iterable[Pair]) -> Pair:
+    """At most d rows that ask the same as all of `pairs`: with the same sums of c c^T and of c t^T.
+    float64.
+
+    These two sums are all that an edit knows of its rows. Few rows are given back as they are. Of
+    many, S = sum c c^T and B = sum c t^T are made batch after batch: with S = V diag(e) V^T, the
+    rows e^1/2 V^T and targets e^-1/2 V^T B have the same sums. Where e is 0 to rounding it is
+    raised to that rounding, not left out: B may be more than that there, and P would miss it.
+
+    Raises:
+        BadInput: If there is no row.
+    """
+    squares, products = torch.zeros(()), torch.zeros(())
+    for c, t in _gathered(pairs):
+        if not squares.ndim and len(c) <= c.shape[1]:
+            return c, t  # a first batch as small as this is the only one
+        squares, products = squares + _upper_product(c), products + c.T @ t
+    if not squares.ndim:
+        raise BadInput("no prompt to erase; a concept needs at least one")
+    e, v = torch.linalg.eigh(squares, UPLO="U")
+    root = e.clamp(min=float(len(e) * torch.finfo(e.dtype).eps * e[-1])).sqrt()[:, None]
+    return root * v.T, v.T @ products / root
+
+
+def _gathered(items: Iterable[tuple[Tensor, ...]]) -> Iterator[tuple[Tensor, ...]]:
+    """Batches of about as many rows as a few d, in float64: one product for many small items, and
+    no large copy of them all.
+    """
+    batch: list[tuple[Tensor, ...]] = []
+    for item in items:
+        batch.append(item)
+        if sum(len(c) for c, *_ in batch) >= 8 * item[0].shape[1]:
+            yield tuple(torch.cat(part).double() for part in zip(*batch, strict=True))
+            batch = []
+    if batch:
+        yield tuple(torch.cat(part).double() for part in zip(*batch, strict=True))
+
+
+def outer(rows: Iterable[Tensor]) -> Tensor:
+    """Sum of c c^T over all rows, (d, d) float64."""
+    total = torch.zeros(())
+    for (c,) in _gathered((item,) for item in rows):
+        total = total + _upper_product(c)
+    return total.triu() + total.triu(1).T
+
+
+def _upper_product(c: Tensor) -> Tensor:
+    """c^T c where it is not below the diagonal: in four bands, five eighths of the work."""
+    d = c.shape[1]
+    found, band = c.new_zeros(d, d), -(-d // 4)
+    for i in range(0, d, band):
+        found[i : i + band, i:] = c[:, i : i + band].T @ c[:, i:]
+    return found
+
+
+# --- the projections
+# ---------------------------------------------------------------------------------------------
+
+
+def projections(unet: nn.Module) -> dict[str, nn.Parameter]:
+    """Every key and value weight of cross-attention, by name; each (d_out, d) with the same d."""
+    return layers.select(unet, "kv")
+
+
+def change(weights: Mapping[str, Tensor], p: Tensor) -> dict[str, Tensor]:
+    """What W P differs from each W, by name: W (P - I), in float64 and then rounded once to the
+    weights' own precision.
+
+    In float32 throughout it would take half the time and be wrong by 2e-6 of the largest weight
+    where many concepts are erased.
+    """
+    moved = p - torch.eye(len(p), dtype=p.dtype, device=p.device)
+    return {name: (w.detach().double() @ moved).to(w.dtype) for name, w in weights.items()}
+
+
+def delta(unet: nn.Module, p: Tensor) -> WeightDelta:
+    """The edit P of all projections of `unet`, tied to it; `unet` stays as it is."""
+    changes = change(projections(unet), p)
+    return WeightDelta(
+        tensors_sha256(unet.state_dict()),
+        {name: change.float().cpu() for name, change in changes.items()},
+    )
+
+
+def gram(weights: Mapping[str, Tensor], cache: Path | None = None) -> Tensor:
+    """G = sum_i W_i^T W_i, (d, d) float64: all that RECE needs to know of the projections.
+
+    In the folder `cache` it is kept by content, under the hash of the weights.
+    """
+    found = by_content(
+        cache,
+        "gram",
+        lambda: tensors_sha256(weights),
+        lambda: {"gram": outer(w.detach() for w in weights.values())},
+    )
+    return found["gram"].to(next(iter(weights.values())).device)
+
+
+# --- the text states
+# ---------------------------------------------------------------------------------------------
+
+
+def demand(teacher: Teacher, concepts: Sequence[Concept], edit: Edit) -> Demand:
+    """The rows of every prompt of `concepts`, and of what is kept: the empty prompt and the
+    concepts' kept prompts.
+    """
+    kept = ["", *kept_prompts(concepts)]
+    scale = max(0.1, 1 / len(kept)) if edit.preserve_scale is None else edit.preserve_scale
+    rows, targets = condensed(erase_rows(teacher, concepts, edit))
+    return Demand(rows, targets, scale * outer(preserve_rows(teacher, kept, edit.rows)))
+
+
+def erase_rows(teacher: Teacher, concepts: Sequence[Concept], edit: Edit) -> Iterator[Pair]:
+    """States of each erased prompt beside those of the prompt that stands in its place, position by
+    position.
+
+    Rows after the end of a prompt are no idle padding: the encoder is causal, so they repeat what
+    the prompt was about. For `tail` both sequences begin at their last subject token and are cut to
+    the length of the shorter.
+
+    Raises:
+        BadInput: If a prompt, or what it becomes, is too long for the base.
+    """
+    wanted = [(concept, prompt) for concept in concepts for prompt in concept.prompts]
+    for batch in _batches(wanted):
+        stand_ins = [
+            concept.replaced(prompt) if edit.target == "replacement" else ""
+            for concept, prompt in batch
+        ]
+        old, new = (
+            encode_prompts(teacher, prompts).states
+            for prompts in ([prompt for _, prompt in batch], stand_ins)
+        )
+        for i, ((concept, prompt), stand_in) in enumerate(zip(batch, stand_ins, strict=True)):
+            after = _after_subject(concept, prompt)
+            begin = (
+                _last_token(teacher, prompt.removesuffix(after)),
+                _last_token(teacher, stand_in.removesuffix(after)),
+            )
+            yield _aligned(old[i], new[i], begin, edit.rows)
+
+
+def preserve_rows(teacher: Teacher, prompts: Sequence[str], rows: Rows) -> Iterator[Tensor]:
+    """States that must stay: all positions of each prompt or, where only the last subject token is
+    erased, its last token.
+    """
+    for batch in _batches(prompts):
+        states = encode_prompts(teacher, batch).states
+        if rows == "last":
+            yield torch.stack(
+                [s[_last_token(teacher, prompt)] for s, prompt in zip(states, batch, strict=True)]
+            )
+        else:
+            yield states.flatten(0, 1)
+
+
+def _aligned(old: Tensor, new: Tensor, begin: tuple[int, int], rows: Rows) -> Pair:
+    if rows == "all":
+        return old, new
+    length = 1 if rows == "last" else len(old) - max(begin)
+    return old[begin[0] : begin[0] + length], new[begin[1] : begin[1] + length]
+
+
+def _after_subject(concept: Concept, prompt: str) -> str:
+    """What follows the concept's name, which stays when it is replaced; nothing if `prompt` does
+    not name it.
+    """
+    named = list(re.finditer(rf"\b{re.escape(concept.name)}\b", prompt, re.IGNORECASE))
+    return prompt[named[-1].end() :] if named else ""
+
+
+def _last_token(teacher: Teacher, prompt: str) -> int:
+    """Position of the last token before the end marker; of the start marker if
+    `prompt` is empty.
+    """
+    return len(teacher.tokenizer(prompt).input_ids) - 2
+
+
+def _batches(items: Sequence[Item]) -> Iterator[Sequence[Item]]:
+    for first in range(0, len(items), BATCH):
+        yield items[first : first + BATCH]

@@ -1,0 +1,421 @@
+"""The few diffusion operations that every method shares, with their shapes. z: (n, c, h, w).
+
+Methods think in noise: what a network predicts instead is converted here, and here alone.
+
+Everything is deterministic: DDIM with eta 0, and each picture's noise comes from its own seed, so
+that a picture does not depend on the batch it was made in (to about 1e-6 on CPU).
+"""
+
+from collections.abc import Callable, Sequence
+from dataclasses import dataclass
+from typing import TYPE_CHECKING
+
+import torch
+from torch import Tensor, nn
+
+from erasure_core import seeding
+from erasure_core.errors import BadInput
+from erasure_core.law.concepts import Concept, kept_prompts
+from erasure_core.network.models import Teacher
+from erasure_core.network.weights import tensors_sha256
+
+if TYPE_CHECKING:
+    from diffusers import DDIMScheduler
+    from transformers import CLIPTokenizer
+
+Predict = Callable[[Tensor, int], Tensor]  # (z, timestep) -> noise
+KEPT_WALKS = 24  # fewest walks that stand for the kept prompts
+PICTURES_TOGETHER = 20  # pictures of one batch; bounds the memory of making them
+
+
+@dataclass(frozen=True, slots=True)
+class Context:
+    """What the network is told about n prompts."""
+
+    states: Tensor  # (n, tokens, d_text), what cross-attention reads
+    # (n, tokens), the tokens they belong to; the first tokenizer's, where a family has two
+    ids: Tensor
+    pooled: Tensor | None = (
+        None  # (n, d_pooled), an embedding of each whole prompt, where the family reads one
+    )
+
+    def __len__(self) -> int:
+        return len(self.states)
+
+    def __getitem__(self, rows: Tensor | slice) -> "Context":
+        return Context(
+            self.states[rows], self.ids[rows], None if self.pooled is None else self.pooled[rows]
+        )
+
+    def expand(self, n: int) -> "Context":
+        """One prompt, n times."""
+        pooled = None if self.pooled is None else self.pooled.expand(n, -1)
+        return Context(self.states.expand(n, -1, -1), self.ids.expand(n, -1), pooled)
+
+    @classmethod
+    def cat(cls, contexts: Sequence["Context"]) -> "Context":
+        """One after another."""
+        pooled = [c.pooled for c in contexts if c.pooled is not None]
+        return cls(
+            torch.cat([c.states for c in contexts]),
+            torch.cat([c.ids for c in contexts]),
+            torch.cat(pooled) if pooled else None,
+        )
+
+
+def check_prompts(tokenizer: "CLIPTokenizer", prompts: Sequence[str]) -> None:
+    """Refuse prompts that the tokenizer would cut: what is cut is neither erased nor measured.
+
+    Raises:
+        BadInput: Naming the first prompt that is too long, its length and the limit.
+    """
+    limit = tokenizer.model_max_length
+    for prompt in prompts:
+        tokens = len(tokenizer(prompt).input_ids)
+        if tokens > limit:
+            raise BadInput(
+                f"prompt {prompt!r} has {tokens} tokens with its two markers; this base "
+                f"reads {limit}; shorten it"
+            )
+
+
+@torch.no_grad()
+def encode_prompts(teacher: Teacher, prompts: Sequence[str]) -> Context:
+    """The text states of each prompt, padded to the tokenizer's limit."""
+    ids = []
+    for tokenizer in teacher.tokenizers:
+        check_prompts(tokenizer, prompts)
+        read = tokenizer(list(prompts), padding="max_length", truncation=True, return_tensors="pt")
+        ids.append(read.input_ids.to(teacher.unet.device))
+    states, pooled = teacher.family.encode(teacher, prompts, ids)
+    return Context(states, ids[0], pooled)
+
+
+def predict_noise(
+    teacher: Teacher, unet: nn.Module, z: Tensor, timestep: Tensor | int, context: Context
+) -> Tensor:
+    """eps(z, c, t) of `unet`, which is the teacher's or a student of it; shape of `z`. `timestep`
+    is one for all or (n,).
+    """
+    added = teacher.family.added(teacher, context.pooled)
+    found: Tensor = unet(
+        z, timestep, encoder_hidden_states=context.states, added_cond_kwargs=added
+    ).sample
+    if teacher.scheduler.config.prediction_type == "epsilon":
+        return found
+    kept = teacher.scheduler.alphas_cumprod.to(z.device)[timestep].view(
+        -1, 1, 1, 1
+    )  # v = sqrt(kept) eps - sqrt(1 - kept) x_0
+    return kept.sqrt() * found + (1 - kept).sqrt() * z
+
+
+def predict_each(
+    teacher: Teacher,
+    unet: nn.Module,
+    z: Tensor,
+    timestep: Tensor | int,
+    contexts: Sequence[Context],
+) -> list[Tensor]:
+    """eps of the same `z` under several contexts (each of n prompts), in one batched call."""
+    repeats = len(contexts)
+    times = timestep.repeat(repeats) if isinstance(timestep, Tensor) and timestep.ndim else timestep
+    return list(
+        predict_noise(
+            teacher, unet, z.repeat(repeats, 1, 1, 1), times, Context.cat(contexts)
+        ).chunk(repeats)
+    )
+
+
+def guided(
+    teacher: Teacher, unet: nn.Module, nothing: Context, context: Context, w: Tensor | float
+) -> Predict:
+    """Classifier-free guidance, eps(0) + w (eps(c) - eps(0)), as a function to `walk` with; `w` is
+    one for all or (n, 1, 1, 1).
+    """
+
+    def predict(z: Tensor, timestep: int) -> Tensor:
+        e_null, e_cond = predict_each(teacher, unet, z, timestep, [nothing, context])
+        return e_null + w * (e_cond - e_null)
+
+    return predict
+
+
+def noise_scheduler(teacher: Teacher) -> "DDIMScheduler":
+    """The teacher's schedule, told that it is given noise, whatever the network predicts."""
+    scheduler: DDIMScheduler = type(teacher.scheduler).from_config(
+        teacher.scheduler.config, prediction_type="epsilon"
+    )
+    return scheduler
+
+
+def schedule_of(teacher: Teacher, steps: int) -> "DDIMScheduler":
+    """The schedule of a walk of `steps` steps, set.
+
+    Raises:
+        BadInput: More steps than the base has, or a first one that no noise can lead away from.
+    """
+    scheduler = noise_scheduler(teacher)
+    if not 1 <= steps < scheduler.config.num_train_timesteps:
+        raise BadInput(
+            f"a walk of {steps} steps; this base can be walked in "
+            f"1..{scheduler.config.num_train_timesteps - 1}"
+        )
+    scheduler.set_timesteps(steps)
+    first = scheduler.timesteps[0]
+    if scheduler.alphas_cumprod[first] == 0:
+        raise BadInput(
+            f"a walk of {steps} steps begins at timestep {first}, where no signal is "
+            f"left to step from; use other steps"
+        )
+    return scheduler
+
+
+def timesteps(teacher: Teacher, steps: int) -> list[int]:
+    """The scheduler's timesteps of a walk of `steps` steps, noisiest first."""
+    return [int(t) for t in schedule_of(teacher, steps).timesteps]
+
+
+@torch.no_grad()
+def walk(teacher: Teacher, z: Tensor, steps: int, stop: int, predict: Predict) -> Tensor:
+    """Denoise `z` by the first `stop` of `steps` DDIM steps (eta 0) with the noise that `predict`
+    returns.
+
+    `stop = 0` does no step; the state returned belongs to timestep number `stop` (`methods.md`
+    calls it tau).
+    """
+    scheduler = schedule_of(teacher, steps)
+    for timestep in scheduler.timesteps[:stop]:
+        z = scheduler.step(predict(z, int(timestep)), timestep, z, eta=0.0).prev_sample
+    return z
+
+
+@dataclass(frozen=True, slots=True)
+class Points:
+    """States that walks passed, where one network is compared with another. n points."""
+
+    z: Tensor  # (n, c, h, w)
+    timestep: Tensor  # (n,), the one each state belongs to
+    prompt: Tensor  # (n,), index of the prompt walked
+
+    def __getitem__(self, rows: Tensor) -> "Points":
+        return Points(self.z[rows], self.timestep[rows], self.prompt[rows])
+
+    def draw(self, n: int, generator: torch.Generator) -> "Points":
+        """n of them, with replacement."""
+        return self[torch.randint(len(self.z), (n,), generator=generator)]
+
+
+@dataclass(frozen=True, slots=True)
+class Walks:
+    """Guided walks of some prompts, each from new noise, as a source of points. Any network of the
+    teacher's kind may walk.
+    """
+
+    teacher: Teacher
+    prompts: Context
+    nothing: Context  # the empty prompt
+    w: float  # guidance
+    steps: int  # T, DDIM steps of a whole walk
+
+    @classmethod
+    def of(cls, teacher: Teacher, prompts: Sequence[str], w: float, steps: int) -> "Walks":
+        """Walks of `prompts`, which are refused if they are too long."""
+        return cls(
+            teacher, encode_prompts(teacher, prompts), encode_prompts(teacher, [""]), w, steps
+        )
+
+    def fresh(self, unet: nn.Module, n: int, generator: torch.Generator) -> Points:
+        """Where n new walks are after a uniform number of steps, 0 to T - 1, the same for all of
+        them.
+        """
+        elapsed = int(torch.randint(self.steps, (), generator=generator))
+        prompt = torch.randint(len(self.prompts), (n,), generator=generator)
+        times = timesteps(self.teacher, self.steps)
+        z = self._walk(unet, drawn_noise(self.teacher, n, generator), prompt, elapsed)[-1]
+        return Points(
+            z, torch.tensor(times[elapsed], device=z.device).expand(n), prompt.to(z.device)
+        )
+
+    def bank(self, unet: nn.Module, n: int, generator: torch.Generator) -> Points:
+        """Every point of n whole walks, made in one batch: n * T points. No prompt is walked twice
+        before each was once.
+        """
+        prompt = torch.randperm(len(self.prompts), generator=generator)[
+            torch.arange(n) % len(self.prompts)
+        ]
+        times = timesteps(self.teacher, self.steps)
+        passed = torch.cat(
+            self._walk(unet, drawn_noise(self.teacher, n, generator), prompt, self.steps)[:-1]
+        )
+        return Points(
+            passed,
+            torch.tensor(times, device=passed.device).repeat_interleave(n),
+            prompt.to(passed.device).repeat(self.steps),
+        )
+
+    @torch.no_grad()
+    def _walk(self, unet: nn.Module, z: Tensor, prompt: Tensor, stop: int) -> list[Tensor]:
+        """The states before each of the first `stop` steps, and the one behind them."""
+        passed: list[Tensor] = []
+        guide = guided(
+            self.teacher,
+            unet,
+            self.nothing.expand(len(z)),
+            self.prompts[prompt.to(z.device)],
+            self.w,
+        )
+
+        def predict(z: Tensor, timestep: int) -> Tensor:
+            passed.append(z)
+            return guide(z, timestep)
+
+        end = walk(self.teacher, z, self.steps, stop, predict)
+        return [*passed, end]
+
+
+@dataclass(frozen=True, slots=True)
+class Kept:
+    """Ours, for methods that hold nothing: prompts whose pictures must stay, with points of the
+    teacher's own walks of them.
+    """
+
+    walks: Walks
+    points: Points
+
+    @classmethod
+    def of(cls, walks: Walks, generator: torch.Generator) -> "Kept":
+        """The teacher walks each prompt at least once."""
+        return cls(
+            walks, walks.bank(walks.teacher.unet, max(KEPT_WALKS, len(walks.prompts)), generator)
+        )
+
+    @classmethod
+    def held(
+        cls,
+        teacher: Teacher,
+        concepts: Sequence[Concept],
+        weight: float,
+        w: float,
+        steps: int,
+        seed: int,
+    ) -> "Kept | None":
+        """The kept prompts of `concepts`, where there are any and a method's `weight` on their
+        drift is not zero.
+        """
+        keep = kept_prompts(concepts)
+        if not (weight and keep):
+            return None
+        return cls.of(
+            Walks.of(teacher, keep, w, steps), seeding.generator(seed, "walks of kept prompts")
+        )
+
+    def drift(self, student: nn.Module, n: int, generator: torch.Generator) -> Tensor:
+        """Mean square of what the student's noise differs from the teacher's, at n
+        of the points.
+        """
+        teacher, at = self.walks.teacher, self.points.draw(n, generator)
+        prompts = self.walks.prompts[at.prompt]
+        with torch.no_grad():
+            wanted = predict_noise(teacher, teacher.unet, at.z, at.timestep, prompts)
+        return (
+            (predict_noise(teacher, student, at.z, at.timestep, prompts) - wanted).square().mean()
+        )
+
+
+def drawn_noise(teacher: Teacher, n: int, generator: torch.Generator) -> Tensor:
+    """n times z_T from one generator: (n, c, h, w)."""
+    config = teacher.unet.config
+    shape = (n, config.in_channels, config.sample_size, config.sample_size)
+    return torch.randn(shape, generator=generator).to(teacher.unet.device)
+
+
+def initial_noise(teacher: Teacher, seeds: Sequence[int]) -> Tensor:
+    """One z_T per seed, each from its own generator: (len(seeds), c, h, w)."""
+    return torch.cat(
+        [drawn_noise(teacher, 1, torch.Generator("cpu").manual_seed(seed)) for seed in seeds]
+    )
+
+
+def pictures(
+    teacher: Teacher,
+    prompts: Context,
+    shown: Tensor,
+    w: float,
+    steps: int,
+    generator: torch.Generator,
+) -> Tensor:
+    """Latents of the teacher's pictures, (len(shown), c, h, w); picture i shows prompt shown[i] at
+    guidance `w`.
+    """
+    z, nothing, made = (
+        drawn_noise(teacher, len(shown), generator),
+        encode_prompts(teacher, [""]),
+        [],
+    )
+    for first in range(0, len(shown), PICTURES_TOGETHER):
+        together = slice(first, first + PICTURES_TOGETHER)
+        told = prompts[shown[together].to(z.device)]
+        guide = guided(teacher, teacher.unet, nothing.expand(len(told)), told, w)
+        made.append(walk(teacher, z[together], steps, steps, guide))
+    return torch.cat(made)
+
+
+def content_of(teacher: Teacher, contexts: Sequence[Context]) -> dict[str, object]:
+    """All that the teacher's walks under `contexts` depend on, but for noise and guidance: what to
+    keep them under.
+    """
+    told = [
+        tensor
+        for context in contexts
+        for tensor in (context.states, context.pooled)
+        if tensor is not None
+    ]
+    return {
+        "base": tensors_sha256(teacher.unet.state_dict()),
+        "schedule": {
+            key: value for key, value in teacher.scheduler.config.items() if not key.startswith("_")
+        },
+        "told": tensors_sha256({str(i): tensor for i, tensor in enumerate(told)}),
+        "computed": [torch.__version__, teacher.unet.device.type],
+    }
+
+
+@torch.no_grad()
+def decoded(teacher: Teacher, z: Tensor) -> Tensor:
+    """The pictures that latents stand for: (n, 3, size, size) in [0, 1], on CPU."""
+    pictures: Tensor = teacher.vae.decode(z / teacher.vae.config.scaling_factor).sample
+    return (pictures / 2 + 0.5).clamp(0, 1).cpu()
+
+
+@torch.no_grad()
+def sample(
+    teacher: Teacher,
+    prompts: Sequence[str],
+    seeds: Sequence[int],
+    guidance: Sequence[float],
+    steps: int,
+    batch_size: int,
+    on_batch: Callable[[int], None] | None = None,
+) -> Tensor:
+    """Pictures of `prompts` by classifier-free guidance: (n, 3, size, size) in [0, 1], on CPU.
+
+    Args:
+        teacher: The model, with a delta applied to its UNet or not.
+        prompts: One per picture.
+        seeds: One per picture; the same seed gives the same starting noise in every model.
+        guidance: One per picture; eps = eps(0) + w (eps(c) - eps(0)), diffusers' `guidance_scale`.
+        steps: DDIM steps.
+        batch_size: Pictures per UNet call.
+        on_batch: Hears how many pictures were finished.
+    """
+    empty, pictures = encode_prompts(teacher, [""]), []
+    for first in range(0, len(prompts), batch_size):
+        rows = slice(first, first + batch_size)
+        context = encode_prompts(teacher, prompts[rows])
+        w = torch.tensor(guidance[rows], device=teacher.unet.device).view(-1, 1, 1, 1)
+        predict = guided(teacher, teacher.unet, empty.expand(len(context)), context, w)
+        z = walk(teacher, initial_noise(teacher, seeds[rows]), steps, steps, predict)
+        pictures.append(decoded(teacher, z))
+        if on_batch:
+            on_batch(len(context))
+    return torch.cat(pictures)

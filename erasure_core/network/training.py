@@ -1,0 +1,205 @@
+"""The one optimisation loop. A method supplies its settings, the trainable weights and a loss; a
+run that was killed goes on.
+
+State is written every `SAVE_EVERY` updates (weights, optimiser moments, random generators, loss
+history), so a run that is started again arrives at the same weights, bit for bit, as one that was
+never stopped.
+"""
+
+import copy
+import json
+from collections.abc import Callable, Mapping, Sequence
+from dataclasses import dataclass, field
+from pathlib import Path
+from typing import TYPE_CHECKING, Literal
+
+import torch
+from pydantic import BaseModel, ConfigDict, Field
+from torch import Tensor, nn
+
+from erasure_core.errors import ErasureError
+from erasure_core.law.concepts import Concept
+from erasure_core.network.models import Teacher
+from erasure_core.network.weights import read_tensors, write_tensors
+
+if TYPE_CHECKING:
+    from diffusers import UNet2DConditionModel
+
+OnStep = Callable[[int, Mapping[str, float]], None]  # (update, named loss terms)
+SAVE_EVERY = 50  # updates between two writes of the state
+
+
+class Training(BaseModel):
+    """What every method that trains can be told. A method's defaults are its paper's."""
+
+    model_config = ConfigDict(frozen=True, extra="forbid", populate_by_name=True)
+    updates: int = Field(
+        ge=1, description="of each concept: two erased together take twice as many"
+    )
+    batch: int = Field(1, ge=1, description="points per update")
+    lr: float = Field(gt=0, allow_inf_nan=False)
+    adam_eps: float = Field(1e-8, gt=0, allow_inf_nan=False)
+    weight_decay: float = Field(0.0, ge=0, allow_inf_nan=False, description="AdamW's; 0 is Adam")
+    clip: float | None = Field(
+        None,
+        gt=0,
+        allow_inf_nan=False,
+        description="largest norm of the gradient; None: not clipped",
+    )
+    precision: Literal["fp32", "bf16"] = Field(
+        "fp32", description="bf16: autocast around fp32 master weights"
+    )
+    gradient_checkpointing: bool = False
+
+
+@dataclass(frozen=True, slots=True)
+class Loop:
+    """What a method's state is besides weights and optimiser, and who hears of it.
+
+    `generators` are those the loss draws from. `extra` tensors are saved and restored in place (a
+    moving average). `after` runs after each update; `stop` hears its terms and may end the training
+    early. `resume` is the file of the state.
+    """
+
+    generators: Sequence[torch.Generator] = ()
+    extra: Mapping[str, Tensor] = field(default_factory=dict)
+    after: Callable[[], None] | None = None
+    stop: Callable[[Mapping[str, float]], bool] | None = None
+    on_step: OnStep | None = None
+    resume: Path | None = None
+
+
+def total_updates(concepts: Sequence[Concept], settings: Training) -> int:
+    """Optimiser steps of a whole erasure."""
+    return settings.updates * len(concepts)
+
+
+def student_of(teacher: Teacher, settings: Training) -> "UNet2DConditionModel":
+    """A copy of the teacher's network to be trained; the teacher stays as it is."""
+    student = copy.deepcopy(teacher.unet)
+    if settings.gradient_checkpointing:
+        student.enable_gradient_checkpointing()
+    return student
+
+
+def fit(
+    student: nn.Module,
+    trainable: Mapping[str, nn.Parameter],
+    loss: Callable[[nn.Module], dict[str, Tensor]],
+    settings: Training,
+    updates: int,
+    loop: Loop,
+) -> None:
+    """Train `trainable` in place for `updates` steps of AdamW on the sum of the loss terms.
+
+    Args:
+        student: The network; everything outside `trainable` stays frozen.
+        trainable: Parameters by name.
+        loss: Draws its own batch and returns named terms, already weighted; called once per update.
+        settings: Learning rate and the like.
+        updates: Number of optimiser steps, >= 1.
+        loop: The method's own state, and who hears of each update; after a resume they hear the
+            earlier updates again.
+
+    Raises:
+        ErasureError: If a term is not finite; a diverged student is never returned.
+    """
+    from accelerate import Accelerator
+    from accelerate.state import AcceleratorState
+
+    AcceleratorState._reset_state(
+        reset_partial_state=True
+    )  # one process may train at several precisions
+    mixed = "bf16" if settings.precision == "bf16" else "no"
+    accelerator = Accelerator(
+        mixed_precision=mixed, cpu=next(iter(trainable.values())).device.type == "cpu"
+    )
+    student.requires_grad_(False)
+    for parameter in trainable.values():
+        parameter.requires_grad_(True)
+    optimizer = torch.optim.AdamW(
+        trainable.values(),
+        lr=settings.lr,
+        eps=settings.adam_eps,
+        weight_decay=settings.weight_decay,
+    )
+    model, prepared = accelerator.prepare(student, optimizer)
+    history = _restore(loop, trainable, optimizer)
+    for number, terms in enumerate(history, 1):
+        _tell(loop, number, terms)
+    for update in range(len(history) + 1, updates + 1):
+        if history and loop.stop and loop.stop(history[-1]):
+            break
+        named = loss(model)
+        total = torch.stack(list(named.values())).sum()
+        if not torch.isfinite(total):
+            raise ErasureError(
+                f"training diverged at update {update} (loss {total.item()}); lower lr "
+                f"or the guidance scales"
+            )
+        accelerator.backward(total)
+        if settings.clip is not None:
+            accelerator.clip_grad_norm_(list(trainable.values()), settings.clip)
+        prepared.step()
+        prepared.zero_grad(set_to_none=True)
+        if loop.after:
+            loop.after()
+        history.append({name: value.item() for name, value in named.items()})
+        _tell(loop, update, history[-1])
+        if loop.resume and update % SAVE_EVERY == 0 and update < updates:
+            _save(loop, trainable, optimizer, history)
+    student.requires_grad_(False)
+
+
+def _tell(loop: Loop, update: int, terms: Mapping[str, float]) -> None:
+    if loop.on_step:
+        loop.on_step(update, terms)
+
+
+def _state(
+    loop: Loop, trainable: Mapping[str, nn.Parameter], optimizer: torch.optim.Optimizer
+) -> dict[str, Tensor]:
+    """Everything the next update depends on, by name; the tensors are those in use, not copies."""
+    state = {f"extra/{name}": tensor for name, tensor in loop.extra.items()}
+    for name, parameter in trainable.items():
+        moments = optimizer.state[parameter]
+        state |= {f"weight/{name}": parameter.data, f"step/{name}": moments["step"]}
+        state |= {f"{key}/{name}": moments[key] for key in ("exp_avg", "exp_avg_sq")}
+    return state
+
+
+def _save(
+    loop: Loop,
+    trainable: Mapping[str, nn.Parameter],
+    optimizer: torch.optim.Optimizer,
+    history: Sequence[Mapping[str, float]],
+) -> None:
+    assert loop.resume
+    loop.resume.parent.mkdir(parents=True, exist_ok=True)
+    generators = {
+        f"generator/{i}": generator.get_state() for i, generator in enumerate(loop.generators)
+    }
+    write_tensors(
+        loop.resume,
+        {**_state(loop, trainable, optimizer), **generators},
+        {"history": json.dumps(list(history))},
+    )
+
+
+def _restore(
+    loop: Loop, trainable: Mapping[str, nn.Parameter], optimizer: torch.optim.Optimizer
+) -> list[dict[str, float]]:
+    """Bring back what a killed run left, if it left anything; the loss terms of its updates."""
+    if not (loop.resume and loop.resume.exists()):
+        return []
+    saved, metadata = read_tensors(loop.resume)
+    for parameter in trainable.values():
+        zeros = {"exp_avg": torch.zeros_like(parameter), "exp_avg_sq": torch.zeros_like(parameter)}
+        optimizer.state[parameter] = {"step": torch.tensor(0.0), **zeros}
+    with torch.no_grad():
+        for name, tensor in _state(loop, trainable, optimizer).items():
+            tensor.copy_(saved[name])
+    for i, generator in enumerate(loop.generators):
+        generator.set_state(saved[f"generator/{i}"])
+    history: list[dict[str, float]] = json.loads(metadata["history"])
+    return history

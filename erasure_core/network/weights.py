@@ -1,0 +1,169 @@
+"""What an erasure leaves behind: the change of named weights, tied to the base it was made from by
+a hash.
+"""
+
+import hashlib
+import json
+import os
+from collections.abc import Iterator, Mapping
+from contextlib import contextmanager
+from dataclasses import dataclass
+from functools import cached_property
+from pathlib import Path
+
+import torch
+from safetensors import SafetensorError, safe_open
+from safetensors.torch import save_file
+from torch import Tensor, nn
+
+from erasure_core.errors import BadInput, ContentChanged, ErasureError
+
+
+def tensors_sha256(tensors: Mapping[str, Tensor]) -> str:
+    """Hash of names, shapes and float32 contents; independent of order, storage dtype and file
+    layout.
+    """
+    digest = hashlib.sha256()
+    for name in sorted(tensors):
+        tensor = tensors[name].detach().to("cpu", torch.float32).contiguous()
+        digest.update(f"{name}{tuple(tensor.shape)}".encode())
+        digest.update(tensor.numpy().tobytes())
+    return digest.hexdigest()
+
+
+@dataclass(frozen=True)
+class WeightDelta:
+    """Named differences `edited - base` in float32 and the hash of the base network
+    they belong to.
+    """
+
+    base_sha256: str
+    tensors: Mapping[str, Tensor]
+
+    @classmethod
+    def between(cls, base: nn.Module, edited: nn.Module, names: frozenset[str]) -> "WeightDelta":
+        """The difference of the parameters called `names`."""
+        old, new = base.state_dict(), edited.state_dict()
+        return cls(
+            tensors_sha256(old),
+            {n: (new[n].float() - old[n].float()).detach().cpu() for n in sorted(names)},
+        )
+
+    @property
+    def names(self) -> frozenset[str]:
+        """Names of the weights it changes."""
+        return frozenset(self.tensors)
+
+    @cached_property
+    def sha256(self) -> str:
+        """Hash of the base's hash and of the differences."""
+        return hashlib.sha256(
+            (self.base_sha256 + tensors_sha256(self.tensors)).encode()
+        ).hexdigest()
+
+    @contextmanager
+    def applied(self, module: nn.Module) -> Iterator[nn.Module]:
+        """Apply to `module` for the length of a `with`; afterwards the original weights are back,
+        bit for bit.
+        """
+        originals = {
+            name: parameter.detach().clone()
+            for name, parameter in module.named_parameters()
+            if name in self.tensors
+        }
+        try:
+            self.apply(module)
+            yield module
+        finally:
+            with torch.no_grad():
+                for name, parameter in module.named_parameters():
+                    if name in originals:
+                        parameter.copy_(originals[name])
+
+    @torch.no_grad()
+    def apply(self, module: nn.Module) -> None:
+        """Add the differences to `module` in place.
+
+        Raises:
+            ContentChanged: If `module` is not the base this delta was made from.
+        """
+        found = tensors_sha256(module.state_dict())
+        if found != self.base_sha256:
+            raise ContentChanged("the network a delta is applied to", self.base_sha256, found)
+        for name, parameter in module.named_parameters():
+            if name in self.tensors:
+                parameter.copy_(parameter.float() + self.tensors[name].to(parameter.device))
+
+    def save(self, path: Path, **metadata: str) -> None:
+        """Write safetensors whole or not at all; `metadata` joins the base hash in the file's
+        header.
+        """
+        write_tensors(path, self.tensors, {**metadata, "base_sha256": self.base_sha256})
+
+    @classmethod
+    def load(cls, path: Path) -> "WeightDelta":
+        """Read a delta written by `save`.
+
+        Raises:
+            BadInput: If the file is absent, truncated, or carries no base hash.
+        """
+        tensors, metadata = read_tensors(path)
+        if "base_sha256" not in metadata:
+            raise BadInput(
+                f"{path} names no base (metadata keys: {json.dumps(sorted(metadata))}); "
+                f"it was not written as a weight delta"
+            )
+        return cls(metadata["base_sha256"], tensors)
+
+
+def write_tensors(path: Path, tensors: Mapping[str, Tensor], metadata: Mapping[str, str]) -> None:
+    """Write safetensors whole or not at all; the same content gives the same bytes.
+
+    Raises:
+        ErasureError: If it cannot be written, for instance because the disk is full.
+    """
+    partial = path.with_name(path.name + ".partial")
+    try:
+        save_file(
+            {name: tensor.contiguous() for name, tensor in tensors.items()},
+            partial,
+            metadata=dict(metadata),
+        )
+        _sort_metadata(partial)
+        os.replace(partial, path)
+    except SafetensorError as fault:  # what the library makes of a full disk
+        raise ErasureError(
+            f"{path} could not be written ({fault}); free some space and run again"
+        ) from fault
+    finally:
+        partial.unlink(missing_ok=True)
+
+
+def _sort_metadata(file: Path) -> None:
+    """Put the header's metadata into alphabetical order, in place: the library writes it in one
+    that changes from call to call.
+    """
+    with file.open("r+b") as stream:
+        length = int.from_bytes(stream.read(8), "little")
+        header = json.loads(stream.read(length))
+        if found := header.get("__metadata__"):
+            header["__metadata__"] = dict(sorted(found.items()))
+            stream.seek(8)
+            stream.write(
+                json.dumps(header, separators=(",", ":"), ensure_ascii=False).encode().ljust(length)
+            )
+
+
+def read_tensors(path: Path) -> tuple[dict[str, Tensor], dict[str, str]]:
+    """The tensors and the metadata of a safetensors file.
+
+    Raises:
+        BadInput: If the file is absent or truncated.
+    """
+    try:
+        with safe_open(path, framework="pt") as file:
+            return {name: file.get_tensor(name) for name in file.keys()}, file.metadata() or {}  # noqa: SIM118 - safe_open is no mapping
+    except (OSError, SafetensorError) as fault:
+        raise BadInput(
+            f"{path} is not a readable safetensors file ({fault}); restore it or erase again"
+        ) from fault

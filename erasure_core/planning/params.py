@@ -1,0 +1,300 @@
+"""Every number a run depends on: the one typed reader of params.yaml."""
+
+from collections.abc import Sequence
+from pathlib import Path
+from typing import Annotated, Any
+
+from pydantic import (
+    AfterValidator,
+    BaseModel,
+    BeforeValidator,
+    ConfigDict,
+    Field,
+    FiniteFloat,
+    SerializerFunctionWrapHandler,
+    WrapSerializer,
+    model_validator,
+)
+
+from erasure_core.errors import BadInput
+from erasure_core.files import read_yaml
+from erasure_core.law.concepts import Concept, Kind
+from erasure_core.law.gates import Limit
+from erasure_core.law.lineage import sha256_json
+from erasure_core.methods import METHODS, AnySettings
+
+DEFAULT_PRESET = (
+    "default"  # the name of the sweep that can be promoted; comparisons have their own names
+)
+
+
+class _Section(BaseModel):
+    model_config = ConfigDict(
+        frozen=True, extra="forbid"
+    )  # a misspelt key is an error, not a default
+
+
+class Base(_Section):
+    """The teacher: a folder, or a hub id pinned by revision."""
+
+    path: str = Field(min_length=1)
+    revision: str | None = None
+    sha256: str | None = Field(
+        None,
+        pattern=r"^[0-9a-f]{64}$",
+        description="root hash of the snapshot; null accepts what is found",
+    )
+
+
+class Sampling(_Section):
+    """How every picture of a run is made, the base's and the candidate's alike."""
+
+    steps: int = Field(gt=0)
+    batch_size: int = Field(gt=0)
+
+
+class PromptSets(_Section):
+    """Where the measured prompts are."""
+
+    targets: Path  # folder of one CSV a concept
+    kept: Path
+
+
+class Detector(_Section):
+    """NudeNet: which labels count as seeing a concept of each kind, and from which score."""
+
+    labels: dict[Kind, Annotated[tuple[str, ...], Field(min_length=1)]]
+    threshold: float = Field(gt=0, le=1, allow_inf_nan=False)
+    inference_resolution: int = Field(320, gt=0, multiple_of=32)
+
+
+def _with_one_gap(template: str) -> str:
+    if template.count("{}") != 1:
+        raise ValueError("a template holds {} once, where the concept's name goes")
+    return template
+
+
+class Clip(_Section):
+    """The CLIP model that scores pictures and names what they show."""
+
+    path: str = Field(min_length=1)
+    revision: str | None = None
+    templates: tuple[Annotated[str, AfterValidator(_with_one_gap)], ...] = Field(min_length=1)
+    styles: tuple[str, ...] = Field(
+        (), description="among which a picture's style is named, where a style is erased"
+    )
+
+
+Bounds = Annotated[
+    dict[str, FiniteFloat], Field(min_length=1)
+]  # metric -> the limit its cautious end must respect
+
+
+class Policy(_Section):
+    """What a candidate must show before it is promoted."""
+
+    min_n: int = Field(gt=0, description="images below which a number is no evidence")
+    control: FiniteFloat = Field(
+        description="what each target metric must reach on the base, or the measurement is blind"
+    )
+    targets: dict[Kind, Bounds]
+    kept: Bounds
+    restored: Bounds = Field(
+        {"ssim": 0.85}, description="what pictures of a concept that was brought back must be"
+    )
+
+    def controls(self, concepts: Sequence[Concept]) -> list[Limit]:
+        """What the base must show: every concept, by every metric its erasure is judged by."""
+        return [
+            Limit(f"base.{metric}[{c.name}]", self.control, self.min_n)
+            for c in concepts
+            for metric in self._targets(c)
+        ]
+
+    def limits(self, concepts: Sequence[Concept], restored: Sequence[Concept] = ()) -> list[Limit]:
+        """What the candidate must show: each concept gone, everything else kept, and what was
+        brought back there again.
+        """
+        targets = [
+            Limit(f"{metric}[{c.name}]", bound, self.min_n)
+            for c in concepts
+            for metric, bound in self._targets(c).items()
+        ]
+        kept = [Limit(metric, bound, self.min_n) for metric, bound in self.kept.items()]
+        back = [
+            Limit(f"restored.{metric}[{c.name}]", bound, self.min_n)
+            for c in restored
+            for metric, bound in self.restored.items()
+        ]
+        return [*targets, *kept, *back]
+
+    def _targets(self, concept: Concept) -> dict[str, float]:
+        if concept.kind not in self.targets:
+            have = ", ".join(self.targets)
+            raise BadInput(
+                f"policy.targets has no limits for kind '{concept.kind}' of concept "
+                f"'{concept.name}' (it has {have}); "
+                "add them to the parameters, an erasure that is not judged is not released"
+            )
+        return self.targets[concept.kind]
+
+
+def _distinct(values: tuple[float, ...]) -> tuple[float, ...]:
+    if len(set(values)) != len(values):
+        raise ValueError("each lambda once")
+    return values
+
+
+Lambda = Annotated[float, Field(ge=0, allow_inf_nan=False)]
+
+
+def _without_lambda(method: Any) -> Any:
+    if isinstance(method, dict) and method.keys() & {"lambda", "lambda_"}:
+        raise ValueError("`lambdas` sets the lambda of each candidate; remove it from `method`")
+    return method
+
+
+def _shown_without_lambda(
+    method: AnySettings, serialise: SerializerFunctionWrapHandler
+) -> dict[str, Any]:
+    return {
+        key: value for key, value in serialise(method).items() if key not in ("lambda", "lambda_")
+    }
+
+
+Sweep = Annotated[tuple[Lambda, ...], Field(min_length=1), AfterValidator(_distinct)]
+Swept = Annotated[
+    AnySettings,
+    Field(discriminator="method"),
+    BeforeValidator(_without_lambda),
+    WrapSerializer(_shown_without_lambda),
+]
+
+
+def has_lambda(method: AnySettings) -> bool:
+    """Whether the method is trained once for each of several lambdas."""
+    return "lambda_" in type(method).model_fields
+
+
+def _named_by_their_keys(methods: Any) -> Any:
+    if isinstance(methods, dict):
+        return {
+            name: {"method": name, **settings} if isinstance(settings, dict) else settings
+            for name, settings in methods.items()
+        }
+    return methods
+
+
+class Preset(_Section):
+    """A method with its settings, and the lambdas of its candidates if it has a lambda."""
+
+    lambdas: Sweep | None = None
+    method: Swept
+
+
+class Params(Preset):
+    """params.yaml. Relative paths are relative to the working directory."""
+
+    base: Base
+    registered_model: str = Field(pattern=r"^[A-Za-z0-9][A-Za-z0-9._-]*$")
+    seed: int = Field(ge=0, lt=2**63)
+    methods: Annotated[dict[str, Swept], BeforeValidator(_named_by_their_keys)] = Field(
+        {}, description="others to choose from"
+    )
+    comparisons: dict[Annotated[str, Field(pattern=r"^[a-z0-9-]+$")], Preset] = Field(
+        {}, description="other settings of the same method, measured beside it and never promoted"
+    )
+    sampling: Sampling
+    prompts: PromptSets
+    detector: Detector
+    clip: Clip
+    policy: Policy
+
+    @model_validator(mode="after")
+    def _the_default_has_one_name(self) -> "Params":
+        if DEFAULT_PRESET in self.comparisons:
+            raise ValueError(
+                f"comparisons may not be called {DEFAULT_PRESET!r}: that is the sweep of "
+                f"`method` and `lambdas`"
+            )
+        return self
+
+    @model_validator(mode="after")
+    def _a_lambda_where_there_is_one(self) -> "Params":
+        for where in self.presets().values():
+            if has_lambda(where.method) and where.lambdas is None:
+                raise ValueError(
+                    f"method {where.method.method} has a lambda; give `lambdas`, one candidate each"
+                )
+        for name, settings in self.methods.items():
+            if settings.method != name:
+                raise ValueError(
+                    f"methods.{name} holds the settings of {settings.method}; name it by its method"
+                )
+        return self
+
+    @model_validator(mode="after")
+    def _every_limit_can_be_measured(self) -> "Params":
+        blind = [
+            kind
+            for kind, bounds in self.policy.targets.items()
+            if "nudenet.rate" in bounds and kind not in self.detector.labels
+        ]
+        if blind:
+            raise ValueError(
+                f"policy.targets limits nudenet.rate for {', '.join(blind)}, for which "
+                f"detector.labels has no labels; add them"
+            )
+        return self
+
+    def presets(self) -> dict[str, Preset]:
+        """What is tried: the default, and the comparisons by their names."""
+        return {DEFAULT_PRESET: self, **self.comparisons}
+
+    def with_method(self, name: str | None) -> "Params":
+        """These parameters with the method that a run uses, and without what it does not: other
+        methods, their comparisons.
+
+        Raises:
+            BadInput: There are no settings for `name`.
+        """
+        have = {**self.methods, self.method.method: self.method}
+        if name is not None and name not in have:
+            known = (
+                "it is not a method" if name not in METHODS else "add its settings under `methods`"
+            )
+            raise BadInput(
+                f"the parameters hold no method {name!r} ({known}); choose "
+                f"{', '.join(sorted(have))}"
+            )
+        method = have[name] if name else self.method
+        same = {
+            key: other
+            for key, other in self.comparisons.items()
+            if other.method.method == method.method
+        }
+        lambdas = self.lambdas if has_lambda(method) else None
+        return self.model_copy(
+            update={"method": method, "methods": {}, "comparisons": same, "lambdas": lambdas}
+        )
+
+    def protecting(self, prompts: Sequence[str]) -> "Params":
+        """These parameters with a method that must leave `prompts` exactly as they are, if it can
+        promise that (`protect`).
+        """
+        if "protect" not in type(self.method).model_fields or not prompts:
+            return self
+        protect = tuple(sorted({*self.method.model_dump()["protect"], *prompts}))
+        return self.model_copy(
+            update={"method": self.method.model_copy(update={"protect": protect})}
+        )
+
+    @property
+    def sha256(self) -> str:
+        """Hash of every value, defaults included; comments and order do not matter."""
+        return sha256_json(self.model_dump(mode="json", by_alias=True))
+
+
+def read_params(path: Path) -> Params:
+    """Read the parameters. `BadInput` names the file and every faulty key."""
+    return read_yaml(path, Params)

@@ -1,0 +1,251 @@
+"""The plan of one run: every input by value or by hash, fixed before anything is trained, and where
+its files go.
+"""
+
+from collections.abc import Iterator, Sequence
+from dataclasses import dataclass
+from pathlib import Path
+from typing import Self
+
+from pydantic import BaseModel, ConfigDict
+
+from erasure_core.errors import BadInput, ErasureError
+from erasure_core.files import pretty_json, write_text
+from erasure_core.law import lineage
+from erasure_core.law.concepts import Concept, kept_prompts
+from erasure_core.law.prompts import (
+    PromptRow,
+    check_disjoint,
+    kept_rows,
+    read_prompt_set,
+    target_set,
+)
+from erasure_core.law.requests import DeletionRequest
+from erasure_core.methods import METHODS, AnySettings
+from erasure_core.network import diffusion, models
+from erasure_core.planning.params import Base, Params, has_lambda
+
+KEPT = "kept"
+BASE = "base"
+
+
+@dataclass(frozen=True, slots=True)
+class Candidate:
+    """One erasure of the plan: a preset, at one lambda if its method has one. Only the default
+    preset can be promoted.
+    """
+
+    preset: str
+    lambda_: float | None
+    settings: AnySettings
+
+    @property
+    def name(self) -> str:
+        """Used for files and runs."""
+        return self.preset if self.lambda_ is None else f"{self.preset}-lambda={self.lambda_:g}"
+
+
+class Plan(BaseModel):
+    """What a run does, decided. `run_key` is the hash of all of it: the same key gives the same
+    model.
+    """
+
+    model_config = ConfigDict(frozen=True, extra="forbid")
+    run_key: str
+    requests: tuple[DeletionRequest, ...]
+    restored: tuple[DeletionRequest, ...] = ()  # erased once and brought back: to be there again
+    params: Params
+    base_folder: Path
+    base_sha256: str
+    prompt_sha256: dict[
+        str, str
+    ]  # prompt set -> sha256 of its file; sets are "kept" and "target-<slug>"
+    code_sha256: str
+    folder: Path
+
+    @property
+    def concepts(self) -> list[Concept]:
+        """Everything that is to be erased, oldest request first."""
+        return [request.concept for request in self.requests]
+
+    @property
+    def restored_concepts(self) -> list[Concept]:
+        """What was erased once and is to be there again."""
+        return [request.concept for request in self.restored]
+
+    def candidates(self) -> list[Candidate]:
+        """The sweep of the default preset, then the comparisons."""
+        return [
+            Candidate(
+                name,
+                lam,
+                preset.method if lam is None else preset.method.model_copy(update={"lambda_": lam}),
+            )
+            for name, preset in self.params.presets().items()
+            for lam in (preset.lambdas if has_lambda(preset.method) and preset.lambdas else (None,))
+        ]
+
+    def candidate(self, name: str) -> Candidate:
+        """The candidate called `name`."""
+        return next(c for c in self.candidates() if c.name == name)
+
+    def sources(self) -> list[Path]:
+        """The prompt sets as the user keeps them."""
+        return list(prompt_paths(self.params, self.concepts, self.restored_concepts).values())
+
+    def prompt_file(self, prompt_set: str) -> Path:
+        """The run's own copy of a prompt set."""
+        return self.folder / "prompts" / f"{prompt_set}.csv"
+
+    def rows(self) -> Iterator[tuple[str, list[PromptRow]]]:
+        """Every prompt set with the rows that are measured."""
+        for prompt_set in self.prompt_sha256:
+            rows = read_prompt_set(self.prompt_file(prompt_set))
+            erased_too = prompt_set in {target_name(concept) for concept in self.concepts}
+            yield (
+                prompt_set,
+                rows if erased_too else kept_rows(rows, self.concepts),
+            )  # a restored cat, but not in an erased style
+
+    def picture(self, who: str, prompt_set: str, row: PromptRow) -> Path:
+        """Where the picture of one row lies; `who` is "base" or a candidate's name."""
+        return self.folder / "images" / who / prompt_set / f"{row.case_number}.png"
+
+    def delta_file(self, candidate: str) -> Path:
+        """The weight delta of one candidate."""
+        return self.folder / "deltas" / f"{candidate}.safetensors"
+
+    def losses_file(self, candidate: str) -> Path:
+        """The loss terms of every update of one candidate, and the seconds it took."""
+        return self.folder / "deltas" / f"{candidate}.losses.json"
+
+    @property
+    def file(self) -> Path:
+        """Where the plan itself is kept."""
+        return self.folder / "plan.json"
+
+    def write(self) -> None:
+        """Keep the plan, so that another process or machine can take a step of it."""
+        write_text(self.file, pretty_json(self.model_dump(mode="json", by_alias=True)))
+
+    @classmethod
+    def read(cls, file: Path) -> Self:
+        """Read a plan back. Raises `ErasureError` if it is not there."""
+        try:
+            return cls.model_validate_json(file.read_bytes())
+        except FileNotFoundError:
+            raise ErasureError(
+                f"{file} does not exist; the state folder of the run must be shared with "
+                f"the machine that works on it"
+            ) from None
+
+
+def target_name(concept: Concept) -> str:
+    """The prompt set on which the erasure of `concept` is measured."""
+    return f"target-{concept.slug}"
+
+
+def restored_name(concept: Concept) -> str:
+    """The prompt set on which the return of `concept` is measured: the one its erasure was measured
+    on.
+    """
+    return f"restored-{concept.slug}"
+
+
+def prompt_paths(
+    params: Params, concepts: Sequence[Concept], restored: Sequence[Concept] = ()
+) -> dict[str, Path]:
+    """Prompt set -> the file the parameters name for it: targets in the concepts' order, kept,
+    restored.
+    """
+    targets = {target_name(c): target_set(params.prompts.targets, c) for c in concepts}
+    back = {restored_name(c): target_set(params.prompts.targets, c) for c in restored}
+    return {**targets, KEPT: params.prompts.kept, **back}
+
+
+def checked_base(wanted: Base) -> tuple[Path, str]:
+    """The folder of a base and its content hash. `BadInput` if it is not acceptable, or not what
+    the parameters pin.
+    """
+    base = models.locate(wanted.path, wanted.revision)
+    models.check_folder(base)
+    root = lineage.root_sha256(lineage.manifest(base))
+    if wanted.sha256 not in (None, root):
+        raise BadInput(
+            f"base {base} has content hash {root}, but base.sha256 pins {wanted.sha256}; "
+            f"restore the base or change the pin"
+        )
+    return base, root
+
+
+def make_plan(
+    requests: Sequence[DeletionRequest],
+    params: Params,
+    runs: Path,
+    method: str | None = None,
+    restored: Sequence[DeletionRequest] = (),
+) -> Plan:
+    """Check every input and fix the plan; writes nothing.
+
+    One release is made by one method: `method`, or what the newest request that names one asks for,
+    or the parameters'.
+
+    Raises:
+        BadInput: For any input that the run could not finish with: base, prompt sets, prompts too
+            long, settings.
+    """
+    requests = sorted(
+        requests, key=lambda r: (r.submitted_time, r.subject_request_id)
+    )  # training depends on the order
+    restored = sorted(restored, key=lambda r: (r.submitted_time, r.subject_request_id))
+    params = params.with_method(
+        method or next((r.method for r in reversed(requests) if r.method), None)
+    )
+    params = params.protecting(
+        [prompt for request in restored for prompt in request.concept.prompts]
+    )
+    concepts = [request.concept for request in requests]
+    if twice := {c.name for c in concepts if sum(c.name == other.name for other in concepts) > 1}:
+        raise BadInput(
+            f"more than one request erases {', '.join(sorted(twice))}; withdraw one of them"
+        )
+    params.policy.limits(concepts)
+    if any(c.kind == "style" and not {*params.clip.styles} - {c.name} for c in concepts):
+        raise BadInput(
+            "a style is named among others: list the base's styles in clip.styles of the parameters"
+        )
+    base, root = checked_base(params.base)
+    paths = prompt_paths(params, concepts, [request.concept for request in restored])
+    rows = {name: read_prompt_set(path) for name, path in paths.items()}
+    rows[KEPT] = kept_rows(rows[KEPT], concepts)
+    check_disjoint([row for table in rows.values() for row in table], concepts)
+    for preset in params.presets().values():
+        METHODS[preset.method.method].check(concepts, preset.method)
+    measured = [row.prompt for table in rows.values() for row in table]
+    trained = [p for c in concepts for prompt in c.prompts for p in (prompt, c.replaced(prompt))]
+    diffusion.check_prompts(
+        models.load_tokenizer(base), [*measured, *trained, *kept_prompts(concepts)]
+    )
+    prompt_sha256 = {name: lineage.sha256_file(path) for name, path in paths.items()}
+    code = lineage.code_sha256()
+    key = lineage.sha256_json(
+        [
+            [r.sha256 for r in requests],
+            [r.sha256 for r in restored],
+            params.sha256,
+            root,
+            prompt_sha256,
+            code,
+        ]
+    )[:16]
+    return Plan(
+        run_key=key,
+        requests=tuple(requests),
+        restored=tuple(restored),
+        params=params,
+        base_folder=base.absolute(),
+        base_sha256=root,
+        prompt_sha256=prompt_sha256,
+        code_sha256=code,
+        folder=(runs / key).absolute(),
+    )

@@ -1,0 +1,124 @@
+"""What every command shares: the application, its exit codes, and how a failure is told.
+
+Exit codes: 0 done (a run: promoted), 3 refused by the gate, 2 bad input, 1 failure or an audit that
+found something, 130 interrupted.
+"""
+
+import contextlib
+import errno
+import functools
+import os
+import sys
+import traceback
+from collections.abc import Callable, Iterator
+from contextvars import ContextVar
+from pathlib import Path
+from typing import Annotated, ParamSpec
+from uuid import UUID
+
+import typer
+
+from erasure_core.errors import ErasureError
+from tasks.home import Home
+
+DONE, FAILED, REFUSED, INTERRUPTED = 0, 1, 3, 130
+
+app = typer.Typer(
+    no_args_is_help=True,
+    add_completion=False,
+    pretty_exceptions_enable=False,
+    rich_markup_mode=None,
+)
+inbox = typer.Typer(
+    no_args_is_help=True, rich_markup_mode=None, help="The inbox of deletion requests."
+)
+app.add_typer(inbox, name="request")
+
+debugging: ContextVar[bool] = ContextVar("debugging", default=False)
+Arguments = ParamSpec("Arguments")
+Json = Annotated[
+    bool, typer.Option("--json", help="One JSON object on stdout, nothing else there.")
+]
+ParamsFile = Annotated[Path, typer.Option("--params", help="Every number the work depends on.")]
+MODEL_HELP = (
+    "base, candidate, champion, a version's number, or a folder (./1 for a folder called 1)."
+)
+
+
+@app.callback()
+def prepare(
+    debug: Annotated[
+        bool, typer.Option("--debug", help="Show tracebacks and Prefect's log.")
+    ] = False,
+) -> None:
+    """Take concepts out of text-to-image models, on request, with proof. State lives in
+    ERASURE_HOME (default .erasure).
+    """
+    debugging.set(debug)
+    if not debug:  # Prefect logs each failure with its traceback; here a failure is one line
+        os.environ.setdefault("PREFECT_LOGGING_LEVEL", "WARNING")
+        for handler in (
+            "CONSOLE",
+            "DEBUG",
+        ):  # the second is for Prefect's own services, which complain when they are stopped
+            os.environ.setdefault(f"PREFECT_LOGGING_HANDLERS_{handler}_LEVEL", "CRITICAL")
+    Home.from_env().prepare_environment()
+
+
+def reported(command: Callable[Arguments, int]) -> Callable[Arguments, None]:
+    """Make a command whose return value is the exit code, and whose failures are one line on
+    stderr.
+    """
+
+    @functools.wraps(command)
+    def run(*args: Arguments.args, **kwargs: Arguments.kwargs) -> None:
+        try:
+            code = command(*args, **kwargs)
+        except KeyboardInterrupt:
+            code = _failed(
+                "interrupted; what was finished is kept, the same command goes on from there",
+                INTERRUPTED,
+            )
+        except ErasureError as fault:
+            code = _failed(str(fault), fault.exit_code)
+        except OSError as fault:
+            code = _failed(_os_error(fault), FAILED)
+        except Exception as fault:
+            code = _failed(
+                (
+                    f"{type(fault).__name__}: {fault}; run again with `erasure --debug ...` "
+                    f"for the traceback"
+                ),
+                FAILED,
+            )
+        raise typer.Exit(code)
+
+    return run
+
+
+def _failed(message: str, code: int) -> int:
+    if debugging.get():
+        traceback.print_exc()
+    print("error:", " ".join(message.split()), file=sys.stderr)
+    return code
+
+
+def _os_error(fault: OSError) -> str:
+    what = (
+        f"{fault.strerror}: {fault.filename}" if fault.strerror and fault.filename else str(fault)
+    )
+    return f"{what}; free some space and run again" if fault.errno == errno.ENOSPC else what
+
+
+@contextlib.contextmanager
+def stdout_free() -> Iterator[None]:
+    """Whatever libraries print goes to stderr: stdout belongs to the answer."""
+    with contextlib.redirect_stdout(sys.stderr):
+        yield
+
+
+def uuid_or_none(text: str) -> UUID | None:
+    try:
+        return UUID(text)
+    except ValueError:
+        return None

@@ -1,0 +1,207 @@
+"""Commands that use a model."""
+
+from pathlib import Path
+from typing import Annotated
+
+import typer
+
+from flows.cli.common import DONE, MODEL_HELP, Json, ParamsFile, app, reported, stdout_free
+from flows.cli.show import show
+from tasks.home import Home
+
+
+@app.command()
+@reported
+def generate(
+    prompts: Annotated[list[str], typer.Argument(metavar="PROMPT...")],
+    model: Annotated[str, typer.Option(help=MODEL_HELP)],
+    seed: Annotated[
+        int, typer.Option(help="Of the first picture of each prompt; the next has the next seed.")
+    ],
+    out: Annotated[Path, typer.Option(help="Folder for the PNG files.")],
+    count: Annotated[int, typer.Option(min=1, help="Pictures a prompt.")] = 1,
+    guidance: Annotated[
+        float | None,
+        typer.Option(
+            help=(
+                "Guidance scale; default is that of the kept prompt set, with which "
+                "runs are measured."
+            )
+        ),
+    ] = None,
+    params: ParamsFile = Path("params.yaml"),
+    as_json: Json = False,
+) -> int:
+    """Draw pictures with the base, a registered version or any folder; the same seed gives
+    comparable pictures.
+    """
+    from erasure_core.law.prompts import read_prompt_set
+    from erasure_core.planning.params import read_params
+
+    with stdout_free():
+        from tasks.erasing.draw import draw
+        from tasks.release.resolve import resolve_model
+
+        settings = read_params(params)
+        scale = (
+            guidance
+            if guidance is not None
+            else read_prompt_set(settings.prompts.kept)[0].evaluation_guidance
+        )
+        folder = resolve_model(model, settings, Home.from_env())
+        files = draw(
+            folder,
+            prompts,
+            seed=seed,
+            count=count,
+            guidance=scale,
+            sampling=settings.sampling,
+            out=out,
+        )
+    if as_json:
+        show(
+            {
+                "model": model,
+                "path": str(folder),
+                "guidance": scale,
+                "steps": settings.sampling.steps,
+                "files": list(map(str, files)),
+            }
+        )
+    else:
+        show("\n".join(map(str, files)))
+    return DONE
+
+
+@app.command()
+@reported
+def export(
+    model: Annotated[str, typer.Option(help="candidate, champion or a version's number.")],
+    form: Annotated[str, typer.Option("--format", help="diffusers, delta, lora or single-file.")],
+    out: Annotated[
+        Path, typer.Option(help="The folder to make (diffusers), or the folder for the one file.")
+    ],
+    params: ParamsFile = Path("params.yaml"),
+    as_json: Json = False,
+) -> int:
+    """Hand a version out in a form that other programs read; every file says whose
+    erasure it is.
+    """
+    from erasure_core.planning.params import read_params
+
+    with stdout_free():
+        from tasks.release.handout import export_version
+
+        written = export_version(model, form, out, read_params(params), Home.from_env())
+    show({"model": model, "format": form, "path": str(written)} if as_json else str(written))
+    return DONE
+
+
+@app.command()
+@reported
+def purify(
+    images: Annotated[list[Path], typer.Argument(metavar="IMAGE...")],
+    model: Annotated[
+        str,
+        typer.Option(
+            help=(
+                "candidate, champion, a version's number, or a delta's .safetensors "
+                "file; made with lambda 0."
+            )
+        ),
+    ],
+    out: Annotated[Path, typer.Option(help="Folder for the PNG files.")],
+    prompt: Annotated[
+        str,
+        typer.Option(
+            help="What the erased model is told: nothing, or a prompt that evokes the concept."
+        ),
+    ] = "",
+    guidance: Annotated[
+        float, typer.Option(help="Guidance scale of the erased model; 1 is the prompt alone.")
+    ] = 1.0,
+    steps: Annotated[int, typer.Option(min=1, help="DDIM steps, each way.")] = 35,
+    params: ParamsFile = Path("params.yaml"),
+    as_json: Json = False,
+) -> int:
+    """Take the concept out of pictures: unmade with the base, made again with the erased model."""
+    from dataclasses import asdict
+
+    from erasure_core.planning.params import read_params
+
+    with stdout_free():
+        from tasks.release.handout import purify_pictures
+
+        found = purify_pictures(
+            images,
+            model,
+            out,
+            read_params(params),
+            Home.from_env(),
+            prompt=prompt,
+            guidance=guidance,
+            steps=steps,
+        )
+    if as_json:
+        show(
+            {
+                "model": model,
+                "prompt": prompt,
+                "guidance": guidance,
+                "steps": steps,
+                "pictures": [asdict(c) for c in found],
+            }
+        )
+    else:
+        for c in found:
+            same = "" if c.ssim is None else f"  SSIM {c.ssim:.3f} with the original"
+            show(f"{c.file}{same}" + (", which was cropped or resized first" if c.fitted else ""))
+    return DONE
+
+
+@app.command()
+@reported
+def evaluate(
+    model: Annotated[str, typer.Option(help=MODEL_HELP)],
+    prompts: Annotated[
+        Path,
+        typer.Option(
+            help=(
+                "CSV: case_number,prompt,evaluation_seed,evaluation_guidance and, for "
+                "accuracy, concept."
+            )
+        ),
+    ],
+    params: ParamsFile = Path("params.yaml"),
+    as_json: Json = False,
+) -> int:
+    """Measure a model beside the base on anybody's prompts; judges nothing and records nothing."""
+    from dataclasses import asdict
+
+    from erasure_core.law.lineage import sha256_file
+    from erasure_core.planning.params import read_params
+
+    with stdout_free():
+        from tasks.evidence.evaluate import evaluate as measured
+        from tasks.release.resolve import resolve_model
+
+        settings, home = read_params(params), Home.from_env()
+        folder, base = (resolve_model(which, settings, home) for which in (model, "base"))
+        found = measured(folder, base, prompts, settings)
+    if as_json:
+        facts = {
+            "model": model,
+            "path": str(folder),
+            "base_path": str(base),
+            "prompts": str(prompts),
+            "prompts_sha256": sha256_file(prompts),
+        }
+        show({**facts, "measurements": [asdict(m) for m in found]})
+    else:
+        show(
+            "\n".join(
+                f"{m.metric:<28} {m.value:7.3f}  ({m.low:.3f} to {m.high:.3f}, {m.n} pictures)"
+                for m in found
+            )
+        )
+    return DONE

@@ -1,0 +1,156 @@
+"""Facts in, text out."""
+
+import textwrap
+from collections.abc import Mapping, Sequence
+from pathlib import Path
+from typing import Any
+
+from tasks.home import Home
+
+CHECK = ("metric", "value", "low", "high", "n", "limit", "verdict")
+
+
+def show(answer: str | Mapping[str, Any]) -> None:
+    from erasure_core.files import pretty_json
+
+    print(
+        answer if isinstance(answer, str) else pretty_json(answer),
+        end="\n" if isinstance(answer, str) else "",
+    )
+
+
+def released(record: Mapping[str, Any] | None, home: Home) -> dict[str, Any]:
+    """The part of a run's record that scripts rely on; every key is there also when there was
+    nothing to do.
+    """
+    if record is None:
+        keys = ("base_sha256", "model", "chosen_lambda", "gate", "mlflow_run_id", "report")
+        return {**dict.fromkeys(keys), "request_ids": [], "promoted": False, "seconds": {}}
+    return {
+        **{
+            key: record[key]
+            for key in (
+                "request_ids",
+                "base_sha256",
+                "chosen_lambda",
+                "promoted",
+                "mlflow_run_id",
+                "seconds",
+            )
+        },
+        "model": {
+            "name": record["model_name"],
+            "version": record["model_version"],
+            "sha256": record["checkpoint_sha256"],
+            "path": str(home.checkpoints / record["checkpoint_sha256"]),
+        },
+        "gate": {
+            "verdict": record["gate"]["verdict"],
+            "checks": [{key: check[key] for key in CHECK} for check in record["gate"]["checks"]],
+        },
+        "report": str(report_file(record, home)),
+    }
+
+
+def report_file(record: Mapping[str, Any], home: Home) -> Path:
+    return home.runs / record["run_key"] / "report.html"
+
+
+def show_release(record: Mapping[str, Any], home: Home, answered: bool) -> None:
+    version, verdict = record["model_version"], record["gate"]["verdict"]
+    outcome = "promoted to champion" if record["promoted"] else "refused, the champion is unchanged"
+    show(f"{record['model_name']} version {version} ({_how(record)}): {verdict}, {outcome}")
+    if answered:
+        show("  answered from the record of the same run; --fresh does it again")
+    for check in record["gate"]["checks"]:
+        if check["verdict"] != "pass":
+            show(f"  {check['verdict']}: {check['reason']}")
+    show(f"  report  {report_file(record, home)}")
+    draw = f"erasure generate PROMPT --model {version} --seed 1 --out pictures"
+    show(f"  next    {draw}" if record["promoted"] else f"  next    erasure audit {version}")
+
+
+def labelled(facts: Mapping[str, str]) -> list[str]:
+    """`  label  text`, with long texts wrapped under themselves."""
+    wide = max(map(len, facts)) + 4
+    return [
+        textwrap.fill(
+            said, 120, initial_indent=f"  {key:<{wide - 2}}", subsequent_indent=" " * wide
+        )
+        for key, said in facts.items()
+    ]
+
+
+def _how(record: Mapping[str, Any]) -> str:
+    chosen = record["chosen_lambda"]
+    return record["params"]["method"]["method"] + ("" if chosen is None else f", lambda {chosen:g}")
+
+
+def because(version: int | None, reason: str | None) -> str:
+    return (f" by version {version}" if version is not None else "") + (
+        f" ({reason})" if reason else ""
+    )
+
+
+def or_none(value: object) -> str:
+    return "none" if value is None else str(value)
+
+
+def show_trace(found: Mapping[str, Any]) -> None:
+    if request := found.get("request"):
+        _show_requests([request])
+        honouring = ", ".join(f"{v['model']} version {v['version']}" for v in found["honoured_by"])
+        show(f"honoured by {honouring or 'no version'}")
+    for version in found["versions"]:
+        _show_version(version)
+    if found["intact"]:
+        show("audit log, records, registry and checkpoints agree")
+
+
+def _show_version(version: Mapping[str, Any]) -> None:
+    show(
+        f"{version['model']} version {version['version']}: "
+        f"{'promoted' if version['promoted'] else 'refused'}"
+    )
+    for key in (
+        "created",
+        "run_key",
+        "base_sha256",
+        "params_sha256",
+        "code_sha256",
+        "git_commit",
+        "chosen_lambda",
+        "delta_sha256",
+    ):
+        if key in version:
+            show(f"  {key:<16} {version[key]}")
+    for name, sha256 in version.get("prompt_sha256", {}).items():
+        show(f"  prompt set       {sha256}  {name}")
+    show(f"  checkpoint       {version['checkpoint']['sha256']}  {version['checkpoint']['state']}")
+    for m in version.get("measurements", []):
+        limit = f"  limit {m['limit']:g}: {m['verdict']}" if m["limit"] is not None else ""
+        show(f"  {m['metric']:<34} {_interval(m)}{limit}")
+    for move in version["alias_history"]:
+        show(f"  {move['time']}  {move['alias']}: {or_none(move['before'])} -> {move['version']}")
+    _show_requests(version["requests"])
+
+
+def _interval(m: Mapping[str, Any]) -> str:
+    return (
+        "not measured"
+        if m["value"] is None
+        else f"{m['value']:.3f} ({m['low']:.3f} to {m['high']:.3f}, {m['n']} pictures)"
+    )
+
+
+def _show_requests(requests: Sequence[Mapping[str, Any]]) -> None:
+    for request in requests:
+        what = (
+            f"{request['concept']} ({request['regulation']}, {request['submitted_time']}): "
+            if "concept" in request
+            else ""
+        )
+        show(
+            f"  request {request['subject_request_id']}  "
+            f"{what}{request['state']}{because(request.get('version'), None)}"
+        )

@@ -1,0 +1,1 @@
+"""From a plan to weight deltas and pictures."""

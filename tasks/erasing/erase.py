@@ -1,0 +1,77 @@
+"""Train one candidate."""
+
+import time
+from functools import lru_cache
+from pathlib import Path
+from typing import Any
+
+from prefect import task
+from prefect.cache_policies import NO_CACHE
+
+from erasure_core.files import pretty_json, write_text
+from erasure_core.methods import METHODS
+from erasure_core.network.weights import WeightDelta
+from erasure_core.planning.plan import Plan
+from tasks.erasing.snapshot import teacher_of
+from tasks.home import Home
+from tasks.progress import progress
+
+
+@task(name="erase", task_run_name="erase {candidate}", tags=["gpu"], cache_policy=NO_CACHE)
+def erase(plan: Plan, candidate: str, home: Home) -> None:
+    """Erase the plan's concepts from its teacher under one candidate's settings; keep the delta and
+    the loss curve.
+
+    A candidate that is already there, from a run that was stopped, is not trained again, and one
+    that was stopped halfway goes on from there: the plan's key covers everything it depends on.
+    """
+    chosen, file = plan.candidate(candidate), plan.delta_file(candidate)
+    if file.exists():
+        WeightDelta.load(file)
+        return
+    began, losses = time.monotonic(), []
+    teacher = teacher_of(plan, home)
+    method = METHODS[chosen.settings.method]
+    shared = _prepared(plan.file, chosen.preset, home)
+    resume = file.with_suffix(".resume")
+    with progress(f"erase, {candidate}", method.steps(plan.concepts, chosen.settings)) as advance:
+
+        def on_step(_update: int, terms: Any) -> None:
+            losses.append(dict(terms))
+            advance(1)
+
+        delta = method.erase(
+            teacher,
+            plan.concepts,
+            chosen.settings,
+            seed=plan.params.seed,
+            on_step=on_step,
+            prepared=shared,
+            resume=resume,
+        )
+    write_text(
+        plan.losses_file(candidate),
+        pretty_json({"losses": losses, "seconds": time.monotonic() - began}),
+    )
+    requests = ",".join(str(r.subject_request_id) for r in plan.requests)
+    delta.save(
+        file,
+        method=chosen.settings.method,
+        request_ids=requests,
+        run_key=plan.run_key,
+        candidate=candidate,
+    )
+    resume.unlink(missing_ok=True)
+
+
+@lru_cache(maxsize=2)  # one sweep at a time, and its comparison
+def _prepared(plan_file: Path, preset: str, home: Home) -> Any:
+    """What every lambda of one preset shares."""
+    plan = Plan.read(plan_file)
+    settings = next(
+        candidate.settings for candidate in plan.candidates() if candidate.preset == preset
+    )
+    method = METHODS[settings.method]
+    return method.prepare(
+        teacher_of(plan, home), plan.concepts, settings, seed=plan.params.seed, cache=home.prepared
+    )

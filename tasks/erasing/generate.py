@@ -1,0 +1,76 @@
+"""Make the paired pictures: the same prompts, seeds and sampler for the base and for each
+candidate.
+"""
+
+import shutil
+from collections.abc import Callable, Sequence
+from contextlib import nullcontext
+from pathlib import Path
+
+from prefect import task
+from prefect.cache_policies import NO_CACHE
+
+from erasure_core.law.prompts import PromptRow
+from erasure_core.network.diffusion import sample
+from erasure_core.network.images import to_pil
+from erasure_core.network.models import Teacher
+from erasure_core.network.weights import WeightDelta
+from erasure_core.planning.params import Sampling
+from erasure_core.planning.plan import BASE, Plan
+from tasks.erasing.snapshot import teacher_of
+from tasks.home import Home
+from tasks.progress import progress
+
+
+@task(name="generate", task_run_name="generate {who}", tags=["gpu"], cache_policy=NO_CACHE)
+def generate(plan: Plan, who: str, home: Home) -> None:
+    """Generate every prompt set of the plan with the base or with one candidate; sets that are
+    already whole are kept.
+    """
+    teacher = teacher_of(plan, home)
+    todo = [
+        (name, rows)
+        for name, rows in plan.rows()
+        if not plan.picture(who, name, rows[0]).parent.exists()
+    ]
+    edit = (
+        nullcontext()
+        if who == BASE
+        else WeightDelta.load(plan.delta_file(who)).applied(teacher.unet)
+    )
+    with edit, progress(f"generate, {who}", sum(len(rows) for _, rows in todo) or 1) as advance:
+        for name, rows in todo:
+            generate_rows(
+                teacher,
+                rows,
+                plan.params.sampling,
+                plan.picture(who, name, rows[0]).parent,
+                advance,
+            )
+
+
+def generate_rows(
+    teacher: Teacher,
+    rows: Sequence[PromptRow],
+    sampling: Sampling,
+    folder: Path,
+    on_batch: Callable[[int], None] | None = None,
+) -> None:
+    """Write one picture per row to `folder` as `<case_number>.png`; the folder appears only when it
+    is whole.
+    """
+    partial = folder.with_name(f"{folder.name}.partial")
+    shutil.rmtree(partial, ignore_errors=True)
+    partial.mkdir(parents=True)
+    pictures = sample(
+        teacher,
+        [row.prompt for row in rows],
+        [row.evaluation_seed for row in rows],
+        [row.evaluation_guidance for row in rows],
+        sampling.steps,
+        sampling.batch_size,
+        on_batch,
+    )
+    for row, image in zip(rows, to_pil(pictures), strict=True):
+        image.save(partial / f"{row.case_number}.png")
+    partial.rename(folder)

@@ -1,0 +1,1 @@
+"""From pictures to measurements and verdicts."""

@@ -1,0 +1,179 @@
+"""The two plots of the report: what each lambda erases and keeps, and how its training went.
+Imports matplotlib late.
+"""
+
+import math
+import os
+from collections.abc import Sequence
+from pathlib import Path
+from typing import TYPE_CHECKING, Any
+
+import numpy as np
+
+if TYPE_CHECKING:
+    from matplotlib.figure import Figure
+
+    from tasks.pages.report import LambdaPoint
+
+_INK, _MUTED, _GOOD = "#1f2933", "#7b8794", "#2f855a"
+_COLOURS = {"default": "#2b6cb0", "paper": "#c05621"}
+_MARKERS = {"default": "o", "paper": "s"}
+
+
+def tradeoff(
+    points: Sequence["LambdaPoint"],
+    chosen: float | None,
+    *,
+    target: str,
+    target_limit: float | None,
+    ssim_limit: float | None,
+    path: Path,
+) -> None:
+    """Write the plot of target rate against SSIM, one point a lambda and preset, to the PNG `path`,
+    whole or not at all.
+
+    Points that were not measured (NaN) are left out. Limits, where given, shade the region in which
+    both are met.
+    """
+    from matplotlib.ticker import PercentFormatter
+
+    figure, axes = _axes(6.4, 4.2)
+    shown = [
+        p for p in points if math.isfinite(p.target_rate.value) and math.isfinite(p.ssim.value)
+    ]
+    for preset, colour in _COLOURS.items():
+        line = sorted((p for p in shown if p.preset == preset), key=lambda p: p.lambda_ or 0)
+        if not line:
+            continue
+        x, y = [p.ssim.value for p in line], [p.target_rate.value for p in line]
+        errors = ([_arms(p.ssim) for p in line], [_arms(p.target_rate) for p in line])
+        name = "default preset" if preset == "default" else "paper's preset"
+        axes.errorbar(
+            x,
+            y,
+            xerr=np.transpose(errors[0]),
+            yerr=np.transpose(errors[1]),
+            color=colour,
+            marker=_MARKERS[preset],
+            markersize=6,
+            linewidth=0.8,
+            linestyle="--",
+            elinewidth=1.2,
+            capsize=2.5,
+            alpha=0.9,
+            label=(f"{name}, 95 % intervals"),
+        )
+        for p in line:
+            axes.annotate(
+                p.label,
+                (p.ssim.value, p.target_rate.value),
+                xytext=(7, 7),
+                textcoords="offset points",
+                fontsize=9,
+                color=colour,
+            )
+    best = next((p for p in shown if p.preset == "default" and p.lambda_ == chosen), None)
+    if best:
+        axes.plot(
+            best.ssim.value,
+            best.target_rate.value,
+            "o",
+            markersize=17,
+            markerfacecolor="none",
+            markeredgecolor=_GOOD,
+            markeredgewidth=2,
+            label=f"chosen ({best.label})",
+        )
+    axes.set_xlim(min(0.5, *(p.ssim.low - 0.03 for p in shown)) if shown else 0, 1.005)
+    axes.set_ylim(-0.03, max(0.3, *(p.target_rate.high + 0.06 for p in shown)) if shown else 1.03)
+    if target_limit is not None and ssim_limit is not None:
+        left, right = axes.get_xlim()
+        axes.fill_between(
+            [ssim_limit, right],
+            axes.get_ylim()[0],
+            target_limit,
+            color=_GOOD,
+            alpha=0.12,
+            linewidth=0,
+            label="within both limits",
+        )
+        axes.set_xlim(left, right)
+    axes.set_xlabel("SSIM of kept pictures with the base's  (right: keeps more)")
+    axes.set_ylabel(f"{target}\n(down: erases more)")
+    axes.yaxis.set_major_formatter(PercentFormatter(xmax=1, decimals=0))
+    if axes.get_legend_handles_labels()[0]:
+        axes.legend(loc="upper left", fontsize=8.5, frameon=False)
+    _save(figure, path)
+
+
+def losses(points: Sequence["LambdaPoint"], path: Path) -> bool:
+    """Write the training losses, one curve a lambda and preset, to the PNG `path`; False where
+    there are none to draw.
+    """
+    curves = [(p, np.asarray(p.losses, float)) for p in points if len(p.losses) > 1]
+    if not curves:
+        return False
+    from matplotlib.ticker import LogLocator
+
+    figure, axes = _axes(6.4, 3.0)
+    shades = {
+        preset: iter(np.linspace(1.0, 0.45, max(1, sum(p.preset == preset for p, _ in curves))))
+        for preset in _COLOURS
+    }
+    for point, curve in curves:
+        strength, width = float(next(shades[point.preset])), min(15, len(curve))
+        steps = np.arange(1, len(curve) + 1)
+        axes.plot(steps, curve, color=_COLOURS[point.preset], alpha=0.15 * strength, linewidth=0.7)
+        smooth = np.convolve(curve, np.ones(width) / width, mode="valid")
+        label = point.label + (", paper's preset" if point.preset == "paper" else "")
+        style = {"linestyle": "-" if point.preset == "default" else "--", "alpha": strength}
+        axes.plot(
+            steps[width - 1 :],
+            smooth,
+            color=_COLOURS[point.preset],
+            linewidth=1.6,
+            label=label,
+            **style,
+        )
+    if all((curve > 0).all() for _, curve in curves):
+        axes.set_yscale("log")
+        axes.yaxis.set_minor_locator(LogLocator(subs=(2, 5)))
+        axes.yaxis.set_major_formatter("{x:g}")
+        axes.yaxis.set_minor_formatter("{x:g}")
+    axes.set_xlabel("update")
+    axes.set_ylabel("training loss")
+    axes.legend(fontsize=8.5, frameon=False, ncols=2)
+    _save(figure, path)
+    return True
+
+
+def _arms(estimate: Any) -> tuple[float, float]:
+    """Lengths of the two error bars; an interval's end may equal the value but for rounding."""
+    return max(0.0, estimate.value - estimate.low), max(0.0, estimate.high - estimate.value)
+
+
+def _axes(width: float, height: float) -> tuple["Figure", Any]:
+    """One pair of axes on white, readable in a dark page too. No pyplot: its global state is not
+    safe in threads.
+    """
+    from matplotlib.figure import Figure
+
+    figure = Figure(figsize=(width, height), layout="constrained")
+    axes = figure.subplots()
+    axes.spines[["top", "right"]].set_visible(False)
+    axes.spines[["left", "bottom"]].set_color(_MUTED)
+    axes.tick_params(which="both", colors=_INK, labelsize=9)
+    axes.xaxis.label.set(color=_INK, fontsize=9.5)
+    axes.yaxis.label.set(color=_INK, fontsize=9.5)
+    axes.grid(color="#e4e7eb", linewidth=0.8)
+    axes.set_axisbelow(True)
+    return figure, axes
+
+
+def _save(figure: "Figure", path: Path) -> None:
+    temporary = path.with_name(f".{path.name}.tmp")
+    try:
+        figure.savefig(temporary, format="png", dpi=150)
+        os.replace(temporary, path)
+    finally:
+        temporary.unlink(missing_ok=True)

@@ -1,0 +1,185 @@
+"""Tell MLflow and the reader what a run did: nested runs per candidate, and the report."""
+
+import json
+from collections.abc import Mapping
+from dataclasses import asdict
+from pathlib import Path
+from typing import Any
+
+from prefect import task
+
+from erasure_core.law.gates import Measurement
+from erasure_core.law.lineage import RunRecord
+from erasure_core.network.weights import WeightDelta
+from erasure_core.planning.plan import BASE, KEPT, Candidate, Plan, target_name
+from tasks.evidence.decide import Decision
+from tasks.evidence.measure import Found
+from tasks.home import Home
+from tasks.pages.report import (
+    Asked,
+    Estimate,
+    ImageRow,
+    LambdaPoint,
+    ReportFacts,
+    image_grid,
+    render_report,
+)
+from tasks.placement import IO
+from tasks.registry.track import log_candidate, start_run
+
+GRID = 24  # pairs on the picture sheet of a candidate
+
+
+@task(name="track", **IO)
+def track_run(plan: Plan, found: Mapping[str, Found], decision: Decision, home: Home) -> str:
+    """Record the run and one nested run per candidate in MLflow; return the run's id."""
+    tags = {
+        "run.key": plan.run_key,
+        "base.sha256": plan.base_sha256,
+        "gate.verdict": decision.gate.verdict,
+    }
+    run_id = start_run(home, "erase " + ", ".join(c.name for c in plan.concepts), tags)
+    for candidate in plan.candidates():
+        grid = image_grid(_pairs(plan, candidate.name, GRID), plan.folder / f"{candidate.name}.png")
+        log_candidate(
+            home,
+            run_id,
+            candidate.name,
+            settings={
+                **candidate.settings.model_dump(mode="json", by_alias=True),
+                "seed": plan.params.seed,
+            },
+            measurements=list(found[candidate.name].values()),
+            losses=_losses(plan, candidate),
+            artifacts=[grid],
+            tags={
+                "delta.sha256": WeightDelta.load(plan.delta_file(candidate.name)).sha256,
+                "gate.verdict": decision.gates[candidate.name].verdict,
+            },
+        )
+    return run_id
+
+
+@task(name="report", **IO)
+def write_report(
+    plan: Plan,
+    record: RunRecord,
+    decision: Decision,
+    found: Mapping[str, Found],
+    champion_before: int | None,
+) -> Path:
+    """Write the run's `report.html` and a summary for Prefect's own page."""
+    path = render_report(plan.folder, _facts(plan, record, decision, found, champion_before))
+    _show_in_prefect(record, decision, path)
+    return path
+
+
+def _show_in_prefect(record: RunRecord, decision: Decision, report: Path) -> None:
+    from prefect.artifacts import create_markdown_artifact, create_table_artifact
+
+    outcome = "promoted" if record.promoted else "refused"
+    version = (
+        f"**{record.model_name} version {record.model_version}: {outcome}** "
+        f"({decision.gate.verdict})"
+    )
+    text = f"{version}, `{decision.chosen}`. Report: `{report}`"
+    create_markdown_artifact(text, key="decision")
+    table = [
+        {k: v for k, v in asdict(check).items() if k != "reason"} for check in decision.gate.checks
+    ]
+    create_table_artifact(table, key="gate")
+
+
+def _facts(
+    plan: Plan,
+    record: RunRecord,
+    decision: Decision,
+    found: Mapping[str, Found],
+    champion_before: int | None,
+) -> ReportFacts:
+    chosen, params = decision.chosen, plan.params
+    target = next(name for name in found[chosen] if not name.startswith("base.") and "[" in name)
+    return ReportFacts(
+        title="Erasure of " + ", ".join(concept.name for concept in plan.concepts),
+        created=record.created,
+        requests=[
+            Asked(
+                str(r.subject_request_id),
+                r.concept.name,
+                r.concept.kind,
+                r.regulation,
+                r.submitted_time,
+                r.concept.replacement,
+            )
+            for r in plan.requests
+        ],
+        verdict=decision.gate.verdict,
+        promoted=record.promoted,
+        model_name=record.model_name,
+        model_version=record.model_version,
+        checks=decision.gate.checks,
+        chosen_lambda=record.chosen_lambda,
+        points=[
+            _point(plan, candidate, found[candidate.name], decision, target)
+            for candidate in plan.candidates()
+        ],
+        images=_pairs(plan, chosen),
+        champion_before=champion_before,
+        champion_after=record.model_version if record.promoted else champion_before,
+        target_metric=target.partition("[")[0],
+        settings=params.model_dump(mode="json", by_alias=True, exclude={"policy"}),
+        hashes={
+            "base": record.base_sha256,
+            "delta": record.delta_sha256 or "",
+            "checkpoint": record.checkpoint_sha256 or "",
+            "parameters": record.params_sha256,
+            "code": record.code_sha256,
+            "git commit": record.git_commit,
+            **{f"prompt set {name}": sha256 for name, sha256 in record.prompt_sha256.items()},
+        },
+        measurement_settings={m.metric: m.settings for m in found[chosen].values()},
+        seconds=record.seconds,
+    )
+
+
+def _point(
+    plan: Plan, candidate: Candidate, found: Found, decision: Decision, target: str
+) -> LambdaPoint:
+    accuracy = found.get("clip.accuracy")
+    return LambdaPoint(
+        lambda_=candidate.lambda_,
+        method=candidate.settings.method,
+        preset=candidate.preset,
+        target_rate=_estimate(found[target]),
+        ssim=_estimate(found["ssim"]),
+        concept_accuracy=accuracy.value if accuracy else None,
+        verdict=decision.gates[candidate.name].verdict,
+        losses=_losses(plan, candidate),
+    )
+
+
+def _estimate(m: Measurement) -> Estimate:
+    return Estimate(m.value, m.low, m.high)
+
+
+def _losses(plan: Plan, candidate: Candidate) -> list[float]:
+    """The summed loss of every update."""
+    steps: list[dict[str, Any]] = json.loads(plan.losses_file(candidate.name).read_text())["losses"]
+    return [sum(terms.values()) for terms in steps]
+
+
+def _pairs(plan: Plan, who: str, most: int | None = None) -> list[ImageRow]:
+    """Base and candidate pictures of every measured prompt; with `most`, a share of it from each
+    prompt set, spread over its rows.
+    """
+    sets = [*(target_name(c) for c in plan.concepts), KEPT]
+    rows = dict(plan.rows())
+    pairs = []
+    for name in sets:
+        table = rows[name]
+        stride = max(1, -(-len(table) * len(sets) // most)) if most else 1
+        pairs += [
+            ImageRow(name, row.prompt, plan.picture(BASE, name, row), plan.picture(who, name, row))
+            for row in table[::stride]
+        ]
+    return pairs

@@ -1,0 +1,416 @@
+"""The report: one self-contained page that says what was asked, what was decided, on which
+evidence, and what that means.
+
+`render_report` is a plain function of recorded facts; it measures nothing and decides nothing.
+"""
+
+import base64
+import io
+import math
+import re
+import tempfile
+from collections.abc import Callable, Iterator, Mapping, Sequence
+from dataclasses import dataclass, field
+from datetime import datetime
+from pathlib import Path
+
+from erasure_core.files import write_text
+from erasure_core.law.gates import Check
+from erasure_core.network.images import save_png
+
+_TEMPLATES = Path(__file__).with_name("templates")
+_SHOWN = 12  # pairs visible before the rest is folded away
+BOUND = {"<=": "at most ", ">=": "at least "}
+_LARGEST = 256  # pixels; larger pictures are embedded reduced, so that the page can be mailed
+
+# How a metric is put to a reader who has never heard of it, and the unit its number is shown in.
+_PLAIN: dict[str, tuple[str, str]] = {
+    "nudenet.rate": ("Pictures in which the detector sees it", "%"),
+    "clip.concept_rate": ("Pictures that CLIP names as it", "%"),
+    "clip.score": ("How well pictures fit their prompts (CLIP cosine)", ""),
+    "ssim": ("How much kept pictures look like the base model's (SSIM)", ""),
+    "clip.score_drop": ("How much worse kept pictures fit their prompts (CLIP cosine)", ""),
+    "clip.accuracy": ("Kept pictures that CLIP names rightly", "%"),
+    "clip.accuracy_drop": ("Kept pictures no longer named rightly, on balance", "points"),
+}
+
+
+@dataclass(frozen=True, slots=True)
+class Asked:
+    """One request, as its sender worded it."""
+
+    subject_request_id: str
+    concept: str
+    kind: str
+    regulation: str
+    submitted_time: datetime
+    replacement: str
+
+
+@dataclass(frozen=True, slots=True)
+class Estimate:
+    """A number and its 95 % interval."""
+
+    value: float
+    low: float
+    high: float
+
+
+@dataclass(frozen=True, slots=True)
+class LambdaPoint:
+    """What one training run reached."""
+
+    lambda_: float | None  # None: the method has none
+    method: str
+    preset: str
+    target_rate: Estimate
+    ssim: Estimate
+    concept_accuracy: float | None  # on kept prompts
+    verdict: str
+    losses: Sequence[float] = ()
+
+    @property
+    def label(self) -> str:
+        """How the point is called in plots and tables."""
+        return self.method if self.lambda_ is None else f"λ = {self.lambda_:g}"
+
+
+@dataclass(frozen=True, slots=True)
+class ImageRow:
+    """The base's and the candidate's picture of one prompt, from the same seed."""
+
+    set_label: str  # "target-<slug>" or "kept"
+    prompt: str
+    base_png: Path
+    candidate_png: Path
+
+
+@dataclass(frozen=True, slots=True)
+class ReportFacts:
+    """All that the page says. Numbers come from the record; nothing is computed here but their
+    typesetting.
+    """
+
+    title: str
+    created: datetime  # UTC
+    requests: Sequence[Asked]
+    verdict: str  # of the gate: pass, fail, inconclusive, void
+    promoted: bool
+    model_name: str
+    model_version: int | None
+    checks: Sequence[Check]
+    chosen_lambda: float | None
+    points: Sequence[LambdaPoint]
+    images: Sequence[ImageRow]
+    champion_before: int | None
+    champion_after: int | None
+    target_metric: str = (
+        "nudenet.rate"  # what the points' target rates are, without the concept's name
+    )
+    settings: Mapping[str, object] = field(default_factory=dict)
+    hashes: Mapping[str, str] = field(default_factory=dict)
+    measurement_settings: Mapping[str, Mapping[str, object]] = field(
+        default_factory=dict
+    )  # metric -> settings
+    seconds: Mapping[str, float] = field(default_factory=dict)  # step -> seconds
+
+
+def render_report(run_folder: Path, facts: ReportFacts) -> Path:
+    """Write `report.html` and `tradeoff.png` into `run_folder`, each whole or not at all, and
+    return the page's path.
+
+    The page needs no other file, no network and no script.
+    """
+    from jinja2 import Environment, FileSystemLoader, StrictUndefined
+
+    from tasks.pages import charts
+
+    run_folder.mkdir(parents=True, exist_ok=True)
+    plot = run_folder / "tradeoff.png"
+    limits = {_stem(c.metric): c.limit for c in facts.checks if not _is_control(c)}
+    charts.tradeoff(
+        facts.points,
+        facts.chosen_lambda,
+        target=_PLAIN.get(facts.target_metric, (facts.target_metric, ""))[0],
+        target_limit=limits.get(facts.target_metric),
+        ssim_limit=limits.get("ssim"),
+        path=plot,
+    )
+    with tempfile.TemporaryDirectory() as folder:
+        curves = Path(folder) / "losses.png"
+        losses = _data_uri(curves.read_bytes()) if charts.losses(facts.points, curves) else None
+    target_rows = [row for row in facts.images if row.set_label.startswith("target")]
+    pictures = [
+        (
+            "Target prompts: these should have changed",
+            target_rows,
+            any(asked.kind == "explicit" for asked in facts.requests),
+        ),
+        (
+            "Kept prompts: these should look the same",
+            [row for row in facts.images if row not in target_rows],
+            False,
+        ),
+    ]
+    environment = Environment(
+        loader=FileSystemLoader(_TEMPLATES),
+        autoescape=True,
+        undefined=StrictUndefined,
+        trim_blocks=True,
+        lstrip_blocks=True,
+    )
+    environment.filters.update(stamp=_stamp, embed=_embed, plain=_plain, flat=_flat)
+    page = environment.get_template("report.html.j2").render(
+        facts=facts,
+        banner=_banner(facts),
+        reasons=[c for c in facts.checks if c.verdict != "pass"],
+        controls=[_row(c) for c in facts.checks if _is_control(c)],
+        limits=[_row(c) for c in facts.checks if not _is_control(c)],
+        glance=_glance(facts.checks),
+        pictures=pictures,
+        shown=_SHOWN,
+        tradeoff=_data_uri(plot.read_bytes()),
+        losses=losses,
+        concepts=", ".join(dict.fromkeys(asked.concept for asked in facts.requests)),
+        explicit=any(asked.kind == "explicit" for asked in facts.requests),
+        likeness=any(asked.kind == "likeness" for asked in facts.requests),
+        longest=max(facts.seconds.values(), default=1.0) or 1.0,
+    )
+    path = run_folder / "report.html"
+    write_text(path, page)
+    return path
+
+
+def image_grid(rows: Sequence[ImageRow], path: Path, *, side: int = 128) -> Path:
+    """Write one PNG contact sheet to `path`: each prompt's base and candidate picture side by side,
+    prompt below, four pairs a line.
+
+    Raises:
+        ValueError: If there are no rows.
+    """
+    from PIL import Image, ImageDraw, ImageFont
+
+    if not rows:
+        raise ValueError("a contact sheet needs at least one pair of pictures")
+    columns, gap, caption = min(4, len(rows)), 12, 30
+    width, height = 2 * side + 2, side + caption
+    lines = math.ceil(len(rows) / columns)
+    sheet = Image.new("RGB", (gap + columns * (width + gap), gap + lines * (height + gap)), "white")
+    draw, font = ImageDraw.Draw(sheet), ImageFont.load_default(11)
+    for i, row in enumerate(rows):
+        x, y = gap + i % columns * (width + gap), gap + i // columns * (height + gap)
+        for offset, png in ((0, row.base_png), (side + 2, row.candidate_png)):
+            with Image.open(png) as picture:
+                small = picture.convert("RGB").resize(
+                    (side, side),
+                    Image.Resampling.NEAREST if picture.width <= side else Image.Resampling.LANCZOS,
+                )
+            sheet.paste(small, (x + offset, y))
+        draw.text(
+            (x, y + side + 2), f"{row.set_label}: base | candidate", fill="#7b8794", font=font
+        )
+        draw.text(
+            (x, y + side + 15),
+            _fitted(row.prompt, font.getlength, width),
+            fill="#1f2933",
+            font=font,
+        )
+    save_png(sheet, path)
+    return path
+
+
+def _banner(facts: ReportFacts) -> dict[str, str]:
+    """Look, headline and one sentence."""
+    version = (
+        f"{facts.model_name} version {facts.model_version}"
+        if facts.model_version is not None
+        else f"the candidate for {facts.model_name}"
+    )
+    was = (
+        "there was none before"
+        if facts.champion_before is None
+        else f"before: version {facts.champion_before}"
+    )
+    now = (
+        "there is no champion"
+        if facts.champion_after is None
+        else f"the champion is still version {facts.champion_after}"
+    )
+    unmoved = (
+        f"It is registered for the record and was not put into use; {now}."
+        if facts.model_version is not None
+        else f"Nothing was put into use; {now}."
+    )
+    if facts.promoted:
+        text = f"{_capital(version)} met every limit and is now the champion ({was})."
+        return {"look": "good", "mark": "✓", "headline": "Promoted", "text": text}
+    if facts.verdict == "void":
+        text = (
+            f"The test failed its own control on the unerased model, so what it says "
+            f"of {version} counts for nothing."
+        )
+        return {"look": "void", "mark": "?", "headline": "Void", "text": f"{text} {unmoved}"}
+    if facts.verdict == "inconclusive":
+        text = (
+            f"There is not enough evidence to say that {version} meets the limits, "
+            f"and absent evidence is not a pass."
+        )
+        return {
+            "look": "warn",
+            "mark": "!",
+            "headline": "Refused: inconclusive",
+            "text": f"{text} {unmoved}",
+        }
+    why = (
+        "did not meet the limits"
+        if facts.verdict == "fail"
+        else f"was not promoted (gate: {facts.verdict})"
+    )
+    return {
+        "look": "bad",
+        "mark": "✕",
+        "headline": "Refused",
+        "text": f"{_capital(version)} {why}. {unmoved}",
+    }
+
+
+def _row(check: Check) -> dict[str, object]:
+    """One check, typeset. The direction of the limit is taken from the gate's own sentence: it is
+    decided in one place.
+    """
+    sentence, unit = _PLAIN.get(_stem(check.metric), (check.metric, ""))
+    subject = re.search(r"\[(.+)\]", check.metric)
+    sign = re.search(r"required (<=|>=)", check.reason)
+    numbers = (check.value, check.low, check.high)
+    measured = all(x is not None and math.isfinite(x) for x in numbers)
+    return {
+        "check": check,
+        "sentence": sentence,
+        "subject": subject.group(1) if subject else "",
+        "value": _number(check.value, unit),
+        "interval": (
+            f"{_number(check.low, unit).removesuffix(unit).rstrip()} to {_number(check.high, unit)}"
+        )
+        if measured
+        else "none",
+        "limit": f"{BOUND[sign.group(1)] if sign else ''}{_number(check.limit, unit)}",
+        "strip": _strip(check, sign.group(1) if sign else None) if measured else None,
+    }
+
+
+def _glance(checks: Sequence[Check]) -> list[dict[str, object]]:
+    """The few numbers to see first: each target share, base above candidate, and the likeness of
+    the kept pictures.
+    """
+    base = {c.metric.removeprefix("base."): c for c in checks if _is_control(c)}
+    cards = []
+    for check in checks:
+        if check.metric in base:
+            bars = [("base", base[check.metric]), ("candidate", check)]
+        elif check.metric == "ssim":
+            bars = [("candidate", check)]
+        else:
+            continue
+        cards.append(
+            {
+                **_row(check),
+                "bars": [(who, _row(c)["value"], min(max(c.value or 0, 0), 1)) for who, c in bars],
+            }
+        )
+    return cards
+
+
+def _strip(check: Check, sign: str | None) -> dict[str, float | str]:
+    """Interval, value and limit as positions 0..100 on a line that holds zero, with the side of the
+    limit that is allowed.
+    """
+    value, low, high = (float(x or 0) for x in (check.value, check.low, check.high))
+    left, right = min(0.0, low, check.limit), max(high, check.limit, value)
+    right = 1.0 if 0.5 < right <= 1 else right * 1.15 or 1.0
+
+    def place(x: float) -> float:
+        return round(100 * (x - left) / (right - left), 2)
+
+    limit = place(check.limit)
+    allowed = (0.0, limit) if sign == "<=" else (limit, 100 - limit) if sign == ">=" else (0.0, 0.0)
+    return {
+        "low": place(low),
+        "width": max(1.2, place(high) - place(low)),
+        "value": place(value),
+        "limit": limit,
+        "allowed": allowed[0],
+        "allowed_width": round(allowed[1], 2),
+    }
+
+
+def _stem(metric: str) -> str:
+    """`base.nudenet.rate[astronaut]` -> `nudenet.rate`."""
+    return metric.removeprefix("base.").partition("[")[0]
+
+
+def _is_control(check: Check) -> bool:
+    return check.metric.startswith("base.")
+
+
+def _number(x: float | None, unit: str = "") -> str:
+    if x is None:
+        return "not measured"
+    if not math.isfinite(x):
+        return "not a number"
+    # + 0.0: no "-0.0"
+    text = f"{round(100 * x, 1) + 0.0:.1f} {unit}" if unit else f"{round(x, 3) + 0.0:.3f}"
+    return text.replace("-", "\N{MINUS SIGN}")
+
+
+def _plain(value: object) -> str:
+    """A setting as a reader would write it."""
+    if isinstance(value, float):
+        return f"{value:g}"
+    if isinstance(value, list | tuple):
+        return ", ".join(map(_plain, value)) or "none"
+    return "none" if value is None else str(value)
+
+
+def _flat(settings: Mapping[str, object], prefix: str = "") -> Iterator[tuple[str, object]]:
+    """Nested settings as dotted names."""
+    for name, value in settings.items():
+        if isinstance(value, Mapping):
+            yield from _flat(value, f"{prefix}{name}.")
+        else:
+            yield f"{prefix}{name}", value
+
+
+def _stamp(time: datetime) -> str:
+    return time.strftime("%d %B %Y, %H:%M %Z").lstrip("0")
+
+
+def _capital(sentence: str) -> str:
+    return sentence[:1].upper() + sentence[1:]
+
+
+def _embed(png: Path) -> str:
+    """A picture file as a data URI."""
+    from PIL import Image
+
+    with Image.open(png) as picture:
+        if max(picture.size) <= _LARGEST and picture.format == "PNG":
+            return _data_uri(png.read_bytes())
+        small = picture.convert("RGB")
+    small.thumbnail((_LARGEST, _LARGEST))
+    buffer = io.BytesIO()
+    small.save(buffer, format="PNG", optimize=True)
+    return _data_uri(buffer.getvalue())
+
+
+def _data_uri(png: bytes) -> str:
+    return f"data:image/png;base64,{base64.b64encode(png).decode()}"
+
+
+def _fitted(text: str, length: Callable[[str], float], width: int) -> str:
+    """`text` on one line, cut so that it is at most `width` pixels long."""
+    text = " ".join(text.split())
+    if length(text) <= width:
+        return text
+    while text and length(f"{text}...") > width:
+        text = text[:-1]
+    return f"{text}..."

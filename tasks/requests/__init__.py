@@ -1,0 +1,1 @@
+"""Requests in: what was asked, what is missing, what is due."""
