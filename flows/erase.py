@@ -1,7 +1,8 @@
 """From deletion requests to a promoted model, or to a recorded refusal."""
 
-import shutil
-from collections.abc import Iterator, Sequence
+import sys
+from collections.abc import Mapping, Sequence
+from contextlib import AbstractContextManager
 from pathlib import Path
 from typing import Any
 from uuid import UUID
@@ -9,200 +10,218 @@ from uuid import UUID
 from prefect import flow
 
 from erasure_core.errors import BadInput, ErasureError
-from erasure_core.law.lineage import RunRecord
-from erasure_core.law.requests import DeletionRequest
-from erasure_core.planning.plan import Plan
+from erasure_core.law.requests import read_request
+from flows.approval import approved
 from flows.gpu import erase_and_generate
+from flows.naming import named_after_requests, nightly_name, restore_name
+from tasks.book.door import check_whole, open_book
+from tasks.book.lease import Held, LeaseLost, holding, said
+from tasks.book.store import Book, Entry
 from tasks.erasing.snapshot import snapshot
 from tasks.evidence.data import validate_prompt_sets
-from tasks.evidence.decide import Decision, decide
-from tasks.evidence.measure import Found, measure
-from tasks.home import Home
-from tasks.pages.publish import track_run, write_report
-from tasks.placement import run_gpu_step
+from tasks.evidence.decide import decide
+from tasks.evidence.measure import measure
+from tasks.placement import home_of_run, run_gpu_step
 from tasks.progress import Clock
-from tasks.registry.track import closed_if_it_fails, finish_run
-from tasks.release.release import (
+from tasks.release.errands import run_errands
+from tasks.release.outcome import outcome_of, refreshed
+from tasks.release.publish import publish, publish_base
+from tasks.release.settle import Overtaken, Restoring, answer_again
+from tasks.requests.intake import add, check
+from tasks.requests.park import park
+from tasks.requests.plan import (
+    Inputs,
+    NeedsApproval,
+    Planned,
     answered,
-    make_checkpoint,
-    method_of_champion,
-    one_at_a_time,
-    refuse,
-    register,
-    run_record,
-    seconds_of,
-    settle,
-    settle_restored,
-    settled,
-    version_checkpoint,
-)
-from tasks.requests.intake import (
-    accept_requests,
-    check_setup,
-    honoured_requests,
-    pending_requests,
-    plan_run,
-    read_requests,
-    to_restore,
+    check_approved,
+    check_inputs,
+    groups,
+    plan_release,
+    plan_restore,
+    start_afresh,
+    take_up,
 )
 
 PARAMS = Path("params.yaml")
+REPLANS = 3  # how often a release that was overtaken is planned afresh
+Released = dict[str, Any]
 
 
-@flow(name="erase-concepts")
+class NotPromoted(ErasureError):
+    """The gate refused a candidate: the work did not fail, and nothing was promoted."""
+
+    exit_code = 3
+
+    def __init__(self, outcomes: Sequence[Released]):
+        self.outcomes = list(outcomes)
+        super().__init__("; ".join(o["said"] for o in outcomes if not o["promoted"]))
+
+
+@flow(name="erase-concepts", flow_run_name=named_after_requests)
 def erase_concepts(
     requests: list[Path],
     params: Path = PARAMS,
     base: str | None = None,
     fresh: bool = False,
     method: str | None = None,
-) -> dict[str, Any]:
-    """Release a model from the base with the requests of these files and every request honoured so
-    far.
+    wait: bool = True,
+) -> list[Released]:
+    """Release a model from the base with the requests of these files and every request honoured
+    so far.
+
+    Raises:
+        NotPromoted: The gate refused it.
     """
-    home, clock = Home.from_env(), Clock()
-    with clock("accept"):
-        wanted = read_requests(requests, home)
-        plan = plan_run([*honoured_requests(home, wanted), *wanted], params, home, base, method)
-    with clock("validate"):
-        validate_prompt_sets(plan.sources())
-    accept_requests(requests, home)
-    return release(plan, wanted, home, clock, fresh).model_dump(mode="json", by_alias=True)
+    home, inputs = home_of_run(), Inputs.read(params, base, method)
+    asked = [read_request(path) for path in requests]
+    book = open_book(home)
+    check(book, asked, inputs.model)
+    check_inputs(inputs, asked, home)
+    named = [entry.row.id for entry in add(book, asked, inputs.model)]
+    return approved(book, lambda: _release_all(book, inputs, named, fresh, wait))
 
 
-def answer(
-    requests: list[Path], params: Path = PARAMS, base: str | None = None, method: str | None = None
-) -> dict[str, Any] | None:
-    """What an earlier run of the same inputs came to, if nothing of it is left to do: reading it
-    needs no server.
-    """
-    home = Home.from_env()
-    wanted = read_requests(requests, home)
-    done = answered(
-        plan_run.fn([*honoured_requests(home, wanted), *wanted], params, home, base, method), home
-    )
-    return done.model_dump(mode="json", by_alias=True) if done and settled(done, home) else None
-
-
-@flow(name="honour-pending")
+@flow(name="honour-pending", flow_run_name=nightly_name)
 def honour_pending(
-    params: Path = PARAMS, base: str | None = None, method: str | None = None
-) -> list[dict[str, Any]]:
-    """Release one model with every pending request; if together they are refused, find those that
-    can be honoured.
+    params: Path = PARAMS, base: str | None = None, method: str | None = None, wait: bool = True
+) -> list[Released]:
+    """Release one model with every request that is due; if together they are refused, find those
+    that can be honoured.
+
+    Raises:
+        NotPromoted: The gate refused some of them.
     """
-    home, outcomes, failures = Home.from_env(), [], []
-    pending = pending_requests(home)
-    if pending:
-        check_setup(params, base, method)
-    for wanted in groups(pending, home):
-        clock = Clock()
-        try:
-            with clock("accept"):
-                plan = plan_run(
-                    [*honoured_requests(home, wanted), *wanted], params, home, base, method
-                )
-            with clock("validate"):
-                validate_prompt_sets(plan.sources())
-            outcomes.append(
-                release(plan, wanted, home, clock).model_dump(mode="json", by_alias=True)
-            )
-        except BadInput as fault:
-            if len(wanted) == 1:
-                refuse([wanted[0].subject_request_id], str(fault), home)
-        except (
-            ErasureError
-        ) as fault:  # the work failed, not the request: it stays pending, the others go on
-            failures.append(f"{', '.join(str(r.subject_request_id) for r in wanted)}: {fault}")
-    if failures:
-        raise ErasureError("; ".join(failures))
-    return outcomes
+    book, inputs = open_book(home_of_run()), Inputs.read(params, base, method)
+    return approved(book, lambda: _release_all(book, inputs, None, False, wait))
 
 
-@flow(name="restore-concept")
+@flow(name="restore-concept", flow_run_name=restore_name)
 def restore_concept(
-    request_id: UUID, reason: str, params: Path = PARAMS, method: str | None = None
-) -> dict[str, Any]:
+    request_id: UUID,
+    reason: str,
+    params: Path = PARAMS,
+    method: str | None = None,
+    wait: bool = True,
+) -> list[Released]:
     """Release a model without the erasure of one honoured request: the same method, its concept
     back, the others still gone.
+
+    Raises:
+        NotPromoted: The gate refused it.
     """
-    home, clock = Home.from_env(), Clock()
-    with clock("accept"):
-        taken_back, left = to_restore(request_id, home)
-        plan = plan_run(
-            left,
-            params,
-            home,
-            method=method or method_of_champion(params, home),
-            restoring=[taken_back],
-        )
+    book, inputs = open_book(home_of_run()), Inputs.read(params, None, method)
+    restoring = Restoring(str(request_id), reason)
+
+    def work() -> list[Released]:
+        with _lease(book, inputs, f"restoring {request_id}", wait) as held:
+            check_whole(book)
+            run_errands(book, inputs.model)
+            outcome = _restored(book, held, inputs, request_id, restoring)
+        return _told(book, inputs, [outcome])
+
+    return approved(book, work)
+
+
+def _release_all(
+    book: Book, inputs: Inputs, named: Sequence[str] | None, fresh: bool, wait: bool
+) -> list[Released]:
+    """Under one lease: all requests together, then singly those that this did not honour."""
+    outcomes: list[Released] = []
+    failures: list[str] = []
+    doing = f"releasing {len(named)} request(s)" if named is not None else "honouring what is due"
+    with _lease(book, inputs, doing, wait) as held:
+        check_whole(book)
+        run_errands(book, inputs.model)
+        entries = take_up(book, inputs, named)
+        if not entries and named is not None:  # all of them are honoured: what the champion is
+            outcomes.append(_released(book, held, inputs, [], fresh))
+        for group in groups(book, entries):
+            try:
+                outcomes.append(_released(book, held, inputs, group, fresh))
+            except (LeaseLost, NeedsApproval):
+                raise
+            except Exception as fault:
+                failures.append(_failed(book, group, fault))
+    if failures and not outcomes:
+        raise ErasureError("; ".join(filter(None, failures)))
+    return _told(book, inputs, outcomes, failures)
+
+
+def _failed(book: Book, group: Sequence[Entry], fault: Exception) -> str:
+    """What broke is said; a request that breaks the work on its own waits until it is mended.
+
+    Disks, networks and machines are no fault of a request: it stays due.
+    """
+    ids = ", ".join(entry.row.id for entry in group)
+    if isinstance(fault, BadInput) or not isinstance(fault, ErasureError | OSError):
+        if len(group) == 1:
+            park(book, {ids: f"{type(fault).__name__}: {fault}"})
+    return f"{ids}: {fault}"
+
+
+def _released(
+    book: Book, held: Held, inputs: Inputs, group: Sequence[Entry], fresh: bool
+) -> Released:
+    """One release, from its plan to its version; planned afresh when it was overtaken."""
+    for _ in range(REPLANS):
+        planned = plan_release(book, inputs, group)
+        if not fresh and (version := answered(book, planned)):
+            return outcome_of(book, answer_again(book, held, version, planned.new), answered=True)
+        check_approved(book, planned)
+        try:
+            return _worked(book, held, start_afresh(book, planned) if fresh else planned)
+        except Overtaken as fault:
+            overtaken = fault
+    raise overtaken
+
+
+def _worked(
+    book: Book, held: Held, planned: Planned, restoring: Restoring | None = None
+) -> Released:
+    """Erase, measure, choose and gate, then publish what came of it."""
+    plan, clock = planned.plan, Clock()
     with clock("validate"):
         validate_prompt_sets(plan.sources())
-    record = release(plan, [], home, clock)
-    if record.promoted:
-        settle_restored(request_id, reason, record, home)
-    return record.model_dump(mode="json", by_alias=True)
+    with clock("snapshot"):
+        snapshot(plan, book.home)
+    with clock("erase and generate"):
+        run_gpu_step(erase_and_generate, {"run": plan.folder.name})
+    with clock("measure"):
+        measurements = measure(plan)
+    decision = decide(plan, measurements)
+    version = publish(book, held, planned, measurements, decision, clock, restoring)
+    return outcome_of(book, version, answered=False)
 
 
-def groups(pending: Sequence[DeletionRequest], home: Home) -> Iterator[list[DeletionRequest]]:
-    """All pending requests together; then, if they were not honoured, one by one, so that none
-    blocks the others.
-    """
-    if pending:
-        yield list(pending)
-    left = {r.subject_request_id for r in pending} - {
-        r.subject_request_id for r in honoured_requests(home, [])
-    }
-    if len(pending) > 1:
-        yield from ([request] for request in pending if request.subject_request_id in left)
+def _restored(
+    book: Book, held: Held, inputs: Inputs, request_id: UUID, restoring: Restoring
+) -> Released:
+    """The release without one request; the base itself where nothing else is erased."""
+    planned = plan_restore(book, inputs, request_id)
+    check_approved(book, planned)
+    if not planned.plan.requests:
+        version = publish_base(book, held, planned, restoring)
+        return outcome_of(book, version, answered=False)
+    return _worked(book, held, planned, restoring)
 
 
-def release(
-    plan: Plan, wanted: Sequence[DeletionRequest], home: Home, clock: Clock, fresh: bool = False
-) -> RunRecord:
-    """Erase, measure, choose and gate, then publish what came of it: the same for one request and
-    for many.
-    """
-    new: list[UUID] = [request.subject_request_id for request in wanted]
-    with one_at_a_time(plan, home):
-        if fresh:
-            shutil.rmtree(plan.folder, ignore_errors=True)
-        elif done := answered(plan, home):
-            if not settled(done, home):
-                settle(done, new, home)
-            return done
-        with clock("snapshot"):
-            snapshot(plan, home)
-        with clock("erase and generate"):
-            run_gpu_step(erase_and_generate, {"plan_file": str(plan.file)})
-        with clock("measure"):
-            found = measure(plan)
-        decision = decide(plan, found)
-        with clock("track"):
-            run_id = track_run(plan, found, decision, home)
-        with closed_if_it_fails(run_id, home):
-            return publish(plan, found, decision, run_id, new, home, clock)
+def _told(
+    book: Book, inputs: Inputs, outcomes: list[Released], failures: Sequence[str] = ()
+) -> list[Released]:
+    """Let the world outside follow, and end as what came of it: a refusal is no success."""
+    behind = run_errands(book, inputs.model)
+    told = [{**o, **refreshed(book, o), "behind": behind, "failed": list(failures)} for o in outcomes]
+    if failures or not all(outcome["promoted"] for outcome in told):
+        raise NotPromoted(told)
+    return told
 
 
-def publish(
-    plan: Plan,
-    found: dict[str, Found],
-    decision: Decision,
-    run_id: str,
-    new: Sequence[UUID],
-    home: Home,
-    clock: Clock,
-) -> RunRecord:
-    """Register the chosen candidate, promote or refuse it, settle the requests, report."""
-    with clock("checkpoint"):
-        checkpoint = make_checkpoint(plan, decision.chosen, home)
-        pointer = version_checkpoint(checkpoint, home)
-    with clock("register"):
-        version = register(plan, decision, checkpoint, pointer, run_id, home)
-    record = run_record(
-        plan, found, decision, checkpoint, version, run_id, {**clock.seconds, **seconds_of(plan)}
-    )
-    champion_before = settle(record, new, home)
-    report = write_report(plan, record, decision, found, champion_before)
-    finish_run(home, run_id, artifacts=[report, plan.file])
-    return record
+def _lease(
+    book: Book, inputs: Inputs, doing: str, wait: bool
+) -> AbstractContextManager[Held]:
+    return holding(book, inputs.model, doing, wait=wait, on_wait=_say_who)
+
+
+def _say_who(lease: Mapping[str, Any]) -> None:
+    print(f"waiting for {lease['name']}: {said(lease)}", file=sys.stderr, flush=True)

@@ -7,6 +7,8 @@ from typing import TYPE_CHECKING, Any, TypedDict
 from prefect.cache_policies import NO_CACHE, CachePolicy
 
 from erasure_core.errors import ErasureError
+from tasks.book.door import require_book
+from tasks.home import Home
 
 if TYPE_CHECKING:
     from prefect import Task
@@ -63,3 +65,21 @@ def run_gpu_step(flow_fn: Callable[..., object], parameters: Mapping[str, Any]) 
             f"{deployment} ended {state} (run {run.name}): {message or 'no message'}; "
             f"see the worker's log of that run"
         )
+
+
+def home_of_run() -> Home:
+    """The state folder of this run. A run of a deployment must find a book in the folder that its
+    worker names: an unset or mistyped variable would leave the inbox untouched, and look well.
+
+    Raises:
+        ErasureError: ERASURE_HOME is not set on the worker, or holds no book.
+    """
+    from prefect import runtime
+
+    home = Home.from_env()
+    if runtime.deployment.id is None:
+        return home
+    if not os.environ.get("ERASURE_HOME"):
+        raise ErasureError("ERASURE_HOME is not set on this worker; set it to the state folder")
+    require_book(home)
+    return home

@@ -8,7 +8,9 @@ import subprocess
 from pathlib import Path
 from typing import Annotated, Any, Self
 
+import rfc8785
 from pydantic import AwareDatetime, BaseModel, BeforeValidator, ConfigDict, Field, ValidationError
+from pydantic_core import to_jsonable_python
 
 from erasure_core.errors import BadInput, ContentChanged, ErasureError
 from erasure_core.files import plain, pretty_json, write_text
@@ -17,12 +19,12 @@ ABSENT = "no such file"
 
 
 def canonical_json(value: object) -> str:
-    """The one spelling of a value that is hashed: sorted keys, no spaces, UTF-8, non-finite numbers
-    as null.
+    """The one spelling of a value that is hashed: RFC 8785, which any language can write.
+
+    Raises:
+        ValueError: NaN, an infinity, or an integer beyond 2**53 - 1: JSON has none of these.
     """
-    return json.dumps(
-        plain(value), sort_keys=True, separators=(",", ":"), ensure_ascii=False, allow_nan=False
-    )
+    return rfc8785.dumps(to_jsonable_python(value)).decode()
 
 
 def sha256_json(value: object) -> str:
@@ -101,9 +103,14 @@ def check_frozen(folder: Path, manifest_file: Path) -> None:
             )
 
 
-def code_sha256() -> str:
-    """One hash over every source file of this package, as it is installed."""
-    return root_sha256(manifest(Path(__file__).parents[1], "*.py"))
+def code_sha256(*folders: Path) -> str:
+    """One hash over every source file of these folders, wherever they are installed."""
+    files = {
+        f"{folder.name}/{name}": sha256
+        for folder in folders
+        for name, sha256 in manifest(folder, "*.py").items()
+    }
+    return root_sha256(files)
 
 
 def git_commit(cwd: Path) -> str:
@@ -141,19 +148,21 @@ class LambdaRecord(BaseModel):
 
 
 class RunRecord(BaseModel):
-    """Everything one run rests on and came to. The audit reads this, not the tracking server."""
+    """Everything one run rests on and came to, in one file; the book holds the file's hash."""
 
     model_config = ConfigDict(frozen=True, extra="forbid")
     run_key: str
+    plan_sha256: str = ""
     request_ids: tuple[str, ...]
-    restored_ids: tuple[
-        str, ...
-    ] = ()  # requests whose concepts were brought back, and measured to be there
+    # requests whose concepts were brought back, and measured to be there
+    restored_ids: tuple[str, ...] = ()
     requests_sha256: str
     base_sha256: str
     prompt_sha256: dict[str, str]
     params_sha256: str
     params: Plain
+    made_with: dict[str, str] = {}  # code, instruments, libraries: part of the run key
+    machine: dict[str, str] = {}  # processor, threads, device: not part of it
     code_sha256: str
     git_commit: str
     lambdas: tuple[LambdaRecord, ...]
@@ -164,7 +173,9 @@ class RunRecord(BaseModel):
     promoted: bool
     model_name: str
     model_version: int | None
-    mlflow_run_id: str | None
+    mlflow_run_id: str | None = None  # of records made before 0.2; the outbox knows it since
+    folder: str = ""  # in the state folder's runs/
+    evidence: dict[str, str] = {}  # file or folder in it -> hash of its content
     seconds: dict[str, float]
     created: AwareDatetime
 

@@ -1,39 +1,18 @@
-"""Deletion requests: what a valid one is, and the ledger that remembers each and
-what became of it.
-"""
+"""Deletion requests: what a valid one is. What becomes of one is in `life.py`."""
 
-from collections.abc import Sequence
-from datetime import UTC, datetime
+from collections.abc import Mapping
+from datetime import UTC
 from pathlib import Path
-from typing import Annotated, Any, Literal
+from typing import Annotated, Any, Literal, Self
 from uuid import UUID
 
-from filelock import FileLock
-from pydantic import (
-    AfterValidator,
-    AwareDatetime,
-    BaseModel,
-    BeforeValidator,
-    ConfigDict,
-    Field,
-    ValidationError,
-)
+from pydantic import AfterValidator, AwareDatetime, BaseModel, BeforeValidator, ConfigDict, Field
 
-from erasure_core.errors import BadInput, ErasureError
-from erasure_core.files import pretty_json, read_yaml, write_text
+from erasure_core.files import read_yaml
 from erasure_core.law.concepts import Concept
 from erasure_core.law.lineage import sha256_json
 
-State = Literal["pending", "honoured", "refused", "restored"]
-# an honoured request stays honoured by the version that honours it; a later refusal concerns the
-# later candidate
-NEXT: dict[State, tuple[State, ...]] = {
-    "pending": ("honoured", "refused"),
-    "refused": ("pending", "honoured", "refused"),
-    "honoured": ("honoured", "restored"),
-    "restored": ("restored",),  # to erase the concept again takes a new request
-}
-LOCK_SECONDS = 60
+ASKED = ("subject_request_id", "subject_request_type", "submitted_time", "regulation")
 
 
 def _not_a_number(value: Any) -> Any:
@@ -61,6 +40,26 @@ class DeletionRequest(BaseModel):
     method: str | None = Field(None, description="how to erase it; None: as the parameters say")
 
     @property
+    def asked(self) -> dict[str, Any]:
+        """Who asks for what, under which law, since when: what never changes of a request."""
+        content = self.model_dump(mode="json")
+        of_concept = {key: content["concept"][key] for key in ("name", "kind")}
+        return {**{key: content[key] for key in ASKED}, "concept": of_concept}
+
+    @property
+    def recipe(self) -> dict[str, Any]:
+        """How it is to be honoured: wordings, replacement, what to keep, method; may be corrected."""
+        content = self.model_dump(mode="json")
+        of_concept = {k: v for k, v in content["concept"].items() if k not in ("name", "kind")}
+        return {"concept": of_concept, "method": content["method"]}
+
+    @classmethod
+    def joined(cls, asked: Mapping[str, Any], recipe: Mapping[str, Any]) -> Self:
+        """The request whose two parts these are."""
+        concept = {**asked["concept"], **recipe["concept"]}
+        return cls.model_validate({**asked, "method": recipe["method"], "concept": concept})
+
+    @property
     def sha256(self) -> str:
         """Hash of the content; the same instant written in another time zone is the
         same content.
@@ -71,190 +70,3 @@ class DeletionRequest(BaseModel):
 def read_request(path: Path) -> DeletionRequest:
     """Read one request file. `BadInput` names the file and every faulty key."""
     return read_yaml(path, DeletionRequest)
-
-
-class Transition(BaseModel):
-    """One step in a request's life."""
-
-    model_config = ConfigDict(frozen=True, extra="forbid")
-    time: AwareDatetime
-    state: State
-    version: int | None = None
-    reason: str | None = None
-
-
-class RequestRecord(BaseModel):
-    """A request and what became of it."""
-
-    model_config = ConfigDict(frozen=True, extra="forbid")
-    request: DeletionRequest
-    sha256: str
-    state: State
-    version: int | None = None  # the registered model version that honours or was refused for it
-    reason: str | None = None
-    history: tuple[Transition, ...]
-
-
-class Ledger:
-    """One JSON file a request in `folder`. Any number of processes may use it: changes happen under
-    `lock`, which is re-entrant.
-    """
-
-    def __init__(self, folder: Path):
-        self.folder = folder
-        self.lock = FileLock(
-            folder / ".lock", timeout=LOCK_SECONDS
-        )  # makes the folder; reading an empty ledger makes nothing
-
-    def add(self, request: DeletionRequest) -> RequestRecord:
-        """Remember `request`; a request that is already known is returned as it stands."""
-        return self.add_all([request])[0]
-
-    def add_all(self, requests: Sequence[DeletionRequest]) -> list[RequestRecord]:
-        """Remember every request, or none.
-
-        Raises:
-            BadInput: An id is already in the ledger, or earlier in `requests`, with other content.
-        """
-        with self.lock:
-            records = self._matched(requests)
-            for record in records.values():
-                if not self._file(record.request.subject_request_id).exists():
-                    self._write(record)
-            return [records[request.subject_request_id] for request in requests]
-
-    def check(self, requests: Sequence[DeletionRequest]) -> None:
-        """Raise what `add_all` would raise; change nothing."""
-        self._matched(requests)
-
-    def _matched(self, requests: Sequence[DeletionRequest]) -> dict[UUID, RequestRecord]:
-        """The record of each request, by id: the ledger's own, or a new one that is not written
-        yet.
-        """
-        records: dict[UUID, RequestRecord] = {}
-        for request in requests:
-            known = records.get(request.subject_request_id) or self._find(
-                request.subject_request_id
-            )
-            if known is None:
-                first = Transition(time=datetime.now(UTC), state="pending")
-                known = RequestRecord(
-                    request=request, sha256=request.sha256, state="pending", history=(first,)
-                )
-            elif known.sha256 != request.sha256:
-                raise BadInput(
-                    f"request {request.subject_request_id} is already known with other content "
-                    f"(sha256 {known.sha256[:16]}..., found {request.sha256[:16]}...): "
-                    f"{_difference(known.request, request)}; "
-                    "give a changed request a new subject_request_id"
-                )
-            records[request.subject_request_id] = known
-        return records
-
-    def get(self, request_id: UUID) -> RequestRecord:
-        """The record of one request. `BadInput` if the ledger does not hold it."""
-        record = self._find(request_id)
-        if record is None:
-            raise BadInput(
-                f"request {request_id} is not among the {len(self.all())} of "
-                f"{self.folder}; add its file first"
-            )
-        return record
-
-    def all(self) -> list[RequestRecord]:
-        """Every record, by time of submission, then id."""
-        found = (self._find(UUID(path.stem)) for path in self.folder.glob("*.json"))
-        records = [record for record in found if record is not None]
-        return sorted(
-            records, key=lambda r: (r.request.submitted_time, r.request.subject_request_id)
-        )
-
-    def pending(self) -> list[RequestRecord]:
-        """Records that wait for a run."""
-        return [record for record in self.all() if record.state == "pending"]
-
-    def honoured(self) -> list[RequestRecord]:
-        """Records that a promoted version honours."""
-        return [record for record in self.all() if record.state == "honoured"]
-
-    def restored(self) -> list[RequestRecord]:
-        """Records whose concept was brought back."""
-        return [record for record in self.all() if record.state == "restored"]
-
-    def settle(
-        self, request_id: UUID, state: State, version: int | None = None, reason: str | None = None
-    ) -> RequestRecord:
-        """Move a request to `state` and write that into its history.
-
-        Args:
-            request_id: A request of this ledger.
-            state: `honoured` and `restored` need a `version`, `refused` and `restored` a `reason`;
-                `pending` puts a refused request back.
-            version: Registered model version.
-            reason: Why it was refused or restored, in one line.
-
-        Raises:
-            BadInput: The ledger does not hold the request.
-            ErasureError: The step is not allowed, or lacks its version or reason.
-        """
-        with self.lock:
-            record = self.get(request_id)
-            if state not in NEXT[record.state]:
-                allowed = ", ".join(NEXT[record.state])
-                raise ErasureError(
-                    f"request {request_id} is {record.state} (version {record.version}); "
-                    f"it can become {allowed}, not {state}"
-                )
-            if state in ("honoured", "restored") and version is None:
-                raise ErasureError(
-                    f"request {request_id} cannot be {state} without the version that "
-                    f"does it; pass version"
-                )
-            if state in ("refused", "restored") and not reason:
-                raise ErasureError(
-                    f"request {request_id} cannot be {state} without a reason; pass reason"
-                )
-            step = Transition(time=datetime.now(UTC), state=state, version=version, reason=reason)
-            settled = record.model_copy(
-                update={
-                    "state": state,
-                    "version": version,
-                    "reason": reason,
-                    "history": (*record.history, step),
-                },
-            )
-            self._write(settled)
-            return settled
-
-    def _file(self, request_id: UUID) -> Path:
-        return self.folder / f"{request_id}.json"
-
-    def _write(self, record: RequestRecord) -> None:
-        write_text(self._file(record.request.subject_request_id), pretty_json(record))
-
-    def _find(self, request_id: UUID) -> RequestRecord | None:
-        path = self._file(request_id)
-        try:
-            record = RequestRecord.model_validate_json(path.read_bytes())
-        except FileNotFoundError:
-            return None
-        except ValidationError as error:
-            raise ErasureError(
-                f"{path}: not a readable request record ({error.errors()[0]['msg']}); "
-                f"restore it from a copy"
-            ) from None
-        if record.sha256 != record.request.sha256:
-            raise ErasureError(
-                f"{path}: the request was changed after it was accepted (recorded sha256 "
-                f"{record.sha256[:16]}..., "
-                f"found {record.request.sha256[:16]}...); restore it from a copy"
-            )
-        return record
-
-
-def _difference(known: DeletionRequest, found: DeletionRequest) -> str:
-    """The keys in which two requests differ."""
-    before, after = known.model_dump(), found.model_dump()
-    before |= {f"concept.{key}": value for key, value in before.pop("concept").items()}
-    after |= {f"concept.{key}": value for key, value in after.pop("concept").items()}
-    return ", ".join(f"{key} differs" for key in before if before[key] != after[key])

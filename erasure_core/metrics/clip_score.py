@@ -51,7 +51,7 @@ class ClipScorer:
                 f'CLIP templates need one "{{}}" each; got {wrong or "none"}; e.g. "a '
                 f'photo of {{}}"'
             )
-        folder = _local_folder(path, revision)
+        folder = clip_folder(path, revision)
         self._model = CLIPModel.from_pretrained(
             folder, dtype=torch.float32, use_safetensors=True, local_files_only=True
         )
@@ -284,7 +284,15 @@ def _unit(batches: Sequence[Tensor], what: str) -> Tensor:
     return features
 
 
-def _local_folder(path: str, revision: str | None) -> Path:
+def clip_files(folder: Path) -> dict[str, Path]:
+    """The files of a CLIP that are read: weights, configuration, tokenizer."""
+    read = (".safetensors", ".json", ".txt")
+    files = (f for f in folder.iterdir() if f.suffix in read and not f.name.startswith("."))
+    return {f.name: f for f in files if f.is_file()}
+
+
+def clip_folder(path: str, revision: str | None) -> Path:
+    """Where a CLIP lies on this machine. `BadInput` if it is not here."""
     folder = Path(path)
     if not folder.is_dir():
         from huggingface_hub import snapshot_download

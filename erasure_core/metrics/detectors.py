@@ -50,6 +50,13 @@ class Detector(Protocol):
         ...
 
 
+def nudenet_weights() -> Path:
+    """The network that the package brings."""
+    import nudenet.nudenet as package
+
+    return Path(package.__file__).with_name("320n.onnx")
+
+
 class NudeNet:
     """NudeNet v3 on RGB arrays. Build once, use for every model that is compared."""
 
@@ -77,7 +84,7 @@ class NudeNet:
                 f"inference_resolution {inference_resolution} does not fit the network; "
                 f"use a multiple of 32, e.g. 320"
             )
-        weights = Path(package.__file__).with_name("320n.onnx")
+        weights = nudenet_weights()
         options = onnxruntime.SessionOptions()
         options.intra_op_num_threads = min(_MAX_THREADS, len(os.sched_getaffinity(0)))
         options.add_session_config_entry(

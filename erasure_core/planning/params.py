@@ -2,7 +2,7 @@
 
 from collections.abc import Sequence
 from pathlib import Path
-from typing import Annotated, Any
+from typing import Annotated, Any, Literal
 
 from pydantic import (
     AfterValidator,
@@ -139,6 +139,14 @@ class Policy(_Section):
         return self.targets[concept.kind]
 
 
+class Retention(_Section):
+    """How long `erasure purge` keeps what is no longer in use, in days."""
+
+    personal: int = Field(90, ge=0, description="names and wordings of requests that have ended")
+    refused: int = Field(90, ge=0, description="deltas and pictures of refused versions")
+    superseded: int = Field(365, ge=0, description="deltas, pictures and weights of old champions")
+
+
 def _distinct(values: tuple[float, ...]) -> tuple[float, ...]:
     if len(set(values)) != len(values):
         raise ValueError("each lambda once")
@@ -204,6 +212,10 @@ class Params(Preset):
     comparisons: dict[Annotated[str, Field(pattern=r"^[a-z0-9-]+$")], Preset] = Field(
         {}, description="other settings of the same method, measured beside it and never promoted"
     )
+    approval: Literal["none", "one", "two"] = Field(
+        "none", description="how many people must approve a plan before it is carried out"
+    )
+    retention: Retention = Field(default_factory=lambda: Retention())
     sampling: Sampling
     prompts: PromptSets
     detector: Detector

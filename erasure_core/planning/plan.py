@@ -2,12 +2,16 @@
 its files go.
 """
 
-from collections.abc import Iterator, Sequence
+import json
+from collections import Counter
+from collections.abc import Iterator, Mapping, Sequence
 from dataclasses import dataclass
+from datetime import datetime
 from pathlib import Path
 from typing import Self
+from uuid import UUID
 
-from pydantic import BaseModel, ConfigDict
+from pydantic import BaseModel, ConfigDict, Field
 
 from erasure_core.errors import BadInput, ErasureError
 from erasure_core.files import pretty_json, write_text
@@ -27,6 +31,8 @@ from erasure_core.planning.params import Base, Params, has_lambda
 
 KEPT = "kept"
 BASE = "base"
+PLAN_FILE = "plan.json"
+KEY = 16  # characters of a run key
 
 
 @dataclass(frozen=True, slots=True)
@@ -46,22 +52,29 @@ class Candidate:
 
 
 class Plan(BaseModel):
-    """What a run does, decided. `run_key` is the hash of all of it: the same key gives the same
-    model.
+    """What a run does, decided.
+
+    `sha256` is the hash of all of it, `run_key` its beginning: the same key gives the same model on
+    the same kind of processor with the same number of threads. Where the run's files and the base
+    lie is each machine's own business and not part of it.
     """
 
     model_config = ConfigDict(frozen=True, extra="forbid")
-    run_key: str
+    sha256: str
     requests: tuple[DeletionRequest, ...]
     restored: tuple[DeletionRequest, ...] = ()  # erased once and brought back: to be there again
     params: Params
-    base_folder: Path
     base_sha256: str
-    prompt_sha256: dict[
-        str, str
-    ]  # prompt set -> sha256 of its file; sets are "kept" and "target-<slug>"
-    code_sha256: str
-    folder: Path
+    # prompt set -> sha256 of its file; sets are "kept" and "target-<slug>"
+    prompt_sha256: dict[str, str]
+    made_with: dict[str, str]  # what else decides the result: code, instruments, libraries
+    folder: Path = Field(exclude=True)  # of the run's files
+    base_folder: Path = Field(exclude=True)
+
+    @property
+    def run_key(self) -> str:
+        """Short for the plan's hash."""
+        return self.sha256[:KEY]
 
     @property
     def concepts(self) -> list[Concept]:
@@ -122,22 +135,34 @@ class Plan(BaseModel):
     @property
     def file(self) -> Path:
         """Where the plan itself is kept."""
-        return self.folder / "plan.json"
+        return self.folder / PLAN_FILE
 
     def write(self) -> None:
         """Keep the plan, so that another process or machine can take a step of it."""
         write_text(self.file, pretty_json(self.model_dump(mode="json", by_alias=True)))
 
     @classmethod
-    def read(cls, file: Path) -> Self:
-        """Read a plan back. Raises `ErasureError` if it is not there."""
+    def read(cls, folder: Path) -> Self:
+        """Read the plan of a run's folder back; its base is looked up on this machine.
+
+        Raises:
+            ErasureError: It is not there, or not readable.
+            BadInput: The base is not on this machine.
+        """
+        file = folder / PLAN_FILE
         try:
-            return cls.model_validate_json(file.read_bytes())
+            content = json.loads(file.read_bytes())
+            base = Base.model_validate(content["params"]["base"])
+            places = {"folder": folder, "base_folder": models.locate(base.path, base.revision)}
+            return cls.model_validate({**content, **places})
         except FileNotFoundError:
             raise ErasureError(
-                f"{file} does not exist; the state folder of the run must be shared with "
-                f"the machine that works on it"
+                f"{file} does not exist; the state folder of the run must be shared with the "
+                "machine that works on it"
             ) from None
+        except (ValueError, KeyError, TypeError) as fault:
+            said = str(fault).splitlines()[0]
+            raise ErasureError(f"{file} is not a plan of this version ({said}); plan again") from None
 
 
 def target_name(concept: Concept) -> str:
@@ -182,6 +207,7 @@ def make_plan(
     requests: Sequence[DeletionRequest],
     params: Params,
     runs: Path,
+    made_with: Mapping[str, str],
     method: str | None = None,
     restored: Sequence[DeletionRequest] = (),
 ) -> Plan:
@@ -194,26 +220,12 @@ def make_plan(
         BadInput: For any input that the run could not finish with: base, prompt sets, prompts too
             long, settings.
     """
-    requests = sorted(
-        requests, key=lambda r: (r.submitted_time, r.subject_request_id)
-    )  # training depends on the order
-    restored = sorted(restored, key=lambda r: (r.submitted_time, r.subject_request_id))
-    params = params.with_method(
-        method or next((r.method for r in reversed(requests) if r.method), None)
-    )
-    params = params.protecting(
-        [prompt for request in restored for prompt in request.concept.prompts]
-    )
+    requests, restored = (sorted(some, key=_oldest_first) for some in (requests, restored))
+    named = next((r.method for r in reversed(requests) if r.method), None)
+    params = params.with_method(method or named)
+    params = params.protecting([p for request in restored for p in request.concept.prompts])
     concepts = [request.concept for request in requests]
-    if twice := {c.name for c in concepts if sum(c.name == other.name for other in concepts) > 1}:
-        raise BadInput(
-            f"more than one request erases {', '.join(sorted(twice))}; withdraw one of them"
-        )
-    params.policy.limits(concepts)
-    if any(c.kind == "style" and not {*params.clip.styles} - {c.name} for c in concepts):
-        raise BadInput(
-            "a style is named among others: list the base's styles in clip.styles of the parameters"
-        )
+    _check_concepts(concepts, params)
     base, root = checked_base(params.base)
     paths = prompt_paths(params, concepts, [request.concept for request in restored])
     rows = {name: read_prompt_set(path) for name, path in paths.items()}
@@ -221,31 +233,43 @@ def make_plan(
     check_disjoint([row for table in rows.values() for row in table], concepts)
     for preset in params.presets().values():
         METHODS[preset.method.method].check(concepts, preset.method)
-    measured = [row.prompt for table in rows.values() for row in table]
-    trained = [p for c in concepts for prompt in c.prompts for p in (prompt, c.replaced(prompt))]
-    diffusion.check_prompts(
-        models.load_tokenizer(base), [*measured, *trained, *kept_prompts(concepts)]
-    )
+    _check_lengths(base, concepts, [row.prompt for table in rows.values() for row in table])
     prompt_sha256 = {name: lineage.sha256_file(path) for name, path in paths.items()}
-    code = lineage.code_sha256()
-    key = lineage.sha256_json(
-        [
-            [r.sha256 for r in requests],
-            [r.sha256 for r in restored],
-            params.sha256,
-            root,
-            prompt_sha256,
-            code,
-        ]
-    )[:16]
-    return Plan(
-        run_key=key,
+    plan = Plan(
+        sha256="",
         requests=tuple(requests),
         restored=tuple(restored),
         params=params,
-        base_folder=base.absolute(),
         base_sha256=root,
         prompt_sha256=prompt_sha256,
-        code_sha256=code,
-        folder=(runs / key).absolute(),
+        made_with=dict(made_with),
+        folder=runs,
+        base_folder=base.absolute(),
     )
+    sha256 = lineage.sha256_json(plan.model_dump(mode="json", by_alias=True))
+    return plan.model_copy(update={"sha256": sha256, "folder": (runs / sha256[:KEY]).absolute()})
+
+
+def _oldest_first(request: DeletionRequest) -> tuple[datetime, UUID]:
+    """Training depends on the order."""
+    return request.submitted_time, request.subject_request_id
+
+
+def _check_concepts(concepts: Sequence[Concept], params: Params) -> None:
+    names = Counter(concept.name for concept in concepts)
+    if twice := sorted(name for name, count in names.items() if count > 1):
+        raise BadInput(
+            f"more than one request of this release erases {', '.join(twice)}; make one the "
+            "duplicate of the other, or withdraw one"
+        )
+    params.policy.limits(concepts)
+    if any(c.kind == "style" and not {*params.clip.styles} - {c.name} for c in concepts):
+        raise BadInput(
+            "a style is named among others: list the base's styles in clip.styles of the parameters"
+        )
+
+
+def _check_lengths(base: Path, concepts: Sequence[Concept], measured: Sequence[str]) -> None:
+    trained = [p for c in concepts for prompt in c.prompts for p in (prompt, c.replaced(prompt))]
+    tokenizer = models.load_tokenizer(base)
+    diffusion.check_prompts(tokenizer, [*measured, *trained, *kept_prompts(concepts)])

@@ -1,4 +1,4 @@
-"""Tell MLflow and the reader what a run did: nested runs per candidate, and the report."""
+"""What MLflow and the reader are shown of a run: nested runs per candidate, and the report."""
 
 import json
 from collections.abc import Mapping
@@ -6,15 +6,12 @@ from dataclasses import asdict
 from pathlib import Path
 from typing import Any
 
-from prefect import task
-
 from erasure_core.law.gates import Measurement
 from erasure_core.law.lineage import RunRecord
 from erasure_core.network.weights import WeightDelta
 from erasure_core.planning.plan import BASE, KEPT, Candidate, Plan, target_name
 from tasks.evidence.decide import Decision
 from tasks.evidence.measure import Found
-from tasks.home import Home
 from tasks.pages.report import (
     Asked,
     Estimate,
@@ -24,43 +21,38 @@ from tasks.pages.report import (
     image_grid,
     render_report,
 )
-from tasks.placement import IO
-from tasks.registry.track import log_candidate, start_run
+from tasks.registry.runs import CandidateRun
 
 GRID = 24  # pairs on the picture sheet of a candidate
 
 
-@task(name="track", **IO)
-def track_run(plan: Plan, found: Mapping[str, Found], decision: Decision, home: Home) -> str:
-    """Record the run and one nested run per candidate in MLflow; return the run's id."""
-    tags = {
-        "run.key": plan.run_key,
-        "base.sha256": plan.base_sha256,
-        "gate.verdict": decision.gate.verdict,
-    }
-    run_id = start_run(home, "erase " + ", ".join(c.name for c in plan.concepts), tags)
-    for candidate in plan.candidates():
-        grid = image_grid(_pairs(plan, candidate.name, GRID), plan.folder / f"{candidate.name}.png")
-        log_candidate(
-            home,
-            run_id,
+def candidate_runs(
+    plan: Plan, measurements: Mapping[str, Found], decision: Decision
+) -> list[CandidateRun]:
+    """What MLflow shows of each candidate: settings, losses, measurements, a sheet of pictures."""
+    return [
+        CandidateRun(
             candidate.name,
             settings={
                 **candidate.settings.model_dump(mode="json", by_alias=True),
                 "seed": plan.params.seed,
             },
-            measurements=list(found[candidate.name].values()),
+            measurements=list(measurements[candidate.name].values()),
             losses=_losses(plan, candidate),
-            artifacts=[grid],
+            artifacts=[
+                image_grid(
+                    _pairs(plan, candidate.name, GRID), plan.folder / f"{candidate.name}.png"
+                )
+            ],
             tags={
                 "delta.sha256": WeightDelta.load(plan.delta_file(candidate.name)).sha256,
                 "gate.verdict": decision.gates[candidate.name].verdict,
             },
         )
-    return run_id
+        for candidate in plan.candidates()
+    ]
 
 
-@task(name="report", **IO)
 def write_report(
     plan: Plan,
     record: RunRecord,
@@ -68,9 +60,12 @@ def write_report(
     found: Mapping[str, Found],
     champion_before: int | None,
 ) -> Path:
-    """Write the run's `report.html` and a summary for Prefect's own page."""
+    """Write the run's `report.html`, and a summary for Prefect's own page if a flow runs."""
+    from prefect.context import FlowRunContext
+
     path = render_report(plan.folder, _facts(plan, record, decision, found, champion_before))
-    _show_in_prefect(record, decision, path)
+    if FlowRunContext.get() is not None:
+        _show_in_prefect(record, decision, path)
     return path
 
 

@@ -1,169 +1,160 @@
-"""Take deletion requests in, and plan the run that answers them. Nothing is written before every
-input was checked.
-"""
+"""Take requests in: each is in the book from the moment it is given, and its clock runs."""
 
+import json
 from collections.abc import Sequence
+from datetime import UTC, datetime
 from pathlib import Path
-from uuid import UUID
-
-from prefect import task
-from prefect.cache_policies import NO_CACHE
 
 from erasure_core.errors import BadInput
-from erasure_core.law.audit import AuditLog
-from erasure_core.law.prompts import read_prompt_set
-from erasure_core.law.requests import DeletionRequest, Ledger, RequestRecord, read_request
-from erasure_core.planning.params import Params, read_params
-from erasure_core.planning.plan import Plan, checked_base, make_plan
-from tasks.home import Home
-from tasks.placement import IO
-
-ADDED = "request.added"
+from erasure_core.law import clock
+from erasure_core.law.chain import stamp
+from erasure_core.law.fold import CHAMPION
+from erasure_core.law.lineage import canonical_json
+from erasure_core.law.life import DUE, WORKABLE, shown
+from erasure_core.law.requests import DeletionRequest, read_request
+from tasks.book.store import Book, Entry, Reader, Transaction
 
 
-def read_requests(paths: Sequence[Path], home: Home) -> list[DeletionRequest]:
-    """Read request files, and refuse what the ledger would refuse.
+def add_files(book: Book, paths: Sequence[Path], model: str) -> list[Entry]:
+    """Put the requests of these files into the book, all or none.
 
     Raises:
-        BadInput: A file is not a valid request, re-uses an id with other content, or was restored
-            since.
+        BadInput: A file is not a valid request, or contradicts what the book holds.
     """
-    requests, ledger = [read_request(path) for path in paths], Ledger(home.requests)
-    ledger.check(requests)
-    back = {record.request.subject_request_id for record in ledger.restored()}
-    if found := [str(r.subject_request_id) for r in requests if r.subject_request_id in back]:
+    return add(book, [read_request(path) for path in paths], model)
+
+
+def add(book: Book, requests: Sequence[DeletionRequest], model: str) -> list[Entry]:
+    """Put requests of a registered model into the book, all or none.
+
+    A request that is known keeps its clock; if its recipe differs, that is the recipe from now on.
+    Who asks for a concept that another open or honoured request asks for is honoured with it.
+    """
+
+    def work(tx: Transaction) -> list[Entry]:
+        for request in requests:
+            _add(tx, request, model)
+        return [tx.request(request.subject_request_id) for request in requests]
+
+    return book.change(work)
+
+
+def check(book: Book, requests: Sequence[DeletionRequest], model: str) -> None:
+    """Raise what `add` would raise; change nothing."""
+
+    def ask(reader: Reader) -> None:
+        for request in requests:
+            if known := reader.find_request(request.subject_request_id):
+                _check_known(known, request, model)
+
+    book.ask(ask)
+
+
+def workable(reader: Reader, model: str) -> list[Entry]:
+    """The requests of a model that a run may take up, oldest first."""
+    return reader.requests(model, sorted(WORKABLE))
+
+
+def _add(tx: Transaction, request: DeletionRequest, model: str) -> None:
+    request_id = str(request.subject_request_id)
+    known = tx.find_request(request_id)
+    if known is None:
+        _enter(tx, request, model)
+        return
+    _check_known(known, request, model)
+    if known.known.recipe == request.recipe or known.row.state not in DUE:
+        return
+    tx.append("request.recipe", id=request_id, recipe=_keep_recipe(tx, request))
+    if known.row.state in ("waiting", "ready", "attempt_failed"):
+        tx.append("request.received", id=request_id)
+
+
+def _check_known(known: Entry, request: DeletionRequest, model: str) -> None:
+    """Whether a request that the book holds may be given again."""
+    row = known.row
+    if row.model != model:
         raise BadInput(
-            f"request {', '.join(found)} was restored; to erase its concept again, give "
-            f"a new request a new subject_request_id"
+            f"request {row.id} belongs to {row.model}, the parameters name {model}; "
+            "give the parameters of its model"
         )
-    return requests
-
-
-def to_restore(request_id: UUID, home: Home) -> tuple[DeletionRequest, list[DeletionRequest]]:
-    """The request to take back, and the honoured ones that stay.
-
-    Raises:
-        BadInput: It is unknown, not honoured, or the only one.
-    """
-    ledger = Ledger(home.requests)
-    record = ledger.get(request_id)
-    if record.state != "honoured":
+    if row.purged or known.known.asked != request.asked:
+        differs = "it was purged" if row.purged else _difference(known.known, request)
         raise BadInput(
-            f"request {request_id} is {record.state}; only an honoured request can be restored"
+            f"request {row.id} is already known with other content: {differs}; who asks for what, "
+            "under which law and since when never changes; give another request its own "
+            "subject_request_id"
         )
-    left = honoured_requests(home, [record.request])
-    if not left:
+    if row.state in ("restored", "withdrawn", "refused"):
         raise BadInput(
-            f"request {request_id} is the only one that is honoured; without it the "
-            f"model is the base itself: serve that"
+            f"request {row.id} was {row.state}; to erase its concept again, give a new request a "
+            "new subject_request_id"
         )
-    return record.request, left
+    if row.state == "honoured" and known.known.recipe != request.recipe:
+        raise BadInput(
+            f"request {row.id} is honoured by version {row.version} with another recipe; "
+            "restore it first, or give a new request a new subject_request_id"
+        )
 
 
-def honoured_requests(home: Home, beside: Sequence[DeletionRequest]) -> list[DeletionRequest]:
-    """Every request that a promoted version honours, except those in `beside`."""
-    ids = {request.subject_request_id for request in beside}
-    return [
-        r.request
-        for r in Ledger(home.requests).honoured()
-        if r.request.subject_request_id not in ids
-    ]
-
-
-def pending_requests(home: Home) -> list[DeletionRequest]:
-    """The inbox, oldest first."""
-    return [record.request for record in Ledger(home.requests).pending()]
-
-
-@task(name="check what every run needs", cache_policy=NO_CACHE)
-def check_setup(params_file: Path, base: str | None, method: str | None) -> None:
-    """Check parameters, method, base and kept prompts: what is wrong there is no fault of any
-    request, and must not refuse one.
-
-    Raises:
-        BadInput: For the first that is not acceptable.
-    """
-    params = _with_base(read_params(params_file), base).with_method(method)
-    checked_base(params.base)
-    read_prompt_set(params.prompts.kept)
-
-
-def _with_base(params: Params, base: str | None) -> Params:
-    """`params` with another base, given as a folder or as hub id and revision:
-    `owner/name@revision`.
-    """
-    if base is None:
-        return params
-    path, _, revision = (base, "", "") if Path(base).is_dir() else base.partition("@")
-    other = params.base.model_copy(
-        update={"path": path, "revision": revision or None, "sha256": None}
+def _enter(tx: Transaction, request: DeletionRequest, model: str) -> None:
+    request_id, submitted = str(request.subject_request_id), request.submitted_time
+    label = concept_label(request)
+    asked = tx.keep_text(request_id, canonical_json(request.asked), label)
+    law = clock.regulation(request.regulation)
+    tx.append(
+        "request.added",
+        id=request_id,
+        model=model,
+        regulation=request.regulation,
+        submitted=stamp(submitted),
+        received=stamp(datetime.now(UTC)),
+        due=stamp(clock.due(law, submitted)),
+        asked=asked,
+        recipe=_keep_recipe(tx, request),
     )
-    return params.model_copy(update={"base": other})
+    same = [e for e in tx.same_concept(model, label, _LIVE) if e.row.id != request_id]
+    if same:
+        join(tx, request_id, same[0])
 
 
-@task(name="plan run", cache_policy=NO_CACHE)
-def plan_run(
-    requests: Sequence[DeletionRequest],
-    params_file: Path,
-    home: Home,
-    base: str | None = None,
-    method: str | None = None,
-    restoring: Sequence[DeletionRequest] = (),
-) -> Plan:
-    """Check every input of a run and fix its plan; `base` and `method` replace what the parameters
-    name.
-
-    What was restored before, or is now being restored, is part of the plan: its pictures must be
-    there again.
-
-    Raises:
-        BadInput: For any input with which the run could not be finished.
-    """
-    if not requests:
-        raise BadInput(
-            "no request to honour; name a request file, or add one to the inbox with "
-            "`erasure request add FILE`"
-        )
-    params = _with_base(read_params(params_file), base)
-    erased = {request.concept.name for request in requests}
-    back = [*(record.request for record in Ledger(home.requests).restored()), *restoring]
-    return make_plan(
-        requests,
-        params,
-        home.runs,
-        method,
-        [request for request in back if request.concept.name not in erased],
-    )
+_LIVE = ("received", "waiting", "ready", "attempt_failed", "honoured")
 
 
-@task(name="accept requests", **IO)
-def accept_requests(paths: Sequence[Path], home: Home) -> list[RequestRecord]:
-    """Put the requests of `paths` into the ledger, all or none; what is already there is returned
-    as it stands.
+def join(tx: Transaction, request_id: str, other: Entry) -> None:
+    """Let a request be honoured together with `other`, which asks for the same concept."""
+    of = other.row.duplicate_of or other.row.id
+    tx.append("request.duplicate", id=request_id, of=of)
+    if other.row.state == "honoured":
+        version = tx.alias(other.row.model, CHAMPION)
+        tx.append("request.honoured", id=request_id, of=of, version=version)
 
-    Raises:
-        BadInput: A file is not a valid request, or re-uses an id with other content; the ledger is
-            unchanged.
-    """
-    requests = [read_request(path) for path in paths]
-    ledger, log = Ledger(home.requests), AuditLog(home.audit_log)
-    with ledger.lock:  # held over both, so that two processes cannot both log the same request
-        records = ledger.add_all(requests)
-        logged = {
-            entry.facts["subject_request_id"] for entry in log.entries() if entry.event == ADDED
-        }
-        for record in records:
-            request = record.request
-            if str(request.subject_request_id) not in logged:
-                # also after a crash between ledger and log
-                log.append(
-                    ADDED,
-                    subject_request_id=request.subject_request_id,
-                    request_sha256=record.sha256,
-                    concept=request.concept.name,
-                    kind=request.concept.kind,
-                    regulation=request.regulation,
-                    submitted_time=request.submitted_time,
-                )
-                logged.add(str(request.subject_request_id))
-    return records
+
+def concept_label(request: DeletionRequest) -> str:
+    """Under which a concept is found again: kind and name, whatever their case and spacing."""
+    name = " ".join(request.concept.name.casefold().split())
+    return f"{request.concept.kind}:{name}"
+
+
+def _keep_recipe(tx: Transaction, request: DeletionRequest) -> str:
+    return tx.keep_text(str(request.subject_request_id), canonical_json(request.recipe))
+
+
+def _difference(known: DeletionRequest, given: DeletionRequest) -> str:
+    """The keys in which two requests differ."""
+    before, after = (_flat(r.asked) for r in (known, given))
+    return ", ".join(f"{key} differs" for key in before if before[key] != after[key])
+
+
+def _flat(asked: dict[str, object]) -> dict[str, object]:
+    concept = json.loads(canonical_json(asked["concept"]))
+    flat = {key: value for key, value in asked.items() if key != "concept"}
+    return {**flat, **{f"concept.{key}": value for key, value in concept.items()}}
+
+
+def described(entry: Entry) -> str:
+    """A request in one line, as commands show it."""
+    row = entry.row
+    by = f" by version {row.version}" if row.version is not None else ""
+    of = f" of {row.duplicate_of}" if row.duplicate_of and row.state == "duplicate" else ""
+    because = f" ({entry.reason})" if entry.reason else ""
+    return f"{row.id}  {entry.concept}: {shown(row.state)}{of}{by}{because}"

@@ -1,0 +1,34 @@
+"""Names of flow runs: concept, method and state folder, so that a person finds one again."""
+
+from prefect import runtime
+
+from erasure_core.errors import ErasureError
+from erasure_core.law.requests import read_request
+from tasks.home import Home
+
+
+def named_after_requests() -> str:
+    """`erase astronaut, cat (uce) in /srv/erasure`."""
+    given = runtime.flow_run.parameters
+    names = []
+    for file in given.get("requests", ()):
+        try:
+            names.append(read_request(file).concept.name)
+        except ErasureError:
+            names.append(str(file))  # the run itself says what is wrong with it
+    return f"erase {', '.join(names)}{_where()}"
+
+
+def nightly_name() -> str:
+    """`honour what is due (uce) in /srv/erasure`."""
+    return f"honour what is due{_where()}"
+
+
+def restore_name() -> str:
+    """`restore 0b9f6c1e-... in /srv/erasure`."""
+    return f"restore {runtime.flow_run.parameters.get('request_id')}{_where()}"
+
+
+def _where() -> str:
+    method = runtime.flow_run.parameters.get("method")
+    return (f" ({method})" if method else "") + f" in {Home.from_env().root}"

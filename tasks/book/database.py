@@ -1,0 +1,189 @@
+"""The database under the book: SQLite in the state folder, or PostgreSQL by `ERASURE_DATABASE_URL`.
+
+SQLite runs in WAL mode with `synchronous=FULL`: a transaction that was committed survives the
+loss of power. A writing transaction holds the one write lock from its first statement, so that
+what it reads cannot change before it writes.
+"""
+
+import os
+import time
+from collections.abc import Callable, Iterator
+from contextlib import contextmanager
+from functools import lru_cache
+from pathlib import Path
+from typing import Any, TypeVar
+
+from sqlalchemy import Connection, Engine, create_engine, event, inspect, make_url, text
+from sqlalchemy.exc import ArgumentError, DBAPIError, OperationalError, SQLAlchemyError
+from sqlalchemy.pool import StaticPool
+
+from erasure_core.errors import BadInput, ErasureError
+from tasks.book.schema import metadata
+from tasks.home import Home
+
+URL = "ERASURE_DATABASE_URL"
+REVISION = "b0001"  # of the newest file in migrations/versions; a test compares them
+PATIENCE = 60.0  # seconds that a database may be away, or locked, before a command gives up
+LOCK = 0x65726173  # of PostgreSQL's advisory lock: one writer at a time, as in SQLite
+Value = TypeVar("Value")
+
+
+def database_file(home: Home) -> Path:
+    """SQLite's file, where no other database is named."""
+    return home.root / "book.db"
+
+
+def has_book(home: Home) -> bool:
+    """Whether a book may be there: looking must not make one."""
+    return bool(os.environ.get(URL)) or database_file(home).exists()
+
+
+def connect(home: Home, *, make: bool) -> Engine:
+    """The engine of the book, with all tables at their newest form.
+
+    Args:
+        home: The state folder.
+        make: Whether to make a book where there is none; otherwise an empty one in memory answers.
+
+    Raises:
+        BadInput: `ERASURE_DATABASE_URL` is not a database that can be used here.
+        ErasureError: The database cannot be reached, or was made by a newer version.
+    """
+    if not make and not has_book(home):
+        return _empty()
+    url = os.environ.get(URL) or f"sqlite:///{database_file(home)}"
+    if not os.environ.get(URL):
+        home.root.mkdir(parents=True, exist_ok=True)
+    return _engine(url)
+
+
+@lru_cache(maxsize=8)
+def _engine(url: str) -> Engine:
+    engine = _sqlite(url) if url.startswith("sqlite") else _postgres(url)
+    patiently(lambda: _upgrade(engine))
+    return engine
+
+
+def _empty() -> Engine:
+    engine = create_engine("sqlite://", poolclass=StaticPool)
+    metadata.create_all(engine)
+    return engine
+
+
+def _sqlite(url: str) -> Engine:
+    engine = create_engine(url, connect_args={"timeout": PATIENCE})
+
+    @event.listens_for(engine, "connect")
+    def _prepare(connection: Any, _record: object) -> None:
+        connection.isolation_level = None  # we begin ourselves
+        for pragma in ("journal_mode=WAL", "synchronous=FULL", "foreign_keys=ON"):
+            connection.execute(f"PRAGMA {pragma}")
+
+    @event.listens_for(engine, "begin")
+    def _begin(connection: Connection) -> None:
+        writing = connection.get_execution_options().get("writing")
+        connection.exec_driver_sql("BEGIN IMMEDIATE" if writing else "BEGIN")
+
+    return engine
+
+
+def _postgres(url: str) -> Engine:
+    try:
+        address = make_url(url)
+    except ArgumentError:
+        raise BadInput(
+            f"{URL} is not a database URL; write postgresql://user:password@host/name"
+        ) from None
+    if address.get_backend_name() != "postgresql":
+        raise BadInput(f"{URL} names {address.get_backend_name()}; only postgresql is supported")
+    try:
+        return create_engine(
+            address.set(drivername="postgresql+psycopg"),
+            pool_pre_ping=True,
+            connect_args={"connect_timeout": 10},
+        )
+    except ModuleNotFoundError:
+        raise BadInput(f"{URL} needs the driver: pip install 'erasure[postgres]'") from None
+
+
+@contextmanager
+def reading(engine: Engine) -> Iterator[Connection]:
+    """One consistent view of the book."""
+    with engine.connect() as connection, connection.begin():
+        yield connection
+
+
+@contextmanager
+def writing(engine: Engine) -> Iterator[Connection]:
+    """A transaction that no other writer runs beside."""
+    with engine.connect().execution_options(writing=True) as connection, connection.begin():
+        if connection.dialect.name == "postgresql":
+            connection.execute(text("SELECT pg_advisory_xact_lock(:lock)"), {"lock": LOCK})
+        yield connection
+
+
+def patiently(work: Callable[[], Value], patience: float = PATIENCE) -> Value:
+    """Do `work`, again and again while the database is away; `work` must bear to be repeated.
+
+    Raises:
+        ErasureError: The database stayed away.
+    """
+    until = time.monotonic() + patience
+    while True:
+        try:
+            return work()
+        except OperationalError as fault:
+            if time.monotonic() > until or not _passing(fault):
+                raise ErasureError(_said(fault)) from None
+            time.sleep(0.5)
+        except SQLAlchemyError as fault:
+            raise ErasureError(_said(fault)) from fault
+
+
+def _passing(fault: OperationalError) -> bool:
+    """Whether waiting may help: a server that is away, a lock that another holds; not a full disk."""
+    said = str(fault.orig).lower()
+    lasting = ("unable to open", "disk", "full", "readonly", "malformed", "password", "not exist")
+    return not any(word in said for word in lasting)
+
+
+def _said(fault: SQLAlchemyError) -> str:
+    """What a database fault comes to, in one line and without its URL."""
+    said = str(fault.orig if isinstance(fault, DBAPIError) else fault).strip().splitlines()
+    return f"the book of record cannot be used: {said[0] if said else type(fault).__name__}"
+
+
+def _upgrade(engine: Engine) -> None:
+    with engine.connect() as connection:
+        if _revision(connection) == REVISION:
+            return
+    with writing(engine) as connection:  # a second process waits here and finds it done
+        found = _revision(connection)
+        if found == REVISION:
+            return
+        if found is not None and not _known(found):
+            raise ErasureError(
+                f"the book has form {found}, this version knows {REVISION}; "
+                "use the version that wrote it"
+            )
+        _migrate(connection)
+
+
+def _revision(connection: Connection) -> str | None:
+    if not inspect(connection).has_table("alembic_version"):
+        return None
+    return connection.scalar(text("SELECT version_num FROM alembic_version"))
+
+
+def _known(revision: str) -> bool:
+    return any(Path(__file__).with_name("migrations").glob(f"versions/{revision}_*.py"))
+
+
+def _migrate(connection: Connection) -> None:
+    from alembic import command
+    from alembic.config import Config
+
+    config = Config()
+    config.set_main_option("script_location", str(Path(__file__).with_name("migrations")))
+    config.attributes["connection"] = connection
+    command.upgrade(config, "head")

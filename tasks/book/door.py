@@ -1,0 +1,127 @@
+"""Open the book of a state folder: make it on first use, take over what an older version left."""
+
+from collections.abc import Iterator
+
+from erasure_core.errors import BadInput, ErasureError
+from erasure_core.law import chain, fold
+from erasure_core.law.chain import Event
+from tasks.book import database
+from tasks.book.heads import read_head
+from tasks.book.store import Book, Reader, Transaction
+from tasks.book.takeover import left_behind, put_aside, take_over
+from tasks.home import Home
+
+FORM = 1  # of the events; `fold` knows it
+
+
+def open_book(home: Home, *, make: bool = True) -> Book:
+    """The book of a state folder.
+
+    Args:
+        home: The state folder.
+        make: Whether a new one may be made; otherwise an empty book answers where there is none.
+    """
+    old = left_behind(home)
+    book = Book(home, database.connect(home, make=make or old))
+    empty = book.ask(lambda reader: reader.head()) is None
+    if old and empty:
+        take_over(book)
+    elif old:
+        put_aside(home)
+    elif make and empty:
+        book.change(_open)
+    return book
+
+
+def _open(tx: Transaction) -> None:
+    if tx.head() is None:  # another process may have been quicker
+        tx.append("book.opened", form=FORM)
+
+
+def check_whole(book: Book) -> None:
+    """Refuse to build on a book that was edited behind the chain's back.
+
+    Raises:
+        ErasureError: Names the first thing that is wrong; `erasure audit` lists all.
+    """
+    for fault in faults_of_chain(book):
+        raise ErasureError(f"{fault}; nothing is released from it, `erasure audit` lists everything")
+
+
+def faults_of_chain(book: Book) -> Iterator[str]:
+    """What is wrong with the chain, its head, and the tables that follow from it."""
+    with book.read() as reader:
+        head: Event | None = None
+        tables = fold.Tables()
+        try:
+            for event in chain.checked(reader.events()):
+                fold.apply(tables, event)
+                head = event
+        except (ErasureError, KeyError, TypeError) as fault:
+            yield f"the chain of events is broken: {fault}"
+            return
+        yield from _faults_of_head(book, reader, head)
+        yield from _differences(tables, reader.tables())
+
+
+def _faults_of_head(book: Book, reader: Reader, head: Event | None) -> Iterator[str]:
+    try:
+        signed = read_head(book.home)
+    except ErasureError as fault:
+        yield f"the signed head of the chain ({book.home.root}/head.json) is not valid: {fault}"
+        return
+    if signed is None:
+        if head is not None:
+            yield (
+                f"the signed head of the chain is gone ({book.home.root}/head.json), so that "
+                "nothing shows whether the chain's end was cut off; restore the file from a copy, "
+                "or compare event and hash with your own note and sign it with `erasure reconcile`"
+            )
+        return
+    there = next(reader.events(after=signed.seq - 1), None)
+    if there is None or there.sha256 != signed.sha256:
+        last = head.seq if head else 0
+        yield (
+            f"the chain was cut off or replaced: event {signed.seq} was signed as "
+            f"{signed.sha256[:16]}..., the chain ends with event {last}"
+            + (f" and has {there.sha256[:16]}... there" if there else "")
+            + "; restore the book from a copy"
+        )
+
+
+def _differences(folded: fold.Tables, stored: fold.Tables) -> Iterator[str]:
+    """Rows that are not what the chain folds to."""
+    for name in ("requests", "versions", "aliases", "proposals", "exports"):
+        should, have = getattr(folded, name), getattr(stored, name)
+        for key in sorted({*should, *have}, key=str):
+            if should.get(key) != have.get(key):
+                yield (
+                    f"the book's {name} were edited: {_said(key)} is {_row(have.get(key))}, the "
+                    f"chain says {_row(should.get(key))}; `erasure reconcile --tables` puts back "
+                    "what the chain says"
+                )
+
+
+def _said(key: object) -> str:
+    return "/".join(map(str, key)) if isinstance(key, tuple) else str(key)
+
+
+def _row(row: object) -> str:
+    if row is None:
+        return "missing"
+    fields = {"state", "version", "verdict", "promoted", "due", "checkpoint"}
+    shown = {f: getattr(row, f) for f in sorted(fields) if hasattr(row, f)}
+    return ", ".join(f"{k} {v}" for k, v in shown.items()) or str(row)
+
+
+def require_book(home: Home) -> None:
+    """Refuse a state folder that holds no book: an unset or mistyped ERASURE_HOME.
+
+    Raises:
+        BadInput: There is none.
+    """
+    if not database.has_book(home) and not left_behind(home):
+        raise BadInput(
+            f"state folder {home.root} holds no book of record; set ERASURE_HOME to the folder "
+            "where requests were added"
+        )

@@ -1,0 +1,159 @@
+"""One release at a time: a lease in the book, with a heartbeat, on any number of machines.
+
+A holder that dies loses it: at once if it ran on this machine, else when its heartbeat was seen
+to stand still for `PATIENCE` seconds. No two clocks are compared: whoever waits counts by its own.
+A holder that was only paused finds its token gone and can promote nothing.
+"""
+
+import json
+import os
+import threading
+import time
+from collections.abc import Callable, Iterator, Mapping
+from contextlib import contextmanager
+from dataclasses import dataclass
+from typing import Any
+from uuid import uuid4
+
+import psutil
+from sqlalchemy import delete, insert, select, update
+
+from erasure_core.errors import ErasureError
+from erasure_core.law.chain import now
+from tasks.book.actor import acting
+from tasks.book.schema import leases
+from tasks.book.store import Book, Transaction
+
+BEAT = 3.0  # seconds between heartbeats
+PATIENCE = 30.0  # seconds without one after which a holder elsewhere counts as dead
+LOOK = 1.0  # seconds between looks of who waits
+
+Waiting = Callable[[Mapping[str, Any]], None]
+
+
+class LeaseLost(ErasureError):
+    """Another process took over; what this one made is kept, but it may not be released."""
+
+
+class LeaseTaken(ErasureError):
+    """Another process holds the lease, and waiting was not wanted."""
+
+
+@dataclass(frozen=True, slots=True)
+class Held:
+    """A lease that this process holds."""
+
+    name: str
+    token: str
+
+    def check(self, tx: Transaction) -> None:
+        """Raise `LeaseLost` unless the lease is still held, as seen inside a transaction."""
+        query = select(leases.c.token).where(leases.c.name == self.name)
+        if tx.connection.scalar(query) != self.token:
+            raise LeaseLost(
+                f"another process took over the lease of {self.name}, this one was paused or cut "
+                "off too long; nothing was released by it, run again"
+            )
+
+
+@contextmanager
+def holding(
+    book: Book, name: str, doing: str, *, wait: bool = True, on_wait: Waiting | None = None
+) -> Iterator[Held]:
+    """Hold the lease `name` for the length of a `with`.
+
+    Args:
+        book: The book.
+        name: A registered model, or another thing that one process at a time may work on.
+        doing: What for, as others are told.
+        wait: Whether to wait for another holder.
+        on_wait: Is told once of each holder that is waited for.
+
+    Raises:
+        LeaseTaken: Another process holds it and `wait` is False.
+    """
+    held = Held(name, str(uuid4()))
+    _take(book, held, doing, wait, on_wait)
+    stop = threading.Event()
+    beating = threading.Thread(target=_beat, args=(book, held, stop), name="lease", daemon=True)
+    beating.start()
+    try:
+        yield held
+    finally:
+        stop.set()
+        beating.join()
+        mine = (leases.c.name == held.name, leases.c.token == held.token)
+        book.change(lambda tx: tx.connection.execute(delete(leases).where(*mine)))
+
+
+def said(lease: Mapping[str, Any]) -> str:
+    """Who holds a lease, in words."""
+    holder = lease["holder"]
+    return (
+        f"{lease['doing']} by {holder['user']}@{holder['host']} (process {holder['pid']}) "
+        f"since {lease['since'][:19]}Z"
+    )
+
+
+def alive(lease: Mapping[str, Any]) -> bool:
+    """Whether the holder may still run: False only for a process of this machine that is gone."""
+    holder = lease["holder"]
+    if holder["host"] != acting()["host"]:
+        return True
+    try:
+        return bool(psutil.Process(holder["pid"]).create_time() == holder["started"])
+    except psutil.Error:
+        return False
+
+
+def _take(book: Book, held: Held, doing: str, wait: bool, on_wait: Waiting | None) -> None:
+    seen: Mapping[str, Any] | None = None
+    since = time.monotonic()
+    while True:
+        other = book.change(lambda tx: _try(tx, held, doing, seen, since))
+        if other is None:
+            return
+        if not wait:
+            raise LeaseTaken(f"{held.name}: {said(other)}; wait for it, or run without --no-wait")
+        if on_wait is not None and (seen is None or seen["token"] != other["token"]):
+            on_wait(other)
+        if seen is None or _pulse(seen) != _pulse(other):
+            seen, since = other, time.monotonic()
+        time.sleep(LOOK)
+
+
+def _try(
+    tx: Transaction, held: Held, doing: str, seen: Mapping[str, Any] | None, since: float
+) -> Mapping[str, Any] | None:
+    """Take the lease if it is free; return who holds it otherwise."""
+    other = tx.lease(held.name)
+    if other is not None and other["token"] == held.token:
+        return None  # an earlier try had succeeded
+    still = seen is not None and other is not None and _pulse(seen) == _pulse(other)
+    stale = still and time.monotonic() - since > PATIENCE
+    if other is not None and alive(other) and not stale:
+        return other
+    tx.connection.execute(delete(leases).where(leases.c.name == held.name))
+    row = {"name": held.name, "token": held.token, "beat": 0, "since": now(), "doing": doing}
+    tx.connection.execute(insert(leases).values({**row, "holder": json.dumps(_me())}))
+    return None
+
+
+def _beat(book: Book, held: Held, stop: threading.Event) -> None:
+    mine = (leases.c.name == held.name, leases.c.token == held.token)
+    once_more = update(leases).where(*mine).values(beat=leases.c.beat + 1)
+    while not stop.wait(BEAT):
+        try:
+            if not book.change(lambda tx: tx.connection.execute(once_more).rowcount):
+                return  # taken over: `check` tells whoever wants to release
+        except ErasureError:
+            continue  # the database is away: nobody else can take the lease either
+
+
+def _pulse(lease: Mapping[str, Any]) -> tuple[str, int]:
+    return lease["token"], lease["beat"]
+
+
+def _me() -> dict[str, Any]:
+    me = psutil.Process(os.getpid())
+    return {**acting(), "pid": me.pid, "started": me.create_time()}

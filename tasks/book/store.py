@@ -1,0 +1,483 @@
+"""The book of record: the one home of what was asked, decided and released.
+
+Every change is one transaction that appends its events to the chain and applies each to the tables
+(`law.fold`). What may be forgotten lies in `texts`, which the chain names by salted hash.
+"""
+
+import hashlib
+import json
+import secrets
+from collections.abc import Callable, Iterator, Mapping, Sequence
+from contextlib import contextmanager
+from dataclasses import asdict, dataclass, fields
+from typing import Any, TypeVar, get_args
+from uuid import UUID, uuid4
+
+from sqlalchemy import Connection, Engine, Select, Table, delete, func, insert, select, update
+
+from erasure_core.errors import BadInput, ErasureError
+from erasure_core.law import chain, fold
+from erasure_core.law.chain import Event
+from erasure_core.law.concepts import Kind
+from erasure_core.law.fold import CHAMPION, Alias, Export, Proposal, Request, Tables, Version
+from erasure_core.law.lineage import canonical_json
+from erasure_core.law.requests import DeletionRequest
+from tasks.book import database, schema
+from tasks.book.actor import acting
+from tasks.book.heads import write_head
+from tasks.home import Home
+
+FORGOTTEN = "(purged)"
+KINDS = get_args(Kind)
+Value = TypeVar("Value")
+
+
+@dataclass(frozen=True, slots=True)
+class Entry:
+    """A request with its texts; they are None once purged."""
+
+    row: Request
+    request: DeletionRequest | None
+    reason: str | None
+    fault: str | None = None  # why the request cannot be read
+
+    @property
+    def concept(self) -> str:
+        """The concept's name, as long as it may be known."""
+        return self.request.concept.name if self.request else FORGOTTEN
+
+    @property
+    def kind(self) -> str:
+        """The concept's kind, as long as it may be known."""
+        return self.request.concept.kind if self.request else FORGOTTEN
+
+    @property
+    def known(self) -> DeletionRequest:
+        """The request itself. `ErasureError` if it was purged: nothing can be built from it."""
+        if self.request is None:
+            why = self.fault or "it was purged"
+            raise ErasureError(f"request {self.row.id} cannot be read: {why}")
+        return self.request
+
+
+class Reader:
+    """Questions to one consistent view of the book."""
+
+    def __init__(self, connection: Connection):
+        self.connection = connection
+
+    def head(self) -> Event | None:
+        """The last event; None in an empty book."""
+        found = self._events(select(schema.events).order_by(schema.events.c.seq.desc()).limit(1))
+        return next(found, None)
+
+    def events(self, subject: str | None = None, after: int = 0) -> Iterator[Event]:
+        """The chain in order, whole or about one request (its id) or version (`model/3`)."""
+        table = schema.events
+        query = select(table).where(table.c.seq > after).order_by(table.c.seq)
+        if subject is not None:
+            about = select(schema.subjects.c.seq).where(schema.subjects.c.subject == subject)
+            query = query.where(table.c.seq.in_(about))
+        return self._events(query)
+
+    def request(self, request_id: UUID | str) -> Entry:
+        """One request. `BadInput` if the book does not hold it."""
+        if (entry := self.find_request(request_id)) is None:
+            raise BadInput(
+                f"request {request_id} is not in the book; `erasure request list` lists those that "
+                "are, `erasure request add FILE` adds one"
+            )
+        return entry
+
+    def find_request(self, request_id: UUID | str) -> Entry | None:
+        """One request, or None."""
+        row = self._row(Request, schema.requests, schema.requests.c.id == str(request_id))
+        return next(self._entries([row]), None) if row else None
+
+    def requests(
+        self, model: str | None = None, states: Sequence[str] | None = None, newest: int | None = None
+    ) -> list[Entry]:
+        """Requests by time of submission, then id; with `newest`, only that many of the latest."""
+        table = schema.requests
+        query = select(table)
+        if model is not None:
+            query = query.where(table.c.model == model)
+        if states is not None:
+            query = query.where(table.c.state.in_(states))
+        if newest is not None:
+            query = query.order_by(table.c.submitted.desc(), table.c.id.desc()).limit(newest)
+        rows = [_value(Request, r) for r in self.connection.execute(query).mappings()]
+        return sorted(self._entries(rows), key=lambda e: (e.row.submitted, e.row.id))
+
+    def duplicates_of(self, request_id: str) -> list[Entry]:
+        """The requests that are honoured together with this one."""
+        table = schema.requests
+        query = select(table).where(table.c.duplicate_of == request_id)
+        rows = [_value(Request, r) for r in self.connection.execute(query).mappings()]
+        return list(self._entries(rows))
+
+    def same_concept(self, model: str, label: str, states: Sequence[str]) -> list[Entry]:
+        """Requests of these states that ask for the same concept, oldest first."""
+        table, texts = schema.requests, schema.texts
+        asked = select(texts.c.sha256).where(texts.c.label == label)
+        mine = (table.c.model == model, table.c.state.in_(states), table.c.asked.in_(asked))
+        rows = self.connection.execute(select(table).where(*mine).order_by(table.c.received, table.c.id))
+        return list(self._entries([_value(Request, r) for r in rows.mappings()]))
+
+    def ids(self, model: str, state: str) -> frozenset[str]:
+        """The ids of a model's requests in one state, without duplicates of others."""
+        table = schema.requests
+        mine = (table.c.model == model, table.c.state == state, table.c.duplicate_of.is_(None))
+        return frozenset(self.connection.scalars(select(table.c.id).where(*mine)))
+
+    def counts(self, model: str | None = None) -> dict[str, int]:
+        """How many requests are in each state."""
+        table = schema.requests
+        query = select(table.c.state, func.count()).group_by(table.c.state)
+        query = query.where(table.c.model == model) if model else query
+        return {state: count for state, count in self.connection.execute(query)}
+
+    def models(self) -> list[str]:
+        """Every registered model that has a request or a version."""
+        asked, made = schema.requests.c.model, schema.versions.c.model
+        found = self.connection.scalars(select(asked).union(select(made)))
+        return sorted(found)
+
+    def version(self, model: str, version: int) -> Version:
+        """One version. `BadInput` if there is none."""
+        table = schema.versions
+        row = self._row(Version, table, table.c.model == model, table.c.version == version)
+        if row is None:
+            last = self.next_version(model) - 1
+            have = f"1 to {last}" if last else "none"
+            raise BadInput(f"{model} has no version {version}; registered: {have}")
+        return row
+
+    def versions(self, model: str, newest: int | None = None) -> list[Version]:
+        """Versions of a model, oldest first; with `newest`, only that many of the latest."""
+        table = schema.versions
+        query = select(table).where(table.c.model == model).order_by(table.c.version.desc())
+        query = query.limit(newest) if newest is not None else query
+        return [_value(Version, r) for r in self.connection.execute(query).mappings()][::-1]
+
+    def by_plan(self, model: str, plan: str) -> list[Version]:
+        """The versions that one plan led to, oldest first."""
+        table = schema.versions
+        query = select(table).where(table.c.model == model, table.c.plan == plan)
+        rows = self.connection.execute(query.order_by(table.c.version)).mappings()
+        return [_value(Version, r) for r in rows]
+
+    def next_version(self, model: str) -> int:
+        """The number of the next version."""
+        table = schema.versions
+        last = self.connection.scalar(select(func.max(table.c.version)).where(table.c.model == model))
+        return (last or 0) + 1
+
+    def alias(self, model: str, alias: str) -> int | None:
+        """The version that an alias names, or None."""
+        table = schema.aliases
+        row = self._row(Alias, table, table.c.model == model, table.c.alias == alias)
+        return row.version if row else None
+
+    def aliases(self, model: str) -> dict[str, int]:
+        """Every alias of a model."""
+        rows = self.connection.execute(select(schema.aliases).where(schema.aliases.c.model == model))
+        return {row.alias: row.version for row in rows}
+
+    def champion(self, model: str) -> Version | None:
+        """The version that is served."""
+        version = self.alias(model, CHAMPION)
+        return None if version is None else self.version(model, version)
+
+    def proposal(self, plan: str) -> Proposal | None:
+        """A plan that was proposed for approval."""
+        return self._row(Proposal, schema.proposals, schema.proposals.c.plan == plan)
+
+    def export(self, sha256: str) -> Export | None:
+        """What left with that content, if it came from here."""
+        return self._row(Export, schema.exports, schema.exports.c.sha256 == sha256)
+
+    def text(self, sha256: str | None) -> str | None:
+        """A text by its hash; None if it was purged.
+
+        Raises:
+            ErasureError: The text is not what the chain names.
+        """
+        if sha256 is None:
+            return None
+        texts, faults = self._texts([sha256])
+        if faults:
+            raise ErasureError(faults[sha256])
+        return texts.get(sha256)
+
+    def tables(self) -> Tables:
+        """Every row that the chain folds to, as it stands."""
+        found = Tables()
+        for name, table in schema.FOLDED.items():
+            kind = _KINDS[name]
+            setattr(found, name, {_key(row): row for row in self._rows(kind, table)})
+        return found
+
+    def all_texts(self) -> Iterator[tuple[str, str, bool]]:
+        """Every text: its hash, its subject, and whether its content is still that."""
+        for row in self.connection.execute(select(schema.texts)):
+            yield row.sha256, row.subject, _salted(row.salt, row.body) == row.sha256
+
+    def named_texts(self) -> Iterator[tuple[str, str]]:
+        """Every text that rows which were not purged name: subject and hash."""
+        for row in self._rows(Request, schema.requests):
+            if not row.purged:
+                names = (row.asked, row.recipe, row.reason)
+                yield from ((row.id, sha256) for sha256 in names if sha256)
+        for version in self._rows(Version, schema.versions):
+            if version.statement:
+                yield f"{version.model}/{version.version}", version.statement
+
+    def named(self, name: str) -> list[Entry]:
+        """The requests that ask for a concept of this name, of any kind."""
+        table, texts = schema.requests, schema.texts
+        folded = " ".join(name.casefold().split())
+        asked = select(texts.c.sha256).where(texts.c.label.in_([f"{k}:{folded}" for k in KINDS]))
+        rows = self.connection.execute(select(table).where(table.c.asked.in_(asked))).mappings()
+        return list(self._entries([_value(Request, r) for r in rows]))
+
+    def waiting_outside(self, model: str | None = None) -> list[Mapping[str, Any]]:
+        """What the world outside has not heard of yet, oldest first."""
+        table = schema.outbox
+        query = select(table).where(table.c.done.is_(None)).order_by(table.c.id)
+        query = query.where(table.c.model == model) if model else query
+        return [dict(row) for row in self.connection.execute(query).mappings()]
+
+    def outcome(self, key: str) -> str | None:
+        """What an errand outside came to (an MLflow run's id, ...)."""
+        table = schema.outbox
+        return self.connection.scalar(select(table.c.result).where(table.c.key == key))
+
+    def lease(self, name: str) -> Mapping[str, Any] | None:
+        """Who holds a lease, since when, and for what."""
+        query = select(schema.leases).where(schema.leases.c.name == name)
+        row = self.connection.execute(query).mappings().first()
+        return {**row, "holder": json.loads(row["holder"])} if row else None
+
+    def _events(self, query: Select[Any]) -> Iterator[Event]:
+        for row in self.connection.execute(query).yield_per(1000):
+            actor, facts = json.loads(row.actor), json.loads(row.facts)
+            yield Event(row.seq, row.time, row.event, actor, facts, row.previous, row.sha256)
+
+    def _entries(self, rows: Sequence[Request]) -> Iterator[Entry]:
+        hashes = [h for row in rows for h in (row.asked, row.recipe, row.reason) if h]
+        texts, faults = self._texts(hashes)
+        for row in rows:
+            fault = faults.get(row.asked) or faults.get(row.recipe)
+            asked, recipe = texts.get(row.asked), texts.get(row.recipe)
+            reason = texts.get(row.reason) if row.reason else None
+            if fault or asked is None or recipe is None:
+                yield Entry(row, None, reason, fault)
+                continue
+            try:
+                yield Entry(row, _joined(asked, recipe), reason)
+            except ValueError as wrong:  # this version knows stricter rules than the one it came by
+                yield Entry(row, None, reason, " ".join(str(wrong).split())[:300])
+
+    def _texts(self, hashes: Sequence[str]) -> tuple[dict[str, str], dict[str, str]]:
+        """Texts by hash, and what is wrong with those that are not what the chain names."""
+        texts: dict[str, str] = {}
+        faults: dict[str, str] = {}
+        for first in range(0, len(hashes), 500):
+            some = schema.texts.c.sha256.in_(hashes[first : first + 500])
+            for row in self.connection.execute(select(schema.texts).where(some)):
+                if _salted(row.salt, row.body) == row.sha256:
+                    texts[row.sha256] = row.body
+                else:
+                    faults[row.sha256] = (
+                        f"a text of {row.subject} was changed in the book (recorded sha256 "
+                        f"{row.sha256[:16]}...); restore the book from a copy"
+                    )
+        return texts, faults
+
+    def _rows(self, kind: type[Value], table: Table) -> list[Value]:
+        return [_value(kind, row) for row in self.connection.execute(select(table)).mappings()]
+
+    def _row(self, kind: type[Value], table: Table, *where: Any) -> Value | None:
+        row = self.connection.execute(select(table).where(*where)).mappings().first()
+        return _value(kind, row) if row else None
+
+
+class Transaction(Reader):
+    """A change in the making: what it appends, all of it is there afterwards, or nothing."""
+
+    def __init__(self, connection: Connection, operation: str):
+        super().__init__(connection)
+        self.operation = operation
+        self._head: Event | None = None
+        self.appended: Event | None = None  # the last one of this transaction
+
+    def append(self, event: str, **facts: object) -> Event:
+        """Append an event and apply it to the tables. `None` facts are left out.
+
+        Raises:
+            BadInput: The step is not allowed.
+        """
+        given = json.loads(canonical_json({k: v for k, v in facts.items() if v is not None}))
+        if self._head is None:
+            self._head = self.head()
+        sealed = chain.sealed(self._head, event, given, acting(), chain.now())
+        rows = self._touched(sealed)
+        before = {name: dict(getattr(rows, name)) for name in schema.FOLDED}
+        fold.apply(rows, sealed)
+        self._insert(sealed)
+        for name, table in schema.FOLDED.items():
+            for key, row in getattr(rows, name).items():
+                self._store(table, before[name].get(key), row)
+        self._head = self.appended = sealed
+        return sealed
+
+    def keep_text(self, subject: str, body: str, label: str | None = None) -> str:
+        """Keep a text that may be forgotten later; return the salted hash that names it."""
+        salt = secrets.token_hex(16)
+        sha256 = _salted(salt, body)
+        row = {"sha256": sha256, "subject": subject, "label": label, "salt": salt, "body": body}
+        self.connection.execute(insert(schema.texts).values(row))
+        return sha256
+
+    def forget_texts(self, subject: str) -> list[str]:
+        """Delete every text of a subject; return their hashes."""
+        table = schema.texts
+        hashes = self.connection.scalars(select(table.c.sha256).where(table.c.subject == subject))
+        found = sorted(hashes)
+        self.connection.execute(delete(table).where(table.c.subject == subject))
+        return found
+
+    def send(self, model: str, version: int, kind: str, result: str | None = None) -> None:
+        """Put an errand into the outbox; with a `result`, as one that was done before."""
+        key = f"{model}/{version}/{kind}"
+        table = schema.outbox
+        row = {"model": model, "version": version, "kind": kind, "made": chain.now(), "tries": 0}
+        row |= {"done": chain.now() if result else None, "fault": None, "result": result}
+        known = self.connection.execute(update(table).where(table.c.key == key).values(row))
+        if not known.rowcount:
+            self.connection.execute(insert(table).values({**row, "key": key}))
+
+    def note_errand(self, errand: int, **values: Any) -> None:
+        """What became of an errand: done, or tried in vain."""
+        self.connection.execute(
+            update(schema.outbox).where(schema.outbox.c.id == errand).values(values)
+        )
+
+    def _insert(self, event: Event) -> None:
+        row = {**asdict(event), "operation": self.operation}
+        row |= {name: canonical_json(row[name]) for name in ("actor", "facts")}
+        self.connection.execute(insert(schema.events).values(row))
+        about = fold.subjects(event.event, event.facts)
+        if about:
+            rows = [{"subject": subject, "seq": event.seq} for subject in about]
+            self.connection.execute(insert(schema.subjects), rows)
+
+    def _touched(self, event: Event) -> Tables:
+        """The rows that an event names."""
+        facts, rows = event.facts, Tables()
+        if event.event.startswith("request.") and (
+            row := self._row(Request, schema.requests, schema.requests.c.id == facts["id"])
+        ):
+            rows.requests[row.id] = row
+        if event.event.startswith("version.") and facts.get("version") is not None:
+            table = schema.versions
+            mine = (table.c.model == facts["model"], table.c.version == facts["version"])
+            if version := self._row(Version, table, *mine):
+                rows.versions[facts["model"], facts["version"]] = version
+        if event.event.startswith("plan.") and (proposal := self.proposal(facts["plan"])):
+            rows.proposals[proposal.plan] = proposal
+        return rows
+
+    def _store(self, table: Table, before: object, row: Any) -> None:
+        if row == before:
+            return
+        values, keys = asdict(row), [c for c in table.columns if c.primary_key]
+        mine = [c == values[c.name] for c in keys]
+        changed = self.connection.execute(update(table).where(*mine).values(values))
+        if not changed.rowcount:
+            self.connection.execute(insert(table).values(values))
+
+
+class Book:
+    """The door to the book. Reading makes nothing; writing goes through `change`."""
+
+    def __init__(self, home: Home, engine: Engine):
+        self.home, self.engine = home, engine
+
+    @contextmanager
+    def read(self) -> Iterator[Reader]:
+        """One consistent view."""
+        with database.reading(self.engine) as connection:
+            yield Reader(connection)
+
+    def ask(self, question: Callable[[Reader], Value]) -> Value:
+        """The answer to one question, waiting while the database is away."""
+
+        def once() -> Value:
+            with self.read() as reader:
+                return question(reader)
+
+        return database.patiently(once)
+
+    def change(self, work: Callable[[Transaction], Value]) -> Value:
+        """Do `work` in one transaction; whatever it raises undoes all of it.
+
+        A database that goes away is waited for and the work is done again, unless its events turn
+        out to be there: then the commit had succeeded.
+        """
+        operation = str(uuid4())
+        results: list[Value] = []
+        heads: list[Event | None] = []
+
+        def once() -> Value:
+            with database.writing(self.engine) as connection:
+                done = select(schema.events.c.seq).where(schema.events.c.operation == operation)
+                if results and connection.scalar(done.limit(1)) is not None:
+                    return results[-1]
+                transaction = Transaction(connection, operation)
+                results.append(work(transaction))
+                heads.append(transaction.appended)
+            return results[-1]
+
+        result = database.patiently(once)
+        if heads and (head := heads[-1]) is not None:
+            write_head(self.home, head)
+        return result
+
+
+_KINDS: Mapping[str, type[Any]] = {
+    "requests": Request,
+    "versions": Version,
+    "aliases": Alias,
+    "proposals": Proposal,
+    "exports": Export,
+}
+
+
+def _value(kind: type[Value], row: Mapping[str, Any]) -> Value:
+    names = [f.name for f in fields(kind)]  # type: ignore[arg-type] # every kind is a dataclass
+    plain = {name: row[name] for name in names}
+    return kind(**{n: tuple(v) if isinstance(v, list) else v for n, v in plain.items()})
+
+
+def _key(row: Any) -> Any:
+    match row:
+        case Version():
+            return row.model, row.version
+        case Alias():
+            return row.model, row.alias
+        case Request():
+            return row.id
+        case Proposal():
+            return row.plan
+        case _:
+            return row.sha256
+
+
+def _salted(salt: str, body: str) -> str:
+    return hashlib.sha256(f"{salt}{body}".encode()).hexdigest()
+
+
+def _joined(asked: str, recipe: str) -> DeletionRequest:
+    return DeletionRequest.joined(json.loads(asked), json.loads(recipe))

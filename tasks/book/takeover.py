@@ -1,0 +1,223 @@
+"""Take over a state folder of version 0.1: its ledger files, its log and its records become events.
+
+What they said happened then keeps its time (`at`). The old files are kept under `taken-over/`.
+A request that the old ledger called honoured but that the champion does not erase is due again:
+the old version could say so and be wrong.
+"""
+
+import hashlib
+import json
+import shutil
+from collections.abc import Mapping, Sequence
+from dataclasses import dataclass
+from datetime import datetime
+from pathlib import Path
+from typing import Any
+
+from erasure_core.errors import ErasureError
+from erasure_core.law import clock
+from erasure_core.law.chain import GENESIS, stamp
+from erasure_core.law.fold import CANDIDATE, CHAMPION
+from erasure_core.law.lineage import RunRecord, canonical_json, sha256_file, sha256_json
+from erasure_core.law.requests import DeletionRequest
+from tasks.book.keys import Keys
+from tasks.book.store import Book, Transaction
+from tasks.home import Home
+
+LEFT = ("requests", "audit.jsonl")  # what 0.1 wrote and this version does not
+KEPT = "taken-over"
+FORM = 1
+DEFAULT_MODEL = "gallery"  # of requests that no run has taken up, where nothing else tells
+OLD_NAME = "{}-0.1"  # under which MLflow keeps the versions that 0.1 registered
+
+
+@dataclass(frozen=True, slots=True)
+class Left:
+    """What 0.1 left behind."""
+
+    entries: Sequence[Mapping[str, Any]]  # of its log
+    ledger: Sequence[Mapping[str, Any]]
+    records: Sequence[tuple[RunRecord, str]]  # and the hash of each one's file
+
+    @property
+    def aliases(self) -> dict[tuple[str, str], int]:
+        """Where the last logged move put each alias."""
+        moves = [e["facts"] for e in self.entries if e["event"] == "alias.moved"]
+        return {(m["model"], m["alias"]): m["version"] for m in moves}
+
+
+def left_behind(home: Home) -> bool:
+    """Whether 0.1 left a ledger or a log here that no book has taken over."""
+    return any((home.root / name).exists() for name in LEFT)
+
+
+def take_over(book: Book) -> None:
+    """Turn what was left into the first events of the book, and put the old files aside.
+
+    Raises:
+        ErasureError: The old log is broken, or an old file is not readable; nothing was changed.
+    """
+    left = _read(book.home)
+
+    def work(tx: Transaction) -> None:
+        if tx.head() is None:
+            _enter(tx, book.home, left)
+
+    book.change(work)
+    put_aside(book.home)
+
+
+def put_aside(home: Home) -> None:
+    """Move the old files away; again after a run that was stopped in between."""
+    kept = home.root / KEPT
+    kept.mkdir(exist_ok=True)
+    for name in LEFT:
+        if (home.root / name).exists():
+            shutil.move(home.root / name, kept / name)
+
+
+def _read(home: Home) -> Left:
+    ledger = [_json(file) for file in sorted((home.root / "requests").glob("*.json"))]
+    records = [(RunRecord.from_json(f), sha256_file(f)) for f in home.records.glob("*.json")]
+    records.sort(key=lambda pair: (pair[0].model_name, pair[0].model_version or 0))
+    return Left(_old_chain(home.root / "audit.jsonl"), ledger, records)
+
+
+def _old_chain(file: Path) -> list[dict[str, Any]]:
+    """The entries of the old log, each with its hash checked."""
+    entries: list[dict[str, Any]] = []
+    previous = GENESIS
+    for number, line in enumerate(file.read_bytes().splitlines() if file.exists() else [], 1):
+        body, _, _ = line.rpartition(b',"sha256":')
+        try:
+            entry = json.loads(line)
+            whole = (entry["seq"], entry["previous"]) == (number, previous)
+        except (ValueError, KeyError, TypeError):
+            whole = False
+        if not whole or hashlib.sha256(body + b"}").hexdigest() != entry["sha256"]:
+            raise ErasureError(
+                f"{file}: line {number} is broken, so that its history cannot be taken over; "
+                "restore the log from a copy"
+            )
+        entries.append(entry)
+        previous = entry["sha256"]
+    return entries
+
+
+def _json(file: Path) -> dict[str, Any]:
+    try:
+        content = json.loads(file.read_bytes())
+        DeletionRequest.model_validate(content["request"])
+    except (ValueError, KeyError, TypeError) as fault:
+        said = str(fault).splitlines()[0]
+        raise ErasureError(f"{file} is not a request of 0.1 ({said}); restore it") from None
+    return dict(content)
+
+
+def _enter(tx: Transaction, home: Home, left: Left) -> None:
+    head = left.entries[-1]["sha256"] if left.entries else GENESIS
+    tx.append("book.opened", form=FORM, taken_over={"entries": len(left.entries), "head": head})
+    for old in left.ledger:
+        _added(tx, old, left)
+    for record, sha256 in left.records:
+        _decided(tx, home, record, sha256)
+    for entry in left.entries:
+        if entry["event"] == "alias.moved":
+            facts = entry["facts"]
+            tx.append("alias.moved", at=stamp(datetime.fromisoformat(entry["time"])), **facts)
+    champions = {
+        record.model_name: record
+        for record, _ in left.records
+        if left.aliases.get((record.model_name, CHAMPION)) == record.model_version
+    }
+    for old in left.ledger:
+        _lived(tx, old, champions.get(_model_of(old, left)))
+    for (model, alias), version in left.aliases.items():
+        if alias in (CANDIDATE, CHAMPION):
+            tx.send(model, version, "aliases")
+
+
+def _added(tx: Transaction, old: Mapping[str, Any], left: Left) -> None:
+    request = DeletionRequest.model_validate(old["request"])
+    request_id, first = str(request.subject_request_id), old["history"][0]["time"]
+    law = clock.regulation(request.regulation)
+    name = " ".join(request.concept.name.casefold().split())
+    label = f"{request.concept.kind}:{name}"
+    received = stamp(datetime.fromisoformat(first))
+    tx.append(
+        "request.added",
+        id=request_id,
+        model=_model_of(old, left),
+        regulation=request.regulation,
+        submitted=stamp(request.submitted_time),
+        received=received,
+        due=stamp(clock.due(law, request.submitted_time)),
+        asked=tx.keep_text(request_id, canonical_json(request.asked), label),
+        recipe=tx.keep_text(request_id, canonical_json(request.recipe)),
+        at=received,
+    )
+
+
+def _model_of(old: Mapping[str, Any], left: Left) -> str:
+    request_id = old["request"]["subject_request_id"]
+    mine = [r.model_name for r, _ in left.records if request_id in (*r.request_ids, *r.restored_ids)]
+    known = sorted({record.model_name for record, _ in left.records})
+    return mine[-1] if mine else known[0] if len(known) == 1 else DEFAULT_MODEL
+
+
+def _lived(tx: Transaction, old: Mapping[str, Any], champion: RunRecord | None) -> None:
+    """The request's later history, as far as it holds."""
+    request_id = old["request"]["subject_request_id"]
+    for step in old["history"][1:]:
+        at, state, version = stamp(datetime.fromisoformat(step["time"])), step["state"], step["version"]
+        reason = tx.keep_text(request_id, step["reason"]) if step["reason"] else None
+        facts = {"id": request_id, "at": at}
+        now = tx.request(request_id).row.state
+        if state == "honoured" and now != "honoured":
+            _ready(tx, facts, now)
+            tx.append("request.honoured", version=version, **facts)
+        elif state == "restored":
+            tx.append("request.restored", version=version, reason=reason, **facts)
+        elif state == "refused" and version is None:
+            tx.append("request.waiting", reason=reason, **facts)
+        elif state == "refused":
+            _ready(tx, facts, now)
+            tx.append("request.attempt_failed", version=version, reason=reason, **facts)
+    erased = champion is not None and request_id in champion.request_ids
+    if tx.request(request_id).row.state == "honoured" and not erased:
+        why = "the old ledger called it honoured, but the champion does not erase it"
+        tx.append("request.received", id=request_id, reason=tx.keep_text(request_id, why))
+
+
+def _ready(tx: Transaction, facts: Mapping[str, Any], now: str) -> None:
+    if now in ("received", "waiting"):
+        tx.append("request.ready", **facts)
+
+
+def _decided(tx: Transaction, home: Home, record: RunRecord, sha256: str) -> None:
+    # imported here: what a release says of itself is the business of `release`
+    from tasks.release.settle import say_of
+
+    assert record.model_version is not None  # 0.1 wrote records of registered versions only
+    tx.append(
+        "version.decided",
+        model=record.model_name,
+        version=record.model_version,
+        verdict=record.gate["verdict"],
+        promoted=record.promoted,
+        run_key=record.run_key,
+        folder=record.run_key,
+        plan=sha256_json(["0.1", record.run_key]),
+        base=record.base_sha256,
+        policy=sha256_json(record.params["policy"]),
+        checkpoint=record.checkpoint_sha256,
+        delta=record.delta_sha256,
+        record=sha256,
+        requests=record.request_ids,
+        restored=record.restored_ids,
+        at=stamp(record.created),
+    )
+    say_of(tx, Keys(home), tx.version(record.model_name, record.model_version))
+    tx.send(record.model_name, record.model_version, "mlflow run", result=record.mlflow_run_id or "none")
+    for errand in ("checkpoint", "mlflow version"):
+        tx.send(record.model_name, record.model_version, errand)

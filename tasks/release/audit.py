@@ -1,0 +1,236 @@
+"""Prove that the book is whole and that everything outside is its mirror, or say what is not.
+
+Each finding is one line: what disagrees, and what to do. Nothing is changed.
+"""
+
+from collections.abc import Iterator
+from pathlib import Path
+
+from erasure_core.errors import ErasureError
+from erasure_core.law.fold import CANDIDATE, CHAMPION, Version
+from erasure_core.law.lineage import RunRecord, manifest, root_sha256, sha256_file
+from erasure_core.law.statement import opened
+from erasure_core.redact import redacted
+from tasks.book.door import faults_of_chain
+from tasks.book.keys import Keys
+from tasks.book.store import Book, Entry
+from tasks.registry.runs import unfinished_runs
+from tasks.registry.versions import aliases, expected, seen, version_numbers
+from tasks.release.errands import version_facts
+from tasks.release.record import record_file
+from tasks.release.settle import statement_of
+from tasks.versions.dvc_store import check_checkpoint, checkpoint_folder, deliverable
+
+ALIASES = (CANDIDATE, CHAMPION)
+
+
+def audit(book: Book) -> Iterator[str]:
+    """Everything that disagrees, anywhere."""
+    yield from faults_of_chain(book)
+    yield from _texts(book)
+    for model in book.ask(lambda reader: reader.models()):
+        yield from _honoured(book, model)
+        for version in book.ask(lambda reader, m=model: reader.versions(m)):  # type: ignore[misc]
+            yield from audit_version(book, version)
+        yield from _registry(book, model)
+    for row in book.ask(lambda reader: reader.waiting_outside()):
+        why = f": {row['fault']}" if row["fault"] else ""
+        yield f"{row['key']} has not followed yet{why}; `erasure reconcile`"
+    yield from _runs(book)
+
+
+def audit_version(book: Book, version: Version) -> Iterator[str]:
+    """What disagrees about one version: its record, evidence, weights, statement and mirror."""
+    if not version.purged:
+        yield from _record(book, version)
+        yield from _weights(book, version)
+    yield from _statement(book, version)
+    yield from _mirror(book, version)
+
+
+def _texts(book: Book) -> Iterator[str]:
+    """Texts that are not what the chain names, and those that are gone without a purge."""
+    with book.read() as reader:
+        there: set[str] = set()
+        for sha256, subject, whole in reader.all_texts():
+            there.add(sha256)
+            if not whole:
+                yield (
+                    f"a text of {subject} was changed in the book (recorded sha256 "
+                    f"{sha256[:16]}...); restore the book from a copy"
+                )
+        for subject, sha256 in reader.named_texts():
+            if sha256 not in there:
+                yield f"a text of {subject} is gone from the book; restore the book from a copy"
+
+
+def _honoured(book: Book, model: str) -> Iterator[str]:
+    """The champion's requests are exactly those that are honoured."""
+    with book.read() as reader:
+        champion = reader.champion(model)
+        honoured = reader.ids(model, "honoured")
+        erased = set(champion.requests) if champion else set()
+        for request_id in sorted(honoured - erased):
+            entry = reader.request(request_id)
+            yield (
+                f"{_named(entry)}: honoured by version {entry.row.version}, but the champion of "
+                f"{model} ({champion.version if champion else 'none'}) does not erase it; run again"
+            )
+        for request_id in sorted(erased - honoured):
+            yield f"request {request_id} is erased by the champion of {model} but not honoured"
+
+
+def _record(book: Book, version: Version) -> Iterator[str]:
+    """The record's file, and the evidence that it names."""
+    file = record_file(book.home, version.model, version.version)
+    if not file.is_file():
+        yield f"{file} is gone, though the book speaks of it; restore it from a copy"
+        return
+    if (found := sha256_file(file)) != version.record:
+        yield (
+            f"{file} was changed: the book says sha256 {version.record[:16]}..., found "
+            f"{found[:16]}...; restore it from a copy"
+        )
+        return
+    folder = book.home.runs / version.folder
+    for name, sha256 in RunRecord.from_json(file).evidence.items():
+        path = folder / name
+        if not path.exists():
+            yield f"{path} is gone, on which version {version.version} rests; restore it"
+        elif _content(path) != sha256:
+            yield f"{path} was changed since version {version.version} was decided; restore it"
+
+
+def _content(path: Path) -> str:
+    if path.is_file():
+        return sha256_file(path)
+    try:
+        return root_sha256(manifest(path))
+    except ErasureError:
+        return ""  # an empty folder
+
+
+def _weights(book: Book, version: Version) -> Iterator[str]:
+    """The released folder, and DVC's copy of it."""
+    folder = checkpoint_folder(book.home, version.checkpoint)
+    if folder.is_dir():
+        try:
+            check_checkpoint(folder)
+        except ErasureError as fault:
+            yield f"the checkpoint is no longer what was registered: {fault}"
+    if not version.promoted:
+        return
+    if not folder.is_dir():
+        yield (
+            f"checkpoint {folder} is not here, so nothing can be said of it; "
+            "`erasure reconcile` brings it back"
+        )
+    try:
+        there = deliverable(book.home, version.checkpoint)
+    except ErasureError as fault:
+        yield f"DVC cannot be asked for checkpoint {version.checkpoint[:16]}...: {redacted(str(fault))}"
+        return
+    if not there:
+        yield (
+            f"DVC cannot deliver checkpoint {version.checkpoint[:16]}... of version "
+            f"{version.version} from {redacted(book.home.dvc_remote)}; `erasure reconcile`"
+        )
+
+
+def _statement(book: Book, version: Version) -> Iterator[str]:
+    """The signed statement says what the book says."""
+    where = f"the statement of {version.model} version {version.version}"
+    try:
+        text = book.ask(lambda reader: reader.text(version.statement))
+        if text is None:
+            yield f"{where} is gone; restore the book from a copy"
+            return
+        said = opened(text.encode(), Keys(book.home).trusted())
+    except ErasureError as fault:
+        yield f"{where} is not valid: {fault}"
+        return
+    should = statement_of(version, said.head_seq, said.head_sha256)
+    if said.model_copy(update={"issued": should.issued}) != should:
+        yield f"{where} says something else than the book; restore the book from a copy"
+
+
+def _mirror(book: Book, version: Version) -> Iterator[str]:
+    """MLflow shows this version as the book has it."""
+    where = f"MLflow's {version.model} version {version.version}"
+    try:
+        found, should = seen(book.home, version.model, version.version), None
+        if found is not None:
+            should = expected(version_facts(book, version))
+    except (ErasureError, OSError) as fault:
+        yield f"{where} cannot be compared: {redacted(str(fault))}"
+        return
+    if found is None or should is None:
+        yield f"{where} is missing; `erasure reconcile` registers it"
+        return
+    for tag in sorted({*found.tags, *should.tags}):
+        if found.tags.get(tag) != should.tags.get(tag):
+            yield (
+                f"{where}: tag {tag} is {found.tags.get(tag)}, the book says "
+                f"{should.tags.get(tag)}; `erasure reconcile` puts it back"
+            )
+    for name in sorted({*found.files, *should.files}):
+        if found.files.get(name) != should.files.get(name):
+            yield (
+                f"{where}: its stored file {name} is not what was registered; it may be executed or "
+                "name other weights; `erasure reconcile` puts it back"
+            )
+    if not found.ready:
+        yield f"{where} was not finished; `erasure reconcile`"
+
+
+def _registry(book: Book, model: str) -> Iterator[str]:
+    """MLflow's numbers and aliases, in terms of what a difference breaks."""
+    try:
+        numbers, points = version_numbers(book.home, model), aliases(book.home, model)
+    except (ErasureError, OSError) as fault:
+        yield f"MLflow cannot be asked of {model}: {redacted(str(fault))}"
+        return
+    last = book.ask(lambda reader: reader.next_version(model)) - 1
+    for extra in (n for n in numbers if n > last):
+        yield f"MLflow has {model} version {extra}, of which the book knows nothing; delete it there"
+    should = book.ask(lambda reader: reader.aliases(model))
+    for alias in ALIASES:
+        if points.get(alias) != should.get(alias):
+            yield from _moved(book, model, alias, points.get(alias), should.get(alias))
+
+
+def _moved(
+    book: Book, model: str, alias: str, found: int | None, should: int | None
+) -> Iterator[str]:
+    yield (
+        f"MLflow's {alias} of {model} is {found}, the book says {should}; `erasure reconcile` puts "
+        "it back"
+    )
+    if alias != CHAMPION:
+        return
+    for entry in not_in_force(book, model, found):
+        yield (
+            f"{_named(entry)}: NOT IN FORCE: MLflow's champion is {found}, erased from "
+            f"{entry.row.version} on"
+        )
+
+
+def not_in_force(book: Book, model: str, served: int | None) -> list[Entry]:
+    """The honoured requests that the version which MLflow serves does not erase."""
+    with book.read() as reader:
+        known = served is not None and 0 < served < reader.next_version(model)
+        erased = set(reader.version(model, served).requests) if known and served else set()
+        lacking = reader.ids(model, "honoured") - erased
+        return [reader.request(request_id) for request_id in sorted(lacking)]
+
+
+def _runs(book: Book) -> Iterator[str]:
+    try:
+        for run_id in unfinished_runs(book.home):
+            yield f"MLflow run {run_id} still looks as if it ran; `erasure reconcile`"
+    except (ErasureError, OSError) as fault:
+        yield f"MLflow cannot be asked for its runs: {redacted(str(fault))}"
+
+
+def _named(entry: Entry) -> str:
+    return f"{entry.concept} ({entry.row.id})"

@@ -1,0 +1,176 @@
+"""What follows from a decision outside the book: each errand once, in this order.
+
+Each is idempotent: it may be killed anywhere and is then done again by the next run, by every
+nightly, or by `erasure reconcile`. Until then `erasure status` says what is behind.
+"""
+
+from collections.abc import Callable, Mapping
+from typing import Any
+
+from erasure_core.errors import ErasureError
+from erasure_core.law.chain import now
+from erasure_core.law.fold import CANDIDATE, CHAMPION, Version
+from erasure_core.law.lineage import RunRecord
+from erasure_core.planning.plan import Plan
+from erasure_core.redact import redacted
+from tasks.book.lease import holding
+from tasks.book.store import Book
+from tasks.evidence.decide import decide
+from tasks.home import Home
+from tasks.pages.publish import candidate_runs, write_report
+from tasks.registry.packaging import VersionFacts
+from tasks.registry.runs import mirror_run
+from tasks.registry.versions import mirror_aliases, mirror_version
+from tasks.release.checkpoint import checkpoint_of
+from tasks.release.record import measured, record_of
+from tasks.versions.dvc_store import add_checkpoint, pointer_file
+
+OUTSIDE = "outside"  # the lease of whoever does errands
+TAGS_LENGTH = 5000  # characters of a tag that MLflow keeps on every store
+
+
+def run_errands(book: Book, model: str | None = None) -> list[str]:
+    """Do what is left to do outside; return what could not be done, a line each."""
+    if not book.ask(lambda reader: reader.waiting_outside(model)):
+        return []
+    with holding(book, OUTSIDE, "bringing MLflow, DVC and reports up to date"):
+        rows = book.ask(lambda reader: reader.waiting_outside(model))
+        return [fault for row in rows if (fault := _run(book, row)) is not None]
+
+
+def _run(book: Book, row: Mapping[str, Any]) -> str | None:
+    version = book.ask(lambda reader: reader.version(row["model"], row["version"]))
+    try:
+        result = HANDLERS[row["kind"]](book, version)
+    except (ErasureError, OSError) as fault:
+        said = redacted(" ".join(str(fault).split()))
+        _note(book, row, tries=row["tries"] + 1, fault=said)
+        return f"{row['key']}: {said}"
+    _note(book, row, done=now(), fault=None, result=result)
+    return None
+
+
+def _note(book: Book, row: Mapping[str, Any], **values: Any) -> None:
+    book.change(lambda tx: tx.note_errand(row["id"], **values))
+
+
+def _report(book: Book, version: Version) -> str | None:
+    """The run's page."""
+    if version.delta is None:
+        return None  # nothing was erased, so that there is nothing to show
+    plan, record = _plan_and_record(book.home, version)
+    measurements = measured(record, plan)
+    before = _champion_before(book, version)
+    return str(write_report(plan, record, decide.fn(plan, measurements), measurements, before))
+
+
+def _checkpoint(book: Book, version: Version) -> str | None:
+    """A released folder is given to DVC and its remote; a refused one is kept as its delta."""
+    if not version.promoted:
+        return None
+    return add_checkpoint(book.home, checkpoint_of(book.home, version)).md5
+
+
+def _mlflow_run(book: Book, version: Version) -> str:
+    """The run, with one nested run a candidate."""
+    record = record_of(book.home, version.model, version.version)
+    key = f"{version.model}/{version.version}"
+    tags = {"run.key": version.run_key, "base.sha256": version.base, "gate.verdict": version.verdict}
+    if version.delta is None:
+        return mirror_run(book.home, key, name="the base", tags=tags, candidates=(), artifacts=())
+    plan, _ = _plan_and_record(book.home, version)
+    measurements = measured(record, plan)
+    decision = decide.fn(plan, measurements)
+    return mirror_run(
+        book.home,
+        key,
+        name="erase " + ", ".join(concept.name for concept in plan.concepts),
+        tags=tags,
+        candidates=candidate_runs(plan, measurements, decision),
+        artifacts=[plan.folder / "report.html", plan.file],
+    )
+
+
+def _mlflow_version(book: Book, version: Version) -> None:
+    """The version of the registered model."""
+    mirror_version(book.home, version_facts(book, version))
+
+
+def _mlflow_aliases(book: Book, version: Version) -> None:
+    """Where `candidate` and `champion` point, by the book as it is now."""
+    now = book.ask(lambda reader: reader.aliases(version.model))
+    mirror_aliases(book.home, version.model, {a: now.get(a) for a in (CANDIDATE, CHAMPION)})
+
+
+def version_facts(book: Book, version: Version) -> VersionFacts:
+    """What MLflow is to show of a version."""
+    statement = book.ask(lambda reader: reader.text(version.statement))
+    if statement is None:
+        raise ErasureError(f"{version.model} version {version.version} has no statement; audit it")
+    key = f"{version.model}/{version.version}/mlflow run"
+    run_id = book.ask(lambda reader: reader.outcome(key))
+    pointer = pointer_file(book.home, version.checkpoint)
+    record = record_of(book.home, version.model, version.version)
+    return VersionFacts(
+        model=version.model,
+        version=version.version,
+        tags=_tags(version, record),
+        statement=statement.encode(),
+        pointer=pointer.read_text() if version.promoted and pointer.is_file() else None,
+        steps=int(record.params["sampling"]["steps"]),
+        guidance=_guidance(book.home, version),
+        run_id=run_id or "",
+        description=_description(version, record),
+    )
+
+
+def _tags(version: Version, record: RunRecord) -> dict[str, str]:
+    tags = {
+        "request.ids": ",".join(version.requests)[:TAGS_LENGTH],
+        "base.sha256": version.base,
+        "delta.sha256": version.delta or "",
+        "checkpoint.sha256": version.checkpoint,
+        "params.sha256": record.params_sha256,
+        "code.sha256": record.code_sha256,
+        "git.commit": record.git_commit,
+        "run.key": version.run_key,
+        "gate.verdict": version.verdict,
+    }
+    return {name: value for name, value in tags.items() if value}
+
+
+def _description(version: Version, record: RunRecord) -> str:
+    outcome = "promoted" if version.promoted else "refused"
+    return f"{outcome}: gate {version.verdict}, {len(version.requests)} request(s) erased"
+
+
+def _guidance(home: Home, version: Version) -> float:
+    if version.delta is None:
+        return 4.0
+    plan = Plan.read(home.runs / version.folder)
+    return next(iter(dict(plan.rows()).values()))[0].evaluation_guidance
+
+
+def _plan_and_record(home: Home, version: Version) -> tuple[Plan, RunRecord]:
+    plan = Plan.read(home.runs / version.folder)
+    return plan, record_of(home, version.model, version.version)
+
+
+def _champion_before(book: Book, version: Version) -> int | None:
+    """Which version was served when this one was decided."""
+    moves = book.ask(lambda r: list(r.events(f"{version.model}/{version.version}")))
+    mine = [e for e in moves if e.event == "alias.moved" and e.facts["alias"] == CHAMPION]
+    if mine:
+        before = mine[0].facts.get("before")
+        return int(before) if before is not None else None
+    return book.ask(lambda reader: reader.alias(version.model, CHAMPION))
+
+
+Errand = Callable[[Book, Version], str | None]
+HANDLERS: Mapping[str, Errand] = {  # `settle.ERRANDS` names them, in this order
+    "report": _report,
+    "checkpoint": _checkpoint,
+    "mlflow run": _mlflow_run,
+    "mlflow version": _mlflow_version,
+    "aliases": _mlflow_aliases,
+}

@@ -1,0 +1,236 @@
+"""One transaction decides a release: the version, its aliases, its requests, its statement.
+
+Promotion is compare-and-swap: the lease is still ours, the champion is still the one that was
+planned against, and the plan erases everything that is honoured now. What follows outside (MLflow,
+DVC, report) goes into the outbox of the same transaction.
+"""
+
+from collections.abc import Sequence
+from dataclasses import dataclass
+from datetime import UTC, datetime
+from typing import Any
+
+from erasure_core.errors import ErasureError
+from erasure_core.law.fold import CANDIDATE, CHAMPION, Version
+from erasure_core.law.life import WORKABLE
+from erasure_core.law.lineage import RunRecord, sha256_json
+from erasure_core.law.statement import Statement, sign
+from tasks.book.keys import Keys
+from tasks.book.lease import Held
+from tasks.book.store import Book, Reader, Transaction
+
+
+ERRANDS = ("report", "checkpoint", "mlflow run", "mlflow version", "aliases")  # see errands.py
+
+
+class Overtaken(ErasureError):
+    """What was planned against has changed meanwhile; plan again."""
+
+
+@dataclass(frozen=True, slots=True)
+class Restoring:
+    """The request that a release takes back, and why."""
+
+    request_id: str
+    reason: str
+
+
+@dataclass(frozen=True, slots=True)
+class Outcome:
+    """What a run came to, beyond its record."""
+
+    record: RunRecord
+    plan_sha256: str
+    policy_sha256: str
+    new: Sequence[str]  # requests that this run tries to honour
+    champion_before: int | None  # as it was when the run was planned
+    restoring: Restoring | None = None
+
+
+def settle(book: Book, held: Held, outcome: Outcome, record_sha256: str) -> Version:
+    """Enter a version into the book and let follow what its verdict allows.
+
+    Raises:
+        LeaseLost: Another process took over.
+        Overtaken: The champion or the requests are no longer those that were planned with.
+    """
+
+    def work(tx: Transaction) -> Version:
+        held.check(tx)
+        _check_not_overtaken(tx, outcome)
+        version = _decide(tx, outcome, record_sha256)
+        if version.promoted:
+            promote(tx, version, outcome.new, outcome.restoring)
+        else:
+            _end_attempt(tx, outcome)
+        say_of(tx, Keys(book.home), version)
+        for errand in ERRANDS:
+            tx.send(version.model, version.version, errand)
+        return tx.version(version.model, version.version)
+
+    return book.change(work)
+
+
+def answer_again(book: Book, held: Held, version: Version, new: Sequence[str]) -> Version:
+    """Let an earlier answer to the same plan hold for these requests now."""
+
+    def work(tx: Transaction) -> Version:
+        held.check(tx)
+        if not version.promoted:
+            for request_id in new:
+                _fail_again(tx, request_id, version)
+            return version
+        if lacking := lacking_in(tx, version):
+            raise Overtaken(f"version {version.version} lacks {', '.join(sorted(lacking))}")
+        if tx.alias(version.model, CHAMPION) != version.version or new:
+            promote(tx, version, new, None)
+            tx.send(version.model, version.version, "aliases")
+        return version
+
+    return book.change(work)
+
+
+def _fail_again(tx: Transaction, request_id: str, version: Version) -> None:
+    """The same plan was refused before, and would be again."""
+    row = tx.request(request_id).row
+    if row.state == "ready":
+        why = tx.keep_text(request_id, f"version {version.version} of the same plan was refused")
+        tx.append("request.attempt_failed", id=request_id, version=version.version, reason=why)
+
+
+def lacking_in(reader: Reader, version: Version) -> frozenset[str]:
+    """The honoured requests that a version does not erase."""
+    return reader.ids(version.model, "honoured") - set(version.requests)
+
+
+def promote(
+    tx: Transaction, version: Version, new: Sequence[str], restoring: Restoring | None
+) -> None:
+    """Move the champion, and with it what is honoured and restored."""
+    move_alias(tx, version.model, CHAMPION, version.version)
+    for request_id in new:
+        honour(tx, request_id, version.version)
+    if restoring is not None:
+        why = tx.keep_text(restoring.request_id, restoring.reason)
+        tx.append(
+            "request.restored", id=restoring.request_id, version=version.version, reason=why
+        )
+
+
+def honour(tx: Transaction, request_id: str, version: int) -> None:
+    """A request and its duplicates are honoured by a version."""
+    row = tx.request(request_id).row
+    if row.state in ("received", "waiting"):
+        tx.append("request.ready", id=request_id)
+    if row.state != "honoured":
+        tx.append("request.honoured", id=request_id, version=version)
+    for other in tx.duplicates_of(request_id):
+        if other.row.state != "honoured":
+            tx.append("request.honoured", id=other.row.id, of=request_id, version=version)
+
+
+def move_alias(tx: Transaction, model: str, alias: str, version: int, **why: Any) -> None:
+    """Let an alias name a version."""
+    before = tx.alias(model, alias)
+    if before != version:
+        tx.append("alias.moved", model=model, alias=alias, version=version, before=before, **why)
+
+
+def refusal(record: RunRecord) -> str:
+    """Why the gate did not pass, in one line."""
+    missed = [
+        f"{c['verdict']}: {c['reason']}" for c in record.gate["checks"] if c["verdict"] != "pass"
+    ]
+    return f"gate {record.gate['verdict']}: " + "; ".join(missed)
+
+
+def _check_not_overtaken(tx: Transaction, outcome: Outcome) -> None:
+    record = outcome.record
+    champion = tx.alias(record.model_name, CHAMPION)
+    if champion != outcome.champion_before:
+        raise Overtaken(
+            f"the champion of {record.model_name} is {champion}, this release was planned against "
+            f"{outcome.champion_before}"
+        )
+    taken_back = {outcome.restoring.request_id} if outcome.restoring else set()
+    honoured = tx.ids(record.model_name, "honoured") - taken_back
+    if lacking := honoured - set(record.request_ids):
+        raise Overtaken(f"honoured meanwhile: {', '.join(sorted(lacking))}")
+    for request_id in outcome.new:
+        state = tx.request(request_id).row.state
+        if state not in WORKABLE and state != "honoured":
+            raise Overtaken(f"request {request_id} is {state} now")
+
+
+def _decide(tx: Transaction, outcome: Outcome, record_sha256: str) -> Version:
+    record = outcome.record
+    number = tx.next_version(record.model_name)
+    if number != record.model_version:
+        raise Overtaken(f"version {record.model_version} was made by another process")
+    tx.append(
+        "version.decided",
+        model=record.model_name,
+        version=number,
+        verdict=record.gate["verdict"],
+        promoted=record.promoted,
+        run_key=record.run_key,
+        folder=record.folder,
+        plan=outcome.plan_sha256,
+        base=record.base_sha256,
+        policy=outcome.policy_sha256,
+        checkpoint=record.checkpoint_sha256,
+        delta=record.delta_sha256,
+        record=record_sha256,
+        requests=record.request_ids,
+        restored=record.restored_ids,
+    )
+    move_alias(tx, record.model_name, CANDIDATE, number)
+    return tx.version(record.model_name, number)
+
+
+def _end_attempt(tx: Transaction, outcome: Outcome) -> None:
+    """The candidate is refused, not the requests: they are still due."""
+    for request_id in outcome.new:
+        if tx.request(request_id).row.state == "honoured":
+            continue
+        if tx.request(request_id).row.state in ("received", "waiting"):
+            tx.append("request.ready", id=request_id)
+        why = tx.keep_text(request_id, refusal(outcome.record))
+        version = outcome.record.model_version
+        tx.append("request.attempt_failed", id=request_id, version=version, reason=why)
+
+
+def say_of(tx: Transaction, keys: Keys, version: Version) -> None:
+    """Sign what was decided of a version, at the head of the chain as it is now."""
+    head = tx.head()
+    assert head is not None  # the decision itself
+    statement = statement_of(version, head.seq, head.sha256)
+    envelope = sign(statement, keys.current()).decode()
+    text = tx.keep_text(f"{version.model}/{version.version}", envelope)
+    tx.append(
+        "version.stated", model=version.model, version=version.version, statement=text
+    )
+
+
+def statement_of(version: Version, head_seq: int, head_sha256: str) -> Statement:
+    """What is said, and signed, of a version."""
+    return Statement(
+        model=version.model,
+        version=version.version,
+        verdict=version.verdict,
+        request_ids=version.requests,
+        restored_ids=version.restored,
+        base_sha256=version.base,
+        policy_sha256=version.policy,
+        checkpoint_sha256=version.checkpoint,
+        delta_sha256=version.delta,
+        record_sha256=version.record,
+        head_seq=head_seq,
+        head_sha256=head_sha256,
+        issued=datetime.now(UTC),
+    )
+
+
+def policy_sha256(policy: Any) -> str:
+    """Hash of the policy that judged a version."""
+    return sha256_json(policy.model_dump(mode="json"))

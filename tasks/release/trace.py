@@ -1,0 +1,180 @@
+"""Lineage both ways: what a version rests on, and what became of a request."""
+
+from collections.abc import Sequence
+from typing import Any
+from uuid import UUID
+
+from erasure_core.errors import BadInput, ErasureError
+from erasure_core.law.chain import Event
+from erasure_core.law.fold import Version
+from erasure_core.law.lineage import RunRecord
+from tasks.book.store import Book, Entry
+from tasks.release.audit import audit_version
+from tasks.release.record import record_of
+from tasks.requests.intake import described
+from tasks.versions.dvc_store import checkpoint_folder
+
+
+def trace_version(book: Book, version: int, model: str | None = None) -> dict[str, Any]:
+    """Where one version came from and whether that still holds.
+
+    Raises:
+        BadInput: No such version, or several models have one and none is named.
+    """
+    models = [model] if model else book.ask(lambda reader: reader.models())
+    have = [m for m in models if book.ask(lambda r, m=m: version < r.next_version(m))]  # type: ignore[misc]
+    if not have or version < 1:
+        raise BadInput(
+            f"no {model or 'model'} version {version} was ever decided on in {book.home.root}; "
+            "`erasure versions` lists them"
+        )
+    if len(have) > 1:
+        raise BadInput(
+            f"version {version} exists of {', '.join(have)}; add --name with one of them"
+        )
+    row = book.ask(lambda reader: reader.version(have[0], version))
+    return _answer(book, [row], {})
+
+
+def trace_request(book: Book, request_id: UUID) -> dict[str, Any]:
+    """What became of one request: the versions that settled it and the champion, and whether
+    those still hold. `BadInput` if it is unknown.
+    """
+    entry = book.ask(lambda reader: reader.request(request_id))
+    return _answer(book, _versions_of(book, entry), {"request": shown_request(book, entry)})
+
+
+def trace_concept(book: Book, name: str) -> dict[str, Any]:
+    """What became of every request that asks for a concept. `BadInput` if none does."""
+    entries = book.ask(lambda reader: reader.named(name))
+    if not entries:
+        raise BadInput(
+            f"{name!r} is neither a version's number, nor a subject_request_id, nor a concept that "
+            "a request names; `erasure request list` and `erasure versions` list them"
+        )
+    versions = {(v.model, v.version): v for e in entries for v in _versions_of(book, e)}
+    requests = [shown_request(book, entry) for entry in entries]
+    return _answer(book, list(versions.values()), {"requests": requests})
+
+
+def shown_request(book: Book, entry: Entry) -> dict[str, Any]:
+    """A request with its history, as the book has it."""
+    row = entry.row
+    events = book.ask(lambda reader: list(reader.events(row.id)))
+    return {
+        "subject_request_id": row.id,
+        "model": row.model,
+        "concept": entry.concept,
+        "kind": entry.kind,
+        "regulation": row.regulation,
+        "submitted_time": row.submitted,
+        "received_time": row.received,
+        "due": row.due,
+        "state": row.state,
+        "said": described(entry),
+        "version": row.version,
+        "reason": entry.reason,
+        "code": row.code,
+        "duplicate_of": row.duplicate_of,
+        "recipe": row.recipe_number,
+        "attempts": row.attempts,
+        "history": [_step(book, event) for event in events if event.event.startswith("request.")],
+    }
+
+
+def _step(book: Book, event: Event) -> dict[str, Any]:
+    reason = event.facts.get("reason")
+    return {
+        "time": event.facts.get("at", event.time),
+        "state": event.event.removeprefix("request."),
+        "version": event.facts.get("version"),
+        "reason": book.ask(lambda reader: reader.text(reason)) if reason else None,
+        "actor": dict(event.actor),
+        "event": event.seq,
+    }
+
+
+def _versions_of(book: Book, entry: Entry) -> list[Version]:
+    """The versions that settled a request, and the champion."""
+    row = entry.row
+    with book.read() as reader:
+        events = [e for e in reader.events(row.id) if e.event.startswith("request.")]
+        numbers = {e.facts["version"] for e in events if e.facts.get("version") is not None}
+        if (champion := reader.champion(row.model)) and row.id in champion.requests:
+            numbers.add(champion.version)
+        return [reader.version(row.model, number) for number in sorted(numbers)]
+
+
+def _answer(book: Book, versions: Sequence[Version], found: dict[str, Any]) -> dict[str, Any]:
+    findings = list(
+        dict.fromkeys(finding for version in versions for finding in audit_version(book, version))
+    )
+    shown = [_shown_version(book, version) for version in versions]
+    honouring = [
+        {"model": v.model, "version": v.version} for v in versions if v.promoted
+    ]
+    return {
+        **found,
+        "honoured_by": honouring,
+        "versions": shown,
+        "intact": not findings,
+        "findings": findings,
+    }
+
+
+def _shown_version(book: Book, version: Version) -> dict[str, Any]:
+    """One version as the book and its record have it."""
+    shown: dict[str, Any] = {
+        "model": version.model,
+        "version": version.version,
+        "promoted": version.promoted,
+        "verdict": version.verdict,
+    }
+    try:
+        shown |= _of_record(record_of(book.home, version.model, version.version))
+    except ErasureError:
+        pass  # the findings say what is wrong with it
+    requests = [book.ask(lambda r, i=i: r.request(i)) for i in version.requests]  # type: ignore[misc]
+    shown["requests"] = [shown_request(book, entry) for entry in requests]
+    shown["alias_history"] = _moves(book, version)
+    names = book.ask(lambda reader: reader.aliases(version.model))
+    shown["aliases"] = sorted(a for a, number in names.items() if number == version.version)
+    folder = checkpoint_folder(book.home, version.checkpoint)
+    state = "matches" if folder.is_dir() else "absent"
+    shown["checkpoint"] = {"path": str(folder), "sha256": version.checkpoint, "state": state}
+    return shown
+
+
+def _moves(book: Book, version: Version) -> list[dict[str, Any]]:
+    subject = f"{version.model}/{version.version}"
+    events = book.ask(lambda reader: list(reader.events(subject)))
+    return [
+        {"time": e.facts.get("at", e.time), "before": None}
+        | {key: e.facts[key] for key in ("alias", "version", "before") if key in e.facts}
+        for e in events
+        if e.event == "alias.moved"
+    ]
+
+
+def _of_record(record: RunRecord) -> dict[str, Any]:
+    left_out = {"model_name", "model_version", "lambdas", "promoted"}
+    shown = record.model_dump(mode="json", by_alias=True, exclude=left_out)
+    chosen = [c for c in record.lambdas if c.delta_sha256 == record.delta_sha256]
+    measurements = chosen[0].measurements if chosen else ()
+    return {**shown, "measurements": _with_limits(measurements, record.gate["checks"])}
+
+
+def _with_limits(
+    measurements: Sequence[dict[str, Any]], checks: Sequence[dict[str, Any]]
+) -> list[dict[str, Any]]:
+    """Each measurement of the chosen candidate with the limit and verdict it got; null where the
+    policy sets none.
+    """
+    judged = {check["metric"]: check for check in checks}
+    limits = [
+        {key: judged.get(m["metric"], {}).get(key) for key in ("limit", "verdict")}
+        for m in measurements
+    ]
+    measured = [{**m, **limit} for m, limit in zip(measurements, limits, strict=True)]
+    names = {m["metric"] for m in measurements}
+    return measured + [check for name, check in judged.items() if name not in names]

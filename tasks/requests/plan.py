@@ -1,0 +1,298 @@
+"""From what is due to a plan: which requests a release takes up, and what it is made of."""
+
+import os
+import shutil
+from collections.abc import Iterator, Mapping, Sequence
+from dataclasses import dataclass, replace
+from pathlib import Path
+from uuid import UUID
+
+from erasure_core.errors import BadInput, ErasureError
+from erasure_core.law.fold import CHAMPION, Version
+from erasure_core.law.life import DUE, WORKABLE, shown
+from erasure_core.law.requests import DeletionRequest
+from erasure_core.planning.params import Params, read_params
+from erasure_core.planning.plan import Plan, make_plan
+from tasks.book.store import Book, Entry, Reader, Transaction
+from tasks.home import Home
+from tasks.placement import GPU_DEPLOYMENT
+from tasks.release.record import record_of
+from tasks.requests.intake import workable
+from tasks.requests.made_with import made_with
+from tasks.requests.park import make_ready, park
+from tasks.requests.preflight import OPERATOR, preflight
+from tasks.requests.steps import NEEDED
+
+
+@dataclass(frozen=True, slots=True)
+class Inputs:
+    """What a command says beside its requests."""
+
+    params: Params
+    method: str | None
+
+    @classmethod
+    def read(cls, params_file: Path, base: str | None = None, method: str | None = None) -> "Inputs":
+        """Read and check the parameters. `BadInput` for the first that is not acceptable."""
+        params = with_base(read_params(params_file), base)
+        params.with_method(method)
+        return cls(params, method)
+
+    @property
+    def model(self) -> str:
+        """The registered model."""
+        return self.params.registered_model
+
+
+@dataclass(frozen=True, slots=True)
+class Planned:
+    """A plan, and what it was planned against."""
+
+    plan: Plan
+    new: tuple[str, ...]  # ids of the requests that it would honour newly
+    champion: int | None
+
+
+class NeedsApproval(ErasureError):
+    """A plan waits until enough people have approved it."""
+
+    exit_code = 3
+
+    def __init__(self, plan: str, requests: Sequence[str], have: Sequence[str], needed: int):
+        self.plan, self.requests = plan, requests
+        by = f" (by {', '.join(have)})" if have else ""
+        super().__init__(
+            f"plan {plan[:16]} needs {needed} approval(s) and has {len(have)}{by}; "
+            f"`erasure request approve {requests[0]} --by NAME`, then run again"
+        )
+
+
+def with_base(params: Params, base: str | None) -> Params:
+    """`params` with another base, given as a folder or as hub id and revision:
+    `owner/name@revision`.
+    """
+    if base is None:
+        return params
+    path, _, revision = (base, "", "") if Path(base).is_dir() else base.partition("@")
+    update = {"path": path, "revision": revision or None, "sha256": None}
+    return params.model_copy(update={"base": params.base.model_copy(update=update)})
+
+
+def check_inputs(inputs: Inputs, requests: Sequence[DeletionRequest], home: Home) -> None:
+    """Raise for what is wrong with parameters, files or machine: no fault of any request."""
+    _raise_operator_faults(_faults(inputs, requests, home), frozenset())
+
+
+def take_up(book: Book, inputs: Inputs, wanted: Sequence[str] | None) -> list[Entry]:
+    """The requests that this run works on; those that lack something wait, each with its reason.
+
+    Args:
+        book: The book.
+        inputs: Parameters and options.
+        wanted: Ids of the requests that were named; None: all that are due.
+
+    Raises:
+        BadInput: What is wrong is no fault of a request, and none was touched; or one of `wanted`
+            cannot be taken up, or now waits.
+    """
+    entries, honoured = book.ask(lambda reader: _entries(reader, inputs.model, wanted))
+    readable = [e for e in entries if e.request is not None]
+    unreadable = {e.row.id: e.fault or "its text is not readable" for e in entries if not e.request}
+    faults = _faults(inputs, [e.known for e in (*honoured, *readable)], book.home)
+    _raise_operator_faults(faults, frozenset(e.row.id for e in honoured))
+    parked = {**unreadable, **faults}
+    park(book, parked)
+    ready, apart = _plannable(book, inputs, [e for e in readable if e.row.id not in parked])
+    park(book, apart)
+    make_ready(book, ready)
+    if wanted is not None and (parked or apart) and not ready:
+        raise BadInput("; ".join([*parked.values(), *apart.values()]))
+    return ready
+
+
+def _plannable(
+    book: Book, inputs: Inputs, entries: Sequence[Entry]
+) -> tuple[list[Entry], dict[str, str]]:
+    """Those that can be planned together, and what is wrong with each of the others."""
+    try:
+        plan_release(book, inputs, entries)
+        return list(entries), {}
+    except BadInput:
+        pass  # one of them is at fault, or two contradict one another
+    good: list[Entry] = []
+    apart: dict[str, str] = {}
+    for entry in entries:
+        try:
+            plan_release(book, inputs, [*good, entry])
+            good.append(entry)
+        except BadInput as fault:
+            apart[entry.row.id] = str(fault)
+    return good, apart
+
+
+def plan_release(book: Book, inputs: Inputs, entries: Sequence[Entry]) -> Planned:
+    """The plan that honours `entries` on top of everything that is honoured.
+
+    Raises:
+        BadInput: For any input with which the run could not be finished.
+    """
+    return _planned(book, inputs, entries, inputs.method, None)
+
+
+def plan_restore(book: Book, inputs: Inputs, request_id: UUID) -> Planned:
+    """The plan without one honoured request, by the champion's method. Where nothing else is
+    erased it has no requests, and the release is the base.
+
+    Raises:
+        BadInput: The request is unknown or not honoured, or another person asks for the same.
+    """
+    entry = book.ask(lambda reader: reader.request(request_id))
+    if entry.row.state != "honoured":
+        raise BadInput(
+            f"request {request_id} is {shown(entry.row.state)}; only an honoured request can be "
+            "restored"
+        )
+    if entry.row.model != inputs.model:
+        raise BadInput(
+            f"request {request_id} belongs to {entry.row.model}, the parameters name {inputs.model}"
+        )
+    others = book.ask(lambda reader: reader.duplicates_of(str(request_id)))
+    same = [o.row.id for o in others if o.row.state in DUE or o.row.state == "honoured"]
+    if entry.row.duplicate_of:
+        same.append(entry.row.duplicate_of)
+    if same:
+        raise BadInput(
+            f"request {', '.join(same)} asks for the same concept, which stays erased for it; "
+            "it would have to be withdrawn first"
+        )
+    method = inputs.method or method_of_champion(book, inputs.model)
+    return _planned(book, inputs, (), method, entry)
+
+
+def answered(book: Book, planned: Planned) -> Version | None:
+    """The newest version that the same plan led to: the same inputs need no second training."""
+    model, sha256 = planned.plan.params.registered_model, planned.plan.sha256
+    versions = book.ask(lambda reader: reader.by_plan(model, sha256))
+    return versions[-1] if versions else None
+
+
+def check_approved(book: Book, planned: Planned) -> None:
+    """Propose the plan if the parameters ask for approval, and wait for it.
+
+    Raises:
+        NeedsApproval: It is not approved yet; its requests wait for it.
+    """
+    plan = planned.plan
+    needed = NEEDED[plan.params.approval]
+    if not needed:
+        return
+    ids = planned.new or tuple(str(r.subject_request_id) for r in plan.requests)
+
+    def propose(tx: Transaction) -> tuple[str, ...]:
+        if (known := tx.proposal(plan.sha256)) is None:
+            model = plan.params.registered_model
+            tx.append("plan.proposed", plan=plan.sha256, model=model, requests=ids)
+        return known.approved_by if known else ()
+
+    have = book.change(propose)
+    if len(have) < needed:
+        waiting = f"approval of plan {plan.sha256[:16]} ({len(have)} of {needed})"
+        park(book, {i: waiting for i in planned.new})
+        raise NeedsApproval(plan.sha256, ids, have, needed)
+
+
+def start_afresh(book: Book, planned: Planned) -> Planned:
+    """The same plan in an empty folder: what an earlier version rests on is evidence, and stays."""
+    model, plan = planned.plan.params.registered_model, planned.plan
+    earlier = len(book.ask(lambda reader: reader.by_plan(model, plan.sha256)))
+    folder = plan.folder.with_name(f"{plan.run_key}-{earlier + 1}") if earlier else plan.folder
+    shutil.rmtree(folder, ignore_errors=True)  # half made by a run that was stopped
+    return replace(planned, plan=plan.model_copy(update={"folder": folder}))
+
+
+def method_of_champion(book: Book, model: str) -> str | None:
+    """The method that made the champion; None where there is none."""
+    version = book.ask(lambda reader: reader.alias(model, CHAMPION))
+    if version is None:
+        return None
+    return str(record_of(book.home, model, version).params["method"]["method"])
+
+
+def groups(book: Book, entries: Sequence[Entry]) -> Iterator[list[Entry]]:
+    """All requests together; then those that were not honoured, one by one, so that none blocks
+    the others.
+    """
+    if entries:
+        yield list(entries)
+    if len(entries) > 1:
+        for entry in entries:
+            if book.ask(lambda r, i=entry.row.id: r.request(i).row.state) in WORKABLE:  # type: ignore[misc]
+                yield [entry]
+
+
+def _planned(
+    book: Book, inputs: Inputs, new: Sequence[Entry], method: str | None, back: Entry | None
+) -> Planned:
+    honoured, restored, champion = book.ask(lambda r: _state(r, inputs.model, back))
+    fresh = [e for e in new if e.row.id not in {h.row.id for h in honoured}]
+    requests = [e.known for e in (*honoured, *fresh)]
+    erased = {request.concept.name for request in requests}
+    brought_back = [e.known for e in restored if e.request and e.concept not in erased]
+    plan = make_plan(
+        requests,
+        inputs.params,
+        book.home.runs,
+        made_with(inputs.params),
+        method,
+        [*brought_back, *([back.known] if back else [])],
+    )
+    return Planned(plan, tuple(e.row.id for e in fresh), champion)
+
+
+def _state(
+    reader: Reader, model: str, back: Entry | None
+) -> tuple[list[Entry], list[Entry], int | None]:
+    """What is honoured (without what is taken back), what was restored, and the champion."""
+    gone = back.row.id if back else None
+    honoured = [e for e in _own(reader.requests(model, ["honoured"])) if e.row.id != gone]
+    restored = _own(reader.requests(model, ["restored"]))
+    return honoured, restored, reader.alias(model, CHAMPION)
+
+
+def _own(entries: Sequence[Entry]) -> list[Entry]:
+    """Without those that are honoured together with another."""
+    return [entry for entry in entries if entry.row.duplicate_of is None]
+
+
+def _entries(
+    reader: Reader, model: str, wanted: Sequence[str] | None
+) -> tuple[list[Entry], list[Entry]]:
+    """The requests to take up, and those that are honoured already."""
+    honoured = _own(reader.requests(model, ["honoured"]))
+    if wanted is None:
+        return workable(reader, model), honoured
+    named = [reader.request(i) for i in wanted]
+    originals = [reader.request(e.row.duplicate_of or e.row.id) for e in named]
+    if held := [e.row.id for e in originals if e.row.state == "on_hold"]:
+        raise BadInput(f"request {', '.join(held)} is on hold; `erasure request retry` ends that")
+    once = {e.row.id: e for e in originals if e.row.state in WORKABLE}
+    return list(once.values()), honoured
+
+
+def _faults(
+    inputs: Inputs, requests: Sequence[DeletionRequest], home: Home
+) -> dict[str, str]:
+    """Who -> what is wrong, in one line."""
+    gpu = bool(os.environ.get(GPU_DEPLOYMENT))
+    params = inputs.params.with_method(inputs.method)
+    faults: dict[str, str] = {}
+    for fault in preflight(params, requests, home, gpu_needed=gpu):
+        faults[fault.who] = "; ".join(filter(None, (faults.get(fault.who), fault.what)))
+    return faults
+
+
+def _raise_operator_faults(faults: Mapping[str, str], honoured: frozenset[str]) -> None:
+    """What is wrong with an honoured request is no reason to leave it out of a release."""
+    mine = [what for who, what in faults.items() if who == OPERATOR or who in honoured]
+    if mine:
+        raise BadInput("; ".join(mine))

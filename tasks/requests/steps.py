@@ -1,0 +1,151 @@
+"""What a person decides about a request: refuse, withdraw, hold, extend, take up again, approve."""
+
+from datetime import datetime
+from uuid import UUID
+
+from erasure_core.errors import BadInput
+from erasure_core.law import clock
+from erasure_core.law.chain import stamp
+from erasure_core.law.fold import Proposal
+from erasure_core.law.life import State
+from tasks.book.actor import acting
+from tasks.book.store import Book, Entry, Transaction
+
+NEEDED = {"none": 0, "one": 1, "two": 2}  # approvals, by what the parameters ask for
+
+
+def refuse(book: Book, request_id: UUID, code: str, reason: str | None) -> Entry:
+    """End a request without honouring it.
+
+    Raises:
+        BadInput: It cannot be refused now, or `code` is no reason that a law gives.
+    """
+    if code not in clock.REASONS:
+        known = "; ".join(f"{name}: {why.text}" for name, why in clock.REASONS.items())
+        raise BadInput(f"{code!r} is no reason code; choose one of {known}")
+    why = f"{clock.REASONS[code].text} ({clock.REASONS[code].source})"
+    return _end(book, request_id, "refused", f"{why}; {reason}" if reason else why, code)
+
+
+def withdraw(book: Book, request_id: UUID, reason: str) -> Entry:
+    """End a request that its person no longer makes. An honoured one is restored instead."""
+    return _end(book, request_id, "withdrawn", reason)
+
+
+def hold(book: Book, request_id: UUID, reason: str) -> Entry:
+    """Let no run take a request up, until `retry`: a legal hold. The clock runs on."""
+    return _end(book, request_id, "on_hold", reason)
+
+
+def retry(book: Book, request_id: UUID, reason: str | None) -> Entry:
+    """Let the next run take a request up again: after a failed attempt, a hold or a refusal."""
+
+    def work(tx: Transaction) -> Entry:
+        entry = tx.request(request_id)
+        if entry.row.state in ("honoured", "duplicate"):
+            raise BadInput(
+                f"request {request_id} is {entry.row.state}; there is nothing to take up again"
+            )
+        _move(tx, entry, "received", reason)
+        return tx.request(request_id)
+
+    return book.change(work)
+
+
+def extend(book: Book, request_id: UUID, reason: str) -> Entry:
+    """Use the extension that the request's law allows; the person must be told of it.
+
+    Raises:
+        BadInput: The law allows none, or no more.
+    """
+
+    def work(tx: Transaction) -> Entry:
+        row = tx.request(request_id).row
+        law = clock.regulation(row.regulation)
+        submitted = datetime.fromisoformat(row.submitted)
+        due = stamp(clock.extended(law, submitted, row.extended + 1))
+        why = tx.keep_text(row.id, reason)
+        tx.append("request.extended", id=row.id, due=due, reason=why)
+        return tx.request(request_id)
+
+    return book.change(work)
+
+
+def approve(book: Book, plan: str, by: str | None = None) -> Proposal:
+    """Approve a plan that was proposed; bound to the plan's hash, so that no other one is.
+
+    Raises:
+        BadInput: No such plan was proposed, or the same person approved it before.
+    """
+
+    def work(tx: Transaction) -> Proposal:
+        proposal = tx.proposal(plan)
+        if proposal is None:
+            raise BadInput(f"no plan {plan} waits for approval; `erasure run` proposes one")
+        who = by or acting().get("by") or acting()["user"]
+        if who in proposal.approved_by:
+            raise BadInput(f"{who} has approved plan {plan[:16]} already; another person must")
+        tx.append("plan.approved", plan=plan, model=proposal.model, by=who)
+        for request_id in proposal.requests:
+            if tx.request(request_id).row.state == "waiting":
+                tx.append("request.received", id=request_id)
+        approved = tx.proposal(plan)
+        assert approved is not None  # it was there, in this transaction
+        return approved
+
+    return book.change(work)
+
+
+def proposed_for(book: Book, request_id: UUID) -> str:
+    """The hash of the newest plan that was proposed for a request. `BadInput` if there is none."""
+
+    def ask(reader: Transaction) -> str:
+        reader.request(request_id)
+        events = list(reader.events(str(request_id)))
+        plans = [e.facts["plan"] for e in events if e.event == "plan.proposed"]
+        if not plans:
+            raise BadInput(
+                f"no plan with request {request_id} waits for approval; `erasure run` proposes one, "
+                "where the parameters ask for approval"
+            )
+        return str(plans[-1])
+
+    return book.ask(ask)  # type: ignore[arg-type] # a reader is enough
+
+
+def _end(
+    book: Book, request_id: UUID, state: State, reason: str, code: str | None = None
+) -> Entry:
+    if not reason.strip():
+        raise BadInput("the reason is empty; say why, it is kept with the request")
+
+    def work(tx: Transaction) -> Entry:
+        entry = tx.request(request_id)
+        if entry.row.state == "honoured":
+            raise BadInput(
+                f"request {request_id} is honoured by version {entry.row.version}; `erasure "
+                f"restore {request_id} --reason ...` takes it back with a release"
+            )
+        _move(tx, entry, state, reason, code)
+        _hand_on(tx, request_id)
+        return tx.request(request_id)
+
+    return book.change(work)
+
+
+def _move(
+    tx: Transaction, entry: Entry, state: State, reason: str | None, code: str | None = None
+) -> None:
+    why = tx.keep_text(entry.row.id, reason.strip()) if reason else None
+    tx.append(f"request.{state}", id=entry.row.id, reason=why, code=code)
+
+
+def _hand_on(tx: Transaction, request_id: UUID) -> None:
+    """The oldest duplicate of a request that ends stands for itself now, the others for it."""
+    first, *others = tx.duplicates_of(str(request_id)) or [None]
+    if first is None:
+        return
+    tx.append("request.received", id=first.row.id)
+    for other in others:
+        assert other is not None
+        tx.append("request.duplicate", id=other.row.id, of=first.row.id)
