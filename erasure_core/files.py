@@ -1,12 +1,14 @@
-"""Files: written whole or not at all, and YAML read into a typed model with every fault named at
-once.
+"""Files: written whole or not at all; what a user names read within limits; and YAML read into a
+typed model with every fault named at once.
 """
 
 import contextlib
 import json
 import os
+import re
+import stat
 import tempfile
-from collections.abc import Sequence
+from collections.abc import Callable, Sequence
 from difflib import get_close_matches
 from pathlib import Path
 from typing import Any, TypeVar, get_args, get_origin
@@ -17,6 +19,14 @@ from pydantic_core import ErrorDetails, from_json, to_json
 from erasure_core.errors import BadInput
 
 Model = TypeVar("Model", bound=BaseModel)
+
+MIB = 2**20
+# The largest file of each kind that is read, in bytes: far above any real one, far below memory.
+YAML_BYTES, TABLE_BYTES, PICTURE_BYTES = MIB, 16 * MIB, 256 * MIB
+TABLE_LINES = 100_000  # COCO-30k, the largest prompt set of the field, has 30 thousand
+YAML_DEPTH, YAML_VALUES, INTEGER_BITS = 32, 100_000, 64
+OTHERS = {"d": "a folder", "p": "a named pipe", "s": "a socket", "c": "a device", "b": "a device"}
+UNWRITABLE = re.compile(r"[\x00-\x08\x0b\x0c\x0e-\x1f\x7f-\x9f\ud800-\udfff]")
 
 
 def plain(value: object) -> Any:
@@ -57,22 +67,73 @@ def write_text(path: Path, text: str) -> None:
         raise
 
 
-def read_input(path: Path) -> str:
-    """The text of a file the user named.
+def read_bytes(path: Path, limit: int) -> bytes:
+    """The content of a file the user named: the one door for all of them.
+
+    Args:
+        path: Any path; what is not a regular file is never waited for.
+        limit: The most bytes that are read.
 
     Raises:
-        BadInput: Absent, a folder, not permitted, or not UTF-8.
+        BadInput: Absent, not permitted, a pipe, a device, a folder, or larger than `limit`.
     """
     try:
-        return path.read_text(encoding="utf-8-sig")
-    except (FileNotFoundError, IsADirectoryError, NotADirectoryError, PermissionError) as error:
+        str(path).encode()
+        handle = os.open(path, os.O_RDONLY | os.O_NONBLOCK)  # a pipe would wait for its writer
+    except OSError as error:
         raise BadInput(
             f"{path}: {error.strerror}; name a file that exists and can be read"
         ) from None
+    except ValueError:
+        raise BadInput(f"{path}: no file has such a name; use one in UTF-8, without NUL") from None
+    with os.fdopen(handle, "rb") as stream:
+        _check_kind(path, os.fstat(handle))
+        content = stream.read(limit + 1)  # not more, whatever size the file claims
+    if len(content) > limit:
+        raise BadInput(
+            f"{path}: more than {limit} bytes, the most that is read of such a file; "
+            f"split it, or name another"
+        )
+    return content
+
+
+def check_regular(path: Path) -> None:
+    """Refuse a pipe, a device or a folder at `path` before a library waits for it; what is absent
+    is left to the library.
+    """
+    if path.exists():
+        _check_kind(path, path.stat())
+
+
+def _check_kind(path: Path, status: os.stat_result) -> None:
+    kind = stat.filemode(status.st_mode)[0]
+    if kind != "-":
+        raise BadInput(f"{path}: found {OTHERS[kind]}; name a file that exists and can be read")
+
+
+def read_input(path: Path, limit: int = TABLE_BYTES) -> str:
+    """The text of a file the user named.
+
+    Raises:
+        BadInput: See `read_bytes`; or it is not UTF-8, or holds NUL.
+    """
+    try:
+        text = read_bytes(path, limit).decode("utf-8-sig")
     except UnicodeDecodeError as error:
         raise BadInput(
             f"{path}: byte {error.start} is not UTF-8; save the file as UTF-8 text"
         ) from None
+    if "\0" in text:
+        raise BadInput(f"{path}: character {text.index(chr(0))} is NUL; save the file as text")
+    return text
+
+
+def read_table(path: Path) -> str:
+    """The text of a CSV table the user named. `BadInput` as `read_input`, or for too many lines."""
+    text = read_input(path, TABLE_BYTES)
+    if (lines := text.count("\n")) > TABLE_LINES:
+        raise BadInput(f"{path}: {lines} lines, read are at most {TABLE_LINES}; split the table")
+    return text
 
 
 def read_yaml(path: Path, model: type[Model]) -> Model:
@@ -84,24 +145,13 @@ def read_yaml(path: Path, model: type[Model]) -> Model:
         BadInput: Unreadable, not YAML, or not a `model`; one line that names every faulty key, what
             was found and what is allowed.
     """
-    from ruamel.yaml import YAML
-    from ruamel.yaml.error import MarkedYAMLError, YAMLError
-
-    text = read_input(path)
-    try:
-        content = YAML(typ="safe", pure=True).load(text)
-    except MarkedYAMLError as error:
-        where = f"line {error.problem_mark.line + 1}" if error.problem_mark else "the file"
-        raise BadInput(f"{path}: {where} is not valid YAML: {error.problem}; correct it") from None
-    except (YAMLError, ValueError) as error:
-        raise BadInput(
-            f"{path}: not valid YAML: {str(error).splitlines()[0]}; correct it"
-        ) from None
+    content = _loaded(path)
     if not isinstance(content, dict):
         allowed = ", ".join(_keys(model))
         raise BadInput(
             f"{path}: found {type(content).__name__}, expected a mapping with the keys {allowed}"
         )
+    _check_values(path, content)
     try:
         return model.model_validate(content)
     except ValidationError as error:
@@ -109,10 +159,65 @@ def read_yaml(path: Path, model: type[Model]) -> Model:
         raise BadInput(f"{path}: {faults}") from None
 
 
+def _loaded(path: Path) -> object:
+    from ruamel.yaml import YAML
+    from ruamel.yaml.error import MarkedYAMLError
+
+    text = read_input(path, YAML_BYTES)
+    try:
+        return YAML(typ="safe", pure=True).load(text)
+    except MarkedYAMLError as error:
+        where = f"line {error.problem_mark.line + 1}" if error.problem_mark else "the file"
+        raise BadInput(f"{path}: {where} is not valid YAML: {error.problem}; correct it") from None
+    except RecursionError:
+        raise BadInput(f"{path}: {_TOO_DEEP}") from None
+    except Exception as error:  # the parser meets bad text with nearly any exception of Python
+        problem = (str(error) or type(error).__name__).splitlines()[0]
+        raise BadInput(f"{path}: not valid YAML: {problem}; correct it") from None
+
+
+_TOO_DEEP = f"nested deeper than {YAML_DEPTH} levels; write it flatter"
+
+
+def _check_values(path: Path, content: object) -> None:
+    """Refuse what no key of ours can mean and what would cost memory or fail later: depth, numbers
+    of values as the aliases multiply them, huge integers, characters that cannot be written.
+    """
+    waiting, count = [(content, 1)], 0
+    while waiting:
+        value, depth = waiting.pop()
+        count += 1
+        fault = _fault_of(value, depth)
+        if count > YAML_VALUES:
+            fault = f"more than {YAML_VALUES} values; write fewer, or split the file"
+        if fault:
+            raise BadInput(f"{path}: {fault}")
+        waiting += ((part, depth + 1) for part in _parts(value))
+
+
+def _parts(value: object) -> list[object]:
+    if isinstance(value, dict):
+        return [*value.keys(), *value.values()]
+    return list(value) if isinstance(value, list | tuple | set) else []
+
+
+def _fault_of(value: object, depth: int) -> str | None:
+    if depth > YAML_DEPTH:
+        return _TOO_DEEP
+    if isinstance(value, int) and value.bit_length() > INTEGER_BITS:
+        return f"an integer of {value.bit_length()} bits; allowed are {INTEGER_BITS}; correct it"
+    if isinstance(value, str) and (found := UNWRITABLE.search(value)):
+        return (
+            f"{_shortened(value)} holds the character U+{ord(found[0]):04X}; "
+            f"remove control characters and half characters"
+        )
+    return None
+
+
 def _describe(fault: ErrorDetails, model: type[BaseModel]) -> str:
     """One fault as `key: what was found, what is allowed`."""
     parent, keys = _followed(model, fault["loc"])
-    key = ".".join(map(str, keys)) or "the file"
+    key = _shortened(".".join(map(str, keys)) or "the file", str)
     if fault["type"] == "extra_forbidden":
         allowed = _keys(parent)
         near = get_close_matches(str(keys[-1]), allowed, n=1)
@@ -126,8 +231,8 @@ def _describe(fault: ErrorDetails, model: type[BaseModel]) -> str:
     )
 
 
-def _shortened(value: object, limit: int = 120) -> str:
-    text = repr(value)
+def _shortened(value: object, written: Callable[[object], str] = repr, limit: int = 120) -> str:
+    text = written(value)
     return text if len(text) <= limit else f"{text[:limit]}..."
 
 

@@ -6,6 +6,8 @@ import os
 from dataclasses import dataclass
 from pathlib import Path
 
+from erasure_core.errors import BadInput
+
 QUIET = {
     "DO_NOT_TRACK": "true",  # Prefect's client; MLflow accepts the literal "true" only
     "PREFECT_SERVER_ANALYTICS_ENABLED": "false",  # Prefect's server does not read DO_NOT_TRACK
@@ -34,6 +36,21 @@ class Home:
     def from_env(cls) -> "Home":
         """`ERASURE_HOME`, or `.erasure` in the working directory; always absolute."""
         return cls(Path(os.environ.get("ERASURE_HOME") or ".erasure").absolute())
+
+    def checked(self) -> "Home":
+        """This state folder, if it is a folder or can become one.
+
+        Raises:
+            BadInput: It is a file or leads nowhere, or its parent is not there (a typo would begin
+                an empty state beside the real one).
+        """
+        folder = self.root if os.path.lexists(self.root) else self.root.parent
+        if not os.path.isdir(folder):
+            found = "no folder" if os.path.lexists(folder) else "not there"
+            raise BadInput(
+                f"state folder {self.root}: {folder} is {found}; correct ERASURE_HOME, or make it"
+            )
+        return self
 
     @property
     def requests(self) -> Path:

@@ -6,10 +6,15 @@ import re
 from collections.abc import Sequence
 from typing import Annotated, Literal, Self
 
-from pydantic import BaseModel, ConfigDict, Field, model_validator
+from pydantic import AfterValidator, BaseModel, ConfigDict, Field, model_validator
+
+from erasure_core.text import seen
 
 Kind = Literal["likeness", "style", "object", "explicit"]
-Prompt = Annotated[str, Field(min_length=1)]
+# No tokenizer reads more characters; its own limit is checked once a base is chosen.
+Prompt = Annotated[str, Field(min_length=1, max_length=2000), AfterValidator(seen)]
+# A file name holds 255 bytes and MLflow's name of a metric 250: room for what is put around it.
+NAME_LENGTH = 200
 
 
 class Concept(BaseModel):
@@ -20,6 +25,7 @@ class Concept(BaseModel):
     model_config = ConfigDict(frozen=True, extra="forbid", str_strip_whitespace=True)
     name: str = Field(
         min_length=1,
+        max_length=NAME_LENGTH,
         pattern=r"^[a-z0-9][a-z0-9 _-]*$",
         description="the word that names it in prompts, lower case",
     )

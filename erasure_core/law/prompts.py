@@ -10,15 +10,15 @@ ignored. This module makes typed rows; whether the numbers are sensible is judge
 import csv
 import io
 import math
-import re
 from collections.abc import Iterable, Mapping, Sequence
 from dataclasses import dataclass
 from difflib import get_close_matches
 from pathlib import Path
 
 from erasure_core.errors import BadInput
-from erasure_core.files import read_input
+from erasure_core.files import read_table
 from erasure_core.law.concepts import Concept
+from erasure_core.text import visible, whole_number
 
 # `concept` is optional
 COLUMNS = (
@@ -27,7 +27,6 @@ COLUMNS = (
     "evaluation_seed",
     "evaluation_guidance",
 )
-WHOLE_NUMBER = r"[0-9]+"
 
 
 @dataclass(frozen=True, slots=True)
@@ -48,7 +47,7 @@ def read_prompt_set(path: Path) -> list[PromptRow]:
         BadInput: Absent file, missing column, no rows, duplicate case number, empty prompt, a
             number that is not one; names the file, the line, what was found and what is allowed.
     """
-    reader = csv.DictReader(io.StringIO(read_input(path), newline=""), strict=True)
+    reader = csv.DictReader(io.StringIO(read_table(path), newline=""), strict=True)
     rows: list[PromptRow] = []
     line_of: dict[int, int] = {}
     try:
@@ -59,6 +58,11 @@ def read_prompt_set(path: Path) -> list[PromptRow]:
             raise BadInput(
                 f"{path}: line 1: column {', '.join(missing)} missing (found {have}); "
                 f"needed are {', '.join(COLUMNS)}"
+            )
+        if twice := sorted({c for c in header if c.strip() and header.count(c) > 1}):
+            raise BadInput(
+                f"{path}: line 1: column {', '.join(twice)} is there more than once; "
+                f"keep one of each"
             )
         for record in reader:
             line = reader.line_num
@@ -87,11 +91,13 @@ def read_prompt_set(path: Path) -> list[PromptRow]:
 
 def _row(record: Mapping[str, str], where: str) -> PromptRow:
     def whole(column: str) -> int:
-        if not re.fullmatch(WHOLE_NUMBER, record[column].strip()):
+        value = whole_number(record[column].strip())
+        if value is None:
             raise BadInput(
-                f"{where}: {column} is {record[column]!r}; allowed is a whole number of 0 or more"
+                f"{where}: {column} is {record[column][:40]!r}; "
+                f"allowed is a whole number of 0 or more"
             )
-        return int(record[column])
+        return value
 
     def number(column: str) -> float:
         try:
@@ -105,7 +111,7 @@ def _row(record: Mapping[str, str], where: str) -> PromptRow:
         return value
 
     prompt = record["prompt"].strip()
-    if not prompt:
+    if not visible(prompt):
         raise BadInput(f"{where}: prompt is empty; write one or remove the row")
     return PromptRow(
         whole("case_number"),

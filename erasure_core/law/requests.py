@@ -1,29 +1,69 @@
 """Deletion requests: what a valid one is. What becomes of one is in `life.py`."""
 
+import re
 from collections.abc import Mapping
-from datetime import UTC
+from datetime import UTC, datetime, timedelta
+from importlib.util import find_spec
 from pathlib import Path
+from pkgutil import iter_modules
 from typing import Annotated, Any, Literal, Self
 from uuid import UUID
 
-from pydantic import AfterValidator, AwareDatetime, BaseModel, BeforeValidator, ConfigDict, Field
+from pydantic import (
+    AfterValidator,
+    AwareDatetime,
+    BaseModel,
+    BeforeValidator,
+    ConfigDict,
+    Field,
+    ValidationInfo,
+)
 
 from erasure_core.files import read_yaml
 from erasure_core.law.concepts import Concept
 from erasure_core.law.lineage import sha256_json
+from erasure_core.text import one_line
 
 ASKED = ("subject_request_id", "subject_request_type", "submitted_time", "regulation")
 
 
-def _not_a_number(value: Any) -> Any:
-    if isinstance(value, int | float):  # would be read as seconds since 1970
+RECORDED = {"recorded": True}  # context with which what was accepted before is read back
+EARLIEST = datetime(1970, 1, 1, tzinfo=UTC)  # no law on the deletion of data is older
+AHEAD = timedelta(days=1)  # how far a clock or a time zone may be wrong
+
+
+def _written_as_time(value: Any) -> Any:
+    """A number, quoted or not, would be read as seconds since 1970."""
+    known = not isinstance(value, str) or re.match(r"\d{4}-\d\d-\d\d[Tt ]\d\d:", value, re.ASCII)
+    if isinstance(value, int | float) or not known:
         raise ValueError("expected an RFC 3339 time such as 2026-11-22T10:00:00Z")
     return value
 
 
-UtcTime = Annotated[
-    AwareDatetime, BeforeValidator(_not_a_number), AfterValidator(lambda time: time.astimezone(UTC))
-]
+def _possible(time: datetime, info: ValidationInfo) -> datetime:
+    latest = datetime.now(UTC) + AHEAD
+    if info.context != RECORDED and not EARLIEST <= time <= latest:
+        raise ValueError(
+            f"a request is submitted between {EARLIEST:%Y-%m-%d} and {latest:%Y-%m-%d}, "
+            f"the day after it is read; correct the time"
+        )
+    return time.astimezone(UTC)
+
+
+UtcTime = Annotated[AwareDatetime, BeforeValidator(_written_as_time), AfterValidator(_possible)]
+
+
+def known_methods() -> list[str]:
+    """The methods by name, without importing them: they need torch, which a request does not."""
+    spec = find_spec("erasure_core.methods")
+    folders = spec.submodule_search_locations if spec else None
+    return sorted(module.name for module in iter_modules(folders))
+
+
+def _known(method: str, info: ValidationInfo) -> str:
+    if info.context != RECORDED and method not in known_methods():
+        raise ValueError(f"it is not a method; choose {', '.join(known_methods())}")
+    return method
 
 
 class DeletionRequest(BaseModel):
@@ -35,9 +75,13 @@ class DeletionRequest(BaseModel):
     subject_request_id: UUID
     subject_request_type: Literal["erasure"]
     submitted_time: UtcTime
-    regulation: str = Field(min_length=1, description="the law it rests on: gdpr, ccpa, ...")
+    regulation: Annotated[str, AfterValidator(one_line)] = Field(
+        min_length=1, max_length=200, description="the law it rests on: gdpr, ccpa, ..."
+    )
     concept: Concept
-    method: str | None = Field(None, description="how to erase it; None: as the parameters say")
+    method: Annotated[str, AfterValidator(_known)] | None = Field(
+        None, description="how to erase it; None: as the parameters say"
+    )
 
     @property
     def asked(self) -> dict[str, Any]:
@@ -57,7 +101,9 @@ class DeletionRequest(BaseModel):
     def joined(cls, asked: Mapping[str, Any], recipe: Mapping[str, Any]) -> Self:
         """The request whose two parts these are."""
         concept = {**asked["concept"], **recipe["concept"]}
-        return cls.model_validate({**asked, "method": recipe["method"], "concept": concept})
+        return cls.model_validate(
+            {**asked, "method": recipe["method"], "concept": concept}, context=RECORDED
+        )
 
     @property
     def sha256(self) -> str:

@@ -15,12 +15,15 @@ from typing import TYPE_CHECKING, Any, ClassVar
 from safetensors import SafetensorError, safe_open
 
 from erasure_core.errors import BadInput
+from erasure_core.files import MIB, read_input
+from erasure_core.network.weights import not_finite
 
 if TYPE_CHECKING:
     from diffusers import AutoencoderKL, DDIMScheduler, UNet2DConditionModel
     from torch import Tensor
     from transformers import CLIPTextModel, CLIPTokenizer
 
+CONFIG_BYTES = 16 * MIB
 PICKLED = (".bin", ".ckpt", ".pt", ".pth", ".pkl")
 
 
@@ -299,8 +302,8 @@ def _family(folder: Path) -> Family:
 
 def _json(file: Path) -> dict[str, Any]:
     try:
-        found = json.loads(file.read_text())
-    except (OSError, ValueError) as fault:
+        found = json.loads(read_input(file, CONFIG_BYTES))
+    except (BadInput, ValueError, RecursionError) as fault:
         raise BadInput(f"{file} is no readable JSON ({fault}); restore the base") from fault
     if not isinstance(found, dict):
         raise BadInput(
@@ -319,7 +322,7 @@ def _check_config(folder: Path, found: Mapping[str, Any], wanted: Mapping[str, A
 
 
 def _check_weights(folder: Path) -> None:
-    files = sorted(folder.glob("*"))
+    files = sorted(f for f in folder.glob("*") if f.is_file())
     weights = [
         f for f in files if f.suffix == ".safetensors" and "." not in f.stem
     ]  # model.fp16.safetensors is a variant
@@ -337,11 +340,13 @@ def _check_weights(folder: Path) -> None:
     for file in weights:
         try:
             with safe_open(file, framework="pt") as opened:
-                opened.keys()
+                bad = not_finite((name, opened.get_tensor(name)) for name in opened.keys())  # noqa: SIM118 - safe_open is no mapping
         except (OSError, SafetensorError) as fault:
             raise BadInput(
                 f"{file} is not a whole safetensors file ({fault}); restore the base"
             ) from fault
+        if bad:
+            raise BadInput(f"{file}: {bad!r} is NaN or infinite; restore the base")
 
 
 def load_tokenizers(folder: Path) -> "tuple[CLIPTokenizer, ...]":

@@ -5,7 +5,7 @@ a hash.
 import hashlib
 import json
 import os
-from collections.abc import Iterator, Mapping
+from collections.abc import Iterable, Iterator, Mapping
 from contextlib import contextmanager
 from dataclasses import dataclass
 from functools import cached_property
@@ -17,6 +17,7 @@ from safetensors.torch import save_file
 from torch import Tensor, nn
 
 from erasure_core.errors import BadInput, ContentChanged, ErasureError
+from erasure_core.files import check_regular
 
 
 def tensors_sha256(tensors: Mapping[str, Tensor]) -> str:
@@ -82,22 +83,41 @@ class WeightDelta:
 
     @torch.no_grad()
     def apply(self, module: nn.Module) -> None:
-        """Add the differences to `module` in place.
-
-        Raises:
-            ContentChanged: If `module` is not the base this delta was made from.
-        """
-        found = tensors_sha256(module.state_dict())
-        if found != self.base_sha256:
-            raise ContentChanged("the network a delta is applied to", self.base_sha256, found)
+        """Add the differences to `module` in place. Raises what `check` raises, before any."""
+        self.check(module)
         for name, parameter in module.named_parameters():
             if name in self.tensors:
                 parameter.copy_(parameter.float() + self.tensors[name].to(parameter.device))
 
+    def check(self, module: nn.Module) -> None:
+        """Refuse a network that this delta does not fit.
+
+        Raises:
+            ContentChanged: If `module` is not the base this delta was made from.
+            BadInput: If a name or a shape is none of its parameters'.
+        """
+        found = tensors_sha256(module.state_dict())
+        if found != self.base_sha256:
+            raise ContentChanged("the network a delta is applied to", self.base_sha256, found)
+        shapes = {name: tuple(p.shape) for name, p in module.named_parameters()}
+        for name, tensor in self.tensors.items():
+            if shapes.get(name) != tuple(tensor.shape):
+                raise BadInput(
+                    f"the delta changes {name!r} of shape {tuple(tensor.shape)}, where the base "
+                    f"has {shapes.get(name, 'nothing')}; give a delta made from this base"
+                )
+
     def save(self, path: Path, **metadata: str) -> None:
         """Write safetensors whole or not at all; `metadata` joins the base hash in the file's
         header.
+
+        Raises:
+            ErasureError: If a difference is NaN or infinite, or it cannot be written.
         """
+        if bad := not_finite(self.tensors.items()):
+            raise ErasureError(
+                f"the erasure made {bad!r} NaN or infinite; erase with milder settings"
+            )
         write_tensors(path, self.tensors, {**metadata, "base_sha256": self.base_sha256})
 
     @classmethod
@@ -105,7 +125,8 @@ class WeightDelta:
         """Read a delta written by `save`.
 
         Raises:
-            BadInput: If the file is absent, truncated, or carries no base hash.
+            BadInput: If the file is absent, truncated, carries no base hash, or holds no
+                difference or one that is not finite.
         """
         tensors, metadata = read_tensors(path)
         if "base_sha256" not in metadata:
@@ -113,7 +134,16 @@ class WeightDelta:
                 f"{path} names no base (metadata keys: {json.dumps(sorted(metadata))}); "
                 f"it was not written as a weight delta"
             )
+        if not tensors:
+            raise BadInput(f"{path} changes no weight; it was not written as a weight delta")
+        if bad := not_finite(tensors.items()):
+            raise BadInput(f"{path}: {bad!r} is NaN or infinite; restore it or erase again")
         return cls(metadata["base_sha256"], tensors)
+
+
+def not_finite(tensors: Iterable[tuple[str, Tensor]]) -> str | None:
+    """The name of the first tensor that holds a NaN or an infinity, if one does."""
+    return next((name for name, tensor in tensors if not torch.isfinite(tensor).all()), None)
 
 
 def write_tensors(path: Path, tensors: Mapping[str, Tensor], metadata: Mapping[str, str]) -> None:
@@ -158,8 +188,9 @@ def read_tensors(path: Path) -> tuple[dict[str, Tensor], dict[str, str]]:
     """The tensors and the metadata of a safetensors file.
 
     Raises:
-        BadInput: If the file is absent or truncated.
+        BadInput: If the file is absent, truncated, or no regular file.
     """
+    check_regular(path)
     try:
         with safe_open(path, framework="pt") as file:
             return {name: file.get_tensor(name) for name in file.keys()}, file.metadata() or {}  # noqa: SIM118 - safe_open is no mapping

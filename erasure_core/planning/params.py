@@ -26,6 +26,7 @@ from erasure_core.methods import METHODS, AnySettings
 DEFAULT_PRESET = (
     "default"  # the name of the sweep that can be promoted; comparisons have their own names
 )
+EXACT = 2**53  # from here on, numbers of JSON (RFC 8785) are no longer exact
 
 
 class _Section(BaseModel):
@@ -65,7 +66,7 @@ class Detector(_Section):
 
     labels: dict[Kind, Annotated[tuple[str, ...], Field(min_length=1)]]
     threshold: float = Field(gt=0, le=1, allow_inf_nan=False)
-    inference_resolution: int = Field(320, gt=0, multiple_of=32)
+    inference_resolution: int = Field(320, gt=0, le=4096, multiple_of=32)
 
 
 def _with_one_gap(template: str) -> str:
@@ -205,7 +206,7 @@ class Params(Preset):
 
     base: Base
     registered_model: str = Field(pattern=r"^[A-Za-z0-9][A-Za-z0-9._-]*$")
-    seed: int = Field(ge=0, lt=2**63)
+    seed: int = Field(ge=0, lt=EXACT)
     methods: Annotated[dict[str, Swept], BeforeValidator(_named_by_their_keys)] = Field(
         {}, description="others to choose from"
     )

@@ -18,12 +18,16 @@ from uuid import UUID
 
 import typer
 
-from erasure_core.errors import ErasureError
+from erasure_core.errors import BadInput, ErasureError
+from erasure_core.text import escaped
+from flows.cli.options import OneLineGroup
+from flows.cli.show import complain
 from tasks.home import Home
 
 DONE, FAILED, REFUSED, INTERRUPTED = 0, 1, 3, 130
 
 app = typer.Typer(
+    cls=OneLineGroup,
     no_args_is_help=True,
     add_completion=False,
     pretty_exceptions_enable=False,
@@ -62,7 +66,10 @@ def prepare(
             "DEBUG",
         ):  # the second is for Prefect's own services, which complain when they are stopped
             os.environ.setdefault(f"PREFECT_LOGGING_HANDLERS_{handler}_LEVEL", "CRITICAL")
-    Home.from_env().prepare_environment()
+    try:
+        Home.from_env().checked().prepare_environment()
+    except (ErasureError, OSError) as fault:
+        raise typer.Exit(_failed(str(fault), BadInput.exit_code)) from None
 
 
 def reported(command: Callable[Arguments, int]) -> Callable[Arguments, None]:
@@ -82,7 +89,8 @@ def reported(command: Callable[Arguments, int]) -> Callable[Arguments, None]:
         except ErasureError as fault:
             code = _failed(str(fault), fault.exit_code)
         except OSError as fault:
-            code = _failed(_os_error(fault), FAILED)
+            too_long = fault.errno == errno.ENAMETOOLONG  # whatever names it is the input
+            code = _failed(_os_error(fault), BadInput.exit_code if too_long else FAILED)
         except Exception as fault:
             code = _failed(
                 (
@@ -98,8 +106,8 @@ def reported(command: Callable[Arguments, int]) -> Callable[Arguments, None]:
 
 def _failed(message: str, code: int) -> int:
     if debugging.get():
-        traceback.print_exc()
-    print("error:", " ".join(message.split()), file=sys.stderr)
+        print("\n".join(map(escaped, traceback.format_exc().splitlines())), file=sys.stderr)
+    complain(message)
     return code
 
 

@@ -6,6 +6,7 @@ from typing import Annotated
 import typer
 
 from flows.cli.common import DONE, MODEL_HELP, Json, ParamsFile, app, reported, stdout_free
+from flows.cli.options import finite, out_folder
 from flows.cli.show import show
 from tasks.home import Home
 
@@ -18,15 +19,16 @@ def generate(
     seed: Annotated[
         int, typer.Option(help="Of the first picture of each prompt; the next has the next seed.")
     ],
-    out: Annotated[Path, typer.Option(help="Folder for the PNG files.")],
+    out: Annotated[Path, typer.Option(callback=out_folder, help="Folder for the PNG files.")],
     count: Annotated[int, typer.Option(min=1, help="Pictures a prompt.")] = 1,
     guidance: Annotated[
         float | None,
         typer.Option(
+            callback=finite,
             help=(
                 "Guidance scale; default is that of the kept prompt set, with which "
                 "runs are measured."
-            )
+            ),
         ),
     ] = None,
     params: ParamsFile = Path("params.yaml"),
@@ -79,7 +81,11 @@ def export(
     model: Annotated[str, typer.Option(help="candidate, champion or a version's number.")],
     form: Annotated[str, typer.Option("--format", help="diffusers, delta, lora or single-file.")],
     out: Annotated[
-        Path, typer.Option(help="The folder to make (diffusers), or the folder for the one file.")
+        Path,
+        typer.Option(
+            callback=out_folder,
+            help="The folder to make (diffusers), or the folder for the one file.",
+        ),
     ],
     params: ParamsFile = Path("params.yaml"),
     as_json: Json = False,
@@ -110,7 +116,7 @@ def purify(
             )
         ),
     ],
-    out: Annotated[Path, typer.Option(help="Folder for the PNG files.")],
+    out: Annotated[Path, typer.Option(callback=out_folder, help="Folder for the PNG files.")],
     prompt: Annotated[
         str,
         typer.Option(
@@ -118,7 +124,10 @@ def purify(
         ),
     ] = "",
     guidance: Annotated[
-        float, typer.Option(help="Guidance scale of the erased model; 1 is the prompt alone.")
+        float,
+        typer.Option(
+            callback=finite, help="Guidance scale of the erased model; 1 is the prompt alone."
+        ),
     ] = 1.0,
     steps: Annotated[int, typer.Option(min=1, help="DDIM steps, each way.")] = 35,
     params: ParamsFile = Path("params.yaml"),

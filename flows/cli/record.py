@@ -1,12 +1,12 @@
 """Commands that read what was recorded."""
 
-import sys
 from pathlib import Path
 from typing import Annotated
 
 import typer
 
 from erasure_core.errors import BadInput
+from erasure_core.text import whole_number
 from flows.cli.common import (
     DONE,
     FAILED,
@@ -17,7 +17,8 @@ from flows.cli.common import (
     stdout_free,
     uuid_or_none,
 )
-from flows.cli.show import because, labelled, or_none, show, show_trace
+from flows.cli.options import LARGEST
+from flows.cli.show import because, complain, labelled, or_none, show, show_trace
 from tasks.home import Home
 
 
@@ -49,7 +50,7 @@ def methods(as_json: Json = False) -> int:
 @app.command()
 @reported
 def cite(
-    model: Annotated[int, typer.Option(min=1, help="A registered version's number.")],
+    model: Annotated[int, typer.Option(min=1, max=LARGEST, help="A registered version's number.")],
     params: ParamsFile = Path("params.yaml"),
     as_json: Json = False,
 ) -> int:
@@ -116,8 +117,9 @@ def audit(
     """Where a version came from, or what became of a request, as recorded; and whether it still
     holds (exit 1 if not).
     """
-    request_id = uuid_or_none(what)
-    if request_id is None and not what.isdecimal():
+    version = whole_number(what)
+    asked = uuid_or_none(what) if version is None else version
+    if asked is None:
         raise BadInput(
             f"{what!r} is neither a version's number nor a subject_request_id (a UUID); "
             f"`erasure status` lists both"
@@ -127,12 +129,14 @@ def audit(
 
         home = Home.from_env()
         found = (
-            trace_request(home, request_id) if request_id else trace_version(home, int(what), name)
+            trace_version(home, asked, name)
+            if isinstance(asked, int)
+            else trace_request(home, asked)
         )
     if as_json:
         show(found)
     else:
         show_trace(found)
     for finding in found["findings"]:
-        print("error:", finding, file=sys.stderr)
+        complain(finding)
     return DONE if found["intact"] else FAILED

@@ -7,6 +7,7 @@ from typing import Annotated
 import typer
 
 from erasure_core.errors import BadInput
+from erasure_core.text import visible
 from flows.cli.common import (
     DONE,
     REFUSED,
@@ -17,6 +18,7 @@ from flows.cli.common import (
     stdout_free,
     uuid_or_none,
 )
+from flows.cli.options import said
 from flows.cli.server import start_server
 from flows.cli.show import because, released, show, show_release
 from tasks.home import Home
@@ -101,7 +103,10 @@ def run(
 @reported
 def restore(
     request_id: Annotated[str, typer.Argument(metavar="REQUEST_ID")],
-    reason: Annotated[str, typer.Option(help="Why; it is kept in the ledger and the audit log.")],
+    reason: Annotated[
+        str,
+        typer.Option(callback=said, help="Why; it is kept in the ledger and the audit log."),
+    ],
     params: ParamsFile = Path("params.yaml"),
     method: Annotated[
         str | None,
@@ -120,7 +125,7 @@ def restore(
         raise BadInput(
             f"{request_id!r} is not a subject_request_id (a UUID); `erasure status` lists them"
         )
-    if not reason.strip():
+    if not visible(reason):
         raise BadInput("--reason is empty; say why the erasure is taken back")
     to_restore(wanted, home)
     read_params(params).with_method(method)

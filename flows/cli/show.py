@@ -1,22 +1,28 @@
 """Facts in, text out."""
 
+import sys
 import textwrap
 from collections.abc import Mapping, Sequence
 from pathlib import Path
 from typing import Any
 
+from erasure_core.text import escaped
 from tasks.home import Home
 
 CHECK = ("metric", "value", "low", "high", "n", "limit", "verdict")
 
 
 def show(answer: str | Mapping[str, Any]) -> None:
+    """Print text, or facts as JSON; nothing in them steers the terminal."""
     from erasure_core.files import pretty_json
 
-    print(
-        answer if isinstance(answer, str) else pretty_json(answer),
-        end="\n" if isinstance(answer, str) else "",
-    )
+    text = answer if isinstance(answer, str) else pretty_json(answer).rstrip("\n")
+    print("\n".join(map(escaped, text.split("\n"))))
+
+
+def complain(message: str) -> None:
+    """One line on stderr."""
+    print("error:", escaped(" ".join(message.split())), file=sys.stderr)
 
 
 def released(record: Mapping[str, Any] | None, home: Home) -> dict[str, Any]:

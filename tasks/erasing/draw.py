@@ -11,10 +11,12 @@ from erasure_core.network.diffusion import check_prompts, sample
 from erasure_core.network.images import save_png, to_pil
 from erasure_core.network.models import Teacher
 from erasure_core.planning.params import Sampling
+from erasure_core.text import visible
 from tasks.progress import progress
 from tasks.release.resolve import open_model
 
 SEEDS = 2**63  # what torch's generator takes
+PICTURES = 10_000  # that one call draws: it holds them in memory
 
 
 def draw(
@@ -34,14 +36,20 @@ def draw(
     comparable.
 
     Raises:
-        BadInput: An empty or too long prompt, or a seed out of range; nothing is written.
+        BadInput: An empty or too long prompt, too many pictures, or a seed out of range; nothing
+            is written.
     """
+    if len(prompts) * count > PICTURES:
+        raise BadInput(
+            f"{len(prompts)} prompts with {count} pictures each; one call draws at most "
+            f"{PICTURES}; draw them in parts, with other seeds"
+        )
     if not 0 <= seed <= SEEDS - count:
         raise BadInput(
             f"seed {seed} with {count} pictures a prompt leaves 0..{SEEDS - 1}; choose a "
             f"smaller one, of 0 or more"
         )
-    if not all(prompt.strip() for prompt in prompts):
+    if not all(map(visible, prompts)):
         raise BadInput("a prompt is empty; write what the picture should show")
     model = open_model(folder)
     check_prompts(model.tokenizer, prompts)

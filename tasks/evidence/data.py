@@ -11,9 +11,10 @@ from typing import TYPE_CHECKING, Any
 from prefect import task
 
 from erasure_core.errors import BadInput
-from erasure_core.files import read_input
+from erasure_core.files import read_table
 from erasure_core.law.lineage import sha256_file
-from erasure_core.law.prompts import COLUMNS, WHOLE_NUMBER
+from erasure_core.law.prompts import COLUMNS
+from erasure_core.text import WHOLE_NUMBER
 from tasks.placement import IO
 
 if TYPE_CHECKING:
@@ -87,7 +88,7 @@ def _read(path: Path) -> "DataFrame":
 
     try:
         table = pd.read_csv(
-            io.StringIO(read_input(path)), dtype=str, keep_default_na=False, na_values=[""]
+            io.StringIO(read_table(path)), dtype=str, keep_default_na=False, na_values=[""]
         )
         if not isinstance(table.index, pd.RangeIndex):  # pandas takes surplus fields for an index
             raise ValueError(

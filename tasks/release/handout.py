@@ -2,14 +2,17 @@
 by it.
 """
 
+import io
+import warnings
 from collections.abc import Sequence
 from dataclasses import dataclass
 from pathlib import Path
 
-from PIL import Image, UnidentifiedImageError
+from PIL import Image
 
 from erasure_core import export, purify
 from erasure_core.errors import BadInput
+from erasure_core.files import PICTURE_BYTES, read_bytes
 from erasure_core.law.lineage import RunRecord
 from erasure_core.metrics.ssim import WINDOW, paired_ssim
 from erasure_core.network.diffusion import check_prompts, timesteps
@@ -17,6 +20,7 @@ from erasure_core.network.images import save_png
 from erasure_core.network.weights import WeightDelta
 from erasure_core.planning.params import Base, Params
 from erasure_core.planning.plan import checked_base
+from erasure_core.text import whole_number
 from tasks.home import Home
 from tasks.progress import progress
 from tasks.registry import track
@@ -49,12 +53,13 @@ def version_of(which: str, params: Params, home: Home) -> RunRecord:
                 f"first, or name a version"
             )
         return record_of(home, name, version)
-    if not which.isdecimal():
+    version = whole_number(which)
+    if version is None:
         raise BadInput(
             f"model {which!r} is none of candidate, champion or a version's number; name "
             f"one of these"
         )
-    return record_of(home, name, int(which))
+    return record_of(home, name, version)
 
 
 def export_version(which: str, form: str, out: Path, params: Params, home: Home) -> Path:
@@ -120,6 +125,7 @@ def purify_pictures(
             resolve_model(str(record.model_version), params, home) / "delta.safetensors"
         )
     teacher = open_model(base)
+    delta.check(teacher.unet)
     check_prompts(teacher.tokenizer, [prompt])
     timesteps(teacher, steps)  # refuses what cannot be walked, before a bar is drawn
     with progress("purify", len(pictures)) as advance:
@@ -155,11 +161,14 @@ def _base_of(record: RunRecord) -> Path:
 
 
 def _opened(source: Path) -> Image.Image:
+    content = io.BytesIO(read_bytes(source, PICTURE_BYTES))
     try:
-        with Image.open(source, formats=("PNG", "JPEG")) as picture:
-            picture.load()
-            return picture.copy()
-    except (UnidentifiedImageError, OSError, SyntaxError) as fault:
+        with warnings.catch_warnings():
+            warnings.simplefilter("error", Image.DecompressionBombWarning)
+            with Image.open(content, formats=("PNG", "JPEG")) as picture:
+                picture.load()
+                return picture.copy()
+    except Exception as fault:  # the decoders meet bad bytes with nearly any exception of Python
         raise BadInput(
             f"{source} is not a whole PNG or JPEG picture ({fault}); name one that is"
         ) from None

@@ -7,6 +7,7 @@ from typing import TYPE_CHECKING
 from erasure_core.errors import BadInput
 from erasure_core.planning.params import Params
 from erasure_core.planning.plan import BASE, checked_base
+from erasure_core.text import whole_number
 from tasks.home import Home
 from tasks.registry import track
 from tasks.versions.dvc_store import check_checkpoint, pull_checkpoint
@@ -37,9 +38,7 @@ def resolve_model(which: str, params: Params, home: Home) -> Path:
                 f"{name} has no {which} yet (state folder {home.root}); run a request "
                 f"first, or use base, a version or a folder"
             )
-    elif which.isdecimal():
-        version = int(which)
-    else:
+    elif (version := whole_number(which)) is None:
         folder = Path(which)
         if not folder.is_dir():
             raise BadInput(

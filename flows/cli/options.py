@@ -1,0 +1,63 @@
+"""What options may be, the same for every command; and a wrong one told in one line."""
+
+import contextlib
+import math
+import os
+from collections.abc import Iterator
+from pathlib import Path
+from typing import Any
+
+import typer
+from typer.core import TyperGroup
+
+from erasure_core.text import escaped
+from flows.cli.show import complain
+
+LARGEST = 2**63 - 1  # of what the registry, the generators and JSON's readers count with
+
+
+def finite(value: float | None) -> float | None:
+    """An option's number. NaN and infinities compare with no limit and would pass through."""
+    if value is not None and not math.isfinite(value):
+        raise typer.BadParameter(f"{value} is no finite number")
+    return value
+
+
+def said(value: str | None) -> str | None:
+    """An option's text that is recorded and shown, where a line break would forge a line."""
+    if value is not None and escaped(value) != value:
+        raise typer.BadParameter("it holds control characters; write one line of plain text")
+    return value
+
+
+def out_folder(path: Path) -> Path:
+    """A folder to be made or filled. Asked before any work, which would be lost otherwise."""
+    if escaped(str(path)) != str(path):
+        raise typer.BadParameter("it holds control characters; name another folder")
+    if os.path.lexists(path) and not path.is_dir():
+        raise typer.BadParameter(f"{path} is no folder; name another")
+    return path
+
+
+class OneLineGroup(TyperGroup):
+    """Commands whose wrong options are told in one line, as every other bad input is."""
+
+    def make_context(self, *args: Any, **extra: Any) -> Any:
+        with _told():
+            return super().make_context(*args, **extra)
+
+    def invoke(self, ctx: Any) -> Any:
+        with _told():
+            return super().invoke(ctx)
+
+
+@contextlib.contextmanager
+def _told() -> Iterator[None]:
+    try:
+        yield
+    except typer.TyperException as fault:
+        message = fault.format_message()
+        if message.startswith("Usage:"):  # nothing was asked: the message is the help
+            raise
+        complain(f"{message.rstrip('.')}; --help says what is allowed")
+        raise typer.Exit(fault.exit_code) from None
