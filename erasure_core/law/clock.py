@@ -1,0 +1,159 @@
+"""The legal clock: until when a request must be answered, and on what grounds it may be refused.
+
+The facts, each with its article, are in `regulations.yaml`. Days are those of the time zone in
+which the time of receipt is given; a period ends with the last second of its last day.
+"""
+
+import re
+from datetime import datetime, timedelta
+from functools import cache
+from pathlib import Path
+from typing import Annotated, Any, Literal, Self
+
+from dateutil.relativedelta import relativedelta
+from pydantic import BaseModel, BeforeValidator, ConfigDict, Field, model_validator
+
+from erasure_core.errors import BadInput
+from erasure_core.files import read_yaml
+
+FILE = Path(__file__).with_name("regulations.yaml")
+SATURDAY = 5
+
+
+class _Fact(BaseModel):
+    model_config = ConfigDict(frozen=True, extra="forbid")
+
+
+class Period(_Fact):
+    """Months or days, one of the two."""
+
+    months: int = Field(0, ge=0)
+    days: int = Field(0, ge=0)
+
+    @model_validator(mode="after")
+    def _one_of_the_two(self) -> Self:
+        if bool(self.months) == bool(self.days):
+            raise ValueError("a period is a number of months or of days; give one of the two")
+        return self
+
+
+class Extension(Period):
+    """By how much the period may be extended, how often, and what the person must be told."""
+
+    times: int = Field(ge=1)
+    notice: str
+
+
+class Source(_Fact):
+    """Where a period stands."""
+
+    article: str
+    act: str
+    url: str
+
+
+class Regulation(_Fact):
+    """How one law counts. Without a `source` no law is known, and the period is the operator's."""
+
+    name: str
+    title: str
+    aliases: tuple[str, ...] = ()
+    period: Period
+    extension: Extension | None = None
+    counting: Literal["eu", "days"]
+    source: Source | None = None
+    note: str | None = None
+
+
+class Reason(_Fact):
+    """Why a request may be refused, and where that stands."""
+
+    text: str
+    source: str
+
+
+def _named_by_their_keys(laws: Any) -> Any:
+    return {name: {"name": name, **law} for name, law in laws.items()}
+
+
+class _Facts(_Fact):
+    """What the file holds."""
+
+    default: Regulation
+    regulations: Annotated[dict[str, Regulation], BeforeValidator(_named_by_their_keys)]
+    reasons: dict[str, Reason]
+
+
+_FACTS = read_yaml(FILE, _Facts)
+REASONS = _FACTS.reasons  # code -> why a request may be refused
+
+
+def regulations() -> list[Regulation]:
+    """Every law that is known, in the order of the file."""
+    return list(_FACTS.regulations.values())
+
+
+def regulation(name: str) -> Regulation:
+    """The law that `name` stands for; case, spaces, dots and hyphens do not matter.
+
+    A name that is not known gets the operator's own default, under that name and without a source.
+    """
+    unknown = _FACTS.default.model_copy(update={"name": name})
+    return _by_folded_name().get(_folded(name), unknown)
+
+
+def due(law: Regulation, received: datetime) -> datetime:
+    """The last second in which a request that came at `received` is answered in time.
+
+    Raises:
+        BadInput: The period ends beyond the calendar.
+        ValueError: `received` has no time zone.
+    """
+    return _end(law, received, extensions=0)
+
+
+def extended(law: Regulation, received: datetime, times: int = 1) -> datetime:
+    """`due` after the period was extended `times` times, counted from receipt.
+
+    Raises:
+        BadInput: The law allows no extension, or not so many.
+    """
+    allowed = law.extension.times if law.extension else 0
+    if times > allowed:
+        raise BadInput(
+            f"{law.name} ({law.source.article if law.source else law.title}) allows "
+            f"{f'{allowed} extension(s)' if allowed else 'no extension'}, not {times}; "
+            f"answer by the date that is set"
+        )
+    return _end(law, received, extensions=times)
+
+
+def days_left(until: datetime, now: datetime) -> int:
+    """Whole days from `now` to `until`; 0 on the last day, negative if and only if it is late."""
+    return (until - now) // timedelta(days=1)
+
+
+def _end(law: Regulation, received: datetime, extensions: int) -> datetime:
+    if received.tzinfo is None:
+        raise ValueError(f"the time of receipt {received} has no time zone; give an aware one")
+    periods = [law.period, *[law.extension] * extensions]
+    months, days = (sum(getattr(p, unit) for p in periods) for unit in ("months", "days"))
+    try:
+        last = received + relativedelta(months=months, days=days)  # clips at the end of a month
+        if law.counting == "eu" and last.weekday() >= SATURDAY:
+            last += timedelta(days=7 - last.weekday())
+    except (OverflowError, ValueError):
+        raise BadInput(
+            f"a request received on {received.date()} is due beyond the calendar's end; correct "
+            f"the time of receipt"
+        ) from None
+    return last.replace(hour=23, minute=59, second=59, microsecond=0)
+
+
+@cache
+def _by_folded_name() -> dict[str, Regulation]:
+    return {_folded(name): law for law in regulations() for name in (law.name, *law.aliases)}
+
+
+def _folded(name: str) -> str:
+    return re.sub(r"[\s.-]", "", name.casefold())

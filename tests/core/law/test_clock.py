@@ -1,0 +1,168 @@
+"""The legal clock, against dates counted by hand and against what must hold for any date."""
+
+import re
+from datetime import UTC, datetime, timedelta
+
+import pytest
+from hypothesis import given
+from hypothesis import strategies as st
+
+from erasure_core.errors import BadInput
+from erasure_core.law import clock
+from erasure_core.law.clock import days_left, due, extended, regulation, regulations
+
+EXTENDABLE = [law for law in regulations() if law.extension]
+LAWS = st.sampled_from([*regulations(), regulation("brand policy")])
+TIMES = st.datetimes(datetime(1970, 1, 1), datetime(2900, 1, 1), timezones=st.just(UTC))
+
+
+def at(text: str) -> datetime:
+    return datetime.fromisoformat(text).replace(tzinfo=UTC)
+
+
+def end_of(day: str) -> datetime:
+    return at(f"{day}T23:59:59")
+
+
+BY_HAND = {
+    # received, law, due
+    "same date of the next month": ("2026-03-05", "gdpr", "2026-04-06"),  # 5 April: a Sunday
+    "no such date": ("2027-08-31", "gdpr", "2027-09-30"),  # a Thursday
+    "31 January": ("2023-01-31", "gdpr", "2023-02-28"),  # a Tuesday
+    "31 January before a leap day": ("2024-01-31", "gdpr", "2024-02-29"),  # a Thursday
+    "leap day": ("2024-02-29", "gdpr", "2024-03-29"),  # a Friday
+    "1900 had no leap day": ("1900-01-30", "gdpr", "1900-02-28"),  # a Wednesday
+    "over the end of the year": ("2025-12-15", "gdpr", "2026-01-15"),  # a Thursday
+    "end on a Saturday": ("2026-01-28", "gdpr", "2026-03-02"),  # 28 February: a Saturday
+    "end on a Sunday": ("2026-01-30", "gdpr", "2026-03-02"),  # clipped to the same Saturday
+    "the United Kingdom counts alike": ("2026-01-28", "UK GDPR", "2026-03-02"),
+    "45 days": ("2026-01-01", "ccpa", "2026-02-15"),  # 30 left in January, 15; a Sunday stays
+    "45 days over a leap day": ("2024-01-31", "vcdpa", "2024-03-16"),  # 29 in February, 16
+    "30 days": ("2026-12-15", "PIPEDA", "2027-01-14"),  # 16 left in December, 14
+    "15 days": ("2026-02-20", "lgpd", "2026-03-07"),  # 8 left in February, 7
+    "no law": ("2026-04-01", "brand policy", "2026-05-01"),
+}
+
+
+@pytest.mark.parametrize("case", BY_HAND)
+def test_due_date_is_the_one_counted_by_hand(case):
+    received, name, expected = BY_HAND[case]
+    assert due(regulation(name), at(f"{received}T12:00:00")) == end_of(expected)
+
+
+@pytest.mark.parametrize(
+    ("received", "name", "expected"),
+    [
+        ("2027-01-31", "gdpr", "2027-04-30"),  # three months, not one clipped and then two
+        ("2025-11-15", "gdpr", "2026-02-16"),  # 15 February: a Sunday
+        ("2026-01-01", "cpra", "2026-04-01"),  # 30 in January, 28, 31, 1: 90 days
+        ("2026-01-01", "pipeda", "2026-03-02"),  # 30 in January, 28, 2: 60 days
+    ],
+)
+def test_extension_is_counted_from_receipt(received, name, expected):
+    assert extended(regulation(name), at(received)) == end_of(expected)
+
+
+def test_day_is_that_of_the_time_zone_given():
+    paris = datetime.fromisoformat("2026-06-02T00:30:00+02:00")  # still 1 June in UTC
+    assert due(regulation("gdpr"), paris).isoformat() == "2026-07-02T23:59:59+02:00"
+
+
+@pytest.mark.parametrize("name", ["GDPR", " g.d.p.r. ", "eu-gdpr", "Regulation (EU) 2016/679"])
+def test_case_spaces_dots_and_hyphens_do_not_matter(name):
+    assert regulation(name).name == "gdpr"
+
+
+def test_unknown_name_gets_the_default_and_says_so():
+    law = regulation("brand policy")
+    assert (law.name, law.source) == ("brand policy", None)
+    assert law.title == "no law: the operator's own default"
+
+
+def test_no_two_laws_share_a_name():
+    names = [clock._folded(name) for law in regulations() for name in (law.name, *law.aliases)]
+    assert sorted(names) == sorted(set(names))
+
+
+@pytest.mark.parametrize(
+    ("name", "times", "expected"),
+    [
+        ("gdpr", 2, r"gdpr \(Art\. 12\(3\)\) allows 1 extension\(s\), not 2"),
+        ("lgpd", 1, r"lgpd \(Art\. 19, II\) allows no extension, not 1"),
+        ("brand policy", 1, r"brand policy \(no law.*\) allows no extension, not 1"),
+    ],
+)
+def test_extension_that_no_law_allows_is_refused(name, times, expected):
+    with pytest.raises(BadInput, match=expected):
+        extended(regulation(name), at("2026-01-01"), times)
+
+
+def test_date_beyond_the_calendar_is_bad_input():
+    with pytest.raises(BadInput, match="9999-12-20 is due beyond the calendar"):
+        due(regulation("gdpr"), at("9999-12-20"))
+
+
+def test_time_without_a_zone_is_an_error():
+    with pytest.raises(ValueError, match="no time zone"):
+        due(regulation("gdpr"), datetime(2026, 1, 1))
+
+
+@given(LAWS, TIMES)
+def test_due_is_at_least_a_fortnight_after_receipt(law, received):
+    assert due(law, received) >= received + timedelta(days=14)
+
+
+@given(LAWS, TIMES, TIMES)
+def test_who_asks_later_is_due_no_earlier(law, one, other):
+    first, second = sorted([one, other])
+    assert due(law, first) <= due(law, second)
+
+
+@given(st.sampled_from(EXTENDABLE), TIMES)
+def test_extension_is_never_earlier_than_due(law, received):
+    assert extended(law, received) > due(law, received)
+
+
+@given(TIMES)
+def test_no_european_period_ends_at_a_weekend(received):
+    assert due(regulation("gdpr"), received).strftime("%a") not in ("Sat", "Sun")
+
+
+@given(LAWS, TIMES)
+def test_hour_of_receipt_does_not_matter(law, received):
+    assert due(law, received) == due(law, received.replace(hour=0, minute=0, second=0))
+
+
+@pytest.mark.parametrize(
+    ("now", "expected"),
+    [
+        ("2026-05-09T23:59:59", 1),
+        ("2026-05-10T00:00:00", 0),
+        ("2026-05-10T23:59:59", 0),
+        ("2026-05-11T00:00:00", -1),
+        ("2026-05-12T00:00:00", -2),
+    ],
+)
+def test_days_left_are_negative_once_it_is_late(now, expected):
+    assert days_left(end_of("2026-05-10"), at(now)) == expected
+
+
+@pytest.mark.parametrize(
+    "code",
+    [f"gdpr-17-3-{letter}" for letter in "abcde"] + ["gdpr-17-1", "gdpr-12-5", "gdpr-12-6"],
+)
+def test_reason_names_the_article_of_its_code(code):
+    article, *rest = code.removeprefix("gdpr-").split("-")
+    assert f"Art. {article}" + "".join(f"({part})" for part in rest) in clock.REASONS[code].source
+
+
+def test_every_law_names_its_article_and_an_official_address():
+    sources = [law.source for law in regulations()]
+    assert all(
+        source and source.article and source.url.startswith("https://") for source in sources
+    )
+
+
+@pytest.mark.parametrize("law", EXTENDABLE, ids=lambda law: law.name)
+def test_every_extension_asks_for_notice(law):
+    assert re.search(r"\btell the (person|consumer)\b", law.extension.notice)
