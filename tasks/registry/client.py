@@ -45,19 +45,21 @@ def mirroring(home: Home) -> Iterator[tuple["MlflowClient", str]]:
     from filelock import FileLock
 
     home.locks.mkdir(parents=True, exist_ok=True)
-    with FileLock(home.locks / "mlflow.lock"), connected(home) as client:
-        yield client, _experiment(home, client)
+    with FileLock(home.locks / "mlflow.lock"):
+        _make_store(home)
+        with connected(home) as client:
+            yield client, _experiment(home, client)
 
 
 @contextmanager
-def absent_is_none() -> Iterator[None]:
-    """Leave the block where MLflow says that what is asked for does not exist."""
+def leaving_at(*codes: str) -> Iterator[None]:
+    """Leave the block where MLflow answers with one of these error codes."""
     from mlflow.exceptions import MlflowException
 
     try:
         yield
     except MlflowException as fault:
-        if fault.error_code != ABSENT:
+        if fault.error_code not in codes:
             raise
 
 
@@ -102,19 +104,19 @@ def _experiment(home: Home, client: "MlflowClient") -> str:
     MLflow's own default for artifacts is a folder in whatever the working directory is; a server
     decides for itself.
     """
-    file = _sqlite_file(home)
-    if file and not file.exists():
-        _make_store(file)
     if experiment := client.get_experiment_by_name(EXPERIMENT):
         return str(experiment.experiment_id)
-    place = home.artifacts.absolute().as_uri() if file else None
+    place = home.artifacts.absolute().as_uri() if _sqlite_file(home) else None
     return str(client.create_experiment(EXPERIMENT, place))
 
 
-def _make_store(file: Path) -> None:
-    """A new SQLite file costs 6 to 9 seconds of migrations, and MLflow refuses half a schema for
-    ever: it is made under another name and takes its own when whole.
+def _make_store(home: Home) -> None:
+    """MLflow's tables, once. A new SQLite file costs 6 to 9 seconds of migrations, and MLflow
+    refuses half a schema for ever: it is made under another name and takes its own when whole.
     """
+    file = _sqlite_file(home)
+    if file is None or file.exists():
+        return
     draft = file.with_name(f"{file.name}.new")
     draft.unlink(missing_ok=True)
     connect(f"sqlite:///{draft}").search_experiments(max_results=1)

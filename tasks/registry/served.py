@@ -22,7 +22,7 @@ from tasks.versions.dvc_store import check_checkpoint, pointed_at, pull_checkpoi
 BATCH_SIZE = 8  # pictures do not depend on it
 
 
-class ErasedModel(PythonModel):
+class ErasedModel(PythonModel):  # type: ignore[misc] # MLflow has no types
     """Inputs: one column of prompts. Output: uint8 RGB pictures, shape (n, height, width, 3)."""
 
     def load_context(self, context: PythonModelContext) -> None:
@@ -40,7 +40,7 @@ class ErasedModel(PythonModel):
         home = Home.from_env()
         home.prepare_environment()
         artifacts = {name: Path(path) for name, path in context.artifacts.items()}
-        statement = released(artifacts[STATEMENT], home)
+        statement = released(artifacts.get(STATEMENT), home)
         folder = checkpoint_of(statement, artifacts.get(POINTER), home)
         self.teacher = load_teacher(folder, device="cuda" if torch.cuda.is_available() else "cpu")
 
@@ -73,8 +73,12 @@ class ErasedModel(PythonModel):
         return (pictures * 255).round().byte().permute(0, 2, 3, 1).numpy()
 
 
-def released(envelope: Path, home: Home) -> Statement:
+def released(envelope: Path | None, home: Home) -> Statement:
     """The statement in `envelope`, if it is believed and says `pass`."""
+    if envelope is None or not envelope.is_file():
+        raise ErasureError(
+            "the version carries no signed statement; `erasure reconcile` puts it back"
+        )
     statement = opened(envelope.read_bytes(), Keys(home).trusted())
     if statement.verdict != "pass":
         raise ErasureError(

@@ -14,12 +14,13 @@ from erasure_core.errors import ErasureError
 from erasure_core.law.lineage import sha256_file
 from tasks.home import Home
 from tasks.registry.client import (
+    ABSENT,
     EXPERIMENT,
     KEY,
     TAKEN,
-    absent_is_none,
     connected,
     has_store,
+    leaving_at,
     mirroring,
     pages,
 )
@@ -31,6 +32,7 @@ if TYPE_CHECKING:
 CANDIDATE, CHAMPION = "candidate", "champion"
 ALIASES = (CANDIDATE, CHAMPION)
 READY = "READY"
+NO_ALIAS = "INVALID_PARAMETER_VALUE"  # what MLflow answers where an alias is not set
 PAGE = 1000  # versions a call
 # MLflow writes it beside a stored model whenever somebody loads that model
 BY_LOADING = "registered_model_meta"
@@ -194,7 +196,8 @@ def _store(client: "MlflowClient", model_id: str, facts: VersionFacts) -> None:
 def _create(client: "MlflowClient", facts: VersionFacts, model: Any) -> Any:
     """The version. MLflow counts versions that were deleted by hand, so its number is checked."""
     if facts.version == 1:
-        _create_registered_model(client, facts.model)
+        with leaving_at(TAKEN):
+            client.create_registered_model(facts.model)
     made = client.create_model_version(
         facts.model,
         model.artifact_location,
@@ -212,16 +215,6 @@ def _create(client: "MlflowClient", facts: VersionFacts, model: Any) -> Any:
     )
 
 
-def _create_registered_model(client: "MlflowClient", name: str) -> None:
-    from mlflow.exceptions import MlflowException
-
-    try:
-        client.create_registered_model(name)
-    except MlflowException as fault:
-        if fault.error_code != TAKEN:
-            raise
-
-
 def _put_back(client: "MlflowClient", facts: VersionFacts, present: Any) -> None:
     """Tags and description as the facts have them."""
     version, tags = str(facts.version), {**facts.tags, KEY: facts.key}
@@ -235,14 +228,14 @@ def _put_back(client: "MlflowClient", facts: VersionFacts, present: Any) -> None
 
 
 def _version(client: "MlflowClient", model: str, version: int) -> Any:
-    with absent_is_none():
+    with leaving_at(ABSENT):
         return client.get_model_version(model, str(version))
     return None
 
 
 def _points_at(client: "MlflowClient", model: str, alias: str) -> int | None:
     """Where one alias points. MLflow's own answer about the whole model loads all its versions."""
-    with absent_is_none():
+    with leaving_at(ABSENT, NO_ALIAS):
         return int(client.get_model_version_by_alias(model, alias).version)
     return None
 
@@ -260,7 +253,7 @@ def _stored(home: Home, place: str) -> dict[str, str]:
     """The sha256 of every file that is stored at `place`, by relative path."""
     from mlflow.artifacts import download_artifacts
 
-    with tempfile.TemporaryDirectory() as scratch, absent_is_none():
+    with tempfile.TemporaryDirectory() as scratch, leaving_at(ABSENT):
         folder = download_artifacts(
             artifact_uri=place, dst_path=scratch, tracking_uri=home.tracking_uri
         )

@@ -421,7 +421,7 @@ def test_a_version_whose_files_were_deleted_in_mlflow_is_said(home, client, fact
     (model,) = client.search_logged_models([experiment])
     client.delete_logged_model(model.model_id)
     assert not seen(home, "gallery", 1).ready
-    with pytest.raises(ErasureError, match="loads .* its files are in"):
+    with pytest.raises(ErasureError, match=r"loads .* its files are in"):
         mirror_version(home, facts())
 
 
