@@ -1,6 +1,5 @@
 """The project as it is installed: from its wheel, in an empty folder, it registers and serves."""
 
-import os
 import shutil
 import subprocess
 import sys
@@ -9,8 +8,9 @@ from pathlib import Path
 
 import pytest
 
-ROOT = Path(__file__).parents[2]
-SCRIPT = '''
+from .conftest import ROOT, clean_environment
+
+SCRIPT = """
 import shutil, sys
 from datetime import UTC, datetime
 from pathlib import Path
@@ -45,7 +45,7 @@ mlflow.set_tracking_uri(home.tracking_uri)
 pictures = mlflow.pyfunc.load_model("models:/gallery@champion").predict(["a photo of a cat"] * 2)
 assert seen(home, "gallery", 1) == expected(facts)
 print(Path(tasks.__file__).parent, pictures.shape[0], pictures.dtype)
-'''
+"""
 
 
 @pytest.fixture
@@ -80,11 +80,8 @@ def python(tmp_path) -> Path:
 def test_an_installed_wheel_registers_and_serves(python, tiny_folder, tmp_path):
     empty = tmp_path / "empty"
     empty.mkdir()
-    environment = {
-        name: value
-        for name, value in os.environ.items()
-        if name not in ("PYTHONPATH", "MLFLOW_TRACKING_URI") and not name.startswith("ERASURE_")
-    }
+    environment = clean_environment(empty / "state")
+    environment.pop("PYTHONPATH", None)
     done = subprocess.run(
         [str(python), "-c", SCRIPT, str(tiny_folder)],
         cwd=empty,
