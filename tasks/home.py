@@ -14,6 +14,7 @@ QUIET = {
     "MLFLOW_DISABLE_TELEMETRY": "true",
     "MLFLOW_SUPPRESS_PRINTING_URL_TO_STDOUT": "true",  # `--json` owns stdout
     "MLFLOW_ENABLE_ARTIFACTS_PROGRESS_BAR": "false",
+    "MLFLOW_HTTP_REQUEST_MAX_RETRIES": "2",  # default 7: four silent minutes without a server
     "DVC_NO_ANALYTICS": "1",
     "GX_ANALYTICS_ENABLED": "false",
     "HF_HUB_DISABLE_TELEMETRY": "1",
@@ -109,6 +110,11 @@ class Home:
     def artifacts(self) -> Path:
         """MLflow's artifacts, when no tracking server decides otherwise."""
         return self.root / "mlartifacts"
+
+    @property
+    def keys(self) -> Path:
+        """The key that signs statements, and the public keys that are believed."""
+        return self.root / "keys"
 
     @property
     def locks(self) -> Path:

@@ -109,6 +109,11 @@ def pull_checkpoint(home: Home, pointer: Path) -> Path:
     return home.checkpoints / name
 
 
+def pointed_at(pointer: Path) -> str:
+    """The name of the folder that a pointer describes. `BadInput` if it is no pointer."""
+    return _only_output(pointer)["path"]
+
+
 def check_checkpoint(folder: Path) -> None:
     """Recompute the content hash of a checkpoint and compare it with its name.
 

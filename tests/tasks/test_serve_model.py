@@ -1,29 +1,36 @@
-"""The registered model: loaded by its alias, it finds its weights, checks them and answers with
-pictures.
+"""The registered model: loaded from MLflow, it believes its signed statement only, finds its
+weights, checks them and answers with pictures.
 """
 
+import json
 import shutil
+from datetime import UTC, datetime
 from pathlib import Path
 
 import numpy as np
 import pandas as pd
 import pytest
+from cryptography.hazmat.primitives.asymmetric.ed25519 import Ed25519PrivateKey
 
-from erasure_core.errors import ContentChanged
+from erasure_core.errors import ContentChanged, ErasureError
 from erasure_core.law.lineage import manifest, root_sha256
+from erasure_core.law.statement import Signer, Statement, sign
 from erasure_core.network.diffusion import sample
 from erasure_core.network.models import load_teacher
 from tasks.home import Home
-from tasks.registry import track
+from tasks.registry.packaging import VersionFacts
+from tasks.registry.versions import mirror_version, version_numbers
+from tasks.release.keys import Keys
 from tasks.versions.dvc_store import add_checkpoint
 
 PROMPTS = ["a photo of a cat", "a sketch of a rocket", "a photo of a cat"]
+SHA = "cd" * 32
 
 
 @pytest.fixture(scope="module")
-def champion(tiny_folder, mlflow_template, tmp_path_factory):
-    """A toy pipeline, versioned, registered and promoted; environment as a user sets it. Yields
-    (home, checkpoint folder).
+def served(tiny_folder, mlflow_template, tmp_path_factory):
+    """A toy pipeline, versioned; environment as a user sets it. Yields (home, checkpoint folder,
+    text of its DVC pointer).
     """
     import mlflow
 
@@ -35,76 +42,178 @@ def champion(tiny_folder, mlflow_template, tmp_path_factory):
         patch.setenv("ERASURE_DVC_REMOTE", str(tmp_path_factory.mktemp("remote")))
         folder = home.checkpoints / root_sha256(manifest(tiny_folder))
         shutil.copytree(tiny_folder, folder)
-        checkpoint = track.Checkpoint(
-            folder.name, "cd" * 32, ("request-1",), add_checkpoint(home, folder)
-        )
-        run_id = track.start_run(home, "run", {})
-        version = track.register_version(
-            home,
-            "gallery",
-            checkpoint,
-            run_id=run_id,
-            tags={track.VERDICT_TAG: "pass"},
-            steps=3,
-            guidance=4.0,
-        )
-        track.promote(home, "gallery", version)
+        pointer = add_checkpoint(home, folder)
         mlflow.set_tracking_uri(home.tracking_uri)
-        yield home, folder
+        yield home, folder, pointer.path.read_text()
         mlflow.set_tracking_uri(
             None
         )  # what is set by hand beats the environment, for every later test of this process
 
 
-def load():
-    import mlflow
+@pytest.fixture(scope="module")
+def register(served):
+    """Mirrors the next version, its statement signed; returns its number."""
+    home, folder, own_pointer = served
 
-    return mlflow.pyfunc.load_model("models:/gallery@champion")
+    def register(
+        verdict: str = "pass", signer: Signer | None = None, pointer: str | None = own_pointer
+    ) -> int:
+        version = len(version_numbers(home, "gallery")) + 1
+        hashes = ("base", "policy", "delta", "record", "head")
+        statement = Statement(
+            model="gallery",
+            version=version,
+            verdict=verdict,
+            request_ids=("request-1",),
+            restored_ids=(),
+            checkpoint_sha256=folder.name,
+            head_seq=1,
+            issued=datetime(2026, 11, 25, tzinfo=UTC),
+            **{f"{name}_sha256": SHA for name in hashes},
+        )
+        facts = VersionFacts(
+            model="gallery",
+            version=version,
+            tags={"gate.verdict": "pass"},  # whatever the statement says
+            statement=sign(statement, signer or Keys(home).current()),
+            pointer=pointer,
+            steps=3,
+            guidance=4.0,
+            run_id="0" * 32,
+            description="",
+        )
+        mirror_version(home, facts)
+        return version
+
+    return register
 
 
 @pytest.fixture(scope="module")
-def model(champion):
-    return load()
+def version(register) -> int:
+    return register()
 
 
-def test_prompts_become_the_pictures_the_sampler_makes(champion, model):
-    _, folder = champion
+@pytest.fixture
+def no_checkpoint(served):
+    """The checkpoint is gone from this machine for one test; only the remote has it."""
+    home, folder, _ = served
+    aside = folder.with_name("aside")
+    folder.rename(aside)
+    yield
+    shutil.rmtree(folder, ignore_errors=True)
+    aside.rename(folder)
 
+
+def load(version: int):
+    import mlflow
+
+    return mlflow.pyfunc.load_model(f"models:/gallery/{version}")
+
+
+def stored(served, version: int, name: str) -> Path:
+    """A file of a version in MLflow's store."""
+    from mlflow import MlflowClient
+
+    home, *_ = served
+    place = MlflowClient(home.tracking_uri).get_model_version_download_uri("gallery", str(version))
+    return Path(place.removeprefix("file://")) / "artifacts" / name
+
+
+@pytest.fixture(scope="module")
+def model(version):
+    return load(version)
+
+
+def test_prompts_become_the_pictures_the_sampler_makes(served, model):
+    _, folder, _ = served
     pictures = model.predict(PROMPTS)
-
     expected = sample(load_teacher(folder), PROMPTS, [0, 1, 2], [4.0] * 3, 3, 1)
     assert pictures.dtype == np.uint8
     assert pictures.shape == (3, *expected.shape[2:], 3)
     np.testing.assert_allclose(
         pictures / 255, expected.permute(0, 2, 3, 1).numpy(), atol=0.5 / 255 + 1e-4
     )
-    assert (pictures[0] != pictures[2]).any()  # the same prompt, the next seed
-    np.testing.assert_array_equal(model.predict(pd.DataFrame({"prompt": PROMPTS})), pictures)
 
 
-def test_parameters_change_the_picture_and_a_seed_repeats_it(model):
-    usual = model.predict(PROMPTS[:1])
-    assert (model.predict(PROMPTS[:1], params={"seed": 5}) != usual).any()
-    assert (model.predict(PROMPTS[:1], params={"num_inference_steps": 2}) != usual).any()
-    assert (model.predict(PROMPTS[:1], params={"guidance_scale": 9.0}) != usual).any()
+def test_a_repeated_prompt_gives_another_picture(model):
+    first, _, third = model.predict(PROMPTS)
+    assert (first != third).any()
+
+
+def test_a_list_and_a_table_give_the_same_pictures(model):
+    table = pd.DataFrame({"prompt": PROMPTS})
+    np.testing.assert_array_equal(model.predict(table), model.predict(PROMPTS))
+
+
+@pytest.mark.parametrize(
+    "params", [{"seed": 5}, {"num_inference_steps": 2}, {"guidance_scale": 9.0}]
+)
+def test_a_parameter_changes_the_picture(params, model):
+    assert (model.predict(PROMPTS[:1], params=params) != model.predict(PROMPTS[:1])).any()
+
+
+def test_a_seed_repeats_the_picture(model):
     np.testing.assert_array_equal(
         model.predict(PROMPTS[2:], params={"seed": 2}), model.predict(PROMPTS)[2:]
     )
 
 
-def test_missing_weights_are_pulled_by_what_the_registry_says(champion):
-    home, folder = champion
+def test_missing_weights_are_pulled_by_the_stored_pointer(served, version, no_checkpoint):
+    home, folder, _ = served
     shutil.rmtree(home.dvc)
-    shutil.rmtree(home.checkpoints)
-    assert load().predict(PROMPTS[:1]).shape[0] == 1
+    folder.with_name(f"{folder.name}.dvc").unlink()
+    assert load(version).predict(PROMPTS[:1]).shape[0] == 1
     assert folder.is_dir()
 
 
-def test_weights_that_are_not_the_registered_ones_are_refused(champion):
-    _, folder = champion
+def test_weights_with_a_changed_byte_are_refused(served, version):
+    _, folder, _ = served
     file: Path = next(folder.glob("unet/*.safetensors"))
     good = file.read_bytes()
     file.write_bytes(good[:-1] + bytes([good[-1] ^ 1]))
     with pytest.raises(ContentChanged, match=folder.name[:16]):
-        load()
+        load(version)
     file.write_bytes(good)
+
+
+def test_an_edited_statement_is_refused(served, register):
+    version = register("fail")
+    file = stored(served, version, "statement.json")
+    content = json.loads(file.read_text())
+    content["statement"]["verdict"] = "pass"
+    file.write_text(json.dumps(content))
+    with pytest.raises(ErasureError, match="signature by own-.* is wrong"):
+        load(version)
+
+
+def test_a_version_without_its_statement_is_refused(served, register):
+    version = register()
+    stored(served, version, "statement.json").unlink()
+    with pytest.raises(ErasureError, match="carries no signed statement"):
+        load(version)
+
+
+@pytest.mark.parametrize("verdict", ["fail", "inconclusive", "void"])
+def test_a_version_that_did_not_pass_is_refused(verdict, register):
+    version = register(verdict)
+    with pytest.raises(ErasureError, match=f"version {version} has the verdict {verdict}"):
+        load(version)
+
+
+def test_a_statement_by_another_key_is_refused(register):
+    stranger = Signer("own-x", Ed25519PrivateKey.from_private_bytes(b"\x02" * 32))
+    version = register(signer=stranger)
+    with pytest.raises(ErasureError, match=f"signed by {stranger.key[:16]}"):
+        load(version)
+
+
+def test_a_pointer_to_another_folder_is_refused(served, register, no_checkpoint):
+    _, folder, pointer = served
+    version = register(pointer=pointer.replace(folder.name, SHA))
+    with pytest.raises(ErasureError, match=f"pointer names {SHA}, its statement {folder.name}"):
+        load(version)
+
+
+def test_without_weights_and_pointer_nothing_is_served(register, no_checkpoint):
+    with pytest.raises(ErasureError, match="is not here and the version has no pointer"):
+        load(register(pointer=None))

@@ -1,0 +1,128 @@
+"""The way to MLflow: its store, made once; its failures, told in one line without a password.
+
+Every function takes the state folder and names its run: MLflow's notion of an "active run" is never
+used, so that threads and retries cannot write into one another's run.
+"""
+
+import os
+import re
+from collections.abc import Callable, Iterator
+from contextlib import contextmanager
+from pathlib import Path
+from typing import TYPE_CHECKING, Any
+
+from erasure_core.errors import ErasureError
+from tasks.home import Home
+
+if TYPE_CHECKING:
+    from mlflow import MlflowClient
+
+EXPERIMENT = "erasure"
+KEY = "erasure.key"  # the tag by which what was mirrored before is found again
+ABSENT, TAKEN = "RESOURCE_DOES_NOT_EXIST", "RESOURCE_ALREADY_EXISTS"
+
+
+@contextmanager
+def connected(home: Home) -> Iterator["MlflowClient"]:
+    """A client of this state folder's MLflow.
+
+    Raises:
+        ErasureError: MLflow failed or cannot be reached.
+    """
+    from mlflow.exceptions import MlflowException
+
+    try:
+        yield connect(home.tracking_uri)
+    except MlflowException as fault:
+        raise ErasureError(
+            f"MLflow at {without_password(home.tracking_uri)}: {without_password(fault.message)}"
+        ) from None
+
+
+@contextmanager
+def mirroring(home: Home) -> Iterator[tuple["MlflowClient", str]]:
+    """A client and the id of our experiment, for one mirror of this state folder at a time."""
+    from filelock import FileLock
+
+    home.locks.mkdir(parents=True, exist_ok=True)
+    with FileLock(home.locks / "mlflow.lock"):
+        _make_store(home)
+        with connected(home) as client:
+            yield client, _experiment(home, client)
+
+
+@contextmanager
+def leaving_at(*codes: str) -> Iterator[None]:
+    """Leave the block where MLflow answers with one of these error codes."""
+    from mlflow.exceptions import MlflowException
+
+    try:
+        yield
+    except MlflowException as fault:
+        if fault.error_code not in codes:
+            raise
+
+
+def pages(search: Callable[..., Any], **query: object) -> Iterator[Any]:
+    """Everything a paged search of MLflow finds, page after page."""
+    token: str | None = None
+    while True:
+        page = search(**query, page_token=token)
+        yield from page
+        if not (token := page.token):
+            return
+
+
+def has_store(home: Home) -> bool:
+    """Whether there is anything to ask; looking must not create the database."""
+    file = _sqlite_file(home)
+    return file is None or file.exists()
+
+
+def without_password(text: str) -> str:
+    """`text` with the user and password of every address left out."""
+    return re.sub(r"(?<=://)[^/\s@]+@", "", text)
+
+
+def connect(uri: str) -> "MlflowClient":
+    """MLflow's client, its chatter off."""
+    import logging
+
+    for noisy in (
+        "mlflow.store.db.utils",
+        "alembic",
+    ):  # both report every migration of a new database
+        logging.getLogger(noisy).setLevel(logging.WARNING)
+    from mlflow import MlflowClient
+
+    return MlflowClient(tracking_uri=uri, registry_uri=uri)
+
+
+def _experiment(home: Home, client: "MlflowClient") -> str:
+    """The id of our experiment, made on first use.
+
+    MLflow's own default for artifacts is a folder in whatever the working directory is; a server
+    decides for itself.
+    """
+    if experiment := client.get_experiment_by_name(EXPERIMENT):
+        return str(experiment.experiment_id)
+    place = home.artifacts.absolute().as_uri() if _sqlite_file(home) else None
+    return str(client.create_experiment(EXPERIMENT, place))
+
+
+def _make_store(home: Home) -> None:
+    """MLflow's tables, once. A new SQLite file costs 6 to 9 seconds of migrations, and MLflow
+    refuses half a schema for ever: it is made under another name and takes its own when whole.
+    """
+    file = _sqlite_file(home)
+    if file is None or file.exists():
+        return
+    draft = file.with_name(f"{file.name}.new")
+    draft.unlink(missing_ok=True)
+    connect(f"sqlite:///{draft}").search_experiments(max_results=1)
+    os.replace(draft, file)
+
+
+def _sqlite_file(home: Home) -> Path | None:
+    uri = home.tracking_uri
+    return Path(uri.removeprefix("sqlite:///")) if uri.startswith("sqlite:///") else None

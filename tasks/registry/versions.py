@@ -1,0 +1,263 @@
+"""Versions and aliases of the registered model, mirrored into MLflow from the book of record.
+
+Each mirror brings MLflow to what the facts say and then changes nothing more, from wherever it was
+killed before. The book numbers versions and decides aliases; MLflow only shows them.
+"""
+
+import tempfile
+from collections.abc import Mapping
+from dataclasses import dataclass
+from pathlib import Path
+from typing import TYPE_CHECKING, Any
+
+from erasure_core.errors import ErasureError
+from erasure_core.law.lineage import sha256_file
+from tasks.home import Home
+from tasks.registry.client import (
+    ABSENT,
+    EXPERIMENT,
+    KEY,
+    TAKEN,
+    connected,
+    has_store,
+    leaving_at,
+    mirroring,
+    pages,
+)
+from tasks.registry.packaging import VersionFacts, digests, package
+
+if TYPE_CHECKING:
+    from mlflow import MlflowClient
+
+CANDIDATE, CHAMPION = "candidate", "champion"
+ALIASES = (CANDIDATE, CHAMPION)
+READY = "READY"
+NO_ALIAS = "INVALID_PARAMETER_VALUE"  # what MLflow answers where an alias is not set
+PAGE = 1000  # versions a call
+# MLflow writes it beside a stored model whenever somebody loads that model
+BY_LOADING = "registered_model_meta"
+
+
+@dataclass(frozen=True, slots=True)
+class SeenVersion:
+    """One version, as MLflow shows it."""
+
+    tags: Mapping[str, str]
+    files: Mapping[str, str]  # relative path -> sha256
+    ready: bool  # whether its LoggedModel is finished
+    run_id: str
+    description: str
+
+
+def expected(facts: VersionFacts) -> SeenVersion:
+    """What `seen` returns where MLflow is the book's mirror."""
+    tags = {**facts.tags, KEY: facts.key}
+    return SeenVersion(tags, digests(facts), True, facts.run_id, facts.description)
+
+
+def mirror_version(home: Home, facts: VersionFacts) -> None:
+    """Make MLflow's version `facts.version` of `facts.model` show these facts.
+
+    What a kill left half made, or a hand changed since, is completed or put back.
+
+    Raises:
+        ErasureError: MLflow holds another version under that number, or would give this one
+            another number; nothing of it is changed.
+    """
+    with mirroring(home) as (client, experiment):
+        present = _version(client, facts.model, facts.version)
+        _check_place(client, facts, present)
+        model = _logged_model(home, client, experiment, facts)
+        if present is None:
+            present = _create(client, facts, model)
+        _check_source(facts, present, model)
+        _put_back(client, facts, present)
+
+
+def mirror_aliases(home: Home, model: str, aliases: Mapping[str, int | None]) -> None:
+    """Let MLflow's `candidate` and `champion` point where `aliases` says; None removes one. Others
+    are nobody's business here.
+
+    Raises:
+        ErasureError: `aliases` does not name exactly these two, or a version is not there.
+    """
+    if set(aliases) != set(ALIASES):
+        raise ErasureError(f"aliases {sorted(aliases)} given; name exactly {', '.join(ALIASES)}")
+    with mirroring(home) as (client, _):
+        for alias, version in aliases.items():
+            now = _points_at(client, model, alias)
+            if version is None and now is not None:
+                client.delete_registered_model_alias(model, alias)
+            elif version is not None and now != version:
+                client.set_registered_model_alias(model, alias, str(version))
+
+
+def seen(home: Home, model: str, version: int) -> SeenVersion | None:
+    """One version as MLflow shows it, every stored file read; None if there is none."""
+    if not has_store(home):
+        return None
+    with connected(home) as client:
+        found = _version(client, model, version)
+        if found is None:
+            return None
+        place = client.get_model_version_download_uri(model, str(version))
+        logged = _keyed(client, _experiment_id(client), dict(found.tags).get(KEY, ""))
+        ready = any(m.artifact_location == place and m.status == READY for m in logged)
+        files = _stored(home, place)
+        return SeenVersion(
+            dict(found.tags), files, ready, found.run_id or "", found.description or ""
+        )
+
+
+def aliases(home: Home, model: str) -> dict[str, int | None]:
+    """Where MLflow's `candidate` and `champion` point."""
+    if not has_store(home):
+        return dict.fromkeys(ALIASES)
+    with connected(home) as client:
+        return {alias: _points_at(client, model, alias) for alias in ALIASES}
+
+
+def version_numbers(home: Home, model: str) -> list[int]:
+    """The number of every version MLflow has of `model`, in order."""
+    if not has_store(home):
+        return []
+    with connected(home) as client:
+        found = pages(
+            client.search_model_versions,
+            filter_string=f"name = '{model}'",
+            max_results=PAGE,
+            order_by=["version_number ASC"],  # the default order moves while it is read
+        )
+        return [int(version.version) for version in found]
+
+
+def _check_place(client: "MlflowClient", facts: VersionFacts, present: Any) -> None:
+    """Refuse where the book's number cannot result."""
+    where = f"MLflow's {facts.model} version {facts.version}"
+    if present is not None and (key := present.tags.get(KEY)) != facts.key:
+        raise ErasureError(
+            f"{where} has {KEY} {key}, the book's is {facts.key}: it is another version; "
+            f"{_anew(facts)}"
+        )
+    before = facts.version - 1
+    if present is None and before and _version(client, facts.model, before) is None:
+        raise ErasureError(
+            f"{where} cannot be made before version {before}, which is not there; mirror the "
+            f"versions in order (`erasure reconcile`)"
+        )
+
+
+def _check_source(facts: VersionFacts, present: Any, model: Any) -> None:
+    if present.source != model.artifact_location:
+        raise ErasureError(
+            f"MLflow's {facts.model} version {facts.version} loads {present.source}, its files are "
+            f"in {model.artifact_location}; {_anew(facts)}"
+        )
+
+
+def _anew(facts: VersionFacts) -> str:
+    """What to do where MLflow offers no way to put a version right."""
+    return (
+        f"delete the registered model {facts.model} in MLflow, then `erasure reconcile` mirrors "
+        f"every version again"
+    )
+
+
+def _logged_model(home: Home, client: "MlflowClient", experiment: str, facts: VersionFacts) -> Any:
+    """The LoggedModel of these facts, its files whole, READY."""
+    found = _keyed(client, experiment, facts.key)
+    model = found[0] if found else _new_model(client, experiment, facts)
+    if _stored(home, model.artifact_location) != digests(facts):
+        _store(client, model.model_id, facts)
+    if model.status != READY:
+        client.finalize_logged_model(model.model_id, READY)
+    return model
+
+
+def _new_model(client: "MlflowClient", experiment: str, facts: VersionFacts) -> Any:
+    return client.create_logged_model(
+        experiment,
+        facts.model,
+        source_run_id=facts.run_id,
+        tags={KEY: facts.key},
+        model_type="text-to-image",
+    )
+
+
+def _store(client: "MlflowClient", model_id: str, facts: VersionFacts) -> None:
+    with tempfile.TemporaryDirectory() as scratch:
+        folder = Path(scratch) / "model"
+        for path, content in package(facts).items():
+            (folder / path).parent.mkdir(parents=True, exist_ok=True)
+            (folder / path).write_bytes(content)
+        client.log_model_artifacts(model_id, str(folder))
+
+
+def _create(client: "MlflowClient", facts: VersionFacts, model: Any) -> Any:
+    """The version. MLflow counts versions that were deleted by hand, so its number is checked."""
+    if facts.version == 1:
+        with leaving_at(TAKEN):
+            client.create_registered_model(facts.model)
+    made = client.create_model_version(
+        facts.model,
+        model.artifact_location,
+        run_id=facts.run_id,
+        tags={**facts.tags, KEY: facts.key},
+        description=facts.description,
+        model_id=model.model_id,
+    )
+    if int(made.version) == facts.version:
+        return made
+    client.delete_model_version(facts.model, made.version)
+    raise ErasureError(
+        f"MLflow numbered {facts.model} version {facts.version} as {made.version}: versions of it "
+        f"were deleted by hand; {_anew(facts)}"
+    )
+
+
+def _put_back(client: "MlflowClient", facts: VersionFacts, present: Any) -> None:
+    """Tags and description as the facts have them."""
+    version, tags = str(facts.version), {**facts.tags, KEY: facts.key}
+    for tag in present.tags.keys() - tags.keys():
+        client.delete_model_version_tag(facts.model, version, tag)
+    for tag, value in tags.items():
+        if present.tags.get(tag) != value:
+            client.set_model_version_tag(facts.model, version, tag, value)
+    if (present.description or "") != facts.description:
+        client.update_model_version(facts.model, version, facts.description)
+
+
+def _version(client: "MlflowClient", model: str, version: int) -> Any:
+    with leaving_at(ABSENT):
+        return client.get_model_version(model, str(version))
+    return None
+
+
+def _points_at(client: "MlflowClient", model: str, alias: str) -> int | None:
+    """Where one alias points. MLflow's own answer about the whole model loads all its versions."""
+    with leaving_at(ABSENT, NO_ALIAS):
+        return int(client.get_model_version_by_alias(model, alias).version)
+    return None
+
+
+def _experiment_id(client: "MlflowClient") -> str:
+    return str(client.get_experiment_by_name(EXPERIMENT).experiment_id)
+
+
+def _keyed(client: "MlflowClient", experiment: str, key: str) -> list[Any]:
+    search = client.search_logged_models
+    return list(pages(search, experiment_ids=[experiment], filter_string=f"tags.`{KEY}` = '{key}'"))
+
+
+def _stored(home: Home, place: str) -> dict[str, str]:
+    """The sha256 of every file that is stored at `place`, by relative path."""
+    from mlflow.artifacts import download_artifacts
+
+    with tempfile.TemporaryDirectory() as scratch, leaving_at(ABSENT):
+        folder = download_artifacts(
+            artifact_uri=place, dst_path=scratch, tracking_uri=home.tracking_uri
+        )
+        files = [file for file in Path(folder).rglob("*") if file.is_file()]
+        paths = {file.relative_to(folder).as_posix(): file for file in files}
+        return {path: sha256_file(file) for path, file in paths.items() if path != BY_LOADING}
+    return {}

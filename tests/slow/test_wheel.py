@@ -1,0 +1,95 @@
+"""The project as it is installed: from its wheel, in an empty folder, it registers and serves."""
+
+import shutil
+import subprocess
+import sys
+import sysconfig
+from pathlib import Path
+
+import pytest
+
+from .conftest import ROOT, clean_environment
+
+SCRIPT = """
+import shutil, sys
+from datetime import UTC, datetime
+from pathlib import Path
+
+import tasks
+from erasure_core.law.lineage import manifest, root_sha256
+from erasure_core.law.statement import Statement, sign
+from tasks.home import Home
+from tasks.registry.packaging import VersionFacts
+from tasks.registry.versions import expected, mirror_aliases, mirror_version, seen
+from tasks.release.keys import Keys
+from tasks.versions.dvc_store import add_checkpoint
+
+home, pipeline = Home.from_env(), Path(sys.argv[1])
+home.prepare_environment()
+folder = home.checkpoints / root_sha256(manifest(pipeline))
+shutil.copytree(pipeline, folder)
+pointer = add_checkpoint(home, folder).path.read_text()
+hashes = {f"{name}_sha256": "cd" * 32 for name in ("base", "policy", "delta", "record", "head")}
+statement = Statement(
+    model="gallery", version=1, verdict="pass", request_ids=("1",), restored_ids=(), head_seq=1,
+    checkpoint_sha256=folder.name, issued=datetime.now(UTC), **hashes,
+)
+signed = sign(statement, Keys(home).current())
+facts = VersionFacts("gallery", 1, {}, signed, pointer, 3, 4.0, "0" * 32, "")
+mirror_version(home, facts)
+mirror_aliases(home, "gallery", {"candidate": 1, "champion": 1})
+
+import mlflow
+
+mlflow.set_tracking_uri(home.tracking_uri)
+pictures = mlflow.pyfunc.load_model("models:/gallery@champion").predict(["a photo of a cat"] * 2)
+assert seen(home, "gallery", 1) == expected(facts)
+print(Path(tasks.__file__).parent, pictures.shape[0], pictures.dtype)
+"""
+
+
+@pytest.fixture
+def python(tmp_path) -> Path:
+    """The interpreter of a new environment with the project's wheel in it; everything else comes
+    from the environment of the tests, whose own (editable) project does not.
+    """
+    source, wheels, venv = tmp_path / "source", tmp_path / "wheels", tmp_path / "venv"
+    tracked = subprocess.run(
+        ["git", "ls-files", "-z", "*.py", "*.toml", "*.yaml", "*.j2", "README.md", "LICENSE"],
+        cwd=ROOT,
+        capture_output=True,
+        text=True,
+        check=True,
+    ).stdout
+    for name in filter(None, tracked.split("\0")):
+        (source / name).parent.mkdir(parents=True, exist_ok=True)
+        shutil.copyfile(ROOT / name, source / name)
+    pip = [sys.executable, "-m", "pip", "--quiet", "--disable-pip-version-check"]
+    build = ["wheel", "--no-deps", "--no-build-isolation", "--wheel-dir", str(wheels), str(source)]
+    subprocess.run([*pip, *build], check=True)
+    subprocess.run([sys.executable, "-m", "venv", "--without-pip", str(venv)], check=True)
+    (wheel,) = wheels.glob("*.whl")
+    into = ["--python", str(venv / "bin" / "python"), "install", "--no-deps", "--no-index"]
+    subprocess.run([*pip, *into, str(wheel)], check=True)
+    (packages,) = venv.glob("lib/*/site-packages")
+    (packages / "tests.pth").write_text(sysconfig.get_paths()["purelib"])
+    return venv / "bin" / "python"
+
+
+@pytest.mark.slow
+def test_an_installed_wheel_registers_and_serves(python, tiny_folder, tmp_path):
+    empty = tmp_path / "empty"
+    empty.mkdir()
+    environment = clean_environment(empty / "state")
+    environment.pop("PYTHONPATH", None)
+    done = subprocess.run(
+        [str(python), "-c", SCRIPT, str(tiny_folder)],
+        cwd=empty,
+        env=environment,
+        capture_output=True,
+        text=True,
+    )
+    assert done.returncode == 0, done.stderr
+    place, count, kind = done.stdout.split()[-3:]
+    assert Path(place).is_relative_to(python.parents[1])
+    assert (count, kind) == ("2", "uint8")
