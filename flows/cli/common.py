@@ -8,20 +8,24 @@ import contextlib
 import errno
 import functools
 import os
+import signal
 import sys
 import traceback
 from collections.abc import Callable, Iterator
 from contextvars import ContextVar
 from pathlib import Path
+from types import FrameType
 from typing import Annotated, ParamSpec
 from uuid import UUID
 
 import typer
 
 from erasure_core.errors import ErasureError
+from erasure_core.redact import redacted
 from tasks.home import Home
 
 DONE, FAILED, REFUSED, INTERRUPTED = 0, 1, 3, 130
+IMPORTING = "<frozen importlib._bootstrap>"  # the file of a frame that is importing
 
 app = typer.Typer(
     no_args_is_help=True,
@@ -98,8 +102,8 @@ def reported(command: Callable[Arguments, int]) -> Callable[Arguments, None]:
 
 def _failed(message: str, code: int) -> int:
     if debugging.get():
-        traceback.print_exc()
-    print("error:", " ".join(message.split()), file=sys.stderr)
+        print(redacted(traceback.format_exc()), file=sys.stderr)
+    print("error:", redacted(" ".join(message.split())), file=sys.stderr)
     return code
 
 
@@ -115,6 +119,26 @@ def stdout_free() -> Iterator[None]:
     """Whatever libraries print goes to stderr: stdout belongs to the answer."""
     with contextlib.redirect_stdout(sys.stderr):
         yield
+
+
+def interrupt_on_signals() -> None:
+    """A service manager's SIGTERM and a closed terminal's SIGHUP end a command as Ctrl-C does."""
+    for number in (signal.SIGINT, signal.SIGTERM, signal.SIGHUP):
+        if signal.getsignal(number) is not signal.SIG_IGN:  # nohup, a background shell
+            signal.signal(number, _interrupt)
+    signal.signal(signal.SIGALRM, _interrupt)
+
+
+def _interrupt(_number: int, frame: FrameType | None) -> None:
+    """An import that is interrupted may swallow that and leave half a module, with which the work
+    would go on: it is asked again until it is through.
+    """
+    while frame:
+        if frame.f_code.co_filename == IMPORTING:
+            signal.setitimer(signal.ITIMER_REAL, 0.05)
+            return
+        frame = frame.f_back
+    raise KeyboardInterrupt
 
 
 def uuid_or_none(text: str) -> UUID | None:

@@ -17,9 +17,10 @@ from flows.cli.common import (
     stdout_free,
     uuid_or_none,
 )
-from flows.cli.server import start_server
-from flows.cli.show import because, released, show, show_release
+from flows.cli.server import prefect_server
+from flows.cli.show import announce, because, released, show, show_release
 from tasks.home import Home
+from tasks.registry.reach import reachable
 
 
 @app.command()
@@ -49,10 +50,12 @@ def run(
     """Honour deletion requests: erase, measure, gate, register, promote or refuse. Exit 0 promoted,
     3 refused.
     """
+    home, files = Home.from_env(), requests or []
+    names = ", ".join(map(str, files)) or "what is pending in the inbox"
+    announce(f"honouring {names}", home)
     from erasure_core.law.requests import Ledger, read_request
     from erasure_core.planning.params import read_params
 
-    home, files = Home.from_env(), requests or []
     ledger = Ledger(home.requests)
     if fresh and not files:
         raise BadInput(
@@ -66,18 +69,19 @@ def run(
     if not wanted:
         show({**released(None, home), "request_id": None} if as_json else "nothing pending")
         return DONE
+    reachable(home.tracking_uri)
     began, first = datetime.now(UTC), str(wanted[0].subject_request_id)
     with stdout_free():
         from flows.erase import answer, erase_concepts, honour_pending
 
         known = answer(files, params, base, method) if files and not fresh else None
         if known is None:
-            start_server()
-            records = (
-                [erase_concepts(files, params, base, fresh, method)]
-                if files
-                else honour_pending(params, base, method)
-            )
+            with prefect_server(home):
+                records = (
+                    [erase_concepts(files, params, base, fresh, method)]
+                    if files
+                    else honour_pending(params, base, method)
+                )
         else:
             records = [known]
     best = next((r for r in reversed(records) if r["promoted"]), records[-1] if records else None)
@@ -112,10 +116,11 @@ def restore(
     """Take an honoured request back: release without its erasure, its pictures must return. Exit 0
     promoted, 3 refused.
     """
+    home, wanted = Home.from_env(), uuid_or_none(request_id)
+    announce(f"taking request {request_id} back", home)
     from erasure_core.planning.params import read_params
     from tasks.requests.intake import to_restore
 
-    home, wanted = Home.from_env(), uuid_or_none(request_id)
     if wanted is None:
         raise BadInput(
             f"{request_id!r} is not a subject_request_id (a UUID); `erasure status` lists them"
@@ -124,11 +129,12 @@ def restore(
         raise BadInput("--reason is empty; say why the erasure is taken back")
     to_restore(wanted, home)
     read_params(params).with_method(method)
+    reachable(home.tracking_uri)
     with stdout_free():
         from flows.erase import restore_concept
 
-        start_server()
-        record = restore_concept(wanted, reason.strip(), params, method)
+        with prefect_server(home):
+            record = restore_concept(wanted, reason.strip(), params, method)
     if as_json:
         show({**released(record, home), "request_id": str(wanted)})
     else:

@@ -1,5 +1,7 @@
 """Facts in, text out."""
 
+import json
+import sys
 import textwrap
 from collections.abc import Mapping, Sequence
 from pathlib import Path
@@ -8,6 +10,7 @@ from typing import Any
 from tasks.home import Home
 
 CHECK = ("metric", "value", "low", "high", "n", "limit", "verdict")
+WHOLE = "erase and generate"
 
 
 def show(answer: str | Mapping[str, Any]) -> None:
@@ -17,6 +20,25 @@ def show(answer: str | Mapping[str, Any]) -> None:
         answer if isinstance(answer, str) else pretty_json(answer),
         end="\n" if isinstance(answer, str) else "",
     )
+
+
+def announce(work: str, home: Home) -> None:
+    """The first line of a long command, before anything heavy is imported."""
+    last = _last_release(home)
+    took = f"the last release took {last / 60:.1f} min" if last else "a release takes minutes"
+    print(f"{work}; state in {home.root}; {took}", file=sys.stderr, flush=True)
+
+
+def _last_release(home: Home) -> float | None:
+    """Seconds that the newest version's run took; None where no record can be read."""
+    newest = max(home.records.glob("*.json"), key=lambda file: file.stat().st_mtime, default=None)
+    try:
+        steps = json.loads(newest.read_bytes())["seconds"] if newest else {}
+        # "erase and generate" holds every candidate's own "erase <candidate>"
+        whole = [s for name, s in steps.items() if name == WHOLE or not name.startswith("erase ")]
+    except (ValueError, KeyError, TypeError, AttributeError):  # the audit names broken records
+        return None
+    return sum(whole) or None
 
 
 def released(record: Mapping[str, Any] | None, home: Home) -> dict[str, Any]:

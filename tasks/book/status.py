@@ -3,6 +3,7 @@
 from typing import Any
 
 from erasure_core.law.requests import Ledger
+from erasure_core.redact import redacted
 from tasks.home import Home
 from tasks.registry import track
 
@@ -23,8 +24,8 @@ def status(home: Home) -> dict[str, Any]:
         requests[record.state].append({**entry, "version": record.version, "reason": record.reason})
     return {
         "home": str(home.root),
-        "tracking_uri": home.tracking_uri,
-        "dvc_remote": home.dvc_remote,
+        "tracking_uri": redacted(home.tracking_uri),
+        "dvc_remote": redacted(home.dvc_remote),
         "requests": requests,
         "models": [_model(home, name) for name in track.models(home)],
     }
