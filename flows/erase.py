@@ -211,15 +211,15 @@ def _told(
 ) -> list[Released]:
     """Let the world outside follow, and end as what came of it: a refusal is no success."""
     behind = run_errands(book, inputs.model)
-    told = [{**o, **refreshed(book, o), "behind": behind, "failed": list(failures)} for o in outcomes]
+    told = [
+        {**o, **refreshed(book, o), "behind": behind, "failed": list(failures)} for o in outcomes
+    ]
     if failures or not all(outcome["promoted"] for outcome in told):
         raise NotPromoted(told)
     return told
 
 
-def _lease(
-    book: Book, inputs: Inputs, doing: str, wait: bool
-) -> AbstractContextManager[Held]:
+def _lease(book: Book, inputs: Inputs, doing: str, wait: bool) -> AbstractContextManager[Held]:
     return holding(book, inputs.model, doing, wait=wait, on_wait=_say_who)
 
 

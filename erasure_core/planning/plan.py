@@ -162,7 +162,9 @@ class Plan(BaseModel):
             ) from None
         except (ValueError, KeyError, TypeError) as fault:
             said = str(fault).splitlines()[0]
-            raise ErasureError(f"{file} is not a plan of this version ({said}); plan again") from None
+            raise ErasureError(
+                f"{file} is not a plan of this version ({said}); plan again"
+            ) from None
 
 
 def target_name(concept: Concept) -> str:

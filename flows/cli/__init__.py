@@ -3,12 +3,17 @@
 Nothing heavy is imported before a command needs it, so that `erasure --help` answers at once.
 """
 
+import atexit
+import gc
+
 from flows.cli import keys, models, record, requests, runs  # noqa: F401 - each adds its commands
-from flows.cli.common import app
+from flows.cli.common import app, interrupt_on_signals
 
 __all__ = ["app", "main"]
 
 
 def main() -> None:
     """Entry point of the `erasure` command."""
+    interrupt_on_signals()
+    atexit.register(gc.freeze)  # Python collects at its end: with torch in memory, for seconds
     app(prog_name="erasure")

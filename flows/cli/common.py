@@ -8,23 +8,27 @@ import contextlib
 import errno
 import functools
 import os
+import signal
 import sys
 import traceback
 from collections.abc import Callable, Iterator
 from contextvars import ContextVar
 from pathlib import Path
+from types import FrameType
 from typing import Annotated, ParamSpec
 from uuid import UUID
 
 import typer
 
 from erasure_core.errors import BadInput, ErasureError
+from erasure_core.redact import redacted
 from erasure_core.text import escaped
-from flows.cli.options import OneLineGroup
+from flows.cli.options import OneLineGroup, said
 from flows.cli.show import complain
 from tasks.home import Home
 
 DONE, FAILED, REFUSED, INTERRUPTED = 0, 1, 3, 130
+IMPORTING = "<frozen importlib._bootstrap>"  # the file of a frame that is importing
 
 app = typer.Typer(
     cls=OneLineGroup,
@@ -44,6 +48,10 @@ Json = Annotated[
     bool, typer.Option("--json", help="One JSON object on stdout, nothing else there.")
 ]
 ParamsFile = Annotated[Path, typer.Option("--params", help="Every number the work depends on.")]
+By = Annotated[
+    str | None,
+    typer.Option(callback=said, help="Who does this; default: the user of this process."),
+]
 MODEL_HELP = (
     "base, candidate, champion, a version's number, or a folder (./1 for a folder called 1)."
 )
@@ -106,7 +114,8 @@ def reported(command: Callable[Arguments, int]) -> Callable[Arguments, None]:
 
 def _failed(message: str, code: int) -> int:
     if debugging.get():
-        print("\n".join(map(escaped, traceback.format_exc().splitlines())), file=sys.stderr)
+        shown = redacted(traceback.format_exc())
+        print("\n".join(map(escaped, shown.splitlines())), file=sys.stderr)
     complain(message)
     return code
 
@@ -123,6 +132,26 @@ def stdout_free() -> Iterator[None]:
     """Whatever libraries print goes to stderr: stdout belongs to the answer."""
     with contextlib.redirect_stdout(sys.stderr):
         yield
+
+
+def interrupt_on_signals() -> None:
+    """A service manager's SIGTERM and a closed terminal's SIGHUP end a command as Ctrl-C does."""
+    for number in (signal.SIGINT, signal.SIGTERM, signal.SIGHUP):
+        if signal.getsignal(number) is not signal.SIG_IGN:  # nohup, a background shell
+            signal.signal(number, _interrupt)
+    signal.signal(signal.SIGALRM, _interrupt)
+
+
+def _interrupt(_number: int, frame: FrameType | None) -> None:
+    """An import that is interrupted may swallow that and leave half a module, with which the work
+    would go on: it is asked again until it is through.
+    """
+    while frame:
+        if frame.f_code.co_filename == IMPORTING:
+            signal.setitimer(signal.ITIMER_REAL, 0.05)
+            return
+        frame = frame.f_back
+    raise KeyboardInterrupt
 
 
 def uuid_or_none(text: str) -> UUID | None:

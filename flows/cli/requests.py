@@ -1,40 +1,227 @@
-"""The inbox."""
+"""Requests, and what people decide about them."""
 
+from collections.abc import Callable
+from datetime import UTC, datetime
 from pathlib import Path
-from typing import Annotated
+from typing import TYPE_CHECKING, Annotated, Any
+from uuid import UUID
 
 import typer
 
-from flows.cli.common import DONE, inbox, reported
-from flows.cli.show import because, show
+from flows.cli.common import DONE, FAILED, By, Json, ParamsFile, app, inbox, reported
+from flows.cli.options import said
+from flows.cli.show import show
 from tasks.home import Home
+
+if TYPE_CHECKING:
+    from flows.cli.show_due import Due
+    from tasks.book.store import Book, Entry
+
+RequestId = Annotated[UUID, typer.Argument(metavar="REQUEST_ID")]
+Reason = Annotated[str, typer.Option(callback=said, help="Why; it is kept with the request.")]
 
 
 @inbox.command("add")
 @reported
-def add_request(file: Annotated[Path, typer.Argument(metavar="REQUEST.yaml")]) -> int:
-    """Put a request into the inbox; a second time changes nothing. `erasure run` honours what is
-    pending.
+def add_request(
+    file: Annotated[Path, typer.Argument(metavar="REQUEST.yaml")],
+    params: ParamsFile = Path("params.yaml"),
+    by: By = None,
+) -> int:
+    """Put a request into the book; a second time changes nothing, a corrected recipe is taken.
+    `erasure run` honours what is due.
     """
-    from tasks.requests.intake import accept_requests
+    from erasure_core.law.requests import read_request
+    from erasure_core.planning.model_name import registered_model
+    from tasks.requests.intake import add
 
-    (record,) = accept_requests.fn([file], Home.from_env())
-    show(
-        f"{record.request.subject_request_id}  {record.request.concept.name}: {record.state}"
-        + because(record.version, record.reason)
-    )
+    request, model = read_request(file), registered_model(params)
+    _change(lambda book: add(book, [request], model)[0], by)
     return DONE
 
 
 @inbox.command("list")
 @reported
-def list_requests() -> int:
+def list_requests(as_json: Json = False) -> int:
     """Every request and what became of it, oldest first."""
-    from erasure_core.law.requests import Ledger
+    from tasks.book.status import shown
+    from tasks.requests.intake import described
 
-    for record in Ledger(Home.from_env().requests).all():
-        show(
-            f"{record.request.subject_request_id}  {record.request.concept.name}: {record.state}"
-            + because(record.version, record.reason)
-        )
+    entries = _book().ask(lambda reader: reader.requests())
+    if as_json:
+        show({"requests": [shown(entry) for entry in entries]})
+    else:
+        for entry in entries:
+            show(described(entry) + _clock(entry))
     return DONE
+
+
+@inbox.command("show")
+@reported
+def show_request(request_id: RequestId, as_json: Json = False) -> int:
+    """One request: what was asked, its clock, and its history."""
+    from tasks.release.trace import shown_request
+
+    book = _book()
+    entry = book.ask(lambda reader: reader.request(request_id))
+    facts = shown_request(book, entry)
+    if as_json:
+        show(facts)
+        return DONE
+    show(facts["said"] + _clock(entry))
+    for key in ("model", "kind", "regulation", "submitted_time", "received_time", "due"):
+        show(f"  {key:<16} {facts[key]}")
+    for step in facts["history"]:
+        who = step["actor"].get("by") or f"{step['actor']['user']}@{step['actor']['host']}"
+        because = f"  ({step['reason']})" if step["reason"] else ""
+        show(f"  {step['time']}  {step['state'].replace('_', ' ')}  by {who}{because}")
+    return DONE
+
+
+@inbox.command("approve")
+@reported
+def approve_plan(
+    request_id: RequestId,
+    plan: Annotated[
+        str | None, typer.Option(help="Hash of the plan; default: the newest proposed for it.")
+    ] = None,
+    by: By = None,
+) -> int:
+    """Approve the plan that was proposed for a request; another plan needs it again."""
+    from tasks.requests.steps import approve, proposed_for
+
+    book = _book()
+    from tasks.book.actor import acting_as
+
+    with acting_as(by):
+        proposal = approve(book, plan or proposed_for(book, request_id), by)
+    show(f"plan {proposal.plan[:16]} is approved by {', '.join(proposal.approved_by)}")
+    return DONE
+
+
+@inbox.command("refuse")
+@reported
+def refuse_request(
+    request_id: RequestId,
+    code: Annotated[str, typer.Option(help="Reason code, such as gdpr-17-3-a.")],
+    reason: Annotated[
+        str | None, typer.Option(callback=said, help="More words; kept with the request.")
+    ] = None,
+    by: By = None,
+) -> int:
+    """End a request without honouring it, on a ground that its law gives."""
+    from tasks.requests.steps import refuse
+
+    _change(lambda book: refuse(book, request_id, code, reason), by)
+    return DONE
+
+
+@inbox.command("withdraw")
+@reported
+def withdraw_request(request_id: RequestId, reason: Reason, by: By = None) -> int:
+    """End a request that its person no longer makes."""
+    from tasks.requests.steps import withdraw
+
+    _change(lambda book: withdraw(book, request_id, reason), by)
+    return DONE
+
+
+@inbox.command("hold")
+@reported
+def hold_request(request_id: RequestId, reason: Reason, by: By = None) -> int:
+    """Let no run take a request up (legal hold), until `retry`. Its clock runs on."""
+    from tasks.requests.steps import hold
+
+    _change(lambda book: hold(book, request_id, reason), by)
+    return DONE
+
+
+@inbox.command("extend")
+@reported
+def extend_request(request_id: RequestId, reason: Reason, by: By = None) -> int:
+    """Use the extension that the request's law allows; tell its person."""
+    from tasks.requests.steps import extend
+
+    _change(lambda book: extend(book, request_id, reason), by)
+    return DONE
+
+
+@inbox.command("retry")
+@reported
+def retry_request(
+    request_id: RequestId,
+    reason: Annotated[str | None, typer.Option(callback=said, help="Why.")] = None,
+    by: By = None,
+) -> int:
+    """Let the next run take a request up again: after a failed attempt, a hold, a refusal."""
+    from tasks.requests.steps import retry
+
+    _change(lambda book: retry(book, request_id, reason), by)
+    return DONE
+
+
+@app.command()
+@reported
+def due(
+    prom: Annotated[bool, typer.Option("--prom", help="As Prometheus reads it.")] = False,
+    as_json: Json = False,
+) -> int:
+    """What is due, and until when. Exit 1 if anything is late."""
+    from erasure_core.law.life import DUE
+    from flows.cli.show_due import due_table, overdue, prometheus
+    from tasks.book.status import shown
+
+    waiting = (*sorted(DUE), "on_hold")
+    entries = _book().ask(lambda reader: reader.requests(states=waiting))
+    rows, now = [_due(entry) for entry in entries], datetime.now(UTC)
+    if prom:
+        print(prometheus(rows, now), end="")
+    elif as_json:
+        show({"due": [shown(entry) for entry in entries], "late": len(overdue(rows, now))})
+    else:
+        show("\n".join(due_table(rows, now)) if rows else "nothing is due")
+    return FAILED if overdue(rows, now) else DONE
+
+
+def _due(entry: "Entry") -> "Due":
+    from flows.cli.show_due import Due
+
+    row = entry.row
+    return Due(
+        request_id=row.id,
+        model=row.model,
+        concept=None if row.purged else entry.concept,
+        regulation=row.regulation,
+        state=row.state,
+        received=datetime.fromisoformat(row.received),
+        due=datetime.fromisoformat(row.due),
+        extended=row.extended > 0,
+    )
+
+
+def _book(make: bool = False) -> "Book":
+    from tasks.book.door import open_book
+
+    return open_book(Home.from_env(), make=make)
+
+
+def _change(step: Callable[["Book"], "Entry"], by: str | None) -> None:
+    """Take one step with a request, and show what it is now."""
+    from tasks.book.actor import acting_as
+    from tasks.requests.intake import described
+
+    with acting_as(by):
+        entry = step(_book(make=True))
+    show(described(entry) + _clock(entry))
+
+
+def _clock(entry: "Entry") -> str:
+    """Due date and days left of a request that is not settled."""
+    from tasks.book.status import shown
+
+    facts: dict[str, Any] = shown(entry)
+    if facts["days_left"] is None:
+        return ""
+    left = facts["days_left"]
+    late = f"{left} days left" if left >= 0 else f"LATE by {-left} days"
+    return f"  due {entry.row.due[:10]}, {late}"

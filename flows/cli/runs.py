@@ -1,16 +1,17 @@
 """Commands that make a release."""
 
-from datetime import UTC, datetime
+from collections.abc import Callable
 from pathlib import Path
-from typing import Annotated
+from typing import TYPE_CHECKING, Annotated, Any
+from uuid import UUID
 
 import typer
 
 from erasure_core.errors import BadInput
-from erasure_core.text import visible
 from flows.cli.common import (
     DONE,
     REFUSED,
+    By,
     Json,
     ParamsFile,
     app,
@@ -19,9 +20,19 @@ from flows.cli.common import (
     uuid_or_none,
 )
 from flows.cli.options import said
-from flows.cli.server import start_server
-from flows.cli.show import because, released, show, show_release
+from flows.cli.server import prefect_server
+from flows.cli.show import announce, complain, hint, released, show, show_release
 from tasks.home import Home
+
+if TYPE_CHECKING:
+    from tasks.book.store import Book, Entry
+    from tasks.requests.plan import Inputs
+
+NoWait = Annotated[
+    bool,
+    typer.Option("--no-wait", help="Stop at once if another process is releasing this model."),
+]
+Outcomes = list[dict[str, Any]]
 
 
 @app.command()
@@ -29,7 +40,7 @@ from tasks.home import Home
 def run(
     requests: Annotated[
         list[Path] | None,
-        typer.Argument(metavar="[REQUEST.yaml]...", help="Without any: all pending ones."),
+        typer.Argument(metavar="[REQUEST.yaml]...", help="Without any: all that are due."),
     ] = None,
     params: ParamsFile = Path("params.yaml"),
     base: Annotated[
@@ -46,96 +57,216 @@ def run(
             "--fresh", help="Do everything again, even if the same run was answered before."
         ),
     ] = False,
+    no_wait: NoWait = False,
+    by: By = None,
     as_json: Json = False,
 ) -> int:
     """Honour deletion requests: erase, measure, gate, register, promote or refuse. Exit 0 promoted,
     3 refused.
     """
-    from erasure_core.law.requests import Ledger, read_request
-    from erasure_core.planning.params import read_params
-
     home, files = Home.from_env(), requests or []
-    ledger = Ledger(home.requests)
-    if fresh and not files:
-        raise BadInput(
-            "--fresh does named requests again; name their files, pending ones were never done"
-        )
-    wanted = [read_request(file) for file in files] or [
-        record.request for record in ledger.pending()
-    ]
-    ledger.check(wanted)
-    read_params(params).with_method(method)  # before a server is started for nothing
-    if not wanted:
-        show({**released(None, home), "request_id": None} if as_json else "nothing pending")
-        return DONE
-    began, first = datetime.now(UTC), str(wanted[0].subject_request_id)
-    with stdout_free():
-        from flows.erase import answer, erase_concepts, honour_pending
+    announce(f"honouring {', '.join(map(str, files)) or 'what is due'}", home)
+    from erasure_core.law.requests import read_request
+    from tasks.book.actor import acting_as
+    from tasks.book.door import open_book
+    from tasks.requests.plan import Inputs, known_answer
 
-        known = answer(files, params, base, method) if files and not fresh else None
-        if known is None:
-            start_server()
-            records = (
-                [erase_concepts(files, params, base, fresh, method)]
-                if files
-                else honour_pending(params, base, method)
-            )
+    if fresh and not files:
+        raise BadInput("--fresh does named requests again; name their files")
+    asked = [read_request(file) for file in files]
+    book, inputs = open_book(home, make=False), Inputs.read(params, base, method)
+    if not files and not _due(book, inputs):
+        behind = _errands(book, inputs)
+        show(
+            {**released(None, home), "request_id": None, "behind": behind}
+            if as_json
+            else _idle(book, inputs)
+        )
+        return DONE
+    wanted = [str(r.subject_request_id) for r in asked] or [e.row.id for e in _due(book, inputs)]
+    with stdout_free(), acting_as(by):
+        known = None if fresh or not files else known_answer(book, inputs, asked)
+        if known is not None:
+            known["behind"] = _errands(book, inputs)
+            outcomes, code = [known], DONE if known["promoted"] else REFUSED
         else:
-            records = [known]
-    best = next((r for r in reversed(records) if r["promoted"]), records[-1] if records else None)
-    settled = [ledger.get(request.subject_request_id) for request in wanted]
-    if as_json:
-        show({**released(best, home), "request_id": first})
-    else:
-        for record in records:
-            show_release(record, home, answered=datetime.fromisoformat(record["created"]) < began)
-        if not files:
-            for r in settled:
-                show(
-                    f"{r.request.subject_request_id}  {r.request.concept.name}: {r.state}"
-                    + because(r.version, r.reason)
-                )
-    promoted = best["promoted"] if best and files else all(r.state == "honoured" for r in settled)
-    return DONE if promoted else REFUSED
+            _look_at_lease(book, inputs, no_wait)
+            outcomes, code = _flow(
+                home, lambda flow: _started(flow, files, params, base, fresh, method, not no_wait)
+            )
+    return _answer(
+        open_book(home, make=False), inputs, outcomes, code, wanted, bool(files), as_json
+    )
+
+
+def _started(
+    flow: Any,
+    files: list[Path],
+    params: Path,
+    base: str | None,
+    fresh: bool,
+    method: str | None,
+    wait: bool,
+) -> Outcomes:
+    if files:
+        return list(flow.erase_concepts(files, params, base, fresh, method, wait))
+    return list(flow.honour_pending(params, base, method, wait))
 
 
 @app.command()
 @reported
 def restore(
     request_id: Annotated[str, typer.Argument(metavar="REQUEST_ID")],
-    reason: Annotated[
-        str,
-        typer.Option(callback=said, help="Why; it is kept in the ledger and the audit log."),
-    ],
+    reason: Annotated[str, typer.Option(callback=said, help="Why; it is kept with the request.")],
     params: ParamsFile = Path("params.yaml"),
     method: Annotated[
         str | None,
         typer.Option(help="How to erase what stays erased, instead of the champion's method."),
     ] = None,
+    no_wait: NoWait = False,
+    by: By = None,
     as_json: Json = False,
 ) -> int:
     """Take an honoured request back: release without its erasure, its pictures must return. Exit 0
     promoted, 3 refused.
     """
-    from erasure_core.planning.params import read_params
-    from tasks.requests.intake import to_restore
-
     home, wanted = Home.from_env(), uuid_or_none(request_id)
+    announce(f"taking request {request_id} back", home)
+    from tasks.book.actor import acting_as
+    from tasks.book.door import open_book
+    from tasks.requests.plan import Inputs, check_restorable
+
     if wanted is None:
         raise BadInput(
-            f"{request_id!r} is not a subject_request_id (a UUID); `erasure status` lists them"
+            f"{request_id!r} is not a subject_request_id (a UUID); `erasure request list` lists them"
         )
-    if not visible(reason):
+    if not reason.strip():
         raise BadInput("--reason is empty; say why the erasure is taken back")
-    to_restore(wanted, home)
-    read_params(params).with_method(method)
-    with stdout_free():
-        from flows.erase import restore_concept
+    book, inputs = open_book(home, make=False), Inputs.read(params, None, method)
+    check_restorable(book, inputs, wanted)
+    with stdout_free(), acting_as(by):
+        _look_at_lease(book, inputs, no_wait)
+        outcomes, code = _flow(
+            home,
+            lambda flow: list(
+                flow.restore_concept(wanted, reason.strip(), params, method, not no_wait)
+            ),
+        )
+    return _answer(book, inputs, outcomes, code, [str(wanted)], True, as_json)
 
-        start_server()
-        record = restore_concept(wanted, reason.strip(), params, method)
+
+@app.command()
+@reported
+def rollback(
+    to: Annotated[int, typer.Option(min=1, help="The version that is to be served again.")],
+    reason: Annotated[str, typer.Option(callback=said, help="Why; it is kept with the event.")],
+    accept_breach: Annotated[
+        list[UUID] | None,
+        typer.Option(help="A request that version lacks: it is open again, and said to be."),
+    ] = None,
+    params: ParamsFile = Path("params.yaml"),
+    by: By = None,
+) -> int:
+    """Serve an earlier version again. One that lacks something honoured is refused."""
+    from tasks.release.rollback import roll_back
+
+    from erasure_core.planning.params import read_params
+    from tasks.book.actor import acting_as
+    from tasks.book.door import open_book
+    from tasks.release.errands import run_errands
+
+    book, model = open_book(Home.from_env(), make=False), read_params(params).registered_model
+    with acting_as(by), stdout_free():
+        version = roll_back(book, model, to, reason, [str(i) for i in accept_breach or ()])
+        behind = run_errands(book, model)
+    show(f"{model}: champion is version {version.version} again")
+    for line in behind:
+        complain(f"behind: {line}")
+    return DONE
+
+
+def _due(book: "Book", inputs: "Inputs") -> list["Entry"]:
+    from tasks.requests.intake import workable
+
+    return book.ask(lambda reader: workable(reader, inputs.model))
+
+
+def _idle(book: "Book", inputs: "Inputs") -> str:
+    """Nothing pending, and for which other models there is something."""
+    from erasure_core.law.life import WORKABLE
+
+    def others(reader: Any) -> dict[str, int]:
+        counts = {m: reader.counts(m) for m in reader.models() if m != inputs.model}
+        return {m: sum(c.get(s, 0) for s in WORKABLE) for m, c in counts.items()}
+
+    due = {model: n for model, n in book.ask(others).items() if n}
+    also = "; ".join(f"{n} request(s) of {model} are due" for model, n in due.items())
+    return "nothing pending" + (
+        f" for {inputs.model} ({also}: give its parameters)" if also else ""
+    )
+
+
+def _errands(book: "Book", inputs: "Inputs") -> list[str]:
+    """What an earlier run left to do outside."""
+    if not book.ask(lambda reader: reader.waiting_outside(inputs.model)):
+        return []
+    from tasks.release.errands import run_errands
+
+    with stdout_free():
+        return run_errands(book, inputs.model)
+
+
+def _look_at_lease(book: "Book", inputs: "Inputs", no_wait: bool) -> None:
+    """Say at once who is waited for: the server's start takes seconds."""
+    from tasks.book.lease import LeaseTaken, alive
+    from tasks.book.lease import said as who
+
+    lease = book.ask(lambda reader: reader.lease(inputs.model))
+    if lease is None or not alive(lease):
+        return
+    if no_wait:
+        raise LeaseTaken(f"{inputs.model}: {who(lease)}; wait for it, or run without --no-wait")
+    hint(f"waiting for {inputs.model}: {who(lease)}")
+
+
+def _flow(home: Home, start: Callable[[Any], Outcomes]) -> tuple[Outcomes, int]:
+    """Run a flow on its server; what it came to, and the exit code."""
+    with prefect_server(home):
+        from flows import erase
+
+        try:
+            return start(erase), DONE
+        except erase.NotPromoted as refused:
+            return refused.outcomes, refused.exit_code
+
+
+def _answer(
+    book: "Book",
+    inputs: "Inputs",
+    outcomes: Outcomes,
+    code: int,
+    wanted: list[str],
+    named: bool,
+    as_json: bool,
+) -> int:
+    """Show what came of it. Exit 0 only if every request that was meant is settled as wanted."""
+    from erasure_core.law.life import WORKABLE
+    from tasks.requests.intake import described
+
+    entries = [book.ask(lambda r, i=i: r.request(i)) for i in wanted]  # type: ignore[misc]
+    best = next(
+        (o for o in reversed(outcomes) if o["promoted"]), outcomes[-1] if outcomes else None
+    )
+    behind = outcomes[-1]["behind"] if outcomes else []
     if as_json:
-        show({**released(record, home), "request_id": str(wanted)})
+        show({**released(best, book.home), "request_id": wanted[0], "behind": behind})
     else:
-        show_release(record, home, answered=False)
-    return DONE if record["promoted"] else REFUSED
+        for outcome in outcomes:
+            show_release(outcome, book.home)
+        if not named or any(e.row.state in WORKABLE for e in entries):
+            for entry in entries:
+                show(described(entry))
+    for line in [*(outcomes[-1]["failed"] if outcomes else []), *(f"behind: {b}" for b in behind)]:
+        complain(line)
+    unsettled = any(entry.row.state in WORKABLE for entry in entries)
+    return code if code != DONE else REFUSED if unsettled else DONE

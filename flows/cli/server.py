@@ -1,24 +1,173 @@
-"""The embedded Prefect server of a run."""
+"""The Prefect server of a run: the one that is named, or one of its own that lives and dies with
+the command.
+"""
 
-import signal
+import contextlib
+import os
+import secrets
+import select
+import subprocess
+import sys
+from collections.abc import Callable, Iterator
+from contextlib import contextmanager
+from functools import partial
+from pathlib import Path
+from typing import TYPE_CHECKING, TypeVar
+
+from erasure_core.errors import ErasureError
+from tasks.home import Home
+
+if TYPE_CHECKING:
+    from prefect.client.schemas.objects import FlowRun, TaskRun
+
+    Run = TypeVar("Run", FlowRun, TaskRun)
+
+SECONDS_TO_START = 120.0  # a busy two-core machine takes up to 23
+SECONDS_TO_STOP = 6.0  # more than the child's own grace
+SECONDS_TO_REPORT = 5.0
+OPEN = ("SCHEDULED", "PENDING", "RUNNING")
 
 
-def start_server() -> None:
-    """Start Prefect's embedded server, if none is named, deaf to Ctrl-C: the terminal sends that to
-    both processes.
-
-    If it stopped first, this one would wait minutes for it to come back. A child inherits the
-    signals its parent blocks.
+@contextmanager
+def prefect_server(home: Home) -> Iterator[None]:
+    """Flows of the body run on the server that PREFECT_API_URL names, or on an embedded one; their
+    runs are tagged with this process.
     """
-    from prefect.client.orchestration import get_client
+    from prefect import tags
+    from prefect.settings import PREFECT_API_URL
+
+    from tasks.process import this_process
+
+    named = bool(PREFECT_API_URL.value())
+    with contextlib.nullcontext() if named else embedded_server(home), tags(this_process()):
+        yield
+
+
+@contextmanager
+def embedded_server(home: Home) -> Iterator[str]:
+    """Serve Prefect's API to this process alone, for as long as the body lasts; gives its URL.
+
+    Runs that a dead process of this host left behind are set to CRASHED first.
+
+    Raises:
+        ErasureError: If it does not come up; its log is named.
+    """
+    from prefect.settings import PREFECT_API_AUTH_STRING, PREFECT_API_URL, temporary_settings
 
     from tasks.warm import warm
 
-    before = signal.pthread_sigmask(signal.SIG_BLOCK, {signal.SIGINT})
+    password = f"erasure:{secrets.token_urlsafe(32)}"
+    imports = warm()  # this process would only wait for the other one
+    with _started(home, password) as port:
+        url = f"http://127.0.0.1:{port}/api"
+        with temporary_settings({PREFECT_API_URL: url, PREFECT_API_AUTH_STRING: password}):
+            imports.join()  # what is still being imported when Python ends can bring it down
+            crash_dead_runs()
+            try:
+                yield url
+            finally:
+                _report_what_is_left()
+
+
+@contextmanager
+def _started(home: Home, password: str) -> Iterator[int]:
+    """The child, as the port that it serves on. Two that start at once would migrate one database
+    twice: they start one after the other.
+    """
+    from filelock import FileLock
+
+    folder = Path(os.environ.get("PREFECT_HOME") or home.prefect)
+    folder.mkdir(parents=True, exist_ok=True)
+    log = folder / "server.log"
+    with FileLock(folder / "server.lock"), log.open("ab") as stderr:
+        child = subprocess.Popen(
+            [sys.executable, "-m", "flows.cli.serve"],
+            env=_environment(password),
+            stdin=subprocess.PIPE,
+            stdout=subprocess.PIPE,
+            stderr=stderr,
+        )
+        try:
+            port = _port(child, log)
+        except BaseException:
+            child.kill()
+            raise
     try:
-        imports = warm()  # this process would only wait for the other one
-        with get_client(sync_client=True):
-            pass
-        imports.join()  # what is still being imported when Python ends can bring it down
+        yield port
     finally:
-        signal.pthread_sigmask(signal.SIG_SETMASK, before)
+        _stop(child)
+
+
+def _environment(password: str) -> dict[str, str]:
+    """As Prefect starts its own temporary server, and with a password."""
+    kept = {name: value for name, value in os.environ.items() if name != "PREFECT_API_URL"}
+    return kept | {
+        "PREFECT_UI_ENABLED": "0",
+        "PREFECT__SERVER_EPHEMERAL": "1",
+        "PREFECT__SERVER_FINAL": "1",
+        "PREFECT_SERVER_API_AUTH_STRING": password,
+    }
+
+
+def _port(child: "subprocess.Popen[bytes]", log: Path) -> int:
+    assert child.stdout
+    select.select([child.stdout], [], [], SECONDS_TO_START)
+    os.set_blocking(child.stdout.fileno(), False)
+    line = child.stdout.readline()
+    if not line:
+        raise ErasureError(
+            f"Prefect's server did not start within {SECONDS_TO_START:.0f} s; its log is {log}; "
+            "run again, or name a running one in PREFECT_API_URL"
+        )
+    return int(line)
+
+
+def _stop(child: "subprocess.Popen[bytes]") -> None:
+    """The child ends when its input does."""
+    with child:
+        assert child.stdin
+        child.stdin.close()
+        try:
+            child.wait(SECONDS_TO_STOP)
+        finally:
+            child.kill()
+
+
+def _report_what_is_left() -> None:
+    """Prefect sends states of tasks and log lines from threads: they must have gone out before the
+    server does.
+    """
+    from prefect.events.worker import EventsWorker
+    from prefect.logging.handlers import APILogWorker
+
+    for worker in (EventsWorker, APILogWorker):
+        worker.drain_all(timeout=SECONDS_TO_REPORT)
+
+
+def crash_dead_runs() -> None:
+    """Set flow runs and task runs to CRASHED whose process on this host is no more: whoever was
+    killed could not say so.
+    """
+    from prefect.client.orchestration import get_client
+    from prefect.client.schemas import filters
+    from prefect.states import Crashed
+
+    open_ = {"state": {"type": {"any_": OPEN}}}
+    flow_runs = filters.FlowRunFilter.model_validate(open_)
+    task_runs = filters.TaskRunFilter.model_validate(open_)
+    crashed = Crashed(message="The process that ran this is no more.")
+    with get_client(sync_client=True) as client:
+        for task in _of_the_dead(partial(client.read_task_runs, task_run_filter=task_runs)):
+            client.set_task_run_state(task.id, crashed, force=True)
+        for flow in _of_the_dead(partial(client.read_flow_runs, flow_run_filter=flow_runs)):
+            client.set_flow_run_state(flow.id, crashed, force=True)
+
+
+def _of_the_dead(read: "Callable[..., list[Run]]") -> "list[Run]":
+    """All pages of `read`, those runs whose process has died."""
+    from tasks.process import has_died
+
+    runs: list[Run] = []
+    while page := read(offset=len(runs)):
+        runs += page
+    return [run for run in runs if any(map(has_died, run.tags))]

@@ -1,15 +1,18 @@
 """Facts in, text out."""
 
+import json
 import sys
 import textwrap
 from collections.abc import Mapping, Sequence
 from pathlib import Path
 from typing import Any
 
+from erasure_core.redact import redacted
 from erasure_core.text import escaped
 from tasks.home import Home
 
 CHECK = ("metric", "value", "low", "high", "n", "limit", "verdict")
+WHOLE = "erase and generate"
 
 
 def show(answer: str | Mapping[str, Any]) -> None:
@@ -22,7 +25,26 @@ def show(answer: str | Mapping[str, Any]) -> None:
 
 def complain(message: str) -> None:
     """One line on stderr."""
-    print("error:", escaped(" ".join(message.split())), file=sys.stderr)
+    print("error:", escaped(redacted(" ".join(message.split()))), file=sys.stderr)
+
+
+def announce(work: str, home: Home) -> None:
+    """The first line of a long command, before anything heavy is imported."""
+    last = _last_release(home)
+    took = f"the last release took {last / 60:.1f} min" if last else "a release takes minutes"
+    print(f"{work}; state in {home.root}; {took}", file=sys.stderr, flush=True)
+
+
+def _last_release(home: Home) -> float | None:
+    """Seconds that the newest version's run took; None where no record can be read."""
+    newest = max(home.records.glob("*.json"), key=lambda file: file.stat().st_mtime, default=None)
+    try:
+        steps = json.loads(newest.read_bytes())["seconds"] if newest else {}
+        # "erase and generate" holds every candidate's own "erase <candidate>"
+        whole = [s for name, s in steps.items() if name == WHOLE or not name.startswith("erase ")]
+    except (ValueError, KeyError, TypeError, AttributeError):  # the audit names broken records
+        return None
+    return sum(whole) or None
 
 
 def released(record: Mapping[str, Any] | None, home: Home) -> dict[str, Any]:
@@ -59,21 +81,34 @@ def released(record: Mapping[str, Any] | None, home: Home) -> dict[str, Any]:
 
 
 def report_file(record: Mapping[str, Any], home: Home) -> Path:
-    return home.runs / record["run_key"] / "report.html"
+    """The page of a release."""
+    return home.runs / (record["folder"] or record["run_key"]) / "report.html"
 
 
-def show_release(record: Mapping[str, Any], home: Home, answered: bool) -> None:
-    version, verdict = record["model_version"], record["gate"]["verdict"]
-    outcome = "promoted to champion" if record["promoted"] else "refused, the champion is unchanged"
-    show(f"{record['model_name']} version {version} ({_how(record)}): {verdict}, {outcome}")
-    if answered:
+def hint(line: str) -> None:
+    """One line on stderr that is no error."""
+    print(escaped(" ".join(line.split())), file=sys.stderr, flush=True)
+
+
+def show_release(outcome: Mapping[str, Any], home: Home) -> None:
+    """A release in words: verdict, what was missed, report, next command."""
+    version = outcome["model_version"]
+    promoted = (
+        "promoted to champion" if outcome["promoted"] else "refused, the champion is unchanged"
+    )
+    verdict = outcome["gate"]["verdict"]
+    show(f"{outcome['model_name']} version {version} ({_how(outcome)}): {verdict}, {promoted}")
+    if reason := outcome["gate"].get("reason"):
+        show(f"  this version is the base itself: nothing else is erased ({reason})")
+    if outcome["answered"]:
         show("  answered from the record of the same run; --fresh does it again")
-    for check in record["gate"]["checks"]:
+    for check in outcome["gate"]["checks"]:
         if check["verdict"] != "pass":
             show(f"  {check['verdict']}: {check['reason']}")
-    show(f"  report  {report_file(record, home)}")
+    if report_file(outcome, home).exists():
+        show(f"  report  {report_file(outcome, home)}")
     draw = f"erasure generate PROMPT --model {version} --seed 1 --out pictures"
-    show(f"  next    {draw}" if record["promoted"] else f"  next    erasure audit {version}")
+    show(f"  next    {draw}" if outcome["promoted"] else f"  next    erasure audit {version}")
 
 
 def labelled(facts: Mapping[str, str]) -> list[str]:

@@ -45,7 +45,9 @@ def check_whole(book: Book) -> None:
         ErasureError: Names the first thing that is wrong; `erasure audit` lists all.
     """
     for fault in faults_of_chain(book):
-        raise ErasureError(f"{fault}; nothing is released from it, `erasure audit` lists everything")
+        raise ErasureError(
+            f"{fault}; nothing is released from it, `erasure audit` lists everything"
+        )
 
 
 def faults_of_chain(book: Book) -> Iterator[str]:

@@ -95,7 +95,10 @@ class Reader:
         return next(self._entries([row]), None) if row else None
 
     def requests(
-        self, model: str | None = None, states: Sequence[str] | None = None, newest: int | None = None
+        self,
+        model: str | None = None,
+        states: Sequence[str] | None = None,
+        newest: int | None = None,
     ) -> list[Entry]:
         """Requests by time of submission, then id; with `newest`, only that many of the latest."""
         table = schema.requests
@@ -121,7 +124,9 @@ class Reader:
         table, texts = schema.requests, schema.texts
         asked = select(texts.c.sha256).where(texts.c.label == label)
         mine = (table.c.model == model, table.c.state.in_(states), table.c.asked.in_(asked))
-        rows = self.connection.execute(select(table).where(*mine).order_by(table.c.received, table.c.id))
+        rows = self.connection.execute(
+            select(table).where(*mine).order_by(table.c.received, table.c.id)
+        )
         return list(self._entries([_value(Request, r) for r in rows.mappings()]))
 
     def ids(self, model: str, state: str) -> frozenset[str]:
@@ -170,7 +175,9 @@ class Reader:
     def next_version(self, model: str) -> int:
         """The number of the next version."""
         table = schema.versions
-        last = self.connection.scalar(select(func.max(table.c.version)).where(table.c.model == model))
+        last = self.connection.scalar(
+            select(func.max(table.c.version)).where(table.c.model == model)
+        )
         return (last or 0) + 1
 
     def alias(self, model: str, alias: str) -> int | None:
@@ -181,7 +188,9 @@ class Reader:
 
     def aliases(self, model: str) -> dict[str, int]:
         """Every alias of a model."""
-        rows = self.connection.execute(select(schema.aliases).where(schema.aliases.c.model == model))
+        rows = self.connection.execute(
+            select(schema.aliases).where(schema.aliases.c.model == model)
+        )
         return {row.alias: row.version for row in rows}
 
     def champion(self, model: str) -> Version | None:

@@ -160,7 +160,9 @@ def _added(tx: Transaction, old: Mapping[str, Any], left: Left) -> None:
 
 def _model_of(old: Mapping[str, Any], left: Left) -> str:
     request_id = old["request"]["subject_request_id"]
-    mine = [r.model_name for r, _ in left.records if request_id in (*r.request_ids, *r.restored_ids)]
+    mine = [
+        r.model_name for r, _ in left.records if request_id in (*r.request_ids, *r.restored_ids)
+    ]
     known = sorted({record.model_name for record, _ in left.records})
     return mine[-1] if mine else known[0] if len(known) == 1 else DEFAULT_MODEL
 
@@ -169,7 +171,11 @@ def _lived(tx: Transaction, old: Mapping[str, Any], champion: RunRecord | None) 
     """The request's later history, as far as it holds."""
     request_id = old["request"]["subject_request_id"]
     for step in old["history"][1:]:
-        at, state, version = stamp(datetime.fromisoformat(step["time"])), step["state"], step["version"]
+        at, state, version = (
+            stamp(datetime.fromisoformat(step["time"])),
+            step["state"],
+            step["version"],
+        )
         reason = tx.keep_text(request_id, step["reason"]) if step["reason"] else None
         facts = {"id": request_id, "at": at}
         now = tx.request(request_id).row.state
@@ -218,6 +224,8 @@ def _decided(tx: Transaction, home: Home, record: RunRecord, sha256: str) -> Non
         at=stamp(record.created),
     )
     say_of(tx, Keys(home), tx.version(record.model_name, record.model_version))
-    tx.send(record.model_name, record.model_version, "mlflow run", result=record.mlflow_run_id or "none")
+    tx.send(
+        record.model_name, record.model_version, "mlflow run", result=record.mlflow_run_id or "none"
+    )
     for errand in ("checkpoint", "mlflow version"):
         tx.send(record.model_name, record.model_version, errand)

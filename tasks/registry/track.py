@@ -22,6 +22,7 @@ from typing import TYPE_CHECKING, Any, Literal
 from erasure_core.errors import BadInput, ErasureError
 from erasure_core.law.gates import Measurement
 from tasks.home import Home
+from tasks.registry.reach import reachable
 from tasks.versions.dvc_store import Pointer
 
 if TYPE_CHECKING:
@@ -387,6 +388,8 @@ def _connect(uri: str) -> "MlflowClient":
         logging.getLogger(noisy).setLevel(logging.WARNING)
     from mlflow import MlflowClient
 
+    if uri.startswith("http"):
+        reachable(uri)
     return MlflowClient(tracking_uri=uri, registry_uri=uri)
 
 

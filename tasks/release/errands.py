@@ -75,7 +75,11 @@ def _mlflow_run(book: Book, version: Version) -> str:
     """The run, with one nested run a candidate."""
     record = record_of(book.home, version.model, version.version)
     key = f"{version.model}/{version.version}"
-    tags = {"run.key": version.run_key, "base.sha256": version.base, "gate.verdict": version.verdict}
+    tags = {
+        "run.key": version.run_key,
+        "base.sha256": version.base,
+        "gate.verdict": version.verdict,
+    }
     if version.delta is None:
         return mirror_run(book.home, key, name="the base", tags=tags, candidates=(), artifacts=())
     plan, _ = _plan_and_record(book.home, version)

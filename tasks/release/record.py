@@ -130,8 +130,7 @@ def measured(record: RunRecord, plan: Plan) -> dict[str, Found]:
     known = {(c.preset, c.lambda_): c.name for c in plan.candidates()}
     return {
         known[entry.preset, entry.lambda_]: {
-            m["metric"]: Measurement(**{**m, "settings": m["settings"]})
-            for m in entry.measurements
+            m["metric"]: Measurement(**{**m, "settings": m["settings"]}) for m in entry.measurements
         }
         for entry in record.lambdas
     }

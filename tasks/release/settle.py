@@ -19,7 +19,6 @@ from tasks.book.keys import Keys
 from tasks.book.lease import Held
 from tasks.book.store import Book, Reader, Transaction
 
-
 ERRANDS = ("report", "checkpoint", "mlflow run", "mlflow version", "aliases")  # see errands.py
 
 
@@ -112,9 +111,7 @@ def promote(
         honour(tx, request_id, version.version)
     if restoring is not None:
         why = tx.keep_text(restoring.request_id, restoring.reason)
-        tx.append(
-            "request.restored", id=restoring.request_id, version=version.version, reason=why
-        )
+        tx.append("request.restored", id=restoring.request_id, version=version.version, reason=why)
 
 
 def honour(tx: Transaction, request_id: str, version: int) -> None:
@@ -207,9 +204,7 @@ def say_of(tx: Transaction, keys: Keys, version: Version) -> None:
     statement = statement_of(version, head.seq, head.sha256)
     envelope = sign(statement, keys.current()).decode()
     text = tx.keep_text(f"{version.model}/{version.version}", envelope)
-    tx.append(
-        "version.stated", model=version.model, version=version.version, statement=text
-    )
+    tx.append("version.stated", model=version.model, version=version.version, statement=text)
 
 
 def statement_of(version: Version, head_seq: int, head_sha256: str) -> Statement:

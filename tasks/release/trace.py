@@ -110,9 +110,7 @@ def _answer(book: Book, versions: Sequence[Version], found: dict[str, Any]) -> d
         dict.fromkeys(finding for version in versions for finding in audit_version(book, version))
     )
     shown = [_shown_version(book, version) for version in versions]
-    honouring = [
-        {"model": v.model, "version": v.version} for v in versions if v.promoted
-    ]
+    honouring = [{"model": v.model, "version": v.version} for v in versions if v.promoted]
     return {
         **found,
         "honoured_by": honouring,

@@ -9,8 +9,8 @@ from erasure_core.errors import BadInput
 from erasure_core.law import clock
 from erasure_core.law.chain import stamp
 from erasure_core.law.fold import CHAMPION
-from erasure_core.law.lineage import canonical_json
 from erasure_core.law.life import DUE, WORKABLE, shown
+from erasure_core.law.lineage import canonical_json
 from erasure_core.law.requests import DeletionRequest, read_request
 from tasks.book.store import Book, Entry, Reader, Transaction
 

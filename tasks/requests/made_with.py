@@ -53,9 +53,15 @@ def check_made_here(plan: Plan) -> None:
         ErasureError: Names what differs.
     """
     here = made_with(plan.params)
-    differs = [name for name in sorted({*here, *plan.made_with}) if here.get(name) != plan.made_with.get(name)]
+    differs = [
+        name
+        for name in sorted({*here, *plan.made_with})
+        if here.get(name) != plan.made_with.get(name)
+    ]
     if differs:
-        said = ", ".join(f"{n} is {here.get(n)}, planned with {plan.made_with.get(n)}" for n in differs)
+        said = ", ".join(
+            f"{n} is {here.get(n)}, planned with {plan.made_with.get(n)}" for n in differs
+        )
         raise ErasureError(f"this machine would not do what was planned: {said}; install the same")
     _, root = checked_base(plan.params.base)
     if root != plan.base_sha256:

@@ -113,9 +113,7 @@ def proposed_for(book: Book, request_id: UUID) -> str:
     return book.ask(ask)  # type: ignore[arg-type] # a reader is enough
 
 
-def _end(
-    book: Book, request_id: UUID, state: State, reason: str, code: str | None = None
-) -> Entry:
+def _end(book: Book, request_id: UUID, state: State, reason: str, code: str | None = None) -> Entry:
     if not reason.strip():
         raise BadInput("the reason is empty; say why, it is kept with the request")
 

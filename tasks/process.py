@@ -1,0 +1,37 @@
+"""Who does a piece of work, so that a later command can tell whether it still does."""
+
+import os
+import platform
+
+import psutil
+
+PREFIX = "process"
+
+
+def this_process() -> str:
+    """`process:<host>:<pid>:<seconds from the host's start to the process's>`."""
+    return f"{PREFIX}:{platform.node()}:{os.getpid()}:{_started(os.getpid())}"
+
+
+def has_died(mark: str) -> bool:
+    """Whether the process that `this_process` named is gone. Another host's never is: not ours to
+    say; nor is what is not such a name.
+    """
+    kind, _, rest = mark.partition(":")
+    if kind != PREFIX or rest.count(":") < 2:
+        return False
+    host, pid, started = rest.rsplit(":", 2)
+    return host == platform.node() and pid.isdecimal() and _started(int(pid)) != started
+
+
+def _started(pid: int) -> str | None:
+    """None for a process that is no more. Counted from the host's start: setting the clock must
+    not make a process another one.
+    """
+    try:
+        process = psutil.Process(pid)
+        if process.status() == psutil.STATUS_ZOMBIE:
+            return None
+        return f"{process.create_time() - psutil.boot_time():.2f}"
+    except psutil.NoSuchProcess:
+        return None
