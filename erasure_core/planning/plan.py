@@ -23,7 +23,7 @@ from erasure_core.law.prompts import (
 from erasure_core.law.requests import DeletionRequest
 from erasure_core.methods import METHODS, AnySettings
 from erasure_core.network import diffusion, models
-from erasure_core.planning.params import Base, Params, has_lambda
+from erasure_core.planning.params import Base, Params, has_lambda, shown
 
 KEPT = "kept"
 BASE = "base"
@@ -42,7 +42,9 @@ class Candidate:
     @property
     def name(self) -> str:
         """Used for files and runs."""
-        return self.preset if self.lambda_ is None else f"{self.preset}-lambda={self.lambda_:g}"
+        return (
+            self.preset if self.lambda_ is None else f"{self.preset}-lambda={shown(self.lambda_)}"
+        )
 
 
 class Plan(BaseModel):
@@ -178,6 +180,33 @@ def checked_base(wanted: Base) -> tuple[Path, str]:
     return base, root
 
 
+def in_order(requests: Sequence[DeletionRequest]) -> list[DeletionRequest]:
+    """Oldest first; training depends on the order."""
+    return sorted(requests, key=lambda r: (r.submitted_time, r.subject_request_id))
+
+
+def check_distinct(concepts: Sequence[Concept]) -> None:
+    """Refuse two erasures of one concept: `BadInput`."""
+    if twice := {c.name for c in concepts if sum(c.name == other.name for other in concepts) > 1}:
+        raise BadInput(
+            f"more than one request erases {', '.join(sorted(twice))}; withdraw one of them"
+        )
+
+
+def check_styles(params: Params, concepts: Sequence[Concept]) -> None:
+    """Refuse a style that has no others to be told from: `BadInput`."""
+    if any(c.kind == "style" and not {*params.clip.styles} - {c.name} for c in concepts):
+        raise BadInput(
+            "a style is named among others: list the base's styles in clip.styles of the parameters"
+        )
+
+
+def trained_on(concepts: Sequence[Concept]) -> list[str]:
+    """Every prompt that a method may read: those that go, as written and replaced, and the kept."""
+    gone = [p for c in concepts for prompt in c.prompts for p in (prompt, c.replaced(prompt))]
+    return [*gone, *kept_prompts(concepts)]
+
+
 def make_plan(
     requests: Sequence[DeletionRequest],
     params: Params,
@@ -194,10 +223,7 @@ def make_plan(
         BadInput: For any input that the run could not finish with: base, prompt sets, prompts too
             long, settings.
     """
-    requests = sorted(
-        requests, key=lambda r: (r.submitted_time, r.subject_request_id)
-    )  # training depends on the order
-    restored = sorted(restored, key=lambda r: (r.submitted_time, r.subject_request_id))
+    requests, restored = in_order(requests), in_order(restored)
     params = params.with_method(
         method or next((r.method for r in reversed(requests) if r.method), None)
     )
@@ -205,15 +231,9 @@ def make_plan(
         [prompt for request in restored for prompt in request.concept.prompts]
     )
     concepts = [request.concept for request in requests]
-    if twice := {c.name for c in concepts if sum(c.name == other.name for other in concepts) > 1}:
-        raise BadInput(
-            f"more than one request erases {', '.join(sorted(twice))}; withdraw one of them"
-        )
+    check_distinct(concepts)
     params.policy.limits(concepts)
-    if any(c.kind == "style" and not {*params.clip.styles} - {c.name} for c in concepts):
-        raise BadInput(
-            "a style is named among others: list the base's styles in clip.styles of the parameters"
-        )
+    check_styles(params, concepts)
     base, root = checked_base(params.base)
     paths = prompt_paths(params, concepts, [request.concept for request in restored])
     rows = {name: read_prompt_set(path) for name, path in paths.items()}
@@ -222,10 +242,7 @@ def make_plan(
     for preset in params.presets().values():
         METHODS[preset.method.method].check(concepts, preset.method)
     measured = [row.prompt for table in rows.values() for row in table]
-    trained = [p for c in concepts for prompt in c.prompts for p in (prompt, c.replaced(prompt))]
-    diffusion.check_prompts(
-        models.load_tokenizer(base), [*measured, *trained, *kept_prompts(concepts)]
-    )
+    diffusion.check_prompts(models.load_tokenizer(base), [*measured, *trained_on(concepts)])
     prompt_sha256 = {name: lineage.sha256_file(path) for name, path in paths.items()}
     code = lineage.code_sha256()
     key = lineage.sha256_json(

@@ -70,6 +70,15 @@ def honoured_requests(home: Home, beside: Sequence[DeletionRequest]) -> list[Del
     ]
 
 
+def restored_requests(
+    home: Home, erased: Sequence[DeletionRequest], also: Sequence[DeletionRequest] = ()
+) -> list[DeletionRequest]:
+    """What was restored before, and `also`, but for concepts that are erased again."""
+    names = {request.concept.name for request in erased}
+    back = [*(record.request for record in Ledger(home.requests).restored()), *also]
+    return [request for request in back if request.concept.name not in names]
+
+
 def pending_requests(home: Home) -> list[DeletionRequest]:
     """The inbox, oldest first."""
     return [record.request for record in Ledger(home.requests).pending()]
@@ -125,15 +134,8 @@ def plan_run(
             "`erasure request add FILE`"
         )
     params = _with_base(read_params(params_file), base)
-    erased = {request.concept.name for request in requests}
-    back = [*(record.request for record in Ledger(home.requests).restored()), *restoring]
-    return make_plan(
-        requests,
-        params,
-        home.runs,
-        method,
-        [request for request in back if request.concept.name not in erased],
-    )
+    back = restored_requests(home, requests, restoring)
+    return make_plan(requests, params, home.runs, method, back)
 
 
 @task(name="accept requests", **IO)
