@@ -23,6 +23,7 @@ from erasure_core.errors import BadInput
 from erasure_core.law.gates import Measurement
 from erasure_core.law.lineage import sha256_file
 from erasure_core.metrics.intervals import Better, finite, mean, share
+from erasure_core.network.parts import check_tokenizer
 
 _BATCH = 64
 
@@ -52,10 +53,20 @@ class ClipScorer:
                 f'photo of {{}}"'
             )
         folder = clip_folder(path, revision)
-        self._model = CLIPModel.from_pretrained(
-            folder, dtype=torch.float32, use_safetensors=True, local_files_only=True
+        self._model, report = CLIPModel.from_pretrained(
+            folder,
+            dtype=torch.float32,
+            use_safetensors=True,
+            local_files_only=True,
+            output_loading_info=True,
         )
+        if absent := sorted(report["missing_keys"]):  # filled with random numbers, and a warning
+            raise BadInput(
+                f"{folder} is not a whole CLIP: {len(absent)} of its weights are missing, "
+                f"{absent[0]} among them; give the folder of a CLIPModel"
+            )
         self._tokenizer = AutoTokenizer.from_pretrained(folder, local_files_only=True)
+        check_tokenizer(folder, self._tokenizer)
         config: Any = self._model.config
         self._max_tokens = min(
             self._tokenizer.model_max_length, config.text_config.max_position_embeddings

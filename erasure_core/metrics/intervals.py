@@ -21,12 +21,13 @@ BOOTSTRAP_SEED = (
     20240229  # one fixed seed: the same images give the same interval, whoever measures them
 )
 RESAMPLES = 2000
+Z = 1.96  # normal quantile of a 95 % interval
 _BLOCK = 1 << 20  # indices drawn at once
 
 Better = Literal["lower", "higher"]
 
 
-def wilson(successes: int, n: int, z: float = 1.96) -> tuple[float, float]:
+def wilson(successes: int, n: int, z: float = Z) -> tuple[float, float]:
     """Interval of a share; never empty, never outside 0..1, honest at 0 of n.
 
     Args:
@@ -46,6 +47,20 @@ def wilson(successes: int, n: int, z: float = 1.96) -> tuple[float, float]:
     half = z / (1 + z2 / n) * math.sqrt(p * (1 - p) / n + z2 / (4 * n * n))
     # centre -+ half is exactly 0 and 1 at the ends; rounding must not leave a zero that is not zero
     return (0.0 if successes == 0 else centre - half), (1.0 if successes == n else centre + half)
+
+
+def enough(bound: float) -> int:
+    """The fewest images that, without a hit, show a share of at most `bound`.
+
+    Raises:
+        ValueError: If `bound` is not positive: no number of images shows that.
+    """
+    if not bound > 0:
+        raise ValueError(f"no number of images shows a share of at most {bound}")
+    n = max(1, math.floor(Z**2 * (1 / bound - 1)))  # the end is z^2 / (n + z^2); then mind rounding
+    while wilson(0, n)[1] > bound:
+        n += 1
+    return n
 
 
 def bootstrap_mean(

@@ -149,12 +149,16 @@ def noise_scheduler(teacher: Teacher) -> "DDIMScheduler":
 
 
 def schedule_of(teacher: Teacher, steps: int) -> "DDIMScheduler":
-    """The schedule of a walk of `steps` steps, set.
+    """The schedule of a walk of `steps` steps, set; see `with_steps`."""
+    return with_steps(noise_scheduler(teacher), steps)
+
+
+def with_steps(scheduler: "DDIMScheduler", steps: int) -> "DDIMScheduler":
+    """`scheduler` set to a walk of `steps` steps.
 
     Raises:
         BadInput: More steps than the base has, or a first one that no noise can lead away from.
     """
-    scheduler = noise_scheduler(teacher)
     if not 1 <= steps < scheduler.config.num_train_timesteps:
         raise BadInput(
             f"a walk of {steps} steps; this base can be walked in "

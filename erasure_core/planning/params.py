@@ -2,6 +2,7 @@
 
 from collections.abc import Sequence
 from pathlib import Path
+from string import Formatter
 from typing import Annotated, Any, Literal
 
 from pydantic import (
@@ -70,8 +71,11 @@ class Detector(_Section):
 
 
 def _with_one_gap(template: str) -> str:
-    if template.count("{}") != 1:
-        raise ValueError("a template holds {} once, where the concept's name goes")
+    gaps = [(field, *how) for _, field, *how in Formatter().parse(template) if field is not None]
+    if gaps != [("", "", None)]:
+        raise ValueError(
+            "a template holds {} once, where the concept's name goes, and no other braces"
+        )
     return template
 
 
@@ -149,9 +153,15 @@ class Retention(_Section):
 
 
 def _distinct(values: tuple[float, ...]) -> tuple[float, ...]:
-    if len(set(values)) != len(values):
-        raise ValueError("each lambda once")
+    names = [shown(value) for value in values]
+    if len(set(names)) != len(names):
+        raise ValueError("each lambda once, and apart in the six digits that files are named by")
     return values
+
+
+def shown(lambda_: float) -> str:
+    """A lambda as files and runs are named by it."""
+    return f"{lambda_:g}"
 
 
 Lambda = Annotated[float, Field(ge=0, allow_inf_nan=False)]

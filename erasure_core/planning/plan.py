@@ -27,11 +27,13 @@ from erasure_core.law.prompts import (
 from erasure_core.law.requests import DeletionRequest
 from erasure_core.methods import METHODS, AnySettings
 from erasure_core.network import diffusion, models
-from erasure_core.planning.params import Base, Params, has_lambda
+from erasure_core.planning.params import Base, Params, has_lambda, shown
 
 KEPT = "kept"
 BASE = "base"
 PLAN_FILE = "plan.json"
+# where things lie on this machine; what lies there is in the plan by its hash
+PLACES = {"params": {"base": {"path"}, "clip": {"path"}, "prompts": True}}
 KEY = 16  # characters of a run key
 
 
@@ -48,7 +50,9 @@ class Candidate:
     @property
     def name(self) -> str:
         """Used for files and runs."""
-        return self.preset if self.lambda_ is None else f"{self.preset}-lambda={self.lambda_:g}"
+        return (
+            self.preset if self.lambda_ is None else f"{self.preset}-lambda={shown(self.lambda_)}"
+        )
 
 
 class Plan(BaseModel):
@@ -205,6 +209,33 @@ def checked_base(wanted: Base) -> tuple[Path, str]:
     return base, root
 
 
+def in_order(requests: Sequence[DeletionRequest]) -> list[DeletionRequest]:
+    """Oldest first; training depends on the order."""
+    return sorted(requests, key=lambda r: (r.submitted_time, r.subject_request_id))
+
+
+def check_distinct(concepts: Sequence[Concept]) -> None:
+    """Refuse two erasures of one concept: `BadInput`."""
+    if twice := {c.name for c in concepts if sum(c.name == other.name for other in concepts) > 1}:
+        raise BadInput(
+            f"more than one request erases {', '.join(sorted(twice))}; withdraw one of them"
+        )
+
+
+def check_styles(params: Params, concepts: Sequence[Concept]) -> None:
+    """Refuse a style that has no others to be told from: `BadInput`."""
+    if any(c.kind == "style" and not {*params.clip.styles} - {c.name} for c in concepts):
+        raise BadInput(
+            "a style is named among others: list the base's styles in clip.styles of the parameters"
+        )
+
+
+def trained_on(concepts: Sequence[Concept]) -> list[str]:
+    """Every prompt that a method may read: those that go, as written and replaced, and the kept."""
+    gone = [p for c in concepts for prompt in c.prompts for p in (prompt, c.replaced(prompt))]
+    return [*gone, *kept_prompts(concepts)]
+
+
 def make_plan(
     requests: Sequence[DeletionRequest],
     params: Params,
@@ -222,12 +253,14 @@ def make_plan(
         BadInput: For any input that the run could not finish with: base, prompt sets, prompts too
             long, settings.
     """
-    requests, restored = (sorted(some, key=_oldest_first) for some in (requests, restored))
+    requests, restored = in_order(requests), in_order(restored)
     named = next((r.method for r in reversed(requests) if r.method), None)
     params = params.with_method(method or named)
     params = params.protecting([p for request in restored for p in request.concept.prompts])
     concepts = [request.concept for request in requests]
-    _check_concepts(concepts, params)
+    check_distinct(concepts)
+    params.policy.limits(concepts)
+    check_styles(params, concepts)
     base, root = checked_base(params.base)
     paths = prompt_paths(params, concepts, [request.concept for request in restored])
     rows = {name: read_prompt_set(path) for name, path in paths.items()}
@@ -235,7 +268,8 @@ def make_plan(
     check_disjoint([row for table in rows.values() for row in table], concepts)
     for preset in params.presets().values():
         METHODS[preset.method.method].check(concepts, preset.method)
-    _check_lengths(base, concepts, [row.prompt for table in rows.values() for row in table])
+    measured = [row.prompt for table in rows.values() for row in table]
+    diffusion.check_prompts(models.load_tokenizer(base), [*measured, *trained_on(concepts)])
     prompt_sha256 = {name: lineage.sha256_file(path) for name, path in paths.items()}
     plan = Plan(
         sha256="",
@@ -248,30 +282,6 @@ def make_plan(
         folder=runs,
         base_folder=base.absolute(),
     )
-    sha256 = lineage.sha256_json(plan.model_dump(mode="json", by_alias=True))
+    content = plan.model_dump(mode="json", by_alias=True, exclude=PLACES)
+    sha256 = lineage.sha256_json(content)
     return plan.model_copy(update={"sha256": sha256, "folder": (runs / sha256[:KEY]).absolute()})
-
-
-def _oldest_first(request: DeletionRequest) -> tuple[datetime, UUID]:
-    """Training depends on the order."""
-    return request.submitted_time, request.subject_request_id
-
-
-def _check_concepts(concepts: Sequence[Concept], params: Params) -> None:
-    names = Counter(concept.name for concept in concepts)
-    if twice := sorted(name for name, count in names.items() if count > 1):
-        raise BadInput(
-            f"more than one request of this release erases {', '.join(twice)}; make one the "
-            "duplicate of the other, or withdraw one"
-        )
-    params.policy.limits(concepts)
-    if any(c.kind == "style" and not {*params.clip.styles} - {c.name} for c in concepts):
-        raise BadInput(
-            "a style is named among others: list the base's styles in clip.styles of the parameters"
-        )
-
-
-def _check_lengths(base: Path, concepts: Sequence[Concept], measured: Sequence[str]) -> None:
-    trained = [p for c in concepts for prompt in c.prompts for p in (prompt, c.replaced(prompt))]
-    tokenizer = models.load_tokenizer(base)
-    diffusion.check_prompts(tokenizer, [*measured, *trained, *kept_prompts(concepts)])

@@ -1,6 +1,6 @@
 """Measure what went and what stayed, on the pictures of one run or of anybody's prompt file."""
 
-from collections.abc import Mapping, Sequence
+from collections.abc import Iterable, Mapping, Sequence
 from dataclasses import dataclass, replace
 from pathlib import Path
 
@@ -28,6 +28,11 @@ from tasks.progress import progress
 
 Found = dict[str, Measurement]
 
+# What a policy can limit: the names that measure_target, measure_kept and measure_restored give.
+TARGET_METRICS = ("nudenet.rate", "clip.concept_rate")
+KEPT_METRICS = ("ssim", "clip.score", "clip.score_drop", "clip.accuracy", "clip.accuracy_drop")
+RESTORED_METRICS = ("ssim", *TARGET_METRICS)
+
 
 @dataclass(frozen=True, slots=True)
 class Instruments:
@@ -52,14 +57,10 @@ def measure(plan: Plan) -> dict[str, Found]:
     are in each.
     """
     instruments, rows = Instruments.of(plan.params), dict(plan.rows())
-    styles = {
-        concept.name
-        for concept in (*plan.concepts, *plan.restored_concepts)
-        if concept.kind == "style"
-    }
-    labels = sorted(
-        {row.concept for table in rows.values() for row in table if row.concept} - styles
-    )  # what pictures show
+    labels = labels_of(
+        [row for table in rows.values() for row in table],
+        [*plan.concepts, *plan.restored_concepts],
+    )
     names = [candidate.name for candidate in plan.candidates()]
     with progress("measure", len(names) + 1) as advance:
         base = {name: _pictures(plan, BASE, name, table) for name, table in rows.items()}
@@ -86,6 +87,12 @@ def measure(plan: Plan) -> dict[str, Found]:
             }
             advance(1)
     return found
+
+
+def labels_of(rows: Iterable[PromptRow], concepts: Iterable[Concept]) -> list[str]:
+    """What pictures may be named by: all that `rows` show, but the styles among `concepts`."""
+    styles = {concept.name for concept in concepts if concept.kind == "style"}
+    return sorted({row.concept for row in rows if row.concept} - styles)
 
 
 def measure_target(

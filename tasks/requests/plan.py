@@ -84,7 +84,20 @@ def with_base(params: Params, base: str | None) -> Params:
 
 def check_inputs(inputs: Inputs, requests: Sequence[DeletionRequest], home: Home) -> None:
     """Raise for what is wrong with parameters, files or machine: no fault of any request."""
-    _raise_operator_faults(_faults(inputs, requests, home), frozenset())
+    _raise_operator_faults(faults_of(inputs, requests, (), home), frozenset())
+
+
+def faults_before_run(
+    book: Book, inputs: Inputs, asked: Sequence[DeletionRequest] | None
+) -> dict[str, str]:
+    """What a run would stumble over; nothing is changed. `asked` None: everything that is due."""
+    honoured, restored, _ = book.ask(lambda reader: _state(reader, inputs.model, None))
+    known = {e.row.id for e in honoured}
+    due = book.ask(lambda reader: workable(reader, inputs.model))
+    wanted = [e.known for e in due if e.request] if asked is None else list(asked)
+    new = [r for r in wanted if str(r.subject_request_id) not in known]
+    erased = [*(e.known for e in honoured), *new]
+    return faults_of(inputs, erased, brought_back(restored, erased), book.home)
 
 
 def take_up(book: Book, inputs: Inputs, wanted: Sequence[str] | None) -> list[Entry]:
@@ -102,7 +115,10 @@ def take_up(book: Book, inputs: Inputs, wanted: Sequence[str] | None) -> list[En
     entries, honoured = book.ask(lambda reader: _entries(reader, inputs.model, wanted))
     readable = [e for e in entries if e.request is not None]
     unreadable = {e.row.id: e.fault or "its text is not readable" for e in entries if not e.request}
-    faults = _faults(inputs, [e.known for e in (*honoured, *readable)], book.home)
+    restored = book.ask(lambda reader: _state(reader, inputs.model, None)[1])
+    erased = [e.known for e in (*honoured, *readable)]
+    back = brought_back(restored, erased)
+    faults = faults_of(inputs, erased, back, book.home)
     _raise_operator_faults(faults, frozenset(e.row.id for e in honoured))
     parked = {**unreadable, **faults}
     park(book, parked)
@@ -276,17 +292,23 @@ def _planned(
     honoured, restored, champion = book.ask(lambda r: _state(r, inputs.model, back))
     fresh = [e for e in new if e.row.id not in {h.row.id for h in honoured}]
     requests = [e.known for e in (*honoured, *fresh)]
-    erased = {request.concept.name for request in requests}
-    brought_back = [e.known for e in restored if e.request and e.concept not in erased]
     plan = make_plan(
         requests,
         inputs.params,
         book.home.runs,
         made_with(inputs.params),
         method,
-        [*brought_back, *([back.known] if back else [])],
+        [*brought_back(restored, requests), *([back.known] if back else [])],
     )
     return Planned(plan, tuple(e.row.id for e in fresh), champion)
+
+
+def brought_back(
+    restored: Sequence[Entry], erased: Sequence[DeletionRequest]
+) -> list[DeletionRequest]:
+    """What was restored before, but for concepts that are erased again."""
+    names = {request.concept.name for request in erased}
+    return [e.known for e in restored if e.request and e.concept not in names]
 
 
 def _state(
@@ -319,12 +341,23 @@ def _entries(
     return list(once.values()), honoured
 
 
-def _faults(inputs: Inputs, requests: Sequence[DeletionRequest], home: Home) -> dict[str, str]:
-    """Who -> what is wrong, in one line."""
-    gpu = bool(os.environ.get(GPU_DEPLOYMENT))
-    params = inputs.params.with_method(inputs.method)
+def faults_of(
+    inputs: Inputs,
+    requests: Sequence[DeletionRequest],
+    restored: Sequence[DeletionRequest],
+    home: Home,
+) -> dict[str, str]:
+    """Who (`OPERATOR` or a request's id) -> what is wrong, in one line."""
+    found = preflight(
+        inputs.params,
+        requests,
+        home,
+        gpu_needed=bool(os.environ.get(GPU_DEPLOYMENT)),
+        method=inputs.method,
+        restored=restored,
+    )
     faults: dict[str, str] = {}
-    for fault in preflight(params, requests, home, gpu_needed=gpu):
+    for fault in found:
         faults[fault.who] = "; ".join(filter(None, (faults.get(fault.who), fault.what)))
     return faults
 

@@ -15,6 +15,7 @@ import re
 import subprocess
 import sys
 from dataclasses import dataclass
+from importlib.util import find_spec
 from pathlib import Path
 from typing import Any
 
@@ -59,6 +60,24 @@ def ensure_repo(home: Home) -> None:
         local = home.dvc / "config.local"
         if not local.is_file() or local.read_text() != remote:
             write_text(local, remote)
+
+
+def check_plugin(url: str) -> None:
+    """Refuse a remote that DVC cannot reach with what is installed.
+
+    Raises:
+        BadInput: No such scheme, or its plug-in is not installed.
+    """
+    from dvc_objects.fs import known_implementations as known
+
+    scheme = url.partition("://")[0]
+    if scheme not in known:
+        raise BadInput(
+            f"a remote {scheme}://... is none that DVC knows; it knows a folder and "
+            f"{', '.join(sorted(known))}"
+        )
+    if find_spec(known[scheme]["class"].rpartition(".")[0]) is None:
+        raise BadInput(f"a remote {scheme}://... lacks its plug-in: {known[scheme]['err']}")
 
 
 def add_checkpoint(home: Home, folder: Path) -> Pointer:

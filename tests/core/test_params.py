@@ -104,6 +104,17 @@ def test_the_sd14_parameters_are_the_papers():
             "clip.templates.1: found 'a picture of'; a template holds {} once",
         ),
         (
+            '"a picture of {}"',
+            '"{0} of {}"',
+            "clip.templates.1: found '{0} of {}'; a template holds",
+        ),
+        ('"a picture of {}"', '"a {} {"', "clip.templates.1: found 'a {} {'; "),
+        (
+            "lambdas: [1, 5]",
+            "lambdas: [5, 5.0000001]",
+            "lambdas: found [5, 5.0000001]; each lambda once, and apart in the six digits",
+        ),
+        (
             "likeness: [FACE_FEMALE, FACE_MALE]",
             "style: [FACE_MALE]",
             "limits nudenet.rate for likeness, for which detector.labels has no",

@@ -5,7 +5,7 @@ import pytest
 from numpy.testing import assert_allclose
 from scipy.stats import binomtest, norm
 
-from erasure_core.metrics.intervals import bootstrap_mean, mean, share, wilson
+from erasure_core.metrics.intervals import bootstrap_mean, enough, mean, share, wilson
 
 
 def test_wilson_by_hand():
@@ -28,6 +28,17 @@ def test_no_hit_in_forty_still_leaves_room_for_doubt():
     low, high = wilson(0, 40)
     assert low == 0
     assert 0.08 < high < 0.09  # a naive p -+ 1.96 sqrt(p(1-p)/n) would say 0
+
+
+@pytest.mark.parametrize("bound", [1.0, 0.5, 0.1, 0.05, 0.001, 1.96**2 / (40 + 1.96**2)])
+def test_enough_is_the_first_number_that_shows_the_bound(bound):
+    assert enough(bound) == next(n for n in range(1, 10_000) if wilson(0, n)[1] <= bound)
+
+
+@pytest.mark.parametrize("bound", [0.0, -0.1, math.nan])
+def test_no_number_of_images_shows_nothing(bound):
+    with pytest.raises(ValueError, match="no number of images shows a share of at most"):
+        enough(bound)
 
 
 @pytest.mark.parametrize(("successes", "n"), [(0, 0), (-1, 5), (6, 5)])

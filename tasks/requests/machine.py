@@ -1,0 +1,118 @@
+"""What a run needs of the machine and of the services around it; each check takes seconds.
+
+All raise `BadInput`: nothing of a request is at fault, and nothing was changed.
+"""
+
+import os
+import shutil
+import socket
+from collections.abc import Sequence
+from pathlib import Path
+from urllib.parse import urlsplit
+
+from erasure_core.errors import BadInput
+from erasure_core.methods import AnySettings
+from erasure_core.network.parts import unet_parameters
+from erasure_core.network.training import Training
+from tasks.versions.dvc_store import check_plugin
+
+SECONDS = 10  # after which a service counts as absent
+PORTS = {"http": 80, "https": 443}
+FLOAT = 4  # bytes
+# Copies of the network that are in memory at once: teacher, edit and room to work in; a training
+# has gradients and two moments of its optimiser besides.
+COPIES_CLOSED_FORM, COPIES_TRAINED = 3, 6
+GB = 10**9
+
+
+def check_writable(what: str, folder: Path) -> None:
+    """Refuse a folder that is not there and cannot be made, or cannot be written."""
+    there = _existing(folder)
+    if not (there.is_dir() and os.access(there, os.W_OK | os.X_OK)):
+        raise BadInput(
+            f"{what} {folder} cannot be written: {there} is no folder that this user may write "
+            f"to; name another or change its permissions"
+        )
+
+
+def check_remote(remote: str) -> None:
+    """Refuse a remote of DVC that is no writable folder, or a URL that no plug-in is there for."""
+    if "://" in remote:
+        check_plugin(remote)
+    else:
+        check_writable("the remote", Path(remote))
+
+
+def check_reachable(what: str, url: str) -> None:
+    """Refuse a service whose port does not open within `SECONDS`. What is no web address passes."""
+    address = urlsplit(url)
+    if address.scheme not in PORTS:
+        return
+    try:
+        port = address.port or PORTS[address.scheme]
+        socket.create_connection((address.hostname or "", port), timeout=SECONDS).close()
+    except (OSError, ValueError) as fault:  # without the password that the URL may hold
+        raise BadInput(
+            f"{what} at {address.scheme}://{address.netloc.rpartition('@')[2]} does not answer "
+            f"({fault}); start it or correct its address"
+        ) from None
+
+
+def check_disk(folder: Path, base: Path) -> None:
+    """Refuse to start with less free space than twice the base: the release, and its copy."""
+    needed = 2 * sum(file.stat().st_size for file in base.rglob("*") if file.is_file())
+    free = shutil.disk_usage(_existing(folder)).free
+    if free < needed:
+        raise BadInput(
+            f"{folder} has {free / GB:.1f} GB free, and a release of this base takes "
+            f"{needed / GB:.1f} GB; free some space or name another ERASURE_HOME"
+        )
+
+
+def check_memory(base: Path, methods: Sequence[AnySettings]) -> None:
+    """Refuse a network too large for this machine's memory, by the most that a method needs."""
+    trained = any(isinstance(settings, Training) for settings in methods)
+    copies = COPIES_TRAINED if trained else COPIES_CLOSED_FORM
+    needed = FLOAT * copies * unet_parameters(base)
+    have = os.sysconf("SC_PAGE_SIZE") * os.sysconf("SC_PHYS_PAGES")
+    if have < needed:
+        raise BadInput(
+            f"this machine has {have / GB:.1f} GB of memory, and {copies} copies of this base's "
+            f"network take {needed / GB:.1f} GB; use a larger machine or a closed-form method"
+        )
+
+
+def check_gpu_worker(deployment: str) -> None:
+    """Refuse to hand work to a pool where no worker is alive. Which queues a worker reads is not
+    known here.
+    """
+    from prefect.client.orchestration import get_client
+    from prefect.client.schemas.objects import WorkerStatus
+    from prefect.exceptions import ObjectNotFound
+    from prefect.settings import PREFECT_API_URL
+
+    server = PREFECT_API_URL.value()
+    if not server:
+        raise BadInput(
+            f"ERASURE_GPU_DEPLOYMENT names {deployment}, and PREFECT_API_URL no server that has "
+            f"it; set it, or unset ERASURE_GPU_DEPLOYMENT to erase here"
+        )
+    check_reachable("the Prefect server", server)
+    with get_client(sync_client=True) as client:
+        try:
+            pool = client.read_deployment_by_name(deployment).work_pool_name
+            workers = client.read_workers_for_work_pool(pool) if pool else []
+        except ObjectNotFound:
+            raise BadInput(
+                f"the Prefect server has no deployment {deployment}; run `python -m "
+                f"flows.bootstrap` or correct ERASURE_GPU_DEPLOYMENT"
+            ) from None
+    if not any(worker.status == WorkerStatus.ONLINE for worker in workers):
+        raise BadInput(
+            f"no worker of the pool {pool}, which {deployment} waits for, is online "
+            f"({len(workers)} known); start one: prefect worker start --pool {pool}"
+        )
+
+
+def _existing(folder: Path) -> Path:
+    return next(there for there in (folder, *folder.absolute().parents) if there.exists())

@@ -1,0 +1,106 @@
+"""Can the evidence that a policy asks for be had at all, from the prompts there are?"""
+
+from collections.abc import Iterator, Sequence
+
+from erasure_core.errors import BadInput
+from erasure_core.law.concepts import Concept
+from erasure_core.law.prompts import PromptRow, kept_rows
+from erasure_core.metrics.intervals import enough, wilson
+from erasure_core.planning.params import Policy
+from tasks.evidence.measure import KEPT_METRICS, RESTORED_METRICS, TARGET_METRICS
+
+NAMED_BY_CLIP = "clip.concept_rate"
+ACCURACY = {"clip.accuracy", "clip.accuracy_drop"}
+
+
+def policy_faults(policy: Policy) -> Iterator[str]:
+    """Limits that nothing measures, and limits that no pictures can meet."""
+    sections = [
+        *((f"targets.{kind}", bounds, TARGET_METRICS) for kind, bounds in policy.targets.items()),
+        ("kept", policy.kept, KEPT_METRICS),
+        ("restored", policy.restored, RESTORED_METRICS),
+    ]
+    for section, bounds, known in sections:
+        for metric in bounds.keys() - set(known):
+            yield (
+                f"policy.{section} limits {metric}, which nothing measures; known there are "
+                f"{', '.join(known)}"
+            )
+    for kind, bounds in policy.targets.items():
+        for metric, bound in bounds.items():
+            if bound <= 0:
+                yield (
+                    f"policy.targets.{kind} limits {metric} to {bound:g}, which no number of "
+                    f"pictures can show; raise it above 0"
+                )
+
+
+def too_few(n: int, bound: float) -> str | None:
+    """Why `n` pictures cannot show a share of at most `bound` > 0, if they cannot."""
+    end = wilson(0, n)[1]
+    if end <= bound:
+        return None
+    return (
+        f"{n} pictures can never show at most {bound:.3g}: 0 of {n} still allows {end:.3f}; "
+        f"{enough(bound)} can"
+    )
+
+
+def check_size(policy: Policy, concept: Concept, rows: Sequence[PromptRow]) -> None:
+    """Refuse a prompt set too small for `min_n`, or to meet a limit even without a hit.
+
+    That `min_n` pictures alone could not meet a limit is no fault: it binds the kept ones too, and
+    there may be more of a concept's.
+    """
+    what = f"the prompt set of '{concept.name}' has {len(rows)} rows"
+    if len(rows) < policy.min_n:
+        raise BadInput(f"{what}, and policy.min_n asks for {policy.min_n}; add some")
+    for metric, bound in policy.targets[concept.kind].items():
+        if bound > 0 and (why := too_few(len(rows), bound)):
+            raise BadInput(f"{what}, too few for the limit on {metric}: {why}; add some")
+
+
+def check_label(policy: Policy, concept: Concept, rows: Sequence[PromptRow]) -> None:
+    """Refuse a prompt set that does not say that it shows its concept: CLIP would never name it,
+    not even on the base. A style is named among the parameters' styles instead.
+    """
+    named = {row.concept for row in rows}
+    asked = NAMED_BY_CLIP in policy.targets[concept.kind] and concept.kind != "style"
+    if asked and concept.name not in named:
+        raise BadInput(
+            f"the column `concept` of the prompt set of '{concept.name}' holds "
+            f"{', '.join(sorted(filter(None, named))) or 'nothing'}; write {concept.name} there"
+        )
+
+
+def check_kept(policy: Policy, kept: Sequence[PromptRow], concepts: Sequence[Concept]) -> None:
+    """Refuse an erasure that leaves too few of the kept prompts to measure what stays."""
+    left = len(kept_rows(kept, concepts))
+    if left < policy.min_n:
+        names = ", ".join(concept.name for concept in concepts)
+        raise BadInput(
+            f"{left} of {len(kept)} kept prompts "
+            + (f"show or name none of {names}" if names else "are there")
+            + f", and policy.min_n asks for {policy.min_n}; add prompts to prompts.kept"
+        )
+
+
+def check_kept_labels(policy: Policy, kept: Sequence[PromptRow]) -> None:
+    """Refuse to limit the accuracy of pictures of which nobody says what they show."""
+    limited = ACCURACY & policy.kept.keys()
+    if limited and (unnamed := [row.case_number for row in kept if not row.concept]):
+        raise BadInput(
+            f"policy.kept limits {', '.join(sorted(limited))}, and prompts.kept does not say what "
+            f"case {unnamed[0]} shows ({len(unnamed)} such); fill its column `concept`"
+        )
+
+
+def check_restored(policy: Policy, concept: Concept) -> None:
+    """Refuse to ask of a concept that was brought back what its kind is not measured by."""
+    measured = policy.targets.get(concept.kind)
+    if measured is None or policy.restored.keys() - {"ssim"} - measured.keys():
+        raise BadInput(
+            f"policy.restored limits {', '.join(policy.restored)}, and policy.targets has "
+            f"{', '.join(measured or {}) or 'nothing'} for the kind {concept.kind} of the restored "
+            f"'{concept.name}'; add to policy.targets.{concept.kind} what is to be measured"
+        )

@@ -1,0 +1,548 @@
+"""Every kind of fault that can be known before a run is found, and laid at the right door."""
+
+import json
+import os
+import re
+import shutil
+import socket
+from collections import namedtuple
+from pathlib import Path
+from uuid import UUID
+
+import pytest
+from PIL import Image
+from safetensors.torch import load_file, save_file
+from typer.testing import CliRunner
+
+from erasure_core.files import pretty_json
+from erasure_core.law.concepts import Concept
+from erasure_core.law.lineage import manifest
+from erasure_core.law.prompts import read_prompt_set
+from erasure_core.law.requests import DeletionRequest
+from erasure_core.metrics.clip_score import ClipScorer
+from erasure_core.planning.params import Params
+from flows.cli import app
+from tasks.evidence import measure
+from tasks.home import Home
+from tasks.requests.preflight import OPERATOR, Fault, preflight
+
+HEADER = "case_number,prompt,evaluation_seed,evaluation_guidance,concept\n"
+KEPT = ("0,a photo of a retina,11,4.0,retina\n", "1,a photo of a galaxy,12,4.0,galaxy\n")
+LONG = "a photo of a retina " * 4
+ROCKET, CAT = str(UUID(int=1)), str(UUID(int=2))
+
+
+class Setup:
+    """What a run would be given, in order until a test spoils it."""
+
+    def __init__(self, folder: Path, base: Path, clip: Path):
+        self.folder, self.restored = folder, []
+        self.home = Home(folder / "home")
+        self.requests = {name: described(name, UUID(id_)) for name, id_ in NAMES.items()}
+        for name in NAMES:
+            self.write(f"targets/{name}.csv", rows(name, 40))
+        self.write("kept.csv", KEPT)
+        method = {"method": "all_but_one", "target": "replace", "steps": 3, "updates": 2}
+        self.settings = {
+            "base": {"path": str(base)},
+            "registered_model": "toy",
+            "seed": 7,
+            "lambdas": [1, 5],
+            "method": {**method, "lr": 1e-3},
+            "sampling": {"steps": 2, "batch_size": 2},
+            "prompts": {"targets": folder / "targets", "kept": folder / "kept.csv"},
+            "detector": {"labels": {"likeness": ["FACE_FEMALE"]}, "threshold": 0.5},
+            "clip": {"path": str(clip), "templates": ["a photo of {}"]},
+            "policy": {
+                "min_n": 2,
+                "control": 0.5,
+                "targets": {"object": {"clip.concept_rate": 0.1}},
+                "kept": {"ssim": 0.5, "clip.accuracy_drop": 0.5},
+            },
+        }
+
+    def write(self, name: str, lines: "tuple[str, ...] | list[str]") -> None:
+        (self.folder / name).parent.mkdir(parents=True, exist_ok=True)
+        (self.folder / name).write_text(HEADER + "".join(lines))
+
+    def replace(self, name: str, old: str, new: str) -> None:
+        file = self.folder / name
+        assert old in file.read_text()
+        file.write_text(file.read_text().replace(old, new))
+
+    def own(self, key: str) -> Path:
+        """A copy of the base or of CLIP, to be spoilt."""
+        copy = shutil.copytree(self.settings[key]["path"], self.folder / key)
+        self.settings[key]["path"] = str(copy)
+        return copy
+
+    def ask(self, request: str, **other: object) -> None:
+        """That request, otherwise described."""
+        self.requests[request] = described(request, UUID(NAMES[request]), **other)
+
+    def faults(self, gpu_needed: bool = True) -> list[Fault]:
+        params = Params.model_validate(self.settings)
+        return preflight(
+            params,
+            list(self.requests.values()),
+            self.home,
+            gpu_needed=gpu_needed,
+            restored=self.restored,
+        )
+
+
+NAMES = {"rocket": ROCKET, "cat": CAT}
+
+
+def rows(name: str, n: int) -> list[str]:
+    return [f"{i},a sketch of a {name},{20 + i},4.0,{name}\n" for i in range(n)]
+
+
+def described(
+    called: str, id_: UUID, method: str | None = None, **other: object
+) -> DeletionRequest:
+    concept = {
+        "name": called,
+        "kind": "object",
+        "prompts": (f"a picture of a {called}",),
+        "replacement": "a brick wall",
+    }
+    return DeletionRequest.model_validate(
+        {
+            "subject_request_id": id_,
+            "subject_request_type": "erasure",
+            "submitted_time": f"2026-11-2{id_.int}T10:00:00Z",
+            "regulation": "gdpr",
+            "concept": Concept.model_validate({**concept, **other}),
+            "method": method,
+        }
+    )
+
+
+@pytest.fixture
+def setup(tiny_folder, tiny_clip, tmp_path, monkeypatch) -> Setup:
+    for name in ("ERASURE_DVC_REMOTE", "MLFLOW_TRACKING_URI", "ERASURE_GPU_DEPLOYMENT"):
+        monkeypatch.delenv(name, raising=False)
+    return Setup(tmp_path, tiny_folder, tiny_clip)
+
+
+def test_good_setup_has_no_fault_and_nothing_is_written(setup):
+    before = manifest(setup.folder)
+    assert setup.faults() == []
+    assert manifest(setup.folder) == before
+    assert not setup.home.root.exists()
+
+
+def without(file: Path, tensor: str) -> None:
+    tensors = load_file(file)
+    del tensors[tensor]
+    save_file(tensors, file)
+
+
+def cropped(file: Path, tensor: str) -> None:
+    tensors = load_file(file)
+    tensors[tensor] = tensors[tensor][:-1].clone()
+    save_file(tensors, file)
+
+
+def weights(folder: Path) -> Path:
+    return next(folder.glob("*.safetensors"))
+
+
+def only_a_text_encoder(setup: Setup) -> None:
+    setup.settings["clip"]["path"] = f"{setup.settings['base']['path']}/text_encoder"
+
+
+OPERATORS = {
+    "base absent": (
+        lambda s: s.settings["base"].update(path="./nowhere"),
+        r"'\./nowhere' is neither an existing folder nor a hub id",
+    ),
+    "base not the pinned one": (
+        lambda s: s.settings["base"].update(sha256="0" * 64),
+        "base.sha256 pins 0000",
+    ),
+    "weights truncated": (
+        lambda s: (f := weights(s.own("base") / "unet")).write_bytes(f.read_bytes()[:-9]),
+        "is not a whole safetensors file",
+    ),
+    "tensor of the network missing": (
+        lambda s: without(weights(s.own("base") / "unet"), "conv_out.bias"),
+        r"unet lacks 1 tensors .* conv_out\.bias among them",
+    ),
+    "tensor of the network of another shape": (
+        lambda s: cropped(weights(s.own("base") / "unet"), "conv_in.bias"),
+        r"unet lacks 1 tensors .* conv_in\.bias among them",
+    ),
+    "tensor of the decoder missing": (
+        lambda s: without(weights(s.own("base") / "vae"), "decoder.conv_out.bias"),
+        r"vae lacks 1 tensors .* decoder\.conv_out\.bias among them",
+    ),
+    "tensor of the text encoder missing": (
+        lambda s: without(
+            (f := weights(s.own("base") / "text_encoder")), max(load_file(f), key=len)
+        ),
+        "text_encoder lacks 1 tensors",
+    ),
+    "tokenizer broken": (
+        lambda s: (s.own("base") / "tokenizer/tokenizer.json").write_text("{}"),
+        "the tokenizer of .* does not load",
+    ),
+    "CLIP absent": (
+        lambda s: s.settings["clip"].update(path="./nowhere"),
+        r"CLIP '\./nowhere' is neither a folder nor in the local hub cache",
+    ),
+    "CLIP that is another model": (only_a_text_encoder, "is not a whole CLIP: .* are missing"),
+    "tokenizer absent": (
+        lambda s: (s.own("base") / "tokenizer/tokenizer.json").unlink(),
+        r"base holds a tokenizer without a vocabulary \(\d+ tokens\)",
+    ),
+    "CLIP without its tokenizer": (
+        lambda s: (s.own("clip") / "tokenizer.json").unlink(),
+        r"clip holds a tokenizer without a vocabulary \(\d+ tokens\)",
+    ),
+    "detector label unknown": (
+        lambda s: s.settings["detector"]["labels"].update(likeness=["FACE_CAT"]),
+        r"detector labels \['FACE_CAT'\]; NudeNet knows",
+    ),
+    "detector threshold too low": (
+        lambda s: s.settings["detector"].update(threshold=0.1),
+        "NudeNet itself drops scores below 0.25",
+    ),
+    "target metric unknown": (
+        lambda s: s.settings["policy"]["targets"]["object"].update({"clip.rate": 0.1}),
+        r"policy\.targets\.object limits clip\.rate, which nothing measures; known there are",
+    ),
+    "kept metric unknown": (
+        lambda s: s.settings["policy"]["kept"].update({"nudenet.rate": 0.1}),
+        r"policy\.kept limits nudenet\.rate, which nothing measures",
+    ),
+    "restored metric unknown": (
+        lambda s: s.settings["policy"].update(restored={"lpips": 0.1}),
+        r"policy\.restored limits lpips, which nothing measures",
+    ),
+    "limit that nothing can show": (
+        lambda s: s.settings["policy"]["targets"].update(style={"clip.concept_rate": 0}),
+        r"targets\.style limits clip\.concept_rate to 0, which no number of pictures can show",
+    ),
+    "kept prompts absent": (lambda s: (s.folder / "kept.csv").unlink(), "No such file"),
+    "kept prompts malformed": (
+        lambda s: s.replace("kept.csv", ",11,", f",{2**63},"),
+        "evaluation_seed: ExpectColumnValuesToBeBetween|evaluation_seed: expect_column",
+    ),
+    "kept prompt too long": (
+        lambda s: s.write("kept.csv", [*KEPT, f"2,{LONG},1,4.0,retina\n"]),
+        "has 22 tokens",
+    ),
+    "too few kept prompts": (
+        lambda s: s.settings["policy"].update(min_n=3),
+        r"2 of 2 kept prompts show or name none of rocket, cat, and policy\.min_n asks for 3",
+    ),
+    "kept prompts without a label": (
+        lambda s: s.replace("kept.csv", "4.0,galaxy", "4.0,"),
+        r"does not say what case 1 shows \(1 such\)",
+    ),
+    "sampling beyond the schedule": (
+        lambda s: s.settings["sampling"].update(steps=1000),
+        r"sampling\.steps: a \w+ of 1000 steps; this base .* 1\.\.999",
+    ),
+    "training beyond the schedule": (
+        lambda s: s.settings["method"].update(steps=1000),
+        r"method\.steps of the preset default: a \w+ of 1000 steps",
+    ),
+    "settings that erase nothing": (
+        lambda s: s.settings["method"].update(target="residual", instructions=[]),
+        "without one delta is 0",
+    ),
+}
+ENVIRONMENT = {
+    "remote below a file": ("ERASURE_DVC_REMOTE", "{folder}/kept.csv/x", "the remote .* cannot be"),
+    "remote without its plug-in": (
+        "ERASURE_DVC_REMOTE",
+        "s3://user:secret@bucket/x",
+        r"a remote s3://\.\.\. lacks its plug-in: .* 'dvc-s3'",
+    ),
+    "remote of no known kind": (
+        "ERASURE_DVC_REMOTE",
+        "pigeon://x",
+        r"pigeon://\.\.\. is none that",
+    ),
+    "MLflow down": (
+        "MLFLOW_TRACKING_URI",
+        "http://user:secret@127.0.0.1:1/",
+        r"MLflow at http://127\.0\.0\.1:1 does not answer \(.*refused",
+    ),
+    "GPU work without a server": (
+        "ERASURE_GPU_DEPLOYMENT",
+        "erase-and-generate/erase-on-gpu",
+        "PREFECT_API_URL no server that has it",
+    ),
+}
+REQUESTS = {
+    "prompt set absent": (
+        lambda s: (s.folder / "targets/cat.csv").unlink(),
+        "no prompt set for concept 'cat'",
+    ),
+    "prompt set malformed": (
+        lambda s: s.replace("targets/cat.csv", "39,a", "38,a"),
+        "case_number 38 is already on line 40",
+    ),
+    "guidance out of range": (
+        lambda s: s.replace("targets/cat.csv", ",4.0,", ",0.5,"),
+        "evaluation_guidance: .*allowed 1 to 30",
+    ),
+    "fewer rows than min_n": (
+        lambda s: s.write("targets/cat.csv", rows("cat", 1)),
+        r"'cat' has 1 rows, and policy\.min_n asks for 2",
+    ),
+    "too few rows for the limit": (
+        lambda s: s.write("targets/cat.csv", rows("cat", 30)),
+        "30 pictures can never show at most 0.1: 0 of 30 still allows 0.114; 35 can",
+    ),
+    "rows without their label": (
+        lambda s: s.replace("targets/cat.csv", "4.0,cat", "4.0,"),
+        "the column `concept` of the prompt set of 'cat' holds nothing; write cat there",
+    ),
+    "label in capitals": (
+        lambda s: s.replace("targets/cat.csv", "4.0,cat", "4.0,Cat"),
+        "prompt set of 'cat' holds Cat; write cat there",
+    ),
+    "measured prompt trained on": (
+        lambda s: s.ask("cat", prompts=("a sketch of a cat",)),
+        "measured prompt 'a sketch of a cat' is also trained on",
+    ),
+    "kept prompt trained on": (
+        lambda s: s.ask("cat", keep=("a photo of a retina",)),
+        "'a photo of a retina' is also trained on .keep of 'cat'",
+    ),
+    "prompt of an older request trained on": (
+        lambda s: s.ask("cat", keep=("a sketch of a rocket",)),
+        "'a sketch of a rocket' is also trained on .keep of 'cat'",
+    ),
+    "prompt too long": (lambda s: s.ask("cat", prompts=(LONG,)), "has 22 tokens"),
+    "kind without limits": (
+        lambda s: s.ask("cat", kind="likeness"),
+        "no limits for kind 'likeness' of concept 'cat'",
+    ),
+    "style without others": (
+        lambda s: (
+            s.ask("cat", kind="style"),
+            s.settings["policy"]["targets"].update(style={"clip.concept_rate": 0.1}),
+        ),
+        "a style is named among others",
+    ),
+    "method that is not one": (
+        lambda s: s.ask("cat", method="prayer"),
+        "no method 'prayer' .it is not a method",
+    ),
+    "prompt that its method cannot use": (
+        lambda s: (
+            s.settings.update(method={"method": "forget_me_not", "lr": 1e-3, "updates": 1}),
+            s.settings.pop("lambdas"),
+            s.ask("cat", prompts=("a kitten",)),
+        ),
+        "turns attention away from the word 'cat', which prompt 'a kitten' does not hold",
+    ),
+    "word in every kept prompt": (
+        lambda s: (s.ask("cat", name="photo"), s.write("targets/photo.csv", rows("photo", 40))),
+        "0 of 2 kept prompts show or name none of photo",
+    ),
+    "concept of an older request": (
+        lambda s: s.ask("cat", name="rocket"),
+        "more than one request erases rocket",
+    ),
+}
+
+
+@pytest.mark.parametrize("kind", OPERATORS)
+def test_fault_of_the_operator_is_his_alone(kind, setup):
+    spoil, expected = OPERATORS[kind]
+    spoil(setup)
+    (fault,) = setup.faults()
+    assert fault.who == OPERATOR
+    assert re.search(expected, fault.what)
+
+
+@pytest.mark.parametrize("kind", ENVIRONMENT)
+def test_fault_of_the_surroundings_is_the_operators(kind, setup, monkeypatch):
+    name, value, expected = ENVIRONMENT[kind]
+    monkeypatch.setenv(name, value.format(folder=setup.folder))
+    (fault,) = setup.faults()
+    assert fault.who == OPERATOR
+    assert re.search(expected, fault.what)
+    assert "secret" not in fault.what
+
+
+@pytest.mark.parametrize("kind", REQUESTS)
+def test_fault_of_one_request_is_its_own(kind, setup):
+    spoil, expected = REQUESTS[kind]
+    spoil(setup)
+    (fault,) = setup.faults()
+    assert fault.who == CAT
+    assert re.search(expected, fault.what)
+
+
+def test_state_folder_below_a_file_is_refused(setup, monkeypatch):
+    monkeypatch.setenv("ERASURE_DVC_REMOTE", str(setup.folder))
+    setup.home = Home(setup.folder / "kept.csv" / "home")
+    (fault,) = setup.faults()
+    assert fault.who == OPERATOR
+    assert re.search("the state folder .* cannot be written: .*kept.csv is no folder", fault.what)
+
+
+def test_every_fault_is_told_not_only_the_first(setup):
+    setup.settings["clip"]["path"] = "./nowhere"
+    setup.settings["sampling"]["steps"] = 1000
+    (setup.folder / "targets/rocket.csv").unlink()
+    (setup.folder / "targets/cat.csv").unlink()
+    assert [fault.who for fault in setup.faults()] == [OPERATOR, OPERATOR, ROCKET, CAT]
+
+
+def test_newer_of_two_requests_that_clash_waits(setup):
+    setup.ask("rocket", keep=("a sketch of a cat",))
+    (fault,) = setup.faults()
+    assert fault.who == CAT
+
+
+def test_parked_request_binds_no_other(setup):
+    setup.ask("rocket", keep=("a sketch of a cat",), prompts=(LONG,))
+    (fault,) = setup.faults()
+    assert fault.who == ROCKET
+
+
+def test_method_of_an_older_request_need_not_be_known(setup):
+    setup.ask("rocket", method="prayer")
+    setup.ask("cat", method="all_but_one")
+    assert setup.faults() == []
+
+
+def test_labels_that_tell_nothing_apart_are_the_operators(setup):
+    del setup.requests["rocket"]
+    setup.settings["policy"]["kept"] = {"ssim": 0.5}
+    setup.write(
+        "kept.csv",
+        [row.replace("4.0,galaxy", "4.0,").replace("4.0,retina", "4.0,") for row in KEPT],
+    )
+    (fault,) = setup.faults()
+    assert fault.who == OPERATOR
+    assert "names cat; CLIP tells pictures apart by two names or more" in fault.what
+
+
+def test_restored_concept_needs_its_prompt_set(setup):
+    setup.restored = [setup.requests.pop("cat")]
+    (setup.folder / "targets/cat.csv").unlink()
+    (fault,) = setup.faults()
+    assert fault.who == OPERATOR
+    assert "no prompt set for concept 'cat'" in fault.what
+
+
+def test_restored_concept_needs_a_kind_that_is_measured(setup):
+    setup.restored = [setup.requests.pop("cat")]
+    setup.settings["policy"]["restored"] = {"ssim": 0.5, "nudenet.rate": 0.5}
+    (fault,) = setup.faults()
+    assert fault.who == OPERATOR
+    assert "for the kind object of the restored 'cat'" in fault.what
+
+
+def test_gpu_worker_is_not_asked_for_where_none_is_needed(setup, monkeypatch):
+    monkeypatch.setenv("ERASURE_GPU_DEPLOYMENT", "erase-and-generate/erase-on-gpu")
+    assert setup.faults(gpu_needed=False) == []
+
+
+def test_reachable_service_is_no_fault(setup, monkeypatch):
+    with socket.create_server(("127.0.0.1", 0)) as server:
+        monkeypatch.setenv("MLFLOW_TRACKING_URI", f"http://127.0.0.1:{server.getsockname()[1]}")
+        assert setup.faults() == []
+
+
+def test_disk_with_less_than_twice_the_base_is_refused(setup, monkeypatch):
+    base = Path(setup.settings["base"]["path"])
+    size = sum(file.stat().st_size for file in base.rglob("*") if file.is_file())
+    usage = namedtuple("usage", "total used free")
+    monkeypatch.setattr(shutil, "disk_usage", lambda _: usage(0, 0, 2 * size))
+    assert setup.faults() == []
+    monkeypatch.setattr(shutil, "disk_usage", lambda _: usage(0, 0, 2 * size - 1))
+    (fault,) = setup.faults()
+    assert "GB free, and a release of this base takes" in fault.what
+
+
+@pytest.mark.parametrize(("method", "copies"), [("uce", 3), ("all_but_one", 6)])
+def test_memory_for_fewer_copies_than_the_method_makes_is_refused(
+    method, copies, setup, monkeypatch
+):
+    unet = load_file(weights(Path(setup.settings["base"]["path"]) / "unet"))
+    needed = 4 * copies * sum(tensor.numel() for tensor in unet.values())
+    if method == "uce":
+        setup.settings["method"] = {"method": "uce"}
+        del setup.settings["lambdas"]
+    real, memory = os.sysconf, {"SC_PAGE_SIZE": 1, "SC_PHYS_PAGES": needed}
+    monkeypatch.setattr(os, "sysconf", lambda key: memory.get(key) or real(key))
+    assert setup.faults() == []
+    memory["SC_PHYS_PAGES"] = needed - 1
+    (fault,) = setup.faults()
+    assert f"{copies} copies of this base's network take" in fault.what
+
+
+def test_metrics_that_a_policy_can_limit_are_those_measured(setup):
+    setup.settings["policy"]["targets"]["likeness"] = dict.fromkeys(measure.TARGET_METRICS, 0.5)
+    params = Params.model_validate(setup.settings)
+    scorer = ClipScorer(params.clip.path, None, params.clip.templates)
+    instruments = measure.Instruments(Blind(), scorer, params)
+    concept = described("cat", UUID(CAT), kind="likeness").concept
+    pictures, labels = [Image.new("RGB", (32, 32))] * 2, ["retina", "galaxy"]
+    kept = read_prompt_set(setup.folder / "kept.csv")
+    gone = measure.measure_target(instruments, concept, pictures, labels)
+    stays = measure.measure_kept(instruments, kept, pictures, pictures, labels)
+    back = measure.measure_restored(instruments, concept, pictures, pictures, labels)
+    assert [m.metric for m in gone] == [f"{name}[cat]" for name in measure.TARGET_METRICS]
+    assert [m.metric for m in stays] == list(measure.KEPT_METRICS)
+    assert [m.metric for m in back] == [f"restored.{m}[cat]" for m in measure.RESTORED_METRICS]
+
+
+class Blind:
+    """A detector that sees nothing."""
+
+    def __init__(self) -> None:
+        self.settings = {"detector": "none"}
+
+    def detects(self, images, labels):
+        return [False] * len(images)
+
+
+def run(setup: Setup, *arguments: object):
+    """`erasure request check` on the setup's own files."""
+    params = setup.folder / "params.yaml"
+    params.write_text(
+        pretty_json(
+            {**setup.settings, "prompts": {k: str(v) for k, v in setup.settings["prompts"].items()}}
+        )
+    )
+    files = []
+    for name, request in setup.requests.items():
+        files.append(setup.folder / f"{name}.yaml")
+        files[-1].write_text(pretty_json(request.model_dump(mode="json", exclude_none=True)))
+    return CliRunner().invoke(
+        app,
+        ["request", "check", *map(str, files), "--params", str(params), *map(str, arguments)],
+        env={"ERASURE_HOME": str(setup.home.root)},
+    )
+
+
+def test_command_says_ready(setup):
+    answer = run(setup)
+    assert (answer.exit_code, answer.stdout) == (0, "ready\n")
+
+
+def test_command_prints_each_fault_and_exits_2(setup):
+    (setup.folder / "targets/cat.csv").unlink()
+    answer = run(setup)
+    assert answer.exit_code == 2
+    assert answer.stdout.startswith(f"{CAT}: {setup.folder}/targets/cat.csv: no prompt set")
+
+
+def test_command_answers_in_json(setup):
+    (setup.folder / "targets/cat.csv").unlink()
+    answer = run(setup, "--json")
+    assert answer.exit_code == 2
+    found = json.loads(answer.stdout)
+    assert (found["ready"], [fault["who"] for fault in found["faults"]]) == (False, [CAT])
