@@ -1,5 +1,6 @@
 """Facts in, text out."""
 
+import re
 import sys
 import textwrap
 from collections.abc import Mapping, Sequence
@@ -21,8 +22,9 @@ def show(answer: str | Mapping[str, Any]) -> None:
 
 
 def complain(message: str) -> None:
-    """One line on stderr."""
-    print("error:", escaped(" ".join(message.split())), file=sys.stderr)
+    """One line on stderr; a word that nobody reads to its end is cut."""
+    line = escaped(" ".join(message.split()))
+    print("error:", re.sub(r"(\S{300})\S{200,}", r"\1...", line), file=sys.stderr)
 
 
 def released(record: Mapping[str, Any] | None, home: Home) -> dict[str, Any]:
