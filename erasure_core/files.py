@@ -26,6 +26,7 @@ YAML_BYTES, TABLE_BYTES, PICTURE_BYTES = MIB, 16 * MIB, 256 * MIB
 TABLE_LINES = 100_000  # COCO-30k, the largest prompt set of the field, has 30 thousand
 YAML_DEPTH, YAML_VALUES, INTEGER_BITS = 32, 100_000, 64
 OTHERS = {"d": "a folder", "p": "a named pipe", "s": "a socket", "c": "a device", "b": "a device"}
+_TOO_DEEP = f"nested deeper than {YAML_DEPTH} levels"
 UNWRITABLE = re.compile(r"[\x00-\x08\x0b\x0c\x0e-\x1f\x7f-\x9f\ud800-\udfff]")
 
 
@@ -78,23 +79,31 @@ def read_bytes(path: Path, limit: int) -> bytes:
         BadInput: Absent, not permitted, a pipe, a device, a folder, or larger than `limit`.
     """
     try:
-        str(path).encode()
-        handle = os.open(path, os.O_RDONLY | os.O_NONBLOCK)  # a pipe would wait for its writer
+        content = _beginning(path, limit + 1)
     except OSError as error:
         raise BadInput(
             f"{path}: {error.strerror}; name a file that exists and can be read"
         ) from None
     except ValueError:
         raise BadInput(f"{path}: no file has such a name; use one in UTF-8, without NUL") from None
-    with os.fdopen(handle, "rb") as stream:
-        _check_kind(path, os.fstat(handle))
-        content = stream.read(limit + 1)  # not more, whatever size the file claims
     if len(content) > limit:
         raise BadInput(
             f"{path}: more than {limit} bytes, the most that is read of such a file; "
             f"split it, or name another"
         )
     return content
+
+
+def _beginning(path: Path, length: int) -> bytes:
+    """The first bytes of a regular file, whatever size it claims to have."""
+    str(path).encode()  # an undecodable name could be shown nowhere
+    handle = os.open(path, os.O_RDONLY | os.O_NONBLOCK)  # a pipe would wait for its writer
+    try:
+        _check_kind(path, os.fstat(handle))
+        with os.fdopen(handle, "rb", closefd=False) as stream:
+            return stream.read(length)
+    finally:
+        os.close(handle)
 
 
 def check_regular(path: Path) -> None:
@@ -161,22 +170,35 @@ def read_yaml(path: Path, model: type[Model]) -> Model:
 
 def _loaded(path: Path) -> object:
     from ruamel.yaml import YAML
+    from ruamel.yaml.composer import Composer, ComposerError
     from ruamel.yaml.error import MarkedYAMLError
 
+    class Shallow(Composer):
+        """Stops before recursion and look-ahead, which grow with the depth, cost seconds."""
+
+        depth = 0
+
+        def compose_node(self, parent: Any, index: Any) -> Any:
+            self.depth += 1
+            if self.depth > YAML_DEPTH:
+                raise ComposerError(
+                    problem=_TOO_DEEP, problem_mark=self.parser.peek_event().start_mark
+                )
+            node = super().compose_node(parent, index)
+            self.depth -= 1
+            return node
+
     text = read_input(path, YAML_BYTES)
+    reader = YAML(typ="safe", pure=True)
+    reader.Composer = Shallow
     try:
-        return YAML(typ="safe", pure=True).load(text)
+        return reader.load(text)
     except MarkedYAMLError as error:
         where = f"line {error.problem_mark.line + 1}" if error.problem_mark else "the file"
         raise BadInput(f"{path}: {where} is not valid YAML: {error.problem}; correct it") from None
-    except RecursionError:
-        raise BadInput(f"{path}: {_TOO_DEEP}") from None
     except Exception as error:  # the parser meets bad text with nearly any exception of Python
         problem = (str(error) or type(error).__name__).splitlines()[0]
         raise BadInput(f"{path}: not valid YAML: {problem}; correct it") from None
-
-
-_TOO_DEEP = f"nested deeper than {YAML_DEPTH} levels; write it flatter"
 
 
 def _check_values(path: Path, content: object) -> None:
@@ -203,7 +225,7 @@ def _parts(value: object) -> list[object]:
 
 def _fault_of(value: object, depth: int) -> str | None:
     if depth > YAML_DEPTH:
-        return _TOO_DEEP
+        return f"{_TOO_DEEP}; write it flatter"
     if isinstance(value, int) and value.bit_length() > INTEGER_BITS:
         return f"an integer of {value.bit_length()} bits; allowed are {INTEGER_BITS}; correct it"
     if isinstance(value, str) and (found := UNWRITABLE.search(value)):

@@ -47,9 +47,17 @@ class Home:
             BadInput: It is a file or leads nowhere, or its parent is not there (a typo would begin
                 an empty state beside the real one).
         """
-        folder = self.root if os.path.lexists(self.root) else self.root.parent
-        if not os.path.isdir(folder):
-            found = "no folder" if os.path.lexists(folder) else "not there"
+        try:
+            self.root.lstat()
+            folder = self.root
+        except FileNotFoundError:
+            folder = self.root.parent
+        except OSError as fault:
+            raise BadInput(
+                f"state folder {self.root}: {fault.strerror}; correct ERASURE_HOME"
+            ) from None
+        if not folder.is_dir():
+            found = "no folder" if folder.exists() else "not there"
             raise BadInput(
                 f"state folder {self.root}: {folder} is {found}; correct ERASURE_HOME, or make it"
             )

@@ -76,8 +76,10 @@ def prepare(
             os.environ.setdefault(f"PREFECT_LOGGING_HANDLERS_{handler}_LEVEL", "CRITICAL")
     try:
         Home.from_env().checked().prepare_environment()
-    except (ErasureError, OSError) as fault:
-        raise typer.Exit(_failed(str(fault), BadInput.exit_code)) from None
+    except ErasureError as fault:
+        raise typer.Exit(_failed(str(fault), fault.exit_code)) from None
+    except OSError as fault:
+        raise typer.Exit(_failed(_os_error(fault), FAILED)) from None
 
 
 def reported(command: Callable[Arguments, int]) -> Callable[Arguments, None]:

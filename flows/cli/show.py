@@ -1,6 +1,7 @@
 """Facts in, text out."""
 
 import json
+import re
 import sys
 import textwrap
 from collections.abc import Mapping, Sequence
@@ -24,8 +25,9 @@ def show(answer: str | Mapping[str, Any]) -> None:
 
 
 def complain(message: str) -> None:
-    """One line on stderr."""
-    print("error:", escaped(redacted(" ".join(message.split()))), file=sys.stderr)
+    """One line on stderr; a word that nobody reads to its end is cut."""
+    line = escaped(redacted(" ".join(message.split())))
+    print("error:", re.sub(r"(\S{300})\S{200,}", r"\1...", line), file=sys.stderr)
 
 
 def announce(work: str, home: Home) -> None:
