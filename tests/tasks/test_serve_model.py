@@ -96,7 +96,7 @@ def version(register) -> int:
 @pytest.fixture
 def no_checkpoint(served):
     """The checkpoint is gone from this machine for one test; only the remote has it."""
-    home, folder, _ = served
+    _, folder, _ = served
     aside = folder.with_name("aside")
     folder.rename(aside)
     yield
@@ -182,7 +182,7 @@ def test_an_edited_statement_is_refused(served, register):
     content = json.loads(file.read_text())
     content["statement"]["verdict"] = "pass"
     file.write_text(json.dumps(content))
-    with pytest.raises(ErasureError, match="signature by own-.* is wrong"):
+    with pytest.raises(ErasureError, match=r"signature by own-.* is wrong"):
         load(version)
 
 
