@@ -45,6 +45,7 @@ from erasure_core.methods import all_but_one as abo
 from erasure_core.network import diffusion, layers, training
 from erasure_core.network.images import to_pil
 from erasure_core.network.models import Teacher, load_teacher
+from erasure_core.network.work import Work
 from erasure_core.planning.params import Params, read_params
 
 ROOT = Path(__file__).parents[1]
@@ -117,11 +118,11 @@ def speed(
     """Times and their ratios, for settings with a bank."""
     device = teacher.unet.device
     began = seconds(device)
-    abo.erase(teacher, concepts, literal(settings), seed=0)
+    abo.erase(teacher, concepts, literal(settings), Work(0))
     single = seconds(device) - began
 
     began = seconds(device)
-    banks = abo.prepare(teacher, concepts, settings, seed=0)
+    banks = abo.prepare(teacher, concepts, settings, Work(0))
     walking, runs, updates = seconds(device) - began, [], []
     for value in lambdas:
         stamps = [seconds(device)]
@@ -130,9 +131,8 @@ def speed(
             teacher,
             concepts,
             chosen,
-            seed=0,
+            Work(0, on_step=lambda *_, at=stamps: at.append(seconds(device))),
             prepared=banks,
-            on_step=lambda *_, at=stamps: at.append(seconds(device)),
         )
         runs.append(seconds(device) - stamps[0])
         updates += [
@@ -166,7 +166,7 @@ def over_seeds(
     """What `judge` finds after a training of each seed."""
     found: Values = {}
     for seed in seeds:
-        with abo.erase(teacher, concepts, settings, seed=seed).applied(teacher.unet):
+        with abo.erase(teacher, concepts, settings, Work(seed)).applied(teacher.unet):
             for metric, value in judge(teacher).items():
                 found.setdefault(metric, []).append(value)
         print(

@@ -42,6 +42,7 @@ from erasure_core.network import closed_form
 from erasure_core.network.diffusion import sample
 from erasure_core.network.images import to_pil
 from erasure_core.network.models import Teacher, load_teacher
+from erasure_core.network.work import Work
 from erasure_core.planning.params import read_params
 
 Result = TypeVar("Result")
@@ -166,7 +167,7 @@ def literal_uce(problem: Problem) -> list[Tensor]:
         problem.tails,
         problem.kept,
         s=UCE.erase_scale,
-        p=UCE.preserve_scale,
+        q=UCE.preserve_scale,
         lamb=UCE.lamb,
     )
 
@@ -180,7 +181,7 @@ def literal_rece(problem: Problem, begun: list[Tensor]) -> list[Tensor]:
         problem.whole,
         problem.kept,
         s=RECE.erase_scale,
-        p=RECE.preserve_scale,
+        q=RECE.preserve_scale,
         lamb=RECE.lamb,
         lambda_r=RECE.lambda_r,
         epochs=RECE.epochs,
@@ -419,7 +420,7 @@ def gallery(world: Gallery, most: int, settings: Mapping[str, Any]) -> Iterator[
         world.restore()
         for n in range(1, most + 1):  # on top of the edits before
             erase(
-                world.teacher, [world.concept(GONE[n - 1], GONE[:n])], settings[name], seed=0
+                world.teacher, [world.concept(GONE[n - 1], GONE[:n])], settings[name], Work(0)
             ).apply(world.teacher.unet)
             yield {"method": name.upper(), "how": "one after another", **world.look(GONE[:n])}
         for n in range(1, most + 1):
@@ -428,7 +429,7 @@ def gallery(world: Gallery, most: int, settings: Mapping[str, Any]) -> Iterator[
                 world.teacher,
                 [world.concept(c, GONE[:n]) for c in GONE[:n]],
                 settings[name],
-                seed=0,
+                Work(0),
             ).apply(world.teacher.unet)
             yield {"method": name.upper(), "how": "all at once", **world.look(GONE[:n])}
     world.restore()

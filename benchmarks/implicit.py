@@ -22,6 +22,7 @@ from erasure_core.law.requests import read_request
 from erasure_core.methods import all_but_one as abo
 from erasure_core.methods.all_but_one import Implicit
 from erasure_core.network.models import Teacher, load_teacher
+from erasure_core.network.work import Work
 from erasure_core.planning.params import read_params
 
 GRID = (
@@ -53,7 +54,7 @@ def sensitivity(
         chosen = settings.model_copy(
             update={"target": "residual", "signal": "implicit", "implicit": implicit}
         )
-        with abo.erase(teacher, concepts, chosen, seed=seed).applied(teacher.unet):
+        with abo.erase(teacher, concepts, chosen, Work(seed)).applied(teacher.unet):
             yield {"implicit": implicit.model_dump(), "found": judge(teacher)}
 
 

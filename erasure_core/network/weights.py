@@ -87,9 +87,9 @@ class WeightDelta:
         Raises:
             ContentChanged: If `module` is not the base this delta was made from.
         """
-        found = tensors_sha256(module.state_dict())
-        if found != self.base_sha256:
-            raise ContentChanged("the network a delta is applied to", self.base_sha256, found)
+        actual = tensors_sha256(module.state_dict())
+        if actual != self.base_sha256:
+            raise ContentChanged("the network a delta is applied to", self.base_sha256, actual)
         for name, parameter in module.named_parameters():
             if name in self.tensors:
                 parameter.copy_(parameter.float() + self.tensors[name].to(parameter.device))
@@ -146,8 +146,8 @@ def _sort_metadata(file: Path) -> None:
     with file.open("r+b") as stream:
         length = int.from_bytes(stream.read(8), "little")
         header = json.loads(stream.read(length))
-        if found := header.get("__metadata__"):
-            header["__metadata__"] = dict(sorted(found.items()))
+        if metadata := header.get("__metadata__"):
+            header["__metadata__"] = dict(sorted(metadata.items()))
             stream.seek(8)
             stream.write(
                 json.dumps(header, separators=(",", ":"), ensure_ascii=False).encode().ljust(length)

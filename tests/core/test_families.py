@@ -18,6 +18,7 @@ from erasure_core.methods import all_but_one as abo
 from erasure_core.methods import uce
 from erasure_core.network import diffusion, layers, models
 from erasure_core.network.weights import WeightDelta, tensors_sha256
+from erasure_core.network.work import Work
 from tests.core.families import ROWS, SIDE, build, plain_picture, plain_pipeline
 
 PROMPTS = ["a photo of a cat", "", "a sketch of the astronaut"]
@@ -171,14 +172,14 @@ def test_a_gradient_method_erases_and_its_delta_reads_back(row, teacher, astrona
         group="kv", updates=1, steps=4, lr=1e-3, instructions=(abo.Instruction(warmup=1),)
     )
     before, file = tensors_sha256(teacher.unet.state_dict()), tmp_path / "delta.safetensors"
-    abo.erase(teacher, [astronaut], settings, seed=0).save(file)
+    abo.erase(teacher, [astronaut], settings, Work(0)).save(file)
     assert tensors_sha256(teacher.unet.state_dict()) == before
     _reads_back(teacher, file, layers.select(teacher.unet, "kv").keys())
 
 
 def test_a_closed_form_method_erases_and_its_delta_reads_back(row, teacher, astronaut, tmp_path):
     before, file = tensors_sha256(teacher.unet.state_dict()), tmp_path / "delta.safetensors"
-    uce.erase(teacher, [astronaut], uce.Settings(), seed=0).save(file)
+    uce.erase(teacher, [astronaut], uce.Settings(), Work(0)).save(file)
     assert tensors_sha256(teacher.unet.state_dict()) == before
     _reads_back(teacher, file, layers.select(teacher.unet, "kv").keys())
 

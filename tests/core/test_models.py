@@ -12,6 +12,7 @@ from diffusers import UNet2DConditionModel
 from erasure_core.errors import BadInput
 from erasure_core.methods import all_but_one as abo
 from erasure_core.network import diffusion, layers, models
+from erasure_core.network.work import Work
 
 
 @pytest.fixture
@@ -281,7 +282,7 @@ def test_stable_diffusion_1_4_at_reduced_width_is_erased_saved_and_read_back(
     assert diffusion.timesteps(teacher, 35)[-1] == 1
     assert len(layers.select(teacher.unet, "kv")) == 32
     paper = abo.Settings(group=group, updates=1, steps=6, instructions=(abo.Instruction(warmup=1),))
-    delta = abo.erase(teacher, [astronaut], paper, seed=0)
+    delta = abo.erase(teacher, [astronaut], paper, Work(0))
     delta.save(tmp_path / "delta.safetensors")
     before = diffusion.sample(teacher, ["astronaut"], [1], [7.5], 3, 1)
     assert before.shape == (1, 3, 16, 16)

@@ -87,7 +87,7 @@ def test_walking_back_from_the_inversion_returns_the_picture(teacher, predicts, 
     for refinements in (0, 20):
         noise = purify.invert(teacher, z, STEPS, predict, refinements)
         back[refinements] = (
-            diffusion.walk(teacher, noise, STEPS, STEPS, predict) - z
+            diffusion.denoise(teacher, noise, STEPS, STEPS, predict) - z
         ).norm() / z.norm()
     assert (noise - z).norm() > 0.1 * z.norm()
     assert back[20] < 5e-3
@@ -109,7 +109,7 @@ def test_a_changed_network_does_not_return_the_picture(teacher, student):
     z, predict = latents(), without_prompt(teacher, 2)
     noise = purify.invert(teacher, z, STEPS, predict, 8)
     with student.applied(teacher.unet):
-        other = diffusion.walk(teacher, noise, STEPS, STEPS, predict)
+        other = diffusion.denoise(teacher, noise, STEPS, STEPS, predict)
     assert (other - z).norm() > 0.05 * z.norm()
 
 

@@ -14,8 +14,8 @@ from erasure_core.network import diffusion
 PROMPTS, STEPS, W = ["a photo of a cat", "a sketch of a rocket", "old coins"], 5, 3.0
 
 
-def walks(teacher, w: float = W) -> diffusion.Walks:
-    return diffusion.Walks.of(teacher, PROMPTS, w, STEPS)
+def walks(teacher, w: float = W) -> diffusion.Trajectories:
+    return diffusion.Trajectories.of(teacher, PROMPTS, w, STEPS)
 
 
 def seeded(seed: int) -> torch.Generator:
@@ -114,7 +114,7 @@ def test_a_draw_keeps_state_timestep_and_prompt_together(tiny_teacher):
 
 def test_too_long_a_prompt_is_refused(tiny_teacher):
     with pytest.raises(BadInput, match="this base reads 16"):
-        diffusion.Walks.of(tiny_teacher, ["cat " * 20], W, STEPS)
+        diffusion.Trajectories.of(tiny_teacher, ["cat " * 20], W, STEPS)
 
 
 def test_drift_is_the_mean_square_between_student_and_teacher_on_every_kept_prompt(tiny_teacher):
@@ -131,7 +131,7 @@ def test_drift_is_the_mean_square_between_student_and_teacher_on_every_kept_prom
 
 
 def test_more_kept_prompts_than_walks_are_all_walked(tiny_teacher, monkeypatch):
-    monkeypatch.setattr(diffusion, "KEPT_WALKS", 2)
+    monkeypatch.setattr(diffusion, "KEPT_TRAJECTORIES", 2)
     assert set(diffusion.Kept.of(walks(tiny_teacher), seeded(1)).points.prompt.tolist()) == {
         0,
         1,
