@@ -207,9 +207,9 @@ def growth(
 
     def timed(name: str, run: Callable[[], Result]) -> Result:
         began = clock()
-        found = run()
+        result = run()
         seconds[name] = min(clock() - began, seconds.get(name, float("inf")))
-        return found
+        return result
 
     def run_rece() -> dict[str, Tensor]:
         gram = timed("gram", lambda: closed_form.gram(problem.weights))
@@ -223,11 +223,13 @@ def growth(
         p = timed("uce_p", lambda: uce_map(problem).matrix())
     compared: dict[str, float | None] = dict.fromkeys(COMPARED)
     if concepts <= literal_up_to:
-        wanted_uce = timed("uce_literal", lambda: literal_uce(problem))
-        wanted_rece = timed("rece_epochs_literal", lambda: literal_rece(problem, wanted_uce))
+        by_uce_literally = timed("uce_literal", lambda: literal_uce(problem))
+        by_rece_literally = timed(
+            "rece_epochs_literal", lambda: literal_rece(problem, by_uce_literally)
+        )
         errors = (
-            _error(problem, closed_form.change(problem.weights, p), wanted_uce),
-            _error(problem, by_rece, wanted_rece),
+            _error(problem, closed_form.change(problem.weights, p), by_uce_literally),
+            _error(problem, by_rece, by_rece_literally),
         )
         took = (seconds["uce_literal"], seconds["uce_literal"] + seconds["rece_epochs_literal"])
         compared = dict(zip(COMPARED, (*took, *errors, max(errors)), strict=True))
@@ -245,14 +247,14 @@ def growth(
     }
 
 
-def _error(problem: Problem, changes: dict[str, Tensor], wanted: Sequence[Tensor]) -> float:
+def _error(problem: Problem, changes: dict[str, Tensor], literal: Sequence[Tensor]) -> float:
     """Largest difference of an edited weight from the literal one, as a share of the largest of its
     projection.
     """
-    found = [weight + changes[name] for name, weight in problem.weights.items()]
+    edited = [weight + changes[name] for name, weight in problem.weights.items()]
     return max(
-        float((f.double() - w).abs().max() / w.abs().max())
-        for f, w in zip(found, wanted, strict=True)
+        float((ours.double() - w).abs().max() / w.abs().max())
+        for ours, w in zip(edited, literal, strict=True)
     )
 
 
@@ -268,8 +270,8 @@ def _peak_mb(run: Callable[[], Result]) -> tuple[float | None, Result]:
     except OSError:
         return None, run()
     before = _status_mb("VmRSS")
-    found = run()
-    return _status_mb("VmHWM") - before, found
+    result = run()
+    return _status_mb("VmHWM") - before, result
 
 
 def _status_mb(key: str) -> float:
@@ -541,14 +543,14 @@ def main(
         "load_at_start": load,
         "torch": torch.__version__,
     }
-    found = {
+    results = {
         **machine,
         **({} if of_gallery else {"width": width, "repeats": repeats, "clock": clock.name}),
         "rows": rows,
     }
     lines = gallery_table(rows) if of_gallery else growth_table(rows)
     typer.echo(
-        pretty_json(found).rstrip()
+        pretty_json(results).rstrip()
         if as_json
         else "\n".join(
             [f"{machine['processor']}, {machine['threads']} threads, {clock.name} seconds", *lines]
@@ -557,7 +559,8 @@ def main(
     if save:
         name = re.sub(r"[^a-z0-9]+", "-", processor().lower()).strip("-")
         write_text(
-            save / f"closed_form-{'gallery-' if of_gallery else ''}{name}.json", pretty_json(found)
+            save / f"closed_form-{'gallery-' if of_gallery else ''}{name}.json",
+            pretty_json(results),
         )
     if plot:
         (gallery_plot if of_gallery else growth_plot)(rows, plot)

@@ -86,11 +86,11 @@ def compared(
     ]
 
 
-def row(found: Mapping[str, Any]) -> str:
+def row(subject: Mapping[str, Any]) -> str:
     """One line of the table."""
     return (
-        f"| {found['subject']} | "
-        + " | ".join(f"{value:.2f}" for value in found["faces"] + found["ssim"])
+        f"| {subject['subject']} | "
+        + " | ".join(f"{value:.2f}" for value in subject["faces"] + subject["ssim"])
         + " |\n"
     )
 

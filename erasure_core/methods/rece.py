@@ -36,7 +36,7 @@ from torch import Tensor, nn
 from erasure_core.errors import BadInput
 from erasure_core.law.concepts import Concept, Kind
 from erasure_core.network import closed_form
-from erasure_core.network.closed_form import Demand, Edit, Map, Rows
+from erasure_core.network.closed_form import Demand, Edit, Map, Rows, Target
 from erasure_core.network.models import Teacher
 from erasure_core.network.weights import WeightDelta
 from erasure_core.network.work import Work
@@ -48,7 +48,7 @@ class Settings(Edit):
     """
 
     method: Literal["rece"] = "rece"
-    target: Literal["replacement", "nothing"] = "nothing"
+    target: Target = "nothing"
     rows: Rows = "all"
     preserve_scale: float | None = Field(
         0.1,

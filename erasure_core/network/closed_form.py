@@ -21,7 +21,7 @@ import re
 from collections.abc import Iterable, Iterator, Mapping, Sequence
 from dataclasses import dataclass
 from pathlib import Path
-from typing import Literal, TypeVar
+from typing import Annotated, Literal, TypeVar
 
 import torch
 from pydantic import BaseModel, ConfigDict, Field
@@ -36,7 +36,19 @@ from erasure_core.network.prepared import by_content
 from erasure_core.network.weights import WeightDelta, tensors_sha256
 
 Item = TypeVar("Item")
-Rows = Literal["all", "tail", "last"]
+Target = Annotated[
+    Literal["replacement", "nothing"],
+    Field(description="what erased prompts become: each concept's replacement, or ''"),
+]
+Rows = Annotated[
+    Literal["all", "tail", "last"],
+    Field(
+        description=(
+            "erased positions of a prompt: all, those from the last subject token on (tail), "
+            "or that one (last)"
+        )
+    ),
+]
 Pair = tuple[Tensor, Tensor]  # rows c and their targets t, both (n, d)
 BATCH = 64  # prompts encoded at a time
 
@@ -45,15 +57,8 @@ class Edit(BaseModel):
     """One ridge edit: the equation's s, q and lamb, and the text states it is about."""
 
     model_config = ConfigDict(frozen=True, extra="forbid")
-    target: Literal["replacement", "nothing"] = Field(
-        "replacement", description="what erased prompts become: each concept's replacement, or ''"
-    )
-    rows: Rows = Field(
-        "tail",
-        description=(
-            "erased positions of a prompt: all, those from the last subject token on, or that one"
-        ),
-    )
+    target: Target = "replacement"
+    rows: Rows = "tail"
     erase_scale: float = Field(
         1.0,
         gt=0,

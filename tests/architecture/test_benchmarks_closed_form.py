@@ -26,9 +26,9 @@ def test_the_fast_form_agrees_with_the_literal_one_and_the_parts_add_up():
 
 def test_an_edit_that_is_wrong_shows_as_an_error():
     problem = benchmark.Problem.drawn(1, width=24, seed=0)
-    wanted = benchmark.literal_uce(problem)
+    expected = benchmark.literal_uce(problem)
     wrong = {name: torch.zeros_like(weight) for name, weight in problem.weights.items()}
-    assert benchmark._error(problem, wrong, wanted) > 0.1
+    assert benchmark._error(problem, wrong, expected) > 0.1
 
 
 def test_the_problem_has_stable_diffusion_14s_shapes_and_clip_like_states():
@@ -65,11 +65,11 @@ def test_its_command_prints_keeps_and_draws(tmp_path: Path, clock):
         str(tmp_path / "growth.png"),
     ]
     shown = CliRunner().invoke(app, [*flags, "--json"], catch_exceptions=False)
-    found = json.loads(shown.stdout)
-    assert [row["concepts"] for row in found["rows"]] == [1, 3]
-    assert (found["clock"], found["threads"]) == (clock, torch.get_num_threads())
+    results = json.loads(shown.stdout)
+    assert [row["concepts"] for row in results["rows"]] == [1, 3]
+    assert (results["clock"], results["threads"]) == (clock, torch.get_num_threads())
     (kept,) = tmp_path.glob("closed_form-*.json")
-    assert json.loads(kept.read_text()) == found
+    assert json.loads(kept.read_text()) == results
     assert (tmp_path / "growth.png").read_bytes().startswith(b"\x89PNG")
     table = CliRunner().invoke(app, flags, catch_exceptions=False).stdout
     assert len(table.splitlines()) == 1 + 2 + 2
