@@ -151,8 +151,8 @@ def test_float64_is_right_where_the_float32_inverse_of_the_published_code_is_not
         1e-3 * torch.eye(d) + c.T @ c + rows[40:].T @ rows[40:]
     )
 
-    def error(found: torch.Tensor) -> float:
-        return ((found - wanted).abs().max() / wanted.abs().max()).item()
+    def error(edited: torch.Tensor) -> float:
+        return ((edited - wanted).abs().max() / wanted.abs().max()).item()
 
     ours = w + closed_form.change({"w": w}, closed_form.edit_map(demand, edit).matrix())["w"]
     assert error(ours) < 2e-7
@@ -193,12 +193,12 @@ def test_nothing_to_condense_is_refused():
 def test_change_is_w_times_p_minus_w_for_each_weight():
     weights = {"a": drawn(5, D).float(), "b": drawn(9, D, seed=1).float()}
     p = drawn(D, D, seed=2)
-    found = closed_form.change(weights, p)
-    assert list(found) == ["a", "b"]
+    changes = closed_form.change(weights, p)
+    assert list(changes) == ["a", "b"]
     for name, w in weights.items():
-        assert found[name].dtype == torch.float32
+        assert changes[name].dtype == torch.float32
         assert_close(
-            found[name], (w.double() @ p - w.double()).float(), atol=1e-7, rtol=2e-7
+            changes[name], (w.double() @ p - w.double()).float(), atol=1e-7, rtol=2e-7
         )  # rounded once
 
 
@@ -228,16 +228,16 @@ def test_gram_is_the_sum_over_the_projections():
 
 def test_gram_is_kept_by_content_on_disk(tmp_path):
     weights = {"a": drawn(5, D, seed=21).float()}
-    found = closed_form.gram(weights, tmp_path / "new")
+    gram = closed_form.gram(weights, tmp_path / "new")
     (file,) = (tmp_path / "new").iterdir()
-    assert torch.equal(read_tensors(file)[0]["gram"], found)
+    assert torch.equal(read_tensors(file)[0]["gram"], gram)
     write_tensors(
-        file, {"gram": found + 1}, {}
+        file, {"gram": gram + 1}, {}
     )  # so that what is read can be told from what is computed
-    assert torch.equal(closed_form.gram(weights, tmp_path / "new"), found + 1)
-    assert torch.equal(closed_form.gram(weights), found)
+    assert torch.equal(closed_form.gram(weights, tmp_path / "new"), gram + 1)
+    assert torch.equal(closed_form.gram(weights), gram)
     assert_close(
-        closed_form.gram({"a": 2 * weights["a"]}, tmp_path / "new"), 4 * found
+        closed_form.gram({"a": 2 * weights["a"]}, tmp_path / "new"), 4 * gram
     )  # other content, other file
     assert len(list((tmp_path / "new").iterdir())) == 2
 

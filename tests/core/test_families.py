@@ -144,10 +144,10 @@ def test_noise_is_what_diffusers_network_and_schedule_say(row, teacher):
         expected = (z - kept.sqrt() * picture) / (1 - kept).sqrt()
         assert not torch.allclose(expected, said, atol=1e-2)
     with torch.no_grad():
-        found = diffusion.predict_noise(
+        predicted = diffusion.predict_noise(
             teacher, teacher.unet, z, t, diffusion.encode_prompts(teacher, PROMPTS[:1])
         )
-    assert_close(found, expected, atol=1e-4, rtol=1e-4)
+    assert_close(predicted, expected, atol=1e-4, rtol=1e-4)
 
 
 def test_pictures_are_those_of_diffusers_own_pipeline(row, teacher):
@@ -156,7 +156,7 @@ def test_pictures_are_those_of_diffusers_own_pipeline(row, teacher):
     assert not torch.allclose(ours, plain_picture(row[2], "old coins", 3, 5.0, 4), atol=1e-2)
 
 
-def test_trailing_steps_are_walked_as_diffusers_walks_them(row, teacher):
+def test_trailing_steps_are_those_of_diffusers(row, teacher):
     scheduler = type(teacher.scheduler).from_config(
         teacher.scheduler.config, timestep_spacing="trailing"
     )

@@ -77,7 +77,7 @@ def tensor_of(pictures) -> torch.Tensor:
 
 @pytest.mark.parametrize("predicts", ["epsilon", "v_prediction"])
 @pytest.mark.parametrize("spacing", ["leading", "trailing"])
-def test_walking_back_from_the_inversion_returns_the_picture(teacher, predicts, spacing):
+def test_the_way_back_from_the_inversion_returns_the_picture(teacher, predicts, spacing):
     scheduler = type(teacher.scheduler).from_config(
         teacher.scheduler.config, prediction_type=predicts, timestep_spacing=spacing
     )
@@ -216,7 +216,7 @@ def test_no_picture_is_refused(teacher, student):
     ("asked", "said"),
     [
         ({"prompt": "cat " * 20}, "22 tokens with its two markers; this base reads 16"),
-        ({"steps": 1000}, "a walk of 1000 steps"),
+        ({"steps": 1000}, "a trajectory of 1000 steps"),
     ],
 )
 def test_what_the_base_cannot_do_is_refused(teacher, student, pictures, asked, said):

@@ -1,4 +1,4 @@
-"""Concept Ablation: anchors made once and found again by content, a target that no gradient
+"""Concept Ablation: anchors made once and kept by content, a target that no gradient
 reaches, the prior beside it.
 """
 
@@ -79,7 +79,7 @@ def test_two_concepts_have_twice_the_pictures_and_each_its_own_anchors(tiny_teac
     )
 
 
-def test_pictures_are_made_once_and_then_found(tiny_teacher, astronaut, tmp_path, monkeypatch):
+def test_pictures_are_made_once(tiny_teacher, astronaut, tmp_path, monkeypatch):
     cache, chosen = tmp_path / "new" / "cache", settings()
     made = ablating.prepare(tiny_teacher, [astronaut], chosen, Work(3, cache=cache))
     (file,) = cache.iterdir()
@@ -87,12 +87,12 @@ def test_pictures_are_made_once_and_then_found(tiny_teacher, astronaut, tmp_path
     whole = ablating.erase(tiny_teacher, [astronaut], chosen, Work(3))
 
     monkeypatch.setattr(diffusion, "pictures", lambda *_: pytest.fail("made again"))
-    found = ablating.prepare(
+    kept = ablating.prepare(
         tiny_teacher, [astronaut], settings(lr=1, updates=9, prior_weight=1), Work(3, cache=cache)
     )
-    assert torch.equal(found.latents, made.latents)
+    assert torch.equal(kept.latents, made.latents)
     assert (
-        ablating.erase(tiny_teacher, [astronaut], chosen, Work(3), prepared=found).sha256
+        ablating.erase(tiny_teacher, [astronaut], chosen, Work(3), prepared=kept).sha256
         == whole.sha256
     )
 
@@ -192,9 +192,9 @@ def test_the_target_is_the_students_own_anchor(tiny_teacher, astronaut, tmp_path
 
     @torch.no_grad()
     def loss(target) -> float:
-        found = diffusion.predict_noise(tiny_teacher, student, z, t, concept)
+        predicted = diffusion.predict_noise(tiny_teacher, student, z, t, concept)
         return (
-            (found - diffusion.predict_noise(tiny_teacher, target, z, t, anchor))
+            (predicted - diffusion.predict_noise(tiny_teacher, target, z, t, anchor))
             .square()
             .mean()
             .item()
@@ -217,10 +217,10 @@ def test_training_brings_the_concept_to_its_anchor_on_pictures_it_did_not_see(
 
     @torch.no_grad()
     def distance() -> float:
-        found, wanted = diffusion.predict_each(
+        as_concept, as_anchor = diffusion.predict_each(
             tiny_teacher, tiny_teacher.unet, z, t, [concept, anchor]
         )
-        return (found - wanted).square().mean().item()
+        return (as_concept - as_anchor).square().mean().item()
 
     before = distance()
     with ablating.erase(tiny_teacher, [astronaut], chosen, Work(1)).applied(tiny_teacher.unet):
@@ -285,8 +285,8 @@ def test_each_concept_has_its_updates(tiny_teacher, astronaut):
 
 
 def test_kept_prompts_are_held_when_asked_for(tiny_teacher, astronaut):
-    walks = diffusion.Trajectories.of(tiny_teacher, astronaut.keep, 3.0, 3)
-    kept = diffusion.Kept.of(walks, torch.Generator().manual_seed(12))
+    trajectories = diffusion.Trajectories.of(tiny_teacher, astronaut.keep, 3.0, 3)
+    kept = diffusion.Kept.of(trajectories, torch.Generator().manual_seed(12))
     drift = {}
     for weight in (0.0, 50.0):
         delta = ablating.erase(

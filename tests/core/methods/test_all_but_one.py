@@ -115,7 +115,7 @@ def test_initial_concept_loss_is_the_mean_square_of_delta_and_the_penalty_is_zer
 def test_outside_the_window_the_initial_loss_is_zero(tiny_teacher, astronaut):
     late = points(tiny_teacher, astronaut, settings(), elapsed=0)
     guide, _ = abo._guides(tiny_teacher, [astronaut], settings())
-    contexts = [guide.null.expand(len(late.z)), guide.walked[late.prompt]]
+    contexts = [guide.null.expand(len(late.z)), guide.prompts[late.prompt]]
     null, cond = diffusion.predict_each(
         tiny_teacher, tiny_teacher.unet, late.z, guide.timesteps[late.elapsed], contexts
     )
@@ -327,19 +327,19 @@ def test_hard_is_refused_where_the_null_prompt_fills_the_text_space(tiny_teacher
 # ---------------------------------------------------------------------------------------------
 
 
-def walked_files(folder) -> set[str]:
+def kept_files(folder) -> set[str]:
     return {file.name for file in folder.iterdir()}
 
 
-def test_a_kept_bank_is_not_walked_again_and_changes_nothing(
+def test_a_kept_bank_is_not_made_again_and_changes_nothing(
     tiny_teacher, astronaut, tmp_path, monkeypatch
 ):
     chosen = settings(keep_weight=2)
     without = abo.erase(tiny_teacher, [astronaut], chosen, Work(7)).sha256
     first = abo.prepare(tiny_teacher, [astronaut], chosen, Work(7, cache=tmp_path / "kept"))
     # of the concept's prompts and of those to keep
-    assert len(walked_files(tmp_path / "kept")) == 2
-    monkeypatch.setattr(abo.Guide, "_walk_whole", lambda *_: pytest.fail("walked again"))
+    assert len(kept_files(tmp_path / "kept")) == 2
+    monkeypatch.setattr(abo.Guide, "_whole", lambda *_: pytest.fail("made again"))
     again = abo.prepare(
         tiny_teacher,
         [astronaut],
@@ -355,7 +355,7 @@ def test_a_kept_bank_is_not_walked_again_and_changes_nothing(
 CONTENT = [
     ("gamma1", {"gamma1": 3.0}),
     ("steps", {"steps": 5}),
-    ("walks", {"trajectories": 3}),
+    ("number", {"trajectories": 3}),
     ("target", {"target": "replace"}),
     ("instructions", {"instructions": ({"warmup": 2},)}),
     ("signal", {"signal": "implicit"}),
@@ -368,9 +368,9 @@ def test_a_bank_is_kept_under_everything_it_depends_on_and_nothing_else(
     tiny_teacher, astronaut, tmp_path
 ):
     def kept(chosen: abo.Settings, concept=astronaut, seed=7) -> set[str]:
-        before = walked_files(tmp_path)
+        before = kept_files(tmp_path)
         abo.prepare(tiny_teacher, [concept], chosen, Work(seed, cache=tmp_path))
-        return walked_files(tmp_path) - before
+        return kept_files(tmp_path) - before
 
     assert len(kept(settings())) == 1
     for changes in (
@@ -399,10 +399,10 @@ def test_a_bank_is_kept_under_everything_it_depends_on_and_nothing_else(
     assert len(kept(settings())) == 1
 
 
-def test_walking_in_smaller_batches_gives_the_same_bank(tiny_teacher, astronaut, monkeypatch):
+def test_making_it_in_smaller_batches_gives_the_same_bank(tiny_teacher, astronaut, monkeypatch):
     chosen = settings(trajectories=5)
     together = abo.prepare(tiny_teacher, [astronaut], chosen, Work(7)).erase
-    monkeypatch.setattr(abo, "WALKED_TOGETHER", 2)
+    monkeypatch.setattr(abo, "TRAJECTORIES_TOGETHER", 2)
     apart = abo.prepare(tiny_teacher, [astronaut], chosen, Work(7)).erase
     for name, tensor in together.tensors().items():
         assert_close(getattr(apart, name), tensor, atol=1e-3, rtol=1e-3)
@@ -411,7 +411,7 @@ def test_walking_in_smaller_batches_gives_the_same_bank(tiny_teacher, astronaut,
 
 def test_only_the_drawn_rows_of_a_large_bank_are_read(tmp_path):
     """As the kernel counts the pages of the file that are in this process."""
-    n, file = 2000, tmp_path / "walks.safetensors"
+    n, file = 2000, tmp_path / "trajectories.safetensors"
     z, whole = torch.randn(n, 4, 32, 32), torch.arange(n)
     write_tensors(file, abo.Points(z, whole, whole.clone(), z.clone(), z.clone()).tensors(), {})
 
@@ -493,11 +493,11 @@ def test_fixed_point_is_teacher_guidance_plus_delta_over_gamma2():
     )
 
 
-# --- walks
+# --- trajectories
 # ---------------------------------------------------------------------------------------------
 
 
-def test_bank_and_fresh_walks_agree_at_the_same_noise(tiny_teacher, astronaut):
+def test_bank_and_fresh_points_agree_at_the_same_noise(tiny_teacher, astronaut):
     chosen = settings()
     guide, _ = abo._guides(tiny_teacher, [astronaut], chosen)
     bank = guide.bank(1, 11, "w")
@@ -525,13 +525,11 @@ def test_t_equal_to_T_takes_no_step(tiny_teacher):
     assert diffusion.denoise(tiny_teacher, z, 4, 0, lambda *_: pytest.fail("a step was taken")) is z
 
 
-def test_a_bank_walks_every_prompt_before_any_twice_and_as_often_for_each_concept(
-    tiny_teacher, astronaut
-):
+def test_a_bank_has_every_prompt_before_any_twice_for_each_concept(tiny_teacher, astronaut):
     bank = abo.prepare(tiny_teacher, [astronaut, ROCKET], settings(trajectories=4), Work(5)).erase
-    walked = bank.prompt[bank.elapsed == 0].tolist()
-    assert sorted(walked) == [0, 0, 1, 1, 2, 2, 3, 3]
-    assert sorted(walked[:4]) == [0, 1, 2, 3] != walked[:4]
+    prompts = bank.prompt[bank.elapsed == 0].tolist()
+    assert sorted(prompts) == [0, 0, 1, 1, 2, 2, 3, 3]
+    assert sorted(prompts[:4]) == [0, 1, 2, 3] != prompts[:4]
 
 
 def test_fresh_points_cover_every_elapsed_step(tiny_teacher, astronaut):
@@ -593,7 +591,7 @@ def test_a_run_killed_and_resumed_ends_at_the_same_weights(
     )
 
 
-def test_shared_walks_change_nothing(tiny_teacher, astronaut):
+def test_what_is_prepared_changes_nothing(tiny_teacher, astronaut):
     chosen = settings(keep_weight=2)
     prepared = abo.prepare(tiny_teacher, [astronaut], chosen, Work(7))
     assert (
@@ -602,9 +600,7 @@ def test_shared_walks_change_nothing(tiny_teacher, astronaut):
     )
 
 
-def test_keep_null_holds_the_unconditional_prediction_where_the_kept_prompts_walk(
-    tiny_teacher, astronaut
-):
+def test_keep_null_holds_the_unconditional_prediction_on_kept_trajectories(tiny_teacher, astronaut):
     drift = {}
     for held in (False, True):
         chosen = settings(
@@ -620,10 +616,10 @@ def test_keep_null_holds_the_unconditional_prediction_where_the_kept_prompts_wal
             torch.no_grad(),
         ):
             null = guide.null.expand(len(bank.z))
-            found = diffusion.predict_noise(
+            predicted = diffusion.predict_noise(
                 tiny_teacher, tiny_teacher.unet, bank.z, guide.timesteps[bank.elapsed], null
             )
-        drift[held] = (found - bank.null).square().mean().item()
+        drift[held] = (predicted - bank.null).square().mean().item()
     assert drift[False] > 0
     assert drift[True] < 0.5 * drift[False]
 

@@ -1,5 +1,5 @@
-"""ESD against the paper and its two codes: the target, who walks, which weights move, and what
-survives a kill.
+"""ESD against the paper and its two codes: the target, whose trajectories, which weights move, and
+what survives a kill.
 """
 
 import pytest
@@ -26,7 +26,7 @@ def settings(**changes) -> esd.Settings:
 def terms(teacher, concepts, chosen) -> list[dict[str, float]]:
     seen = []
     esd.erase(
-        teacher, concepts, chosen, Work(3, on_step=lambda _update, found: seen.append(dict(found)))
+        teacher, concepts, chosen, Work(3, on_step=lambda _update, named: seen.append(dict(named)))
     )
     return seen
 
@@ -55,7 +55,7 @@ def test_initial_loss_is_the_squared_guidance_of_the_teacher_times_one_plus_eta_
     tiny_teacher, astronaut
 ):
     chosen = settings(eta=1.5, batch=8, updates=1, **SHARED)
-    found = terms(tiny_teacher, [astronaut], chosen)[0]
+    first = terms(tiny_teacher, [astronaut], chosen)[0]
     bank = esd.prepare(tiny_teacher, [astronaut], chosen, Work(3)).points
     drawn, expected = bank.draw(8, seeding.generator(3, "updates")), []
     for row in range(8):  # independently: plain UNet calls, one sample at a time
@@ -69,18 +69,18 @@ def test_initial_loss_is_the_squared_guidance_of_the_teacher_times_one_plus_eta_
             for p in prompts
         )
         expected.append((2.5 * (cond - null)).square().mean())
-    assert found["concept"] == pytest.approx(torch.stack(expected).mean().item(), rel=1e-3)
-    assert found["concept"] > 0
-    assert set(found) == {"concept"}
+    assert first["concept"] == pytest.approx(torch.stack(expected).mean().item(), rel=1e-3)
+    assert first["concept"] > 0
+    assert set(first) == {"concept"}
 
 
-def test_training_moves_the_student_to_the_target_on_walks_it_did_not_see(tiny_teacher, astronaut):
+def test_training_reaches_the_target_on_trajectories_it_did_not_see(tiny_teacher, astronaut):
     chosen = settings(updates=60, batch=8, lr=5e-3, variant="x", walker="teacher", trajectories=8)
-    walks = diffusion.Trajectories.of(
+    trajectories = diffusion.Trajectories.of(
         tiny_teacher, astronaut.prompts, chosen.guidance, chosen.steps
     )
-    at = walks.bank(tiny_teacher.unet, 6, torch.Generator().manual_seed(99))
-    contexts = [walks.nothing.expand(len(at.z)), walks.prompts[at.prompt]]
+    at = trajectories.bank(tiny_teacher.unet, 6, torch.Generator().manual_seed(99))
+    contexts = [trajectories.nothing.expand(len(at.z)), trajectories.prompts[at.prompt]]
     with torch.no_grad():
         null, cond = diffusion.predict_each(
             tiny_teacher, tiny_teacher.unet, at.z, at.timestep, contexts
@@ -97,11 +97,11 @@ def test_training_moves_the_student_to_the_target_on_walks_it_did_not_see(tiny_t
     assert (after - wanted).square().mean().item() < 0.5 * before
 
 
-# --- who walks
+# --- whose trajectories
 # ---------------------------------------------------------------------------------------------
 
 
-def test_student_and_teacher_walk_alike_only_until_the_student_has_changed(tiny_teacher, astronaut):
+def test_walkers_agree_only_until_the_student_has_changed(tiny_teacher, astronaut):
     chosen = {"updates": 12, "lr": 1e-2, "guidance": 8.0}
     student, teacher = (
         terms(tiny_teacher, [astronaut], settings(walker=who, **chosen))
@@ -111,7 +111,7 @@ def test_student_and_teacher_walk_alike_only_until_the_student_has_changed(tiny_
     assert student[-1]["concept"] != pytest.approx(teacher[-1]["concept"], rel=1e-4)
 
 
-def test_shared_walks_change_nothing(tiny_teacher, astronaut):
+def test_what_is_prepared_changes_nothing(tiny_teacher, astronaut):
     chosen = settings(keep_weight=2, **SHARED)
     prepared = esd.prepare(tiny_teacher, [astronaut], chosen, Work(7))
     given = esd.erase(tiny_teacher, [astronaut], chosen, Work(7), prepared=prepared)
@@ -157,7 +157,9 @@ def test_each_variant_moves_its_own_weights(tiny_teacher):
 
 
 @pytest.mark.parametrize(
-    "changes", [{}, {"keep_weight": 3.0, **SHARED}], ids=["student walks", "shared walks"]
+    "changes",
+    [{}, {"keep_weight": 3.0, **SHARED}],
+    ids=["student's trajectories", "shared trajectories"],
 )
 def test_killed_and_resumed_gives_the_same_delta(
     tiny_teacher, astronaut, tmp_path, monkeypatch, changes
@@ -189,8 +191,8 @@ def test_each_concept_has_its_updates_and_its_prompts_are_drawn(tiny_teacher, as
 
 
 def test_kept_prompts_are_held_when_asked_for(tiny_teacher, astronaut):
-    walks = diffusion.Trajectories.of(tiny_teacher, astronaut.keep, 3.0, 3)
-    kept = diffusion.Kept.of(walks, torch.Generator().manual_seed(12))
+    trajectories = diffusion.Trajectories.of(tiny_teacher, astronaut.keep, 3.0, 3)
+    kept = diffusion.Kept.of(trajectories, torch.Generator().manual_seed(12))
     drift = {}
     for weight in (0.0, 50.0):
         delta = esd.erase(
@@ -228,7 +230,7 @@ def test_bad_settings_are_refused(bad):
         esd.Settings.model_validate(bad)
 
 
-def test_sharing_walks_of_a_student_that_changes_is_refused(tiny_teacher, astronaut):
+def test_sharing_trajectories_of_a_student_is_refused(tiny_teacher, astronaut):
     with pytest.raises(BadInput, match=r"trajectories=2 .* but walker=student; set walker=teacher"):
         esd.erase(tiny_teacher, [astronaut], settings(trajectories=2), Work(0))
 

@@ -56,13 +56,13 @@ def test_loss_is_zero_where_the_network_may_not_look_at_the_concept(tiny_teacher
         attention.concept_columns(tiny_teacher, [astronaut]),
     )
     z = torch.randn(2, 4, 8, 8, generator=torch.Generator().manual_seed(0))
-    found = {}
+    losses = {}
     for name, mask in (("open", torch.ones_like(columns)), ("masked", ~columns)):
         with attention.recording(tiny_teacher.unet) as maps:
             tiny_teacher.unet(z, 500, told.states, encoder_attention_mask=mask.float())
-        found[name] = fmn.attention_loss(maps, columns).item()
-    assert found["open"] > 0.1
-    assert found["masked"] == 0
+        losses[name] = fmn.attention_loss(maps, columns).item()
+    assert losses["open"] > 0.1
+    assert losses["masked"] == 0
 
 
 def test_first_loss_is_that_of_a_noised_picture_written_out_here(tiny_teacher, astronaut):

@@ -62,19 +62,19 @@ def test_what_is_known_of_the_projections_follows_every_edit():
     weights, p, so_far, _ = edited(3)
     other = closed_form.Map(drawn(D, 2, seed=5), drawn(2, D, seed=6))
     both = p @ other.matrix()
-    found = so_far.then(other)
-    assert_close(found.p, both)
-    assert_close(found.gp, sum(w.T @ w @ both for w in weights))
-    assert_close(found.pgp, sum((w @ both).T @ (w @ both) for w in weights))
+    after = so_far.then(other)
+    assert_close(after.p, both)
+    assert_close(after.gp, sum(w.T @ w @ both for w in weights))
+    assert_close(after.pgp, sum((w @ both).T @ (w @ both) for w in weights))
 
 
 @pytest.mark.parametrize("n", [1, 5])
 def test_derived_rows_are_the_published_ones(n):
     weights, p, so_far, pairs = edited(n)
-    ((wanted, _),) = literal.derived(weights, [w @ p for w in weights], pairs, lambda_r=0.3)
-    found = rece.derive(so_far, pairs[0][0], 0.3)
-    assert not torch.allclose(found, pairs[0][0], atol=0.1)
-    assert_close(found, wanted, atol=1e-12, rtol=1e-10)
+    ((expected, _),) = literal.derived(weights, [w @ p for w in weights], pairs, lambda_r=0.3)
+    rows = rece.derive(so_far, pairs[0][0], 0.3)
+    assert not torch.allclose(rows, pairs[0][0], atol=0.1)
+    assert_close(rows, expected, atol=1e-12, rtol=1e-10)
 
 
 def test_derived_rows_are_where_their_objective_has_no_gradient():
@@ -172,13 +172,13 @@ def test_each_epoch_erases_what_the_one_before_had_left_within_reach(tiny_teache
     )
     base = rece.Edited.nothing(closed_form.gram(closed_form.projections(tiny_teacher.unet)))
     before = base.then(closed_form.edit_map(first, chosen.first))
-    found = rece.derive(before, asked.rows, chosen.lambda_r)
+    rows = rece.derive(before, asked.rows, chosen.lambda_r)
 
     def nearness(p: torch.Tensor) -> float:
         """Below 1: what the projections make of the derived rows is nearer to the concept than to
         its target.
         """
-        return ((found @ p.T - asked.rows).norm() / (found @ p.T - asked.targets).norm()).item()
+        return ((rows @ p.T - asked.rows).norm() / (rows @ p.T - asked.targets).norm()).item()
 
     assert nearness(before.p) < 0.2  # what UCE left within reach
     after, remaining = rece.one_epoch(before, asked, chosen)
@@ -243,10 +243,10 @@ def test_what_was_prepared_changes_nothing_and_is_kept_by_content(
         atol=1e-9,
         rtol=1e-9,
     )
-    found = rece.erase(tiny_teacher, [astronaut], settings(), Work(0), prepared=prepared)
-    assert found.sha256 == rece.erase(tiny_teacher, [astronaut], settings(), Work(0)).sha256
+    delta = rece.erase(tiny_teacher, [astronaut], settings(), Work(0), prepared=prepared)
+    assert delta.sha256 == rece.erase(tiny_teacher, [astronaut], settings(), Work(0)).sha256
     other = rece.erase(tiny_teacher, [astronaut], settings(), Work(0), prepared=2 * prepared)
-    assert other.sha256 != found.sha256  # it is used
+    assert other.sha256 != delta.sha256  # it is used
 
 
 def test_each_epoch_is_told_and_a_run_that_is_stopped_and_begun_again_ends_the_same(

@@ -1,5 +1,5 @@
-"""SDD: the student distils its own unconditional noise, a moving average walks, and that average is
-what comes out.
+"""SDD: the student distils its own unconditional noise, a moving average makes the
+trajectories, and that average is what comes out.
 """
 
 import pytest
@@ -95,7 +95,7 @@ def test_no_gradient_reaches_the_unconditional_prediction():
     assert_close(cond.grad, 2 * (cond - null).detach() / 6)
 
 
-def test_loss_is_the_students_guidance_where_the_average_has_walked(
+def test_loss_is_the_students_guidance_on_the_averages_trajectories(
     tiny_teacher, astronaut, tmp_path, monkeypatch
 ):
     """Recomputed from the state after four updates, by which student, average and teacher are three
@@ -115,18 +115,18 @@ def test_loss_is_the_students_guidance_where_the_average_has_walked(
         }
         network.load_state_dict(saved, strict=False)
     student, average = networks.values()
-    walks = diffusion.Trajectories.of(tiny_teacher, astronaut.prompts, 6.0, 3)
+    trajectories = diffusion.Trajectories.of(tiny_teacher, astronaut.prompts, 6.0, 3)
 
     @torch.no_grad()
-    def loss(walker, conditional, unconditional) -> float:
+    def loss(maker, conditional, unconditional) -> float:
         generator = torch.Generator()
         generator.set_state(state["generator/0"])
-        at = walks.fresh(walker, 2, generator)
+        at = trajectories.fresh(maker, 2, generator)
         cond = diffusion.predict_noise(
-            tiny_teacher, conditional, at.z, at.timestep, walks.prompts[at.prompt]
+            tiny_teacher, conditional, at.z, at.timestep, trajectories.prompts[at.prompt]
         )
         null = diffusion.predict_noise(
-            tiny_teacher, unconditional, at.z, at.timestep, walks.nothing.expand(2)
+            tiny_teacher, unconditional, at.z, at.timestep, trajectories.nothing.expand(2)
         )
         return (cond - null).square().mean().item()
 
@@ -137,14 +137,14 @@ def test_loss_is_the_students_guidance_where_the_average_has_walked(
 
 def test_training_brings_the_concept_to_the_unconditional_prediction(tiny_teacher, astronaut):
     chosen = settings(updates=50, batch=8, lr=5e-3, decay=0.8)
-    walks = diffusion.Trajectories.of(
+    trajectories = diffusion.Trajectories.of(
         tiny_teacher, astronaut.prompts, chosen.guidance, chosen.steps
     )
-    at = walks.bank(tiny_teacher.unet, 6, torch.Generator().manual_seed(99))
+    at = trajectories.bank(tiny_teacher.unet, 6, torch.Generator().manual_seed(99))
 
     @torch.no_grad()
     def guidance() -> float:
-        contexts = [walks.nothing.expand(len(at.z)), walks.prompts[at.prompt]]
+        contexts = [trajectories.nothing.expand(len(at.z)), trajectories.prompts[at.prompt]]
         null, cond = diffusion.predict_each(
             tiny_teacher, tiny_teacher.unet, at.z, at.timestep, contexts
         )
@@ -215,8 +215,8 @@ def test_what_was_prepared_changes_nothing_and_holds_kept_prompts_only_when_aske
 
 
 def test_kept_prompts_are_held_when_asked_for(tiny_teacher, astronaut):
-    walks = diffusion.Trajectories.of(tiny_teacher, astronaut.keep, 3.0, 3)
-    kept = diffusion.Kept.of(walks, torch.Generator().manual_seed(12))
+    trajectories = diffusion.Trajectories.of(tiny_teacher, astronaut.keep, 3.0, 3)
+    kept = diffusion.Kept.of(trajectories, torch.Generator().manual_seed(12))
     drift = {}
     for weight in (0.0, 50.0):
         delta = sdd.erase(

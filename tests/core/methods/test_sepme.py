@@ -254,10 +254,10 @@ def test_dropping_an_increment_brings_the_concept_back_while_the_other_stays_era
     teacher, astronaut
 ):
     before = {prompt: noise(teacher, prompt) for prompt in ("a cat", "the astronaut")}
-    found = sepme.increments(teacher, [astronaut, CAT], settings(updates=30), Work(4))
-    with sepme.compose(teacher.unet, found).applied(teacher.unet):
+    increments = sepme.increments(teacher, [astronaut, CAT], settings(updates=30), Work(4))
+    with sepme.compose(teacher.unet, increments).applied(teacher.unet):
         assert (noise(teacher, "a cat") - before["a cat"]).abs().max() > 1e-2
-    with sepme.compose(teacher.unet, {"astronaut": found["astronaut"]}).applied(teacher.unet):
+    with sepme.compose(teacher.unet, {"astronaut": increments["astronaut"]}).applied(teacher.unet):
         assert_close(noise(teacher, "a cat"), before["a cat"], atol=1e-5, rtol=0)
         assert (noise(teacher, "the astronaut") - before["the astronaut"]).abs().max() > 1e-2
 
@@ -270,10 +270,10 @@ def test_neither_the_order_of_the_concepts_nor_of_the_protected_prompts_matters(
 
 
 def test_the_release_is_the_sum_of_the_increments(teacher, astronaut):
-    found = sepme.increments(teacher, [astronaut, CAT], settings(), Work(4))
+    increments = sepme.increments(teacher, [astronaut, CAT], settings(), Work(4))
     delta = sepme.erase(teacher, [astronaut, CAT], settings(), Work(4))
     for name, change in delta.tensors.items():
-        assert_close(change, found["astronaut"][name] + found["cat"][name])
+        assert_close(change, increments["astronaut"][name] + increments["cat"][name])
 
 
 # --- the loss
@@ -323,7 +323,7 @@ def test_first_terms_are_those_of_the_teacher_at_noised_pictures_of_the_concept(
     assert terms["l1"] == 0
 
 
-def test_pictures_are_guided_walks_of_the_concepts_prompts_in_turn(teacher):
+def test_pictures_show_the_concepts_prompts_in_turn(teacher):
     chosen = settings(images=3)
     made = sepme.prepare(teacher, [MOSAIC], chosen, Work(3))["mosaic"]
     z = torch.randn(3, 4, 8, 8, generator=seeding.generator(3, "pictures of mosaic"))
@@ -484,15 +484,15 @@ def test_pictures_are_kept_by_content(teacher, astronaut, tmp_path, monkeypatch)
         )
     assert len(list((tmp_path / "prepared").iterdir())) == 6
     monkeypatch.setattr(diffusion, "denoise", lambda *_: pytest.fail("made again"))
-    found = sepme.prepare(
+    kept = sepme.prepare(
         teacher,
         [CAT, astronaut],
         settings(target="replace", updates=9),
         Work(7, cache=tmp_path / "prepared"),
     )
     for name, pictures in made.items():
-        assert torch.equal(found[name].z, pictures.z)
-    assert sepme.erase(teacher, [astronaut, CAT], settings(), Work(7), prepared=found).names
+        assert torch.equal(kept[name].z, pictures.z)
+    assert sepme.erase(teacher, [astronaut, CAT], settings(), Work(7), prepared=kept).names
     assert {tuple(read_tensors(file)[0]) for file in files} == {("z",)}
 
 
