@@ -39,9 +39,7 @@ def test_its_targets_name_what_is_measured(tiny_teacher, astronaut):
     assert benchmark.TARGETS.keys() < results.keys()
 
 
-def test_quality_is_taken_per_seed_from_a_trained_teacher_and_banks_grow_until_one_is_inside(
-    tiny_teacher, astronaut
-):
+def test_banks_grow_until_one_is_inside(tiny_teacher, astronaut):
     drawn = []
 
     def judge(teacher) -> dict[str, float]:

@@ -353,50 +353,56 @@ def test_a_kept_bank_is_not_made_again_and_changes_nothing(
 
 
 CONTENT = [
-    ("gamma1", {"gamma1": 3.0}),
-    ("steps", {"steps": 5}),
-    ("number", {"trajectories": 3}),
-    ("target", {"target": "replace"}),
-    ("instructions", {"instructions": ({"warmup": 2},)}),
-    ("signal", {"signal": "implicit"}),
-    ("implicit", {"signal": "implicit", "implicit": {"scale": -1}}),
-    ("hidden", {"signal": "implicit", "implicit": {"include_eot": True}}),
+    {"gamma1": 3.0},
+    {"steps": 5},
+    {"trajectories": 3},
+    {"target": "replace"},
+    {"instructions": ({"warmup": 2},)},
+    {"signal": "implicit"},
+    {"signal": "implicit", "implicit": {"scale": -1}},
+    {"signal": "implicit", "implicit": {"include_eot": True}},
 ]
 
 
-def test_a_bank_is_kept_under_everything_it_depends_on_and_nothing_else(
-    tiny_teacher, astronaut, tmp_path
-):
-    def kept(chosen: abo.Settings, concept=astronaut, seed=7) -> set[str]:
+@pytest.fixture
+def kept(tiny_teacher, astronaut, tmp_path):
+    """How many files a `prepare` adds to the cache; the bank of the default settings is there."""
+
+    def added(chosen: abo.Settings, concept=astronaut, seed=7) -> int:
         before = kept_files(tmp_path)
         abo.prepare(tiny_teacher, [concept], chosen, Work(seed, cache=tmp_path))
-        return kept_files(tmp_path) - before
+        return len(kept_files(tmp_path) - before)
 
-    assert len(kept(settings())) == 1
-    for changes in (
+    assert added(settings()) == 1
+    return added
+
+
+@pytest.mark.parametrize(
+    "changes",
+    [
         {"lambda": 0},
         {"lr": 0.5},
         {"batch": 3},
         {"updates": 9},
         {"gamma2": 2},
         {"group": "kv", "hard": True},
-    ):
-        assert kept(settings(**changes)) == set(), changes
-    for what, changes in CONTENT:
-        assert len(kept(settings(**changes))) == 1, what
-    assert len(kept(settings(), seed=8)) == 1
-    assert (
-        len(
-            kept(
-                settings(),
-                concept=astronaut.model_copy(update={"prompts": ("an astronaut", "astronaut")}),
-            )
-        )
-        == 1
-    )
-    assert len(kept(settings(), concept=astronaut.model_copy(update={"replacement": "a cat"}))) == 1
+    ],
+    ids=str,
+)
+def test_a_bank_is_used_again_under_settings_of_the_training(kept, changes):
+    assert kept(settings(**changes)) == 0
+
+
+def test_each_setting_of_a_bank_has_a_bank_of_its_own(kept):
+    assert [kept(settings(**changes)) for changes in CONTENT] == [1] * len(CONTENT)
+
+
+def test_a_bank_is_made_anew_for_another_seed_concept_or_base(kept, tiny_teacher, astronaut):
+    assert kept(settings(), seed=8) == 1
+    for change in ({"prompts": ("an astronaut", "astronaut")}, {"replacement": "a cat"}):
+        assert kept(settings(), concept=astronaut.model_copy(update=change)) == 1
     tiny_teacher.unet.conv_in.weight.data[0, 0] += 0.1
-    assert len(kept(settings())) == 1
+    assert kept(settings()) == 1
 
 
 def test_making_it_in_smaller_batches_gives_the_same_bank(tiny_teacher, astronaut, monkeypatch):
@@ -548,14 +554,21 @@ VARIANTS = [
 
 
 @pytest.mark.parametrize("changes", VARIANTS, ids=str)
-def test_teacher_untouched_delta_declared_and_one_seed_one_hash(tiny_teacher, astronaut, changes):
+def test_what_is_declared_changes_and_the_teacher_stays(tiny_teacher, astronaut, changes):
     chosen, before = settings(**changes), tensors_sha256(tiny_teacher.unet.state_dict())
-    first, again = (abo.erase(tiny_teacher, [astronaut], chosen, Work(7)) for _ in range(2))
-    assert tensors_sha256(tiny_teacher.unet.state_dict()) == before == first.base_sha256
-    assert first.names == abo.declared(tiny_teacher.unet, chosen)
-    assert max(t.abs().max().item() for t in first.tensors.values()) > 0
-    assert first.sha256 == again.sha256
-    assert abo.erase(tiny_teacher, [astronaut], chosen, Work(8)).sha256 != first.sha256
+    delta = abo.erase(tiny_teacher, [astronaut], chosen, Work(7))
+    assert tensors_sha256(tiny_teacher.unet.state_dict()) == before == delta.base_sha256
+    assert delta.names == abo.declared(tiny_teacher.unet, chosen)
+    assert max(t.abs().max().item() for t in delta.tensors.values()) > 0
+
+
+@pytest.mark.parametrize("changes", VARIANTS, ids=str)
+def test_one_seed_gives_one_hash(tiny_teacher, astronaut, changes):
+    first, again, other = (
+        abo.erase(tiny_teacher, [astronaut], settings(**changes), Work(seed)).sha256
+        for seed in (7, 7, 8)
+    )
+    assert first == again != other
 
 
 @pytest.mark.parametrize("group", ["xattn", "kv"])

@@ -179,30 +179,44 @@ def test_pictures_are_those_of_the_teacher_under_guidance(tiny_teacher, astronau
         assert_close(pictures.latents[row : row + 1], z, atol=1e-3, rtol=1e-3)
 
 
-def test_pictures_are_made_once_and_kept_under_all_they_depend_on(
-    tiny_teacher, astronaut, tmp_path, monkeypatch
-):
-    def new(chosen, concepts=(astronaut,), seed=7) -> int:
+@pytest.fixture
+def new(tiny_teacher, astronaut, tmp_path):
+    """How many files a `prepare` adds to the cache; the pictures of the default settings are there."""
+
+    def added(chosen, concepts=(astronaut,), seed=7) -> int:
         before = len(list(tmp_path.iterdir()))
         fmn.prepare(tiny_teacher, concepts, chosen, Work(seed, cache=tmp_path))
         return len(list(tmp_path.iterdir())) - before
 
-    assert new(settings()) == 1
-    for changes in ({}, {"lr": 0.1}, {"updates": 9}, {"tail": "none"}, {"group": "xattn"}):
-        assert new(settings(**changes)) == 0, changes
-    for changes in ({"images": 4}, {"steps": 4}, {"guidance": 2.0}):
-        assert new(settings(**changes)) == 1, changes
+    assert added(settings()) == 1
+    return added
+
+
+@pytest.mark.parametrize(
+    "changes", [{}, {"lr": 0.1}, {"updates": 9}, {"tail": "none"}, {"group": "xattn"}], ids=str
+)
+def test_pictures_are_used_again_under_settings_of_the_training(new, changes):
+    assert new(settings(**changes)) == 0
+
+
+def test_each_setting_of_the_pictures_has_pictures_of_its_own(new):
+    changes = ({"images": 4}, {"steps": 4}, {"guidance": 2.0})
+    assert [new(settings(**change)) for change in changes] == [1, 1, 1]
+
+
+def test_pictures_are_made_anew_for_another_seed_concept_or_base(new, tiny_teacher, astronaut):
     assert new(settings(), seed=8) == 1
     assert new(settings(), concepts=(astronaut, ROCKET)) == 1
     tiny_teacher.unet.conv_in.weight.data[0, 0] += 0.1
     assert new(settings()) == 1
-    without = fmn.erase(tiny_teacher, [astronaut], settings(), Work(7)).sha256
+
+
+def test_kept_pictures_are_not_made_again(tiny_teacher, astronaut, tmp_path, monkeypatch):
+    work = Work(7, cache=tmp_path)
+    made = fmn.prepare(tiny_teacher, [astronaut], settings(), work)
     monkeypatch.setattr(diffusion, "pictures", lambda *_: pytest.fail("made again"))
-    prepared = fmn.prepare(tiny_teacher, [astronaut], settings(), Work(7, cache=tmp_path))
-    assert (
-        fmn.erase(tiny_teacher, [astronaut], settings(), Work(7), prepared=prepared).sha256
-        == without
-    )
+    kept = fmn.prepare(tiny_teacher, [astronaut], settings(), work)
+    assert torch.equal(kept.pictures.latents, made.pictures.latents)
 
 
 # --- the whole method
@@ -210,13 +224,21 @@ def test_pictures_are_made_once_and_kept_under_all_they_depend_on(
 
 
 @pytest.mark.parametrize("changes", [{}, {"group": "xattn"}, {"keep_weight": 2}], ids=str)
-def test_teacher_untouched_delta_declared_and_one_seed_one_hash(tiny_teacher, astronaut, changes):
+def test_what_is_declared_changes_and_the_teacher_stays(tiny_teacher, astronaut, changes):
     chosen, before = settings(**changes), tensors_sha256(tiny_teacher.unet.state_dict())
-    first, again = (fmn.erase(tiny_teacher, [astronaut], chosen, Work(7)) for _ in range(2))
-    assert tensors_sha256(tiny_teacher.unet.state_dict()) == before == first.base_sha256
-    assert first.names == fmn.declared(tiny_teacher.unet, chosen)
-    assert first.sha256 == again.sha256
-    assert fmn.erase(tiny_teacher, [astronaut], chosen, Work(8)).sha256 != first.sha256
+    delta = fmn.erase(tiny_teacher, [astronaut], chosen, Work(7))
+    assert tensors_sha256(tiny_teacher.unet.state_dict()) == before == delta.base_sha256
+    assert delta.names == fmn.declared(tiny_teacher.unet, chosen)
+    assert max(t.abs().max().item() for t in delta.tensors.values()) > 0
+
+
+@pytest.mark.parametrize("changes", [{}, {"group": "xattn"}, {"keep_weight": 2}], ids=str)
+def test_one_seed_gives_one_hash(tiny_teacher, astronaut, changes):
+    first, again, other = (
+        fmn.erase(tiny_teacher, [astronaut], settings(**changes), Work(seed)).sha256
+        for seed in (7, 7, 8)
+    )
+    assert first == again != other
 
 
 @pytest.mark.parametrize("changes", [{"group": "full"}, {"group": "kv", "keep_weight": 2}], ids=str)
