@@ -1,16 +1,17 @@
-"""All-but-One's shared walks against its literal algorithm: what they cost, and whether they change
-what comes out.
+"""All-but-One's shared trajectories against its literal algorithm: what they cost, and whether they
+change what comes out.
 
-    python benchmarks/all_but_one.py [--preset paper|gallery] [--seeds N] [--walks N,N] [--updates
-    N] [--size gallery|sd14] [--json]
+    python benchmarks/all_but_one.py [--preset paper|gallery] [--seeds N]
+        [--trajectories N,N] [--updates N] [--size gallery|sd14] [--json]
 
-One process. The literal algorithm walks anew for each update (`trajectories: fresh`); with a bank,
-some whole walks are made once and every update draws from their points. Measured:
+One process. The literal algorithm makes a new trajectory for each update (`trajectories: fresh`);
+with a bank, some whole trajectories are made once and every update draws from their points.
+Measured:
 
     update_over_floor    an update with the bank, over what none can avoid: the student forward and
                          backward on 2 latents, and one batch of the teacher
-    bank_over_fresh      a run with the bank, its walks included, over a literal run
-    sweep6_over_single   six lambdas on one bank, its walks included, over one literal run
+    bank_over_fresh      a run with the bank, its making included, over a literal run
+    sweep6_over_single   six lambdas on one bank, its making included, over one literal run
     quality              per seed of the training, on the same pictures: a bank is inside if the
                          mean over seeds of each metric lies within the least and the greatest that
                          literal runs gave; larger banks are tried until one is, and times are
@@ -18,7 +19,7 @@ some whole walks are made once and every update draws from their points. Measure
 
 On a CPU time is processor time of one thread, so that other work on the machine does not count; on
 an accelerator it is wall time. `sd14` has random weights in Stable Diffusion 1.4's shapes, in bf16
-on an accelerator: times without quality. What is found joins
+on an accelerator: times without quality. The results join
 `benchmarks/results/all_but_one-<device>.json`.
 """
 
@@ -45,6 +46,7 @@ from erasure_core.methods import all_but_one as abo
 from erasure_core.network import diffusion, layers, training
 from erasure_core.network.images import to_pil
 from erasure_core.network.models import Teacher, load_teacher
+from erasure_core.network.work import Work
 from erasure_core.planning.params import Params, read_params
 
 ROOT = Path(__file__).parents[1]
@@ -90,11 +92,8 @@ def floor(
         diffusion.encode_prompts(teacher, [text]).expand(settings.batch)
         for text in ("", prompt, *directions)
     ]
-    z, device, found = (
-        diffusion.initial_noise(teacher, range(settings.batch)),
-        teacher.unet.device,
-        [],
-    )
+    z, device = diffusion.initial_noise(teacher, range(settings.batch)), teacher.unet.device
+    times = []
     for _ in range(repeats):
         began = seconds(device)
         with torch.no_grad():
@@ -107,8 +106,8 @@ def floor(
             )
         torch.autograd.backward(loss)
         student.zero_grad()
-        found.append(seconds(device) - began)
-    return statistics.median(found)
+        times.append(seconds(device) - began)
+    return statistics.median(times)
 
 
 def speed(
@@ -117,12 +116,12 @@ def speed(
     """Times and their ratios, for settings with a bank."""
     device = teacher.unet.device
     began = seconds(device)
-    abo.erase(teacher, concepts, literal(settings), seed=0)
+    abo.erase(teacher, concepts, literal(settings), Work(0))
     single = seconds(device) - began
 
     began = seconds(device)
-    banks = abo.prepare(teacher, concepts, settings, seed=0)
-    walking, runs, updates = seconds(device) - began, [], []
+    banks = abo.prepare(teacher, concepts, settings, Work(0))
+    making, runs, updates = seconds(device) - began, [], []
     for value in lambdas:
         stamps = [seconds(device)]
         chosen = settings.model_copy(update={"lambda_": value})
@@ -130,9 +129,8 @@ def speed(
             teacher,
             concepts,
             chosen,
-            seed=0,
+            Work(0, on_step=lambda *_, at=stamps: at.append(seconds(device))),
             prepared=banks,
-            on_step=lambda *_, at=stamps: at.append(seconds(device)),
         )
         runs.append(seconds(device) - stamps[0])
         updates += [
@@ -142,14 +140,14 @@ def speed(
     update = statistics.median(updates)
     return {
         "literal_run_s": single,
-        "walks_s": walking,
-        "bank_run_s": walking + statistics.mean(runs),
-        "sweep_s": walking + sum(runs),
+        "trajectories_s": making,
+        "bank_run_s": making + statistics.mean(runs),
+        "sweep_s": making + sum(runs),
         "update_s": update,
         "floor_s": least,
         "update_over_floor": update / least,
-        "bank_over_fresh": (walking + statistics.mean(runs)) / single,
-        f"sweep{len(lambdas)}_over_single": (walking + sum(runs)) / single,
+        "bank_over_fresh": (making + statistics.mean(runs)) / single,
+        f"sweep{len(lambdas)}_over_single": (making + sum(runs)) / single,
     }
 
 
@@ -163,18 +161,18 @@ def over_seeds(
     seeds: Iterable[int],
     judge: Judge,
 ) -> Values:
-    """What `judge` finds after a training of each seed."""
-    found: Values = {}
+    """What `judge` measures after a training of each seed."""
+    measurements: Values = {}
     for seed in seeds:
-        with abo.erase(teacher, concepts, settings, seed=seed).applied(teacher.unet):
+        with abo.erase(teacher, concepts, settings, Work(seed)).applied(teacher.unet):
             for metric, value in judge(teacher).items():
-                found.setdefault(metric, []).append(value)
+                measurements.setdefault(metric, []).append(value)
         print(
-            f"{settings.trajectories} walks, seed {seed}: "
-            + ", ".join(f"{m} {v[-1]:.3f}" for m, v in found.items()),
+            f"{settings.trajectories} trajectories, seed {seed}: "
+            + ", ".join(f"{m} {v[-1]:.3f}" for m, v in measurements.items()),
             file=sys.stderr,
         )
-    return found
+    return measurements
 
 
 def inside(bank: Values, fresh: Values) -> dict[str, bool]:
@@ -197,25 +195,20 @@ def quality(
 ) -> dict[str, Any]:
     """Literal runs, and runs with banks of growing size until one is inside their spread."""
     fresh = over_seeds(teacher, concepts, literal(settings), range(seeds), judge)
-    found: dict[str, Any] = {
-        "base": judge(teacher),
-        "literal": fresh,
-        "banks": {},
-        "walks_inside": None,
-    }
-    for walks in sizes:
-        bank = over_seeds(
-            teacher,
-            concepts,
-            settings.model_copy(update={"trajectories": walks}),
-            range(seeds),
-            judge,
-        )
-        found["banks"][str(walks)] = {"values": bank, "inside": inside(bank, fresh)}
-        if all(found["banks"][str(walks)]["inside"].values()):
-            found["walks_inside"] = walks
+    base, banks = judge(teacher), {}
+    for n in sizes:
+        shared = settings.model_copy(update={"trajectories": n})
+        values = over_seeds(teacher, concepts, shared, range(seeds), judge)
+        banks[str(n)] = {"values": values, "inside": inside(values, fresh)}
+        if all(banks[str(n)]["inside"].values()):
             break
-    return found
+    enough = [int(n) for n, bank in banks.items() if all(bank["inside"].values())]
+    return {
+        "base": base,
+        "literal": fresh,
+        "banks": banks,
+        "trajectories_inside": enough[0] if enough else None,
+    }
 
 
 def gallery_judge(teacher: Teacher, concepts: Sequence[Concept], params: Params) -> Judge:
@@ -247,12 +240,12 @@ def gallery_judge(teacher: Teacher, concepts: Sequence[Concept], params: Params)
 
     def judge(_: Teacher) -> dict[str, float]:
         of_target = measure_target(instruments, concept, draw(target), labels)
-        found = {
+        values = {
             m.metric: m.value
             for m in (*of_target, *measure_kept(instruments, kept, untouched, draw(kept), labels))
         }
         return {
-            m: found[m]
+            m: values[m]
             for m in (
                 f"nudenet.rate[{concept.name}]",
                 f"clip.concept_rate[{concept.name}]",
@@ -310,10 +303,10 @@ def device_name(device: torch.device) -> str:
     return f"{platform.processor() or platform.machine()} CPU, 1 thread of {os.cpu_count()} cores"
 
 
-def summary(name: str, found: Mapping[str, Any]) -> str:
+def summary(name: str, results: Mapping[str, Any]) -> str:
     """A few lines for people."""
-    lines = [f"{name}, on {found['device']}"]
-    for ratio, value in found["speed"].items():
+    lines = [f"{name}, on {results['device']}"]
+    for ratio, value in results["speed"].items():
         if "_over_" in ratio:
             limit = (
                 f" (target <= {TARGETS[ratio]}: {'met' if value <= TARGETS[ratio] else 'missed'})"
@@ -321,13 +314,13 @@ def summary(name: str, found: Mapping[str, Any]) -> str:
                 else ""
             )
             lines.append(f"  {ratio}: {value:.2f}{limit}")
-    if measured := found.get("quality"):
-        n = found["n"]
+    if measured := results.get("quality"):
+        n = results["n"]
         lines.append(
             f"  quality over {n['seeds']} seeds of {n['target']} target and {n['kept']} "
             f"kept pictures, against the literal algorithm"
         )
-        for walks, bank in measured["banks"].items():
+        for size, bank in measured["banks"].items():
             for metric, values in bank["values"].items():
                 fresh, said = (
                     measured["literal"][metric],
@@ -335,12 +328,11 @@ def summary(name: str, found: Mapping[str, Any]) -> str:
                 )
                 spread = f"literal {min(fresh):.3f} to {max(fresh):.3f}"
                 lines.append(
-                    f"    {walks} walks, {metric}: mean {statistics.mean(values):.3f}, "
+                    f"    {size} trajectories, {metric}: mean {statistics.mean(values):.3f}, "
                     f"{spread}: {said}"
                 )
-        lines.append(
-            f"    bank inside the spread: {measured['walks_inside'] or 'none of those tried'}"
-        )
+        enough = measured["trajectories_inside"] or "none of those tried"
+        lines.append(f"    bank inside the spread: {enough}")
     return "\n".join(lines)
 
 
@@ -358,7 +350,7 @@ def main(argv: Sequence[str] | None = None) -> None:
         "--seeds", type=int, default=5, help="trainings of each kind; 0 leaves quality out"
     )
     parser.add_argument(
-        "--walks",
+        "--trajectories",
         default="12,48,200",
         help="sizes of the bank, smallest first; times are of the one that is inside",
     )
@@ -373,7 +365,7 @@ def main(argv: Sequence[str] | None = None) -> None:
     os.chdir(ROOT)
     params, sizes = (
         read_params(Path("params.yaml")).with_method("all_but_one"),
-        [int(walks) for walks in chosen.walks.split(",")],
+        [int(size) for size in chosen.trajectories.split(",")],
     )
     concepts = [read_request(Path("examples/requests/astronaut.yaml")).concept]
     teacher = load_teacher(params.base.path, device=str(device))
@@ -386,15 +378,15 @@ def main(argv: Sequence[str] | None = None) -> None:
         )
     settings = settings.model_copy(update=changes)
 
-    found: dict[str, Any] = {"device": device_name(device), "torch": torch.__version__}
+    results: dict[str, Any] = {"device": device_name(device), "torch": torch.__version__}
     if chosen.size == "gallery" and chosen.seeds:
-        found["n"] = {
+        results["n"] = {
             "seeds": chosen.seeds,
             "target": TARGET_ROWS,
             "kept": KEPT_ROWS,
             "steps": STEPS,
         }
-        found["quality"] = quality(
+        results["quality"] = quality(
             teacher,
             concepts,
             settings,
@@ -403,24 +395,24 @@ def main(argv: Sequence[str] | None = None) -> None:
             gallery_judge(teacher, concepts, params),
         )
         settings = settings.model_copy(
-            update={"trajectories": found["quality"]["walks_inside"] or sizes[-1]}
+            update={"trajectories": results["quality"]["trajectories_inside"] or sizes[-1]}
         )
-    found["settings"] = settings.model_dump(mode="json")
-    found["speed"] = speed(teacher, concepts, settings, LAMBDAS)
+    results["settings"] = settings.model_dump(mode="json")
+    results["speed"] = speed(teacher, concepts, settings, LAMBDAS)
 
     name = f"{chosen.size}, {chosen.preset} settings"
     slug = (
         "cpu"
         if device.type == "cpu"
-        else re.sub(r"[^a-z0-9]+", "-", found["device"].lower()).strip("-")
+        else re.sub(r"[^a-z0-9]+", "-", results["device"].lower()).strip("-")
     )
     file = chosen.out / f"all_but_one-{slug}.json"
     file.parent.mkdir(parents=True, exist_ok=True)
     before = json.loads(file.read_text()) if file.exists() else {}
     # times alone, measured again, leave the quality that was measured before
-    found = before.get(name, {}) | found
-    file.write_text(json.dumps({**before, name: found}, indent=2, sort_keys=True) + "\n")
-    print(json.dumps({name: found}, indent=2) if chosen.json else summary(name, found))
+    results = before.get(name, {}) | results
+    file.write_text(json.dumps({**before, name: results}, indent=2, sort_keys=True) + "\n")
+    print(json.dumps({name: results}, indent=2) if chosen.json else summary(name, results))
 
 
 if __name__ == "__main__":

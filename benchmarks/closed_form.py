@@ -42,6 +42,7 @@ from erasure_core.network import closed_form
 from erasure_core.network.diffusion import sample
 from erasure_core.network.images import to_pil
 from erasure_core.network.models import Teacher, load_teacher
+from erasure_core.network.work import Work
 from erasure_core.planning.params import read_params
 
 Result = TypeVar("Result")
@@ -166,7 +167,7 @@ def literal_uce(problem: Problem) -> list[Tensor]:
         problem.tails,
         problem.kept,
         s=UCE.erase_scale,
-        p=UCE.preserve_scale,
+        q=UCE.preserve_scale,
         lamb=UCE.lamb,
     )
 
@@ -180,7 +181,7 @@ def literal_rece(problem: Problem, begun: list[Tensor]) -> list[Tensor]:
         problem.whole,
         problem.kept,
         s=RECE.erase_scale,
-        p=RECE.preserve_scale,
+        q=RECE.preserve_scale,
         lamb=RECE.lamb,
         lambda_r=RECE.lambda_r,
         epochs=RECE.epochs,
@@ -206,9 +207,9 @@ def growth(
 
     def timed(name: str, run: Callable[[], Result]) -> Result:
         began = clock()
-        found = run()
+        result = run()
         seconds[name] = min(clock() - began, seconds.get(name, float("inf")))
-        return found
+        return result
 
     def run_rece() -> dict[str, Tensor]:
         gram = timed("gram", lambda: closed_form.gram(problem.weights))
@@ -222,11 +223,13 @@ def growth(
         p = timed("uce_p", lambda: uce_map(problem).matrix())
     compared: dict[str, float | None] = dict.fromkeys(COMPARED)
     if concepts <= literal_up_to:
-        wanted_uce = timed("uce_literal", lambda: literal_uce(problem))
-        wanted_rece = timed("rece_epochs_literal", lambda: literal_rece(problem, wanted_uce))
+        by_uce_literally = timed("uce_literal", lambda: literal_uce(problem))
+        by_rece_literally = timed(
+            "rece_epochs_literal", lambda: literal_rece(problem, by_uce_literally)
+        )
         errors = (
-            _error(problem, closed_form.change(problem.weights, p), wanted_uce),
-            _error(problem, by_rece, wanted_rece),
+            _error(problem, closed_form.change(problem.weights, p), by_uce_literally),
+            _error(problem, by_rece, by_rece_literally),
         )
         took = (seconds["uce_literal"], seconds["uce_literal"] + seconds["rece_epochs_literal"])
         compared = dict(zip(COMPARED, (*took, *errors, max(errors)), strict=True))
@@ -244,14 +247,14 @@ def growth(
     }
 
 
-def _error(problem: Problem, changes: dict[str, Tensor], wanted: Sequence[Tensor]) -> float:
+def _error(problem: Problem, changes: dict[str, Tensor], literal: Sequence[Tensor]) -> float:
     """Largest difference of an edited weight from the literal one, as a share of the largest of its
     projection.
     """
-    found = [weight + changes[name] for name, weight in problem.weights.items()]
+    edited = [weight + changes[name] for name, weight in problem.weights.items()]
     return max(
-        float((f.double() - w).abs().max() / w.abs().max())
-        for f, w in zip(found, wanted, strict=True)
+        float((ours.double() - w).abs().max() / w.abs().max())
+        for ours, w in zip(edited, literal, strict=True)
     )
 
 
@@ -267,8 +270,8 @@ def _peak_mb(run: Callable[[], Result]) -> tuple[float | None, Result]:
     except OSError:
         return None, run()
     before = _status_mb("VmRSS")
-    found = run()
-    return _status_mb("VmHWM") - before, found
+    result = run()
+    return _status_mb("VmHWM") - before, result
 
 
 def _status_mb(key: str) -> float:
@@ -419,7 +422,7 @@ def gallery(world: Gallery, most: int, settings: Mapping[str, Any]) -> Iterator[
         world.restore()
         for n in range(1, most + 1):  # on top of the edits before
             erase(
-                world.teacher, [world.concept(GONE[n - 1], GONE[:n])], settings[name], seed=0
+                world.teacher, [world.concept(GONE[n - 1], GONE[:n])], settings[name], Work(0)
             ).apply(world.teacher.unet)
             yield {"method": name.upper(), "how": "one after another", **world.look(GONE[:n])}
         for n in range(1, most + 1):
@@ -428,7 +431,7 @@ def gallery(world: Gallery, most: int, settings: Mapping[str, Any]) -> Iterator[
                 world.teacher,
                 [world.concept(c, GONE[:n]) for c in GONE[:n]],
                 settings[name],
-                seed=0,
+                Work(0),
             ).apply(world.teacher.unet)
             yield {"method": name.upper(), "how": "all at once", **world.look(GONE[:n])}
     world.restore()
@@ -540,14 +543,14 @@ def main(
         "load_at_start": load,
         "torch": torch.__version__,
     }
-    found = {
+    results = {
         **machine,
         **({} if of_gallery else {"width": width, "repeats": repeats, "clock": clock.name}),
         "rows": rows,
     }
     lines = gallery_table(rows) if of_gallery else growth_table(rows)
     typer.echo(
-        pretty_json(found).rstrip()
+        pretty_json(results).rstrip()
         if as_json
         else "\n".join(
             [f"{machine['processor']}, {machine['threads']} threads, {clock.name} seconds", *lines]
@@ -556,7 +559,8 @@ def main(
     if save:
         name = re.sub(r"[^a-z0-9]+", "-", processor().lower()).strip("-")
         write_text(
-            save / f"closed_form-{'gallery-' if of_gallery else ''}{name}.json", pretty_json(found)
+            save / f"closed_form-{'gallery-' if of_gallery else ''}{name}.json",
+            pretty_json(results),
         )
     if plot:
         (gallery_plot if of_gallery else growth_plot)(rows, plot)

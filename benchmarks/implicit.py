@@ -22,6 +22,7 @@ from erasure_core.law.requests import read_request
 from erasure_core.methods import all_but_one as abo
 from erasure_core.methods.all_but_one import Implicit
 from erasure_core.network.models import Teacher, load_teacher
+from erasure_core.network.work import Work
 from erasure_core.planning.params import read_params
 
 GRID = (
@@ -33,7 +34,7 @@ GRID = (
     *(Implicit(include_eot=eot, fraction=0.5) for eot in (False, True)),
 )
 HEAD = """\
-| s | end token and padding too | share of the steps | face seen | CLIP names her \
+| s | end token and padding too | share of the steps | face seen | CLIP names it \
 | SSIM kept | accuracy kept |
 |---|---|---|---|---|---|---|
 """
@@ -47,19 +48,19 @@ def sensitivity(
     seed: int,
     grid: Sequence[Implicit],
 ) -> Iterator[dict[str, Any]]:
-    """The untouched teacher, then one training for each element of `grid`: what `judge` finds."""
-    yield {"implicit": None, "found": judge(teacher)}
+    """What `judge` measures: of the untouched teacher, then of a training for each of `grid`."""
+    yield {"implicit": None, "measurements": judge(teacher)}
     for implicit in grid:
         chosen = settings.model_copy(
             update={"target": "residual", "signal": "implicit", "implicit": implicit}
         )
-        with abo.erase(teacher, concepts, chosen, seed=seed).applied(teacher.unet):
-            yield {"implicit": implicit.model_dump(), "found": judge(teacher)}
+        with abo.erase(teacher, concepts, chosen, Work(seed)).applied(teacher.unet):
+            yield {"implicit": implicit.model_dump(), "measurements": judge(teacher)}
 
 
-def row(found: Mapping[str, Any]) -> str:
+def row(trained: Mapping[str, Any]) -> str:
     """One line of the table."""
-    knobs = found["implicit"]
+    knobs = trained["implicit"]
     told = (
         "base | |"
         if knobs is None
@@ -68,7 +69,7 @@ def row(found: Mapping[str, Any]) -> str:
             f"{knobs['fraction']:g}"
         )
     )
-    by_name = {metric.partition("[")[0]: value for metric, value in found["found"].items()}
+    by_name = {metric.partition("[")[0]: value for metric, value in trained["measurements"].items()}
     return f"| {told} | " + " | ".join(f"{by_name[metric]:.3f}" for metric in SHOWN) + " |\n"
 
 
@@ -86,11 +87,11 @@ def main(
     settings = preset("gallery", params)
     settings = settings.model_copy(update={"updates": updates or settings.updates})
     rows, tell = [], _printer(as_json)
-    for found in sensitivity(
+    for trained in sensitivity(
         teacher, concepts, settings, gallery_judge(teacher, concepts, params), seed, GRID
     ):
-        rows.append(found)
-        tell(row(found))
+        rows.append(trained)
+        tell(row(trained))
     results = pretty_json(
         {"settings": settings.model_dump(mode="json", by_alias=True), "seed": seed, "rows": rows}
     )

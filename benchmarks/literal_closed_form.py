@@ -18,10 +18,10 @@ def uce(
     kept: Sequence[Tensor],
     *,
     s: float,
-    p: float,
+    q: float,
     lamb: float,
 ) -> list[Tensor]:
-    """For each W: [lamb W + s sum (W t) c^T + p sum (W k) k^T] [lamb I + s sum c c^T + p sum k
+    """For each W: [lamb W + s sum (W t) c^T + q sum (W k) k^T] [lamb I + s sum c c^T + q sum k
     k^T]^-1.
     """
     edited = []
@@ -32,8 +32,8 @@ def uce(
             left += s * (w @ t.T) @ c
             right += s * c.T @ c
         for k in (k.double() for k in kept):
-            left += p * (w @ k.T) @ k
-            right += p * k.T @ k
+            left += q * (w @ k.T) @ k
+            right += q * k.T @ k
         edited.append(torch.linalg.solve(right, left, left=False))
     return edited
 
@@ -59,7 +59,7 @@ def rece(
     kept: Sequence[Tensor],
     *,
     s: float,
-    p: float,
+    q: float,
     lamb: float,
     lambda_r: float,
     epochs: int,
@@ -70,6 +70,6 @@ def rece(
     edited = list(begun)
     for _ in range(epochs):
         edited = uce(
-            edited, derived(original, edited, pairs, lambda_r=lambda_r), kept, s=s, p=p, lamb=lamb
+            edited, derived(original, edited, pairs, lambda_r=lambda_r), kept, s=s, q=q, lamb=lamb
         )
     return edited

@@ -4,9 +4,9 @@ the table of the README.
     python benchmarks/methods.py [--request FILE] [--params FILE] [--home DIR] [--only METHOD]...
     [--json]
 
-Each run trains, draws, measures and judges like any other, in a state folder of its own; what it
-found is read from its record. Writes `benchmarks/results/methods.json` and prints the table (or,
-with --json, that file's content).
+Each run trains, draws, measures and judges like any other, in a state folder of its own; its
+measurements are read from its record. Writes `benchmarks/results/methods.json` and prints the table
+(or, with --json, that file's content).
 """
 
 import argparse
@@ -23,7 +23,7 @@ from typing import Any
 ROOT = Path(__file__).parents[1]
 RESULTS = ROOT / "benchmarks/results/methods.json"
 HEAD = (
-    "| method | seconds | face seen | CLIP names her | SSIM kept | accuracy kept | "
+    "| method | seconds | face seen | CLIP names it | SSIM kept | accuracy kept | "
     "verdict |\n|---|---|---|---|---|---|---|\n"
 )
 SHOWN = ("nudenet.rate", "clip.concept_rate", "ssim", "clip.accuracy")
@@ -66,24 +66,24 @@ def measured(method: str, request: Path, params: Path, home: Path) -> dict[str, 
     }
 
 
-def row(method: str, found: Mapping[str, Any]) -> str:
+def row(method: str, result: Mapping[str, Any]) -> str:
     """One line of the table; every number with its 95 % interval."""
     by_name = {
         name.partition("[")[0]: m
-        for name, m in found["measurements"].items()
+        for name, m in result["measurements"].items()
         if not name.startswith("base.")
     }
     numbers = [
         f"{by_name[m]['value']:.3f} ({by_name[m]['low']:.3f} to {by_name[m]['high']:.3f})"
         for m in SHOWN
     ]
-    verdict = "promoted" if found["promoted"] else f"refused ({found['verdict']})"
-    return f"| `{method}` | {found['seconds']:.1f} | " + " | ".join(numbers) + f" | {verdict} |\n"
+    verdict = "promoted" if result["promoted"] else f"refused ({result['verdict']})"
+    return f"| `{method}` | {result['seconds']:.1f} | " + " | ".join(numbers) + f" | {verdict} |\n"
 
 
 def table(results: Mapping[str, Any]) -> str:
     """The table as it stands in the README."""
-    return HEAD + "".join(row(method, found) for method, found in results["methods"].items())
+    return HEAD + "".join(row(method, result) for method, result in results["methods"].items())
 
 
 def main(argv: Sequence[str] | None = None) -> None:
@@ -101,17 +101,17 @@ def main(argv: Sequence[str] | None = None) -> None:
     parser.add_argument("--json", action="store_true")
     chosen = parser.parse_args(argv)
     home = chosen.home or Path(tempfile.mkdtemp(prefix="erasure-methods-"))
-    found = (
+    by_method = (
         json.loads(chosen.out.read_text())["methods"] if chosen.only and chosen.out.exists() else {}
     )
     for method in chosen.only or sorted(METHODS):
-        found[method] = measured(method, chosen.request, chosen.params, home)
-        print(row(method, found[method]), end="", file=sys.stderr)
+        by_method[method] = measured(method, chosen.request, chosen.params, home)
+        print(row(method, by_method[method]), end="", file=sys.stderr)
     machine = f"{platform.processor() or platform.machine()}, {os.cpu_count()} cores"
     results = {
         "request": chosen.request.name,
         "machine": machine,
-        "methods": dict(sorted(found.items())),
+        "methods": dict(sorted(by_method.items())),
     }
     chosen.out.parent.mkdir(parents=True, exist_ok=True)
     chosen.out.write_text(json.dumps(results, indent=2) + "\n")

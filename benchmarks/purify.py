@@ -26,6 +26,7 @@ from erasure_core.metrics.ssim import paired_ssim
 from erasure_core.network.images import save_png
 from erasure_core.network.models import Teacher, load_teacher
 from erasure_core.network.weights import WeightDelta
+from erasure_core.network.work import Work
 from erasure_core.planning.params import Params, read_params
 from erasure_core.purify import purify
 
@@ -48,7 +49,7 @@ def student_of(teacher: Teacher, params: Params) -> WeightDelta:
     )
     (lam,) = params.lambdas
     return method.erase(
-        teacher, concepts, params.method.model_copy(update={"lambda_": lam}), seed=params.seed
+        teacher, concepts, params.method.model_copy(update={"lambda_": lam}), Work(params.seed)
     )
 
 
@@ -85,11 +86,11 @@ def compared(
     ]
 
 
-def row(found: Mapping[str, Any]) -> str:
+def row(subject: Mapping[str, Any]) -> str:
     """One line of the table."""
     return (
-        f"| {found['subject']} | "
-        + " | ".join(f"{value:.2f}" for value in found["faces"] + found["ssim"])
+        f"| {subject['subject']} | "
+        + " | ".join(f"{value:.2f}" for value in subject["faces"] + subject["ssim"])
         + " |\n"
     )
 

@@ -122,9 +122,7 @@ def _components(base: Path) -> list[str]:
         BadInput: If a part is not there in a form that may be loaded.
     """
     index = json.loads((base / "model_index.json").read_text())
-    named = [
-        name for name, found in index.items() if isinstance(found, list) and found[0] is not None
-    ]
+    named = [name for name, part in index.items() if isinstance(part, list) and part[0] is not None]
     for name in named:
         files = [f for f in (base / name).glob("*") if f.suffix in READABLE or _is_plain(f)]
         pickled = not any(map(_is_plain, files)) and any(
@@ -319,13 +317,13 @@ def _unet_name(name: str, unet: "UNet2DConditionModel") -> str:
     for ours, theirs in UNET_NAMES.items():
         if name.startswith(f"{ours}."):
             return name.replace(ours, theirs, 1)
-    found = re.fullmatch(
+    parts = re.fullmatch(
         r"(down_blocks|mid_block|up_blocks)(?:\.(\d+))?\.(resnets|attentions|downsamplers|upsamplers)\.(\d+)\.(.+)",
         name,
     )
-    if not found or not isinstance(unet.config.layers_per_block, int):
+    if not parts or not isinstance(unet.config.layers_per_block, int):
         raise BadInput(f"{name} has no place in the original checkpoint layout; export diffusers")
-    side, block, kind, number, rest = found.groups()
+    side, block, kind, number, rest = parts.groups()
     layer, per_block = int(number), unet.config.layers_per_block + 1
     if kind == "resnets":
         rest = _replaced(rest, RESNET_NAMES)

@@ -56,8 +56,8 @@ def fit(picture: Image.Image, size: int) -> tuple[Image.Image, bool]:
 def invert(
     teacher: Teacher, z: Tensor, steps: int, predict: diffusion.Predict, refinements: int
 ) -> Tensor:
-    """The noise from which `diffusion.walk` of `steps` steps with `predict` leads to `z`; shape of
-    `z`.
+    """The noise from which `diffusion.denoise` in `steps` steps with `predict` leads to `z`; shape
+    of `z`.
 
     A step of DDIM is z_before = sqrt(a_before) x_0 + sqrt(1 - a_before) eps, with x_0 and eps of
     the noisier state. Undone with the noise predicted at z_before it is wrong by how much that
@@ -108,7 +108,7 @@ def purify(
         steps: DDIM steps each way.
         refinements: Repetitions of each step of the inversion; see `invert`.
         batch_size: Pictures per evaluation.
-        on_batch: Hears how many pictures were finished.
+        on_batch: Called with the number of pictures of each finished batch.
 
     Raises:
         BadInput: No picture, a prompt that is too long, more steps than the base has.
@@ -139,7 +139,7 @@ def purify(
                     guidance,
                 )
             made += to_pil(
-                diffusion.decoded(teacher, diffusion.walk(teacher, noise, steps, steps, denoise))
+                diffusion.decoded(teacher, diffusion.denoise(teacher, noise, steps, steps, denoise))
             )
         if on_batch:
             on_batch(len(batch))

@@ -5,8 +5,7 @@ A method module has a header (`erasure_core/headers.py`), a frozen `Settings`, a
 """
 
 from collections.abc import Sequence
-from pathlib import Path
-from typing import Any, Protocol
+from typing import TYPE_CHECKING, Any, Protocol, TypeVar, Union
 
 from pydantic import BaseModel
 from torch import nn
@@ -14,72 +13,78 @@ from torch import nn
 from erasure_core.law.concepts import Concept
 from erasure_core.methods import ablating, all_but_one, esd, forget_me_not, rece, sdd, sepme, uce
 from erasure_core.network.models import Teacher
-from erasure_core.network.training import OnStep
 from erasure_core.network.weights import WeightDelta
+from erasure_core.network.work import Work
+
+S = TypeVar("S", bound=BaseModel)  # a method's settings
+P = TypeVar("P")  # what it prepares
 
 
-class Method(Protocol):
+class Method(Protocol[S, P]):
     """What a method module offers."""
 
     @property
-    def Settings(self) -> type[BaseModel]:
+    def Settings(self) -> type[S]:
         """What it can be told; frozen, and an unknown key is an error."""
 
-    def check(self, concepts: Sequence[Concept], settings: Any) -> None:
+    def check(self, concepts: Sequence[Concept], settings: S) -> None:
         """Refuse, with `BadInput`, what could not be erased; before any work."""
 
-    def declared(self, unet: nn.Module, settings: Any) -> frozenset[str]:
+    def declared(self, unet: nn.Module, settings: S) -> frozenset[str]:
         """Names of the weights it may change."""
 
-    def steps(self, concepts: Sequence[Concept], settings: Any) -> int:
-        """How many steps `on_step` will hear of, at most."""
+    def steps(self, concepts: Sequence[Concept], settings: S) -> int:
+        """How often `work.on_step` is called, at most."""
 
-    def prepare(
-        self,
-        teacher: Teacher,
-        concepts: Sequence[Concept],
-        settings: Any,
-        *,
-        seed: int,
-        cache: Path | None = None,
-    ) -> Any:
-        """Work that every setting of a sweep and every resume share, kept by content in the folder
-        `cache`; or None.
-        """
+    def prepare(self, teacher: Teacher, concepts: Sequence[Concept], settings: S, work: Work) -> P:
+        """What every setting of a sweep and every resume share; None if there is nothing."""
 
     def erase(
         self,
         teacher: Teacher,
         concepts: Sequence[Concept],
-        settings: Any,
-        *,
-        seed: int,
-        on_step: OnStep | None = None,
-        prepared: Any = None,
-        resume: Path | None = None,
+        settings: S,
+        work: Work,
+        prepared: P | None = None,
     ) -> WeightDelta:
-        """Erase `concepts`; the same seed gives the same delta on the same machine, killed and
-        resumed in between or not.
+        """Erase `concepts`.
+
+        Args:
+            teacher: The frozen base; it is copied, never changed.
+            concepts: What to erase, each with its replacement and kept prompts.
+            settings: Hyper-parameters.
+            work: Seed, progress and files. The same seed gives the same delta on the same machine,
+                killed and resumed in between or not.
+            prepared: What `prepare` returned for the same arguments; made here if absent.
+
+        Raises:
+            BadInput: What `check` refuses, or a prompt that is too long for the base.
+            ErasureError: A training diverged.
         """
 
 
-METHODS: dict[str, Method] = {
-    "ablating": ablating,
-    "all_but_one": all_but_one,
-    "esd": esd,
-    "forget_me_not": forget_me_not,
-    "rece": rece,
-    "sdd": sdd,
-    "sepme": sepme,
-    "uce": uce,
+def _method(module: Method[S, P]) -> Method[Any, Any]:
+    """`module`, whose functions all take its own settings: that is what the type checker sees."""
+    return module
+
+
+METHODS: dict[str, Method[Any, Any]] = {
+    "ablating": _method(ablating),
+    "all_but_one": _method(all_but_one),
+    "esd": _method(esd),
+    "forget_me_not": _method(forget_me_not),
+    "rece": _method(rece),
+    "sdd": _method(sdd),
+    "sepme": _method(sepme),
+    "uce": _method(uce),
 }
-AnySettings = (
-    ablating.Settings
-    | all_but_one.Settings
-    | esd.Settings
-    | forget_me_not.Settings
-    | rece.Settings
-    | sdd.Settings
-    | sepme.Settings
-    | uce.Settings
-)
+
+if TYPE_CHECKING:
+
+    class AnySettings(BaseModel):
+        """The settings of any method."""
+
+        method: str
+
+else:
+    AnySettings = Union[tuple(module.Settings for module in METHODS.values())]  # noqa: UP007

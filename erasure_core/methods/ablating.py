@@ -9,7 +9,8 @@ Departs    The anchor of a prompt is the prompt with the concept replaced, not o
            decoded and encoded again). No resizing and zooming of them, which small pictures cannot
            show. Defaults are the learning rate and batch that the reference arrives at for styles
            and objects on two GPUs. No noise-based loss, no embedding group. Ours, off by default:
-           `keep_weight` (squared error on kept prompts, along the teacher's own walks of them).
+           `keep_weight` (squared error on kept prompts, along the teacher's own trajectories of
+           them).
 Changes    Weights of `group` in the UNet. The teacher is not modified.
 Cost       2 x steps UNet evaluations for each picture, once (`prepare` caches them); 2 an update, 2
            more with kept prompts.
@@ -18,7 +19,6 @@ Restore    By releasing again without the concept; the change of several is one.
 
 from collections.abc import Sequence
 from dataclasses import dataclass
-from pathlib import Path
 from typing import Literal
 
 import torch
@@ -32,6 +32,7 @@ from erasure_core.network import diffusion, layers, training
 from erasure_core.network.models import Teacher
 from erasure_core.network.prepared import by_content
 from erasure_core.network.weights import WeightDelta
+from erasure_core.network.work import Work
 
 
 class Settings(training.Training):
@@ -40,31 +41,27 @@ class Settings(training.Training):
     """
 
     method: Literal["ablating"] = "ablating"
-    images: int = Field(1000, ge=1, description="anchor pictures of each concept")
-    guidance: float = Field(6.0, gt=0, allow_inf_nan=False, description="of the anchor pictures")
-    steps: int = Field(25, ge=2, description="DDIM steps of an anchor picture")
+    images: int = Field(
+        1000, ge=1, description="anchor pictures of each concept; more vary more, and take longer"
+    )
+    guidance: diffusion.Guidance = 6.0
+    steps: diffusion.Steps = 25
     prior_weight: float = Field(
         0.0,
         ge=0,
         allow_inf_nan=False,
-        description="weight of the denoising loss on the anchor itself",
+        description=(
+            "weight of the denoising loss on the anchor itself; a higher one holds the anchor "
+            "in place"
+        ),
     )
-    updates: int = Field(
-        100, ge=1, description="of each concept: two erased together take twice as many"
-    )
-    batch: int = Field(8, ge=1, description="pictures per update")
-    lr: float = Field(1.6e-5, gt=0, allow_inf_nan=False)
-    weight_decay: float = Field(0.01, ge=0, allow_inf_nan=False, description="AdamW's")
-    clip: float | None = Field(
-        1.0,
-        gt=0,
-        allow_inf_nan=False,
-        description="largest norm of the gradient; None: not clipped",
-    )
-    group: layers.Group = "kv"
-    keep_weight: float = Field(
-        0.0, ge=0, allow_inf_nan=False, description="ours: weight of the error on kept prompts"
-    )
+    updates: training.Updates = 100
+    batch: training.Batch = 8
+    lr: training.Lr = 1.6e-5
+    weight_decay: training.WeightDecay = 0.01
+    clip: training.Clip = 1.0
+    group: training.Group = "kv"
+    keep_weight: training.KeepWeight = 0.0
 
 
 @dataclass(frozen=True, slots=True)
@@ -115,12 +112,10 @@ def prepare(
     teacher: Teacher,
     concepts: Sequence[Concept],
     settings: Settings,
-    *,
-    seed: int,
-    cache: Path | None = None,
+    work: Work,
 ) -> Prepared:
-    """Make the anchor pictures, or find them in `cache`, and let the teacher walk the kept prompts
-    if they are held.
+    """The anchor pictures, kept by content, and trajectories of the kept prompts if a term of the
+    loss holds them.
     """
     anchors, n = (
         diffusion.encode_prompts(teacher, _prompts(concepts)[1]),
@@ -128,7 +123,10 @@ def prepare(
     )
 
     def make() -> dict[str, Tensor]:
-        shown, draws = torch.arange(n) % len(anchors), seeding.generator(seed, "anchor pictures")
+        shown, draws = (
+            torch.arange(n) % len(anchors),
+            seeding.generator(work.seed, "anchor pictures"),
+        )
         return {
             "latents": diffusion.pictures(
                 teacher, anchors, shown, settings.guidance, settings.steps, draws
@@ -138,14 +136,14 @@ def prepare(
     def content() -> dict[str, object]:
         return {
             **diffusion.content_of(teacher, [anchors]),
-            "pictures": [n, settings.guidance, settings.steps, seed],
+            "pictures": [n, settings.guidance, settings.steps, work.seed],
         }
 
-    latents = by_content(cache, "anchors", content, make)["latents"].to(teacher.unet.device)
+    latents = by_content(work.cache, "anchors", content, make)["latents"].to(teacher.unet.device)
     return Prepared(
         latents,
         diffusion.Kept.held(
-            teacher, concepts, settings.keep_weight, settings.guidance, settings.steps, seed
+            teacher, concepts, settings.keep_weight, settings.guidance, settings.steps, work.seed
         ),
     )
 
@@ -154,24 +152,14 @@ def erase(
     teacher: Teacher,
     concepts: Sequence[Concept],
     settings: Settings,
-    *,
-    seed: int,
-    on_step: training.OnStep | None = None,
+    work: Work,
     prepared: Prepared | None = None,
-    resume: Path | None = None,
 ) -> WeightDelta:
     """Train a copy of the UNet to see the anchor where the concept is named, and return what
     changed.
 
-    Args:
-        teacher: The frozen base; a copy of its UNet is trained.
-        concepts: What to erase, each with its replacement; each update draws from the prompts of
-            all of them.
-        settings: Hyper-parameters.
-        seed: Decides every draw.
-        on_step: Hears (update, {concept, prior, keep}), weighted as in the loss.
-        prepared: What `prepare` returned for the same arguments; made here if absent.
-        resume: Where the state of the training is kept, to go on from after a kill.
+    Each update draws from the prompts of all concepts and reports {concept, prior, keep}, weighted
+    as in the loss.
 
     Raises:
         BadInput: If no concept is named, or a prompt or its anchor is too long for the base.
@@ -181,9 +169,9 @@ def erase(
     targets, anchors = (
         diffusion.encode_prompts(teacher, prompts) for prompts in _prompts(concepts)
     )
-    prepared = prepared or prepare(teacher, concepts, settings, seed=seed)
+    prepared = prepared or prepare(teacher, concepts, settings, work)
     latents, kept, scheduler = prepared.latents, prepared.kept, diffusion.noise_scheduler(teacher)
-    draws = seeding.generator(seed, "updates")
+    draws = seeding.generator(work.seed, "updates")
 
     def loss(student: nn.Module) -> dict[str, Tensor]:
         picture = torch.randint(len(latents), (settings.batch,), generator=draws)
@@ -212,6 +200,6 @@ def erase(
 
     student = training.student_of(teacher, settings)
     trainable = layers.select(student, settings.group)
-    loop = training.Loop(generators=[draws], on_step=on_step, resume=resume)
+    loop = training.Loop(generators=[draws], on_step=work.on_step, resume=work.resume)
     training.fit(student, trainable, loss, settings, steps(concepts, settings), loop)
     return WeightDelta.between(teacher.unet, student, frozenset(trainable))

@@ -9,23 +9,21 @@ Reference  No public code exists; implemented from the paper. SEGA's masking: ar
 Departs    Algorithm 1, not eq. 13, whose parenthesis would train away from where x_t was sampled.
            Warm-up and window count elapsed steps from noise. `while`, not `repeat`, so that t = T
            takes no step. No weight decay (not stated). Ours, off in the paper's preset:
-           `keep_weight` (squared error on kept prompts, along the teacher's own walks of those
-           prompts; the paper's penalty sees only the unconditional branch, and damage leaks through
-           the conditional one; with `keep_null` the null prompt is held on those walks too),
-           `trajectories` > 0 (walks of the frozen teacher made once, in batches, and shared), and
-           `hard` (keys and values change only where the null prompt does not look, so that the
-           paper's equality constraint holds exactly, without a lambda).
+           `keep_weight` (squared error on kept prompts, along the teacher's own trajectories of
+           those prompts; the paper's penalty sees only the unconditional branch, and damage leaks
+           through the conditional one; with `keep_null` the null prompt is held on those
+           trajectories too), `trajectories` > 0 (of the frozen teacher, made once, in batches, and
+           shared), and `hard` (keys and values change only where the null prompt does not look, so
+           that the paper's equality constraint holds exactly, without a lambda).
 Changes    Weights of `group` in the UNet. The teacher is not modified.
 Cost       Literal: about 56 UNet evaluations an update. With shared trajectories: 2 with gradients,
-           3 with kept prompts. The walks: 3 evaluations a point; kept in the cache folder, by
-           content.
+           3 with kept prompts. The trajectories: 3 evaluations a point; kept in the cache folder,
+           by content.
 Restore    By releasing again without the concept; the change of several is one.
 """
 
-import itertools
 from collections.abc import Callable, Mapping, Sequence
 from dataclasses import dataclass
-from pathlib import Path
 from typing import Literal
 
 import torch
@@ -40,8 +38,9 @@ from erasure_core.network.models import Teacher
 from erasure_core.network.null_space import null_basis
 from erasure_core.network.prepared import by_content
 from erasure_core.network.weights import WeightDelta
+from erasure_core.network.work import Work
 
-WALKED_TOGETHER = 8  # walks of one batch; bounds the memory of making a bank
+TRAJECTORIES_TOGETHER = 8  # of one batch; bounds the memory of making a bank
 # bytes; a larger bank is not put on the device, its rows are read from its file as they are drawn
 RESIDENT = 2**30
 
@@ -52,28 +51,40 @@ class Instruction(BaseModel):
     model_config = ConfigDict(frozen=True, extra="forbid")
     prompt: str | None = Field(
         None,
-        description="None: the concept's own replacement, in the words of the prompt being erased",
+        description=(
+            "prompt of the direction; None is the erased prompt with the concept replaced"
+        ),
     )
     scale: float = Field(
-        7.5, allow_inf_nan=False, description="g: > 0 towards the prompt, < 0 away from it"
+        7.5,
+        allow_inf_nan=False,
+        description=(
+            "g, weight of the direction; a higher one leads further towards the prompt, "
+            "one below 0 away from it"
+        ),
     )
     kappa: float = Field(
         0.9,
         ge=0,
         lt=1,
-        description="share of positions, per sample and channel, that the mask leaves out",
+        description=(
+            "share of positions, per sample and channel, that the mask leaves out; a higher one "
+            "acts on fewer, the strongest"
+        ),
     )
     warmup: int = Field(
-        5, ge=0, description="elapsed steps before it acts; the layout forms undisturbed"
+        5, ge=0, description="elapsed steps before it acts; more leave the layout as it is"
     )
     stop: int | None = Field(
-        None, ge=1, description="elapsed steps after which it acts no more; None: never"
+        None,
+        ge=1,
+        description="elapsed steps after which it no longer acts; None: it acts to the end",
     )
 
 
 class Implicit(BaseModel):
-    """The implicit signal: the teacher's own prediction with its attention to the concept's name
-    turned down. Experimental.
+    """The implicit signal: the teacher's own prediction with less attention to the concept's name.
+    Experimental.
     """
 
     model_config = ConfigDict(frozen=True, extra="forbid")
@@ -81,16 +92,25 @@ class Implicit(BaseModel):
         0.0,
         ge=-2,
         lt=1,
-        description="s, which multiplies the attention to the name; 1 would change nothing",
+        description=(
+            "s, factor on the teacher's attention to the name; a higher one erases less, "
+            "1 would change nothing"
+        ),
     )
     include_eot: bool = Field(
         False,
         description=(
-            "also the end token and the padding, into which the text encoder copies the concept"
+            "apply s to the end token and the padding too, into which the text encoder copies "
+            "the concept"
         ),
     )
     fraction: float = Field(
-        1.0, gt=0, le=1, description="share of the steps, from noise, during which it acts"
+        1.0,
+        gt=0,
+        le=1,
+        description=(
+            "share of the steps, counted from noise, at which it acts; a higher one erases more"
+        ),
     )
 
 
@@ -99,67 +119,83 @@ class Settings(training.Training):
 
     method: Literal["all_but_one"] = "all_but_one"
     target: Literal["residual", "replace"] = Field(
-        "residual", description="Algorithm 1 (c + delta) or eq. 12 (c' outright)"
+        "residual",
+        description=(
+            "where the guidance of c goes: to that of c plus delta (Algorithm 1), "
+            "or to that of c' (eq. 12)"
+        ),
     )
     lambda_: float = Field(
         5.0,
         alias="lambda",
         ge=0,
         allow_inf_nan=False,
-        description="weight of the penalty on the null prompt",
+        description=(
+            "weight of the penalty on the null prompt; a higher one keeps eps(0) closer to the "
+            "teacher's, 0 leaves it free"
+        ),
     )
     gamma1: float = Field(
         7.5,
         gt=0,
         allow_inf_nan=False,
-        description="guidance of the teacher: of its walks and in the target",
+        description=(
+            "guidance of the teacher, on its trajectories and in the target; a higher one "
+            "asks for a stronger replacement"
+        ),
     )
     gamma2: float = Field(
-        7.5, gt=0, allow_inf_nan=False, description="guidance of the student in the loss"
+        7.5,
+        gt=0,
+        allow_inf_nan=False,
+        description=(
+            "guidance of the student in the loss; a higher one asks it for a smaller change"
+        ),
     )
-    steps: int = Field(35, ge=2, description="T, DDIM steps of a walk")
-    updates: int = Field(
-        200, ge=1, description="of each concept: two erased together take twice as many"
-    )
-    lr: float = Field(1e-5, gt=0, allow_inf_nan=False)
-    group: layers.Group = "full"
-    keep_weight: float = Field(
-        0.0, ge=0, allow_inf_nan=False, description="ours: weight of the error on kept prompts"
-    )
+    steps: diffusion.Steps = 35
+    updates: training.Updates = 200
+    lr: training.Lr = 1e-5
+    group: training.Group = "full"
+    keep_weight: training.KeepWeight = 0.0
     keep_null: bool = Field(
         False,
         description=(
-            "ours: hold the null prompt too on their walks, so that lambda 0 "
-            "lets it go on no others"
+            "ours: hold eps(0) to the teacher's on the trajectories of kept prompts too; at "
+            "lambda 0 it is then free on all others"
         ),
     )
     signal: Literal["explicit", "implicit"] = Field(
-        "explicit", description="what delta is, in target residual"
+        "explicit", description="what delta is made of, in target residual"
     )
     instructions: tuple[Instruction, ...] = Field(
-        (Instruction(),), description="C_I, of the explicit signal"
+        (Instruction(),), description="C_I, directions of the explicit signal"
     )
-    implicit: Implicit = Field(Implicit(), description="of the implicit signal")
+    implicit: Implicit = Field(Implicit(), description="settings of the implicit signal")
     hard: bool = Field(
         False,
         description=(
-            "ours: keys and values move only in the null space of the null prompt; ignores lambda"
+            "ours: change keys and values only where the null prompt does not look, which keeps "
+            "eps(0) exactly; lambda then has no effect"
         ),
     )
     trajectories: Literal["fresh"] | PositiveInt = Field(
-        "fresh", description="walks for each concept to share, or 'fresh': one per point"
+        "fresh",
+        description=(
+            "trajectories of each concept that all updates share; more cover more states, "
+            "'fresh' makes one for each point"
+        ),
     )
 
 
 @dataclass(frozen=True, slots=True)
 class Points:
-    """Samples on the teacher's walks with what the teacher says there. n points; index i counts
-    elapsed steps.
+    """Samples on the teacher's trajectories with what the teacher predicts there. n points; index i
+    counts elapsed steps.
     """
 
     z: Tensor  # (n, c, h, w)
     elapsed: Tensor  # (n,) in 0..T-1
-    prompt: Tensor  # (n,) index of the prompt walked
+    prompt: Tensor  # (n,) index of the prompt denoised under
     null: Tensor  # eps_*(0), like z
     target: Tensor  # gamma1 * guidance + delta, like z
 
@@ -186,7 +222,7 @@ def semantic_delta(
     """delta(C_I, z_t): the sum over instructions of g * beta * (eps(c'') - eps(0)).
 
     Args:
-        elapsed: Steps walked from noise; outside [warmup, stop) an instruction is silent.
+        elapsed: Steps from noise; outside [warmup, stop) an instruction adds nothing.
         null: eps(0), (n, c, h, w).
         directed: eps(c'') of each instruction, each like `null`.
         instructions: Their settings.
@@ -228,28 +264,28 @@ def penalty_loss(null: Tensor, teacher_null: Tensor) -> Tensor:
 
 
 class Guide:
-    """The frozen teacher as a source of points: walks a list of prompts and says where the student
-    should go.
+    """The frozen teacher as a source of points: its trajectories of some prompts, and where the
+    student should go from there.
     """
 
     def __init__(
         self,
         teacher: Teacher,
         settings: Settings,
-        walked: Sequence[str],
+        prompts: Sequence[str],
         directions: Sequence[Sequence[str]] = (),
         hidden: Tensor | None = None,
     ):
-        """`walked[p]` is the prompt of walk p, and delta is one of two, or nothing.
+        """Trajectories follow `prompts`; delta is one of two, or nothing.
 
-        `directions[j][p]` is the prompt of instruction j beside walk p (explicit); `hidden[p]`
-        marks the tokens of walk p that the implicit signal turns down, (walks, tokens).
+        `directions[j][k]` is the prompt of instruction j beside prompt k (explicit); `hidden[k]`
+        marks the tokens of prompt k whose attention the implicit signal scales, (prompts, tokens).
         """
         self.teacher, self.settings = teacher, settings
         self.device = teacher.unet.device
         self.null = diffusion.encode_prompts(teacher, [""])
-        self.walked = diffusion.encode_prompts(teacher, walked)
-        self.directions = [diffusion.encode_prompts(teacher, prompts) for prompts in directions]
+        self.prompts = diffusion.encode_prompts(teacher, prompts)
+        self.directions = [diffusion.encode_prompts(teacher, directed) for directed in directions]
         self.hidden = hidden
         self.timesteps = torch.tensor(
             diffusion.timesteps(teacher, settings.steps), device=self.device
@@ -259,8 +295,8 @@ class Guide:
         """(eps_*(0), gamma1 * guidance + delta) at `z`; 2 + m evaluations, and 3 with the implicit
         signal.
         """
-        timestep, walked = int(self.timesteps[elapsed]), self.walked[prompt]
-        contexts = [self.null.expand(len(z)), walked, *(d[prompt] for d in self.directions)]
+        timestep, told = int(self.timesteps[elapsed]), self.prompts[prompt]
+        contexts = [self.null.expand(len(z)), told, *(d[prompt] for d in self.directions)]
         null, cond, *directed = diffusion.predict_each(
             self.teacher, self.teacher.unet, z, timestep, contexts
         )
@@ -270,19 +306,17 @@ class Guide:
         implicit = self.settings.implicit
         if self.hidden is not None and elapsed < implicit.fraction * self.settings.steps:
             with attention.reweighted(self.teacher.unet, self.hidden[prompt], implicit.scale):
-                edited = diffusion.predict_noise(
-                    self.teacher, self.teacher.unet, z, timestep, walked
-                )
+                edited = diffusion.predict_noise(self.teacher, self.teacher.unet, z, timestep, told)
             target = target + implicit_delta(cond, edited, self.settings.gamma1)
         return null, target
 
     @torch.no_grad()
     def fresh(self, n: int, generator: torch.Generator) -> Points:
-        """n points as Algorithm 1 prints it: for each, a walk from new noise to a uniform step."""
-        found = []
+        """n points as in Algorithm 1: each at a uniform step of a trajectory from new noise."""
+        points = []
         for _ in range(n):
             z = diffusion.drawn_noise(self.teacher, 1, generator)
-            prompt = torch.randint(len(self.walked), (1,), generator=generator).to(self.device)
+            prompt = torch.randint(len(self.prompts), (1,), generator=generator).to(self.device)
             elapsed = int(torch.randint(self.settings.steps, (), generator=generator))
 
             def guided(z: Tensor, timestep: int, prompt: Tensor = prompt) -> Tensor:
@@ -290,8 +324,8 @@ class Guide:
                     self.signal(z, int((self.timesteps == timestep).nonzero()), prompt)
                 ).sum(0)
 
-            z = diffusion.walk(self.teacher, z, self.settings.steps, elapsed, guided)
-            found.append(
+            z = diffusion.denoise(self.teacher, z, self.settings.steps, elapsed, guided)
+            points.append(
                 Points(
                     z,
                     torch.tensor([elapsed], device=z.device),
@@ -299,72 +333,74 @@ class Guide:
                     *self.signal(z, elapsed, prompt),
                 )
             )
-        return Points.cat(found)
+        return Points.cat(points)
 
-    def bank(self, walks: int, seed: int, name: str, cache: Path | None = None) -> Points:
-        """Every point of `walks` whole walks, walks * T of them, noisiest first; kept in `cache` by
-        content and read from there.
+    def bank(self, n: int, name: str, work: Work) -> Points:
+        """Every point of n whole trajectories, n * T of them, noisiest first; kept by content.
 
-        A bank larger than `RESIDENT` stays on the CPU: if it is in a file, only the rows that are
-        drawn are read.
+        `name` is that of the random stream. A bank larger than `RESIDENT` stays on the CPU: if it
+        is in a file, only the rows that are drawn are read.
         """
 
         def make() -> dict[str, Tensor]:
-            return self._walk_whole(walks, seeding.generator(seed, name)).tensors()
+            return self._whole(n, seeding.generator(work.seed, name)).tensors()
 
         points = Points(
-            **by_content(cache, "walks", lambda: self._content(walks, seed, name), make)
+            **by_content(
+                work.cache, "trajectories", lambda: self._content(n, work.seed, name), make
+            )
         )
         small = sum(tensor.nbytes for tensor in points.tensors().values()) <= RESIDENT
         return points.to(self.device) if small else points
 
     @torch.no_grad()
-    def _walk_whole(self, walks: int, generator: torch.Generator) -> Points:
-        """Whole walks, `WALKED_TOGETHER` at a time; on the CPU. No prompt is walked twice before
-        each was once.
+    def _whole(self, n: int, generator: torch.Generator) -> Points:
+        """n whole trajectories, `TRAJECTORIES_TOGETHER` at a time; on the CPU. No prompt has two
+        before each has one.
         """
-        z, n = diffusion.drawn_noise(self.teacher, walks, generator), len(self.walked)
-        prompt = torch.randperm(n, generator=generator)[torch.arange(walks) % n].to(self.device)
-        found: list[Points] = []
-        for first in range(0, walks, WALKED_TOGETHER):
-            together = slice(first, first + WALKED_TOGETHER)
-            self._record(z[together], prompt[together], found)
-        points = Points.cat(found)
+        z, prompts = diffusion.drawn_noise(self.teacher, n, generator), len(self.prompts)
+        prompt = torch.randperm(prompts, generator=generator)[torch.arange(n) % prompts]
+        prompt = prompt.to(self.device)
+        parts: list[Points] = []
+        for first in range(0, n, TRAJECTORIES_TOGETHER):
+            together = slice(first, first + TRAJECTORIES_TOGETHER)
+            parts += self._step_by_step(z[together], prompt[together])
+        points = Points.cat(parts)
         return points[points.elapsed.argsort(stable=True)]
 
-    def _record(self, z: Tensor, prompt: Tensor, found: list[Points]) -> None:
-        """Append the points of walks from `z`, step by step."""
-        elapsed = itertools.count()
+    def _step_by_step(self, z: Tensor, prompt: Tensor) -> list[Points]:
+        """The points of trajectories from `z`, those of one step together; on the CPU."""
+        steps: list[Points] = []
 
         def guided(z: Tensor, _timestep: int) -> Tensor:
-            i = next(elapsed)
-            null, target = self.signal(z, i, prompt)
-            found.append(
-                Points(z, torch.full_like(prompt, i), prompt, null, target).to(torch.device("cpu"))
-            )
+            elapsed = len(steps)
+            null, target = self.signal(z, elapsed, prompt)
+            points = Points(z, torch.full_like(prompt, elapsed), prompt, null, target)
+            steps.append(points.to(torch.device("cpu")))
             return null + target
 
-        diffusion.walk(self.teacher, z, self.settings.steps, self.settings.steps, guided)
+        diffusion.denoise(self.teacher, z, self.settings.steps, self.settings.steps, guided)
+        return steps
 
-    def _content(self, walks: int, seed: int, name: str) -> dict[str, object]:
+    def _content(self, n: int, seed: int, name: str) -> dict[str, object]:
         """Everything that the bank depends on; lambda and the student are not among it."""
         settings = self.settings
         return {
-            **diffusion.content_of(self.teacher, [self.null, self.walked, *self.directions]),
+            **diffusion.content_of(self.teacher, [self.null, self.prompts, *self.directions]),
             "delta": settings.implicit
             if self.hidden is not None
             else settings.instructions
             if self.directions
             else None,
             "hidden": None if self.hidden is None else self.hidden.tolist(),
-            "walks": [settings.gamma1, settings.steps, walks, seed, name],
+            "trajectories": [settings.gamma1, settings.steps, n, seed, name],
         }
 
 
 @dataclass(frozen=True, slots=True)
 class Banks:
-    """The teacher's walks, shared by every lambda of a sweep: they depend on neither student nor
-    lambda.
+    """The teacher's trajectories, shared by every lambda of a sweep: they depend on neither student
+    nor lambda.
     """
 
     erase: Points
@@ -407,17 +443,15 @@ def prepare(
     teacher: Teacher,
     concepts: Sequence[Concept],
     settings: Settings,
-    *,
-    seed: int,
-    cache: Path | None = None,
+    work: Work,
 ) -> Banks | None:
-    """Make the walks that every lambda of a sweep shares; None where each update walks afresh."""
+    """The trajectories that all lambdas of a sweep share; None where each update makes its own."""
     if settings.trajectories == "fresh":
         return None
     erase, keep = _guides(teacher, concepts, settings)
-    walks = settings.trajectories * len(concepts)
-    kept = keep.bank(walks, seed, "walks of kept prompts", cache) if keep else None
-    return Banks(erase.bank(walks, seed, "walks", cache), kept)
+    n = settings.trajectories * len(concepts)
+    kept = keep.bank(n, diffusion.KEPT_STREAM, work) if keep else None
+    return Banks(erase.bank(n, diffusion.TRAJECTORIES_STREAM, work), kept)
 
 
 def check(concepts: Sequence[Concept], settings: Settings) -> None:
@@ -444,7 +478,7 @@ def check(concepts: Sequence[Concept], settings: Settings) -> None:
         for concept in concepts:
             if unnamed := [prompt for prompt in concept.prompts if not concept.named_in(prompt)]:
                 raise BadInput(
-                    f"signal implicit turns down the word {concept.name!r}, which prompt "
+                    f"signal implicit scales attention to {concept.name!r}, which prompt "
                     f"{unnamed[0]!r} does not hold;"
                     " give only prompts that name it, or use signal explicit"
                 )
@@ -468,8 +502,8 @@ def check(concepts: Sequence[Concept], settings: Settings) -> None:
 def projection(
     base: nn.Module, trainable: Mapping[str, nn.Parameter], null: diffusion.Context
 ) -> Callable[[], None]:
-    """What takes out of the change of keys and values everything that the null prompt sees; to be
-    called after each update.
+    """A function that takes out of the change of keys and values everything that the null prompt
+    sees, for after each update.
 
     Each row of the change is projected on the null space of the token states of "". Then K and V of
     "" are the teacher's, hence eps(0) at every z and t: to the rounding of float32 weights.
@@ -503,24 +537,13 @@ def erase(
     teacher: Teacher,
     concepts: Sequence[Concept],
     settings: Settings,
-    *,
-    seed: int,
-    on_step: training.OnStep | None = None,
+    work: Work,
     prepared: Banks | None = None,
-    resume: Path | None = None,
 ) -> WeightDelta:
     """Run Algorithm 1 and return what it changed.
 
-    Args:
-        teacher: The frozen base; a copy of its UNet is trained.
-        concepts: C with each concept's replacement and kept prompts; each update draws from all of
-            them.
-        settings: Hyper-parameters.
-        seed: Decides every draw.
-        on_step: Hears (update, {concept, penalty, keep}), weighted as in the loss; no penalty where
-            `hard` makes it zero.
-        prepared: What `prepare` returned for the same arguments, lambda aside; made here if absent.
-        resume: Where the state of the training is kept, to go on from after a kill.
+    Each update draws from all concepts and reports {concept, penalty, keep}, weighted as in the
+    loss; no penalty where `hard` makes it zero. What was prepared fits any lambda.
 
     Raises:
         BadInput: If the settings cannot erase anything, or a prompt is too long for the base.
@@ -531,8 +554,8 @@ def erase(
     erased = diffusion.encode_prompts(
         teacher, [prompt for concept in concepts for prompt in concept.prompts]
     )
-    banks = prepared or prepare(teacher, concepts, settings, seed=seed)
-    draws = seeding.generator(seed, "updates")
+    banks = prepared or prepare(teacher, concepts, settings, work)
+    draws = seeding.generator(work.seed, "updates")
 
     def points(source: Guide, bank: Points | None) -> Points:
         if bank is None:
@@ -552,24 +575,22 @@ def erase(
             terms["penalty"] = settings.lambda_ * penalty_loss(null, at.null)
         if keep_guide:
             at = points(keep_guide, banks.keep if banks else None)
-            contexts, wanted = (
-                [keep_guide.walked[at.prompt]],
-                [at.null + at.target / settings.gamma1],
-            )
+            contexts = [keep_guide.prompts[at.prompt]]
+            bases = [at.null + at.target / settings.gamma1]
             if settings.keep_null:
-                contexts, wanted = [*contexts, nothing], [*wanted, at.null]
+                contexts, bases = [*contexts, nothing], [*bases, at.null]
             held = diffusion.predict_each(
                 teacher, student, at.z, keep_guide.timesteps[at.elapsed], contexts
             )
             terms["keep"] = (
-                settings.keep_weight * (torch.cat(held) - torch.cat(wanted)).square().mean()
+                settings.keep_weight * (torch.cat(held) - torch.cat(bases)).square().mean()
             )
         return terms
 
     student = training.student_of(teacher, settings)
     trainable = layers.select(student, settings.group)
     pin = projection(teacher.unet, trainable, guide.null) if settings.hard else None
-    loop = training.Loop(generators=[draws], after=pin, on_step=on_step, resume=resume)
+    loop = training.Loop(generators=[draws], after=pin, on_step=work.on_step, resume=work.resume)
     training.fit(
         student, trainable, loss, settings, training.total_updates(concepts, settings), loop
     )

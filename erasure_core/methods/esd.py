@@ -6,11 +6,11 @@ Reference  rohitgandikota/erasing @ a2189e9 (the paper's code) and @ 25613d2 (th
            read, not copied. The rewrite's preset: walker teacher, lr 5e-5, 200 updates; its
            negative_guidance 2 is eta 1 here, see `target`.
 Departs    A state keeps the timestep that it belongs to, as in the rewrite; the paper's code
-           jitters it within 1/T. Walks by DDIM. No erase_from. Where a batch holds several points,
-           one number of steps is drawn for all of it. Ours, off by default: `trajectories` > 0
-           (walks of the frozen teacher made once, in batches, and shared) and `keep_weight`
-           (squared error on kept prompts, along the teacher's own walks of them; the paper has no
-           such term).
+           jitters it within 1/T. Trajectories by DDIM. No erase_from. Where a batch holds several
+           points, one number of steps is drawn for all of it. Ours, off by default: `trajectories`
+           > 0 (trajectories of the frozen teacher made once, in batches, and shared) and
+           `keep_weight` (squared error on kept prompts, along the teacher's own trajectories of
+           them; the paper has no such term).
 Changes    Weights of `variant`: x cross-attention, u all others but the ends of the network, strict
            keys and values of x. The teacher is not modified.
 Cost       Literal: about T + 3 UNet evaluations an update (a guided step takes two). With shared
@@ -20,7 +20,6 @@ Restore    By releasing again without the concept; the change of several is one.
 
 from collections.abc import Sequence
 from dataclasses import dataclass
-from pathlib import Path
 from typing import Literal
 
 import torch
@@ -33,6 +32,7 @@ from erasure_core.law.concepts import Concept
 from erasure_core.network import diffusion, layers, training
 from erasure_core.network.models import Teacher
 from erasure_core.network.weights import WeightDelta
+from erasure_core.network.work import Work
 
 Variant = Literal["x", "u", "strict"]
 GROUPS: dict[Variant, layers.Group] = {"x": "xattn", "u": "noxattn", "strict": "kv"}
@@ -45,30 +45,32 @@ class Settings(training.Training):
     variant: Variant = Field(
         "x",
         description=(
-            "x for what a prompt names, u for what appears unnamed, strict for keys and values only"
+            "the UNet weights that may change: x for what a prompt names, u for what appears "
+            "unnamed, strict for keys and values only"
         ),
     )
     eta: float = Field(
         1.0,
         gt=0,
         allow_inf_nan=False,
-        description="how far past the unconditional prediction the target lies",
+        description="distance of the target past eps(0); a higher one pushes further from c",
     )
     walker: Literal["student", "teacher"] = Field(
-        "student", description="who makes z_t: the student (paper) or the frozen base (rewrite)"
+        "student",
+        description="network that makes z_t: the student (paper) or the frozen base (rewrite)",
     )
-    guidance: float = Field(3.0, gt=0, allow_inf_nan=False, description="of the walks")
-    steps: int = Field(50, ge=2, description="T, DDIM steps of a whole walk")
+    guidance: diffusion.Guidance = 3.0
+    steps: diffusion.Steps = 50
     trajectories: Literal["fresh"] | PositiveInt = Field(
-        "fresh", description="teacher's walks to share, or 'fresh': new ones each update"
+        "fresh",
+        description=(
+            "trajectories of the teacher that all updates share; more cover more states, "
+            "'fresh' makes new ones for each update"
+        ),
     )
-    updates: int = Field(
-        1000, ge=1, description="of each concept: two erased together take twice as many"
-    )
-    lr: float = Field(1e-5, gt=0, allow_inf_nan=False)
-    keep_weight: float = Field(
-        0.0, ge=0, allow_inf_nan=False, description="ours: weight of the error on kept prompts"
-    )
+    updates: training.Updates = 1000
+    lr: training.Lr = 1e-5
+    keep_weight: training.KeepWeight = 0.0
 
 
 @dataclass(frozen=True, slots=True)
@@ -97,7 +99,7 @@ def check(concepts: Sequence[Concept], settings: Settings) -> None:
         raise BadInput("no concept to erase; a request names one")
     if settings.walker == "student" and settings.trajectories != "fresh":
         raise BadInput(
-            f"trajectories={settings.trajectories} shares the teacher's walks, but "
+            f"trajectories={settings.trajectories} shares the teacher's trajectories, but "
             f"walker=student; set walker=teacher or trajectories=fresh"
         )
 
@@ -112,26 +114,27 @@ def steps(concepts: Sequence[Concept], settings: Settings) -> int:
     return training.total_updates(concepts, settings)
 
 
-def _erased(teacher: Teacher, concepts: Sequence[Concept], settings: Settings) -> diffusion.Walks:
+def _erased(
+    teacher: Teacher, concepts: Sequence[Concept], settings: Settings
+) -> diffusion.Trajectories:
     prompts = [prompt for concept in concepts for prompt in concept.prompts]
-    return diffusion.Walks.of(teacher, prompts, settings.guidance, settings.steps)
+    return diffusion.Trajectories.of(teacher, prompts, settings.guidance, settings.steps)
 
 
 def prepare(
     teacher: Teacher,
     concepts: Sequence[Concept],
     settings: Settings,
-    *,
-    seed: int,
-    cache: Path | None = None,
+    work: Work,
 ) -> Prepared:
-    """Let the teacher walk what is walked once: shared trajectories, and the kept prompts."""
+    """Make the trajectories that are made once: shared ones, and those of the kept prompts."""
     points = None
     if settings.trajectories != "fresh":
-        walks = _erased(teacher, concepts, settings)
-        points = walks.bank(teacher.unet, settings.trajectories, seeding.generator(seed, "walks"))
+        draws = seeding.generator(work.seed, diffusion.TRAJECTORIES_STREAM)
+        erased = _erased(teacher, concepts, settings)
+        points = erased.bank(teacher.unet, settings.trajectories, draws)
     kept = diffusion.Kept.held(
-        teacher, concepts, settings.keep_weight, settings.guidance, settings.steps, seed
+        teacher, concepts, settings.keep_weight, settings.guidance, settings.steps, work.seed
     )
     return Prepared(points, kept)
 
@@ -140,47 +143,37 @@ def erase(
     teacher: Teacher,
     concepts: Sequence[Concept],
     settings: Settings,
-    *,
-    seed: int,
-    on_step: training.OnStep | None = None,
+    work: Work,
     prepared: Prepared | None = None,
-    resume: Path | None = None,
 ) -> WeightDelta:
     """Train a copy of the UNet towards `target` and return what changed.
 
-    Args:
-        teacher: The frozen base; a copy of its UNet is trained.
-        concepts: What to erase; each update draws from the prompts of all of them.
-        settings: Hyper-parameters.
-        seed: Decides every draw.
-        on_step: Hears (update, {concept, keep}), weighted as in the loss.
-        prepared: What `prepare` returned for the same arguments; made here if absent.
-        resume: Where the state of the training is kept, to go on from after a kill.
+    Each update draws from the prompts of all concepts and reports {concept, keep}, weighted as in
+    the loss.
 
     Raises:
         BadInput: If the settings contradict each other, or a prompt is too long for the base.
         ErasureError: If training diverges.
     """
     check(concepts, settings)
-    walks = _erased(teacher, concepts, settings)
-    prepared = prepared or prepare(teacher, concepts, settings, seed=seed)
-    draws = seeding.generator(seed, "updates")
+    trajectories = _erased(teacher, concepts, settings)
+    prepared = prepared or prepare(teacher, concepts, settings, work)
+    draws = seeding.generator(work.seed, "updates")
 
     def draw(student: nn.Module) -> diffusion.Points:
         if prepared.points:
             return prepared.points.draw(settings.batch, draws)
-        return walks.fresh(
-            student if settings.walker == "student" else teacher.unet, settings.batch, draws
-        )
+        unet = student if settings.walker == "student" else teacher.unet
+        return trajectories.fresh(unet, settings.batch, draws)
 
     def loss(student: nn.Module) -> dict[str, Tensor]:
         at = draw(student)
-        erased = walks.prompts[at.prompt]
+        erased = trajectories.prompts[at.prompt]
         with torch.no_grad():
-            contexts = [walks.nothing.expand(settings.batch), erased]
+            contexts = [trajectories.nothing.expand(settings.batch), erased]
             null, cond = diffusion.predict_each(teacher, teacher.unet, at.z, at.timestep, contexts)
-        found = diffusion.predict_noise(teacher, student, at.z, at.timestep, erased)
-        terms = {"concept": (found - target(null, cond, settings.eta)).square().mean()}
+        predicted = diffusion.predict_noise(teacher, student, at.z, at.timestep, erased)
+        terms = {"concept": (predicted - target(null, cond, settings.eta)).square().mean()}
         if prepared.kept:
             terms["keep"] = settings.keep_weight * prepared.kept.drift(
                 student, settings.batch, draws
@@ -189,6 +182,6 @@ def erase(
 
     student = training.student_of(teacher, settings)
     trainable = layers.select(student, GROUPS[settings.variant])
-    loop = training.Loop(generators=[draws], on_step=on_step, resume=resume)
+    loop = training.Loop(generators=[draws], on_step=work.on_step, resume=work.resume)
     training.fit(student, trainable, loss, settings, steps(concepts, settings), loop)
     return WeightDelta.between(teacher.unet, student, frozenset(trainable))

@@ -4,14 +4,14 @@ Paper      Zhang et al., Forget-Me-Not: Learning to Forget in Text-to-Image Diff
            Workshops 2024, arXiv:2303.17591: attention resteering, without a target.
 Reference  SHI-Labs/Forget-Me-Not @ a4a81e8, read, not copied; its defaults are for Stable Diffusion
            2.1-base.
-Departs    Stage 0, textual inversion, is left out: the concept is found by its name, which every
+Departs    Stage 0, textual inversion, is left out: the concept is known by its name, which every
            prompt must hold. The pictures are the teacher's own of the concept's prompts, kept as
            latents, where the reference is given real ones. `tail: eot` is one column on every base;
            the reference's `use_pooler` takes every token that equals the end token, which on bases
            that pad with it (1.x) is `tail: padded`. No weight decay (not stated), and none of the
            clipping that the reference asks for and does not do. Ours, off by default: `keep_weight`
-           (squared error on kept prompts, along the teacher's own walks of them; the paper has no
-           such term, and what shares words with the concept goes with it).
+           (squared error on kept prompts, along the teacher's own trajectories of them; the paper
+           has no such term, and what shares words with the concept goes with it).
 Changes    Weights of `group` in the UNet. The teacher is not modified.
 Cost       2 * steps UNet evaluations a picture, once, kept in the cache folder; then one with
            gradients an update.
@@ -20,7 +20,6 @@ Restore    By releasing again without the concept; the change of several is one.
 
 from collections.abc import Sequence
 from dataclasses import dataclass
-from pathlib import Path
 from typing import Literal
 
 import torch
@@ -34,27 +33,33 @@ from erasure_core.network import attention, diffusion, layers, training
 from erasure_core.network.models import Teacher
 from erasure_core.network.prepared import by_content
 from erasure_core.network.weights import WeightDelta
+from erasure_core.network.work import Work
 
 
 class Settings(training.Training):
     """Defaults are the reference's."""
 
     method: Literal["forget_me_not"] = "forget_me_not"
-    images: int = Field(10, ge=1, description="pictures of each concept, spread over its prompts")
-    steps: int = Field(50, ge=2, description="DDIM steps of a picture")
-    guidance: float = Field(7.5, gt=0, allow_inf_nan=False, description="of the pictures")
+    images: int = Field(
+        10,
+        ge=1,
+        description=(
+            "pictures of each concept, spread over its prompts; more vary more, and take longer"
+        ),
+    )
+    steps: diffusion.Steps = 50
+    guidance: diffusion.Guidance = 7.5
     tail: attention.Tail = Field(
         "eot",
-        description="penalised behind the name: nothing, the end token, or that and all padding",
+        description=(
+            "penalised tokens behind the name: none, the end token (eot), "
+            "or that and all padding (padded)"
+        ),
     )
-    updates: int = Field(
-        35, ge=1, description="of each concept: two erased together take twice as many"
-    )
-    lr: float = Field(2e-6, gt=0, allow_inf_nan=False)
-    group: layers.Group = "full"
-    keep_weight: float = Field(
-        0.0, ge=0, allow_inf_nan=False, description="ours: weight of the error on kept prompts"
-    )
+    updates: training.Updates = 35
+    lr: training.Lr = 2e-6
+    group: training.Group = "full"
+    keep_weight: training.KeepWeight = 0.0
 
 
 @dataclass(frozen=True, slots=True)
@@ -118,15 +123,15 @@ def _encoded(teacher: Teacher, concepts: Sequence[Concept]) -> diffusion.Context
 
 
 def _pictures(
-    teacher: Teacher, concepts: Sequence[Concept], settings: Settings, seed: int, cache: Path | None
+    teacher: Teacher, concepts: Sequence[Concept], settings: Settings, work: Work
 ) -> Pictures:
-    """Pictures of each concept, or those in `cache`; no prompt is shown twice before each of the
+    """Pictures of each concept, kept by content; no prompt is shown twice before each of the
     concept's was once.
     """
     told = _encoded(teacher, concepts)
 
     def make() -> dict[str, Tensor]:
-        generator, chosen, before = seeding.generator(seed, "pictures"), [], 0
+        generator, chosen, before = seeding.generator(work.seed, "pictures"), [], 0
         for concept in concepts:
             n = len(concept.prompts)
             chosen.append(
@@ -145,50 +150,39 @@ def _pictures(
             settings.images,
             settings.steps,
             settings.guidance,
-            seed,
+            work.seed,
         ]
         return {**diffusion.content_of(teacher, [told]), "pictures": shown}
 
-    found = by_content(cache, "pictures", content, make)
-    return Pictures(found["latents"].to(teacher.unet.device), found["prompt"])
+    tensors = by_content(work.cache, "pictures", content, make)
+    return Pictures(tensors["latents"].to(teacher.unet.device), tensors["prompt"])
 
 
 def prepare(
     teacher: Teacher,
     concepts: Sequence[Concept],
     settings: Settings,
-    *,
-    seed: int,
-    cache: Path | None = None,
+    work: Work,
 ) -> Prepared:
-    """Let the teacher show the concepts, and walk the kept prompts if they are held."""
+    """Pictures of the concepts, and trajectories of the kept prompts if a term holds them."""
     kept = diffusion.Kept.held(
-        teacher, concepts, settings.keep_weight, settings.guidance, settings.steps, seed
+        teacher, concepts, settings.keep_weight, settings.guidance, settings.steps, work.seed
     )
-    return Prepared(_pictures(teacher, concepts, settings, seed, cache), kept)
+    return Prepared(_pictures(teacher, concepts, settings, work), kept)
 
 
 def erase(
     teacher: Teacher,
     concepts: Sequence[Concept],
     settings: Settings,
-    *,
-    seed: int,
-    on_step: training.OnStep | None = None,
+    work: Work,
     prepared: Prepared | None = None,
-    resume: Path | None = None,
 ) -> WeightDelta:
     """Train a copy of the UNet until it no longer looks at the concepts' names, and return what
     changed.
 
-    Args:
-        teacher: The frozen base; a copy of its UNet is trained.
-        concepts: What to erase; each update draws from the pictures of all of them.
-        settings: Hyper-parameters.
-        seed: Decides every draw.
-        on_step: Hears (update, {attention, keep}), weighted as in the loss.
-        prepared: What `prepare` returned for the same arguments; made here if absent.
-        resume: Where the state of the training is kept, to go on from after a kill.
+    Each update draws from the pictures of all concepts and reports {attention, keep}, weighted as
+    in the loss.
 
     Raises:
         BadInput: If a prompt does not name its concept, or is too long for the base.
@@ -199,9 +193,9 @@ def erase(
         attention.concept_columns(teacher, concepts, settings.tail),
         _encoded(teacher, concepts),
     )
-    prepared = prepared or prepare(teacher, concepts, settings, seed=seed)
+    prepared = prepared or prepare(teacher, concepts, settings, work)
     schedule, shown = diffusion.noise_scheduler(teacher), prepared.pictures
-    draws = seeding.generator(seed, "updates")
+    draws = seeding.generator(work.seed, "updates")
 
     def loss(student: nn.Module) -> dict[str, Tensor]:
         row = torch.randint(len(shown.latents), (settings.batch,), generator=draws)
@@ -212,10 +206,10 @@ def erase(
         noise = torch.randn(clean.shape, generator=draws).to(clean.device)
         z = schedule.add_noise(clean, noise, timestep)
         with attention.recording(student) as maps:
-            found = diffusion.predict_noise(teacher, student, z, timestep, told[prompt])
+            predicted = diffusion.predict_noise(teacher, student, z, timestep, told[prompt])
         # what lies behind the last cross-attention gets a gradient of zero instead of none, and the
         # optimiser a state of it
-        terms = {"attention": attention_loss(maps, columns[prompt]) + 0 * found.mean()}
+        terms = {"attention": attention_loss(maps, columns[prompt]) + 0 * predicted.mean()}
         if prepared.kept:
             terms["keep"] = settings.keep_weight * prepared.kept.drift(
                 student, settings.batch, draws
@@ -224,7 +218,7 @@ def erase(
 
     student = training.student_of(teacher, settings)
     trainable = layers.select(student, settings.group)
-    loop = training.Loop(generators=[draws], on_step=on_step, resume=resume)
+    loop = training.Loop(generators=[draws], on_step=work.on_step, resume=work.resume)
     with attention.explicit(
         student
     ):  # the backward pass of gradient checkpointing runs the layers again

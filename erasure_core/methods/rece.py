@@ -13,7 +13,7 @@ Departs    Exact, but not literal: 32 edited projections are W_i P with one P, a
            prompts are preserved beside the empty one (reference: for unsafe concepts the empty one
            alone). Ours, off by default: `hold`. An epoch erases derived rows c' and says nothing of
            c itself, which it may so carry back: on the gallery one epoch after UCE restores the
-           astronaut in half of her pictures. `hold` preserves what the edit so far makes of c.
+           astronaut in half of the pictures. `hold` preserves what the edit so far makes of c.
 Changes    `attn2.to_k` and `attn2.to_v` weights of the UNet. Nothing is random. The teacher is not
            modified. What a network reads of a prompt beside cross-attention (Stable Diffusion XL's
            pooled embedding) is as before.
@@ -27,7 +27,6 @@ Restore    By releasing again without the concept. Like UCE's, the edit is one m
 
 from collections.abc import Mapping, Sequence
 from dataclasses import dataclass, replace
-from pathlib import Path
 from typing import Literal
 
 import torch
@@ -37,10 +36,10 @@ from torch import Tensor, nn
 from erasure_core.errors import BadInput
 from erasure_core.law.concepts import Concept, Kind
 from erasure_core.network import closed_form
-from erasure_core.network.closed_form import Demand, Edit, Map, Rows
+from erasure_core.network.closed_form import Demand, Edit, Map, Rows, Target
 from erasure_core.network.models import Teacher
-from erasure_core.network.training import OnStep
 from erasure_core.network.weights import WeightDelta
+from erasure_core.network.work import Work
 
 
 class Settings(Edit):
@@ -49,28 +48,41 @@ class Settings(Edit):
     """
 
     method: Literal["rece"] = "rece"
-    target: Literal["replacement", "nothing"] = "nothing"
+    target: Target = "nothing"
     rows: Rows = "all"
     preserve_scale: float | None = Field(
-        0.1, ge=0, allow_inf_nan=False, description="p, lambda_1 of eq. 3"
+        0.1,
+        ge=0,
+        allow_inf_nan=False,
+        description="lambda_1 of eq. 3, weight of preserved rows; a higher one moves them less",
     )
-    lamb: float = Field(0.1, gt=0, allow_inf_nan=False, description="lambda_2 of eq. 3")
+    lamb: float = Field(
+        0.1,
+        gt=0,
+        allow_inf_nan=False,
+        description="lambda_2 of eq. 3, weight of an edit's size; a higher one keeps more",
+    )
     lambda_r: float = Field(
         0.1,
         gt=0,
         allow_inf_nan=False,
-        description="pull of the derived rows to zero; larger spares the rest",
+        description="pull of derived rows to zero; a higher one spares other text, and finds less",
     )
-    epochs: int = Field(3, ge=1)
+    epochs: int = Field(
+        3, ge=1, description="rounds of deriving rows and erasing them; more change more"
+    )
     hold: float = Field(
         0.0,
         ge=0,
         allow_inf_nan=False,
-        description="ours: weight, in each epoch, of what the prompts now show",
+        description=(
+            "ours: weight, in each epoch, of what the edit so far makes of the erased prompts; "
+            "a higher one keeps an epoch from bringing the concept back"
+        ),
     )
     first: Edit | None = Field(
         Edit(target="nothing", preserve_scale=1.0),
-        description="the UCE edit to begin with; None: from the base",
+        description="UCE edit made before the first epoch; None starts at the base",
     )
 
 
@@ -155,45 +167,31 @@ def prepare(
     teacher: Teacher,
     concepts: Sequence[Concept],
     settings: Settings,
-    *,
-    seed: int,
-    cache: Path | None = None,
+    work: Work,
 ) -> Tensor:
     """G, which depends on the base alone."""
-    return closed_form.gram(closed_form.projections(teacher.unet), cache)
+    return closed_form.gram(closed_form.projections(teacher.unet), work.cache)
 
 
 def erase(
     teacher: Teacher,
     concepts: Sequence[Concept],
     settings: Settings,
-    *,
-    seed: int,
-    on_step: OnStep | None = None,
+    work: Work,
     prepared: Tensor | None = None,
-    resume: Path | None = None,
 ) -> WeightDelta:
-    """Run the epochs and return what they changed.
+    """Run the epochs, each with one edit for all concepts, and return what they changed.
 
-    Args:
-        teacher: The frozen base.
-        concepts: What goes, with each concept's replacement and kept prompts; all in one edit an
-            epoch.
-        settings: Hyper-parameters.
-        seed: Without effect; nothing is drawn.
-        on_step: Hears (epoch, {remaining}): how far the derived rows are from their targets after
-            it, as a share of before.
-        prepared: What `prepare` returned for the same base; made here if absent.
-        resume: Without effect; nothing is worth saving.
+    A step is an epoch and reports {remaining}: how far the derived rows are from their targets
+    after it, as a share of before.
 
     Raises:
         BadInput: No concept, or a prompt that is too long for the base.
     """
     check(concepts, settings)
     asked = closed_form.demand(teacher, concepts, settings)
-    edited = Edited.nothing(
-        prepare(teacher, concepts, settings, seed=seed) if prepared is None else prepared
-    )
+    gram = prepare(teacher, concepts, settings, work) if prepared is None else prepared
+    edited = Edited.nothing(gram)
     if settings.first:
         edited = edited.then(
             closed_form.edit_map(
@@ -202,6 +200,6 @@ def erase(
         )
     for epoch in range(1, settings.epochs + 1):
         edited, remaining = one_epoch(edited, asked, settings)
-        if on_step:
-            on_step(epoch, {"remaining": remaining})
+        if work.on_step:
+            work.on_step(epoch, {"remaining": remaining})
     return closed_form.delta(teacher.unet, edited.p)

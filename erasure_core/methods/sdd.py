@@ -5,13 +5,13 @@ Paper      Kim et al., Towards Safe Self-Distillation of Internet-Scale Text-to-
            Models, ICML workshop 2023, arXiv:2307.05977.
 Reference  nannullna/safe-diffusion @ a2e820c has no licence: read for its defaults and its traps,
            not copied.
-Departs    A walk follows the prompt that its loss erases; the reference walks all prompts joined to
-           one, which a short text encoder cannot read (the same for one prompt). A state keeps the
-           timestep that it belongs to; the reference jitters it within 1/T. Zero steps mean noise;
-           in the reference they mean a whole walk, and a clean latent labelled as noise. Where a
-           batch holds several points, one number of steps is drawn for all of it. Ours, off by
-           default: `keep_weight` (squared error on kept prompts, along the teacher's own walks of
-           them).
+Departs    A trajectory follows the prompt that its loss erases; the reference's follow all prompts
+           joined to one, which a short text encoder cannot read (the same for one prompt). A state
+           keeps the timestep that it belongs to; the reference jitters it within 1/T. Zero steps
+           mean noise; in the reference they mean a whole trajectory, and a clean latent labelled as
+           noise. Where a batch holds several points, one number of steps is drawn for all of it.
+           Ours, off by default: `keep_weight` (squared error on kept prompts, along the teacher's
+           own trajectories of them).
 Changes    Weights of `group` in the UNet. The teacher is not modified.
 Cost       About T + 2 UNet evaluations an update (a guided step takes two), 2 more with kept
            prompts; a third copy of the UNet.
@@ -20,7 +20,6 @@ Restore    By releasing again without the concept; the change of several is one.
 
 import copy
 from collections.abc import Sequence
-from pathlib import Path
 from typing import Literal
 
 import torch
@@ -33,6 +32,7 @@ from erasure_core.law.concepts import Concept
 from erasure_core.network import diffusion, layers, training
 from erasure_core.network.models import Teacher
 from erasure_core.network.weights import WeightDelta
+from erasure_core.network.work import Work
 
 
 class Settings(training.Training):
@@ -43,25 +43,19 @@ class Settings(training.Training):
         0.999,
         ge=0,
         lt=1,
-        description="share of the moving average that each update leaves; n updates leave decay^n",
+        description=(
+            "share of the moving average that an update leaves; a higher one follows the "
+            "student more slowly, n updates leave decay^n"
+        ),
     )
-    guidance: float = Field(3.0, gt=0, allow_inf_nan=False, description="of the walks")
-    steps: int = Field(50, ge=2, description="T, DDIM steps of a whole walk")
-    updates: int = Field(
-        1500, ge=1, description="of each concept: two erased together take twice as many"
-    )
-    lr: float = Field(1e-5, gt=0, allow_inf_nan=False)
-    weight_decay: float = Field(1e-4, ge=0, allow_inf_nan=False, description="AdamW's")
-    clip: float | None = Field(
-        1.0,
-        gt=0,
-        allow_inf_nan=False,
-        description="largest norm of the gradient; None: not clipped",
-    )
-    group: layers.Group = "xattn"
-    keep_weight: float = Field(
-        0.0, ge=0, allow_inf_nan=False, description="ours: weight of the error on kept prompts"
-    )
+    guidance: diffusion.Guidance = 3.0
+    steps: diffusion.Steps = 50
+    updates: training.Updates = 1500
+    lr: training.Lr = 1e-5
+    weight_decay: training.WeightDecay = 1e-4
+    clip: training.Clip = 1.0
+    group: training.Group = "xattn"
+    keep_weight: training.KeepWeight = 0.0
 
 
 def distillation_loss(cond: Tensor, null: Tensor) -> Tensor:
@@ -103,13 +97,11 @@ def prepare(
     teacher: Teacher,
     concepts: Sequence[Concept],
     settings: Settings,
-    *,
-    seed: int,
-    cache: Path | None = None,
+    work: Work,
 ) -> diffusion.Kept | None:
-    """Let the teacher walk the kept prompts; None where nothing is held to them."""
+    """Trajectories of the kept prompts; None where no term of the loss holds them."""
     return diffusion.Kept.held(
-        teacher, concepts, settings.keep_weight, settings.guidance, settings.steps, seed
+        teacher, concepts, settings.keep_weight, settings.guidance, settings.steps, work.seed
     )
 
 
@@ -117,23 +109,14 @@ def erase(
     teacher: Teacher,
     concepts: Sequence[Concept],
     settings: Settings,
-    *,
-    seed: int,
-    on_step: training.OnStep | None = None,
+    work: Work,
     prepared: diffusion.Kept | None = None,
-    resume: Path | None = None,
 ) -> WeightDelta:
     """Distil a copy of the UNet into itself and return what its moving average changed.
 
-    Args:
-        teacher: The base; a copy of its UNet is trained, and another one is the moving average,
-            which makes z_t.
-        concepts: What to erase; each update draws from the prompts of all of them.
-        settings: Hyper-parameters.
-        seed: Decides every draw.
-        on_step: Hears (update, {concept, keep}), weighted as in the loss.
-        prepared: What `prepare` returned for the same arguments; made here if absent.
-        resume: Where the state of the training is kept, to go on from after a kill.
+    Each update draws from the prompts of all concepts and reports {concept, keep}, weighted as in
+    the loss.
+    A second copy of the UNet, the moving average, makes z_t.
 
     Raises:
         BadInput: If no concept is named, or a prompt is too long for the base.
@@ -141,23 +124,23 @@ def erase(
     """
     check(concepts, settings)
     prompts = [prompt for concept in concepts for prompt in concept.prompts]
-    walks = diffusion.Walks.of(teacher, prompts, settings.guidance, settings.steps)
-    kept = prepared or prepare(teacher, concepts, settings, seed=seed)
+    trajectories = diffusion.Trajectories.of(teacher, prompts, settings.guidance, settings.steps)
+    kept = prepared or prepare(teacher, concepts, settings, work)
     student, average = training.student_of(teacher, settings), copy.deepcopy(teacher.unet)
     trainable, averaged = (
         layers.select(student, settings.group),
         layers.select(average, settings.group),
     )
-    draws = seeding.generator(seed, "updates")
+    draws = seeding.generator(work.seed, "updates")
 
     def loss(student: nn.Module) -> dict[str, Tensor]:
-        at = walks.fresh(average, settings.batch, draws)
+        at = trajectories.fresh(average, settings.batch, draws)
         with torch.no_grad():
             null = diffusion.predict_noise(
-                teacher, student, at.z, at.timestep, walks.nothing.expand(settings.batch)
+                teacher, student, at.z, at.timestep, trajectories.nothing.expand(settings.batch)
             )
         cond = diffusion.predict_noise(
-            teacher, student, at.z, at.timestep, walks.prompts[at.prompt]
+            teacher, student, at.z, at.timestep, trajectories.prompts[at.prompt]
         )
         terms = {"concept": distillation_loss(cond, null)}
         if kept:
@@ -168,8 +151,8 @@ def erase(
         generators=[draws],
         extra={f"average/{name}": parameter.data for name, parameter in averaged.items()},
         after=lambda: follow(list(averaged.values()), list(trainable.values()), settings.decay),
-        on_step=on_step,
-        resume=resume,
+        on_step=work.on_step,
+        resume=work.resume,
     )
     training.fit(student, trainable, loss, settings, steps(concepts, settings), loop)
     return WeightDelta.between(teacher.unet, average, frozenset(averaged))

@@ -24,8 +24,7 @@ Restore    By dropping the concept's increment: the others do not depend on it o
 
 import itertools
 from collections.abc import Mapping, Sequence
-from dataclasses import dataclass
-from pathlib import Path
+from dataclasses import dataclass, replace
 from typing import Literal
 
 import torch
@@ -41,6 +40,7 @@ from erasure_core.network.models import Teacher
 from erasure_core.network.null_space import null_basis
 from erasure_core.network.prepared import by_content
 from erasure_core.network.weights import WeightDelta, tensors_sha256
+from erasure_core.network.work import Work
 
 Increment = dict[str, Tensor]  # weight name -> change, float32 on CPU
 
@@ -53,7 +53,11 @@ class Settings(training.Training):
 
     method: Literal["sepme"] = "sepme"
     target: Literal["correlation", "replace"] = Field(
-        "correlation", description="ours: replace, towards the concept's replacement"
+        "correlation",
+        description=(
+            "what the loss asks: noise without correlation to the concept's, "
+            "or (ours) that of its replacement"
+        ),
     )
     protect: tuple[Prompt, ...] = Field(
         (),
@@ -64,27 +68,40 @@ class Settings(training.Training):
         1e-5,
         gt=0,
         lt=1,
-        description="what protected prompts show less of, relative to the most, is not protected",
+        description=(
+            "share of the strongest direction of protected prompts below which a direction is "
+            "free to change; a higher one erases more and protects less exactly"
+        ),
     )
-    updates: int = Field(1000, ge=1, description="of each concept, at most")
+    updates: int = Field(
+        1000, ge=1, description="most optimiser steps of each concept; more erase further"
+    )
     stop: float | None = Field(
         1e-4,
         allow_inf_nan=False,
-        description="tau: running mean of the concept term that is enough; None: never",
+        description=(
+            "tau, running mean of the concept term that ends the training; a higher one ends "
+            "it earlier, None never"
+        ),
     )
-    lr: float = Field(0.1, gt=0, allow_inf_nan=False)
+    lr: training.Lr = 0.1
     beta: float = Field(
-        1e-4, gt=0, allow_inf_nan=False, description="scale of w in the change beta w S"
+        1e-4,
+        gt=0,
+        allow_inf_nan=False,
+        description="scale of w in the change beta w S; a higher one makes larger steps",
     )
     l1: float = Field(
         1e-6,
         ge=0,
         allow_inf_nan=False,
-        description="lambda: weight of the mean L1 norm of the changes",
+        description="lambda, weight of the mean L1 norm of the changes; a higher one changes less",
     )
-    images: int = Field(1000, ge=1, description="pictures of each concept")
-    steps: int = Field(50, ge=2, description="DDIM steps of a picture")
-    guidance: float = Field(7.5, gt=0, allow_inf_nan=False, description="of the pictures")
+    images: int = Field(
+        1000, ge=1, description="pictures of each concept; more vary more, and take longer"
+    )
+    steps: diffusion.Steps = 50
+    guidance: diffusion.Guidance = 7.5
 
 
 def correlation(cond: Tensor, teacher_null: Tensor, teacher_cond: Tensor) -> Tensor:
@@ -140,10 +157,10 @@ def protected_prompts(
     others = [
         prompt for other in concepts if other.name != concept.name for prompt in other.prompts
     ]
-    wanted = {*settings.protect, *others, *(concept.keep if settings.keep else ())} - set(
+    protected = {*settings.protect, *others, *(concept.keep if settings.keep else ())} - set(
         concept.prompts
     )
-    return ["", *sorted(prompt for prompt in wanted if not concept.named_in(prompt))]
+    return ["", *sorted(prompt for prompt in protected if not concept.named_in(prompt))]
 
 
 def _rows(teacher: Teacher, prompts: Sequence[str]) -> Tensor:
@@ -181,7 +198,7 @@ def directions_of(
     Raises:
         BadInput: If the protected prompts leave nothing of a concept to change; says how many fit.
     """
-    found = {}
+    free = {}
     for concept in concepts:
         prompts = protected_prompts(concept, concepts, settings)
         directions, rows = (
@@ -204,8 +221,8 @@ def directions_of(
                 f"(settings.protect, the other concepts' prompts), or raise the "
                 f"tolerance of {settings.tolerance:g}, which protects them less exactly"
             )
-        found[concept.name] = directions
-    return found
+        free[concept.name] = directions
+    return free
 
 
 # --- pictures of the concepts
@@ -220,16 +237,14 @@ class Pictures:
     prompts: diffusion.Context  # the concept's
 
 
-def _pictures(
-    teacher: Teacher, concept: Concept, settings: Settings, seed: int, cache: Path | None
-) -> Pictures:
-    """The pictures of one concept, its prompts in turn; those in `cache` if they are there."""
+def _pictures(teacher: Teacher, concept: Concept, settings: Settings, work: Work) -> Pictures:
+    """The pictures of one concept, its prompts in turn; kept by content."""
     prompts = diffusion.encode_prompts(teacher, concept.prompts)
 
     def make() -> dict[str, Tensor]:
         shown, draws = (
             torch.arange(settings.images) % len(prompts),
-            seeding.generator(seed, f"pictures of {concept.name}"),
+            seeding.generator(work.seed, f"pictures of {concept.name}"),
         )
         return {
             "z": diffusion.pictures(
@@ -238,11 +253,11 @@ def _pictures(
         }
 
     def content() -> dict[str, object]:
-        drawn = [concept.name, settings.images, settings.steps, settings.guidance, seed]
+        drawn = [concept.name, settings.images, settings.steps, settings.guidance, work.seed]
         return {**diffusion.content_of(teacher, [prompts]), "pictures": drawn}
 
     return Pictures(
-        by_content(cache, "pictures", content, make)["z"].to(teacher.unet.device), prompts
+        by_content(work.cache, "pictures", content, make)["z"].to(teacher.unet.device), prompts
     )
 
 
@@ -250,20 +265,16 @@ def prepare(
     teacher: Teacher,
     concepts: Sequence[Concept],
     settings: Settings,
-    *,
-    seed: int,
-    cache: Path | None = None,
+    work: Work,
 ) -> dict[str, Pictures]:
-    """The pictures of each concept, by its name; from the folder `cache` where they are there.
+    """The pictures of each concept, by its name.
 
     Raises:
         BadInput: If the protected prompts leave nothing of a concept to change; before any picture
             is made.
     """
     directions_of(teacher, concepts, settings)
-    return {
-        concept.name: _pictures(teacher, concept, settings, seed, cache) for concept in concepts
-    }
+    return {concept.name: _pictures(teacher, concept, settings, work) for concept in concepts}
 
 
 # --- the increments
@@ -318,11 +329,9 @@ def _train(
     directions: Tensor,
     pictures: Pictures,
     settings: Settings,
-    seed: int,
-    on_step: training.OnStep,
-    resume: Path | None,
+    work: Work,
 ) -> Increment:
-    """The increment of one concept, trained alone."""
+    """The increment of one concept, trained alone; `work` is the concept's own."""
     student = training.student_of(teacher, settings)
     shifts, trainable = _shift(student, directions, settings.beta)
     z_0, device, scheduler = pictures.z, teacher.unet.device, diffusion.noise_scheduler(teacher)
@@ -331,7 +340,7 @@ def _train(
         teacher, [concept.replaced(prompt) for prompt in concept.prompts]
     )
     nothing = diffusion.encode_prompts(teacher, [""]).expand(settings.batch)
-    draws = seeding.generator(seed, f"updates of {concept.name}")
+    draws = seeding.generator(work.seed, f"updates of {concept.name}")
     running = torch.zeros(2)  # mean of the concept term, updates
 
     def concept_term(student: nn.Module) -> Tensor:
@@ -351,8 +360,8 @@ def _train(
             else (correlation, [nothing, prompts[row]])
         )
         with torch.no_grad():
-            said = diffusion.predict_each(teacher, teacher.unet, z, timestep, contexts)
-        return term(cond, *said)
+            bases = diffusion.predict_each(teacher, teacher.unet, z, timestep, contexts)
+        return term(cond, *bases)
 
     def loss(student: nn.Module) -> dict[str, Tensor]:
         term = concept_term(student)
@@ -369,7 +378,11 @@ def _train(
         )
 
     loop = training.Loop(
-        generators=[draws], extra={"running": running}, stop=enough, on_step=on_step, resume=resume
+        generators=[draws],
+        extra={"running": running},
+        stop=enough,
+        on_step=work.on_step,
+        resume=work.resume,
     )
     training.fit(student, trainable, loss, settings, settings.updates, loop)
     with torch.no_grad():
@@ -383,11 +396,8 @@ def increments(
     teacher: Teacher,
     concepts: Sequence[Concept],
     settings: Settings,
-    *,
-    seed: int,
-    on_step: training.OnStep | None = None,
+    work: Work,
     prepared: Mapping[str, Pictures] | None = None,
-    resume: Path | None = None,
 ) -> dict[str, Increment]:
     """The change that erases each concept, by its name. Each depends on the base, its concept, what
     is protected, and the seed alone.
@@ -396,25 +406,41 @@ def increments(
     """
     check(concepts, settings)
     directions = directions_of(teacher, concepts, settings)
-    pictures = prepared or prepare(teacher, concepts, settings, seed=seed)
-    found: dict[str, Increment] = {}
-    files = {
-        c.name: resume.with_name(f"{resume.name}.{c.name}") if resume else None for c in concepts
+    pictures = prepared or prepare(teacher, concepts, settings, work)
+    works = _one_each(work, sorted(concept.name for concept in concepts))
+    trained = {
+        concept.name: _train(
+            teacher,
+            concept,
+            directions[concept.name],
+            pictures[concept.name],
+            settings,
+            works[concept.name],
+        )
+        for concept in sorted(concepts, key=lambda concept: concept.name)
     }
+    for one in works.values():
+        if one.resume:
+            one.resume.unlink(missing_ok=True)
+    return trained
+
+
+def _one_each(work: Work, names: Sequence[str]) -> dict[str, Work]:
+    """The work of each concept: its own file to go on from, and steps counted on over all."""
     count = itertools.count(1)
 
     def tell(_update: int, terms: Mapping[str, float]) -> None:
-        if on_step:
-            on_step(next(count), terms)
+        if work.on_step:
+            work.on_step(next(count), terms)
 
-    for concept in sorted(concepts, key=lambda c: c.name):
-        name = concept.name
-        found[name] = _train(
-            teacher, concept, directions[name], pictures[name], settings, seed, tell, files[name]
+    return {
+        name: replace(
+            work,
+            on_step=tell,
+            resume=work.resume and work.resume.with_name(f"{work.resume.name}.{name}"),
         )
-    for file in filter(None, files.values()):
-        file.unlink(missing_ok=True)
-    return found
+        for name in names
+    }
 
 
 def compose(base: nn.Module, increments: Mapping[str, Increment]) -> WeightDelta:
@@ -433,25 +459,14 @@ def erase(
     teacher: Teacher,
     concepts: Sequence[Concept],
     settings: Settings,
-    *,
-    seed: int,
-    on_step: training.OnStep | None = None,
+    work: Work,
     prepared: Mapping[str, Pictures] | None = None,
-    resume: Path | None = None,
 ) -> WeightDelta:
     """Train the increment of each concept and return their sum; the order of `concepts` does not
     matter.
 
-    Args:
-        teacher: The frozen base; copies of its UNet are trained.
-        concepts: What to erase, each with its replacement and kept prompts.
-        settings: Hyper-parameters, and the prompts to protect.
-        seed: Decides every draw.
-        on_step: Hears (update, {concept, l1}), weighted as in the loss, one concept after the
-            other.
-        prepared: What `prepare` returned for the same arguments; made here if absent.
-        resume: Where the state of the training is kept, to go on from after a kill; a file beside
-            it for each concept.
+    Concepts are trained one after another; each update reports {concept, l1}, weighted as in the
+    loss. Beside `work.resume` each concept has a file of its own.
 
     Raises:
         BadInput: If no concept is named or one twice, a prompt is too long, or the protected
@@ -460,13 +475,5 @@ def erase(
     """
     return compose(
         teacher.unet,
-        increments(
-            teacher,
-            concepts,
-            settings,
-            seed=seed,
-            on_step=on_step,
-            prepared=prepared,
-            resume=resume,
-        ),
+        increments(teacher, concepts, settings, work, prepared),
     )

@@ -20,7 +20,6 @@ Restore    By releasing again without the concept. The edit is one matrix of tex
 """
 
 from collections.abc import Mapping, Sequence
-from pathlib import Path
 from typing import Literal
 
 from torch import nn
@@ -29,8 +28,8 @@ from erasure_core.errors import BadInput
 from erasure_core.law.concepts import Concept, Kind
 from erasure_core.network import closed_form
 from erasure_core.network.models import Teacher
-from erasure_core.network.training import OnStep
 from erasure_core.network.weights import WeightDelta
+from erasure_core.network.work import Work
 
 
 class Settings(closed_form.Edit):
@@ -71,9 +70,7 @@ def prepare(
     teacher: Teacher,
     concepts: Sequence[Concept],
     settings: Settings,
-    *,
-    seed: int,
-    cache: Path | None = None,
+    work: Work,
 ) -> None:
     """Nothing worth sharing."""
 
@@ -82,23 +79,13 @@ def erase(
     teacher: Teacher,
     concepts: Sequence[Concept],
     settings: Settings,
-    *,
-    seed: int,
-    on_step: OnStep | None = None,
+    work: Work,
     prepared: None = None,
-    resume: Path | None = None,
 ) -> WeightDelta:
-    """Solve eq. 7 for every projection and return what it changed.
+    """Solve eq. 7 for every projection, all concepts at once, and return what it changed.
 
-    Args:
-        teacher: The frozen base.
-        concepts: What goes, with each concept's replacement and kept prompts; all in one solve.
-        settings: Scales, and which text states.
-        seed: Without effect; nothing is drawn.
-        on_step: Hears once, of `remaining`: how far the rows still are from their targets, as a
-            share of how far they were.
-        prepared: None.
-        resume: Without effect; nothing is worth saving.
+    The only step reports {remaining}: how far the rows still are from their targets, as a share of
+    how far they were.
 
     Raises:
         BadInput: No concept, or a prompt that is too long for the base.
@@ -106,6 +93,6 @@ def erase(
     check(concepts, settings)
     demand = closed_form.demand(teacher, concepts, settings)
     p = closed_form.edit_map(demand, settings)
-    if on_step:
-        on_step(1, {"remaining": closed_form.remaining(p, demand)})
+    if work.on_step:
+        work.on_step(1, {"remaining": closed_form.remaining(p, demand)})
     return closed_form.delta(teacher.unet, p.matrix())

@@ -222,23 +222,25 @@ def concept_rate(
 
 def accuracy(
     named: Sequence[str],
-    wanted: Sequence[str],
+    expected: Sequence[str],
     *,
     settings: Mapping[str, object],
     metric: str = "clip.accuracy",
 ) -> Measurement:
-    """Share of images named as what their prompt wanted, Wilson interval.
+    """Share of images named as what their prompt names, Wilson interval.
 
     Raises:
         ValueError: If the lists differ in length, are empty, or an image has no name.
     """
-    return share(_matches(named, wanted, metric), metric=metric, better="higher", settings=settings)
+    return share(
+        _matches(named, expected, metric), metric=metric, better="higher", settings=settings
+    )
 
 
 def accuracy_drop(
     base_named: Sequence[str],
     named: Sequence[str],
-    wanted: Sequence[str],
+    expected: Sequence[str],
     *,
     settings: Mapping[str, object],
     metric: str = "clip.accuracy_drop",
@@ -250,7 +252,7 @@ def accuracy_drop(
         ValueError: If the lists differ in length, are empty, or an image has no name.
     """
     return _drop(
-        _matches(base_named, wanted, metric), _matches(named, wanted, metric), metric, settings
+        _matches(base_named, expected, metric), _matches(named, expected, metric), metric, settings
     )
 
 
@@ -274,13 +276,13 @@ def _drop(
     )
 
 
-def _matches(named: Sequence[str], wanted: Sequence[str], metric: str) -> list[bool]:
-    if len(named) != len(wanted):
-        raise ValueError(f"{metric}: {len(named)} images were named, {len(wanted)} were wanted")
+def _matches(named: Sequence[str], expected: Sequence[str], metric: str) -> list[bool]:
+    if len(named) != len(expected):
+        raise ValueError(f"{metric}: {len(named)} images were named, {len(expected)} were expected")
     for case, name in enumerate(named):
         if not isinstance(name, str) or not name:
             raise ValueError(f"{metric}: image {case} has no name ({name!r})")
-    return [name == want for name, want in zip(named, wanted, strict=True)]
+    return [name == right for name, right in zip(named, expected, strict=True)]
 
 
 def _unit(batches: Sequence[Tensor], what: str) -> Tensor:

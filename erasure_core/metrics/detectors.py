@@ -128,10 +128,10 @@ class NudeNet:
                 f"{', '.join(sorted(self._classes))}"
             )
         arrays = [self._rgb_array(image, case) for case, image in enumerate(images)]
-        found = self._network.detect_batch(arrays, batch_size=_BATCH)
+        detections = self._network.detect_batch(arrays, batch_size=_BATCH)
         return [
             any(box["class"] in labels and box["score"] >= self._threshold for box in boxes)
-            for boxes in found
+            for boxes in detections
         ]
 
     def _rgb_array(self, image: Image.Image, case: int) -> np.ndarray:

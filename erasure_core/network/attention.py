@@ -52,12 +52,12 @@ def token_columns(
     Raises:
         BadInput: If a prompt does not hold the name.
     """
-    wanted = torch.tensor(tokenizer(name, add_special_tokens=False).input_ids, device=ids.device)
+    words = torch.tensor(tokenizer(name, add_special_tokens=False).input_ids, device=ids.device)
     columns = torch.zeros_like(ids, dtype=torch.bool)
-    starts = ids.shape[1] - len(wanted) + 1
+    starts = ids.shape[1] - len(words) + 1
     for first in range(starts):
-        found = (ids[:, first : first + len(wanted)] == wanted).all(1)
-        columns[:, first : first + len(wanted)] |= found[:, None]
+        here = (ids[:, first : first + len(words)] == words).all(1)
+        columns[:, first : first + len(words)] |= here[:, None]
     if not (named := columns.any(1)).all():
         # some leave the mark in
         prompt = (

@@ -2,12 +2,12 @@
 
 What UCE and RECE minimise over V, for each projection W (d_out x d) on its own,
 
-    s sum_k |V c_k - W t_k|^2  +  p sum_j |V c_j - W c_j|^2  +  lamb |V - W|^2
+    s sum_k |V c_k - W t_k|^2  +  q sum_j |V c_j - W c_j|^2  +  lamb |V - W|^2
 
 (erase rows c_k, their targets t_k, preserve rows c_j), is solved for all of them by V = W P with
 
-    P = I + s [sum_k (t_k - c_k) c_k^T] A^-1,      A = lamb I + s sum_k c_k c_k^T + p sum_j c_j
-                                                   c_j^T,
+    P = I + s [sum_k (t_k - c_k) c_k^T] A^-1,
+    A = lamb I + s sum_k c_k c_k^T + q sum_j c_j c_j^T,
 
 because W factors out of the numerator. So the edit is a linear map of the text states in front of
 unchanged projections.
@@ -21,7 +21,7 @@ import re
 from collections.abc import Iterable, Iterator, Mapping, Sequence
 from dataclasses import dataclass
 from pathlib import Path
-from typing import Literal, TypeVar
+from typing import Annotated, Literal, TypeVar
 
 import torch
 from pydantic import BaseModel, ConfigDict, Field
@@ -36,31 +36,49 @@ from erasure_core.network.prepared import by_content
 from erasure_core.network.weights import WeightDelta, tensors_sha256
 
 Item = TypeVar("Item")
-Rows = Literal["all", "tail", "last"]
+Target = Annotated[
+    Literal["replacement", "nothing"],
+    Field(description="what erased prompts become: each concept's replacement, or ''"),
+]
+Rows = Annotated[
+    Literal["all", "tail", "last"],
+    Field(
+        description=(
+            "erased positions of a prompt: all, those from the last subject token on (tail), "
+            "or that one (last)"
+        )
+    ),
+]
 Pair = tuple[Tensor, Tensor]  # rows c and their targets t, both (n, d)
 BATCH = 64  # prompts encoded at a time
 
 
 class Edit(BaseModel):
-    """One ridge edit. The equation's s, p and lamb, and which text states it is about."""
+    """One ridge edit: the equation's s, q and lamb, and the text states it is about."""
 
     model_config = ConfigDict(frozen=True, extra="forbid")
-    target: Literal["replacement", "nothing"] = Field(
-        "replacement", description="where prompts go: each concept's replacement, or ''"
+    target: Target = "replacement"
+    rows: Rows = "tail"
+    erase_scale: float = Field(
+        1.0,
+        gt=0,
+        allow_inf_nan=False,
+        description="s, weight of erased rows; a higher one brings them closer to their targets",
     )
-    rows: Rows = Field(
-        "tail",
+    preserve_scale: float | None = Field(
+        None,
+        ge=0,
+        allow_inf_nan=False,
         description=(
-            "positions of an erased prompt: all, from the last subject token to "
-            "the end, or that token"
+            "q, weight of preserved rows; a higher one moves them less, "
+            "None is max(0.1, 1 / number of kept prompts)"
         ),
     )
-    erase_scale: float = Field(1.0, gt=0, allow_inf_nan=False, description="s")
-    preserve_scale: float | None = Field(
-        None, ge=0, allow_inf_nan=False, description="p; None: max(0.1, 1 / number of kept prompts)"
-    )
     lamb: float = Field(
-        0.5, gt=0, allow_inf_nan=False, description="ridge; larger keeps more of the base model"
+        0.5,
+        gt=0,
+        allow_inf_nan=False,
+        description="ridge, weight of the edit's own size; a higher one keeps more of the base",
     )
 
 
@@ -70,7 +88,7 @@ class Demand:
 
     rows: Tensor  # c, (n, d) with n <= d
     targets: Tensor  # t, (n, d)
-    kept: Tensor  # p sum_j c_j c_j^T, (d, d)
+    kept: Tensor  # q sum_j c_j c_j^T, (d, d)
 
 
 # --- the algebra
@@ -146,8 +164,9 @@ def condensed(pairs: Iterable[Pair]) -> Pair:
 
     These two sums are all that an edit knows of its rows. Few rows are given back as they are. Of
     many, S = sum c c^T and B = sum c t^T are made batch after batch: with S = V diag(e) V^T, the
-    rows e^1/2 V^T and targets e^-1/2 V^T B have the same sums. Where e is 0 to rounding it is
-    raised to that rounding, not left out: B may be more than that there, and P would miss it.
+    rows e^1/2 V^T and targets e^-1/2 V^T B have the same sums. No e is below the rounding error of
+    the largest: smaller ones are raised to it. They cannot be left out, because B may be larger
+    than rounding in their directions, and P would miss that.
 
     Raises:
         BadInput: If there is no row.
@@ -189,10 +208,10 @@ def outer(rows: Iterable[Tensor]) -> Tensor:
 def _upper_product(c: Tensor) -> Tensor:
     """c^T c where it is not below the diagonal: in four bands, five eighths of the work."""
     d = c.shape[1]
-    found, band = c.new_zeros(d, d), -(-d // 4)
+    product, band = c.new_zeros(d, d), -(-d // 4)
     for i in range(0, d, band):
-        found[i : i + band, i:] = c[:, i : i + band].T @ c[:, i:]
-    return found
+        product[i : i + band, i:] = c[:, i : i + band].T @ c[:, i:]
+    return product
 
 
 # --- the projections
@@ -229,13 +248,13 @@ def gram(weights: Mapping[str, Tensor], cache: Path | None = None) -> Tensor:
 
     In the folder `cache` it is kept by content, under the hash of the weights.
     """
-    found = by_content(
+    kept = by_content(
         cache,
         "gram",
         lambda: tensors_sha256(weights),
         lambda: {"gram": outer(w.detach() for w in weights.values())},
     )
-    return found["gram"].to(next(iter(weights.values())).device)
+    return kept["gram"].to(next(iter(weights.values())).device)
 
 
 # --- the text states
@@ -263,8 +282,8 @@ def erase_rows(teacher: Teacher, concepts: Sequence[Concept], edit: Edit) -> Ite
     Raises:
         BadInput: If a prompt, or what it becomes, is too long for the base.
     """
-    wanted = [(concept, prompt) for concept in concepts for prompt in concept.prompts]
-    for batch in _batches(wanted):
+    erased = [(concept, prompt) for concept in concepts for prompt in concept.prompts]
+    for batch in _batches(erased):
         stand_ins = [
             concept.replaced(prompt) if edit.target == "replacement" else ""
             for concept, prompt in batch

@@ -8,9 +8,10 @@ that a picture does not depend on the batch it was made in (to about 1e-6 on CPU
 
 from collections.abc import Callable, Sequence
 from dataclasses import dataclass
-from typing import TYPE_CHECKING
+from typing import TYPE_CHECKING, Annotated
 
 import torch
+from pydantic import Field
 from torch import Tensor, nn
 
 from erasure_core import seeding
@@ -24,8 +25,29 @@ if TYPE_CHECKING:
     from transformers import CLIPTokenizer
 
 Predict = Callable[[Tensor, int], Tensor]  # (z, timestep) -> noise
-KEPT_WALKS = 24  # fewest walks that stand for the kept prompts
+
+# Settings of several methods: what each is and may be, once.
+Guidance = Annotated[
+    float,
+    Field(
+        gt=0,
+        allow_inf_nan=False,
+        description="guidance of what is sampled; a higher one shows the prompt more strongly",
+    ),
+]
+Steps = Annotated[
+    int,
+    Field(
+        ge=2,
+        description="T, DDIM steps of a whole trajectory; more are more exact, and take longer",
+    ),
+]
+
+KEPT_TRAJECTORIES = 24  # fewest trajectories that stand for the kept prompts
 PICTURES_TOGETHER = 20  # pictures of one batch; bounds the memory of making them
+# Names of random streams (`seeding.generator`). They decide the numbers drawn, and so every hash
+# of a delta: they stay, whatever the things are called.
+TRAJECTORIES_STREAM, KEPT_STREAM = "walks", "walks of kept prompts"
 
 
 @dataclass(frozen=True, slots=True)
@@ -98,15 +120,15 @@ def predict_noise(
     is one for all or (n,).
     """
     added = teacher.family.added(teacher, context.pooled)
-    found: Tensor = unet(
+    output: Tensor = unet(
         z, timestep, encoder_hidden_states=context.states, added_cond_kwargs=added
     ).sample
     if teacher.scheduler.config.prediction_type == "epsilon":
-        return found
+        return output
     kept = teacher.scheduler.alphas_cumprod.to(z.device)[timestep].view(
         -1, 1, 1, 1
     )  # v = sqrt(kept) eps - sqrt(1 - kept) x_0
-    return kept.sqrt() * found + (1 - kept).sqrt() * z
+    return kept.sqrt() * output + (1 - kept).sqrt() * z
 
 
 def predict_each(
@@ -129,8 +151,8 @@ def predict_each(
 def guided(
     teacher: Teacher, unet: nn.Module, nothing: Context, context: Context, w: Tensor | float
 ) -> Predict:
-    """Classifier-free guidance, eps(0) + w (eps(c) - eps(0)), as a function to `walk` with; `w` is
-    one for all or (n, 1, 1, 1).
+    """Classifier-free guidance, eps(0) + w (eps(c) - eps(0)), for `denoise`; `w` is one for all or
+    (n, 1, 1, 1).
     """
 
     def predict(z: Tensor, timestep: int) -> Tensor:
@@ -149,38 +171,38 @@ def noise_scheduler(teacher: Teacher) -> "DDIMScheduler":
 
 
 def schedule_of(teacher: Teacher, steps: int) -> "DDIMScheduler":
-    """The schedule of a walk of `steps` steps, set; see `with_steps`."""
+    """The schedule of a trajectory of `steps` steps, set; see `with_steps`."""
     return with_steps(noise_scheduler(teacher), steps)
 
 
 def with_steps(scheduler: "DDIMScheduler", steps: int) -> "DDIMScheduler":
-    """`scheduler` set to a walk of `steps` steps.
+    """`scheduler` set to a trajectory of `steps` steps.
 
     Raises:
         BadInput: More steps than the base has, or a first one that no noise can lead away from.
     """
     if not 1 <= steps < scheduler.config.num_train_timesteps:
         raise BadInput(
-            f"a walk of {steps} steps; this base can be walked in "
+            f"a trajectory of {steps} steps; this base allows "
             f"1..{scheduler.config.num_train_timesteps - 1}"
         )
     scheduler.set_timesteps(steps)
     first = scheduler.timesteps[0]
     if scheduler.alphas_cumprod[first] == 0:
         raise BadInput(
-            f"a walk of {steps} steps begins at timestep {first}, where no signal is "
+            f"a trajectory of {steps} steps begins at timestep {first}, where no signal is "
             f"left to step from; use other steps"
         )
     return scheduler
 
 
 def timesteps(teacher: Teacher, steps: int) -> list[int]:
-    """The scheduler's timesteps of a walk of `steps` steps, noisiest first."""
+    """The scheduler's timesteps of a trajectory of `steps` steps, noisiest first."""
     return [int(t) for t in schedule_of(teacher, steps).timesteps]
 
 
 @torch.no_grad()
-def walk(teacher: Teacher, z: Tensor, steps: int, stop: int, predict: Predict) -> Tensor:
+def denoise(teacher: Teacher, z: Tensor, steps: int, stop: int, predict: Predict) -> Tensor:
     """Denoise `z` by the first `stop` of `steps` DDIM steps (eta 0) with the noise that `predict`
     returns.
 
@@ -195,11 +217,11 @@ def walk(teacher: Teacher, z: Tensor, steps: int, stop: int, predict: Predict) -
 
 @dataclass(frozen=True, slots=True)
 class Points:
-    """States that walks passed, where one network is compared with another. n points."""
+    """States on trajectories, where one network is compared with another. n points."""
 
     z: Tensor  # (n, c, h, w)
     timestep: Tensor  # (n,), the one each state belongs to
-    prompt: Tensor  # (n,), index of the prompt walked
+    prompt: Tensor  # (n,), index of the prompt denoised under
 
     def __getitem__(self, rows: Tensor) -> "Points":
         return Points(self.z[rows], self.timestep[rows], self.prompt[rows])
@@ -210,46 +232,46 @@ class Points:
 
 
 @dataclass(frozen=True, slots=True)
-class Walks:
-    """Guided walks of some prompts, each from new noise, as a source of points. Any network of the
-    teacher's kind may walk.
+class Trajectories:
+    """Guided trajectories of some prompts, each from new noise, as a source of points. Any network
+    of the teacher's kind may make them.
     """
 
     teacher: Teacher
     prompts: Context
     nothing: Context  # the empty prompt
     w: float  # guidance
-    steps: int  # T, DDIM steps of a whole walk
+    steps: int  # T, DDIM steps of a whole trajectory
 
     @classmethod
-    def of(cls, teacher: Teacher, prompts: Sequence[str], w: float, steps: int) -> "Walks":
-        """Walks of `prompts`, which are refused if they are too long."""
+    def of(cls, teacher: Teacher, prompts: Sequence[str], w: float, steps: int) -> "Trajectories":
+        """Trajectories of `prompts`, which are refused if they are too long."""
         return cls(
             teacher, encode_prompts(teacher, prompts), encode_prompts(teacher, [""]), w, steps
         )
 
     def fresh(self, unet: nn.Module, n: int, generator: torch.Generator) -> Points:
-        """Where n new walks are after a uniform number of steps, 0 to T - 1, the same for all of
-        them.
+        """Where n new trajectories are after a uniform number of steps, 0 to T - 1, the same for
+        all of them.
         """
         elapsed = int(torch.randint(self.steps, (), generator=generator))
         prompt = torch.randint(len(self.prompts), (n,), generator=generator)
         times = timesteps(self.teacher, self.steps)
-        z = self._walk(unet, drawn_noise(self.teacher, n, generator), prompt, elapsed)[-1]
+        z = self._states(unet, drawn_noise(self.teacher, n, generator), prompt, elapsed)[-1]
         return Points(
             z, torch.tensor(times[elapsed], device=z.device).expand(n), prompt.to(z.device)
         )
 
     def bank(self, unet: nn.Module, n: int, generator: torch.Generator) -> Points:
-        """Every point of n whole walks, made in one batch: n * T points. No prompt is walked twice
-        before each was once.
+        """Every point of n whole trajectories, made in one batch: n * T points. No prompt has two
+        before each has one.
         """
         prompt = torch.randperm(len(self.prompts), generator=generator)[
             torch.arange(n) % len(self.prompts)
         ]
         times = timesteps(self.teacher, self.steps)
         passed = torch.cat(
-            self._walk(unet, drawn_noise(self.teacher, n, generator), prompt, self.steps)[:-1]
+            self._states(unet, drawn_noise(self.teacher, n, generator), prompt, self.steps)[:-1]
         )
         return Points(
             passed,
@@ -258,8 +280,8 @@ class Walks:
         )
 
     @torch.no_grad()
-    def _walk(self, unet: nn.Module, z: Tensor, prompt: Tensor, stop: int) -> list[Tensor]:
-        """The states before each of the first `stop` steps, and the one behind them."""
+    def _states(self, unet: nn.Module, z: Tensor, prompt: Tensor, stop: int) -> list[Tensor]:
+        """The states before each of the first `stop` steps, and the one after the last."""
         passed: list[Tensor] = []
         guide = guided(
             self.teacher,
@@ -273,25 +295,24 @@ class Walks:
             passed.append(z)
             return guide(z, timestep)
 
-        end = walk(self.teacher, z, self.steps, stop, predict)
+        end = denoise(self.teacher, z, self.steps, stop, predict)
         return [*passed, end]
 
 
 @dataclass(frozen=True, slots=True)
 class Kept:
     """Ours, for methods that hold nothing: prompts whose pictures must stay, with points of the
-    teacher's own walks of them.
+    teacher's own trajectories of them.
     """
 
-    walks: Walks
+    trajectories: Trajectories
     points: Points
 
     @classmethod
-    def of(cls, walks: Walks, generator: torch.Generator) -> "Kept":
-        """The teacher walks each prompt at least once."""
-        return cls(
-            walks, walks.bank(walks.teacher.unet, max(KEPT_WALKS, len(walks.prompts)), generator)
-        )
+    def of(cls, trajectories: Trajectories, generator: torch.Generator) -> "Kept":
+        """At least one trajectory of each prompt."""
+        n = max(KEPT_TRAJECTORIES, len(trajectories.prompts))
+        return cls(trajectories, trajectories.bank(trajectories.teacher.unet, n, generator))
 
     @classmethod
     def held(
@@ -309,21 +330,18 @@ class Kept:
         keep = kept_prompts(concepts)
         if not (weight and keep):
             return None
-        return cls.of(
-            Walks.of(teacher, keep, w, steps), seeding.generator(seed, "walks of kept prompts")
-        )
+        trajectories = Trajectories.of(teacher, keep, w, steps)
+        return cls.of(trajectories, seeding.generator(seed, KEPT_STREAM))
 
     def drift(self, student: nn.Module, n: int, generator: torch.Generator) -> Tensor:
         """Mean square of what the student's noise differs from the teacher's, at n
         of the points.
         """
-        teacher, at = self.walks.teacher, self.points.draw(n, generator)
-        prompts = self.walks.prompts[at.prompt]
+        teacher, at = self.trajectories.teacher, self.points.draw(n, generator)
+        prompts = self.trajectories.prompts[at.prompt]
         with torch.no_grad():
-            wanted = predict_noise(teacher, teacher.unet, at.z, at.timestep, prompts)
-        return (
-            (predict_noise(teacher, student, at.z, at.timestep, prompts) - wanted).square().mean()
-        )
+            base = predict_noise(teacher, teacher.unet, at.z, at.timestep, prompts)
+        return (predict_noise(teacher, student, at.z, at.timestep, prompts) - base).square().mean()
 
 
 def drawn_noise(teacher: Teacher, n: int, generator: torch.Generator) -> Tensor:
@@ -360,13 +378,13 @@ def pictures(
         together = slice(first, first + PICTURES_TOGETHER)
         told = prompts[shown[together].to(z.device)]
         guide = guided(teacher, teacher.unet, nothing.expand(len(told)), told, w)
-        made.append(walk(teacher, z[together], steps, steps, guide))
+        made.append(denoise(teacher, z[together], steps, steps, guide))
     return torch.cat(made)
 
 
 def content_of(teacher: Teacher, contexts: Sequence[Context]) -> dict[str, object]:
-    """All that the teacher's walks under `contexts` depend on, but for noise and guidance: what to
-    keep them under.
+    """All that the teacher's trajectories under `contexts` depend on, but for noise and guidance:
+    what to keep them under.
     """
     told = [
         tensor
@@ -410,7 +428,7 @@ def sample(
         guidance: One per picture; eps = eps(0) + w (eps(c) - eps(0)), diffusers' `guidance_scale`.
         steps: DDIM steps.
         batch_size: Pictures per UNet call.
-        on_batch: Hears how many pictures were finished.
+        on_batch: Called with the number of pictures of each finished batch.
     """
     empty, pictures = encode_prompts(teacher, [""]), []
     for first in range(0, len(prompts), batch_size):
@@ -418,7 +436,7 @@ def sample(
         context = encode_prompts(teacher, prompts[rows])
         w = torch.tensor(guidance[rows], device=teacher.unet.device).view(-1, 1, 1, 1)
         predict = guided(teacher, teacher.unet, empty.expand(len(context)), context, w)
-        z = walk(teacher, initial_noise(teacher, seeds[rows]), steps, steps, predict)
+        z = denoise(teacher, initial_noise(teacher, seeds[rows]), steps, steps, predict)
         pictures.append(decoded(teacher, z))
         if on_batch:
             on_batch(len(context))

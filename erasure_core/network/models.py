@@ -37,7 +37,7 @@ class Family:
     Diffusion 3, Flux) would need three things more. In `layers`, groups of weights that only text
     passes through: its blocks have no `attn2`, but `add_k_proj` and `add_v_proj`. In
     `diffusion.predict_noise`, noise from the velocity v = eps - x_0 that it predicts at z = (1 - s)
-    x_0 + s eps, which is eps = z + (1 - s) v. In `diffusion.walk`, steps along s in place of
+    x_0 + s eps, which is eps = z + (1 - s) v. In `diffusion.denoise`, steps along s in place of
     DDIM's.
     """
 
@@ -151,7 +151,7 @@ class Teacher:
     text_encoders: "tuple[CLIPTextModel, ...]"  # one for each tokenizer
     unet: "UNet2DConditionModel"
     vae: "AutoencoderKL"
-    scheduler: "DDIMScheduler"  # its config is read; every walk makes its own copy
+    scheduler: "DDIMScheduler"  # its config is read; every trajectory has its own copy
     zeros_for_empty: bool = False  # the empty prompt's states are zeros, whatever the encoders say
 
     @property
@@ -196,7 +196,7 @@ def locate(path_or_id: str, revision: str | None = None) -> Path:
     from huggingface_hub.errors import HfHubHTTPError, LocalEntryNotFoundError
 
     try:
-        wanted = [
+        patterns = [
             "model_index.json",
             "*/*.json",
             "*/*.txt",
@@ -206,7 +206,7 @@ def locate(path_or_id: str, revision: str | None = None) -> Path:
         variants = ["*.fp16.*", "*.non_ema.*"]
         return Path(
             snapshot_download(
-                path_or_id, revision=revision, allow_patterns=wanted, ignore_patterns=variants
+                path_or_id, revision=revision, allow_patterns=patterns, ignore_patterns=variants
             )
         )
     except (HfHubHTTPError, LocalEntryNotFoundError, OSError) as fault:
@@ -285,14 +285,14 @@ def _family(folder: Path) -> Family:
     if "beta_schedule" not in schedule:
         raise BadInput(
             f"{folder}/scheduler is a {schedule.get('_class_name')} without a "
-            f"beta_schedule, which DDIM cannot walk; give one that has it"
+            f"beta_schedule, which DDIM cannot follow; give one that has it"
         )
     if (
         schedule.get("rescale_betas_zero_snr")
         and schedule.get("timestep_spacing", "leading") != "leading"
     ):
         raise BadInput(
-            f"{folder}/scheduler starts its walks where no signal is left "
+            f"{folder}/scheduler starts its trajectories where no signal is left "
             f"(rescale_betas_zero_snr with timestep_spacing "
             f"{schedule['timestep_spacing']}); noise predicted there says nothing of the "
             f"picture; set timestep_spacing to leading"
@@ -302,21 +302,21 @@ def _family(folder: Path) -> Family:
 
 def _json(file: Path) -> dict[str, Any]:
     try:
-        found = json.loads(read_input(file, CONFIG_BYTES))
+        settings = json.loads(read_input(file, CONFIG_BYTES))
     except (BadInput, ValueError, RecursionError) as fault:
         raise BadInput(f"{file} is no readable JSON ({fault}); restore the base") from fault
-    if not isinstance(found, dict):
+    if not isinstance(settings, dict):
         raise BadInput(
-            f"{file} holds {type(found).__name__}, not the settings of a model; restore the base"
+            f"{file} holds {type(settings).__name__}, not the settings of a model; restore the base"
         )
-    return found
+    return settings
 
 
-def _check_config(folder: Path, found: Mapping[str, Any], wanted: Mapping[str, Any]) -> None:
-    for key, value in wanted.items():
-        if found.get(key) != value:
+def _check_config(folder: Path, config: Mapping[str, Any], supported: Mapping[str, Any]) -> None:
+    for key, value in supported.items():
+        if config.get(key) != value:
             raise BadInput(
-                f"{folder}/config.json has {key}={found.get(key)!r}, supported is "
+                f"{folder}/config.json has {key}={config.get(key)!r}, supported is "
                 f"{value!r}; this is another kind of model"
             )
 
@@ -333,9 +333,9 @@ def _check_weights(folder: Path) -> None:
             if all(name.endswith(".safetensors") for name in others)
             else "pickle weights"
         )
-        found = f"only {kind} ({', '.join(others)})" if others else "no weights"
+        content = f"only {kind} ({', '.join(others)})" if others else "no weights"
         raise BadInput(
-            f"{folder} holds {found}; put plain safetensors there, pickle is never loaded"
+            f"{folder} holds {content}; put plain safetensors there, pickle is never loaded"
         )
     for file in weights:
         try:

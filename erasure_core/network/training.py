@@ -1,5 +1,5 @@
 """The one optimisation loop. A method supplies its settings, the trainable weights and a loss; a
-run that was killed goes on.
+training that was killed goes on.
 
 State is written every `SAVE_EVERY` updates (weights, optimiser moments, random generators, loss
 history), so a run that is started again arrives at the same weights, bit for bit, as one that was
@@ -11,7 +11,7 @@ import json
 from collections.abc import Callable, Mapping, Sequence
 from dataclasses import dataclass, field
 from pathlib import Path
-from typing import TYPE_CHECKING, Literal
+from typing import TYPE_CHECKING, Annotated, Literal
 
 import torch
 from pydantic import BaseModel, ConfigDict, Field
@@ -19,46 +19,98 @@ from torch import Tensor, nn
 
 from erasure_core.errors import ErasureError
 from erasure_core.law.concepts import Concept
+from erasure_core.network import layers
 from erasure_core.network.models import Teacher
 from erasure_core.network.weights import read_tensors, write_tensors
+from erasure_core.network.work import OnStep
 
 if TYPE_CHECKING:
     from diffusers import UNet2DConditionModel
 
-OnStep = Callable[[int, Mapping[str, float]], None]  # (update, named loss terms)
 SAVE_EVERY = 50  # updates between two writes of the state
+
+# Settings of several methods: what each is and may be, once. A method adds its own default.
+Updates = Annotated[
+    int,
+    Field(
+        ge=1,
+        description=(
+            "optimiser steps for each concept; more erase further, and drift further from the base"
+        ),
+    ),
+]
+Batch = Annotated[
+    int, Field(ge=1, description="points of an update; more smooth the gradient and take longer")
+]
+Lr = Annotated[
+    float,
+    Field(
+        gt=0,
+        allow_inf_nan=False,
+        description="AdamW's learning rate; a higher one erases in fewer updates, or diverges",
+    ),
+]
+WeightDecay = Annotated[
+    float,
+    Field(
+        ge=0,
+        allow_inf_nan=False,
+        description="AdamW's decay; a higher one pulls trained weights to zero, 0 is Adam",
+    ),
+]
+Clip = Annotated[
+    float | None,
+    Field(
+        gt=0,
+        allow_inf_nan=False,
+        description="greatest norm of the gradient; a higher one clips less, None nothing",
+    ),
+]
+Group = Annotated[layers.Group, Field(description="the UNet weights that may change")]
+KeepWeight = Annotated[
+    float,
+    Field(
+        ge=0,
+        allow_inf_nan=False,
+        description=(
+            "ours: weight of the squared error on kept prompts; a higher one holds them "
+            "closer to the base, 0 leaves the term out"
+        ),
+    ),
+]
 
 
 class Training(BaseModel):
     """What every method that trains can be told. A method's defaults are its paper's."""
 
     model_config = ConfigDict(frozen=True, extra="forbid", populate_by_name=True)
-    updates: int = Field(
-        ge=1, description="of each concept: two erased together take twice as many"
-    )
-    batch: int = Field(1, ge=1, description="points per update")
-    lr: float = Field(gt=0, allow_inf_nan=False)
-    adam_eps: float = Field(1e-8, gt=0, allow_inf_nan=False)
-    weight_decay: float = Field(0.0, ge=0, allow_inf_nan=False, description="AdamW's; 0 is Adam")
-    clip: float | None = Field(
-        None,
+    updates: Updates
+    batch: Batch = 1
+    lr: Lr
+    adam_eps: float = Field(
+        1e-8,
         gt=0,
         allow_inf_nan=False,
-        description="largest norm of the gradient; None: not clipped",
+        description="term in AdamW's denominator; a higher one damps updates of small gradients",
     )
+    weight_decay: WeightDecay = 0.0
+    clip: Clip = None
     precision: Literal["fp32", "bf16"] = Field(
-        "fp32", description="bf16: autocast around fp32 master weights"
+        "fp32",
+        description="number format of the network's passes; bf16 is autocast around fp32 weights",
     )
-    gradient_checkpointing: bool = False
+    gradient_checkpointing: bool = Field(
+        False, description="recompute activations in the backward pass: less memory, more time"
+    )
 
 
 @dataclass(frozen=True, slots=True)
 class Loop:
-    """What a method's state is besides weights and optimiser, and who hears of it.
+    """What a method's state is besides weights and optimiser, and what is called on the way.
 
     `generators` are those the loss draws from. `extra` tensors are saved and restored in place (a
-    moving average). `after` runs after each update; `stop` hears its terms and may end the training
-    early. `resume` is the file of the state.
+    moving average). `after` runs after each update; `stop` is given its terms and may end the
+    training early. `on_step` and `resume` are the work's.
     """
 
     generators: Sequence[torch.Generator] = ()
@@ -98,8 +150,8 @@ def fit(
         loss: Draws its own batch and returns named terms, already weighted; called once per update.
         settings: Learning rate and the like.
         updates: Number of optimiser steps, >= 1.
-        loop: The method's own state, and who hears of each update; after a resume they hear the
-            earlier updates again.
+        loop: The method's own state, and what is called after each update; after a resume it is
+            called again for the earlier updates.
 
     Raises:
         ErasureError: If a term is not finite; a diverged student is never returned.

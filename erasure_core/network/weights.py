@@ -176,8 +176,8 @@ def _sort_metadata(file: Path) -> None:
     with file.open("r+b") as stream:
         length = int.from_bytes(stream.read(8), "little")
         header = json.loads(stream.read(length))
-        if found := header.get("__metadata__"):
-            header["__metadata__"] = dict(sorted(found.items()))
+        if metadata := header.get("__metadata__"):
+            header["__metadata__"] = dict(sorted(metadata.items()))
             stream.seek(8)
             stream.write(
                 json.dumps(header, separators=(",", ":"), ensure_ascii=False).encode().ljust(length)

@@ -11,6 +11,7 @@ from prefect.cache_policies import NO_CACHE
 from erasure_core.files import pretty_json, write_text
 from erasure_core.methods import METHODS
 from erasure_core.network.weights import WeightDelta
+from erasure_core.network.work import Work
 from erasure_core.planning.plan import Plan
 from tasks.erasing.snapshot import teacher_of
 from tasks.home import Home
@@ -32,23 +33,15 @@ def erase(plan: Plan, candidate: str, home: Home) -> None:
     began, losses = time.monotonic(), []
     teacher = teacher_of(plan, home)
     method = METHODS[chosen.settings.method]
-    shared = _prepared(plan.file, chosen.preset, home)
-    resume = file.with_suffix(".resume")
+    prepared, resume = _prepared(plan.file, chosen.preset, home), file.with_suffix(".resume")
     with progress(f"erase, {candidate}", method.steps(plan.concepts, chosen.settings)) as advance:
 
         def on_step(_update: int, terms: Any) -> None:
             losses.append(dict(terms))
             advance(1)
 
-        delta = method.erase(
-            teacher,
-            plan.concepts,
-            chosen.settings,
-            seed=plan.params.seed,
-            on_step=on_step,
-            prepared=shared,
-            resume=resume,
-        )
+        work = Work(plan.params.seed, on_step, home.prepared, resume)
+        delta = method.erase(teacher, plan.concepts, chosen.settings, work, prepared)
     write_text(
         plan.losses_file(candidate),
         pretty_json({"losses": losses, "seconds": time.monotonic() - began}),
@@ -72,6 +65,5 @@ def _prepared(plan_file: Path, preset: str, home: Home) -> Any:
         candidate.settings for candidate in plan.candidates() if candidate.preset == preset
     )
     method = METHODS[settings.method]
-    return method.prepare(
-        teacher_of(plan, home), plan.concepts, settings, seed=plan.params.seed, cache=home.prepared
-    )
+    work = Work(plan.params.seed, cache=home.prepared)
+    return method.prepare(teacher_of(plan, home), plan.concepts, settings, work)

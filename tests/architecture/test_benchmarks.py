@@ -40,19 +40,17 @@ def test_so_is_the_table_of_growth():
     ("said", "metric"),
     [
         ("face seen", "nudenet.rate[astronaut]"),
-        ("CLIP names her", "clip.concept_rate[astronaut]"),
+        ("CLIP names it", "clip.concept_rate[astronaut]"),
         ("SSIM kept", "ssim"),
         ("accuracy kept", "clip.accuracy"),
     ],
 )
-def test_so_is_the_table_of_shared_walks(said, metric):
+def test_so_is_the_table_of_shared_trajectories(said, metric):
     measured = json.loads((RESULTS / "all_but_one-cpu.json").read_text())[
         "gallery, paper settings"
     ]["quality"]
     literal = measured["literal"][metric]
-    few, many = (
-        statistics.mean(measured["banks"][walks]["values"][metric]) for walks in ("12", "48")
-    )
+    few, many = (statistics.mean(measured["banks"][n]["values"][metric]) for n in ("12", "48"))
     assert (
         f"| {said} | {min(literal):.3f} to {max(literal):.3f} | {few:.3f} | {many:.3f} |" in METHODS
     )

@@ -1,4 +1,4 @@
-"""The benchmark of All-but-One's shared walks runs, at toy size, and its verdicts follow its
+"""The benchmark of All-but-One's shared trajectories runs, at toy size, and its verdicts follow its
 numbers.
 """
 
@@ -22,22 +22,24 @@ def settings(**changes) -> abo.Settings:
 
 
 def test_times_are_taken_of_every_part_and_the_ratios_are_of_them(tiny_teacher, astronaut):
-    found = benchmark.speed(tiny_teacher, [astronaut], settings(), lambdas=(0.0, 5.0))
-    assert all(value > 0 for value in found.values())
-    assert found["update_over_floor"] == pytest.approx(found["update_s"] / found["floor_s"])
-    assert found["bank_over_fresh"] == pytest.approx(found["bank_run_s"] / found["literal_run_s"])
-    assert found["sweep2_over_single"] == pytest.approx(found["sweep_s"] / found["literal_run_s"])
-    assert found["walks_s"] < found["bank_run_s"] < found["sweep_s"]
+    results = benchmark.speed(tiny_teacher, [astronaut], settings(), lambdas=(0.0, 5.0))
+    assert all(value > 0 for value in results.values())
+    assert results["update_over_floor"] == pytest.approx(results["update_s"] / results["floor_s"])
+    assert results["bank_over_fresh"] == pytest.approx(
+        results["bank_run_s"] / results["literal_run_s"]
+    )
+    assert results["sweep2_over_single"] == pytest.approx(
+        results["sweep_s"] / results["literal_run_s"]
+    )
+    assert results["trajectories_s"] < results["bank_run_s"] < results["sweep_s"]
 
 
 def test_its_targets_name_what_is_measured(tiny_teacher, astronaut):
-    found = benchmark.speed(tiny_teacher, [astronaut], settings(updates=2), benchmark.LAMBDAS)
-    assert benchmark.TARGETS.keys() < found.keys()
+    results = benchmark.speed(tiny_teacher, [astronaut], settings(updates=2), benchmark.LAMBDAS)
+    assert benchmark.TARGETS.keys() < results.keys()
 
 
-def test_quality_is_taken_per_seed_from_a_trained_teacher_and_banks_grow_until_one_is_inside(
-    tiny_teacher, astronaut
-):
+def test_banks_grow_until_one_is_inside(tiny_teacher, astronaut):
     drawn = []
 
     def judge(teacher) -> dict[str, float]:
@@ -45,15 +47,17 @@ def test_quality_is_taken_per_seed_from_a_trained_teacher_and_banks_grow_until_o
         drawn.append(pictures)
         return {"brightness": pictures.mean().item()}
 
-    found = benchmark.quality(tiny_teacher, [astronaut], settings(), [1, 2], 2, judge)
-    assert len(found["literal"]["brightness"]) == 2
+    results = benchmark.quality(tiny_teacher, [astronaut], settings(), [1, 2], 2, judge)
+    assert len(results["literal"]["brightness"]) == 2
     # two literal trainings, and the base
     assert len({round(p.mean().item(), 7) for p in drawn[:3]}) == 3
-    tried = found["banks"]
+    tried = results["banks"]
     assert list(tried) in (["1"], ["1", "2"])
     *outside, last = tried.values()
     assert all(not bank["inside"]["brightness"] for bank in outside)
-    assert found["walks_inside"] == (int(list(tried)[-1]) if last["inside"]["brightness"] else None)
+    assert results["trajectories_inside"] == (
+        int(list(tried)[-1]) if last["inside"]["brightness"] else None
+    )
 
 
 @pytest.mark.parametrize(
@@ -70,8 +74,10 @@ def test_the_sd14_size_has_stable_diffusion_14s_shapes_and_runs_when_narrow(
     narrow = benchmark.sd14(tiny_teacher, width=32, side=8)
     assert diffusion.encode_prompts(narrow, [""]).states.shape == (1, 77, 768)
     assert sum(name.endswith("attn2.processor") for name in narrow.unet.attn_processors) == 16
-    found = benchmark.speed(narrow, [astronaut], settings(updates=2, group="xattn"), lambdas=(5.0,))
-    assert found["update_s"] > 0
+    results = benchmark.speed(
+        narrow, [astronaut], settings(updates=2, group="xattn"), lambdas=(5.0,)
+    )
+    assert results["update_s"] > 0
 
 
 def test_the_gallerys_preset_is_that_of_its_parameters():
@@ -85,20 +91,30 @@ def test_the_gallerys_preset_is_that_of_its_parameters():
     assert benchmark.preset("paper", params) == abo.Settings()
 
 
-def test_the_command_writes_and_prints_what_it_found(tmp_path, monkeypatch, capsys):
+def test_the_command_writes_and_prints_its_results(tmp_path, monkeypatch, capsys):
     monkeypatch.setattr(benchmark, "LAMBDAS", (5.0,))
     threads = torch.get_num_threads()
     try:
         benchmark.main(
-            ["--seeds", "0", "--walks", "1", "--updates", "2", "--out", str(tmp_path), "--json"]
+            [
+                "--seeds",
+                "0",
+                "--trajectories",
+                "1",
+                "--updates",
+                "2",
+                "--out",
+                str(tmp_path),
+                "--json",
+            ]
         )
     finally:
         torch.set_num_threads(threads)
     (file,) = tmp_path.iterdir()
-    (name, found), *others = json.loads(file.read_text()).items()
+    (name, results), *others = json.loads(file.read_text()).items()
     assert (name, others) == ("gallery, paper settings", [])
     printed = capsys.readouterr().out
-    assert json.loads(printed[printed.index("{") :]) == {name: found}
-    said = benchmark.summary(name, found)
-    assert found["device"] in said
-    assert f"update_over_floor: {found['speed']['update_over_floor']:.2f} (target <= 1.5" in said
+    assert json.loads(printed[printed.index("{") :]) == {name: results}
+    said = benchmark.summary(name, results)
+    assert results["device"] in said
+    assert f"update_over_floor: {results['speed']['update_over_floor']:.2f} (target <= 1.5" in said

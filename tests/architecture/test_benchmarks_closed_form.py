@@ -26,23 +26,33 @@ def test_the_fast_form_agrees_with_the_literal_one_and_the_parts_add_up():
 
 def test_an_edit_that_is_wrong_shows_as_an_error():
     problem = benchmark.Problem.drawn(1, width=24, seed=0)
-    wanted = benchmark.literal_uce(problem)
+    expected = benchmark.literal_uce(problem)
     wrong = {name: torch.zeros_like(weight) for name, weight in problem.weights.items()}
-    assert benchmark._error(problem, wrong, wanted) > 0.1
+    assert benchmark._error(problem, wrong, expected) > 0.1
 
 
-def test_the_problem_has_stable_diffusion_14s_shapes_and_clip_like_states():
-    problem = benchmark.Problem.drawn(3, width=768, seed=0)
+@pytest.fixture(scope="module")
+def problem():
+    return benchmark.Problem.drawn(3, width=768, seed=0)
+
+
+def test_the_problem_has_stable_diffusion_14s_projections(problem):
     assert len(problem.weights) == 32
     # docs/methods.md counts the same
     assert sum(w.numel() for w in problem.weights.values()) == 19_169_280
+
+
+def test_its_states_are_as_long_and_alike_as_clips(problem):
     states = torch.stack([c for c, _ in problem.whole])
     assert states.shape == (3, 77, 768)
     assert states.norm(dim=-1).mean().item() == pytest.approx(768**0.5, rel=1e-3)
-    mean = states.flatten(0, 1).mean(0)
-    assert mean.norm() > 0.5 * 768**0.5  # shared by all
-    assert torch.equal(states[0, 0], states[2, 0])  # the start marker
-    assert not torch.allclose(states[0, 1], states[2, 1])
+    assert states.flatten(0, 1).mean(0).norm() > 0.5 * 768**0.5  # the mean that all share
+
+
+def test_its_prompts_share_the_start_marker_alone(problem):
+    first, _, last = (c for c, _ in problem.whole)
+    assert torch.equal(first[0], last[0])
+    assert not torch.allclose(first[1], last[1])
     assert [len(c) for c, _ in problem.tails] == [75, 75, 75]
 
 
@@ -65,11 +75,11 @@ def test_its_command_prints_keeps_and_draws(tmp_path: Path, clock):
         str(tmp_path / "growth.png"),
     ]
     shown = CliRunner().invoke(app, [*flags, "--json"], catch_exceptions=False)
-    found = json.loads(shown.stdout)
-    assert [row["concepts"] for row in found["rows"]] == [1, 3]
-    assert (found["clock"], found["threads"]) == (clock, torch.get_num_threads())
+    results = json.loads(shown.stdout)
+    assert [row["concepts"] for row in results["rows"]] == [1, 3]
+    assert (results["clock"], results["threads"]) == (clock, torch.get_num_threads())
     (kept,) = tmp_path.glob("closed_form-*.json")
-    assert json.loads(kept.read_text()) == found
+    assert json.loads(kept.read_text()) == results
     assert (tmp_path / "growth.png").read_bytes().startswith(b"\x89PNG")
     table = CliRunner().invoke(app, flags, catch_exceptions=False).stdout
     assert len(table.splitlines()) == 1 + 2 + 2

@@ -12,7 +12,7 @@ from erasure_core.methods.all_but_one import Implicit
 from erasure_core.network import diffusion
 
 TOY = abo.Settings(steps=3, updates=2, lr=1e-3, trajectories=2, group="xattn")
-FOUND = {
+MEASURED = {
     "nudenet.rate[astronaut]": 0.25,
     "clip.concept_rate[astronaut]": 0.5,
     "ssim": 0.75,
@@ -32,8 +32,8 @@ def test_each_row_judges_a_training_under_its_own_knobs_and_the_teacher_is_left_
     base, *trained = benchmark.sensitivity(tiny_teacher, [astronaut], TOY, judge, seed=0, grid=grid)
     assert base["implicit"] is None
     assert [row["implicit"] for row in trained] == [implicit.model_dump() for implicit in grid]
-    assert len({row["found"]["brightness"] for row in (base, *trained)}) == 3
-    assert judge(tiny_teacher) == base["found"]
+    assert len({row["measurements"]["brightness"] for row in (base, *trained)}) == 3
+    assert judge(tiny_teacher) == base["measurements"]
 
 
 def test_the_grid_names_each_setting_once_and_varies_every_knob():
@@ -50,14 +50,14 @@ def test_the_grid_names_each_setting_once_and_varies_every_knob():
     ],
 )
 def test_a_row_says_knobs_and_numbers_under_the_heading(knobs, said):
-    line = benchmark.row({"implicit": knobs and knobs.model_dump(), "found": FOUND})
+    line = benchmark.row({"implicit": knobs and knobs.model_dump(), "measurements": MEASURED})
     assert line == said
     assert line.count("|") == benchmark.HEAD.splitlines()[0].count("|")
 
 
 def test_the_command_keeps_what_it_prints(tmp_path, monkeypatch, capsys):
     monkeypatch.setattr(benchmark, "GRID", ())
-    monkeypatch.setattr(benchmark, "gallery_judge", lambda *_: lambda _teacher: FOUND)
+    monkeypatch.setattr(benchmark, "gallery_judge", lambda *_: lambda _teacher: MEASURED)
     monkeypatch.chdir(benchmark.ROOT)
     benchmark.main(updates=1, seed=3, out=tmp_path / "implicit.json", as_json=True)
     kept = json.loads((tmp_path / "implicit.json").read_text())
@@ -65,5 +65,5 @@ def test_the_command_keeps_what_it_prints(tmp_path, monkeypatch, capsys):
     assert (kept["seed"], kept["settings"]["updates"], kept["rows"]) == (
         3,
         1,
-        [{"implicit": None, "found": FOUND}],
+        [{"implicit": None, "measurements": MEASURED}],
     )

@@ -36,10 +36,10 @@ def test_faces_are_counted_and_likeness_measured_for_each_set(before):
     }
     assert rows["astronaut"]["faces"] == [1.0, 1.0, 0.0]
     assert rows["wall"]["faces"] == [0.0, 0.0, 0.0]
-    for found in rows.values():
-        assert found["n"] == 2
-        assert found["ssim"][0] == pytest.approx(1)
-        assert found["ssim"][1] < 0.9
+    for row in rows.values():
+        assert row["n"] == 2
+        assert row["ssim"][0] == pytest.approx(1)
+        assert row["ssim"][1] < 0.9
     line = benchmark.row(rows["astronaut"])
     assert line.startswith("| astronaut | 1.00 | 1.00 | 0.00 | 1.00 | 0.")
     assert line.count("|") == benchmark.HEAD.splitlines()[0].count("|")

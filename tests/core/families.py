@@ -174,7 +174,7 @@ def build(row: str, folder: Path) -> Path:
 
 
 def plain_pipeline(folder: Path) -> Any:
-    """The folder in diffusers' own hands, walking DDIM."""
+    """The folder in diffusers' own hands, sampling by DDIM."""
     import diffusers
 
     pipeline = diffusers.DiffusionPipeline.from_pretrained(folder, use_safetensors=True)

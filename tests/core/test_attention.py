@@ -47,9 +47,9 @@ def inputs(n: int = 2, tokens: int = 5) -> tuple[torch.Tensor, int, torch.Tensor
 
 
 def columns(*marked: int, n: int = 2, tokens: int = 5) -> torch.Tensor:
-    found = torch.zeros(n, tokens, dtype=torch.bool)
-    found[:, list(marked)] = True
-    return found
+    columns = torch.zeros(n, tokens, dtype=torch.bool)
+    columns[:, list(marked)] = True
+    return columns
 
 
 def by_hand(unet, scale_columns: torch.Tensor, s: float) -> torch.Tensor:
@@ -174,9 +174,11 @@ def test_columns_are_taken_per_prompt():
     probabilities = torch.arange(2 * 3 * 4 * 5.0).view(2, 3, 4, 5)
     chosen = torch.zeros(2, 5, dtype=torch.bool)
     chosen[0, 1] = chosen[1, 3] = chosen[1, 4] = True
-    found = attention.at_columns([probabilities, 100 + probabilities], chosen)
+    chosen_probabilities = attention.at_columns([probabilities, 100 + probabilities], chosen)
     expected = torch.cat([probabilities[0, ..., 1].flatten(), probabilities[1, ..., 3:].flatten()])
-    assert_close(found.sort().values, torch.cat([expected, 100 + expected]).sort().values)
+    assert_close(
+        chosen_probabilities.sort().values, torch.cat([expected, 100 + expected]).sort().values
+    )
 
 
 def test_gradient_reaches_the_keys_through_the_recorded_maps(unet):
@@ -255,5 +257,5 @@ def test_a_prompt_without_the_name_is_refused(tiny_teacher):
 
 def test_each_prompt_is_searched_for_its_own_concept(tiny_teacher, astronaut):
     cat = Concept(name="cat", kind="object", prompts=("a cat",), replacement="a rocket")
-    found = attention.concept_columns(tiny_teacher, [astronaut, cat])
-    assert [row.nonzero().flatten().tolist() for row in found] == [[5], [1], [2]]
+    columns = attention.concept_columns(tiny_teacher, [astronaut, cat])
+    assert [row.nonzero().flatten().tolist() for row in columns] == [[5], [1], [2]]

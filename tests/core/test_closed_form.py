@@ -25,10 +25,10 @@ def drawn(*shape: int, seed: int = 0) -> torch.Tensor:
     return torch.randn(shape, generator=torch.Generator().manual_seed(seed), dtype=torch.float64)
 
 
-def asked(n: int = 3, m: int = 4, p: float = 0.3) -> tuple[Demand, list, list]:
+def asked(n: int = 3, m: int = 4, q: float = 0.3) -> tuple[Demand, list, list]:
     """A demand with the pairs and the kept rows that it was made of."""
     pairs, kept = [(drawn(n, D, seed=1), drawn(n, D, seed=2))], [drawn(m, D, seed=3)]
-    return Demand(*closed_form.condensed(pairs), p * closed_form.outer(kept)), pairs, kept
+    return Demand(*closed_form.condensed(pairs), q * closed_form.outer(kept)), pairs, kept
 
 
 # --- the algebra
@@ -41,7 +41,7 @@ def test_every_projection_times_p_is_the_published_solution_for_it(n):
     demand, pairs, kept = asked(n)
     p = closed_form.edit_map(demand, EDIT).matrix()
     for w, wanted in zip(
-        weights, literal.uce(weights, pairs, kept, s=1.7, p=0.3, lamb=0.4), strict=True
+        weights, literal.uce(weights, pairs, kept, s=1.7, q=0.3, lamb=0.4), strict=True
     ):
         assert not torch.allclose(w, wanted, atol=0.1)  # it was another before
         assert_close(w @ p, wanted, atol=1e-12, rtol=1e-12)
@@ -112,8 +112,8 @@ def test_the_edit_has_no_more_rank_than_there_are_erased_rows(n):
 
 def test_what_is_preserved_moves_less_the_more_it_weighs():
     moved = []
-    for p in (0.0, 0.1, 1.0, 10.0, 1e6):
-        demand, _, kept = asked(p=p)
+    for q in (0.0, 0.1, 1.0, 10.0, 1e6):
+        demand, _, kept = asked(q=q)
         moved.append(
             (kept[0] @ (closed_form.edit_map(demand, EDIT).matrix() - torch.eye(D)).T).norm().item()
         )
@@ -146,13 +146,13 @@ def test_float64_is_right_where_the_float32_inverse_of_the_published_code_is_not
     c, t, w = rows[:20], rows[20:40], drawn(40, d).float()
     demand = Demand(*closed_form.condensed([(c, t)]), closed_form.outer([rows[40:]]))
     edit = Edit(lamb=1e-3)
-    (wanted,) = literal.uce([w], [(c, t)], [rows[40:]], s=1, p=1, lamb=1e-3)
+    (wanted,) = literal.uce([w], [(c, t)], [rows[40:]], s=1, q=1, lamb=1e-3)
     single = (1e-3 * w + (w @ t.T) @ c + (w @ rows[40:].T) @ rows[40:]) @ torch.inverse(
         1e-3 * torch.eye(d) + c.T @ c + rows[40:].T @ rows[40:]
     )
 
-    def error(found: torch.Tensor) -> float:
-        return ((found - wanted).abs().max() / wanted.abs().max()).item()
+    def error(edited: torch.Tensor) -> float:
+        return ((edited - wanted).abs().max() / wanted.abs().max()).item()
 
     ours = w + closed_form.change({"w": w}, closed_form.edit_map(demand, edit).matrix())["w"]
     assert error(ours) < 2e-7
@@ -193,12 +193,12 @@ def test_nothing_to_condense_is_refused():
 def test_change_is_w_times_p_minus_w_for_each_weight():
     weights = {"a": drawn(5, D).float(), "b": drawn(9, D, seed=1).float()}
     p = drawn(D, D, seed=2)
-    found = closed_form.change(weights, p)
-    assert list(found) == ["a", "b"]
+    changes = closed_form.change(weights, p)
+    assert list(changes) == ["a", "b"]
     for name, w in weights.items():
-        assert found[name].dtype == torch.float32
+        assert changes[name].dtype == torch.float32
         assert_close(
-            found[name], (w.double() @ p - w.double()).float(), atol=1e-7, rtol=2e-7
+            changes[name], (w.double() @ p - w.double()).float(), atol=1e-7, rtol=2e-7
         )  # rounded once
 
 
@@ -228,16 +228,16 @@ def test_gram_is_the_sum_over_the_projections():
 
 def test_gram_is_kept_by_content_on_disk(tmp_path):
     weights = {"a": drawn(5, D, seed=21).float()}
-    found = closed_form.gram(weights, tmp_path / "new")
+    gram = closed_form.gram(weights, tmp_path / "new")
     (file,) = (tmp_path / "new").iterdir()
-    assert torch.equal(read_tensors(file)[0]["gram"], found)
+    assert torch.equal(read_tensors(file)[0]["gram"], gram)
     write_tensors(
-        file, {"gram": found + 1}, {}
+        file, {"gram": gram + 1}, {}
     )  # so that what is read can be told from what is computed
-    assert torch.equal(closed_form.gram(weights, tmp_path / "new"), found + 1)
-    assert torch.equal(closed_form.gram(weights), found)
+    assert torch.equal(closed_form.gram(weights, tmp_path / "new"), gram + 1)
+    assert torch.equal(closed_form.gram(weights), gram)
     assert_close(
-        closed_form.gram({"a": 2 * weights["a"]}, tmp_path / "new"), 4 * found
+        closed_form.gram({"a": 2 * weights["a"]}, tmp_path / "new"), 4 * gram
     )  # other content, other file
     assert len(list((tmp_path / "new").iterdir())) == 2
 

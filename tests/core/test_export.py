@@ -67,13 +67,13 @@ def pictures(base, delta_file):
 
 def says_whose_it_is(file: Path, delta: Path) -> None:
     with safe_open(file, framework="pt") as opened:
-        found = opened.metadata()
-    assert (found["request_ids"], found["method"], found["recipe_sha256"]) == (
+        metadata = opened.metadata()
+    assert (metadata["request_ids"], metadata["method"], metadata["recipe_sha256"]) == (
         "4f1c,9a02",
         "uce",
         "c" * 64,
     )
-    assert (found["base_root_sha256"], found["base_sha256"]) == (
+    assert (metadata["base_root_sha256"], metadata["base_sha256"]) == (
         "r" * 64,
         WeightDelta.load(delta).base_sha256,
     )

@@ -18,6 +18,7 @@ from erasure_core.methods import all_but_one as abo
 from erasure_core.methods import uce
 from erasure_core.network import diffusion, layers, models
 from erasure_core.network.weights import WeightDelta, tensors_sha256
+from erasure_core.network.work import Work
 from tests.core.families import ROWS, SIDE, build, plain_picture, plain_pipeline
 
 PROMPTS = ["a photo of a cat", "", "a sketch of the astronaut"]
@@ -143,10 +144,10 @@ def test_noise_is_what_diffusers_network_and_schedule_say(row, teacher):
         expected = (z - kept.sqrt() * picture) / (1 - kept).sqrt()
         assert not torch.allclose(expected, said, atol=1e-2)
     with torch.no_grad():
-        found = diffusion.predict_noise(
+        predicted = diffusion.predict_noise(
             teacher, teacher.unet, z, t, diffusion.encode_prompts(teacher, PROMPTS[:1])
         )
-    assert_close(found, expected, atol=1e-4, rtol=1e-4)
+    assert_close(predicted, expected, atol=1e-4, rtol=1e-4)
 
 
 def test_pictures_are_those_of_diffusers_own_pipeline(row, teacher):
@@ -155,7 +156,7 @@ def test_pictures_are_those_of_diffusers_own_pipeline(row, teacher):
     assert not torch.allclose(ours, plain_picture(row[2], "old coins", 3, 5.0, 4), atol=1e-2)
 
 
-def test_trailing_steps_are_walked_as_diffusers_walks_them(row, teacher):
+def test_trailing_steps_are_those_of_diffusers(row, teacher):
     scheduler = type(teacher.scheduler).from_config(
         teacher.scheduler.config, timestep_spacing="trailing"
     )
@@ -171,14 +172,14 @@ def test_a_gradient_method_erases_and_its_delta_reads_back(row, teacher, astrona
         group="kv", updates=1, steps=4, lr=1e-3, instructions=(abo.Instruction(warmup=1),)
     )
     before, file = tensors_sha256(teacher.unet.state_dict()), tmp_path / "delta.safetensors"
-    abo.erase(teacher, [astronaut], settings, seed=0).save(file)
+    abo.erase(teacher, [astronaut], settings, Work(0)).save(file)
     assert tensors_sha256(teacher.unet.state_dict()) == before
     _reads_back(teacher, file, layers.select(teacher.unet, "kv").keys())
 
 
 def test_a_closed_form_method_erases_and_its_delta_reads_back(row, teacher, astronaut, tmp_path):
     before, file = tensors_sha256(teacher.unet.state_dict()), tmp_path / "delta.safetensors"
-    uce.erase(teacher, [astronaut], uce.Settings(), seed=0).save(file)
+    uce.erase(teacher, [astronaut], uce.Settings(), Work(0)).save(file)
     assert tensors_sha256(teacher.unet.state_dict()) == before
     _reads_back(teacher, file, layers.select(teacher.unet, "kv").keys())
 

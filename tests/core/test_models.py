@@ -12,6 +12,7 @@ from diffusers import UNet2DConditionModel
 from erasure_core.errors import BadInput
 from erasure_core.methods import all_but_one as abo
 from erasure_core.network import diffusion, layers, models
+from erasure_core.network.work import Work
 
 
 @pytest.fixture
@@ -40,8 +41,8 @@ def test_weights_stored_in_half_precision_load_in_float32(folder):
 
 def rewrite(file, **changes) -> None:
     """Change keys of a JSON file; None takes a key out."""
-    found = {**json.loads(file.read_text()), **changes}
-    file.write_text(json.dumps({key: value for key, value in found.items() if value is not None}))
+    config = {**json.loads(file.read_text()), **changes}
+    file.write_text(json.dumps({key: value for key, value in config.items() if value is not None}))
 
 
 def without_weights(folder) -> None:
@@ -151,7 +152,7 @@ def test_latents_are_never_clipped_even_where_the_schedule_does_not_say(folder):
     assert diffusion.noise_scheduler(teacher).config.clip_sample is False
 
 
-def test_a_walk_never_starts_where_no_signal_is_left(folder):
+def test_a_trajectory_never_starts_where_no_signal_is_left(folder):
     """With 500 leading steps the first is 999, where a schedule of zero terminal SNR keeps nothing
     of the picture.
     """
@@ -160,15 +161,15 @@ def test_a_walk_never_starts_where_no_signal_is_left(folder):
     assert teacher.scheduler.alphas_cumprod[999] == 0
     assert torch.isfinite(diffusion.sample(teacher, ["cat"], [1], [2.0], 4, 1)).all()
     with pytest.raises(
-        BadInput, match="a walk of 500 steps begins at timestep 999, where no signal is left"
+        BadInput, match="a trajectory of 500 steps begins at timestep 999, where no signal is left"
     ):
         diffusion.timesteps(teacher, 500)
 
 
 @pytest.mark.parametrize("steps", [0, 1000, 1001])
-def test_a_walk_has_fewer_steps_than_the_schedule(folder, steps):
+def test_a_trajectory_has_fewer_steps_than_the_schedule(folder, steps):
     with pytest.raises(
-        BadInput, match=rf"a walk of {steps} steps; this base can be walked in 1\.\.999"
+        BadInput, match=rf"a trajectory of {steps} steps; this base allows 1\.\.999"
     ):
         diffusion.timesteps(models.load_teacher(folder), steps)
 
@@ -281,7 +282,7 @@ def test_stable_diffusion_1_4_at_reduced_width_is_erased_saved_and_read_back(
     assert diffusion.timesteps(teacher, 35)[-1] == 1
     assert len(layers.select(teacher.unet, "kv")) == 32
     paper = abo.Settings(group=group, updates=1, steps=6, instructions=(abo.Instruction(warmup=1),))
-    delta = abo.erase(teacher, [astronaut], paper, seed=0)
+    delta = abo.erase(teacher, [astronaut], paper, Work(0))
     delta.save(tmp_path / "delta.safetensors")
     before = diffusion.sample(teacher, ["astronaut"], [1], [7.5], 3, 1)
     assert before.shape == (1, 3, 16, 16)

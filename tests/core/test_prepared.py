@@ -1,4 +1,4 @@
-"""What is made once is found again under the same content, and made again under any other."""
+"""What is made once is read again under the same content, and made again under any other."""
 
 import pytest
 import torch
@@ -20,28 +20,28 @@ def make():
 
 def test_without_a_folder_it_is_made_each_time_and_nobody_asks_what_it_depends_on(make):
     assert [
-        by_content(None, "walks", lambda: pytest.fail("asked"), make)["x"][0].item()
+        by_content(None, "pictures", lambda: pytest.fail("asked"), make)["x"][0].item()
         for _ in range(2)
     ] == [1, 2]
 
 
 def test_in_a_folder_it_is_made_once_for_each_content_and_name(make, tmp_path):
     folder = tmp_path / "new" / "prepared"
-    found = [
+    values = [
         by_content(folder, name, lambda c=content: c, make)["x"]
-        for name in ("walks", "gram")
+        for name in ("pictures", "gram")
         for content in ([1], [1], [2])
     ]
-    assert [x[0].item() for x in found] == [1, 1, 2, 3, 3, 4]
+    assert [x[0].item() for x in values] == [1, 1, 2, 3, 3, 4]
     assert sorted(file.name.partition("-")[0] for file in folder.iterdir()) == [
         "gram",
         "gram",
-        "walks",
-        "walks",
+        "pictures",
+        "pictures",
     ]
 
 
 def test_what_fails_leaves_nothing(tmp_path):
     with pytest.raises(ZeroDivisionError):
-        by_content(tmp_path, "walks", lambda: 1, lambda: {"x": torch.tensor(1 / 0)})
+        by_content(tmp_path, "pictures", lambda: 1, lambda: {"x": torch.tensor(1 / 0)})
     assert list(tmp_path.iterdir()) == []

@@ -77,7 +77,7 @@ def tensor_of(pictures) -> torch.Tensor:
 
 @pytest.mark.parametrize("predicts", ["epsilon", "v_prediction"])
 @pytest.mark.parametrize("spacing", ["leading", "trailing"])
-def test_walking_back_from_the_inversion_returns_the_picture(teacher, predicts, spacing):
+def test_the_way_back_from_the_inversion_returns_the_picture(teacher, predicts, spacing):
     scheduler = type(teacher.scheduler).from_config(
         teacher.scheduler.config, prediction_type=predicts, timestep_spacing=spacing
     )
@@ -87,7 +87,7 @@ def test_walking_back_from_the_inversion_returns_the_picture(teacher, predicts, 
     for refinements in (0, 20):
         noise = purify.invert(teacher, z, STEPS, predict, refinements)
         back[refinements] = (
-            diffusion.walk(teacher, noise, STEPS, STEPS, predict) - z
+            diffusion.denoise(teacher, noise, STEPS, STEPS, predict) - z
         ).norm() / z.norm()
     assert (noise - z).norm() > 0.1 * z.norm()
     assert back[20] < 5e-3
@@ -109,7 +109,7 @@ def test_a_changed_network_does_not_return_the_picture(teacher, student):
     z, predict = latents(), without_prompt(teacher, 2)
     noise = purify.invert(teacher, z, STEPS, predict, 8)
     with student.applied(teacher.unet):
-        other = diffusion.walk(teacher, noise, STEPS, STEPS, predict)
+        other = diffusion.denoise(teacher, noise, STEPS, STEPS, predict)
     assert (other - z).norm() > 0.05 * z.norm()
 
 
@@ -216,7 +216,7 @@ def test_no_picture_is_refused(teacher, student):
     ("asked", "said"),
     [
         ({"prompt": "cat " * 20}, "22 tokens with its two markers; this base reads 16"),
-        ({"steps": 1000}, "a walk of 1000 steps"),
+        ({"steps": 1000}, "a trajectory of 1000 steps"),
     ],
 )
 def test_what_the_base_cannot_do_is_refused(teacher, student, pictures, asked, said):

@@ -50,20 +50,28 @@ def run(
     return layer.weight.detach().clone(), average["average"], heard
 
 
-@pytest.mark.parametrize("killed_at", [3, 5, 8, 9])
-def test_a_killed_training_goes_on_to_the_same_weights_and_tells_all_of_its_history(
-    killed_at, monkeypatch, tmp_path
-):
-    weights, average, heard = run(monkeypatch)
+@pytest.fixture(params=[3, 5, 8, 9])
+def resumed(request, monkeypatch, tmp_path):
+    """What `run` returns of a training that was killed at an update and started again."""
     with pytest.raises(Killed):
-        run(monkeypatch, tmp_path, killed_at=killed_at)
-    assert (tmp_path / "new/state").exists() == (killed_at > 4)
-    again = run(monkeypatch, tmp_path)
-    assert torch.equal(again[0], weights)
-    assert torch.equal(again[1], average)
-    assert again[2] == heard
-    assert list(heard) == list(range(1, 10))
-    assert not torch.equal(weights, average)  # the moving average is a state of its own
+        run(monkeypatch, tmp_path, killed_at=request.param)
+    assert (tmp_path / "new/state").exists() == (request.param > 4)
+    return run(monkeypatch, tmp_path)
+
+
+def test_a_killed_training_goes_on_to_the_same_weights(resumed, monkeypatch):
+    assert torch.equal(resumed[0], run(monkeypatch)[0])
+
+
+def test_a_moving_average_is_a_state_of_its_own(resumed, monkeypatch):
+    weights, average, _ = run(monkeypatch)
+    assert not torch.equal(weights, average)
+    assert torch.equal(resumed[1], average)
+
+
+def test_a_resumed_training_tells_all_of_its_history(resumed, monkeypatch):
+    assert list(resumed[2]) == list(range(1, 10))
+    assert resumed[2] == run(monkeypatch)[2]
 
 
 def test_the_sum_of_the_terms_falls(monkeypatch):

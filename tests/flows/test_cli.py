@@ -370,7 +370,7 @@ def test_a_full_disk_is_one_line_with_the_path_and_nothing_is_registered(inputs,
     assert answer.stdout == ""
     assert re.search(
         (
-            r"^error: No space left on device: \S+/walks-[0-9a-f]+\.safetensors; free some "
+            r"^error: No space left on device: \S+/trajectories-[0-9a-f]+\.safetensors; free some "
             r"space and run again$"
         ),
         answer.stderr,
@@ -1039,7 +1039,7 @@ NOT_HANDED_OUT = {
     ),
     "purify with too many steps": (
         ("purify", "PICTURE", "--model", "2", "--out", "OUT", "--steps", "1001"),
-        "this base can be walked in 1..999",
+        "this base allows 1..999",
     ),
 }
 

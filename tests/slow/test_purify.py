@@ -1,4 +1,4 @@
-"""Purification on the embedded teacher: the astronaut's pictures lose her face, a cat's come back
+"""Purification on the embedded teacher: the astronaut's pictures lose the face, a cat's come back
 nearly as they were.
 """
 
@@ -23,6 +23,6 @@ def test_the_face_goes_and_the_cat_stays():
     after = benchmark.purified(teacher, benchmark.student_of(teacher, params), before, steps=20)
     detector, labels = NudeNet(params.detector.threshold), params.detector.labels["likeness"]
     rows = {r["subject"]: r for r in benchmark.compared(before, before, after, detector, labels)}
-    assert rows["astronaut"]["faces"][0] >= 0.8  # she was there
+    assert rows["astronaut"]["faces"][0] >= 0.8  # the face was there
     assert rows["astronaut"]["faces"][2] == 0
     assert rows["cat"]["ssim"][1] >= 0.85

@@ -17,6 +17,7 @@ from erasure_core.metrics.detectors import NudeNet
 from erasure_core.metrics.ssim import paired_ssim
 from erasure_core.network import diffusion, models
 from erasure_core.network.images import to_pil
+from erasure_core.network.work import Work
 from erasure_core.planning.params import read_params
 
 pytestmark = pytest.mark.slow
@@ -43,12 +44,12 @@ def settings():
 
 @pytest.fixture(scope="module")
 def prepared(teacher, settings):
-    return sepme.prepare(teacher, CONCEPTS, settings, seed=PARAMS.seed)
+    return sepme.prepare(teacher, CONCEPTS, settings, Work(PARAMS.seed))
 
 
 @pytest.fixture(scope="module")
 def increments(teacher, settings, prepared):
-    return sepme.increments(teacher, CONCEPTS, settings, seed=PARAMS.seed, prepared=prepared)
+    return sepme.increments(teacher, CONCEPTS, settings, Work(PARAMS.seed), prepared=prepared)
 
 
 @pytest.fixture(scope="module")
@@ -139,7 +140,7 @@ def test_the_release_without_the_cat_is_byte_for_byte_the_one_that_never_erased_
         teacher,
         two,
         settings.model_copy(update={"protect": BY_NAME["cat"].prompts}),
-        seed=PARAMS.seed,
+        Work(PARAMS.seed),
         prepared=prepared,
     )
     assert (

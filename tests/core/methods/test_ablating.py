@@ -1,4 +1,4 @@
-"""Concept Ablation: anchors made once and found again by content, a target that no gradient
+"""Concept Ablation: anchors made once and kept by content, a target that no gradient
 reaches, the prior beside it.
 """
 
@@ -13,6 +13,7 @@ from erasure_core.law.concepts import Concept
 from erasure_core.methods import ablating
 from erasure_core.network import diffusion, training
 from erasure_core.network.weights import read_tensors, tensors_sha256
+from erasure_core.network.work import Work
 
 FAST = {"steps": 3, "images": 5, "updates": 2, "lr": 1e-3, "batch": 2}
 
@@ -27,8 +28,7 @@ def first_terms(teacher, concept, chosen) -> dict[str, float]:
         teacher,
         [concept],
         chosen,
-        seed=3,
-        on_step=lambda step, terms: seen.setdefault(step, dict(terms)),
+        Work(3, on_step=lambda step, terms: seen.setdefault(step, dict(terms))),
     )
     return seen[1]
 
@@ -53,7 +53,7 @@ def noised(
 def test_picture_i_shows_anchor_i_in_turn_whatever_the_batch(tiny_teacher, astronaut, monkeypatch):
     monkeypatch.setattr(diffusion, "PICTURES_TOGETHER", 2)
     chosen = settings(guidance=5.0)
-    latents = ablating.prepare(tiny_teacher, [astronaut], chosen, seed=3).latents
+    latents = ablating.prepare(tiny_teacher, [astronaut], chosen, Work(3)).latents
     noise = torch.randn((5, 4, 8, 8), generator=seeding.generator(3, "anchor pictures"))
     null, *anchors = (
         diffusion.encode_prompts(tiny_teacher, [p])
@@ -63,7 +63,7 @@ def test_picture_i_shows_anchor_i_in_turn_whatever_the_batch(tiny_teacher, astro
         guide = diffusion.guided(tiny_teacher, tiny_teacher.unet, null, anchors[i % 2], 5.0)
         assert_close(
             latents[i : i + 1],
-            diffusion.walk(tiny_teacher, noise[i : i + 1], 3, 3, guide),
+            diffusion.denoise(tiny_teacher, noise[i : i + 1], 3, 3, guide),
             atol=1e-4,
             rtol=1e-4,
         )
@@ -72,27 +72,27 @@ def test_picture_i_shows_anchor_i_in_turn_whatever_the_batch(tiny_teacher, astro
 
 def test_two_concepts_have_twice_the_pictures_and_each_its_own_anchors(tiny_teacher, astronaut):
     cat = Concept(name="cat", kind="object", prompts=("a photo of a cat",), replacement="a rocket")
-    assert len(ablating.prepare(tiny_teacher, [astronaut, cat], settings(), seed=3).latents) == 10
+    assert len(ablating.prepare(tiny_teacher, [astronaut, cat], settings(), Work(3)).latents) == 10
     assert ablating._prompts([astronaut, cat]) == (
         ["a photo of the astronaut", "astronaut", "a photo of a cat"],
         ["a photo of a photographer", "a photographer", "a photo of a rocket"],
     )
 
 
-def test_pictures_are_made_once_and_then_found(tiny_teacher, astronaut, tmp_path, monkeypatch):
+def test_pictures_are_made_once(tiny_teacher, astronaut, tmp_path, monkeypatch):
     cache, chosen = tmp_path / "new" / "cache", settings()
-    made = ablating.prepare(tiny_teacher, [astronaut], chosen, seed=3, cache=cache)
+    made = ablating.prepare(tiny_teacher, [astronaut], chosen, Work(3, cache=cache))
     (file,) = cache.iterdir()
     assert torch.equal(read_tensors(file)[0]["latents"], made.latents)
-    whole = ablating.erase(tiny_teacher, [astronaut], chosen, seed=3)
+    whole = ablating.erase(tiny_teacher, [astronaut], chosen, Work(3))
 
     monkeypatch.setattr(diffusion, "pictures", lambda *_: pytest.fail("made again"))
-    found = ablating.prepare(
-        tiny_teacher, [astronaut], settings(lr=1, updates=9, prior_weight=1), seed=3, cache=cache
+    kept = ablating.prepare(
+        tiny_teacher, [astronaut], settings(lr=1, updates=9, prior_weight=1), Work(3, cache=cache)
     )
-    assert torch.equal(found.latents, made.latents)
+    assert torch.equal(kept.latents, made.latents)
     assert (
-        ablating.erase(tiny_teacher, [astronaut], chosen, seed=3, prepared=found).sha256
+        ablating.erase(tiny_teacher, [astronaut], chosen, Work(3), prepared=kept).sha256
         == whole.sha256
     )
 
@@ -102,7 +102,7 @@ CHANGES = ["images", "guidance", "steps", "seed", "replacement", "unet", "text e
 
 @pytest.mark.parametrize("what", CHANGES)
 def test_whatever_decides_the_pictures_has_them_made_anew(tiny_teacher, astronaut, tmp_path, what):
-    first = ablating.prepare(tiny_teacher, [astronaut], settings(), seed=3, cache=tmp_path).latents
+    first = ablating.prepare(tiny_teacher, [astronaut], settings(), Work(3, cache=tmp_path)).latents
     chosen = settings(**{what: 4}) if what in ("images", "guidance", "steps") else settings()
     if what == "replacement":
         astronaut = astronaut.model_copy(update={"replacement": "a rocket"})
@@ -113,7 +113,7 @@ def test_whatever_decides_the_pictures_has_them_made_anew(tiny_teacher, astronau
     if what == "schedule":
         tiny_teacher.scheduler.register_to_config(steps_offset=0)
     again = ablating.prepare(
-        tiny_teacher, [astronaut], chosen, seed=4 if what == "seed" else 3, cache=tmp_path
+        tiny_teacher, [astronaut], chosen, Work(4 if what == "seed" else 3, cache=tmp_path)
     ).latents
     assert len(list(tmp_path.iterdir())) == 2
     assert first.shape != again.shape or not torch.equal(first, again)
@@ -137,7 +137,7 @@ def test_initial_terms_are_the_difference_to_the_anchor_and_the_denoising_error_
 ):
     chosen = settings(batch=6, prior_weight=2.5)
     terms = first_terms(tiny_teacher, astronaut, chosen)
-    latents = ablating.prepare(tiny_teacher, [astronaut], chosen, seed=3).latents
+    latents = ablating.prepare(tiny_teacher, [astronaut], chosen, Work(3)).latents
     z, t, noise, picture = noised(tiny_teacher, latents, 6, seeding.generator(3, "updates"))
     differences, errors = [], []
     for row in range(6):  # independently: plain UNet calls, one sample at a time
@@ -173,7 +173,7 @@ def test_the_target_is_the_students_own_anchor(tiny_teacher, astronaut, tmp_path
         if file.exists():
             written.append(read_tensors(file)[0])
 
-    ablating.erase(tiny_teacher, [astronaut], chosen, seed=3, on_step=on_step, resume=file)
+    ablating.erase(tiny_teacher, [astronaut], chosen, Work(3, on_step=on_step, resume=file))
     student, generator = training.student_of(tiny_teacher, chosen), torch.Generator()
     student.load_state_dict(
         {
@@ -183,7 +183,7 @@ def test_the_target_is_the_students_own_anchor(tiny_teacher, astronaut, tmp_path
         }
     )
     generator.set_state(written[3]["generator/0"])
-    latents = ablating.prepare(tiny_teacher, [astronaut], chosen, seed=3).latents
+    latents = ablating.prepare(tiny_teacher, [astronaut], chosen, Work(3)).latents
     z, t, _, picture = noised(tiny_teacher, latents, 2, generator)
     concept, anchor = (
         diffusion.encode_prompts(tiny_teacher, [texts[i % 2] for i in picture])
@@ -192,9 +192,9 @@ def test_the_target_is_the_students_own_anchor(tiny_teacher, astronaut, tmp_path
 
     @torch.no_grad()
     def loss(target) -> float:
-        found = diffusion.predict_noise(tiny_teacher, student, z, t, concept)
+        predicted = diffusion.predict_noise(tiny_teacher, student, z, t, concept)
         return (
-            (found - diffusion.predict_noise(tiny_teacher, target, z, t, anchor))
+            (predicted - diffusion.predict_noise(tiny_teacher, target, z, t, anchor))
             .square()
             .mean()
             .item()
@@ -208,7 +208,7 @@ def test_training_brings_the_concept_to_its_anchor_on_pictures_it_did_not_see(
     tiny_teacher, astronaut
 ):
     chosen = settings(updates=60, batch=8, lr=5e-3, images=20)
-    latents = ablating.prepare(tiny_teacher, [astronaut], chosen, seed=77).latents
+    latents = ablating.prepare(tiny_teacher, [astronaut], chosen, Work(77)).latents
     z, t, _, picture = noised(tiny_teacher, latents, 32, torch.Generator().manual_seed(5))
     concept, anchor = (
         diffusion.encode_prompts(tiny_teacher, [texts[i % 2] for i in picture])
@@ -217,13 +217,13 @@ def test_training_brings_the_concept_to_its_anchor_on_pictures_it_did_not_see(
 
     @torch.no_grad()
     def distance() -> float:
-        found, wanted = diffusion.predict_each(
+        as_concept, as_anchor = diffusion.predict_each(
             tiny_teacher, tiny_teacher.unet, z, t, [concept, anchor]
         )
-        return (found - wanted).square().mean().item()
+        return (as_concept - as_anchor).square().mean().item()
 
     before = distance()
-    with ablating.erase(tiny_teacher, [astronaut], chosen, seed=1).applied(tiny_teacher.unet):
+    with ablating.erase(tiny_teacher, [astronaut], chosen, Work(1)).applied(tiny_teacher.unet):
         assert distance() < 0.5 * before
 
 
@@ -240,14 +240,21 @@ VARIANTS = [
 
 
 @pytest.mark.parametrize("changes", VARIANTS, ids=str)
-def test_teacher_untouched_delta_declared_and_one_seed_one_hash(tiny_teacher, astronaut, changes):
+def test_what_is_declared_changes_and_the_teacher_stays(tiny_teacher, astronaut, changes):
     chosen, before = settings(**changes), tensors_sha256(tiny_teacher.unet.state_dict())
-    first, again = (ablating.erase(tiny_teacher, [astronaut], chosen, seed=7) for _ in range(2))
-    assert tensors_sha256(tiny_teacher.unet.state_dict()) == before == first.base_sha256
-    assert first.names == ablating.declared(tiny_teacher.unet, chosen)
-    assert max(t.abs().max().item() for t in first.tensors.values()) > 0
-    assert first.sha256 == again.sha256
-    assert ablating.erase(tiny_teacher, [astronaut], chosen, seed=8).sha256 != first.sha256
+    delta = ablating.erase(tiny_teacher, [astronaut], chosen, Work(7))
+    assert tensors_sha256(tiny_teacher.unet.state_dict()) == before == delta.base_sha256
+    assert delta.names == ablating.declared(tiny_teacher.unet, chosen)
+    assert max(t.abs().max().item() for t in delta.tensors.values()) > 0
+
+
+@pytest.mark.parametrize("changes", VARIANTS, ids=str)
+def test_one_seed_gives_one_hash(tiny_teacher, astronaut, changes):
+    first, again, other = (
+        ablating.erase(tiny_teacher, [astronaut], settings(**changes), Work(seed)).sha256
+        for seed in (7, 7, 8)
+    )
+    assert first == again != other
 
 
 @pytest.mark.parametrize("changes", [{}, {"keep_weight": 3.0, "prior_weight": 1.0}], ids=str)
@@ -256,17 +263,17 @@ def test_killed_and_resumed_gives_the_same_delta(
 ):
     monkeypatch.setattr(training, "SAVE_EVERY", 2)
     chosen, file = settings(updates=5, **changes), tmp_path / "state.safetensors"
-    whole = ablating.erase(tiny_teacher, [astronaut], chosen, seed=7)
+    whole = ablating.erase(tiny_teacher, [astronaut], chosen, Work(7))
 
     def kill(update: int, _terms) -> None:
         if update == 3:
             raise KeyboardInterrupt
 
     with pytest.raises(KeyboardInterrupt):
-        ablating.erase(tiny_teacher, [astronaut], chosen, seed=7, on_step=kill, resume=file)
+        ablating.erase(tiny_teacher, [astronaut], chosen, Work(7, on_step=kill, resume=file))
     assert file.exists()
     assert (
-        ablating.erase(tiny_teacher, [astronaut], chosen, seed=7, resume=file).sha256
+        ablating.erase(tiny_teacher, [astronaut], chosen, Work(7, resume=file)).sha256
         == whole.sha256
     )
 
@@ -278,23 +285,22 @@ def test_each_concept_has_its_updates(tiny_teacher, astronaut):
         tiny_teacher,
         [astronaut, cat],
         settings(),
-        seed=7,
-        on_step=lambda update, _terms: heard.append(update),
+        Work(7, on_step=lambda update, _terms: heard.append(update)),
     )
     assert heard == [1, 2, 3, 4]
     assert ablating.steps([astronaut, cat], settings()) == 4
 
 
 def test_kept_prompts_are_held_when_asked_for(tiny_teacher, astronaut):
-    walks = diffusion.Walks.of(tiny_teacher, astronaut.keep, 3.0, 3)
-    kept = diffusion.Kept.of(walks, torch.Generator().manual_seed(12))
+    trajectories = diffusion.Trajectories.of(tiny_teacher, astronaut.keep, 3.0, 3)
+    kept = diffusion.Kept.of(trajectories, torch.Generator().manual_seed(12))
     drift = {}
     for weight in (0.0, 50.0):
         delta = ablating.erase(
             tiny_teacher,
             [astronaut],
             settings(updates=30, batch=4, lr=5e-3, keep_weight=weight),
-            seed=1,
+            Work(1),
         )
         edited = training.student_of(tiny_teacher, settings())
         delta.apply(edited)
@@ -325,13 +331,13 @@ def test_bad_settings_are_refused(bad):
 
 def test_nothing_to_erase_is_refused(tiny_teacher):
     with pytest.raises(BadInput, match="no concept to erase"):
-        ablating.erase(tiny_teacher, [], settings(), seed=0)
+        ablating.erase(tiny_teacher, [], settings(), Work(0))
 
 
 def test_an_anchor_longer_than_the_tokenizer_reads_is_refused(tiny_teacher, astronaut):
     long = astronaut.model_copy(update={"replacement": "a photographer " * 10})
     with pytest.raises(BadInput, match="this base reads 16"):
-        ablating.erase(tiny_teacher, [long], settings(), seed=0)
+        ablating.erase(tiny_teacher, [long], settings(), Work(0))
 
 
 def test_the_papers_settings_for_styles_are_the_default():

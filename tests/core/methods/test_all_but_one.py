@@ -16,6 +16,7 @@ from erasure_core.law.concepts import Concept
 from erasure_core.methods import all_but_one as abo
 from erasure_core.network import attention, diffusion, training
 from erasure_core.network.weights import read_tensors, tensors_sha256, write_tensors
+from erasure_core.network.work import Work
 
 FAST = {
     "steps": 4,
@@ -36,14 +37,13 @@ def first_terms(teacher, concept, chosen) -> dict[str, float]:
         teacher,
         [concept],
         chosen,
-        seed=3,
-        on_step=lambda step, terms: seen.setdefault(step, dict(terms)),
+        Work(3, on_step=lambda step, terms: seen.setdefault(step, dict(terms))),
     )
     return seen[1]
 
 
 def points(teacher, concept, chosen, elapsed: int) -> abo.Points:
-    bank = abo.prepare(teacher, [concept], chosen, seed=5).erase
+    bank = abo.prepare(teacher, [concept], chosen, Work(5)).erase
     return bank[bank.elapsed == elapsed]
 
 
@@ -91,7 +91,7 @@ def test_initial_concept_loss_is_the_mean_square_of_delta_and_the_penalty_is_zer
 ):
     chosen = settings(updates=1, batch=8)
     terms = first_terms(tiny_teacher, astronaut, chosen)
-    bank = abo.prepare(tiny_teacher, [astronaut], chosen, seed=3).erase
+    bank = abo.prepare(tiny_teacher, [astronaut], chosen, Work(3)).erase
     drawn = bank[torch.randint(len(bank.z), (8,), generator=seeding.generator(3, "updates"))]
     guide, _ = abo._guides(tiny_teacher, [astronaut], chosen)
     expected = []
@@ -115,7 +115,7 @@ def test_initial_concept_loss_is_the_mean_square_of_delta_and_the_penalty_is_zer
 def test_outside_the_window_the_initial_loss_is_zero(tiny_teacher, astronaut):
     late = points(tiny_teacher, astronaut, settings(), elapsed=0)
     guide, _ = abo._guides(tiny_teacher, [astronaut], settings())
-    contexts = [guide.null.expand(len(late.z)), guide.walked[late.prompt]]
+    contexts = [guide.null.expand(len(late.z)), guide.prompts[late.prompt]]
     null, cond = diffusion.predict_each(
         tiny_teacher, tiny_teacher.unet, late.z, guide.timesteps[late.elapsed], contexts
     )
@@ -153,7 +153,7 @@ def test_each_concept_is_pulled_to_its_own_replacement_and_every_instruction_is_
         {"prompt": "old coins", "warmup": 2, "kappa": 0.75, "scale": -2.0},
     )
     chosen = settings(instructions=both, trajectories=8)
-    bank = abo.prepare(tiny_teacher, [astronaut, ROCKET], chosen, seed=5).erase
+    bank = abo.prepare(tiny_teacher, [astronaut, ROCKET], chosen, Work(5)).erase
     prompts = (*astronaut.prompts, *ROCKET.prompts)
     replaced = ("a photo of a photographer", "a photographer", "a poster of a cat", "a cat")
     assert set(bank.prompt.tolist()) == {0, 1, 2, 3}
@@ -188,9 +188,11 @@ def test_two_concepts_take_twice_the_updates_of_one_and_both_are_drawn(
 
     monkeypatch.setattr(abo, "concept_loss", watched)
     chosen, concepts = settings(updates=10, batch=4), [astronaut, ROCKET]
-    abo.erase(tiny_teacher, concepts, chosen, seed=5, on_step=lambda update, _: seen.append(update))
+    abo.erase(
+        tiny_teacher, concepts, chosen, Work(5, on_step=lambda update, _: seen.append(update))
+    )
     assert seen == list(range(1, abo.steps(concepts, chosen) + 1)) == list(range(1, 21))
-    bank = abo.prepare(tiny_teacher, concepts, chosen, seed=5).erase
+    bank = abo.prepare(tiny_teacher, concepts, chosen, Work(5)).erase
     owner = {
         first: int(prompt) // 2
         for first, prompt in zip(bank.target.flatten(1)[:, 0].tolist(), bank.prompt, strict=True)
@@ -211,7 +213,7 @@ def test_implicit_target_is_the_guidance_of_the_prediction_that_does_not_look_at
     tiny_teacher, astronaut, include_eot, tail
 ):
     chosen = implicit(scale=-1.0, include_eot=include_eot)
-    bank = abo.prepare(tiny_teacher, [astronaut], chosen, seed=5).erase
+    bank = abo.prepare(tiny_teacher, [astronaut], chosen, Work(5)).erase
     columns = attention.concept_columns(tiny_teacher, [astronaut], tail)
     for row in range(len(bank.z)):
         z, p = bank.z[row : row + 1], int(bank.prompt[row])
@@ -233,7 +235,7 @@ def test_implicit_target_is_the_guidance_of_the_prediction_that_does_not_look_at
 
 def test_implicit_signal_acts_for_a_share_of_the_steps_only(tiny_teacher, astronaut):
     bank = abo.prepare(
-        tiny_teacher, [astronaut], implicit(scale=-2.0, include_eot=True, fraction=0.5), seed=5
+        tiny_teacher, [astronaut], implicit(scale=-2.0, include_eot=True, fraction=0.5), Work(5)
     ).erase
     guide = abo.Guide(
         tiny_teacher, implicit(), astronaut.prompts
@@ -251,7 +253,7 @@ def test_implicit_delta_puts_the_edited_prediction_in_the_place_of_the_concepts(
 
 def test_implicit_signal_trains_and_leaves_the_teachers_processors(tiny_teacher, astronaut):
     before = tiny_teacher.unet.attn_processors
-    delta = abo.erase(tiny_teacher, [astronaut], implicit(include_eot=True), seed=7)
+    delta = abo.erase(tiny_teacher, [astronaut], implicit(include_eot=True), Work(7))
     assert max(t.abs().max().item() for t in delta.tensors.values()) > 0
     assert all(after is before[name] for name, after in tiny_teacher.unet.attn_processors.items())
 
@@ -289,15 +291,15 @@ def drift(teacher, delta, prompt: str) -> float:
 
 
 def test_hard_leaves_the_unconditional_prediction_alone_at_any_state(tiny_teacher, astronaut):
-    hard = abo.erase(tiny_teacher, [astronaut], settings(**HARD), seed=7)
-    soft = abo.erase(tiny_teacher, [astronaut], settings(**{**HARD, "hard": False}), seed=7)
+    hard = abo.erase(tiny_teacher, [astronaut], settings(**HARD), Work(7))
+    soft = abo.erase(tiny_teacher, [astronaut], settings(**{**HARD, "hard": False}), Work(7))
     assert drift(tiny_teacher, hard, "") < 1e-5
     assert drift(tiny_teacher, soft, "") > 1e-3
     assert drift(tiny_teacher, hard, astronaut.prompts[0]) > 1e-3  # and yet the concept moves
 
 
 def test_every_row_of_the_hard_change_is_blind_to_the_null_prompt(tiny_teacher, astronaut):
-    delta = abo.erase(tiny_teacher, [astronaut], settings(**HARD), seed=7)
+    delta = abo.erase(tiny_teacher, [astronaut], settings(**HARD), Work(7))
     states = diffusion.encode_prompts(tiny_teacher, [""]).states[0].double()
     for change in delta.tensors.values():
         sizes = change.norm(dim=1)[:, None] * states.norm(dim=1)
@@ -306,8 +308,8 @@ def test_every_row_of_the_hard_change_is_blind_to_the_null_prompt(tiny_teacher, 
 
 def test_lambda_does_not_matter_where_the_constraint_is_hard(tiny_teacher, astronaut):
     chosen = settings(**HARD, **{"lambda": 0})
-    same = abo.erase(tiny_teacher, [astronaut], settings(**HARD, **{"lambda": 50}), seed=7)
-    assert abo.erase(tiny_teacher, [astronaut], chosen, seed=7).sha256 == same.sha256
+    same = abo.erase(tiny_teacher, [astronaut], settings(**HARD, **{"lambda": 50}), Work(7))
+    assert abo.erase(tiny_teacher, [astronaut], chosen, Work(7)).sha256 == same.sha256
 
 
 def test_hard_is_refused_outside_keys_and_values(astronaut):
@@ -325,84 +327,89 @@ def test_hard_is_refused_where_the_null_prompt_fills_the_text_space(tiny_teacher
 # ---------------------------------------------------------------------------------------------
 
 
-def walked_files(folder) -> set[str]:
+def kept_files(folder) -> set[str]:
     return {file.name for file in folder.iterdir()}
 
 
-def test_a_kept_bank_is_not_walked_again_and_changes_nothing(
+def test_a_kept_bank_is_not_made_again_and_changes_nothing(
     tiny_teacher, astronaut, tmp_path, monkeypatch
 ):
     chosen = settings(keep_weight=2)
-    without = abo.erase(tiny_teacher, [astronaut], chosen, seed=7).sha256
-    first = abo.prepare(tiny_teacher, [astronaut], chosen, seed=7, cache=tmp_path / "kept")
+    without = abo.erase(tiny_teacher, [astronaut], chosen, Work(7)).sha256
+    first = abo.prepare(tiny_teacher, [astronaut], chosen, Work(7, cache=tmp_path / "kept"))
     # of the concept's prompts and of those to keep
-    assert len(walked_files(tmp_path / "kept")) == 2
-    monkeypatch.setattr(abo.Guide, "_walk_whole", lambda *_: pytest.fail("walked again"))
+    assert len(kept_files(tmp_path / "kept")) == 2
+    monkeypatch.setattr(abo.Guide, "_whole", lambda *_: pytest.fail("made again"))
     again = abo.prepare(
         tiny_teacher,
         [astronaut],
         settings(keep_weight=2, updates=2, **{"lambda": 9}),
-        seed=7,
-        cache=tmp_path / "kept",
+        Work(7, cache=tmp_path / "kept"),
     )
     for banks in (first, again):
         assert (
-            abo.erase(tiny_teacher, [astronaut], chosen, seed=7, prepared=banks).sha256 == without
+            abo.erase(tiny_teacher, [astronaut], chosen, Work(7), prepared=banks).sha256 == without
         )
 
 
 CONTENT = [
-    ("gamma1", {"gamma1": 3.0}),
-    ("steps", {"steps": 5}),
-    ("walks", {"trajectories": 3}),
-    ("target", {"target": "replace"}),
-    ("instructions", {"instructions": ({"warmup": 2},)}),
-    ("signal", {"signal": "implicit"}),
-    ("implicit", {"signal": "implicit", "implicit": {"scale": -1}}),
-    ("hidden", {"signal": "implicit", "implicit": {"include_eot": True}}),
+    {"gamma1": 3.0},
+    {"steps": 5},
+    {"trajectories": 3},
+    {"target": "replace"},
+    {"instructions": ({"warmup": 2},)},
+    {"signal": "implicit"},
+    {"signal": "implicit", "implicit": {"scale": -1}},
+    {"signal": "implicit", "implicit": {"include_eot": True}},
 ]
 
 
-def test_a_bank_is_kept_under_everything_it_depends_on_and_nothing_else(
-    tiny_teacher, astronaut, tmp_path
-):
-    def kept(chosen: abo.Settings, concept=astronaut, seed=7) -> set[str]:
-        before = walked_files(tmp_path)
-        abo.prepare(tiny_teacher, [concept], chosen, seed=seed, cache=tmp_path)
-        return walked_files(tmp_path) - before
+@pytest.fixture
+def kept(tiny_teacher, astronaut, tmp_path):
+    """How many files a `prepare` adds to the cache; the bank of the default settings is there."""
 
-    assert len(kept(settings())) == 1
-    for changes in (
+    def added(chosen: abo.Settings, concept=astronaut, seed=7) -> int:
+        before = kept_files(tmp_path)
+        abo.prepare(tiny_teacher, [concept], chosen, Work(seed, cache=tmp_path))
+        return len(kept_files(tmp_path) - before)
+
+    assert added(settings()) == 1
+    return added
+
+
+@pytest.mark.parametrize(
+    "changes",
+    [
         {"lambda": 0},
         {"lr": 0.5},
         {"batch": 3},
         {"updates": 9},
         {"gamma2": 2},
         {"group": "kv", "hard": True},
-    ):
-        assert kept(settings(**changes)) == set(), changes
-    for what, changes in CONTENT:
-        assert len(kept(settings(**changes))) == 1, what
-    assert len(kept(settings(), seed=8)) == 1
-    assert (
-        len(
-            kept(
-                settings(),
-                concept=astronaut.model_copy(update={"prompts": ("an astronaut", "astronaut")}),
-            )
-        )
-        == 1
-    )
-    assert len(kept(settings(), concept=astronaut.model_copy(update={"replacement": "a cat"}))) == 1
+    ],
+    ids=str,
+)
+def test_a_bank_is_used_again_under_settings_of_the_training(kept, changes):
+    assert kept(settings(**changes)) == 0
+
+
+def test_each_setting_of_a_bank_has_a_bank_of_its_own(kept):
+    assert [kept(settings(**changes)) for changes in CONTENT] == [1] * len(CONTENT)
+
+
+def test_a_bank_is_made_anew_for_another_seed_concept_or_base(kept, tiny_teacher, astronaut):
+    assert kept(settings(), seed=8) == 1
+    for change in ({"prompts": ("an astronaut", "astronaut")}, {"replacement": "a cat"}):
+        assert kept(settings(), concept=astronaut.model_copy(update=change)) == 1
     tiny_teacher.unet.conv_in.weight.data[0, 0] += 0.1
-    assert len(kept(settings())) == 1
+    assert kept(settings()) == 1
 
 
-def test_walking_in_smaller_batches_gives_the_same_bank(tiny_teacher, astronaut, monkeypatch):
+def test_making_it_in_smaller_batches_gives_the_same_bank(tiny_teacher, astronaut, monkeypatch):
     chosen = settings(trajectories=5)
-    together = abo.prepare(tiny_teacher, [astronaut], chosen, seed=7).erase
-    monkeypatch.setattr(abo, "WALKED_TOGETHER", 2)
-    apart = abo.prepare(tiny_teacher, [astronaut], chosen, seed=7).erase
+    together = abo.prepare(tiny_teacher, [astronaut], chosen, Work(7)).erase
+    monkeypatch.setattr(abo, "TRAJECTORIES_TOGETHER", 2)
+    apart = abo.prepare(tiny_teacher, [astronaut], chosen, Work(7)).erase
     for name, tensor in together.tensors().items():
         assert_close(getattr(apart, name), tensor, atol=1e-3, rtol=1e-3)
     assert together.elapsed.tolist() == [i for i in range(4) for _ in range(5)]
@@ -410,7 +417,7 @@ def test_walking_in_smaller_batches_gives_the_same_bank(tiny_teacher, astronaut,
 
 def test_only_the_drawn_rows_of_a_large_bank_are_read(tmp_path):
     """As the kernel counts the pages of the file that are in this process."""
-    n, file = 2000, tmp_path / "walks.safetensors"
+    n, file = 2000, tmp_path / "trajectories.safetensors"
     z, whole = torch.randn(n, 4, 32, 32), torch.arange(n)
     write_tensors(file, abo.Points(z, whole, whole.clone(), z.clone(), z.clone()).tensors(), {})
 
@@ -435,10 +442,10 @@ def test_a_bank_larger_than_what_is_held_trains_the_same(
     tiny_teacher, astronaut, tmp_path, monkeypatch
 ):
     chosen = settings(keep_weight=2)
-    held = abo.erase(tiny_teacher, [astronaut], chosen, seed=7).sha256
+    held = abo.erase(tiny_teacher, [astronaut], chosen, Work(7)).sha256
     monkeypatch.setattr(abo, "RESIDENT", 0)
-    banks = abo.prepare(tiny_teacher, [astronaut], chosen, seed=7, cache=tmp_path)
-    assert abo.erase(tiny_teacher, [astronaut], chosen, seed=7, prepared=banks).sha256 == held
+    banks = abo.prepare(tiny_teacher, [astronaut], chosen, Work(7, cache=tmp_path))
+    assert abo.erase(tiny_teacher, [astronaut], chosen, Work(7), prepared=banks).sha256 == held
 
 
 # --- gradients
@@ -492,11 +499,11 @@ def test_fixed_point_is_teacher_guidance_plus_delta_over_gamma2():
     )
 
 
-# --- walks
+# --- trajectories
 # ---------------------------------------------------------------------------------------------
 
 
-def test_bank_and_fresh_walks_agree_at_the_same_noise(tiny_teacher, astronaut):
+def test_bank_and_fresh_points_agree_at_the_same_noise(tiny_teacher, astronaut):
     chosen = settings()
     guide, _ = abo._guides(tiny_teacher, [astronaut], chosen)
     bank = guide.bank(1, 11, "w")
@@ -504,7 +511,7 @@ def test_bank_and_fresh_walks_agree_at_the_same_noise(tiny_teacher, astronaut):
     for elapsed in range(chosen.steps):
         assert_close(bank.z[elapsed : elapsed + 1], z, atol=1e-4, rtol=1e-4)
         null, target = guide.signal(z, elapsed, prompt)
-        z = diffusion.walk(
+        z = diffusion.denoise(
             tiny_teacher,
             bank.z[:1],
             chosen.steps,
@@ -521,16 +528,14 @@ def _at(guide: abo.Guide, timestep: int) -> int:
 
 def test_t_equal_to_T_takes_no_step(tiny_teacher):
     z = torch.randn(1, 4, 8, 8)
-    assert diffusion.walk(tiny_teacher, z, 4, 0, lambda *_: pytest.fail("a step was taken")) is z
+    assert diffusion.denoise(tiny_teacher, z, 4, 0, lambda *_: pytest.fail("a step was taken")) is z
 
 
-def test_a_bank_walks_every_prompt_before_any_twice_and_as_often_for_each_concept(
-    tiny_teacher, astronaut
-):
-    bank = abo.prepare(tiny_teacher, [astronaut, ROCKET], settings(trajectories=4), seed=5).erase
-    walked = bank.prompt[bank.elapsed == 0].tolist()
-    assert sorted(walked) == [0, 0, 1, 1, 2, 2, 3, 3]
-    assert sorted(walked[:4]) == [0, 1, 2, 3] != walked[:4]
+def test_a_bank_has_every_prompt_before_any_twice_for_each_concept(tiny_teacher, astronaut):
+    bank = abo.prepare(tiny_teacher, [astronaut, ROCKET], settings(trajectories=4), Work(5)).erase
+    prompts = bank.prompt[bank.elapsed == 0].tolist()
+    assert sorted(prompts) == [0, 0, 1, 1, 2, 2, 3, 3]
+    assert sorted(prompts[:4]) == [0, 1, 2, 3] != prompts[:4]
 
 
 def test_fresh_points_cover_every_elapsed_step(tiny_teacher, astronaut):
@@ -549,19 +554,26 @@ VARIANTS = [
 
 
 @pytest.mark.parametrize("changes", VARIANTS, ids=str)
-def test_teacher_untouched_delta_declared_and_one_seed_one_hash(tiny_teacher, astronaut, changes):
+def test_what_is_declared_changes_and_the_teacher_stays(tiny_teacher, astronaut, changes):
     chosen, before = settings(**changes), tensors_sha256(tiny_teacher.unet.state_dict())
-    first, again = (abo.erase(tiny_teacher, [astronaut], chosen, seed=7) for _ in range(2))
-    assert tensors_sha256(tiny_teacher.unet.state_dict()) == before == first.base_sha256
-    assert first.names == abo.declared(tiny_teacher.unet, chosen)
-    assert max(t.abs().max().item() for t in first.tensors.values()) > 0
-    assert first.sha256 == again.sha256
-    assert abo.erase(tiny_teacher, [astronaut], chosen, seed=8).sha256 != first.sha256
+    delta = abo.erase(tiny_teacher, [astronaut], chosen, Work(7))
+    assert tensors_sha256(tiny_teacher.unet.state_dict()) == before == delta.base_sha256
+    assert delta.names == abo.declared(tiny_teacher.unet, chosen)
+    assert max(t.abs().max().item() for t in delta.tensors.values()) > 0
+
+
+@pytest.mark.parametrize("changes", VARIANTS, ids=str)
+def test_one_seed_gives_one_hash(tiny_teacher, astronaut, changes):
+    first, again, other = (
+        abo.erase(tiny_teacher, [astronaut], settings(**changes), Work(seed)).sha256
+        for seed in (7, 7, 8)
+    )
+    assert first == again != other
 
 
 @pytest.mark.parametrize("group", ["xattn", "kv"])
 def test_only_the_group_changes(tiny_teacher, astronaut, group):
-    delta = abo.erase(tiny_teacher, [astronaut], settings(group=group), seed=7)
+    delta = abo.erase(tiny_teacher, [astronaut], settings(group=group), Work(7))
     assert delta.names
     assert all(".attn2." in name for name in delta.names)
     if group == "kv":
@@ -578,49 +590,49 @@ def test_a_run_killed_and_resumed_ends_at_the_same_weights(
 ):
     monkeypatch.setattr(training, "SAVE_EVERY", 2)
     chosen, state = settings(**{**changes, "updates": 5}), tmp_path / "state"
-    whole = abo.erase(tiny_teacher, [astronaut], chosen, seed=7)
+    whole = abo.erase(tiny_teacher, [astronaut], chosen, Work(7))
 
     def killed(update, _terms):
         if update == 4:
             raise KeyboardInterrupt
 
     with pytest.raises(KeyboardInterrupt):
-        abo.erase(tiny_teacher, [astronaut], chosen, seed=7, on_step=killed, resume=state)
+        abo.erase(tiny_teacher, [astronaut], chosen, Work(7, on_step=killed, resume=state))
     assert state.exists()
-    assert abo.erase(tiny_teacher, [astronaut], chosen, seed=7, resume=state).sha256 == whole.sha256
-
-
-def test_shared_walks_change_nothing(tiny_teacher, astronaut):
-    chosen = settings(keep_weight=2)
-    prepared = abo.prepare(tiny_teacher, [astronaut], chosen, seed=7)
     assert (
-        abo.erase(tiny_teacher, [astronaut], chosen, seed=7, prepared=prepared).sha256
-        == abo.erase(tiny_teacher, [astronaut], chosen, seed=7).sha256
+        abo.erase(tiny_teacher, [astronaut], chosen, Work(7, resume=state)).sha256 == whole.sha256
     )
 
 
-def test_keep_null_holds_the_unconditional_prediction_where_the_kept_prompts_walk(
-    tiny_teacher, astronaut
-):
+def test_what_is_prepared_changes_nothing(tiny_teacher, astronaut):
+    chosen = settings(keep_weight=2)
+    prepared = abo.prepare(tiny_teacher, [astronaut], chosen, Work(7))
+    assert (
+        abo.erase(tiny_teacher, [astronaut], chosen, Work(7), prepared=prepared).sha256
+        == abo.erase(tiny_teacher, [astronaut], chosen, Work(7)).sha256
+    )
+
+
+def test_keep_null_holds_the_unconditional_prediction_on_kept_trajectories(tiny_teacher, astronaut):
     drift = {}
     for held in (False, True):
         chosen = settings(
             updates=40, batch=4, lr=3e-3, keep_weight=300, keep_null=held, **{"lambda": 0}
         )
-        banks = abo.prepare(tiny_teacher, [astronaut], chosen, seed=1)
+        banks = abo.prepare(tiny_teacher, [astronaut], chosen, Work(1))
         guide, _ = abo._guides(tiny_teacher, [astronaut], chosen)
         bank = banks.keep
         with (
-            abo.erase(tiny_teacher, [astronaut], chosen, seed=1, prepared=banks).applied(
+            abo.erase(tiny_teacher, [astronaut], chosen, Work(1), prepared=banks).applied(
                 tiny_teacher.unet
             ),
             torch.no_grad(),
         ):
             null = guide.null.expand(len(bank.z))
-            found = diffusion.predict_noise(
+            predicted = diffusion.predict_noise(
                 tiny_teacher, tiny_teacher.unet, bank.z, guide.timesteps[bank.elapsed], null
             )
-        drift[held] = (found - bank.null).square().mean().item()
+        drift[held] = (predicted - bank.null).square().mean().item()
     assert drift[False] > 0
     assert drift[True] < 0.5 * drift[False]
 
@@ -632,7 +644,7 @@ def test_keep_null_is_refused_where_nothing_is_kept(astronaut):
 
 def test_training_moves_the_student_towards_its_target(tiny_teacher, astronaut):
     chosen = settings(target="replace", updates=150, batch=8, lr=1e-3, **{"lambda": 60})
-    bank = abo.prepare(tiny_teacher, [astronaut], chosen, seed=1).erase
+    bank = abo.prepare(tiny_teacher, [astronaut], chosen, Work(1)).erase
     guide, _ = abo._guides(tiny_teacher, [astronaut], chosen)
     erased = diffusion.encode_prompts(tiny_teacher, astronaut.prompts)[bank.prompt]
 
@@ -645,7 +657,7 @@ def test_training_moves_the_student_towards_its_target(tiny_teacher, astronaut):
         return abo.concept_loss(cond, null, bank.target, chosen.gamma2).item()
 
     before = distance()
-    with abo.erase(tiny_teacher, [astronaut], chosen, seed=1).applied(tiny_teacher.unet):
+    with abo.erase(tiny_teacher, [astronaut], chosen, Work(1)).applied(tiny_teacher.unet):
         assert distance() < 0.5 * before
 
 
@@ -661,7 +673,7 @@ def test_a_larger_lambda_holds_the_unconditional_prediction_closer(tiny_teacher,
             tiny_teacher,
             [astronaut],
             settings(target="replace", updates=60, batch=4, lr=3e-3, **{"lambda": lam}),
-            seed=1,
+            Work(1),
         )
         with delta.applied(tiny_teacher.unet):
             drift[lam] = (
@@ -675,9 +687,9 @@ def test_a_larger_lambda_holds_the_unconditional_prediction_closer(tiny_teacher,
 
 
 def test_bf16_trains_fp32_weights(tiny_teacher, astronaut):
-    delta = abo.erase(tiny_teacher, [astronaut], settings(precision="bf16"), seed=7)
+    delta = abo.erase(tiny_teacher, [astronaut], settings(precision="bf16"), Work(7))
     assert all(t.dtype == torch.float32 for t in delta.tensors.values())
-    assert delta.sha256 != abo.erase(tiny_teacher, [astronaut], settings(), seed=7).sha256
+    assert delta.sha256 != abo.erase(tiny_teacher, [astronaut], settings(), Work(7)).sha256
 
 
 # --- refusals
@@ -704,13 +716,13 @@ def test_bad_settings_are_refused(bad):
 def test_a_residual_target_without_an_acting_instruction_is_refused(tiny_teacher, astronaut):
     for instructions in ((), ({"warmup": 4},), ({"scale": 0.0},)):
         with pytest.raises(BadInput, match="nothing is erased"):
-            abo.erase(tiny_teacher, [astronaut], settings(instructions=instructions), seed=0)
+            abo.erase(tiny_teacher, [astronaut], settings(instructions=instructions), Work(0))
 
 
 def test_a_prompt_longer_than_the_tokenizer_reads_is_refused(tiny_teacher, astronaut):
     long = astronaut.model_copy(update={"prompts": ("the astronaut " * 20,)})
     with pytest.raises(BadInput, match="42 tokens with its two markers; this base reads 16"):
-        abo.erase(tiny_teacher, [long], settings(), seed=0)
+        abo.erase(tiny_teacher, [long], settings(), Work(0))
 
 
 def test_paper_preset_is_the_default():

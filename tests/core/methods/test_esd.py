@@ -1,5 +1,5 @@
-"""ESD against the paper and its two codes: the target, who walks, which weights move, and what
-survives a kill.
+"""ESD against the paper and its two codes: the target, whose trajectories, which weights move, and
+what survives a kill.
 """
 
 import pytest
@@ -13,6 +13,7 @@ from erasure_core.law.concepts import Concept
 from erasure_core.methods import esd
 from erasure_core.network import diffusion, layers, training
 from erasure_core.network.weights import tensors_sha256
+from erasure_core.network.work import Work
 
 FAST = {"steps": 3, "updates": 2, "lr": 1e-3, "batch": 2}
 SHARED = {"walker": "teacher", "trajectories": 2}
@@ -25,7 +26,7 @@ def settings(**changes) -> esd.Settings:
 def terms(teacher, concepts, chosen) -> list[dict[str, float]]:
     seen = []
     esd.erase(
-        teacher, concepts, chosen, seed=3, on_step=lambda _update, found: seen.append(dict(found))
+        teacher, concepts, chosen, Work(3, on_step=lambda _update, named: seen.append(dict(named)))
     )
     return seen
 
@@ -54,8 +55,8 @@ def test_initial_loss_is_the_squared_guidance_of_the_teacher_times_one_plus_eta_
     tiny_teacher, astronaut
 ):
     chosen = settings(eta=1.5, batch=8, updates=1, **SHARED)
-    found = terms(tiny_teacher, [astronaut], chosen)[0]
-    bank = esd.prepare(tiny_teacher, [astronaut], chosen, seed=3).points
+    first = terms(tiny_teacher, [astronaut], chosen)[0]
+    bank = esd.prepare(tiny_teacher, [astronaut], chosen, Work(3)).points
     drawn, expected = bank.draw(8, seeding.generator(3, "updates")), []
     for row in range(8):  # independently: plain UNet calls, one sample at a time
         prompts = ("", astronaut.prompts[drawn.prompt[row]])
@@ -68,16 +69,18 @@ def test_initial_loss_is_the_squared_guidance_of_the_teacher_times_one_plus_eta_
             for p in prompts
         )
         expected.append((2.5 * (cond - null)).square().mean())
-    assert found["concept"] == pytest.approx(torch.stack(expected).mean().item(), rel=1e-3)
-    assert found["concept"] > 0
-    assert set(found) == {"concept"}
+    assert first["concept"] == pytest.approx(torch.stack(expected).mean().item(), rel=1e-3)
+    assert first["concept"] > 0
+    assert set(first) == {"concept"}
 
 
-def test_training_moves_the_student_to_the_target_on_walks_it_did_not_see(tiny_teacher, astronaut):
+def test_training_reaches_the_target_on_trajectories_it_did_not_see(tiny_teacher, astronaut):
     chosen = settings(updates=60, batch=8, lr=5e-3, variant="x", walker="teacher", trajectories=8)
-    walks = diffusion.Walks.of(tiny_teacher, astronaut.prompts, chosen.guidance, chosen.steps)
-    at = walks.bank(tiny_teacher.unet, 6, torch.Generator().manual_seed(99))
-    contexts = [walks.nothing.expand(len(at.z)), walks.prompts[at.prompt]]
+    trajectories = diffusion.Trajectories.of(
+        tiny_teacher, astronaut.prompts, chosen.guidance, chosen.steps
+    )
+    at = trajectories.bank(tiny_teacher.unet, 6, torch.Generator().manual_seed(99))
+    contexts = [trajectories.nothing.expand(len(at.z)), trajectories.prompts[at.prompt]]
     with torch.no_grad():
         null, cond = diffusion.predict_each(
             tiny_teacher, tiny_teacher.unet, at.z, at.timestep, contexts
@@ -85,7 +88,7 @@ def test_training_moves_the_student_to_the_target_on_walks_it_did_not_see(tiny_t
     wanted = null - (cond - null)
     before = (cond - wanted).square().mean().item()
     with (
-        esd.erase(tiny_teacher, [astronaut], chosen, seed=1).applied(tiny_teacher.unet),
+        esd.erase(tiny_teacher, [astronaut], chosen, Work(1)).applied(tiny_teacher.unet),
         torch.no_grad(),
     ):
         after = diffusion.predict_noise(
@@ -94,11 +97,11 @@ def test_training_moves_the_student_to_the_target_on_walks_it_did_not_see(tiny_t
     assert (after - wanted).square().mean().item() < 0.5 * before
 
 
-# --- who walks
+# --- whose trajectories
 # ---------------------------------------------------------------------------------------------
 
 
-def test_student_and_teacher_walk_alike_only_until_the_student_has_changed(tiny_teacher, astronaut):
+def test_walkers_agree_only_until_the_student_has_changed(tiny_teacher, astronaut):
     chosen = {"updates": 12, "lr": 1e-2, "guidance": 8.0}
     student, teacher = (
         terms(tiny_teacher, [astronaut], settings(walker=who, **chosen))
@@ -108,11 +111,11 @@ def test_student_and_teacher_walk_alike_only_until_the_student_has_changed(tiny_
     assert student[-1]["concept"] != pytest.approx(teacher[-1]["concept"], rel=1e-4)
 
 
-def test_shared_walks_change_nothing(tiny_teacher, astronaut):
+def test_what_is_prepared_changes_nothing(tiny_teacher, astronaut):
     chosen = settings(keep_weight=2, **SHARED)
-    prepared = esd.prepare(tiny_teacher, [astronaut], chosen, seed=7)
-    given = esd.erase(tiny_teacher, [astronaut], chosen, seed=7, prepared=prepared)
-    assert given.sha256 == esd.erase(tiny_teacher, [astronaut], chosen, seed=7).sha256
+    prepared = esd.prepare(tiny_teacher, [astronaut], chosen, Work(7))
+    given = esd.erase(tiny_teacher, [astronaut], chosen, Work(7), prepared=prepared)
+    assert given.sha256 == esd.erase(tiny_teacher, [astronaut], chosen, Work(7)).sha256
 
 
 # --- the whole method
@@ -129,14 +132,21 @@ VARIANTS = [
 
 
 @pytest.mark.parametrize("changes", VARIANTS, ids=str)
-def test_teacher_untouched_delta_declared_and_one_seed_one_hash(tiny_teacher, astronaut, changes):
+def test_what_is_declared_changes_and_the_teacher_stays(tiny_teacher, astronaut, changes):
     chosen, before = settings(**changes), tensors_sha256(tiny_teacher.unet.state_dict())
-    first, again = (esd.erase(tiny_teacher, [astronaut], chosen, seed=7) for _ in range(2))
-    assert tensors_sha256(tiny_teacher.unet.state_dict()) == before == first.base_sha256
-    assert first.names == esd.declared(tiny_teacher.unet, chosen)
-    assert max(t.abs().max().item() for t in first.tensors.values()) > 0
-    assert first.sha256 == again.sha256
-    assert esd.erase(tiny_teacher, [astronaut], chosen, seed=8).sha256 != first.sha256
+    delta = esd.erase(tiny_teacher, [astronaut], chosen, Work(7))
+    assert tensors_sha256(tiny_teacher.unet.state_dict()) == before == delta.base_sha256
+    assert delta.names == esd.declared(tiny_teacher.unet, chosen)
+    assert max(t.abs().max().item() for t in delta.tensors.values()) > 0
+
+
+@pytest.mark.parametrize("changes", VARIANTS, ids=str)
+def test_one_seed_gives_one_hash(tiny_teacher, astronaut, changes):
+    first, again, other = (
+        esd.erase(tiny_teacher, [astronaut], settings(**changes), Work(seed)).sha256
+        for seed in (7, 7, 8)
+    )
+    assert first == again != other
 
 
 def test_each_variant_moves_its_own_weights(tiny_teacher):
@@ -154,23 +164,25 @@ def test_each_variant_moves_its_own_weights(tiny_teacher):
 
 
 @pytest.mark.parametrize(
-    "changes", [{}, {"keep_weight": 3.0, **SHARED}], ids=["student walks", "shared walks"]
+    "changes",
+    [{}, {"keep_weight": 3.0, **SHARED}],
+    ids=["student's trajectories", "shared trajectories"],
 )
 def test_killed_and_resumed_gives_the_same_delta(
     tiny_teacher, astronaut, tmp_path, monkeypatch, changes
 ):
     monkeypatch.setattr(training, "SAVE_EVERY", 2)
     chosen, file = settings(updates=5, **changes), tmp_path / "state.safetensors"
-    whole = esd.erase(tiny_teacher, [astronaut], chosen, seed=7)
+    whole = esd.erase(tiny_teacher, [astronaut], chosen, Work(7))
 
     def kill(update: int, _terms) -> None:
         if update == 3:
             raise KeyboardInterrupt
 
     with pytest.raises(KeyboardInterrupt):
-        esd.erase(tiny_teacher, [astronaut], chosen, seed=7, on_step=kill, resume=file)
+        esd.erase(tiny_teacher, [astronaut], chosen, Work(7, on_step=kill, resume=file))
     assert file.exists()
-    assert esd.erase(tiny_teacher, [astronaut], chosen, seed=7, resume=file).sha256 == whole.sha256
+    assert esd.erase(tiny_teacher, [astronaut], chosen, Work(7, resume=file)).sha256 == whole.sha256
 
 
 def test_each_concept_has_its_updates_and_its_prompts_are_drawn(tiny_teacher, astronaut):
@@ -181,20 +193,20 @@ def test_each_concept_has_its_updates_and_its_prompts_are_drawn(tiny_teacher, as
         == 60
         == len(terms(tiny_teacher, [astronaut, cat], chosen))
     )
-    bank = esd.prepare(tiny_teacher, [astronaut, cat], chosen, seed=1).points
+    bank = esd.prepare(tiny_teacher, [astronaut, cat], chosen, Work(1)).points
     assert set(bank.prompt.tolist()) == {0, 1, 2}
 
 
 def test_kept_prompts_are_held_when_asked_for(tiny_teacher, astronaut):
-    walks = diffusion.Walks.of(tiny_teacher, astronaut.keep, 3.0, 3)
-    kept = diffusion.Kept.of(walks, torch.Generator().manual_seed(12))
+    trajectories = diffusion.Trajectories.of(tiny_teacher, astronaut.keep, 3.0, 3)
+    kept = diffusion.Kept.of(trajectories, torch.Generator().manual_seed(12))
     drift = {}
     for weight in (0.0, 50.0):
         delta = esd.erase(
             tiny_teacher,
             [astronaut],
             settings(updates=30, batch=4, lr=5e-3, keep_weight=weight, **SHARED),
-            seed=1,
+            Work(1),
         )
         edited = training.student_of(tiny_teacher, settings())
         delta.apply(edited)
@@ -225,14 +237,14 @@ def test_bad_settings_are_refused(bad):
         esd.Settings.model_validate(bad)
 
 
-def test_sharing_walks_of_a_student_that_changes_is_refused(tiny_teacher, astronaut):
+def test_sharing_trajectories_of_a_student_is_refused(tiny_teacher, astronaut):
     with pytest.raises(BadInput, match=r"trajectories=2 .* but walker=student; set walker=teacher"):
-        esd.erase(tiny_teacher, [astronaut], settings(trajectories=2), seed=0)
+        esd.erase(tiny_teacher, [astronaut], settings(trajectories=2), Work(0))
 
 
 def test_nothing_to_erase_is_refused(tiny_teacher):
     with pytest.raises(BadInput, match="no concept to erase"):
-        esd.erase(tiny_teacher, [], settings(), seed=0)
+        esd.erase(tiny_teacher, [], settings(), Work(0))
 
 
 def test_the_papers_code_is_the_default():

@@ -12,6 +12,7 @@ from erasure_core.law.concepts import Concept
 from erasure_core.methods import forget_me_not as fmn
 from erasure_core.network import attention, diffusion, training
 from erasure_core.network.weights import tensors_sha256
+from erasure_core.network.work import Work
 
 FAST = {"images": 3, "steps": 3, "updates": 2, "lr": 1e-3}
 ROCKET = Concept(
@@ -26,15 +27,10 @@ def settings(**changes) -> fmn.Settings:
     return fmn.Settings.model_validate({**FAST, **changes})
 
 
-def heard(teacher, concepts, chosen, **more) -> list[dict[str, float]]:
+def heard(teacher, concepts, chosen) -> list[dict[str, float]]:
     terms: list[dict[str, float]] = []
     fmn.erase(
-        teacher,
-        concepts,
-        chosen,
-        seed=7,
-        on_step=lambda _, named: terms.append(dict(named)),
-        **more,
+        teacher, concepts, chosen, Work(7, on_step=lambda _, named: terms.append(dict(named)))
     )
     return terms
 
@@ -60,13 +56,13 @@ def test_loss_is_zero_where_the_network_may_not_look_at_the_concept(tiny_teacher
         attention.concept_columns(tiny_teacher, [astronaut]),
     )
     z = torch.randn(2, 4, 8, 8, generator=torch.Generator().manual_seed(0))
-    found = {}
+    losses = {}
     for name, mask in (("open", torch.ones_like(columns)), ("masked", ~columns)):
         with attention.recording(tiny_teacher.unet) as maps:
             tiny_teacher.unet(z, 500, told.states, encoder_attention_mask=mask.float())
-        found[name] = fmn.attention_loss(maps, columns).item()
-    assert found["open"] > 0.1
-    assert found["masked"] == 0
+        losses[name] = fmn.attention_loss(maps, columns).item()
+    assert losses["open"] > 0.1
+    assert losses["masked"] == 0
 
 
 def test_first_loss_is_that_of_a_noised_picture_written_out_here(tiny_teacher, astronaut):
@@ -75,7 +71,7 @@ def test_first_loss_is_that_of_a_noised_picture_written_out_here(tiny_teacher, a
     """
     chosen = settings(updates=1, batch=2)
     pictures, draws = (
-        fmn.prepare(tiny_teacher, [astronaut], chosen, seed=7).pictures,
+        fmn.prepare(tiny_teacher, [astronaut], chosen, Work(7)).pictures,
         seeding.generator(7, "updates"),
     )
     row, t = torch.randint(3, (2,), generator=draws), torch.randint(1000, (2,), generator=draws)
@@ -135,7 +131,7 @@ def test_training_turns_attention_away_from_the_concept_and_from_nothing_else(
     before = share()
     assert before == pytest.approx(1 / 16, rel=0.5)
     with fmn.erase(
-        tiny_teacher, [astronaut], settings(updates=80, tail="none", lr=1e-2), seed=7
+        tiny_teacher, [astronaut], settings(updates=80, tail="none", lr=1e-2), Work(7)
     ).applied(tiny_teacher.unet):
         assert share() < 0.1 * before
 
@@ -153,7 +149,7 @@ def test_the_tail_decides_what_is_penalised(tiny_teacher, astronaut):
 
 
 def test_each_concept_is_shown_by_its_own_prompts_in_turn(tiny_teacher, astronaut):
-    pictures = fmn.prepare(tiny_teacher, [astronaut, ROCKET], settings(images=6), seed=7).pictures
+    pictures = fmn.prepare(tiny_teacher, [astronaut, ROCKET], settings(images=6), Work(7)).pictures
     assert pictures.latents.shape == (12, 4, 8, 8)
     assert sorted(pictures.prompt[:6].tolist()) == [0, 0, 0, 1, 1, 1]
     assert sorted(pictures.prompt[6:].tolist()) == [2, 2, 3, 3, 4, 4]
@@ -163,7 +159,7 @@ def test_pictures_are_those_of_the_teacher_under_guidance(tiny_teacher, astronau
     """A second implementation of guided DDIM, one picture at a time."""
     chosen = settings(images=2, guidance=5.0)
     pictures, generator = (
-        fmn.prepare(tiny_teacher, [astronaut], chosen, seed=7).pictures,
+        fmn.prepare(tiny_teacher, [astronaut], chosen, Work(7)).pictures,
         seeding.generator(7, "pictures"),
     )
     assert pictures.prompt.tolist() == torch.randperm(2, generator=generator).tolist()
@@ -183,30 +179,44 @@ def test_pictures_are_those_of_the_teacher_under_guidance(tiny_teacher, astronau
         assert_close(pictures.latents[row : row + 1], z, atol=1e-3, rtol=1e-3)
 
 
-def test_pictures_are_made_once_and_kept_under_all_they_depend_on(
-    tiny_teacher, astronaut, tmp_path, monkeypatch
-):
-    def new(chosen, concepts=(astronaut,), seed=7) -> int:
+@pytest.fixture
+def new(tiny_teacher, astronaut, tmp_path):
+    """How many files a `prepare` adds to the cache; the pictures of the default settings are there."""
+
+    def added(chosen, concepts=(astronaut,), seed=7) -> int:
         before = len(list(tmp_path.iterdir()))
-        fmn.prepare(tiny_teacher, concepts, chosen, seed=seed, cache=tmp_path)
+        fmn.prepare(tiny_teacher, concepts, chosen, Work(seed, cache=tmp_path))
         return len(list(tmp_path.iterdir())) - before
 
-    assert new(settings()) == 1
-    for changes in ({}, {"lr": 0.1}, {"updates": 9}, {"tail": "none"}, {"group": "xattn"}):
-        assert new(settings(**changes)) == 0, changes
-    for changes in ({"images": 4}, {"steps": 4}, {"guidance": 2.0}):
-        assert new(settings(**changes)) == 1, changes
+    assert added(settings()) == 1
+    return added
+
+
+@pytest.mark.parametrize(
+    "changes", [{}, {"lr": 0.1}, {"updates": 9}, {"tail": "none"}, {"group": "xattn"}], ids=str
+)
+def test_pictures_are_used_again_under_settings_of_the_training(new, changes):
+    assert new(settings(**changes)) == 0
+
+
+def test_each_setting_of_the_pictures_has_pictures_of_its_own(new):
+    changes = ({"images": 4}, {"steps": 4}, {"guidance": 2.0})
+    assert [new(settings(**change)) for change in changes] == [1, 1, 1]
+
+
+def test_pictures_are_made_anew_for_another_seed_concept_or_base(new, tiny_teacher, astronaut):
     assert new(settings(), seed=8) == 1
     assert new(settings(), concepts=(astronaut, ROCKET)) == 1
     tiny_teacher.unet.conv_in.weight.data[0, 0] += 0.1
     assert new(settings()) == 1
-    without = fmn.erase(tiny_teacher, [astronaut], settings(), seed=7).sha256
+
+
+def test_kept_pictures_are_not_made_again(tiny_teacher, astronaut, tmp_path, monkeypatch):
+    work = Work(7, cache=tmp_path)
+    made = fmn.prepare(tiny_teacher, [astronaut], settings(), work)
     monkeypatch.setattr(diffusion, "pictures", lambda *_: pytest.fail("made again"))
-    prepared = fmn.prepare(tiny_teacher, [astronaut], settings(), seed=7, cache=tmp_path)
-    assert (
-        fmn.erase(tiny_teacher, [astronaut], settings(), seed=7, prepared=prepared).sha256
-        == without
-    )
+    kept = fmn.prepare(tiny_teacher, [astronaut], settings(), work)
+    assert torch.equal(kept.pictures.latents, made.pictures.latents)
 
 
 # --- the whole method
@@ -214,13 +224,21 @@ def test_pictures_are_made_once_and_kept_under_all_they_depend_on(
 
 
 @pytest.mark.parametrize("changes", [{}, {"group": "xattn"}, {"keep_weight": 2}], ids=str)
-def test_teacher_untouched_delta_declared_and_one_seed_one_hash(tiny_teacher, astronaut, changes):
+def test_what_is_declared_changes_and_the_teacher_stays(tiny_teacher, astronaut, changes):
     chosen, before = settings(**changes), tensors_sha256(tiny_teacher.unet.state_dict())
-    first, again = (fmn.erase(tiny_teacher, [astronaut], chosen, seed=7) for _ in range(2))
-    assert tensors_sha256(tiny_teacher.unet.state_dict()) == before == first.base_sha256
-    assert first.names == fmn.declared(tiny_teacher.unet, chosen)
-    assert first.sha256 == again.sha256
-    assert fmn.erase(tiny_teacher, [astronaut], chosen, seed=8).sha256 != first.sha256
+    delta = fmn.erase(tiny_teacher, [astronaut], chosen, Work(7))
+    assert tensors_sha256(tiny_teacher.unet.state_dict()) == before == delta.base_sha256
+    assert delta.names == fmn.declared(tiny_teacher.unet, chosen)
+    assert max(t.abs().max().item() for t in delta.tensors.values()) > 0
+
+
+@pytest.mark.parametrize("changes", [{}, {"group": "xattn"}, {"keep_weight": 2}], ids=str)
+def test_one_seed_gives_one_hash(tiny_teacher, astronaut, changes):
+    first, again, other = (
+        fmn.erase(tiny_teacher, [astronaut], settings(**changes), Work(seed)).sha256
+        for seed in (7, 7, 8)
+    )
+    assert first == again != other
 
 
 @pytest.mark.parametrize("changes", [{"group": "full"}, {"group": "kv", "keep_weight": 2}], ids=str)
@@ -229,22 +247,24 @@ def test_a_run_killed_and_resumed_ends_at_the_same_weights(
 ):
     monkeypatch.setattr(training, "SAVE_EVERY", 2)
     chosen, state = settings(updates=5, **changes), tmp_path / "state"
-    whole = fmn.erase(tiny_teacher, [astronaut], chosen, seed=7)
+    whole = fmn.erase(tiny_teacher, [astronaut], chosen, Work(7))
 
     def killed(update, _terms):
         if update == 4:
             raise KeyboardInterrupt
 
     with pytest.raises(KeyboardInterrupt):
-        fmn.erase(tiny_teacher, [astronaut], chosen, seed=7, on_step=killed, resume=state)
+        fmn.erase(tiny_teacher, [astronaut], chosen, Work(7, on_step=killed, resume=state))
     assert state.exists()
-    assert fmn.erase(tiny_teacher, [astronaut], chosen, seed=7, resume=state).sha256 == whole.sha256
+    assert (
+        fmn.erase(tiny_teacher, [astronaut], chosen, Work(7, resume=state)).sha256 == whole.sha256
+    )
 
 
 def test_gradient_checkpointing_changes_memory_and_not_the_result(tiny_teacher, astronaut):
     plain, checkpointed = (
         fmn.erase(
-            tiny_teacher, [astronaut], settings(gradient_checkpointing=on, group="xattn"), seed=7
+            tiny_teacher, [astronaut], settings(gradient_checkpointing=on, group="xattn"), Work(7)
         )
         for on in (False, True)
     )
@@ -273,7 +293,7 @@ def test_a_prompt_that_does_not_name_its_concept_is_refused(tiny_teacher, astron
     unnamed = astronaut.model_copy(update={"prompts": ("astronaut", "a person in a space suit")})
     for refuse in (
         lambda: fmn.check([unnamed], settings()),
-        lambda: fmn.erase(tiny_teacher, [unnamed], settings(), seed=7),
+        lambda: fmn.erase(tiny_teacher, [unnamed], settings(), Work(7)),
     ):
         with pytest.raises(BadInput, match="'a person in a space suit' does not hold"):
             refuse()

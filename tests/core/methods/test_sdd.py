@@ -1,5 +1,5 @@
-"""SDD: the student distils its own unconditional noise, a moving average walks, and that average is
-what comes out.
+"""SDD: the student distils its own unconditional noise, a moving average makes the
+trajectories, and that average is what comes out.
 """
 
 import pytest
@@ -12,6 +12,7 @@ from erasure_core.law.concepts import Concept
 from erasure_core.methods import sdd
 from erasure_core.network import diffusion, training
 from erasure_core.network.weights import read_tensors, tensors_sha256
+from erasure_core.network.work import Work
 
 FAST = {"steps": 3, "updates": 2, "lr": 1e-3, "batch": 2, "decay": 0.7}
 
@@ -32,7 +33,7 @@ def states(
         if file.exists():
             written.append(read_tensors(file)[0])
 
-    sdd.erase(teacher, [concept], chosen, seed=3, on_step=on_step, resume=file)
+    sdd.erase(teacher, [concept], chosen, Work(3, on_step=on_step, resume=file))
     return written, heard
 
 
@@ -59,8 +60,8 @@ def test_moving_average_has_its_closed_form():
 def test_after_one_update_the_output_is_one_minus_decay_of_the_students_step(
     tiny_teacher, astronaut
 ):
-    student = sdd.erase(tiny_teacher, [astronaut], settings(updates=1, decay=0.0), seed=7)
-    average = sdd.erase(tiny_teacher, [astronaut], settings(updates=1, decay=0.7), seed=7)
+    student = sdd.erase(tiny_teacher, [astronaut], settings(updates=1, decay=0.0), Work(7))
+    average = sdd.erase(tiny_teacher, [astronaut], settings(updates=1, decay=0.7), Work(7))
     assert max(t.abs().max().item() for t in student.tensors.values()) > 1e-4
     for name, change in student.tensors.items():
         assert_close(average.tensors[name], 0.3 * change, atol=1e-7, rtol=1e-3)
@@ -94,7 +95,7 @@ def test_no_gradient_reaches_the_unconditional_prediction():
     assert_close(cond.grad, 2 * (cond - null).detach() / 6)
 
 
-def test_loss_is_the_students_guidance_where_the_average_has_walked(
+def test_loss_is_the_students_guidance_on_the_averages_trajectories(
     tiny_teacher, astronaut, tmp_path, monkeypatch
 ):
     """Recomputed from the state after four updates, by which student, average and teacher are three
@@ -114,18 +115,18 @@ def test_loss_is_the_students_guidance_where_the_average_has_walked(
         }
         network.load_state_dict(saved, strict=False)
     student, average = networks.values()
-    walks = diffusion.Walks.of(tiny_teacher, astronaut.prompts, 6.0, 3)
+    trajectories = diffusion.Trajectories.of(tiny_teacher, astronaut.prompts, 6.0, 3)
 
     @torch.no_grad()
-    def loss(walker, conditional, unconditional) -> float:
+    def loss(maker, conditional, unconditional) -> float:
         generator = torch.Generator()
         generator.set_state(state["generator/0"])
-        at = walks.fresh(walker, 2, generator)
+        at = trajectories.fresh(maker, 2, generator)
         cond = diffusion.predict_noise(
-            tiny_teacher, conditional, at.z, at.timestep, walks.prompts[at.prompt]
+            tiny_teacher, conditional, at.z, at.timestep, trajectories.prompts[at.prompt]
         )
         null = diffusion.predict_noise(
-            tiny_teacher, unconditional, at.z, at.timestep, walks.nothing.expand(2)
+            tiny_teacher, unconditional, at.z, at.timestep, trajectories.nothing.expand(2)
         )
         return (cond - null).square().mean().item()
 
@@ -136,19 +137,21 @@ def test_loss_is_the_students_guidance_where_the_average_has_walked(
 
 def test_training_brings_the_concept_to_the_unconditional_prediction(tiny_teacher, astronaut):
     chosen = settings(updates=50, batch=8, lr=5e-3, decay=0.8)
-    walks = diffusion.Walks.of(tiny_teacher, astronaut.prompts, chosen.guidance, chosen.steps)
-    at = walks.bank(tiny_teacher.unet, 6, torch.Generator().manual_seed(99))
+    trajectories = diffusion.Trajectories.of(
+        tiny_teacher, astronaut.prompts, chosen.guidance, chosen.steps
+    )
+    at = trajectories.bank(tiny_teacher.unet, 6, torch.Generator().manual_seed(99))
 
     @torch.no_grad()
     def guidance() -> float:
-        contexts = [walks.nothing.expand(len(at.z)), walks.prompts[at.prompt]]
+        contexts = [trajectories.nothing.expand(len(at.z)), trajectories.prompts[at.prompt]]
         null, cond = diffusion.predict_each(
             tiny_teacher, tiny_teacher.unet, at.z, at.timestep, contexts
         )
         return (cond - null).square().mean().item()
 
     before = guidance()
-    with sdd.erase(tiny_teacher, [astronaut], chosen, seed=1).applied(tiny_teacher.unet):
+    with sdd.erase(tiny_teacher, [astronaut], chosen, Work(1)).applied(tiny_teacher.unet):
         assert guidance() < 0.5 * before
 
 
@@ -159,14 +162,23 @@ def test_training_brings_the_concept_to_the_unconditional_prediction(tiny_teache
 @pytest.mark.parametrize(
     "changes", [{}, {"group": "full"}, {"group": "kv"}, {"keep_weight": 3.0}], ids=str
 )
-def test_teacher_untouched_delta_declared_and_one_seed_one_hash(tiny_teacher, astronaut, changes):
+def test_what_is_declared_changes_and_the_teacher_stays(tiny_teacher, astronaut, changes):
     chosen, before = settings(**changes), tensors_sha256(tiny_teacher.unet.state_dict())
-    first, again = (sdd.erase(tiny_teacher, [astronaut], chosen, seed=7) for _ in range(2))
-    assert tensors_sha256(tiny_teacher.unet.state_dict()) == before == first.base_sha256
-    assert first.names == sdd.declared(tiny_teacher.unet, chosen)
-    assert max(t.abs().max().item() for t in first.tensors.values()) > 0
-    assert first.sha256 == again.sha256
-    assert sdd.erase(tiny_teacher, [astronaut], chosen, seed=8).sha256 != first.sha256
+    delta = sdd.erase(tiny_teacher, [astronaut], chosen, Work(7))
+    assert tensors_sha256(tiny_teacher.unet.state_dict()) == before == delta.base_sha256
+    assert delta.names == sdd.declared(tiny_teacher.unet, chosen)
+    assert max(t.abs().max().item() for t in delta.tensors.values()) > 0
+
+
+@pytest.mark.parametrize(
+    "changes", [{}, {"group": "full"}, {"group": "kv"}, {"keep_weight": 3.0}], ids=str
+)
+def test_one_seed_gives_one_hash(tiny_teacher, astronaut, changes):
+    first, again, other = (
+        sdd.erase(tiny_teacher, [astronaut], settings(**changes), Work(seed)).sha256
+        for seed in (7, 7, 8)
+    )
+    assert first == again != other
 
 
 @pytest.mark.parametrize("changes", [{}, {"keep_weight": 3.0}], ids=str)
@@ -175,16 +187,16 @@ def test_killed_and_resumed_gives_the_same_delta(
 ):
     monkeypatch.setattr(training, "SAVE_EVERY", 2)
     chosen, file = settings(updates=5, **changes), tmp_path / "state.safetensors"
-    whole = sdd.erase(tiny_teacher, [astronaut], chosen, seed=7)
+    whole = sdd.erase(tiny_teacher, [astronaut], chosen, Work(7))
 
     def kill(update: int, _terms) -> None:
         if update == 3:
             raise KeyboardInterrupt
 
     with pytest.raises(KeyboardInterrupt):
-        sdd.erase(tiny_teacher, [astronaut], chosen, seed=7, on_step=kill, resume=file)
+        sdd.erase(tiny_teacher, [astronaut], chosen, Work(7, on_step=kill, resume=file))
     assert file.exists()
-    assert sdd.erase(tiny_teacher, [astronaut], chosen, seed=7, resume=file).sha256 == whole.sha256
+    assert sdd.erase(tiny_teacher, [astronaut], chosen, Work(7, resume=file)).sha256 == whole.sha256
 
 
 def test_each_concept_has_its_updates(tiny_teacher, astronaut):
@@ -194,8 +206,7 @@ def test_each_concept_has_its_updates(tiny_teacher, astronaut):
         tiny_teacher,
         [astronaut, cat],
         settings(),
-        seed=7,
-        on_step=lambda update, _terms: heard.append(update),
+        Work(7, on_step=lambda update, _terms: heard.append(update)),
     )
     assert heard == [1, 2, 3, 4]
     assert sdd.steps([astronaut, cat], settings()) == 4
@@ -205,23 +216,23 @@ def test_what_was_prepared_changes_nothing_and_holds_kept_prompts_only_when_aske
     tiny_teacher, astronaut
 ):
     chosen = settings(keep_weight=3.0)
-    prepared = sdd.prepare(tiny_teacher, [astronaut], chosen, seed=7)
-    given = sdd.erase(tiny_teacher, [astronaut], chosen, seed=7, prepared=prepared)
-    assert given.sha256 == sdd.erase(tiny_teacher, [astronaut], chosen, seed=7).sha256
+    prepared = sdd.prepare(tiny_teacher, [astronaut], chosen, Work(7))
+    given = sdd.erase(tiny_teacher, [astronaut], chosen, Work(7), prepared=prepared)
+    assert given.sha256 == sdd.erase(tiny_teacher, [astronaut], chosen, Work(7)).sha256
     assert set(prepared.points.prompt.tolist()) == {0, 1}
-    assert sdd.prepare(tiny_teacher, [astronaut], settings(), seed=7) is None
+    assert sdd.prepare(tiny_teacher, [astronaut], settings(), Work(7)) is None
 
 
 def test_kept_prompts_are_held_when_asked_for(tiny_teacher, astronaut):
-    walks = diffusion.Walks.of(tiny_teacher, astronaut.keep, 3.0, 3)
-    kept = diffusion.Kept.of(walks, torch.Generator().manual_seed(12))
+    trajectories = diffusion.Trajectories.of(tiny_teacher, astronaut.keep, 3.0, 3)
+    kept = diffusion.Kept.of(trajectories, torch.Generator().manual_seed(12))
     drift = {}
     for weight in (0.0, 50.0):
         delta = sdd.erase(
             tiny_teacher,
             [astronaut],
             settings(updates=30, batch=4, lr=5e-3, keep_weight=weight),
-            seed=1,
+            Work(1),
         )
         edited = training.student_of(tiny_teacher, settings())
         delta.apply(edited)
@@ -245,7 +256,7 @@ def test_bad_settings_are_refused(bad):
 
 def test_nothing_to_erase_is_refused(tiny_teacher):
     with pytest.raises(BadInput, match="no concept to erase"):
-        sdd.erase(tiny_teacher, [], settings(), seed=0)
+        sdd.erase(tiny_teacher, [], settings(), Work(0))
 
 
 def test_the_references_settings_are_the_default():

@@ -16,6 +16,7 @@ from erasure_core.law.concepts import Concept
 from erasure_core.methods import sepme
 from erasure_core.network import diffusion, training
 from erasure_core.network.weights import read_tensors, tensors_sha256
+from erasure_core.network.work import Work
 
 FAST = {"images": 3, "steps": 3, "guidance": 3, "updates": 3, "batch": 2, "lr": 0.01, "beta": 0.5}
 WIDTH, TOKENS = 96, 16  # of a text state; states of a prompt
@@ -106,7 +107,7 @@ def test_protected_states_are_not_moved_and_the_concepts_are(teacher, astronaut)
         "a cat",
     )
     increment = sepme.increments(
-        teacher, [astronaut, CAT], settings(protect=("a poster",), updates=30), seed=1
+        teacher, [astronaut, CAT], settings(protect=("a poster",), updates=30), Work(1)
     )["astronaut"]
     assert seen(increment, states(teacher, *protected)) < 1e-6
     assert seen(increment, states(teacher, "the astronaut")) > 0.05
@@ -117,12 +118,12 @@ def test_noise_of_protected_prompts_stays_at_any_state_and_that_of_the_concept_m
 ):
     prompts = ("", "a poster", "the astronaut")
     before = {prompt: noise(teacher, prompt) for prompt in prompts}
-    delta = sepme.erase(teacher, [astronaut], settings(protect=("a poster",), updates=30), seed=1)
+    delta = sepme.erase(teacher, [astronaut], settings(protect=("a poster",), updates=30), Work(1))
     with delta.applied(teacher.unet):
         assert_close(noise(teacher, ""), before[""], atol=1e-5, rtol=0)
         assert_close(noise(teacher, "a poster"), before["a poster"], atol=1e-5, rtol=0)
         assert (noise(teacher, "the astronaut") - before["the astronaut"]).abs().max() > 1e-2
-    unprotected = sepme.erase(teacher, [astronaut], settings(updates=30), seed=1)
+    unprotected = sepme.erase(teacher, [astronaut], settings(updates=30), Work(1))
     with unprotected.applied(teacher.unet):
         assert (
             noise(teacher, "a poster") - before["a poster"]
@@ -133,7 +134,7 @@ def test_a_coarser_tolerance_protects_the_empty_prompt_as_exactly_and_the_others
     teacher, astronaut
 ):
     increment = sepme.increments(
-        teacher, [astronaut], settings(protect=("a poster",), tolerance=0.2, updates=30), seed=1
+        teacher, [astronaut], settings(protect=("a poster",), tolerance=0.2, updates=30), Work(1)
     )["astronaut"]
     assert seen(increment, states(teacher, "")) < 1e-6
     assert (
@@ -145,9 +146,9 @@ def test_a_coarser_tolerance_protects_the_empty_prompt_as_exactly_and_the_others
 
 def test_kept_prompts_are_protected_only_if_asked_for(teacher, astronaut):
     for keep in (False, True):
-        increment = sepme.increments(teacher, [astronaut], settings(keep=keep, updates=30), seed=1)[
-            "astronaut"
-        ]
+        increment = sepme.increments(
+            teacher, [astronaut], settings(keep=keep, updates=30), Work(1)
+        )["astronaut"]
         assert (seen(increment, states(teacher, *astronaut.keep)) < 1e-6) is keep
 
 
@@ -186,11 +187,11 @@ def test_capacity_is_what_the_paper_computes_and_tells_how_many_prompts_more_can
             == max(0, (WIDTH - rank - 2) // (TOKENS - 1))
             >= 5 - n
         )
-    sepme.prepare(teacher, [astronaut], settings(protect=tuple(fitting)), seed=1)  # five do fit
+    sepme.prepare(teacher, [astronaut], settings(protect=tuple(fitting)), Work(1))  # five do fit
 
 
 def test_more_prompts_than_fit_are_refused_before_anything_is_made(teacher, astronaut, monkeypatch):
-    monkeypatch.setattr(diffusion, "walk", lambda *_: pytest.fail("a picture was made"))
+    monkeypatch.setattr(diffusion, "denoise", lambda *_: pytest.fail("a picture was made"))
     monkeypatch.setattr(training, "fit", lambda *_: pytest.fail("something was trained"))
     many = tuple(
         f"a {style} of {what}"
@@ -205,7 +206,7 @@ def test_more_prompts_than_fit_are_refused_before_anything_is_made(teacher, astr
                 r".* at least 5 fit"
             ),
         ):
-            work(teacher, [astronaut], settings(protect=many), seed=1)
+            work(teacher, [astronaut], settings(protect=many), Work(1))
 
 
 def test_a_coarser_tolerance_makes_room(teacher, astronaut):
@@ -214,7 +215,7 @@ def test_a_coarser_tolerance_makes_room(teacher, astronaut):
         for style in ("photo", "sketch", "poster")
         for what in ("a rocket", "old coins", "a retina")
     )
-    assert sepme.erase(teacher, [astronaut], settings(protect=many, tolerance=0.1), seed=1).names
+    assert sepme.erase(teacher, [astronaut], settings(protect=many, tolerance=0.1), Work(1)).names
 
 
 def test_the_free_directions_are_orthonormal_and_those_the_protected_states_do_not_span(teacher):
@@ -238,41 +239,41 @@ def test_restored_is_as_never_erased(teacher, astronaut):
     """Erase three; restore one by dropping it, or by erasing the other two with its prompts
     protected: the same bytes.
     """
-    three = sepme.increments(teacher, [astronaut, CAT, MOSAIC], settings(), seed=4)
-    two = sepme.increments(teacher, [astronaut, MOSAIC], settings(protect=CAT.prompts), seed=4)
+    three = sepme.increments(teacher, [astronaut, CAT, MOSAIC], settings(), Work(4))
+    two = sepme.increments(teacher, [astronaut, MOSAIC], settings(protect=CAT.prompts), Work(4))
     for name in ("astronaut", "mosaic"):
         assert tensors_sha256(three[name]) == tensors_sha256(two[name])
     dropped = sepme.compose(teacher.unet, {name: three[name] for name in ("astronaut", "mosaic")})
-    never = sepme.erase(teacher, [astronaut, MOSAIC], settings(protect=CAT.prompts), seed=4)
+    never = sepme.erase(teacher, [astronaut, MOSAIC], settings(protect=CAT.prompts), Work(4))
     assert dropped.sha256 == never.sha256
     # protection is what makes it so
-    assert never.sha256 != sepme.erase(teacher, [astronaut, MOSAIC], settings(), seed=4).sha256
+    assert never.sha256 != sepme.erase(teacher, [astronaut, MOSAIC], settings(), Work(4)).sha256
 
 
 def test_dropping_an_increment_brings_the_concept_back_while_the_other_stays_erased(
     teacher, astronaut
 ):
     before = {prompt: noise(teacher, prompt) for prompt in ("a cat", "the astronaut")}
-    found = sepme.increments(teacher, [astronaut, CAT], settings(updates=30), seed=4)
-    with sepme.compose(teacher.unet, found).applied(teacher.unet):
+    increments = sepme.increments(teacher, [astronaut, CAT], settings(updates=30), Work(4))
+    with sepme.compose(teacher.unet, increments).applied(teacher.unet):
         assert (noise(teacher, "a cat") - before["a cat"]).abs().max() > 1e-2
-    with sepme.compose(teacher.unet, {"astronaut": found["astronaut"]}).applied(teacher.unet):
+    with sepme.compose(teacher.unet, {"astronaut": increments["astronaut"]}).applied(teacher.unet):
         assert_close(noise(teacher, "a cat"), before["a cat"], atol=1e-5, rtol=0)
         assert (noise(teacher, "the astronaut") - before["the astronaut"]).abs().max() > 1e-2
 
 
 def test_neither_the_order_of_the_concepts_nor_of_the_protected_prompts_matters(teacher, astronaut):
     protect = ("a poster", "old coins")
-    one = sepme.erase(teacher, [astronaut, CAT, MOSAIC], settings(protect=protect), seed=4)
-    other = sepme.erase(teacher, [MOSAIC, astronaut, CAT], settings(protect=protect[::-1]), seed=4)
+    one = sepme.erase(teacher, [astronaut, CAT, MOSAIC], settings(protect=protect), Work(4))
+    other = sepme.erase(teacher, [MOSAIC, astronaut, CAT], settings(protect=protect[::-1]), Work(4))
     assert one.sha256 == other.sha256
 
 
 def test_the_release_is_the_sum_of_the_increments(teacher, astronaut):
-    found = sepme.increments(teacher, [astronaut, CAT], settings(), seed=4)
-    delta = sepme.erase(teacher, [astronaut, CAT], settings(), seed=4)
+    increments = sepme.increments(teacher, [astronaut, CAT], settings(), Work(4))
+    delta = sepme.erase(teacher, [astronaut, CAT], settings(), Work(4))
     for name, change in delta.tensors.items():
-        assert_close(change, found["astronaut"][name] + found["cat"][name])
+        assert_close(change, increments["astronaut"][name] + increments["cat"][name])
 
 
 # --- the loss
@@ -285,8 +286,7 @@ def first_terms(teacher, concept, chosen) -> dict[str, float]:
         teacher,
         [concept],
         chosen,
-        seed=3,
-        on_step=lambda update, terms: heard.setdefault(update, dict(terms)),
+        Work(3, on_step=lambda update, terms: heard.setdefault(update, dict(terms))),
     )
     return heard[1]
 
@@ -296,7 +296,7 @@ def test_first_terms_are_those_of_the_teacher_at_noised_pictures_of_the_concept(
     teacher, astronaut, target
 ):
     chosen = settings(target=target, batch=6, updates=1)
-    pictures = sepme.prepare(teacher, [astronaut], chosen, seed=3)["astronaut"]
+    pictures = sepme.prepare(teacher, [astronaut], chosen, Work(3))["astronaut"]
     draws = seeding.generator(3, "updates of astronaut")
     picture, timestep = (
         torch.randint(3, (6,), generator=draws),
@@ -323,9 +323,9 @@ def test_first_terms_are_those_of_the_teacher_at_noised_pictures_of_the_concept(
     assert terms["l1"] == 0
 
 
-def test_pictures_are_guided_walks_of_the_concepts_prompts_in_turn(teacher):
+def test_pictures_show_the_concepts_prompts_in_turn(teacher):
     chosen = settings(images=3)
-    made = sepme.prepare(teacher, [MOSAIC], chosen, seed=3)["mosaic"]
+    made = sepme.prepare(teacher, [MOSAIC], chosen, Work(3))["mosaic"]
     z = torch.randn(3, 4, 8, 8, generator=seeding.generator(3, "pictures of mosaic"))
     nothing = diffusion.encode_prompts(teacher, [""])
     for i, prompt in enumerate((*MOSAIC.prompts, MOSAIC.prompts[0])):
@@ -334,7 +334,7 @@ def test_pictures_are_guided_walks_of_the_concepts_prompts_in_turn(teacher):
         )
         assert_close(
             made.z[i : i + 1],
-            diffusion.walk(teacher, z[i : i + 1], 3, 3, guide),
+            diffusion.denoise(teacher, z[i : i + 1], 3, 3, guide),
             atol=1e-4,
             rtol=1e-4,
         )
@@ -356,15 +356,14 @@ def test_training_lowers_the_term(teacher, astronaut, target):
         teacher,
         [astronaut],
         chosen,
-        seed=3,
-        on_step=lambda _, terms: heard.append(terms["concept"]),
+        Work(3, on_step=lambda _, terms: heard.append(terms["concept"])),
     )
     assert sum(heard[-20:]) < 0.5 * sum(heard[:20])
 
 
 def test_a_heavier_l1_makes_a_smaller_change(teacher, astronaut):
     def size(l1: float) -> float:
-        delta = sepme.erase(teacher, [astronaut], settings(l1=l1, updates=30, stop=None), seed=3)
+        delta = sepme.erase(teacher, [astronaut], settings(l1=l1, updates=30, stop=None), Work(3))
         return sum(change.abs().sum().item() for change in delta.tensors.values())
 
     assert size(1.0) < 0.5 * size(0.0)
@@ -379,8 +378,7 @@ def test_training_ends_when_the_running_mean_is_low_enough_but_not_before_the_te
             teacher,
             [astronaut],
             settings(updates=80, **changes),
-            seed=3,
-            on_step=lambda _, t: heard.append(t["concept"]),
+            Work(3, on_step=lambda _, t: heard.append(t["concept"])),
         )
         return heard
 
@@ -402,16 +400,21 @@ def test_training_ends_when_the_running_mean_is_low_enough_but_not_before_the_te
 
 
 @pytest.mark.parametrize("target", ["correlation", "replace"])
-def test_teacher_untouched_only_keys_and_values_change_and_one_seed_one_hash(
-    teacher, astronaut, target
-):
+def test_keys_and_values_change_and_the_teacher_stays(teacher, astronaut, target):
     chosen, before = settings(target=target), tensors_sha256(teacher.unet.state_dict())
-    first, again = (sepme.erase(teacher, [astronaut, CAT], chosen, seed=7) for _ in range(2))
-    assert tensors_sha256(teacher.unet.state_dict()) == before == first.base_sha256
-    assert first.names == sepme.declared(teacher.unet, chosen)
-    assert all(name.endswith((".attn2.to_k.weight", ".attn2.to_v.weight")) for name in first.names)
-    assert first.sha256 == again.sha256
-    assert sepme.erase(teacher, [astronaut, CAT], chosen, seed=8).sha256 != first.sha256
+    delta = sepme.erase(teacher, [astronaut, CAT], chosen, Work(7))
+    assert tensors_sha256(teacher.unet.state_dict()) == before == delta.base_sha256
+    assert delta.names == sepme.declared(teacher.unet, chosen)
+    assert all(name.endswith((".attn2.to_k.weight", ".attn2.to_v.weight")) for name in delta.names)
+
+
+@pytest.mark.parametrize("target", ["correlation", "replace"])
+def test_one_seed_gives_one_hash(teacher, astronaut, target):
+    first, again, other = (
+        sepme.erase(teacher, [astronaut, CAT], settings(target=target), Work(seed)).sha256
+        for seed in (7, 7, 8)
+    )
+    assert first == again != other
 
 
 @pytest.mark.parametrize("killed_at", [3, 11, 19])
@@ -425,8 +428,7 @@ def test_a_killed_run_goes_on_to_the_same_hash(
         teacher,
         [CAT, astronaut],
         chosen,
-        seed=7,
-        on_step=lambda update, terms: heard.append((update, dict(terms))),
+        Work(7, on_step=lambda update, terms: heard.append((update, dict(terms)))),
     )
     assert [update for update, _ in heard] == list(range(1, 25))
 
@@ -435,16 +437,14 @@ def test_a_killed_run_goes_on_to_the_same_hash(
             raise KeyboardInterrupt
 
     with pytest.raises(KeyboardInterrupt):
-        sepme.erase(teacher, [CAT, astronaut], chosen, seed=7, on_step=killed, resume=state)
+        sepme.erase(teacher, [CAT, astronaut], chosen, Work(7, on_step=killed, resume=state))
     assert list(tmp_path.iterdir())
     told = []
     resumed = sepme.erase(
         teacher,
         [astronaut, CAT],
         chosen,
-        seed=7,
-        on_step=lambda u, terms: told.append((u, dict(terms))),
-        resume=state,
+        Work(7, on_step=lambda u, terms: told.append((u, dict(terms))), resume=state),
     )
     assert resumed.sha256 == whole.sha256
     assert told == heard
@@ -458,18 +458,18 @@ def test_a_killed_run_stops_at_the_same_update(teacher, astronaut, tmp_path, mon
         settings(updates=60, stop=1e9),
         tmp_path / "default.resume",
     )
-    whole = sepme.erase(teacher, [astronaut], chosen, seed=7)
+    whole = sepme.erase(teacher, [astronaut], chosen, Work(7))
 
     def killed(update, _terms):
         if update == 9:
             raise KeyboardInterrupt
 
     with pytest.raises(KeyboardInterrupt):
-        sepme.erase(teacher, [astronaut], chosen, seed=7, on_step=killed, resume=state)
+        sepme.erase(teacher, [astronaut], chosen, Work(7, on_step=killed, resume=state))
     told = []
     assert (
         sepme.erase(
-            teacher, [astronaut], chosen, seed=7, on_step=lambda u, _: told.append(u), resume=state
+            teacher, [astronaut], chosen, Work(7, on_step=lambda u, _: told.append(u), resume=state)
         ).sha256
         == whole.sha256
     )
@@ -477,31 +477,32 @@ def test_a_killed_run_stops_at_the_same_update(teacher, astronaut, tmp_path, mon
 
 
 def test_pictures_are_kept_by_content(teacher, astronaut, tmp_path, monkeypatch):
-    made = sepme.prepare(teacher, [astronaut, CAT], settings(), seed=7, cache=tmp_path / "prepared")
+    made = sepme.prepare(
+        teacher, [astronaut, CAT], settings(), Work(7, cache=tmp_path / "prepared")
+    )
     files = sorted((tmp_path / "prepared").iterdir())
     assert len(files) == 2
     for change in ({"seed": 8}, {"images": 4}, {"steps": 2}, {"guidance": 2}):
         seed = change.pop("seed", 7)
         sepme.prepare(
-            teacher, [astronaut], settings(**change), seed=seed, cache=tmp_path / "prepared"
+            teacher, [astronaut], settings(**change), Work(seed, cache=tmp_path / "prepared")
         )
     assert len(list((tmp_path / "prepared").iterdir())) == 6
-    monkeypatch.setattr(diffusion, "walk", lambda *_: pytest.fail("made again"))
-    found = sepme.prepare(
+    monkeypatch.setattr(diffusion, "denoise", lambda *_: pytest.fail("made again"))
+    kept = sepme.prepare(
         teacher,
         [CAT, astronaut],
         settings(target="replace", updates=9),
-        seed=7,
-        cache=tmp_path / "prepared",
+        Work(7, cache=tmp_path / "prepared"),
     )
     for name, pictures in made.items():
-        assert torch.equal(found[name].z, pictures.z)
-    assert sepme.erase(teacher, [astronaut, CAT], settings(), seed=7, prepared=found).names
+        assert torch.equal(kept[name].z, pictures.z)
+    assert sepme.erase(teacher, [astronaut, CAT], settings(), Work(7), prepared=kept).names
     assert {tuple(read_tensors(file)[0]) for file in files} == {("z",)}
 
 
 def test_bf16_trains_fp32_increments(teacher, astronaut):
-    increment = sepme.increments(teacher, [astronaut], settings(precision="bf16"), seed=7)[
+    increment = sepme.increments(teacher, [astronaut], settings(precision="bf16"), Work(7))[
         "astronaut"
     ]
     assert all(change.dtype == torch.float32 for change in increment.values())
@@ -538,7 +539,7 @@ def test_no_concept_and_one_concept_twice_are_refused(astronaut):
 
 def test_a_prompt_longer_than_the_tokenizer_reads_is_refused(teacher, astronaut):
     with pytest.raises(BadInput, match="42 tokens with its two markers; this base reads 16"):
-        sepme.erase(teacher, [astronaut], settings(protect=("a cat of grass " * 10,)), seed=0)
+        sepme.erase(teacher, [astronaut], settings(protect=("a cat of grass " * 10,)), Work(0))
 
 
 def test_paper_preset_is_the_default():

@@ -23,7 +23,7 @@ def astronauts() -> list[Image.Image]:
     ]  # more than one batch of the network
 
 
-def test_her_face_is_found_and_a_cat_has_none(detector, astronauts):
+def test_the_astronauts_face_is_detected_and_a_cat_has_none(detector, astronauts):
     rng = np.random.default_rng(22)
     cats = [draw("cat", "photo", rng) for _ in range(4)]
     assert detector.detects(astronauts, FACE) == [True] * 10
@@ -37,7 +37,7 @@ def test_only_the_labels_asked_for_count(detector, astronauts):
 
 
 def test_batches_do_not_change_the_answer(astronauts):
-    strict = NudeNet(threshold=0.81)  # near her scores, so that answers differ between pictures
+    strict = NudeNet(threshold=0.81)  # near the scores, so that answers differ between pictures
     together = strict.detects(astronauts, FACE)
     assert len(set(together)) == 2
     assert together == [strict.detects([a], FACE)[0] for a in astronauts]

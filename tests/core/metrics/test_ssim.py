@@ -41,9 +41,9 @@ def test_agrees_with_scikit_image(pictures, window):
         )
         for x, y in zip(a, b, strict=True)
     ]
-    found = ssim(*(torch.from_numpy(x).permute(0, 3, 1, 2).float() for x in (a, b)), window=window)
-    assert found.shape == (4,)
-    assert_allclose(found, expected, atol=1e-5, rtol=0)
+    values = ssim(*(torch.from_numpy(x).permute(0, 3, 1, 2).float() for x in (a, b)), window=window)
+    assert values.shape == (4,)
+    assert_allclose(values, expected, atol=1e-5, rtol=0)
 
 
 def test_equal_pictures_are_exactly_one_and_damage_lowers_it_in_order(pictures):

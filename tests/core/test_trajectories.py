@@ -1,5 +1,5 @@
-"""Walks as a source of points: each state is the one DDIM arrives at, under the timestep that it
-belongs to.
+"""Trajectories as a source of points: each state is the one DDIM arrives at, under the timestep
+that it belongs to.
 """
 
 import copy
@@ -14,8 +14,8 @@ from erasure_core.network import diffusion
 PROMPTS, STEPS, W = ["a photo of a cat", "a sketch of a rocket", "old coins"], 5, 3.0
 
 
-def walks(teacher, w: float = W) -> diffusion.Walks:
-    return diffusion.Walks.of(teacher, PROMPTS, w, STEPS)
+def trajectories(teacher, w: float = W) -> diffusion.Trajectories:
+    return diffusion.Trajectories.of(teacher, PROMPTS, w, STEPS)
 
 
 def seeded(seed: int) -> torch.Generator:
@@ -41,8 +41,8 @@ def ddim(teacher, unet, z: torch.Tensor, prompt: str, stop: int) -> torch.Tensor
     return z
 
 
-def test_bank_holds_every_state_of_each_walk_under_its_own_timestep(tiny_teacher):
-    bank = walks(tiny_teacher).bank(tiny_teacher.unet, 4, seeded(1))
+def test_bank_holds_every_state_under_its_own_timestep(tiny_teacher):
+    bank = trajectories(tiny_teacher).bank(tiny_teacher.unet, 4, seeded(1))
     assert bank.z.shape == (4 * STEPS, 4, 8, 8)
     for row in range(4 * STEPS):
         elapsed, start = divmod(row, 4)
@@ -58,19 +58,21 @@ def test_bank_holds_every_state_of_each_walk_under_its_own_timestep(tiny_teacher
     assert not torch.allclose(bank.z[:4], bank.z[-4:], atol=0.1)
 
 
-def test_bank_walks_each_prompt_before_it_walks_one_twice(tiny_teacher):
+def test_bank_has_each_prompt_before_any_twice(tiny_teacher):
     for seed in range(5):
-        prompts = walks(tiny_teacher).bank(tiny_teacher.unet, 4, seeded(seed)).prompt[:4].tolist()
+        prompts = (
+            trajectories(tiny_teacher).bank(tiny_teacher.unet, 4, seeded(seed)).prompt[:4].tolist()
+        )
         assert sorted(prompts[:3]) == [0, 1, 2]
 
 
-def test_fresh_points_are_on_walks_of_the_network_given_and_cover_every_step(tiny_teacher):
+def test_fresh_points_are_on_trajectories_of_the_network_given(tiny_teacher):
     other = copy.deepcopy(tiny_teacher.unet)
     for parameter in other.parameters():
         parameter.data.mul_(1.3)
     seen, generator, again = set(), seeded(2), seeded(2)
     for _ in range(30):
-        at = walks(tiny_teacher).fresh(other, 2, generator)
+        at = trajectories(tiny_teacher).fresh(other, 2, generator)
         elapsed = int(torch.randint(STEPS, (), generator=again))
         prompt, noise = (
             torch.randint(3, (2,), generator=again),
@@ -93,7 +95,9 @@ def test_zero_steps_are_noise_labelled_as_noise_whatever_the_guidance(tiny_teach
         return next(
             at.z
             for _ in range(50)
-            if (at := walks(tiny_teacher, w).fresh(tiny_teacher.unet, 16, generator)).timestep[0]
+            if (
+                at := trajectories(tiny_teacher, w).fresh(tiny_teacher.unet, 16, generator)
+            ).timestep[0]
             == 801
         )
 
@@ -103,22 +107,22 @@ def test_zero_steps_are_noise_labelled_as_noise_whatever_the_guidance(tiny_teach
 
 
 def test_a_draw_keeps_state_timestep_and_prompt_together(tiny_teacher):
-    bank = walks(tiny_teacher).bank(tiny_teacher.unet, 3, seeded(1))
+    bank = trajectories(tiny_teacher).bank(tiny_teacher.unet, 3, seeded(1))
     drawn = bank.draw(40, seeded(4))
     for row in range(40):
-        found = [i for i in range(len(bank.z)) if torch.equal(bank.z[i], drawn.z[row])]
-        assert [(bank.timestep[i], bank.prompt[i]) for i in found] == [
+        places = [i for i in range(len(bank.z)) if torch.equal(bank.z[i], drawn.z[row])]
+        assert [(bank.timestep[i], bank.prompt[i]) for i in places] == [
             (drawn.timestep[row], drawn.prompt[row])
         ]
 
 
 def test_too_long_a_prompt_is_refused(tiny_teacher):
     with pytest.raises(BadInput, match="this base reads 16"):
-        diffusion.Walks.of(tiny_teacher, ["cat " * 20], W, STEPS)
+        diffusion.Trajectories.of(tiny_teacher, ["cat " * 20], W, STEPS)
 
 
 def test_drift_is_the_mean_square_between_student_and_teacher_on_every_kept_prompt(tiny_teacher):
-    kept = diffusion.Kept.of(walks(tiny_teacher), seeded(1))
+    kept = diffusion.Kept.of(trajectories(tiny_teacher), seeded(1))
     assert kept.drift(tiny_teacher.unet, 8, seeded(3)).item() == 0
     student = copy.deepcopy(tiny_teacher.unet).requires_grad_(True)
     student.conv_out.bias.data += 0.25  # the prediction of every prompt moves by exactly this
@@ -130,9 +134,9 @@ def test_drift_is_the_mean_square_between_student_and_teacher_on_every_kept_prom
     assert set(kept.points.prompt.tolist()) == {0, 1, 2}
 
 
-def test_more_kept_prompts_than_walks_are_all_walked(tiny_teacher, monkeypatch):
-    monkeypatch.setattr(diffusion, "KEPT_WALKS", 2)
-    assert set(diffusion.Kept.of(walks(tiny_teacher), seeded(1)).points.prompt.tolist()) == {
+def test_more_kept_prompts_than_trajectories_all_have_one(tiny_teacher, monkeypatch):
+    monkeypatch.setattr(diffusion, "KEPT_TRAJECTORIES", 2)
+    assert set(diffusion.Kept.of(trajectories(tiny_teacher), seeded(1)).points.prompt.tolist()) == {
         0,
         1,
         2,
