@@ -253,8 +253,8 @@ def _checkpoint(witnesses: Witnesses, sha256: str | None) -> dict[str, Any]:
     if not folder.is_dir():
         state = "absent"
         witnesses.findings.append(
-            f"checkpoint {folder} is not here, so nothing can be said of it; `dvc pull "
-            f"checkpoints/{sha256}.dvc` in {witnesses.home.root}"
+            f"checkpoint {folder} is not here, so nothing can be said of it; `erasure generate` "
+            f"with this version brings it back"
         )
     else:
         try:
