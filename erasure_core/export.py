@@ -4,15 +4,14 @@ checkpoint file.
 Every safetensors file written says whose erasure it is: `request_ids`, `method`, `recipe_sha256`,
 the base folder's root hash (`base_root_sha256`) and, as in every delta, the hash of the base's UNet
 (`base_sha256`). Weights are float32: in half precision a small change would be rounded away.
-Nothing of the base travels along but the parts its `model_index.json` names, so that no second copy
-of the unchanged UNet does.
+Nothing of the base travels along but the files that are loaded, so that no second copy of the
+unchanged UNet does.
 """
 
 import json
 import re
 import shutil
 import struct
-import tempfile
 from collections.abc import Mapping
 from dataclasses import dataclass
 from pathlib import Path
@@ -22,6 +21,8 @@ import torch
 from torch import Tensor, nn
 
 from erasure_core.errors import BadInput, ErasureError
+from erasure_core.files import new_folder
+from erasure_core.network import bases
 from erasure_core.network.models import XL, Teacher, check_folder, load_teacher
 from erasure_core.network.weights import WeightDelta, write_tensors
 
@@ -29,8 +30,6 @@ if TYPE_CHECKING:
     from diffusers import UNet2DConditionModel
 
 Format = Literal["diffusers", "delta", "lora", "single-file"]
-READABLE = (".json", ".txt", ".model")  # what a part holds beside its weights
-UNET_WEIGHTS = "diffusion_pytorch_model.safetensors"
 
 
 @dataclass(frozen=True, slots=True)
@@ -82,7 +81,6 @@ def export(
         raise BadInput(f"export format {form!r} is none of {', '.join(get_args(Format))}")
     _check_target(target, folder=form == "diffusers")
     check_folder(base)
-    _components(base)
     delta = WeightDelta.load(delta_file)
     metadata, teacher = facts.metadata(delta), load_teacher(base)
     with delta.applied(teacher.unet):
@@ -115,48 +113,15 @@ def _check_target(target: Path, *, folder: bool) -> None:
 # ---------------------------------------------------------------------------------------------
 
 
-def _components(base: Path) -> list[str]:
-    """The parts that `model_index.json` names.
-
-    Raises:
-        BadInput: If a part is not there in a form that may be loaded.
-    """
-    index = json.loads((base / "model_index.json").read_text())
-    named = [name for name, part in index.items() if isinstance(part, list) and part[0] is not None]
-    for name in named:
-        files = [f for f in (base / name).glob("*") if f.suffix in READABLE or _is_plain(f)]
-        pickled = not any(map(_is_plain, files)) and any(
-            f.suffix == ".bin" for f in (base / name).glob("*")
-        )
-        if not files or pickled:
-            raise BadInput(
-                f"{base / name} holds nothing that may be loaded, and model_index.json "
-                f"names it; complete the base first"
-            )
-    return named
-
-
-def _is_plain(file: Path) -> bool:
-    """Weights in safetensors, not a variant of them."""
-    return file.suffix == ".safetensors" and "." not in file.stem
-
-
 def _write_folder(base: Path, unet: nn.Module, metadata: Mapping[str, str], target: Path) -> None:
-    partial = Path(tempfile.mkdtemp(prefix=f".{target.name}-", dir=target.parent))
+    partial = new_folder(target.parent, f".{target.name}-")
     try:
-        shutil.copyfile(base / "model_index.json", partial / "model_index.json")
-        for name in _components(base):
-            (partial / name).mkdir()
-            if name == "unet":
-                shutil.copyfile(base / "unet/config.json", partial / "unet/config.json")
-                write_tensors(partial / "unet" / UNET_WEIGHTS, unet.state_dict(), metadata)
-                continue
-            for file in (base / name).iterdir():
-                if _is_plain(file):
-                    _copy_with_metadata(file, partial / name / file.name, metadata)
-                elif file.suffix in READABLE:
-                    shutil.copyfile(file, partial / name / file.name)
-        partial.chmod(0o755)
+        bases.lay_out(
+            bases.beside_unet_weights(base),
+            partial,
+            lambda source, copy: _copy_with_metadata(source, copy, metadata),
+        )
+        write_tensors(partial / "unet" / bases.UNET_WEIGHTS, unet.state_dict(), metadata)
         partial.rename(target)
     except OSError as fault:
         raise ErasureError(
@@ -167,7 +132,10 @@ def _write_folder(base: Path, unet: nn.Module, metadata: Mapping[str, str], targ
 
 
 def _copy_with_metadata(source: Path, target: Path, metadata: Mapping[str, str]) -> None:
-    """Copy a safetensors file, byte for byte but for what its header says of it."""
+    """Copy a file, byte for byte but for what the header of a safetensors file says of it."""
+    if source.suffix != ".safetensors":
+        shutil.copyfile(source, target)
+        return
     with source.open("rb") as old, target.open("wb") as new:
         (length,) = struct.unpack("<Q", old.read(8))
         header = json.loads(old.read(length))

@@ -2,12 +2,11 @@
 typed model with every fault named at once.
 """
 
-import contextlib
 import json
 import os
 import re
+import secrets
 import stat
-import tempfile
 from collections.abc import Callable, Sequence
 from difflib import get_close_matches
 from pathlib import Path
@@ -52,20 +51,30 @@ def write_text(path: Path, text: str) -> None:
         OSError: Disk full, no permission; `path` is then as it was and no temporary file is left.
     """
     path.parent.mkdir(parents=True, exist_ok=True)
-    handle, temporary = tempfile.mkstemp(dir=path.parent, prefix=f".{path.name}.")
+    temporary = _unused(path.parent, f".{path.name}.")
     try:
-        with os.fdopen(handle, "w", encoding="utf-8", newline="\n") as stream:
+        with temporary.open("x", encoding="utf-8", newline="\n") as stream:
             stream.write(text)
             stream.flush()
             os.fsync(stream.fileno())
-        os.chmod(
-            temporary, 0o644
-        )  # mkstemp's 0600 would hide the state from a group that shares it
         os.replace(temporary, path)
     except BaseException:
-        with contextlib.suppress(FileNotFoundError):
-            os.unlink(temporary)
+        temporary.unlink(missing_ok=True)
         raise
+
+
+def new_folder(parent: Path, prefix: str) -> Path:
+    """An empty folder in `parent` with a name of its own, open to whom the umask allows (the
+    library's mkdtemp shuts out everybody else, also once it is renamed).
+    """
+    parent.mkdir(parents=True, exist_ok=True)
+    folder = _unused(parent, prefix)
+    folder.mkdir()
+    return folder
+
+
+def _unused(parent: Path, prefix: str) -> Path:
+    return parent / f"{prefix}{secrets.token_hex(8)}"
 
 
 def read_bytes(path: Path, limit: int) -> bytes:

@@ -17,7 +17,7 @@ from mlflow.models import set_model
 from mlflow.pyfunc.model import PythonModel, PythonModelContext
 
 from tasks.home import Home
-from tasks.versions.dvc_store import check_checkpoint, pull_checkpoint
+from tasks.versions.dvc_store import check_checkpoint, checkpoint_folder, pull_checkpoint
 
 BATCH_SIZE = 8  # pictures do not depend on it
 
@@ -39,7 +39,8 @@ class ErasedModel(PythonModel):
         home = Home.from_env()
         home.prepare_environment()
         pointer = Path(context.artifacts["checkpoint"])
-        folder = home.checkpoints / json.loads((pointer / "checkpoint.json").read_text())["sha256"]
+        registered = json.loads((pointer / "checkpoint.json").read_text())
+        folder = checkpoint_folder(home, registered["sha256"])
         if folder.is_dir():
             check_checkpoint(folder)
         else:

@@ -5,6 +5,7 @@ one run.
 import hashlib
 import json
 import subprocess
+from collections.abc import Callable, Mapping
 from pathlib import Path
 from typing import Annotated, Any, Self
 
@@ -45,6 +46,15 @@ def manifest(folder: Path, pattern: str = "*") -> dict[str, str]:
     Raises:
         BadInput: `folder` holds no such file.
     """
+    return hashed(files_in(folder, pattern))
+
+
+def files_in(folder: Path, pattern: str = "*") -> dict[str, Path]:
+    """Relative path -> every file below `folder` whose name matches `pattern`.
+
+    Raises:
+        BadInput: `folder` holds no such file.
+    """
     files = {
         path.relative_to(folder).as_posix(): path
         for path in folder.rglob(pattern)
@@ -52,6 +62,11 @@ def manifest(folder: Path, pattern: str = "*") -> dict[str, str]:
     }
     if not files:
         raise BadInput(f"{folder}: no file {pattern} in it; name a folder that holds a model")
+    return files
+
+
+def hashed(files: Mapping[str, Path]) -> dict[str, str]:
+    """Name -> sha256 of each file's bytes, sorted by name."""
     return {name: sha256_file(files[name]) for name in sorted(files)}
 
 
@@ -63,23 +78,25 @@ def root_sha256(files: dict[str, str]) -> str:
     return hashlib.sha256("".join(lines).encode()).hexdigest()
 
 
-def freeze(folder: Path, snapshots: Path) -> tuple[str, Path]:
-    """Record what `folder` holds now as `snapshots/<root sha256>/manifest.json`; return the root
+def freeze(files: Mapping[str, Path], snapshots: Path) -> tuple[str, Path]:
+    """Record what `files` hold now as `snapshots/<root sha256>/manifest.json`; return the root
     hash and that file.
     """
-    files = manifest(folder)
-    root = root_sha256(files)
+    hashes = hashed(files)
+    root = root_sha256(hashes)
     written = snapshots / root / "manifest.json"
-    write_text(written, pretty_json({"root_sha256": root, "files": files}))
+    write_text(written, pretty_json({"root_sha256": root, "files": hashes}))
     return root, written
 
 
-def check_frozen(folder: Path, manifest_file: Path) -> None:
-    """Check that `folder` still holds what `manifest_file` recorded.
+def check_frozen(
+    folder: Path, manifest_file: Path, listed: Callable[[Path], Mapping[str, Path]]
+) -> None:
+    """Check that the files of `folder` that `listed` names are still what `manifest_file` recorded.
 
     Raises:
-        ContentChanged: Names the first file, by path, that is changed, missing or added; or the
-            manifest itself.
+        ContentChanged: Names the first file, by path, that is missing, else that is changed or
+            added; or the manifest itself.
         ErasureError: The manifest is not readable.
     """
     try:
@@ -95,7 +112,10 @@ def check_frozen(folder: Path, manifest_file: Path) -> None:
         ) from None
     if root_sha256(frozen) != root:
         raise ContentChanged(str(manifest_file), root, root_sha256(frozen))
-    found = manifest(folder)
+    for name in sorted(frozen):  # before `listed`, which may refuse what is not whole
+        if not (folder / name).is_file():
+            raise ContentChanged(str(folder / name), frozen[name], ABSENT)
+    found = hashed(listed(folder))
     for name in sorted(frozen.keys() | found.keys()):
         if frozen.get(name) != found.get(name):
             raise ContentChanged(

@@ -6,7 +6,6 @@ anything else is refused by name before weights are read. What differs between f
 `Family` and its subclasses, and nowhere else.
 """
 
-import json
 from collections.abc import Mapping, Sequence
 from dataclasses import dataclass
 from pathlib import Path
@@ -15,16 +14,14 @@ from typing import TYPE_CHECKING, Any, ClassVar
 from safetensors import SafetensorError, safe_open
 
 from erasure_core.errors import BadInput
-from erasure_core.files import MIB, read_input
+from erasure_core.network import bases
+from erasure_core.network.bases import read_json
 from erasure_core.network.weights import not_finite
 
 if TYPE_CHECKING:
     from diffusers import AutoencoderKL, DDIMScheduler, UNet2DConditionModel
     from torch import Tensor
     from transformers import CLIPTextModel, CLIPTokenizer
-
-CONFIG_BYTES = 16 * MIB
-PICKLED = (".bin", ".ckpt", ".pt", ".pth", ".pkl")
 
 
 @dataclass(frozen=True)
@@ -55,6 +52,11 @@ class Family:
     def parts(self) -> tuple[str, ...]:
         """Folders that hold weights."""
         return "unet", "vae", *(encoder for _, encoder in self.readers)
+
+    @property
+    def tokenizers(self) -> tuple[str, ...]:
+        """Folders that hold tokenizers."""
+        return tuple(tokenizer for tokenizer, _ in self.readers)
 
     def encode(
         self, teacher: "Teacher", prompts: Sequence[str], ids: Sequence["Tensor"]
@@ -196,13 +198,8 @@ def locate(path_or_id: str, revision: str | None = None) -> Path:
     from huggingface_hub.errors import HfHubHTTPError, LocalEntryNotFoundError
 
     try:
-        patterns = [
-            "model_index.json",
-            "*/*.json",
-            "*/*.txt",
-            "*/*.model",
-            "*/*.safetensors",
-        ]  # no whole checkpoint beside the parts
+        read = [f"{part}/*.{end}" for part in bases.SETTINGS for end in ("json", "txt")]
+        wanted = [bases.INDEX, *read, *(f"{part}/*.safetensors" for part in bases.WEIGHTS)]
         variants = ["*.fp16.*", "*.non_ema.*"]
         return Path(
             snapshot_download(
@@ -224,8 +221,12 @@ def check_folder(folder: Path) -> Family:
         BadInput: Naming the file at fault and what is allowed.
     """
     family = _family(folder)
-    for part in family.parts:
-        _check_weights(folder / part)
+    named = bases.named_parts(read_json(folder / bases.INDEX))
+    if absent := sorted({*family.parts, *family.tokenizers, "scheduler"} - named):
+        raise BadInput(f"{folder}/{bases.INDEX} names no {', '.join(absent)}; restore the base")
+    for file in bases.loaded_files(folder).values():
+        if file.suffix == ".safetensors":
+            _check_whole(file)
     return family
 
 
@@ -235,15 +236,15 @@ def _family(folder: Path) -> Family:
         raise BadInput(
             f"{folder} has no model_index.json; a base is a diffusers folder of {supported()}"
         )
-    pipeline = str(_json(folder / "model_index.json").get("_class_name"))
+    pipeline = str(read_json(folder / "model_index.json").get("_class_name"))
     if pipeline not in {family.pipeline for family in FAMILIES}:
         why = next(
             (f": {reason}" for name, reason in WHY_NOT.items() if pipeline.startswith(name)), ""
         )
         raise BadInput(f"{folder} is a {pipeline}{why}; supported: {supported()}")
     unet, schedule = (
-        _json(folder / "unet/config.json"),
-        _json(folder / "scheduler/scheduler_config.json"),
+        read_json(folder / "unet/config.json"),
+        read_json(folder / "scheduler/scheduler_config.json"),
     )
     linear, predicts = (
         bool(unet.get("use_linear_projection", False)),
@@ -269,7 +270,7 @@ def _family(folder: Path) -> Family:
             "encoder_hid_dim_type",
         )
     }
-    vae = _json(folder / "vae/config.json")
+    vae = read_json(folder / "vae/config.json")
     _check_config(
         folder / "unet",
         unet,
@@ -300,18 +301,6 @@ def _family(folder: Path) -> Family:
     return family
 
 
-def _json(file: Path) -> dict[str, Any]:
-    try:
-        settings = json.loads(read_input(file, CONFIG_BYTES))
-    except (BadInput, ValueError, RecursionError) as fault:
-        raise BadInput(f"{file} is no readable JSON ({fault}); restore the base") from fault
-    if not isinstance(settings, dict):
-        raise BadInput(
-            f"{file} holds {type(settings).__name__}, not the settings of a model; restore the base"
-        )
-    return settings
-
-
 def _check_config(folder: Path, config: Mapping[str, Any], supported: Mapping[str, Any]) -> None:
     for key, value in supported.items():
         if config.get(key) != value:
@@ -321,42 +310,27 @@ def _check_config(folder: Path, config: Mapping[str, Any], supported: Mapping[st
             )
 
 
-def _check_weights(folder: Path) -> None:
-    files = sorted(f for f in folder.glob("*") if f.is_file())
-    weights = [
-        f for f in files if f.suffix == ".safetensors" and "." not in f.stem
-    ]  # model.fp16.safetensors is a variant
-    if not weights:
-        others = [f.name for f in files if f.suffix in (*PICKLED, ".safetensors")]
-        kind = (
-            "variants"
-            if all(name.endswith(".safetensors") for name in others)
-            else "pickle weights"
-        )
-        content = f"only {kind} ({', '.join(others)})" if others else "no weights"
+def _check_whole(file: Path) -> None:
+    try:
+        with safe_open(file, framework="pt") as opened:
+            bad = not_finite((name, opened.get_tensor(name)) for name in opened.keys())  # noqa: SIM118 - safe_open is no mapping
+    except (OSError, SafetensorError) as fault:
         raise BadInput(
-            f"{folder} holds {content}; put plain safetensors there, pickle is never loaded"
-        )
-    for file in weights:
-        try:
-            with safe_open(file, framework="pt") as opened:
-                bad = not_finite((name, opened.get_tensor(name)) for name in opened.keys())  # noqa: SIM118 - safe_open is no mapping
-        except (OSError, SafetensorError) as fault:
-            raise BadInput(
-                f"{file} is not a whole safetensors file ({fault}); restore the base"
-            ) from fault
-        if bad:
-            raise BadInput(f"{file}: {bad!r} is NaN or infinite; restore the base")
+            f"{file} is not a whole safetensors file ({fault}); restore the base"
+        ) from fault
+    if bad:
+        raise BadInput(f"{file}: {bad!r} is NaN or infinite; restore the base")
 
 
 def load_tokenizers(folder: Path) -> "tuple[CLIPTokenizer, ...]":
     """Every tokenizer of a base, without its weights."""
     from transformers import CLIPTokenizer
 
-    return tuple(
-        CLIPTokenizer.from_pretrained(folder / name, local_files_only=True)
-        for name, _ in _family(folder).readers
-    )
+    with bases.as_loaded(folder) as view:
+        return tuple(
+            CLIPTokenizer.from_pretrained(view / name, local_files_only=True)
+            for name in _family(folder).tokenizers
+        )
 
 
 def load_tokenizer(folder: Path) -> "CLIPTokenizer":
@@ -377,14 +351,10 @@ def load_teacher(path: Path | str, *, revision: str | None = None, device: str =
     from diffusers.utils import logging
 
     logging.disable_progress_bar()
-    without = (
-        {"safety_checker": None, "requires_safety_checker": False}
-        if family.pipeline == Family.pipeline
-        else {}
-    )
-    pipeline = getattr(diffusers, family.pipeline).from_pretrained(
-        folder, dtype=torch.float32, use_safetensors=True, local_files_only=True, **without
-    )
+    with bases.as_loaded(folder) as view:
+        pipeline = getattr(diffusers, family.pipeline).from_pretrained(
+            view, dtype=torch.float32, use_safetensors=True, local_files_only=True
+        )
     scheduler = diffusers.DDIMScheduler.from_config(
         pipeline.scheduler.config, clip_sample=False
     )  # latents have no bounds
@@ -396,3 +366,13 @@ def load_teacher(path: Path | str, *, revision: str | None = None, device: str =
     )
     zeros = bool(pipeline.config.get("force_zeros_for_empty_prompt", False))
     return Teacher(family, tokenizers, encoders, pipeline.unet, pipeline.vae, scheduler, zeros)
+
+
+def load_unet(folder: Path) -> "UNet2DConditionModel":
+    """The UNet of a base alone, in float32, to be edited in place."""
+    from diffusers import UNet2DConditionModel
+
+    with bases.as_loaded(folder) as view:
+        return UNet2DConditionModel.from_pretrained(
+            view / "unet", use_safetensors=True, local_files_only=True
+        ).float()

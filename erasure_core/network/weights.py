@@ -10,6 +10,7 @@ from contextlib import contextmanager
 from dataclasses import dataclass
 from functools import cached_property
 from pathlib import Path
+from typing import Any
 
 import torch
 from safetensors import SafetensorError, safe_open
@@ -154,14 +155,18 @@ def write_tensors(path: Path, tensors: Mapping[str, Tensor], metadata: Mapping[s
     """
     partial = path.with_name(path.name + ".partial")
     try:
+        partial.unlink(missing_ok=True)  # of a run that was killed
+        partial.touch()
+        mode = partial.stat().st_mode  # as the umask says; the library makes a file of mode 0600
         save_file(
             {name: tensor.contiguous() for name, tensor in tensors.items()},
             partial,
             metadata=dict(metadata),
         )
         _sort_metadata(partial)
+        partial.chmod(mode)
         os.replace(partial, path)
-    except SafetensorError as fault:  # what the library makes of a full disk
+    except (OSError, SafetensorError) as fault:  # the latter is what a full disk becomes
         raise ErasureError(
             f"{path} could not be written ({fault}); free some space and run again"
         ) from fault
@@ -184,8 +189,9 @@ def _sort_metadata(file: Path) -> None:
             )
 
 
-def read_tensors(path: Path) -> tuple[dict[str, Tensor], dict[str, str]]:
-    """The tensors and the metadata of a safetensors file.
+@contextmanager
+def opened(path: Path) -> Iterator[Any]:
+    """A safetensors file, to be read tensor by tensor.
 
     Raises:
         BadInput: If the file is absent, truncated, or no regular file.
@@ -193,8 +199,18 @@ def read_tensors(path: Path) -> tuple[dict[str, Tensor], dict[str, str]]:
     check_regular(path)
     try:
         with safe_open(path, framework="pt") as file:
-            return {name: file.get_tensor(name) for name in file.keys()}, file.metadata() or {}  # noqa: SIM118 - safe_open is no mapping
+            yield file
     except (OSError, SafetensorError) as fault:
         raise BadInput(
             f"{path} is not a readable safetensors file ({fault}); restore it or erase again"
         ) from fault
+
+
+def read_tensors(path: Path) -> tuple[dict[str, Tensor], dict[str, str]]:
+    """The tensors and the metadata of a safetensors file.
+
+    Raises:
+        BadInput: If the file is absent or truncated.
+    """
+    with opened(path) as file:
+        return {name: file.get_tensor(name) for name in file.keys()}, file.metadata() or {}  # noqa: SIM118 - safe_open is no mapping

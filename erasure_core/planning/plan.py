@@ -3,13 +3,10 @@ its files go.
 """
 
 import json
-from collections import Counter
 from collections.abc import Iterator, Mapping, Sequence
 from dataclasses import dataclass
-from datetime import datetime
 from pathlib import Path
 from typing import Self
-from uuid import UUID
 
 from pydantic import BaseModel, ConfigDict, Field
 
@@ -26,7 +23,7 @@ from erasure_core.law.prompts import (
 )
 from erasure_core.law.requests import DeletionRequest
 from erasure_core.methods import METHODS, AnySettings
-from erasure_core.network import diffusion, models
+from erasure_core.network import bases, diffusion, models
 from erasure_core.planning.params import Base, Params, has_lambda, shown
 
 KEPT = "kept"
@@ -200,7 +197,7 @@ def checked_base(wanted: Base) -> tuple[Path, str]:
     """
     base = models.locate(wanted.path, wanted.revision)
     models.check_folder(base)
-    root = lineage.root_sha256(lineage.manifest(base))
+    root = bases.root(base)
     if wanted.sha256 not in (None, root):
         raise BadInput(
             f"base {base} has content hash {root}, but base.sha256 pins {wanted.sha256}; "

@@ -11,6 +11,7 @@ from prefect import task
 
 from erasure_core.errors import ContentChanged
 from erasure_core.law.lineage import check_frozen, freeze, sha256_file
+from erasure_core.network.bases import loaded_files
 from erasure_core.planning.plan import Plan, prompt_paths
 from tasks.home import Home
 from tasks.placement import IO
@@ -27,7 +28,7 @@ def snapshot(plan: Plan, home: Home) -> None:
     Raises:
         ContentChanged: The base or a prompt set is no longer what was planned with.
     """
-    root, _ = freeze(plan.base_folder, home.snapshots)
+    root, _ = freeze(loaded_files(plan.base_folder), home.snapshots)
     if root != plan.base_sha256:
         raise ContentChanged(str(plan.base_folder), plan.base_sha256, root)
     for name, source in prompt_paths(plan.params, plan.concepts, plan.restored_concepts).items():
@@ -44,13 +45,19 @@ def manifest_file(plan: Plan, home: Home) -> Path:
     return home.snapshots / plan.base_sha256 / "manifest.json"
 
 
-def teacher_of(plan: Plan, home: Home) -> "Teacher":
-    """The plan's teacher, its files checked against the snapshot; loaded once per process.
+def checked_folder(plan: Plan, home: Home) -> Path:
+    """The folder of the plan's base, its files checked against the snapshot.
 
     Raises:
         ContentChanged: Naming the first file that is no longer as it was frozen.
     """
-    check_frozen(plan.base_folder, manifest_file(plan, home))
+    check_frozen(plan.base_folder, manifest_file(plan, home), loaded_files)
+    return plan.base_folder
+
+
+def teacher_of(plan: Plan, home: Home) -> "Teacher":
+    """The plan's teacher, from `checked_folder`; loaded once per process."""
+    checked_folder(plan, home)
     return _load(plan.base_folder, plan.base_sha256)
 
 

@@ -18,14 +18,14 @@ from erasure_core.metrics.ssim import WINDOW, paired_ssim
 from erasure_core.network.diffusion import check_prompts, timesteps
 from erasure_core.network.images import save_png
 from erasure_core.network.weights import WeightDelta
-from erasure_core.planning.params import Base, Params
+from erasure_core.planning.params import Params
 from erasure_core.planning.plan import checked_base
 from erasure_core.text import whole_number
 from tasks.home import Home
 from tasks.progress import progress
 from tasks.registry import track
 from tasks.release.release import record_of
-from tasks.release.resolve import open_model, resolve_model
+from tasks.release.resolve import base_of, open_model, resolve_model
 
 SAFETENSORS = ".safetensors"
 
@@ -72,7 +72,7 @@ def export_version(which: str, form: str, out: Path, params: Params, home: Home)
     """
     record = version_of(which, params, home)
     checkpoint = resolve_model(str(record.model_version), params, home)
-    base = _base_of(record)
+    base = base_of(record)
     whole = form == "diffusers"
     target = (
         out if whole else out / f"{record.model_name}-v{record.model_version}-{form}{SAFETENSORS}"
@@ -120,7 +120,7 @@ def purify_pictures(
         base, delta = checked_base(params.base)[0], WeightDelta.load(Path(which))
     else:
         record = version_of(which, params, home)
-        base = _base_of(record)
+        base = base_of(record)
         delta = WeightDelta.load(
             resolve_model(str(record.model_version), params, home) / "delta.safetensors"
         )
@@ -151,13 +151,6 @@ def purify_pictures(
         )
         cleaned.append(Cleaned(source, file, fitted, same))
     return cleaned
-
-
-def _base_of(record: RunRecord) -> Path:
-    """The base that a version was made from, checked to be still that."""
-    return checked_base(
-        Base.model_validate({**record.params["base"], "sha256": record.base_sha256})
-    )[0]
 
 
 def _opened(source: Path) -> Image.Image:

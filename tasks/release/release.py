@@ -3,8 +3,6 @@ requests and the audit.
 """
 
 import json
-import shutil
-import tempfile
 from collections.abc import Iterator, Mapping, Sequence
 from contextlib import contextmanager
 from dataclasses import asdict
@@ -25,12 +23,12 @@ from erasure_core.law.requests import Ledger
 from erasure_core.network.weights import WeightDelta
 from erasure_core.planning.params import read_params
 from erasure_core.planning.plan import Plan
-from tasks.erasing.snapshot import teacher_of
 from tasks.evidence.decide import Decision
 from tasks.evidence.measure import Found
 from tasks.home import Home
 from tasks.placement import IO
 from tasks.registry import track
+from tasks.release.checkpoint import make_checkpoint as make_checkpoint
 from tasks.versions.dvc_store import Pointer, add_checkpoint, md5_of_outputs
 
 PROMOTED, REFUSED, ALIAS_MOVED, SETTLED = (
@@ -39,33 +37,6 @@ PROMOTED, REFUSED, ALIAS_MOVED, SETTLED = (
     "alias.moved",
     "request.settled",
 )
-
-
-@task(name="make checkpoint", cache_policy=NO_CACHE)
-def make_checkpoint(plan: Plan, candidate: str, home: Home) -> Path:
-    """Fuse the candidate's delta into a copy of the base; the folder is named by its content and
-    holds the delta too.
-    """
-    teacher = teacher_of(plan, home)
-    home.checkpoints.mkdir(parents=True, exist_ok=True)
-    partial = Path(tempfile.mkdtemp(prefix=".partial-", dir=home.checkpoints))
-    try:
-        shutil.copytree(
-            plan.base_folder,
-            partial,
-            dirs_exist_ok=True,
-            ignore=shutil.ignore_patterns("unet", ".*"),
-        )
-        with WeightDelta.load(plan.delta_file(candidate)).applied(teacher.unet):
-            teacher.unet.save_pretrained(partial / "unet", safe_serialization=True)
-        shutil.copyfile(plan.delta_file(candidate), partial / "delta.safetensors")
-        partial.chmod(0o755)
-        final = home.checkpoints / lineage.root_sha256(lineage.manifest(partial))
-        if not final.exists():
-            partial.rename(final)
-    finally:
-        shutil.rmtree(partial, ignore_errors=True)
-    return final
 
 
 @task(name="version checkpoint", **IO)

@@ -4,16 +4,29 @@ project's `dvc.yaml`.
 The state folder is a DVC repository without git (`dvc init --no-scm`); DVC of the surrounding
 checkout skips a nested repository by itself. A checkpoint is a folder named by its content,
 `checkpoints/<sha256>/`, and the pointer `checkpoints/<sha256>.dvc` beside it is enough to get it
-back from the remote on any machine. DVC is called by its command
-line: its Python interface is not a stable one. Files are copied (or reflinked) out of the cache,
-never hard-linked, so that a byte changed in a checkpoint does not change the copy that can repair
-it.
+back from the remote on any machine. DVC is called by its command line: its Python interface is not
+a stable one.
+
+Each byte lies once in each place that needs it. Where the remote is a folder of the same file
+system it is DVC's cache too, and a checkpoint is made of hard links to it, read-only: what versions
+share, one file holds. Elsewhere the cache lives only as long as one command. So there is no second
+copy to repair a changed byte from: `tasks/release/checkpoint.py` builds a checkpoint again from
+base and delta, and objects that are not what their name says are dropped here before they are used.
+
+The remote is said to DVC with each call, in a configuration folder of the call's own: processes
+with different remotes do not hear of one another, and no address with a password stays on disk.
 """
 
+import hashlib
+import json
 import os
 import re
+import shutil
 import subprocess
 import sys
+import tempfile
+from collections.abc import Iterable, Iterator
+from contextlib import contextmanager
 from dataclasses import dataclass
 from importlib.util import find_spec
 from pathlib import Path
@@ -24,12 +37,11 @@ from ruamel.yaml.error import YAMLError
 
 from erasure_core.errors import BadInput, ContentChanged, ErasureError
 from erasure_core.files import write_text
+from erasure_core.law.lineage import hashed, manifest, root_sha256
+from erasure_core.redact import redacted
 from tasks.home import Home
 
-CONFIG = (
-    "[core]\n    no_scm = True\n    analytics = false\n    check_update = "
-    'false\n[cache]\n    type = "reflink,copy"\n'
-)
+CONFIG = "[core]\n    no_scm = True\n    analytics = false\n    check_update = false\n"
 SHA256 = re.compile(r"[0-9a-f]{64}")
 
 
@@ -43,23 +55,24 @@ class Pointer:
     md5: str
 
 
-def ensure_repo(home: Home) -> None:
-    """Make the state folder a DVC repository, once, and point it at the remote of
-    the environment.
-    """
-    from filelock import FileLock
+def checkpoint_folder(home: Home, sha256: str) -> Path:
+    """Where the checkpoint of this content hash lies, if it is here.
 
-    remote = f"[core]\n    remote = store\n['remote \"store\"']\n    url = {home.dvc_remote}\n"
-    home.locks.mkdir(parents=True, exist_ok=True)
-    with FileLock(home.locks / "dvc.lock"):
-        if not (home.dvc / "config").is_file():
-            _dvc(
-                home, "init", "--no-scm", "--force"
-            )  # force: an interrupted init left an unusable folder
-            write_text(home.dvc / "config", CONFIG)
-        local = home.dvc / "config.local"
-        if not local.is_file() or local.read_text() != remote:
-            write_text(local, remote)
+    Raises:
+        BadInput: It is no content hash: a name from outside never becomes a path.
+    """
+    if not SHA256.fullmatch(sha256):
+        raise BadInput(
+            f"checkpoint {sha256!r} is no content hash; a checkpoint is named by 64 digits of "
+            f"0-9 and a-f"
+        )
+    return home.checkpoints / sha256
+
+
+def pointer_file(home: Home, sha256: str) -> Path:
+    """DVC's pointer to a checkpoint."""
+    folder = checkpoint_folder(home, sha256)
+    return folder.with_name(f"{folder.name}.dvc")
 
 
 def check_plugin(url: str) -> None:
@@ -81,25 +94,30 @@ def check_plugin(url: str) -> None:
 
 
 def add_checkpoint(home: Home, folder: Path) -> Pointer:
-    """Version `checkpoints/<sha256>/` and send it to the remote. Doing it again changes nothing.
+    """Version `checkpoints/<sha256>/` and send it to the remote. Doing it again, also after a crash
+    in between, changes nothing, and repairs a remote that lost or damaged it.
 
     Raises:
         BadInput: If `folder` is not a checkpoint of this state folder.
+        ContentChanged: If it is no longer what its name says.
         ErasureError: If DVC fails, for instance because the remote cannot be written.
     """
-    if (
-        folder.parent.absolute() != home.checkpoints.absolute()
-        or not SHA256.fullmatch(folder.name)
-        or not folder.is_dir()
-    ):
+    if folder.absolute().parent != home.checkpoints.absolute() or not folder.is_dir():
         raise BadInput(
             f"{folder} is not a checkpoint; a checkpoint is an existing folder "
             f"{home.checkpoints}/<sha256>"
         )
-    ensure_repo(home)
-    pointer = folder.with_name(f"{folder.name}.dvc")
-    _dvc(home, "add", str(folder.relative_to(home.root)))
-    _dvc(home, "push", str(pointer.relative_to(home.root)))
+    pointer = pointer_file(home, folder.name)
+    check_checkpoint(folder)
+    _make_remote(home)
+    with _repository(home) as store:
+        if pointer.is_file() and not _is_pointer(pointer):
+            pointer.unlink()  # of a crash
+        if store.folder:
+            _drop_damaged(store.folder, (_md5(f) for f in folder.rglob("*") if f.is_file()))
+        store.dvc("add", str(folder.relative_to(home.root)))
+        if not store.shared:
+            store.dvc("push", "--remote", store.remote, str(pointer.relative_to(home.root)))
     return Pointer(pointer, _only_output(pointer)["md5"])
 
 
@@ -109,23 +127,202 @@ def pull_checkpoint(home: Home, pointer: Path) -> Path:
 
     Raises:
         BadInput: If the file is not the pointer of one checkpoint.
-        ErasureError: If neither cache nor remote holds the bytes.
-        ContentChanged: If what came back is not what its name says.
+        ErasureError: If the remote does not hold the bytes.
+        ContentChanged: If what came back is not what its name says; it is not left here.
     """
-    name = _only_output(pointer)["path"]
-    if not SHA256.fullmatch(name):
+    output = _only_output(pointer)
+    if not SHA256.fullmatch(output["path"]):
         raise BadInput(
-            f"{pointer} points at {name!r}; the pointer of a checkpoint points at a "
+            f"{pointer} points at {output['path']!r}; the pointer of a checkpoint points at a "
             f"folder named by its sha256"
         )
-    ensure_repo(home)
-    home.checkpoints.mkdir(parents=True, exist_ok=True)
-    own = home.checkpoints / f"{name}.dvc"
+    own, folder = (place(home, output["path"]) for place in (pointer_file, checkpoint_folder))
     if not own.is_file() or own.read_bytes() != pointer.read_bytes():
         write_text(own, pointer.read_text())
-    _dvc(home, "pull", "--force", str(own.relative_to(home.root)))
-    check_checkpoint(home.checkpoints / name)
-    return home.checkpoints / name
+    with _repository(home) as store:
+        if store.folder:
+            files = _listing(store.folder, output["md5"])
+            _drop_damaged(store.folder, [output["md5"], *files.values()])
+        store.dvc("pull", "--force", "--remote", store.remote, str(own.relative_to(home.root)))
+    try:
+        check_checkpoint(folder)
+    except ContentChanged:
+        shutil.rmtree(folder)
+        raise
+    return folder
+
+
+def deliverable(home: Home, sha256: str) -> bool:
+    """Whether the remote holds every file of a checkpoint.
+
+    In a folder, every byte is read: the files must be what their names say, and together what
+    `sha256` says. At a URL, DVC asks whether they are there.
+
+    Raises:
+        ErasureError: The remote cannot be reached.
+    """
+    pointer = pointer_file(home, sha256)
+    if not pointer.is_file():
+        return False
+    with _repository(home) as store:
+        if not store.folder:
+            return store.lists(pointer)
+        return _holds(store.folder, _only_output(pointer)["md5"], sha256)
+
+
+@dataclass(frozen=True, slots=True)
+class _Store:
+    """The remote of the environment, as DVC is told of it for the length of one call."""
+
+    home: Home
+    config: Path  # folder of the configuration
+    folder: Path | None  # of the remote, where it is no URL
+    shared: bool  # the remote is the cache
+
+    @property
+    def remote(self) -> str:
+        """A name that no other remote has, should a configuration file speak of one."""
+        return f"store-{hashlib.sha256(self.home.dvc_remote.encode()).hexdigest()[:12]}"
+
+    def configure(self) -> None:
+        """Write the configuration of this call."""
+        cache = self.folder if self.shared else _cache(self.home)
+        links = "hardlink" if self.shared else "hardlink,copy"  # "copy" leaves a copy as it is
+        (self.config / "config").write_text(
+            f'[cache]\n    dir = "{cache}"\n    type = "{links}"\n'
+            f'[\'remote "{self.remote}"\']\n    url = "{self.home.dvc_remote}"\n'
+        )
+
+    def dvc(self, verb: str, *arguments: str, **environment: str) -> str:
+        """What one DVC command prints; it waits for another one that is running there."""
+        own = {"DVC_NO_ANALYTICS": "1", "DVC_GLOBAL_CONFIG_DIR": str(self.config)}
+        done = subprocess.run(
+            [sys.executable, "-m", "dvc", "--wait-for-lock", verb, *arguments],
+            cwd=self.home.root,
+            env={**os.environ, **own, **environment},
+            capture_output=True,
+            text=True,
+        )
+        if done.returncode != 0:
+            lines = [line for line in (done.stderr or done.stdout).splitlines() if line.strip()]
+            raise ErasureError(
+                redacted(
+                    f"dvc {verb} failed in {self.home.root} (remote {self.home.dvc_remote}): "
+                    f"{' '.join(lines[-6:])}"
+                )
+            )
+        return done.stdout
+
+    def lists(self, pointer: Path) -> bool:
+        """Whether the remote lists every file that `pointer` stands for."""
+        with tempfile.TemporaryDirectory() as empty:  # else DVC remembers what it saw there once
+            answer = self.dvc(
+                "status",
+                *("--cloud", "--json", "--remote", self.remote),
+                str(pointer.relative_to(self.home.root)),
+                DVC_SITE_CACHE_DIR=empty,
+            )
+        return not {"missing", "new"} & set(json.loads(answer).values())
+
+
+@contextmanager
+def _repository(home: Home) -> Iterator[_Store]:
+    """The state folder as a DVC repository, for this process alone."""
+    from filelock import FileLock
+
+    home.locks.mkdir(parents=True, exist_ok=True)
+    config, folder = home.locks / "dvc-call", _remote_folder(home)
+    store = _Store(home, config, folder, folder is not None and _links(home.locks, folder))
+    with FileLock(home.locks / "dvc.lock"):
+        try:
+            shutil.rmtree(config, ignore_errors=True)  # of a call that was killed
+            config.mkdir(mode=0o700)
+            store.configure()
+            _ensure_repository(store)
+            yield store
+        finally:
+            shutil.rmtree(config, ignore_errors=True)
+            shutil.rmtree(_cache(home), ignore_errors=True)
+
+
+def _ensure_repository(store: _Store) -> None:
+    file = store.home.dvc / "config"
+    if not file.is_file():
+        store.dvc("init", "--no-scm", "--force")  # force: a crash left an unusable folder
+    if file.read_text() != CONFIG:
+        write_text(file, CONFIG)  # whatever is said here would beat what a call says
+
+
+def _cache(home: Home) -> Path:
+    """DVC's cache where the remote cannot be it; it is gone when a call ends."""
+    return home.dvc / "cache"
+
+
+def _remote_folder(home: Home) -> Path | None:
+    return None if "://" in home.dvc_remote else Path(home.dvc_remote)
+
+
+def _make_remote(home: Home) -> None:
+    try:
+        if folder := _remote_folder(home):
+            folder.mkdir(parents=True, exist_ok=True)
+    except OSError as fault:
+        raise ErasureError(
+            f"the DVC remote {home.dvc_remote} cannot be made ({fault}); set ERASURE_DVC_REMOTE "
+            f"to a folder that can be written"
+        ) from fault
+
+
+def _links(source: Path, target: Path) -> bool:
+    """Whether a file of one folder can be hard-linked into the other: the same file system, one
+    that has links, and both may be written.
+    """
+    with tempfile.NamedTemporaryFile(dir=source) as probe:
+        link = target / f"{Path(probe.name).name}.link"
+        try:
+            link.hardlink_to(probe.name)
+        except OSError:
+            return False
+        link.unlink()
+    return True
+
+
+def _object(store: Path, md5: str) -> Path:
+    """Where DVC keeps the bytes of this hash."""
+    return store / "files" / "md5" / md5[:2] / md5[2:]
+
+
+def _whole(store: Path, md5: str) -> bool:
+    """Whether the store holds the bytes of this hash."""
+    file = _object(store, md5)
+    return file.is_file() and _md5(file) == md5.removesuffix(".dir")
+
+
+def _drop_damaged(store: Path, md5s: Iterable[str]) -> None:
+    """Remove what is not what its name says: DVC would believe it."""
+    for md5 in set(md5s):
+        if not _whole(store, md5):
+            _object(store, md5).unlink(missing_ok=True)
+
+
+def _listing(store: Path, md5: str) -> dict[str, str]:
+    """Path -> md5 of every file of a folder that the store holds; empty if it does not."""
+    if not _whole(store, md5):
+        return {}
+    files = json.loads(_object(store, md5).read_text())
+    return {str(file["relpath"]): str(file["md5"]) for file in files}
+
+
+def _holds(store: Path, md5: str, sha256: str) -> bool:
+    files = _listing(store, md5)
+    return all(_whole(store, m) for m in files.values()) and sha256 == root_sha256(
+        hashed({name: _object(store, m) for name, m in files.items()})
+    )
+
+
+def _md5(file: Path) -> str:
+    with file.open("rb") as stream:
+        return hashlib.file_digest(stream, "md5").hexdigest()
 
 
 def pointed_at(pointer: Path) -> str:
@@ -139,8 +336,6 @@ def check_checkpoint(folder: Path) -> None:
     Raises:
         ContentChanged: If a file was changed, added or removed.
     """
-    from erasure_core.law.lineage import manifest, root_sha256
-
     found = root_sha256(manifest(folder))
     if found != folder.name:
         raise ContentChanged(f"checkpoint {folder}", folder.name, found)
@@ -170,18 +365,8 @@ def _yaml(file: Path) -> Any:
     return YAML(typ="safe", pure=True).load(file.read_text(encoding="utf-8"))
 
 
-def _dvc(home: Home, verb: str, *arguments: str) -> None:
-    """One DVC command in the state folder; waits for another one that is running there."""
-    command = [sys.executable, "-m", "dvc", "--wait-for-lock", verb, "--quiet", *arguments]
-    done = subprocess.run(
-        command,
-        cwd=home.root,
-        env={**os.environ, "DVC_NO_ANALYTICS": "1"},
-        capture_output=True,
-        text=True,
-    )
-    if done.returncode != 0:
-        lines = [line for line in (done.stderr or done.stdout).splitlines() if line.strip()]
-        raise ErasureError(
-            f"dvc {verb} failed in {home.root} (remote {home.dvc_remote}): {' '.join(lines[-6:])}"
-        )
+def _is_pointer(file: Path) -> bool:
+    try:
+        return bool(_only_output(file))
+    except BadInput:
+        return False

@@ -178,17 +178,21 @@ def test_no_other_copy_of_the_unchanged_network_leaves_with_it(toy, tmp_path):
 
 
 def test_a_part_that_cannot_come_along_is_named(toy, tmp_path):
-    index = json.loads((toy[0] / "model_index.json").read_text())
-    (toy[0] / "model_index.json").write_text(
-        json.dumps(
-            {**index, "safety_checker": ["stable_diffusion", "StableDiffusionSafetyChecker"]}
-        )
-    )
-    (toy[0] / "safety_checker").mkdir()
-    (toy[0] / "safety_checker/config.json").write_text("{}")
-    (toy[0] / "safety_checker/pytorch_model.bin").write_bytes(b"")
-    with pytest.raises(BadInput, match="safety_checker holds nothing that may be loaded"):
+    shutil.rmtree(toy[0] / "tokenizer")
+    with pytest.raises(BadInput, match="tokenizer holds nothing that may be loaded"):
         export.export(*toy, FACTS, "diffusers", tmp_path / "out")
+
+
+def test_a_safety_checker_stays_behind(toy, tmp_path):
+    """It is never loaded, so that nobody measured what it does to an erased model's pictures."""
+    index = json.loads((toy[0] / "model_index.json").read_text())
+    checker = ["stable_diffusion", "StableDiffusionSafetyChecker"]
+    (toy[0] / "model_index.json").write_text(json.dumps({**index, "safety_checker": checker}))
+    (toy[0] / "safety_checker").mkdir()
+    (toy[0] / "safety_checker/pytorch_model.bin").write_bytes(b"")
+    folder = export.export(*toy, FACTS, "diffusers", tmp_path / "out")
+    assert not (folder / "safety_checker").exists()
+    assert plain_pipeline(folder).safety_checker is None
 
 
 @pytest.mark.parametrize("form", ["diffusers", "delta", "lora", "single-file"])

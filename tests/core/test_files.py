@@ -5,7 +5,7 @@ import pytest
 from pydantic import BaseModel, ConfigDict, Field
 
 from erasure_core.errors import BadInput
-from erasure_core.files import plain, read_yaml, write_text
+from erasure_core.files import new_folder, plain, read_yaml, write_text
 
 
 class Inner(BaseModel):
@@ -81,7 +81,6 @@ def test_a_file_that_cannot_be_read_is_bad_input(tmp_path, name):
 def test_a_failed_write_leaves_the_old_file_and_nothing_else(tmp_path, monkeypatch):
     path = tmp_path / "new" / "record.json"
     write_text(path, "old\n")
-    assert stat.S_IMODE(path.stat().st_mode) == 0o644
 
     def disk_full(_descriptor: int) -> None:
         raise OSError(28, "No space left on device")
@@ -91,6 +90,24 @@ def test_a_failed_write_leaves_the_old_file_and_nothing_else(tmp_path, monkeypat
         write_text(path, "new\n")
     assert path.read_text() == "old\n"
     assert [p.name for p in path.parent.iterdir()] == ["record.json"]
+
+
+@pytest.mark.parametrize(
+    ("umask", "file", "folder"), [(0o022, 0o644, 0o755), (0o077, 0o600, 0o700)]
+)
+def test_what_is_written_is_open_to_whom_the_umask_allows(tmp_path, umask, file, folder):
+    before = os.umask(umask)
+    try:
+        write_text(tmp_path / "record.json", "text\n")
+        made = new_folder(tmp_path, "draft-")
+    finally:
+        os.umask(before)
+    assert mode(tmp_path / "record.json") == file
+    assert mode(made) == folder
+
+
+def mode(path) -> int:
+    return stat.S_IMODE(path.stat().st_mode)
 
 
 def test_plain_turns_what_json_lacks_into_null():

@@ -53,20 +53,20 @@ def test_the_root_depends_on_names_and_contents_and_not_on_order():
 
 def test_a_folder_without_files_cannot_be_frozen(tmp_path):
     with pytest.raises(BadInput, match="no file"):
-        lineage.freeze(tmp_path / "absent", tmp_path / "snapshots")
+        lineage.freeze(lineage.files_in(tmp_path / "absent"), tmp_path / "snapshots")
     assert not (tmp_path / "snapshots").exists()
 
 
 def test_a_frozen_folder_is_checked_file_by_file(model, tmp_path):
-    root, manifest_file = lineage.freeze(model, tmp_path / "snapshots")
+    root, manifest_file = lineage.freeze(lineage.files_in(model), tmp_path / "snapshots")
     assert manifest_file == tmp_path / "snapshots" / root / "manifest.json"
-    assert lineage.freeze(model, tmp_path / "snapshots") == (root, manifest_file)
-    lineage.check_frozen(model, manifest_file)
+    assert lineage.freeze(lineage.files_in(model), tmp_path / "snapshots") == (root, manifest_file)
+    lineage.check_frozen(model, manifest_file, lineage.files_in)
 
     weights = model / "unet" / "weights.safetensors"
     weights.write_bytes(b"\x00\x02")
     with pytest.raises(ContentChanged) as changed:
-        lineage.check_frozen(model, manifest_file)
+        lineage.check_frozen(model, manifest_file, lineage.files_in)
     assert (changed.value.what, changed.value.expected) == (
         str(weights),
         hashlib.sha256(b"\x00\x01").hexdigest(),
@@ -74,14 +74,15 @@ def test_a_frozen_folder_is_checked_file_by_file(model, tmp_path):
     assert changed.value.found == hashlib.sha256(b"\x00\x02").hexdigest()
     weights.unlink()
     with pytest.raises(ContentChanged, match=r"weights\.safetensors changed.*found no such file"):
-        lineage.check_frozen(model, manifest_file)
-    (model / "unet" / "extra.bin").write_bytes(b"")  # sorts before the missing weights
+        lineage.check_frozen(model, manifest_file, lineage.files_in)
+    weights.write_bytes(b"\x00\x01")
+    (model / "unet" / "extra.bin").write_bytes(b"")
     with pytest.raises(ContentChanged, match=r"extra\.bin changed: expected sha256 no such file"):
-        lineage.check_frozen(model, manifest_file)
+        lineage.check_frozen(model, manifest_file, lineage.files_in)
 
 
 def test_a_manifest_that_was_edited_or_lost_is_not_believed(model, tmp_path):
-    _, manifest_file = lineage.freeze(model, tmp_path / "snapshots")
+    _, manifest_file = lineage.freeze(lineage.files_in(model), tmp_path / "snapshots")
     recorded = json.loads(manifest_file.read_text())
     (model / "index.json").write_bytes(b"[1]")
     recorded["files"]["index.json"] = hashlib.sha256(
@@ -89,14 +90,14 @@ def test_a_manifest_that_was_edited_or_lost_is_not_believed(model, tmp_path):
     ).hexdigest()  # as someone who hides the change would
     manifest_file.write_text(json.dumps(recorded))
     with pytest.raises(ContentChanged, match=r"manifest\.json changed"):
-        lineage.check_frozen(model, manifest_file)
+        lineage.check_frozen(model, manifest_file, lineage.files_in)
     for content in ("{", "[]", "{}"):
         manifest_file.write_text(content)
         with pytest.raises(ErasureError, match="not a readable manifest"):
-            lineage.check_frozen(model, manifest_file)
+            lineage.check_frozen(model, manifest_file, lineage.files_in)
     manifest_file.unlink()
     with pytest.raises(ErasureError, match="not a readable manifest"):
-        lineage.check_frozen(model, manifest_file)
+        lineage.check_frozen(model, manifest_file, lineage.files_in)
 
 
 def test_json_hashes_do_not_depend_on_order_or_container():

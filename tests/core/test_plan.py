@@ -13,6 +13,7 @@ from erasure_core.errors import BadInput
 from erasure_core.law import lineage
 from erasure_core.law.concepts import Concept
 from erasure_core.law.requests import DeletionRequest
+from erasure_core.network import bases
 from erasure_core.planning.params import Params
 from erasure_core.planning.plan import Plan, make_plan
 
@@ -78,7 +79,7 @@ def test_a_plan_holds_its_inputs_by_value_or_hash_and_writes_nothing(
     before = lineage.manifest(tmp_path)
     made = plan(settings, tmp_path, ROCKET, CAT)
     assert [c.name for c in made.concepts] == ["rocket", "cat"]
-    assert made.base_sha256 == lineage.root_sha256(lineage.manifest(tiny_folder))
+    assert made.base_sha256 == bases.root(tiny_folder)
     files = {
         "target-rocket": "targets/rocket.csv",
         "target-cat": "targets/cat.csv",

@@ -3,6 +3,8 @@ survives the disk.
 """
 
 import copy
+import os
+import stat
 
 import pytest
 import torch
@@ -95,7 +97,7 @@ def test_a_full_disk_leaves_no_half_file(base, edited, tmp_path, monkeypatch):
         raise OSError(28, "No space left on device")
 
     monkeypatch.setattr("erasure_core.network.weights.save_file", full)
-    with pytest.raises(OSError, match="No space left"):
+    with pytest.raises(ErasureError, match="No space left"):
         WeightDelta.between(base, edited, frozenset({"0.weight"})).save(tmp_path / "d.safetensors")
     assert list(tmp_path.iterdir()) == []
 
@@ -105,7 +107,7 @@ def test_a_delta_that_cannot_be_written_says_where(base, edited, tmp_path):
     with pytest.raises(
         ErasureError,
         match=(
-            r"absent/delta\.safetensors could not be written \(.*os error 2.*; free "
+            r"absent/delta\.safetensors could not be written \(.*No such file.*; free "
             r"some space and run again"
         ),
     ):
@@ -125,3 +127,13 @@ def test_the_same_content_gives_the_same_bytes_whatever_order_it_is_told_in(tmp_
     assert metadata == facts
     assert read.keys() == tensors.keys()
     assert all(torch.equal(read[name], tensor) for name, tensor in tensors.items())
+
+
+@pytest.mark.parametrize(("umask", "mode"), [(0o022, 0o644), (0o077, 0o600)])
+def test_weights_are_open_to_whom_the_umask_allows(tmp_path, umask, mode):
+    before = os.umask(umask)
+    try:
+        write_tensors(tmp_path / "w.safetensors", {"a": torch.ones(2)}, {})
+    finally:
+        os.umask(before)
+    assert stat.S_IMODE((tmp_path / "w.safetensors").stat().st_mode) == mode

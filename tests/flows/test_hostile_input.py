@@ -22,7 +22,7 @@ from typer.testing import CliRunner
 
 from erasure_core.law.lineage import sha256_file
 from erasure_core.network.models import load_teacher
-from erasure_core.network.weights import WeightDelta, tensors_sha256, write_tensors
+from erasure_core.network.weights import tensors_sha256, write_tensors
 from flows.cli import app
 
 SECONDS, MEMORY = 60, 2 * 2**30  # a hang and a leak end the test instead of the machine
@@ -156,11 +156,22 @@ GOOD = {
     "run": ("run", "REQUEST", "--params", "PARAMS"),
     "run pending": ("run", "--params", "PARAMS"),
     "request add": ("request", "add", "REQUEST"),
-    "generate": "generate a-cat --model base --seed 1 --out OUT --params PARAMS".split(),
-    "export": "export --model 1 --format delta --out OUT --params PARAMS".split(),
-    "purify": "purify PICTURE --model DELTA --out OUT --params PARAMS".split(),
-    "evaluate": "evaluate --model base --prompts TABLE --params PARAMS".split(),
-    "cite": "cite --model 1 --params PARAMS".split(),
+    "generate": [
+        "generate",
+        "a-cat",
+        "--model",
+        "base",
+        "--seed",
+        "1",
+        "--out",
+        "OUT",
+        "--params",
+        "PARAMS",
+    ],
+    "export": ["export", "--model", "1", "--format", "delta", "--out", "OUT", "--params", "PARAMS"],
+    "purify": ["purify", "PICTURE", "--model", "DELTA", "--out", "OUT", "--params", "PARAMS"],
+    "evaluate": ["evaluate", "--model", "base", "--prompts", "TABLE", "--params", "PARAMS"],
+    "cite": ["cite", "--model", "1", "--params", "PARAMS"],
     "restore": ("restore", CAT, "--reason", "asked", "--params", "PARAMS"),
     "audit": ("audit", CAT),
     "status": ("status",),

@@ -1,23 +1,32 @@
 """DVC, for real: a checkpoint goes to a remote and comes back from its pointer alone."""
 
+import hashlib
+import os
 import shutil
+import signal
 import subprocess
 import sys
+import threading
+from collections.abc import Iterator
+from http.server import BaseHTTPRequestHandler, ThreadingHTTPServer
 from pathlib import Path
 
 import pytest
 
 from erasure_core.errors import BadInput, ContentChanged, ErasureError
 from erasure_core.law.lineage import manifest, root_sha256
+from erasure_core.redact import redacted
 from tasks.home import Home
 from tasks.versions.dvc_store import (
     add_checkpoint,
     check_checkpoint,
-    ensure_repo,
+    checkpoint_folder,
+    deliverable,
     md5_of_outputs,
     pull_checkpoint,
 )
 
+ROOT = Path(__file__).parents[2]
 FILES = {
     "model_index.json": b"{}",
     "unet/weights.safetensors": bytes(range(256)) * 64,
@@ -27,16 +36,84 @@ FILES = {
 
 @pytest.fixture
 def remote(tmp_path, monkeypatch) -> Path:
+    """A folder of the state folder's file system."""
     monkeypatch.setenv("ERASURE_DVC_REMOTE", str(tmp_path / "remote"))
     return tmp_path / "remote"
 
 
-def checkpoint(home: Home) -> Path:
+@pytest.fixture
+def far(tmp_path, monkeypatch) -> Iterator[Path]:
+    """A folder of another file system."""
+    memory = Path("/dev/shm")
+    if not memory.is_dir() or memory.stat().st_dev == tmp_path.stat().st_dev:
+        pytest.skip("there is no second file system here")
+    folder = memory / f"erasure-test-{os.getpid()}"
+    monkeypatch.setenv("ERASURE_DVC_REMOTE", str(folder))
+    yield folder
+    shutil.rmtree(folder)
+
+
+class Bucket(BaseHTTPRequestHandler):
+    """An HTTP store in memory: what was sent to a path is answered from it."""
+
+    objects: dict[str, bytes]
+
+    def do_POST(self) -> None:
+        self.objects[self.path] = self._body()
+        self._answer(200, b"")
+
+    def do_GET(self) -> None:
+        found = self.path in self.objects
+        self._answer(200 if found else 404, self.objects.get(self.path, b""))
+
+    do_HEAD = do_GET
+
+    def _body(self) -> bytes:
+        if "Content-Length" in self.headers:
+            return self.rfile.read(int(self.headers["Content-Length"]))
+        chunks = []
+        while size := int(self.rfile.readline(), 16):
+            chunks.append(self.rfile.read(size))
+            self.rfile.readline()
+        self.rfile.readline()
+        return b"".join(chunks)
+
+    def _answer(self, status: int, body: bytes) -> None:
+        self.send_response(status)
+        self.send_header("Content-Length", str(len(body)))
+        self.end_headers()
+        if self.command != "HEAD":
+            self.wfile.write(body)
+
+    def log_message(self, *_arguments: object) -> None:
+        pass
+
+
+@pytest.fixture
+def bucket(monkeypatch) -> Iterator[dict[str, bytes]]:
+    """A remote at a URL; its objects by path."""
+    objects: dict[str, bytes] = {}
+    handler = type("Handler", (Bucket,), {"objects": objects, "protocol_version": "HTTP/1.1"})
+    server = ThreadingHTTPServer(("127.0.0.1", 0), handler)
+    threading.Thread(target=server.serve_forever, daemon=True).start()
+    monkeypatch.setenv("ERASURE_DVC_REMOTE", f"http://127.0.0.1:{server.server_port}/models")
+    yield objects
+    server.shutdown()
+    server.server_close()
+
+
+def checkpoint(home: Home, files: dict[str, bytes] = FILES) -> Path:
     draft = home.checkpoints / "draft"
-    for name, content in FILES.items():
+    for name, content in files.items():
         (draft / name).parent.mkdir(parents=True, exist_ok=True)
         (draft / name).write_bytes(content)
     return draft.rename(home.checkpoints / root_sha256(manifest(draft)))
+
+
+def stored(store: Path, content: bytes) -> Path:
+    """Where DVC keeps these bytes."""
+    md5 = hashlib.md5(content).hexdigest()
+    return store / "files/md5" / md5[:2] / md5[2:]
 
 
 def contents(folder: Path) -> dict[str, bytes]:
@@ -68,28 +145,53 @@ def test_a_pointer_alone_restores_a_checkpoint_in_another_folder(tmp_path, remot
     assert contents(restored) == FILES
 
 
-def test_adding_again_changes_nothing_and_repairs_a_lost_cache_and_remote(tmp_path, remote):
+def test_adding_again_changes_nothing_and_repairs_a_lost_remote(tmp_path, remote):
     home = Home(tmp_path / "home")
     first = add_checkpoint(home, checkpoint(home))
-    shutil.rmtree(home.dvc / "cache")
     shutil.rmtree(remote)
     folder = first.path.with_suffix("")
 
     assert add_checkpoint(home, folder) == first
 
     shutil.rmtree(folder)
-    shutil.rmtree(home.dvc / "cache")
     assert contents(pull_checkpoint(home, first.path)) == FILES
 
 
-def test_a_changed_byte_is_found_and_repaired_from_the_cache(tmp_path, remote):
+def test_a_checkpoint_and_a_near_remote_are_the_same_bytes(tmp_path, remote):
+    home = Home(tmp_path / "home")
+    folder = add_checkpoint(home, checkpoint(home)).path.with_suffix("")
+    for name, content in FILES.items():
+        assert (folder / name).samefile(stored(remote, content))
+    assert not (home.dvc / "cache").exists()
+
+
+def test_a_checkpoint_on_another_file_system_leaves_no_cache(tmp_path, far):
+    home = Home(tmp_path / "home")
+    folder = add_checkpoint(home, checkpoint(home)).path.with_suffix("")
+    assert contents(folder) == FILES
+    assert {stored(far, content).read_bytes() for content in FILES.values()} == {*FILES.values()}
+    assert not (home.dvc / "cache").exists()
+
+
+def test_a_checkpoint_comes_back_from_another_file_system(tmp_path, far):
+    home = Home(tmp_path / "home")
+    pointer = add_checkpoint(home, checkpoint(home))
+    shutil.rmtree(pointer.path.with_suffix(""))
+    assert contents(pull_checkpoint(home, pointer.path)) == FILES
+
+
+def test_a_checkpoint_comes_back_from_a_url(tmp_path, bucket):
+    home = Home(tmp_path / "home")
+    pointer = add_checkpoint(home, checkpoint(home))
+    shutil.rmtree(pointer.path.with_suffix(""))
+    assert not (home.dvc / "cache").exists()
+    assert contents(pull_checkpoint(home, pointer.path)) == FILES
+
+
+def test_a_changed_byte_of_a_far_checkpoint_is_repaired_by_a_pull(tmp_path, far):
     home = Home(tmp_path / "home")
     pointer = add_checkpoint(home, checkpoint(home))
     folder = pointer.path.with_suffix("")
-    check_checkpoint(folder)
-    shutil.rmtree(
-        remote
-    )  # the cache must suffice: a hard link would have carried the change into it
     flip_a_byte(folder / "unet/weights.safetensors")
     with pytest.raises(ContentChanged, match=folder.name[:16]):
         check_checkpoint(folder)
@@ -99,12 +201,44 @@ def test_a_changed_byte_is_found_and_repaired_from_the_cache(tmp_path, remote):
     assert contents(folder) == FILES
 
 
+def test_a_changed_byte_of_a_linked_checkpoint_is_never_pulled(tmp_path, remote):
+    """It changed the remote's byte as well: nothing may believe that file again."""
+    home = Home(tmp_path / "home")
+    pointer = add_checkpoint(home, checkpoint(home))
+    flip_a_byte(pointer.path.with_suffix("") / "unet/weights.safetensors")
+    with pytest.raises(ErasureError, match="dvc pull failed"):
+        pull_checkpoint(home, pointer.path)
+    assert not stored(remote, FILES["unet/weights.safetensors"]).exists()
+
+
+def test_a_checkpoint_built_again_repairs_the_remote(tmp_path, remote):
+    home = Home(tmp_path / "home")
+    folder = add_checkpoint(home, checkpoint(home)).path.with_suffix("")
+    flip_a_byte(folder / "unet/weights.safetensors")
+    shutil.rmtree(folder)
+
+    add_checkpoint(home, checkpoint(home))
+
+    assert contents(folder) == FILES
+    assert deliverable(home, folder.name)
+
+
+def test_a_damaged_checkpoint_is_not_added(tmp_path, remote):
+    home = Home(tmp_path / "home")
+    folder = checkpoint(home)
+    flip_a_byte(folder / "unet/weights.safetensors")
+    with pytest.raises(ContentChanged):
+        add_checkpoint(home, folder)
+    assert not remote.exists()
+
+
 def test_bytes_that_are_nowhere_are_an_error_and_not_an_empty_folder(tmp_path, remote):
     home, other = Home(tmp_path / "home"), Home(tmp_path / "other")
     pointer = add_checkpoint(home, checkpoint(home))
     shutil.rmtree(remote)
     with pytest.raises(ErasureError, match="dvc pull failed"):
         pull_checkpoint(other, pointer.path)
+    assert not (other.checkpoints / pointer.path.stem).exists()
 
 
 @pytest.mark.parametrize(
@@ -130,13 +264,155 @@ def test_only_a_checkpoint_can_be_added(tmp_path):
         add_checkpoint(home, tmp_path)
 
 
-def test_the_remote_follows_the_environment(tmp_path, monkeypatch):
+@pytest.mark.parametrize("name", ["../../elsewhere/" + "0" * 64, "0" * 63, "A" * 64, "", "."])
+def test_a_name_that_is_no_content_hash_becomes_no_path(tmp_path, name):
+    with pytest.raises(BadInput, match="is no content hash"):
+        checkpoint_folder(Home(tmp_path), name)
+
+
+# --- whether the remote can deliver
+# ---------------------------------------------------------------------------------------------
+
+
+@pytest.mark.parametrize("where", ["remote", "far", "bucket"])
+def test_what_was_added_can_be_delivered(tmp_path, where, request):
+    request.getfixturevalue(where)
     home = Home(tmp_path / "home")
-    ensure_repo(home)
-    assert str(home.root / "dvc-remote") in (home.dvc / "config.local").read_text()
-    monkeypatch.setenv("ERASURE_DVC_REMOTE", str(tmp_path / "shared"))
-    ensure_repo(home)
-    assert str(tmp_path / "shared") in (home.dvc / "config.local").read_text()
+    folder = checkpoint(home)
+    assert not deliverable(home, folder.name)
+    add_checkpoint(home, folder)
+    assert deliverable(home, folder.name)
+
+
+@pytest.mark.parametrize("name", FILES)
+@pytest.mark.parametrize("where", ["remote", "far"])
+def test_a_file_that_the_remote_lost_cannot_be_delivered(tmp_path, where, name, request):
+    store, home = request.getfixturevalue(where), Home(tmp_path / "home")
+    folder = checkpoint(home)
+    add_checkpoint(home, folder)
+    stored(store, FILES[name]).unlink()
+    assert not deliverable(home, folder.name)
+
+
+def test_a_file_that_a_url_lost_cannot_be_delivered(tmp_path, bucket):
+    home = Home(tmp_path / "home")
+    folder = checkpoint(home)
+    add_checkpoint(home, folder)
+    del bucket[f"/models/{stored(Path(), FILES['delta.safetensors'])}"]
+    assert not deliverable(home, folder.name)
+
+
+@pytest.mark.parametrize("where", ["remote", "far"])
+def test_a_changed_byte_of_the_remote_cannot_be_delivered(tmp_path, where, request):
+    store, home = request.getfixturevalue(where), Home(tmp_path / "home")
+    folder = checkpoint(home)
+    add_checkpoint(home, folder)
+    flip_a_byte(stored(store, FILES["unet/weights.safetensors"]))
+    assert not deliverable(home, folder.name)
+
+
+def test_a_pointer_to_other_bytes_cannot_be_delivered(tmp_path, remote):
+    home = Home(tmp_path / "home")
+    folder = checkpoint(home)
+    pointer = add_checkpoint(home, folder).path
+    other = checkpoint(home, {**FILES, "delta.safetensors": b"another"})
+    shutil.copyfile(add_checkpoint(home, other).path, pointer)
+    assert not deliverable(home, folder.name)
+
+
+# --- processes beside one another, and their end
+# ---------------------------------------------------------------------------------------------
+
+
+def test_a_remote_is_said_with_each_call_and_left_nowhere(tmp_path, monkeypatch, remote):
+    """Another shell, without the variable, sends its own checkpoint to its own folder only."""
+    home = Home(tmp_path / "home")
+    first = add_checkpoint(home, checkpoint(home))
+    monkeypatch.delenv("ERASURE_DVC_REMOTE")
+    other = checkpoint(home, {**FILES, "delta.safetensors": b"another"})
+    add_checkpoint(home, other)
+    assert not stored(remote, b"another").exists()
+    assert str(remote) not in "".join(f.read_text() for f in home.dvc.glob("config*"))
+    monkeypatch.setenv("ERASURE_DVC_REMOTE", str(remote))
+    assert deliverable(home, first.path.stem)
+
+
+def test_a_configuration_of_an_earlier_version_is_not_followed(tmp_path, remote):
+    home = Home(tmp_path / "home")
+    add_checkpoint(home, checkpoint(home))
+    (home.dvc / "config").write_text('[core]\n    no_scm = True\n[cache]\n    type = "copy"\n')
+    (home.dvc / "config.local").write_text(
+        f"[core]\n    remote = store\n['remote \"store\"']\n    url = {tmp_path / 'old'}\n"
+    )
+    folder = checkpoint(home, {**FILES, "delta.safetensors": b"another"})
+    add_checkpoint(home, folder)
+    assert (folder / "delta.safetensors").samefile(stored(remote, b"another"))
+    assert not (tmp_path / "old").exists()
+
+
+KILLED = """
+import os, signal, sys
+from pathlib import Path
+from tasks.home import Home
+from tasks.versions import dvc_store
+
+call, before = dvc_store._Store.dvc, int(sys.argv[3])
+verbs = []
+
+def until(store, verb, *arguments, **environment):
+    verbs.append(verb)
+    answer = call(store, verb, *arguments, **environment) if len(verbs) <= before else None
+    if len(verbs) > before:
+        os.kill(os.getpid(), signal.SIGKILL)
+    return answer
+
+dvc_store._Store.dvc = until
+dvc_store.add_checkpoint(Home(Path(sys.argv[1])), Path(sys.argv[2]))
+"""
+
+
+@pytest.mark.parametrize("done", ["nothing", "init", "init and add"])
+def test_adding_is_finished_after_a_kill(tmp_path, far, done):
+    home = Home(tmp_path / "home")
+    folder, steps = checkpoint(home), ["nothing", "init", "init and add"].index(done)
+    command = [sys.executable, "-c", KILLED, str(home.root), str(folder), str(steps)]
+    assert subprocess.run(command, cwd=ROOT).returncode == -signal.SIGKILL
+
+    add_checkpoint(home, folder)
+
+    assert contents(folder) == FILES
+    assert deliverable(home, folder.name)
+    assert not (home.locks / "dvc-call").exists()
+
+
+@pytest.mark.parametrize("text", ["", "outs:\n- md5: 12"])
+def test_a_pointer_cut_off_by_a_kill_is_written_again(tmp_path, remote, text):
+    home = Home(tmp_path / "home")
+    folder = checkpoint(home)
+    folder.with_name(f"{folder.name}.dvc").write_text(text)
+    add_checkpoint(home, folder)
+    assert deliverable(home, folder.name)
+
+
+def test_a_remote_that_cannot_be_reached_is_named_without_its_password(tmp_path, monkeypatch):
+    monkeypatch.setenv("ERASURE_DVC_REMOTE", "http://someone:s3cr3t@127.0.0.1:9/models")
+    home = Home(tmp_path / "home")
+    with pytest.raises(ErasureError, match=r"dvc push failed .*http://\*\*\*@127") as caught:
+        add_checkpoint(home, checkpoint(home))
+    assert "s3cr3t" not in str(caught.value)
+
+
+@pytest.mark.parametrize(
+    ("text", "expected"),
+    [
+        ("at https://user:word@host/x", "at https://***@host/x"),
+        ("postgresql://u:a@b/c@host:5432/db", "postgresql://***@host:5432/db"),
+        ("'s3://key@bucket' and s3://bucket/x", "'s3://***@bucket' and s3://bucket/x"),
+        ("mail me@example.org", "mail me@example.org"),
+    ],
+)
+def test_users_and_passwords_of_urls_are_not_printed(text, expected):
+    assert redacted(text) == expected
 
 
 def test_a_state_folder_inside_the_project_leaves_the_projects_own_dvc_clean(tmp_path):

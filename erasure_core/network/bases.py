@@ -1,0 +1,169 @@
+"""What a base is: the files that its pipeline is loaded from, and nothing that lies beside them.
+
+A published folder holds more: a single-file checkpoint, half-precision variants, pickles, a safety
+checker, a README, what a download tool or a desktop left. None of it is hashed, loaded or released.
+`load_teacher` reads a base through `as_loaded`, where only these files are: the list and the loader
+cannot disagree.
+"""
+
+import json
+import tempfile
+from collections.abc import Callable, Iterator, Mapping
+from contextlib import contextmanager
+from pathlib import Path
+from typing import Any
+
+from erasure_core.errors import BadInput
+from erasure_core.files import MIB, pretty_json, read_input
+from erasure_core.law import lineage
+
+CONFIG_BYTES = 16 * MIB  # far above any real one
+INDEX = "model_index.json"
+CONFIG = "config.json"
+PICKLED = (".bin", ".ckpt", ".pt", ".pth", ".pkl")
+TOKENIZER = (
+    "tokenizer.json",
+    "tokenizer_config.json",
+    "vocab.json",
+    "merges.txt",
+    "special_tokens_map.json",
+    "added_tokens.json",
+)
+SETTINGS = {  # part -> what is read of it beside weights; a part that is not here is never loaded
+    "unet": (CONFIG,),
+    "vae": (CONFIG,),
+    "text_encoder": (CONFIG,),
+    "text_encoder_2": (CONFIG,),
+    "tokenizer": TOKENIZER,
+    "tokenizer_2": TOKENIZER,
+    "scheduler": ("scheduler_config.json",),
+}
+UNET_WEIGHTS = "diffusion_pytorch_model.safetensors"
+WEIGHTS = {  # part -> its weights, as diffusers and transformers call them
+    "unet": UNET_WEIGHTS,
+    "vae": UNET_WEIGHTS,
+    "text_encoder": "model.safetensors",
+    "text_encoder_2": "model.safetensors",
+}
+
+
+def read_json(file: Path) -> dict[str, Any]:
+    """The settings in a file of a base.
+
+    Raises:
+        BadInput: No readable JSON, or not a mapping.
+    """
+    try:
+        settings = json.loads(read_input(file, CONFIG_BYTES))
+    except (BadInput, ValueError, RecursionError) as fault:
+        raise BadInput(f"{file} is no readable JSON ({fault}); restore the base") from fault
+    if not isinstance(settings, dict):
+        raise BadInput(
+            f"{file} holds {type(settings).__name__}, not the settings of a model; restore the base"
+        )
+    return settings
+
+
+def loaded_files(folder: Path) -> dict[str, Path]:
+    """Relative path -> file of everything that loading the base in `folder` reads, sorted by path.
+
+    Raises:
+        BadInput: A part that `model_index.json` names is not there in a form that may be loaded.
+    """
+    files = {INDEX: folder / INDEX}
+    for part in sorted(named_parts(read_json(folder / INDEX)) & SETTINGS.keys()):
+        names = [name for name in SETTINGS[part] if (folder / part / name).is_file()]
+        if part in WEIGHTS:
+            names += _weights(folder / part, WEIGHTS[part])
+        if not names:
+            raise BadInput(
+                f"{folder / part} holds nothing that may be loaded, and {INDEX} names it; "
+                f"complete the base first"
+            )
+        files |= {f"{part}/{name}": folder / part / name for name in names}
+    return dict(sorted(files.items()))
+
+
+def beside_unet_weights(folder: Path) -> dict[str, Path]:
+    """The loaded files that an erased model has in common with its base."""
+    return {
+        name: file
+        for name, file in loaded_files(folder).items()
+        if not name.startswith("unet/") or name == f"unet/{CONFIG}"
+    }
+
+
+def named_parts(index: Mapping[str, Any]) -> set[str]:
+    """The parts that a `model_index.json` names and does not leave empty."""
+    return {name for name, kind in index.items() if isinstance(kind, list) and any(kind)}
+
+
+def _weights(folder: Path, whole: str) -> list[str]:
+    """Names of the files that hold a part's weights: one, or an index and its shards."""
+    index = f"{whole}.index.json"
+    if (folder / whole).is_file() and (folder / index).is_file():
+        raise BadInput(f"{folder} holds both {whole} and {index}; keep the one that is meant")
+    if (folder / whole).is_file():
+        return [whole]
+    if not (folder / index).is_file():
+        raise BadInput(
+            f"{folder} holds {_instead(folder)}; {whole} is needed, pickle is not loaded"
+        )
+    shards = read_json(folder / index).get("weight_map")
+    names = sorted({str(name) for name in shards.values()}) if isinstance(shards, dict) else []
+    if not names or any(Path(n).name != n or not n.endswith(".safetensors") for n in names):
+        raise BadInput(f"{folder / index} names no safetensors files beside it; restore the base")
+    if absent := [name for name in names if not (folder / name).is_file()]:
+        raise BadInput(f"{folder} lacks {', '.join(absent)}, which {index} names; restore the base")
+    return [index, *names]
+
+
+def _instead(folder: Path) -> str:
+    """What weights there are that cannot be loaded, for people."""
+    others = [f.name for f in sorted(folder.glob("*")) if f.suffix in (*PICKLED, ".safetensors")]
+    safe = all(name.endswith(".safetensors") for name in others)
+    kind = "variants" if safe else "pickle weights"
+    return f"only {kind} ({', '.join(others)})" if others else "no weights"
+
+
+def manifest(folder: Path) -> dict[str, str]:
+    """Relative path -> sha256 of every file that loading reads."""
+    return lineage.hashed(loaded_files(folder))
+
+
+def root(folder: Path) -> str:
+    """The content hash of a base: of the files that are loaded, whatever lies beside them."""
+    return lineage.root_sha256(manifest(folder))
+
+
+def lay_out(files: Mapping[str, Path], target: Path, place: Callable[[Path, Path], object]) -> None:
+    """Put loaded files below `target`, each by `place(source, target)`; `model_index.json` is
+    written without the parts that are never loaded, so that plain diffusers loads the result.
+    """
+    for name, source in files.items():
+        (target / name).parent.mkdir(parents=True, exist_ok=True)
+        if name == INDEX and (index := _without_unread(source)):
+            (target / name).write_text(index, encoding="utf-8")
+        else:
+            place(source, target / name)
+
+
+def _without_unread(file: Path) -> str | None:
+    """The text of `model_index.json` with null for each part that is never loaded; None if it names
+    no such part.
+    """
+    index = read_json(file)
+    unread = named_parts(index) - SETTINGS.keys()
+    checked = {"requires_safety_checker": False} if "safety_checker" in unread else {}
+    left = {**index, **{part: [None, None] for part in unread}, **checked}
+    return pretty_json(left) if unread else None
+
+
+@contextmanager
+def as_loaded(folder: Path) -> Iterator[Path]:
+    """A temporary folder of links in which exactly the loaded files of `folder` are."""
+    with tempfile.TemporaryDirectory(prefix="erasure-base-") as view:
+        lay_out(
+            loaded_files(folder), Path(view), lambda file, link: link.symlink_to(file.absolute())
+        )
+        yield Path(view)
