@@ -1,4 +1,4 @@
-"""Approval of a plan as a form in Prefect's interface; elsewhere `erasure request approve` gives it."""
+"""Approval of a plan as a form in Prefect's interface; `erasure request approve` is the other."""
 
 from collections.abc import Callable
 from typing import Any, TypeVar

@@ -154,9 +154,9 @@ def _failed(book: Book, group: Sequence[Entry], fault: Exception) -> str:
     Disks, networks and machines are no fault of a request: it stays due.
     """
     ids = ", ".join(entry.row.id for entry in group)
-    if isinstance(fault, BadInput) or not isinstance(fault, ErasureError | OSError):
-        if len(group) == 1:
-            park(book, {ids: f"{type(fault).__name__}: {fault}"})
+    of_request = isinstance(fault, BadInput) or not isinstance(fault, ErasureError | OSError)
+    if of_request and len(group) == 1:
+        park(book, {ids: f"{type(fault).__name__}: {fault}"})
     return f"{ids}: {fault}"
 
 

@@ -24,8 +24,6 @@ QUIET = {
     "GIT_PYTHON_REFRESH": "quiet",  # MLflow and DVC warn on a machine without git
     # default 20; a busy two-core machine takes up to 23
     "PREFECT_SERVER_EPHEMERAL_STARTUP_TIMEOUT_SECONDS": "120",
-    "MLFLOW_HTTP_REQUEST_TIMEOUT": "10",  # default 120 s, and seven retries
-    "MLFLOW_HTTP_REQUEST_MAX_RETRIES": "1",
 }
 
 

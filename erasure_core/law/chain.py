@@ -1,7 +1,7 @@
-"""The chain of events: each carries the hash of the one before, so that none can be changed unseen.
+"""The chain of events: each carries the hash of the one before, so that none is changed unseen.
 
-An event is one line of canonical JSON (RFC 8785) with its own `sha256` put last. That hash is of the
-line's bytes without `,"sha256":"..."`, so that `sed`, `sha256sum` and `jq` can check it
+An event is one line of canonical JSON (RFC 8785) with its own `sha256` put last. That hash is of
+the line's bytes without `,"sha256":"..."`, so that `sed`, `sha256sum` and `jq` can check it
 (docs/audit.md). What a chain cannot show is that its end was cut off: its head is signed for that.
 """
 

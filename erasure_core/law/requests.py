@@ -92,7 +92,7 @@ class DeletionRequest(BaseModel):
 
     @property
     def recipe(self) -> dict[str, Any]:
-        """How it is to be honoured: wordings, replacement, what to keep, method; may be corrected."""
+        """How it is to be honoured: wordings, replacement, kept prompts, method."""
         content = self.model_dump(mode="json")
         of_concept = {k: v for k, v in content["concept"].items() if k not in ("name", "kind")}
         return {"concept": of_concept, "method": content["method"]}

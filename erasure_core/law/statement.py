@@ -46,7 +46,7 @@ class Statement(BaseModel):
     base_sha256: Sha256
     policy_sha256: Sha256
     checkpoint_sha256: Sha256
-    delta_sha256: Sha256
+    delta_sha256: Sha256 | None  # None: the base itself, nothing is erased
     record_sha256: Sha256
     head_seq: int = Field(ge=0)  # the audit chain's newest event when this was issued
     head_sha256: Sha256

@@ -199,7 +199,7 @@ def locate(path_or_id: str, revision: str | None = None) -> Path:
 
     try:
         read = [f"{part}/*.{end}" for part in bases.SETTINGS for end in ("json", "txt")]
-        wanted = [bases.INDEX, *read, *(f"{part}/*.safetensors" for part in bases.WEIGHTS)]
+        patterns = [bases.INDEX, *read, *(f"{part}/*.safetensors" for part in bases.WEIGHTS)]
         variants = ["*.fp16.*", "*.non_ema.*"]
         return Path(
             snapshot_download(

@@ -6,7 +6,7 @@ import json
 from collections.abc import Iterator, Mapping, Sequence
 from dataclasses import dataclass
 from pathlib import Path
-from typing import Self
+from typing import Any, Self
 
 from pydantic import BaseModel, ConfigDict, Field
 
@@ -30,7 +30,7 @@ KEPT = "kept"
 BASE = "base"
 PLAN_FILE = "plan.json"
 # where things lie on this machine; what lies there is in the plan by its hash
-PLACES = {"params": {"base": {"path"}, "clip": {"path"}, "prompts": True}}
+PLACES: Any = {"params": {"base": {"path"}, "clip": {"path"}, "prompts": True}}
 KEY = 16  # characters of a run key
 
 

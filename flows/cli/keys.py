@@ -20,7 +20,7 @@ app.add_typer(keys, name="keys")
 def list_keys(as_json: Json = False) -> int:
     """Every trusted public key by name; the one that signs is marked."""
     from erasure_core.law.statement import key_id
-    from tasks.release.keys import Keys
+    from tasks.book.keys import Keys
 
     store = Keys(Home.from_env())
     trusted = [
@@ -39,7 +39,7 @@ def list_keys(as_json: Json = False) -> int:
 @reported
 def rotate(as_json: Json = False) -> int:
     """Sign with a new key from now on; what the old one signed stays trusted."""
-    from tasks.release.keys import Keys
+    from tasks.book.keys import Keys
 
     signer = Keys(Home.from_env()).rotate()
     show({"name": signer.name, "key": signer.key} if as_json else f"{signer.key}  {signer.name}")
@@ -54,7 +54,7 @@ def trust(
     as_json: Json = False,
 ) -> int:
     """Believe statements that are signed with the key in FILE."""
-    from tasks.release.keys import Keys
+    from tasks.book.keys import Keys
 
     key = Keys(Home.from_env()).trust(name, file)
     show({"name": name, "key": key} if as_json else f"{key}  {name}")

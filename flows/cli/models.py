@@ -5,7 +5,7 @@ from typing import Annotated
 
 import typer
 
-from flows.cli.common import DONE, MODEL_HELP, Json, ParamsFile, app, reported, stdout_free
+from flows.cli.common import DONE, MODEL_HELP, By, Json, ParamsFile, app, reported, stdout_free
 from flows.cli.options import finite, out_folder
 from flows.cli.show import show
 from tasks.home import Home
@@ -87,7 +87,12 @@ def export(
             help="The folder to make (diffusers), or the folder for the one file.",
         ),
     ],
+    refused_anyway: Annotated[
+        bool,
+        typer.Option("--refused-anyway", help="Also a version that is not the champion."),
+    ] = False,
     params: ParamsFile = Path("params.yaml"),
+    by: By = None,
     as_json: Json = False,
 ) -> int:
     """Hand a version out in a form that other programs read; every file says whose
@@ -96,9 +101,14 @@ def export(
     from erasure_core.planning.params import read_params
 
     with stdout_free():
+        from tasks.book.actor import acting_as
         from tasks.release.handout import export_version
 
-        written = export_version(model, form, out, read_params(params), Home.from_env())
+        home, settings = Home.from_env(), read_params(params)
+        with acting_as(by):
+            written = export_version(
+                model, form, out, settings, home, refused_anyway=refused_anyway
+            )
     show({"model": model, "format": form, "path": str(written)} if as_json else str(written))
     return DONE
 

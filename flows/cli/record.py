@@ -1,15 +1,14 @@
 """Commands that read what was recorded."""
 
 from pathlib import Path
-from typing import Annotated
+from typing import TYPE_CHECKING, Annotated, Any
 
 import typer
 
-from erasure_core.errors import BadInput
-from erasure_core.text import whole_number
 from flows.cli.common import (
     DONE,
     FAILED,
+    By,
     Json,
     ParamsFile,
     app,
@@ -18,8 +17,11 @@ from flows.cli.common import (
     uuid_or_none,
 )
 from flows.cli.options import LARGEST
-from flows.cli.show import because, complain, labelled, or_none, show, show_trace
+from flows.cli.show import complain, labelled, show, show_status, show_trace, version_line
 from tasks.home import Home
+
+if TYPE_CHECKING:
+    from tasks.book.store import Book
 
 
 @app.command()
@@ -62,7 +64,7 @@ def cite(
     name = read_params(params).registered_model
     with stdout_free():
         from tasks.release.cite import papers
-        from tasks.release.release import record_of
+        from tasks.release.record import record_of
 
         found = papers(record_of(Home.from_env(), name, model))
     if as_json:
@@ -75,68 +77,161 @@ def cite(
 @app.command()
 @reported
 def status(as_json: Json = False) -> int:
-    """Requests by state, versions with verdict and aliases, and where state lives."""
-    with stdout_free():
-        from tasks.book.status import status as current
+    """Requests by state, versions with verdict and aliases, what is behind, where state lives."""
+    from tasks.book.door import open_book
+    from tasks.book.status import status as current
 
-        now = current(Home.from_env())
+    now = current(open_book(Home.from_env(), make=False))
     if as_json:
         show(now)
-        return DONE
-    show(f"state     {now['home']}\nregistry  {now['tracking_uri']}\ndvc       {now['dvc_remote']}")
-    for state, requests in now["requests"].items():
-        show(f"{state}: {len(requests) or 'none'}")
-        for request in requests:
-            show(
-                f"  {request['subject_request_id']}  {request['concept']}"
-                + because(request["version"], request["reason"])
-            )
-    for found in now["models"]:
-        show(
-            f"{found['name']}: champion {or_none(found['champion'])}, candidate "
-            f"{or_none(found['candidate'])}"
-        )
-        for version in found["versions"]:
-            aliases = f"  [{', '.join(version['aliases'])}]" if version["aliases"] else ""
-            show(
-                f"  version {version['version']}  {version['verdict']}  "
-                f"{version['created'][:19]}{aliases}"
-            )
+    else:
+        show_status(now)
+    return DONE
+
+
+@app.command()
+@reported
+def versions(params: ParamsFile = Path("params.yaml"), as_json: Json = False) -> int:
+    """Every version of the registered model: verdict, aliases, what it erases."""
+    from erasure_core.planning.model_name import registered_model
+    from tasks.book.door import open_book
+    from tasks.book.status import shown_version
+
+    model, book = registered_model(params), open_book(Home.from_env(), make=False)
+    aliases = book.ask(lambda reader: reader.aliases(model))
+    rows = [shown_version(v, aliases) for v in book.ask(lambda reader: reader.versions(model))]
+    if as_json:
+        show({"model": model, "versions": rows})
+    else:
+        show("\n".join(map(version_line, rows)) or f"{model} has no version yet")
     return DONE
 
 
 @app.command()
 @reported
 def audit(
-    what: Annotated[str, typer.Argument(metavar="VERSION|REQUEST_ID")],
+    what: Annotated[
+        str | None,
+        typer.Argument(
+            metavar="[VERSION|REQUEST_ID|CONCEPT|export]",
+            help="Without any: everything. export: the chain as JSON lines.",
+        ),
+    ] = None,
     name: Annotated[
         str | None, typer.Option(help="Registered model, where several have that version.")
     ] = None,
     as_json: Json = False,
 ) -> int:
-    """Where a version came from, or what became of a request, as recorded; and whether it still
-    holds (exit 1 if not).
+    """Prove that the book is whole and everything outside its mirror, or trace one version, request
+    or concept, and say whether it still holds (exit 1 if not).
     """
-    version = whole_number(what)
-    asked = uuid_or_none(what) if version is None else version
-    if asked is None:
-        raise BadInput(
-            f"{what!r} is neither a version's number nor a subject_request_id (a UUID); "
-            f"`erasure status` lists both"
-        )
-    with stdout_free():
-        from tasks.book.trace import trace_request, trace_version
+    from tasks.book.door import open_book
 
-        home = Home.from_env()
-        found = (
-            trace_version(home, asked, name)
-            if isinstance(asked, int)
-            else trace_request(home, asked)
-        )
+    book = open_book(Home.from_env(), make=False)
+    if what == "export":
+        for event in book.ask(lambda reader: list(reader.events())):
+            print(event.line)
+        return DONE
+    with stdout_free():
+        found = _everything(book) if what is None else _traced(book, what, name)
     if as_json:
         show(found)
-    else:
+    elif what is not None:
         show_trace(found)
+    elif found["intact"]:
+        show(f"{found['events']} events: chain, tables, files, MLflow, DVC and signatures agree")
     for finding in found["findings"]:
         complain(finding)
     return DONE if found["intact"] else FAILED
+
+
+def _everything(book: "Book") -> dict[str, Any]:
+    from tasks.release.audit import audit as disagreements
+
+    findings = list(dict.fromkeys(disagreements(book)))
+    head = book.ask(lambda reader: reader.head())
+    events = head.seq if head else 0
+    return {"events": events, "intact": not findings, "findings": findings}
+
+
+def _traced(book: "Book", what: str, name: str | None) -> dict[str, Any]:
+    from erasure_core.text import whole_number
+    from tasks.release.trace import trace_concept, trace_request, trace_version
+
+    if (request_id := uuid_or_none(what)) is not None:
+        return trace_request(book, request_id)
+    if (version := whole_number(what)) is not None:
+        return trace_version(book, version, name)
+    return trace_concept(book, what)
+
+
+@app.command()
+@reported
+def reconcile(
+    tables: Annotated[
+        bool,
+        typer.Option("--tables", help="Write the book's tables anew from its chain, first."),
+    ] = False,
+) -> int:
+    """Finish what is left to do outside the book, and put back what was changed there."""
+    from tasks.book.door import open_book
+
+    book = open_book(Home.from_env(), make=False)
+    with stdout_free():
+        from tasks.release.reconcile import reconcile as put_right
+
+        left = put_right(book, tables=tables)
+    for line in left:
+        complain(line)
+    if not left:
+        show("MLflow, DVC, reports and released folders are what the book says")
+    return FAILED if left else DONE
+
+
+@app.command()
+@reported
+def purge(params: ParamsFile = Path("params.yaml"), by: By = None) -> int:
+    """Remove names, pictures and weights that the parameters' retention no longer keeps."""
+    with stdout_free():
+        from erasure_core.planning.params import read_params
+        from tasks.book.actor import acting_as
+        from tasks.book.door import open_book
+        from tasks.release.purge import purge as let_go
+
+        settings, book = read_params(params), open_book(Home.from_env(), make=False)
+        with acting_as(by):
+            removed = let_go(book, settings.registered_model, settings.retention)
+    show("\n".join(f"purged {line}" for line in removed) or "nothing is old enough to be purged")
+    return DONE
+
+
+@app.command()
+@reported
+def verify(
+    path: Annotated[Path, typer.Argument(metavar="FILE|FOLDER")], as_json: Json = False
+) -> int:
+    """Which version a file or folder is, by its content and signatures. Exit 1 if it is none."""
+    from tasks.book.door import open_book
+
+    with stdout_free():
+        from tasks.release.verify import verify as known
+
+        found = known(open_book(Home.from_env(), make=False), path)
+    version = found.version
+    facts = {
+        "path": str(path),
+        "sha256": found.sha256,
+        "what": found.what,
+        "model": version.model,
+        "version": version.version,
+        "verdict": version.verdict,
+        "champion": found.served,
+        "request_ids": list(version.requests),
+    }
+    if as_json:
+        show(facts)
+    else:
+        served = "the champion" if found.served else "not the champion"
+        show(f"{path}: {version.model} version {version.version}, {found.what}")
+        show(f"  verdict {version.verdict}, {served}, erases {len(version.requests)} request(s)")
+    return DONE

@@ -138,7 +138,7 @@ def restore(
 
     if wanted is None:
         raise BadInput(
-            f"{request_id!r} is not a subject_request_id (a UUID); `erasure request list` lists them"
+            f"{request_id!r} is no subject_request_id (a UUID); `erasure request list` lists them"
         )
     if not reason.strip():
         raise BadInput("--reason is empty; say why the erasure is taken back")
@@ -168,12 +168,11 @@ def rollback(
     by: By = None,
 ) -> int:
     """Serve an earlier version again. One that lacks something honoured is refused."""
-    from tasks.release.rollback import roll_back
-
     from erasure_core.planning.params import read_params
     from tasks.book.actor import acting_as
     from tasks.book.door import open_book
     from tasks.release.errands import run_errands
+    from tasks.release.rollback import roll_back
 
     book, model = open_book(Home.from_env(), make=False), read_params(params).registered_model
     with acting_as(by), stdout_free():

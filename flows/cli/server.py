@@ -12,7 +12,7 @@ from collections.abc import Callable, Iterator
 from contextlib import contextmanager
 from functools import partial
 from pathlib import Path
-from typing import TYPE_CHECKING, TypeVar
+from typing import TYPE_CHECKING, Any, TypeVar
 
 from erasure_core.errors import ErasureError
 from tasks.home import Home
@@ -150,12 +150,13 @@ def crash_dead_runs() -> None:
     """
     from prefect.client.orchestration import get_client
     from prefect.client.schemas import filters
+    from prefect.client.schemas.objects import State
     from prefect.states import Crashed
 
     open_ = {"state": {"type": {"any_": OPEN}}}
     flow_runs = filters.FlowRunFilter.model_validate(open_)
     task_runs = filters.TaskRunFilter.model_validate(open_)
-    crashed = Crashed(message="The process that ran this is no more.")
+    crashed: State[Any] = Crashed(message="The process that ran this is no more.")
     with get_client(sync_client=True) as client:
         for task in _of_the_dead(partial(client.read_task_runs, task_run_filter=task_runs)):
             client.set_task_run_state(task.id, crashed, force=True)

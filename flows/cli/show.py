@@ -139,15 +139,55 @@ def or_none(value: object) -> str:
     return "none" if value is None else str(value)
 
 
+def show_status(now: Mapping[str, Any]) -> None:
+    """What `erasure status` says."""
+    show(f"state     {now['home']}\nbook      {now['book']}")
+    show(f"registry  {now['tracking_uri']}\ndvc       {now['dvc_remote']}")
+    for state, count in now["counts"].items():
+        if count or state in ("received", "ready", "honoured"):
+            show(f"{state.replace('_', ' ')}: {count or 'none'}")
+        for request in now["requests"][state]:
+            show(f"  {request['subject_request_id']}  {_in_status(request)}")
+    for model in now["models"]:
+        champion, candidate = (or_none(model[alias]) for alias in ("champion", "candidate"))
+        show(f"{model['name']}: champion {champion}, candidate {candidate}")
+        if model["released_now"]:
+            show(f"  in progress: {model['released_now']}")
+        if model["count"] > len(model["versions"]):
+            show(f"  the newest {len(model['versions'])} of {model['count']} versions:")
+        for version in model["versions"]:
+            show(version_line(version))
+    for errand in now["behind"]:
+        show(f"behind: {errand}; `erasure reconcile` finishes it")
+
+
+def version_line(version: Mapping[str, Any]) -> str:
+    """A version in one line."""
+    aliases = f"  [{', '.join(version['aliases'])}]" if version["aliases"] else ""
+    return (
+        f"  version {version['version']}  {version['verdict']}  {version['created'][:19]}{aliases}"
+    )
+
+
+def _in_status(request: Mapping[str, Any]) -> str:
+    left = request["days_left"]
+    clock = (
+        "" if left is None else f"  {left} days left" if left >= 0 else f"  LATE by {-left} days"
+    )
+    return f"{request['concept']}{because(request['version'], request['reason'])}{clock}"
+
+
 def show_trace(found: Mapping[str, Any]) -> None:
-    if request := found.get("request"):
+    for request in found.get("requests") or [found.get("request")]:
+        if request is None:
+            continue
         _show_requests([request])
         honouring = ", ".join(f"{v['model']} version {v['version']}" for v in found["honoured_by"])
         show(f"honoured by {honouring or 'no version'}")
     for version in found["versions"]:
         _show_version(version)
     if found["intact"]:
-        show("audit log, records, registry and checkpoints agree")
+        show("chain, records, registry and checkpoints agree")
 
 
 def _show_version(version: Mapping[str, Any]) -> None:

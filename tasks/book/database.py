@@ -141,7 +141,7 @@ def patiently(work: Callable[[], Value], patience: float = PATIENCE) -> Value:
 
 
 def _passing(fault: OperationalError) -> bool:
-    """Whether waiting may help: a server that is away, a lock that another holds; not a full disk."""
+    """Whether waiting may help: a server that is away, a lock; not a full disk."""
     said = str(fault.orig).lower()
     lasting = ("unable to open", "disk", "full", "readonly", "malformed", "password", "not exist")
     return not any(word in said for word in lasting)

@@ -12,6 +12,7 @@ import time
 from collections.abc import Callable, Iterator, Mapping
 from contextlib import contextmanager
 from dataclasses import dataclass
+from functools import partial
 from typing import Any
 from uuid import uuid4
 
@@ -110,7 +111,7 @@ def _take(book: Book, held: Held, doing: str, wait: bool, on_wait: Waiting | Non
     seen: Mapping[str, Any] | None = None
     since = time.monotonic()
     while True:
-        other = book.change(lambda tx: _try(tx, held, doing, seen, since))
+        other = book.change(partial(_try, held=held, doing=doing, seen=seen, since=since))
         if other is None:
             return
         if not wait:
@@ -123,7 +124,7 @@ def _take(book: Book, held: Held, doing: str, wait: bool, on_wait: Waiting | Non
 
 
 def _try(
-    tx: Transaction, held: Held, doing: str, seen: Mapping[str, Any] | None, since: float
+    tx: Transaction, *, held: Held, doing: str, seen: Mapping[str, Any] | None, since: float
 ) -> Mapping[str, Any] | None:
     """Take the lease if it is free; return who holds it otherwise."""
     other = tx.lease(held.name)

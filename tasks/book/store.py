@@ -172,6 +172,13 @@ class Reader:
         rows = self.connection.execute(query.order_by(table.c.version)).mappings()
         return [_value(Version, r) for r in rows]
 
+    def by_checkpoint(self, sha256: str) -> Version | None:
+        """The newest version whose released folder has this content hash."""
+        table = schema.versions
+        query = select(table).where(table.c.checkpoint == sha256).order_by(table.c.version.desc())
+        row = self.connection.execute(query.limit(1)).mappings().first()
+        return _value(Version, row) if row else None
+
     def next_version(self, model: str) -> int:
         """The number of the next version."""
         table = schema.versions
@@ -464,7 +471,7 @@ _KINDS: Mapping[str, type[Any]] = {
 }
 
 
-def _value(kind: type[Value], row: Mapping[str, Any]) -> Value:
+def _value(kind: type[Value], row: Any) -> Value:
     names = [f.name for f in fields(kind)]  # type: ignore[arg-type] # every kind is a dataclass
     plain = {name: row[name] for name in names}
     return kind(**{n: tuple(v) if isinstance(v, list) else v for n, v in plain.items()})

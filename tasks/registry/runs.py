@@ -93,6 +93,35 @@ def unfinished_runs(home: Home) -> list[str]:
         return [str(run.info.run_id) for run in running]
 
 
+def close_unfinished(home: Home) -> None:
+    """Mark as KILLED every run of ours that MLflow shows as running: what made it is gone."""
+    running = unfinished_runs(home)
+    if running:
+        with connected(home) as client:
+            for run_id in running:
+                client.set_terminated(run_id, "KILLED")
+
+
+def forget_run(home: Home, run_id: str) -> None:
+    """Remove the stored files of a run and of its nested runs: pictures, reports."""
+    from mlflow.store.artifact.artifact_repository_registry import get_artifact_repository
+
+    if not has_store(home):
+        return
+    with connected(home) as client:
+        experiment = client.get_experiment_by_name(EXPERIMENT)
+        known = _with_nested(client, experiment.experiment_id, run_id) if experiment else []
+        for run in known:
+            get_artifact_repository(run.info.artifact_uri).delete_artifacts()
+
+
+def _with_nested(client: "MlflowClient", experiment: str, run_id: str) -> list[Any]:
+    """A run and its nested ones, as far as they are there."""
+    nested = _runs(client, experiment, f"tags.{PARENT} = '{run_id}'")
+    own = _runs(client, experiment, f"attributes.run_id = '{run_id}'")
+    return [*own, *nested]
+
+
 def metric_key(metric: str) -> str:
     """`metric` in the characters MLflow allows: `clip.concept_rate[neon sign]` becomes
     `clip.concept_rate/neon sign`.

@@ -14,9 +14,9 @@ from mlflow.pyfunc.model import PythonModel, PythonModelContext
 
 from erasure_core.errors import ErasureError
 from erasure_core.law.statement import Statement, opened
+from tasks.book.keys import Keys
 from tasks.home import Home
 from tasks.registry.packaging import POINTER, STATEMENT
-from tasks.release.keys import Keys
 from tasks.versions.dvc_store import check_checkpoint, pointed_at, pull_checkpoint
 
 BATCH_SIZE = 8  # pictures do not depend on it

@@ -9,7 +9,6 @@ from pathlib import Path
 from erasure_core.errors import ErasureError
 from erasure_core.law.fold import CANDIDATE, CHAMPION, Version
 from erasure_core.law.lineage import RunRecord, manifest, root_sha256, sha256_file
-from erasure_core.law.statement import opened
 from erasure_core.redact import redacted
 from tasks.book.door import faults_of_chain
 from tasks.book.keys import Keys
@@ -18,7 +17,7 @@ from tasks.registry.runs import unfinished_runs
 from tasks.registry.versions import aliases, expected, seen, version_numbers
 from tasks.release.errands import version_facts
 from tasks.release.record import record_file
-from tasks.release.settle import statement_of
+from tasks.release.settle import check_statement
 from tasks.versions.dvc_store import check_checkpoint, checkpoint_folder, deliverable
 
 ALIASES = (CANDIDATE, CHAMPION)
@@ -32,7 +31,7 @@ def audit(book: Book) -> Iterator[str]:
         yield from _honoured(book, model)
         for version in book.ask(lambda reader, m=model: reader.versions(m)):  # type: ignore[misc]
             yield from audit_version(book, version)
-        yield from _registry(book, model)
+        yield from differs_in_registry(book, model)
     for row in book.ask(lambda reader: reader.waiting_outside()):
         why = f": {row['fault']}" if row["fault"] else ""
         yield f"{row['key']} has not followed yet{why}; `erasure reconcile`"
@@ -45,7 +44,7 @@ def audit_version(book: Book, version: Version) -> Iterator[str]:
         yield from _record(book, version)
         yield from _weights(book, version)
     yield from _statement(book, version)
-    yield from _mirror(book, version)
+    yield from differs_in_mlflow(book, version)
 
 
 def _texts(book: Book) -> Iterator[str]:
@@ -128,7 +127,7 @@ def _weights(book: Book, version: Version) -> Iterator[str]:
     try:
         there = deliverable(book.home, version.checkpoint)
     except ErasureError as fault:
-        yield f"DVC cannot be asked for checkpoint {version.checkpoint[:16]}...: {redacted(str(fault))}"
+        yield f"DVC cannot be asked for {version.checkpoint[:16]}...: {redacted(str(fault))}"
         return
     if not there:
         yield (
@@ -139,22 +138,13 @@ def _weights(book: Book, version: Version) -> Iterator[str]:
 
 def _statement(book: Book, version: Version) -> Iterator[str]:
     """The signed statement says what the book says."""
-    where = f"the statement of {version.model} version {version.version}"
     try:
-        text = book.ask(lambda reader: reader.text(version.statement))
-        if text is None:
-            yield f"{where} is gone; restore the book from a copy"
-            return
-        said = opened(text.encode(), Keys(book.home).trusted())
+        check_statement(book, Keys(book.home), version)
     except ErasureError as fault:
-        yield f"{where} is not valid: {fault}"
-        return
-    should = statement_of(version, said.head_seq, said.head_sha256)
-    if said.model_copy(update={"issued": should.issued}) != should:
-        yield f"{where} says something else than the book; restore the book from a copy"
+        yield str(fault)
 
 
-def _mirror(book: Book, version: Version) -> Iterator[str]:
+def differs_in_mlflow(book: Book, version: Version) -> Iterator[str]:
     """MLflow shows this version as the book has it."""
     where = f"MLflow's {version.model} version {version.version}"
     try:
@@ -176,14 +166,14 @@ def _mirror(book: Book, version: Version) -> Iterator[str]:
     for name in sorted({*found.files, *should.files}):
         if found.files.get(name) != should.files.get(name):
             yield (
-                f"{where}: its stored file {name} is not what was registered; it may be executed or "
+                f"{where}: its stored file {name} is not what was registered; it may be run, or "
                 "name other weights; `erasure reconcile` puts it back"
             )
     if not found.ready:
         yield f"{where} was not finished; `erasure reconcile`"
 
 
-def _registry(book: Book, model: str) -> Iterator[str]:
+def differs_in_registry(book: Book, model: str) -> Iterator[str]:
     """MLflow's numbers and aliases, in terms of what a difference breaks."""
     try:
         numbers, points = version_numbers(book.home, model), aliases(book.home, model)
@@ -192,7 +182,7 @@ def _registry(book: Book, model: str) -> Iterator[str]:
         return
     last = book.ask(lambda reader: reader.next_version(model)) - 1
     for extra in (n for n in numbers if n > last):
-        yield f"MLflow has {model} version {extra}, of which the book knows nothing; delete it there"
+        yield f"MLflow has {model} version {extra}, which the book does not know; delete it there"
     should = book.ask(lambda reader: reader.aliases(model))
     for alias in ALIASES:
         if points.get(alias) != should.get(alias):

@@ -7,24 +7,12 @@ from collections.abc import Iterator
 from contextlib import contextmanager
 from pathlib import Path
 
-from prefect import task
-from prefect.cache_policies import NO_CACHE
-
 from erasure_core.errors import ContentChanged, ErasureError
 from erasure_core.files import new_folder
 from erasure_core.law import lineage
-from erasure_core.planning.plan import Plan
-from tasks.erasing.snapshot import checked_folder
+from erasure_core.network import bases
 from tasks.home import Home
 from tasks.versions.dvc_store import checkpoint_folder
-
-
-@task(name="make checkpoint", cache_policy=NO_CACHE)
-def make_checkpoint(plan: Plan, candidate: str, home: Home) -> Path:
-    """The released folder of a candidate of the plan."""
-    delta_file = plan.delta_file(candidate)
-    sha256 = build_checkpoint(checked_folder(plan, home), delta_file, home, keep=True)
-    return checkpoint_folder(home, sha256)
 
 
 def build_checkpoint(base_folder: Path, delta_file: Path, home: Home, *, keep: bool) -> str:
@@ -55,6 +43,34 @@ def rebuild_checkpoint(base_folder: Path, delta_file: Path, sha256: str, home: H
             raise ContentChanged(f"checkpoint {final}, built again", sha256, found)
         _keep(folder, final)
     return final
+
+
+def build_base_checkpoint(base_folder: Path, home: Home) -> str:
+    """The released folder of a version that erases nothing; return its content hash."""
+    with _laid_out(base_folder, home) as (folder, sha256):
+        _keep(folder, checkpoint_folder(home, sha256))
+    return sha256
+
+
+def rebuild_base_checkpoint(base_folder: Path, sha256: str, home: Home) -> Path:
+    """That folder again. `ContentChanged` if the base no longer makes it."""
+    final = checkpoint_folder(home, sha256)
+    with _laid_out(base_folder, home) as (folder, found):
+        if found != sha256:
+            raise ContentChanged(f"checkpoint {final}, built again", sha256, found)
+        _keep(folder, final)
+    return final
+
+
+@contextmanager
+def _laid_out(base_folder: Path, home: Home) -> Iterator[tuple[Path, str]]:
+    """The files of a base under a temporary name, and their content hash."""
+    folder = new_folder(home.checkpoints, ".partial-")
+    try:
+        bases.lay_out(bases.loaded_files(base_folder), folder, shutil.copyfile)
+        yield folder, lineage.root_sha256(lineage.manifest(folder))
+    finally:
+        shutil.rmtree(folder, ignore_errors=True)
 
 
 @contextmanager

@@ -33,6 +33,8 @@ def papers(record: RunRecord) -> list[dict[str, str]]:
     version, each once.
     """
     method = record.params["method"]["method"]
+    if record.delta_sha256 is None:
+        return []  # the base itself
     chosen = next(c for c in record.lambdas if c.delta_sha256 == record.delta_sha256)
     measured = {
         m["metric"].removeprefix("base.").removeprefix("restored.").partition("[")[0]

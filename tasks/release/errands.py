@@ -11,6 +11,7 @@ from erasure_core.errors import ErasureError
 from erasure_core.law.chain import now
 from erasure_core.law.fold import CANDIDATE, CHAMPION, Version
 from erasure_core.law.lineage import RunRecord
+from erasure_core.law.prompts import read_prompt_set
 from erasure_core.planning.plan import Plan
 from erasure_core.redact import redacted
 from tasks.book.lease import holding
@@ -21,11 +22,12 @@ from tasks.pages.publish import candidate_runs, write_report
 from tasks.registry.packaging import VersionFacts
 from tasks.registry.runs import mirror_run
 from tasks.registry.versions import mirror_aliases, mirror_version
-from tasks.release.checkpoint import checkpoint_of
 from tasks.release.record import measured, record_of
+from tasks.release.resolve import folder_of
 from tasks.versions.dvc_store import add_checkpoint, pointer_file
 
 OUTSIDE = "outside"  # the lease of whoever does errands
+DEFAULT_GUIDANCE = 7.5  # where nothing was measured: the field's usual
 TAGS_LENGTH = 5000  # characters of a tag that MLflow keeps on every store
 
 
@@ -68,7 +70,7 @@ def _checkpoint(book: Book, version: Version) -> str | None:
     """A released folder is given to DVC and its remote; a refused one is kept as its delta."""
     if not version.promoted:
         return None
-    return add_checkpoint(book.home, checkpoint_of(book.home, version)).md5
+    return add_checkpoint(book.home, folder_of(book, version)).md5
 
 
 def _mlflow_run(book: Book, version: Version) -> str:
@@ -122,7 +124,7 @@ def version_facts(book: Book, version: Version) -> VersionFacts:
         statement=statement.encode(),
         pointer=pointer.read_text() if version.promoted and pointer.is_file() else None,
         steps=int(record.params["sampling"]["steps"]),
-        guidance=_guidance(book.home, version),
+        guidance=_guidance(book.home, version, record),
         run_id=run_id or "",
         description=_description(version, record),
     )
@@ -148,11 +150,13 @@ def _description(version: Version, record: RunRecord) -> str:
     return f"{outcome}: gate {version.verdict}, {len(version.requests)} request(s) erased"
 
 
-def _guidance(home: Home, version: Version) -> float:
-    if version.delta is None:
-        return 4.0
-    plan = Plan.read(home.runs / version.folder)
-    return next(iter(dict(plan.rows()).values()))[0].evaluation_guidance
+def _guidance(home: Home, version: Version, record: RunRecord) -> float:
+    """The guidance scale that a version was measured with: that of its first prompt set."""
+    for name in record.prompt_sha256:
+        file = home.runs / version.folder / "prompts" / f"{name}.csv"
+        if file.is_file():
+            return read_prompt_set(file)[0].evaluation_guidance
+    return DEFAULT_GUIDANCE
 
 
 def _plan_and_record(home: Home, version: Version) -> tuple[Plan, RunRecord]:

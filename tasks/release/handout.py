@@ -3,6 +3,7 @@ by it.
 """
 
 import io
+import shutil
 import warnings
 from collections.abc import Sequence
 from dataclasses import dataclass
@@ -13,21 +14,22 @@ from PIL import Image
 from erasure_core import export, purify
 from erasure_core.errors import BadInput
 from erasure_core.files import PICTURE_BYTES, read_bytes
-from erasure_core.law.lineage import RunRecord
+from erasure_core.law.fold import CHAMPION, Version
+from erasure_core.law.lineage import RunRecord, manifest, root_sha256, sha256_file
 from erasure_core.metrics.ssim import WINDOW, paired_ssim
 from erasure_core.network.diffusion import check_prompts, timesteps
 from erasure_core.network.images import save_png
 from erasure_core.network.weights import WeightDelta
 from erasure_core.planning.params import Params
 from erasure_core.planning.plan import checked_base
-from erasure_core.text import whole_number
+from tasks.book.door import open_book
+from tasks.book.store import Book
 from tasks.home import Home
 from tasks.progress import progress
-from tasks.registry import track
-from tasks.release.release import record_of
-from tasks.release.resolve import base_of, open_model, resolve_model
+from tasks.release.record import record_of
+from tasks.release.resolve import base_of, folder_of, open_model, version_named
 
-SAFETENSORS = ".safetensors"
+SAFETENSORS, FOLDER = ".safetensors", "diffusers"
 
 
 @dataclass(frozen=True, slots=True)
@@ -42,51 +44,65 @@ class Cleaned:
     )  # with the picture as it was fitted; None where the model draws smaller than SSIM's window
 
 
-def version_of(which: str, params: Params, home: Home) -> RunRecord:
-    """The record of a version, named by its number or an alias. `BadInput` if there is none."""
-    name = params.registered_model
-    if which in (track.CANDIDATE, track.CHAMPION):
-        version = track.get_alias(home, name, which)
-        if version is None:
-            raise BadInput(
-                f"{name} has no {which} yet (state folder {home.root}); run a request "
-                f"first, or name a version"
-            )
-        return record_of(home, name, version)
-    version = whole_number(which)
-    if version is None:
-        raise BadInput(
-            f"model {which!r} is none of candidate, champion or a version's number; name "
-            f"one of these"
-        )
-    return record_of(home, name, version)
-
-
-def export_version(which: str, form: str, out: Path, params: Params, home: Home) -> Path:
+def export_version(
+    which: str, form: str, out: Path, params: Params, home: Home, *, refused_anyway: bool = False
+) -> Path:
     """Write a version in one of the forms of `erasure_core.export` below or, for a whole folder, as
-    `out`; return what was written.
+    `out`; enter it into the book; return what was written.
 
     Raises:
-        BadInput: No such version or form, `out` is taken, or the form cannot hold this version.
+        BadInput: No such version or form, `out` is taken, the form cannot hold this version, or it
+            is not the champion and `refused_anyway` was not said.
         ContentChanged: The checkpoint or the base is no longer what was recorded.
     """
-    record = version_of(which, params, home)
-    checkpoint = resolve_model(str(record.model_version), params, home)
-    base = base_of(record)
-    whole = form == "diffusers"
-    target = (
-        out if whole else out / f"{record.model_name}-v{record.model_version}-{form}{SAFETENSORS}"
-    )
-    facts = export.Facts(
-        record.request_ids, record.base_sha256, record.params["method"]["method"], record.run_key
-    )
+    book = open_book(home, make=False)
+    version = version_named(book, which, params.registered_model)
+    _check_served(book, version, refused_anyway)
+    record = record_of(home, version.model, version.version)
+    checkpoint, base = folder_of(book, version), base_of(record)
+    name = f"{version.model}-v{version.version}-{form}{SAFETENSORS}"
+    target = out if form == FOLDER else out / name
     made = not target.parent.exists()
     target.parent.mkdir(parents=True, exist_ok=True)
     try:
-        return export.export(base, checkpoint / "delta.safetensors", facts, form, target)
+        written = _written(record, checkpoint, base, form, target)
     finally:
         if made and not any(target.parent.iterdir()):
             target.parent.rmdir()  # nothing was written
+    sha256 = content_sha256(written)
+    facts = {"model": version.model, "version": version.version, "form": form, "sha256": sha256}
+    book.change(lambda tx: tx.append("version.exported", refused_anyway=refused_anyway, **facts))
+    return written
+
+
+def content_sha256(path: Path) -> str:
+    """The hash of a file, or the root hash of a folder."""
+    return root_sha256(manifest(path)) if path.is_dir() else sha256_file(path)
+
+
+def _check_served(book: Book, version: Version, refused_anyway: bool) -> None:
+    """Only the champion leaves without a word."""
+    champion = book.ask(lambda reader: reader.alias(version.model, CHAMPION))
+    if version.version == champion or refused_anyway:
+        return
+    why = "was superseded" if version.promoted else f"was refused ({version.verdict})"
+    raise BadInput(
+        f"{version.model} version {version.version} {why}, the champion is {champion}; export the "
+        "champion, or add --refused-anyway"
+    )
+
+
+def _written(record: RunRecord, checkpoint: Path, base: Path, form: str, target: Path) -> Path:
+    facts = export.Facts(
+        record.request_ids, record.base_sha256, record.params["method"]["method"], record.run_key
+    )
+    if record.delta_sha256 is not None:
+        return export.export(base, checkpoint / "delta.safetensors", facts, form, target)
+    if form != FOLDER:
+        raise BadInput("this version is the base itself, without a change; export it as diffusers")
+    if target.exists():
+        raise BadInput(f"{target} exists; name a folder that does not")
+    return Path(shutil.copytree(checkpoint, target))
 
 
 def purify_pictures(
@@ -119,11 +135,12 @@ def purify_pictures(
     if which.endswith(SAFETENSORS):
         base, delta = checked_base(params.base)[0], WeightDelta.load(Path(which))
     else:
-        record = version_of(which, params, home)
-        base = base_of(record)
-        delta = WeightDelta.load(
-            resolve_model(str(record.model_version), params, home) / "delta.safetensors"
-        )
+        book = open_book(home, make=False)
+        version = version_named(book, which, params.registered_model)
+        if version.delta is None:
+            raise BadInput("this version is the base itself and takes nothing out of pictures")
+        base = base_of(record_of(home, version.model, version.version))
+        delta = WeightDelta.load(folder_of(book, version) / "delta.safetensors")
     teacher = open_model(base)
     delta.check(teacher.unet)
     check_prompts(teacher.tokenizer, [prompt])

@@ -1,20 +1,31 @@
-"""From what a user calls a model to a folder whose content was checked, and to the loaded model."""
+"""From what a user calls a model to a folder whose content was checked, and to the loaded model.
 
-import tempfile
+What a version is, the book says: no tag, alias or path of MLflow is asked.
+"""
+
 from pathlib import Path
 from typing import TYPE_CHECKING
 
-from erasure_core.errors import BadInput, ContentChanged, ErasureError
+from erasure_core.errors import BadInput, ErasureError
+from erasure_core.law.fold import CANDIDATE, CHAMPION, Version
 from erasure_core.law.lineage import RunRecord
 from erasure_core.network.weights import WeightDelta
 from erasure_core.planning.params import Base, Params
 from erasure_core.planning.plan import BASE, checked_base
 from erasure_core.text import whole_number
+from tasks.book.door import open_book
+from tasks.book.keys import Keys
+from tasks.book.store import Book
 from tasks.home import Home
-from tasks.registry import track
-from tasks.release.checkpoint import rebuild_checkpoint
-from tasks.release.release import record_of
-from tasks.versions.dvc_store import check_checkpoint, checkpoint_folder, pull_checkpoint
+from tasks.release.checkpoint import rebuild_base_checkpoint, rebuild_checkpoint
+from tasks.release.record import record_of
+from tasks.release.settle import check_statement
+from tasks.versions.dvc_store import (
+    check_checkpoint,
+    checkpoint_folder,
+    pointer_file,
+    pull_checkpoint,
+)
 
 if TYPE_CHECKING:
     from erasure_core.network.models import Teacher
@@ -22,10 +33,7 @@ if TYPE_CHECKING:
 
 def resolve_model(which: str, params: Params, home: Home) -> Path:
     """The folder of `base`, `candidate`, `champion`, a registered version's number, or a folder by
-    its path.
-
-    A registered version is checked against the content hash it was registered with. When it is not
-    here it is pulled from the DVC remote, or else built again from its base and delta.
+    its path. A version's statement and bytes are checked; see `folder_of`.
 
     Raises:
         BadInput: If there is no such model.
@@ -34,15 +42,7 @@ def resolve_model(which: str, params: Params, home: Home) -> Path:
     """
     if which == BASE:
         return checked_base(params.base)[0]
-    name = params.registered_model
-    if which in (track.CANDIDATE, track.CHAMPION):
-        version = track.get_alias(home, name, which)
-        if version is None:
-            raise BadInput(
-                f"{name} has no {which} yet (state folder {home.root}); run a request "
-                f"first, or use base, a version or a folder"
-            )
-    elif (version := whole_number(which)) is None:
+    if which not in (CANDIDATE, CHAMPION) and whole_number(which) is None:
         folder = Path(which)
         if not folder.is_dir():
             raise BadInput(
@@ -50,34 +50,67 @@ def resolve_model(which: str, params: Params, home: Home) -> Path:
                 f"or an existing folder; name one of these"
             )
         return folder
-    folder = checkpoint_folder(
-        home, track.get_version(home, name, version).tags["checkpoint.sha256"]
-    )
+    book = open_book(home, make=False)
+    return folder_of(book, version_named(book, which, params.registered_model))
+
+
+def version_named(book: Book, which: str, model: str) -> Version:
+    """A version by its number or by `candidate` or `champion`, as the book has them.
+
+    Raises:
+        BadInput: There is none.
+    """
+    if which in (CANDIDATE, CHAMPION):
+        number = book.ask(lambda reader: reader.alias(model, which))
+        if number is None:
+            raise BadInput(
+                f"{model} has no {which} yet (state folder {book.home.root}); run a request "
+                f"first, or name a version"
+            )
+    elif (number := whole_number(which)) is None:
+        raise BadInput(
+            f"model {which!r} is none of candidate, champion or a version's number; name "
+            f"one of these"
+        )
+    return book.ask(lambda reader: reader.version(model, number))
+
+
+def folder_of(book: Book, version: Version) -> Path:
+    """The folder of a version, its statement and its content checked. When it is not here it is
+    pulled from the DVC remote, or else built again from its base and delta.
+
+    Raises:
+        ContentChanged: If it is no longer what was registered.
+        ErasureError: If its statement is not valid, or it can neither be pulled nor built again.
+    """
+    check_statement(book, Keys(book.home), version)
+    folder = checkpoint_folder(book.home, version.checkpoint)
     if folder.is_dir():
         check_checkpoint(folder)
         return folder
-    return _brought_back(folder.name, name, version, home)
+    return bring_back(book, version)
 
 
-def _brought_back(sha256: str, name: str, version: int, home: Home) -> Path:
-    """A checkpoint that is not here: from the remote, or else built again from base and delta."""
+def bring_back(book: Book, version: Version) -> Path:
+    """A checkpoint that is not here, or is damaged: from the remote, or else built again."""
+    home, lost = book.home, "no DVC pointer is here"
+    pointer = pointer_file(home, version.checkpoint)
+    if pointer.is_file():
+        try:
+            return pull_checkpoint(home, pointer)
+        except ErasureError as fault:
+            lost = str(fault)
     try:
-        with tempfile.TemporaryDirectory() as scratch:
-            folder = pull_checkpoint(
-                home, track.checkpoint_pointer(home, name, version, Path(scratch))
-            )
-        if folder.name == sha256:
-            return folder
-        lost: ErasureError = ContentChanged("the registry's DVC pointer", sha256, folder.name)
-    except ErasureError as fault:
-        lost = fault
-    try:
-        record = record_of(home, name, version)
-        return rebuild_checkpoint(base_of(record), delta_of(record, home), sha256, home)
+        record = record_of(home, version.model, version.version)
+        if version.delta is None:
+            return rebuild_base_checkpoint(base_of(record), version.checkpoint, home)
+        delta = delta_of(record, home)
+        return rebuild_checkpoint(base_of(record), delta, version.checkpoint, home)
     except ErasureError as fault:
         raise ErasureError(
-            f"checkpoint {sha256} is not here. Remote: {lost}. From base and delta: {fault}"
-        ) from lost
+            f"checkpoint {version.checkpoint} is not here. Remote: {lost}. From base and delta: "
+            f"{fault}"
+        ) from None
 
 
 def base_of(record: RunRecord) -> Path:
@@ -93,7 +126,7 @@ def delta_of(record: RunRecord, home: Home) -> Path:
     Raises:
         ErasureError: It is not there any more.
     """
-    folder = home.runs / record.run_key / "deltas"
+    folder = home.runs / (record.folder or record.run_key) / "deltas"
     for file in sorted(folder.glob("*.safetensors")):
         if WeightDelta.load(file).sha256 == record.delta_sha256:
             return file

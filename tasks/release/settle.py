@@ -14,7 +14,7 @@ from erasure_core.errors import ErasureError
 from erasure_core.law.fold import CANDIDATE, CHAMPION, Version
 from erasure_core.law.life import WORKABLE
 from erasure_core.law.lineage import RunRecord, sha256_json
-from erasure_core.law.statement import Statement, sign
+from erasure_core.law.statement import Statement, opened, sign
 from tasks.book.keys import Keys
 from tasks.book.lease import Held
 from tasks.book.store import Book, Reader, Transaction
@@ -224,6 +224,27 @@ def statement_of(version: Version, head_seq: int, head_sha256: str) -> Statement
         head_sha256=head_sha256,
         issued=datetime.now(UTC),
     )
+
+
+def check_statement(book: Book, keys: Keys, version: Version) -> None:
+    """Check that the signed statement of a version says what the book says.
+
+    Raises:
+        ErasureError: It is gone, not signed by a trusted key, or says something else.
+    """
+    where = f"the statement of {version.model} version {version.version}"
+    try:
+        text = book.ask(lambda reader: reader.text(version.statement))
+        if text is None:
+            raise ErasureError("it is gone; restore the book from a copy")
+        said = opened(text.encode(), keys.trusted())
+    except ErasureError as fault:
+        raise ErasureError(f"{where} is not valid: {fault}") from None
+    should = statement_of(version, said.head_seq, said.head_sha256)
+    if said.model_copy(update={"issued": should.issued}) != should:
+        raise ErasureError(
+            f"{where} says something else than the book; restore the book from a copy"
+        )
 
 
 def policy_sha256(policy: Any) -> str:

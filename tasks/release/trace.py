@@ -1,6 +1,7 @@
 """Lineage both ways: what a version rests on, and what became of a request."""
 
 from collections.abc import Sequence
+from contextlib import suppress
 from typing import Any
 from uuid import UUID
 
@@ -128,10 +129,8 @@ def _shown_version(book: Book, version: Version) -> dict[str, Any]:
         "promoted": version.promoted,
         "verdict": version.verdict,
     }
-    try:
+    with suppress(ErasureError):  # the findings say what is wrong with it
         shown |= _of_record(record_of(book.home, version.model, version.version))
-    except ErasureError:
-        pass  # the findings say what is wrong with it
     requests = [book.ask(lambda r, i=i: r.request(i)) for i in version.requests]  # type: ignore[misc]
     shown["requests"] = [shown_request(book, entry) for entry in requests]
     shown["alias_history"] = _moves(book, version)

@@ -6,7 +6,7 @@ from tasks.book.store import Book, Entry, Transaction
 
 
 def park(book: Book, faults: Mapping[str, str]) -> None:
-    """Let requests wait, each with its reason (id -> reason). What already waits so stays as it is."""
+    """Let requests wait, each with its reason (id -> reason); one that does already is left."""
 
     def work(tx: Transaction) -> None:
         for request_id, reason in faults.items():

@@ -105,7 +105,7 @@ def proposed_for(book: Book, request_id: UUID) -> str:
         plans = [e.facts["plan"] for e in events if e.event == "plan.proposed"]
         if not plans:
             raise BadInput(
-                f"no plan with request {request_id} waits for approval; `erasure run` proposes one, "
+                f"no plan with request {request_id} waits for approval; a run proposes one, "
                 "where the parameters ask for approval"
             )
         return str(plans[-1])
@@ -140,10 +140,9 @@ def _move(
 
 def _hand_on(tx: Transaction, request_id: UUID) -> None:
     """The oldest duplicate of a request that ends stands for itself now, the others for it."""
-    first, *others = tx.duplicates_of(str(request_id)) or [None]
-    if first is None:
-        return
-    tx.append("request.received", id=first.row.id)
-    for other in others:
-        assert other is not None
-        tx.append("request.duplicate", id=other.row.id, of=first.row.id)
+    waiting = [e for e in tx.duplicates_of(str(request_id)) if e.row.state == "duplicate"]
+    for position, entry in enumerate(waiting):
+        if position == 0:
+            tx.append("request.received", id=entry.row.id)
+        else:
+            tx.append("request.duplicate", id=entry.row.id, of=waiting[0].row.id)

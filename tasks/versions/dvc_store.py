@@ -170,6 +170,16 @@ def deliverable(home: Home, sha256: str) -> bool:
         return _holds(store.folder, _only_output(pointer)["md5"], sha256)
 
 
+def forget_checkpoint(home: Home, sha256: str) -> None:
+    """Let cache and remote forget a checkpoint; files that other checkpoints share stay."""
+    pointer = pointer_file(home, sha256)
+    if not pointer.is_file():
+        return
+    pointer.unlink()
+    with _repository(home) as store:
+        store.dvc("gc", "--workspace", "--cloud", "--force", "--remote", store.remote)
+
+
 @dataclass(frozen=True, slots=True)
 class _Store:
     """The remote of the environment, as DVC is told of it for the length of one call."""

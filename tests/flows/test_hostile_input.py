@@ -421,7 +421,7 @@ OPTIONS = [
     *[("generate", "--seed", value) for value in ("-1", HUGE, LONG, "nan")],
     *[("generate", "--model", value) for value in (HUGE, LONG, "\x1b[31m", "", "7", "x" * 300)],
     *[("generate", "--out", value) for value in ("a\x1b[31mb", "a\nb", "PICTURE")],
-    *[("export", "--model", value) for value in (HUGE, LONG, "0", "²", "١")],
+    *[("export", "--model", value) for value in (HUGE, LONG, "0", "²", "\u0661")],
     *[("export", "--format", value) for value in ("onnx", "\x1b[31m", "")],
     *[("export", "--out", value) for value in ("a\x1b[31mb", "PICTURE")],
     *[("purify", "--guidance", value) for value in ("nan", "inf")],

@@ -21,7 +21,7 @@ from erasure_core.law.statement import Statement, sign
 from tasks.home import Home
 from tasks.registry.packaging import VersionFacts
 from tasks.registry.versions import expected, mirror_aliases, mirror_version, seen
-from tasks.release.keys import Keys
+from tasks.book.keys import Keys
 from tasks.versions.dvc_store import add_checkpoint
 
 home, pipeline = Home.from_env(), Path(sys.argv[1])

@@ -8,9 +8,9 @@ import pytest
 
 from erasure_core.errors import BadInput, ErasureError
 from erasure_core.law.statement import key_id
+from tasks.book.keys import Keys
 from tasks.home import Home
 from tasks.release import keys
-from tasks.release.keys import Keys
 
 
 @pytest.fixture
@@ -69,7 +69,7 @@ def test_of_two_that_make_the_key_at_once_both_get_one(home, monkeypatch):
 
 def test_processes_at_once_end_with_one_key(home):
     script = (
-        "import sys, pathlib; from tasks.home import Home; from tasks.release.keys import Keys;"
+        "import sys, pathlib; from tasks.home import Home; from tasks.book.keys import Keys;"
         "sys.stdin.read(1); print(Keys(Home(pathlib.Path(sys.argv[1]))).current().key)"
     )
     command = [sys.executable, "-c", script, str(home.root)]

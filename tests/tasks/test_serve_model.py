@@ -17,10 +17,10 @@ from erasure_core.law.lineage import manifest, root_sha256
 from erasure_core.law.statement import Signer, Statement, sign
 from erasure_core.network.diffusion import sample
 from erasure_core.network.models import load_teacher
+from tasks.book.keys import Keys
 from tasks.home import Home
 from tasks.registry.packaging import VersionFacts
 from tasks.registry.versions import mirror_version, version_numbers
-from tasks.release.keys import Keys
 from tasks.versions.dvc_store import add_checkpoint
 
 PROMPTS = ["a photo of a cat", "a sketch of a rocket", "a photo of a cat"]

@@ -1,0 +1,95 @@
+"""Let go what is no longer in use, so that personal data ends while the proof stays.
+
+The chain is never touched: it holds ids and salted hashes. What goes is an event itself.
+"""
+
+import shutil
+from collections.abc import Iterator
+from datetime import UTC, datetime, timedelta
+
+from erasure_core.law.fold import Version
+from erasure_core.law.life import ENDED
+from erasure_core.planning.params import Retention
+from tasks.book.lease import holding
+from tasks.book.store import Book, Entry, Transaction
+from tasks.home import Home
+from tasks.registry.runs import forget_run
+from tasks.release.errands import OUTSIDE
+from tasks.release.record import record_file
+from tasks.versions.dvc_store import checkpoint_folder, forget_checkpoint
+
+
+def purge(book: Book, model: str, retention: Retention, now: datetime | None = None) -> list[str]:
+    """Remove what the parameters' retention no longer keeps; return what was removed.
+
+    Names, wordings and reasons of requests that ended go from the book; pictures, deltas, records
+    and MLflow's files of versions that are not served go from the state folder, and the weights of
+    old champions from DVC. What is in use stays.
+    """
+    now = now or datetime.now(UTC)
+    with holding(book, model, "purging"), holding(book, OUTSIDE, "purging"):
+        requests = [_purge_request(book, entry) for entry in _ended(book, model, retention, now)]
+        versions = [_purge_version(book, v) for v in _unused(book, model, retention, now)]
+        if requests:  # what methods prepared may show the concept
+            shutil.rmtree(book.home.prepared, ignore_errors=True)
+    return [*requests, *versions]
+
+
+def _ended(book: Book, model: str, retention: Retention, now: datetime) -> Iterator[Entry]:
+    before = now - timedelta(days=retention.personal)
+    entries = book.ask(lambda reader: reader.requests(model, sorted(ENDED)))
+    for entry in entries:
+        if not entry.row.purged and datetime.fromisoformat(entry.row.since) <= before:
+            yield entry
+
+
+def _purge_request(book: Book, entry: Entry) -> str:
+    def work(tx: Transaction) -> None:
+        texts = tx.forget_texts(entry.row.id)
+        tx.append("request.purged", id=entry.row.id, texts=texts)
+
+    book.change(work)
+    return f"request {entry.row.id}: names, wordings and reasons"
+
+
+def _unused(book: Book, model: str, retention: Retention, now: datetime) -> Iterator[Version]:
+    served = set(book.ask(lambda reader: reader.aliases(model)).values())
+    for version in book.ask(lambda reader: reader.versions(model)):
+        days = retention.superseded if version.promoted else retention.refused
+        old = datetime.fromisoformat(version.created) <= now - timedelta(days=days)
+        if old and not version.purged and version.version not in served:
+            yield version
+
+
+def _purge_version(book: Book, version: Version) -> str:
+    """The event first: a file that is left by a kill goes with the next purge's sweep."""
+    run_id = book.ask(lambda r: r.outcome(f"{version.model}/{version.version}/mlflow run"))
+    subject = {"model": version.model, "version": version.version}
+    book.change(lambda tx: tx.append("version.purged", **subject))
+    _remove_files(book, version)
+    if run_id:
+        forget_run(book.home, run_id)
+    return f"{version.model} version {version.version}: pictures, deltas, record" + (
+        ", weights" if version.promoted else ""
+    )
+
+
+def _remove_files(book: Book, version: Version) -> None:
+    home, others = book.home, _kept(book, version)
+    if version.folder not in {other.folder for other in others}:
+        shutil.rmtree(home.runs / version.folder, ignore_errors=True)
+    record_file(home, version.model, version.version).unlink(missing_ok=True)
+    if version.checkpoint not in {other.checkpoint for other in others}:
+        _remove_weights(home, version.checkpoint)
+
+
+def _remove_weights(home: Home, checkpoint: str) -> None:
+    forget_checkpoint(home, checkpoint)
+    shutil.rmtree(checkpoint_folder(home, checkpoint), ignore_errors=True)
+
+
+def _kept(book: Book, version: Version) -> list[Version]:
+    """Every other version that still has its files."""
+    models = book.ask(lambda reader: reader.models())
+    every = [v for m in models for v in book.ask(lambda r, m=m: r.versions(m))]  # type: ignore[misc]
+    return [v for v in every if not v.purged and v != version]

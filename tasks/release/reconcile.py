@@ -1,0 +1,78 @@
+"""Bring everything outside the book to what the book says."""
+
+from collections.abc import Iterator
+from pathlib import Path
+
+from erasure_core.errors import ErasureError
+from erasure_core.law.fold import Version
+from tasks.book.door import check_whole
+from tasks.book.heads import head_file, write_head
+from tasks.book.lease import holding
+from tasks.book.rebuild import rebuild_tables
+from tasks.book.store import Book
+from tasks.registry.runs import close_unfinished
+from tasks.release.audit import differs_in_mlflow, differs_in_registry
+from tasks.release.errands import OUTSIDE, run_errands
+from tasks.release.resolve import bring_back
+from tasks.versions.dvc_store import check_checkpoint, checkpoint_folder, deliverable
+
+
+def reconcile(book: Book, *, tables: bool = False) -> list[str]:
+    """Do what is left to do, and put back what was changed; return what could not be done.
+
+    Args:
+        book: The book.
+        tables: Whether to write the tables anew from the chain first, where they were edited.
+
+    Raises:
+        ErasureError: The chain itself is broken.
+    """
+    if tables:
+        rebuild_tables(book)
+    head = book.ask(lambda reader: reader.head())
+    if head is not None and not head_file(book.home).exists():
+        write_head(book.home, head)
+    check_whole(book)
+    left = list(_bring_back_weights(book))
+    for version in _versions(book):
+        if not version.purged and any(differs_in_mlflow(book, version)):
+            _send(book, version, "mlflow version")
+    for model in book.ask(lambda reader: reader.models()):
+        champion = book.ask(lambda r, m=model: r.champion(m))  # type: ignore[misc]
+        if champion and any(differs_in_registry(book, model)):
+            _send(book, champion, "aliases")
+    left += run_errands(book)
+    with holding(book, OUTSIDE, "closing runs that died"):
+        close_unfinished(book.home)
+    return left
+
+
+def _bring_back_weights(book: Book) -> Iterator[str]:
+    """Released folders that are lost or damaged are brought back, and given to DVC again."""
+    for version in _versions(book):
+        if not version.promoted or version.purged:
+            continue
+        try:
+            if not _whole(checkpoint_folder(book.home, version.checkpoint)):
+                bring_back(book, version)
+            if not deliverable(book.home, version.checkpoint):
+                _send(book, version, "checkpoint")
+        except ErasureError as fault:
+            yield f"{version.model} version {version.version}: {fault}"
+
+
+def _whole(folder: Path) -> bool:
+    try:
+        check_checkpoint(folder)
+    except ErasureError:
+        return False
+    return True
+
+
+def _send(book: Book, version: Version, errand: str) -> None:
+    book.change(lambda tx: tx.send(version.model, version.version, errand))
+
+
+def _versions(book: Book) -> list[Version]:
+    models = book.ask(lambda reader: reader.models())
+    return [v for m in models for v in book.ask(lambda r, m=m: r.versions(m))]  # type: ignore[misc]

@@ -1,0 +1,69 @@
+"""Serve an earlier version again, without a word left out about what that breaks."""
+
+from collections.abc import Sequence
+
+from erasure_core.errors import BadInput
+from erasure_core.law.fold import CHAMPION, Version
+from tasks.book.lease import Held, holding
+from tasks.book.store import Book, Transaction
+from tasks.release.settle import lacking_in, move_alias
+
+
+def roll_back(
+    book: Book, model: str, to: int, reason: str, accepted: Sequence[str] = ()
+) -> Version:
+    """Make version `to` the champion again.
+
+    Args:
+        book: The book.
+        model: The registered model.
+        to: A version that passed its gate.
+        reason: Why; kept with the event and with each request that is open again.
+        accepted: Honoured requests that this version lacks and that are open again by it.
+
+    Raises:
+        BadInput: It did not pass, lacks something honoured that was not accepted, or erases what
+            was restored.
+    """
+    if not reason.strip():
+        raise BadInput("--reason is empty; say why an earlier version is served again")
+    with holding(book, model, f"rolling back to version {to}") as held:
+        return book.change(lambda tx: _roll_back(tx, held, model, to, reason.strip(), accepted))
+
+
+def _roll_back(
+    tx: Transaction, held: Held, model: str, to: int, reason: str, accepted: Sequence[str]
+) -> Version:
+    held.check(tx)
+    version = tx.version(model, to)
+    _check_served_before(tx, version)
+    lacking = lacking_in(tx, version)
+    if refused := sorted(lacking - set(accepted)):
+        named = ", ".join(f"{tx.request(i).concept} ({i})" for i in refused)
+        raise BadInput(
+            f"{model} version {to} does not erase {named}, which is honoured; choose a later "
+            "version, or accept the breach with --accept-breach ID for each"
+        )
+    if unknown := sorted(set(accepted) - lacking):
+        raise BadInput(f"--accept-breach {', '.join(unknown)}: version {to} breaks no such request")
+    for request_id in sorted(lacking):
+        why = tx.keep_text(request_id, f"rolled back to version {to}: {reason}")
+        tx.append("request.received", id=request_id, reason=why, breach=to)
+    why = tx.keep_text(f"{model}/{to}", reason)
+    move_alias(tx, model, CHAMPION, to, reason=why)
+    tx.send(model, to, "aliases")
+    return version
+
+
+def _check_served_before(tx: Transaction, version: Version) -> None:
+    number = version.version
+    if not version.promoted:
+        raise BadInput(f"version {number} has the verdict {version.verdict}; it was never served")
+    if version.purged:
+        raise BadInput(f"version {number} was purged; its weights are not kept any more")
+    honoured = tx.ids(version.model, "honoured")
+    if gone := sorted(set(version.requests) - honoured):
+        named = ", ".join(f"{tx.request(i).concept} ({i})" for i in gone)
+        raise BadInput(
+            f"version {number} erases {named}, which is not honoured any more; release anew instead"
+        )

@@ -1,0 +1,56 @@
+"""What is this file? Answered by its content and by signatures, never by its name."""
+
+from dataclasses import dataclass
+from pathlib import Path
+
+from erasure_core.errors import BadInput, ErasureError
+from erasure_core.law.fold import CHAMPION, Version
+from erasure_core.law.statement import opened
+from tasks.book.keys import Keys
+from tasks.book.store import Book
+from tasks.release.handout import content_sha256
+from tasks.release.settle import check_statement
+
+
+@dataclass(frozen=True, slots=True)
+class Known:
+    """A file or folder that the book knows by its content."""
+
+    path: Path
+    sha256: str
+    what: str  # "exported as delta", "checkpoint", "signed statement"
+    version: Version
+    served: bool  # whether that version is the champion now
+
+
+def verify(book: Book, path: Path) -> Known:
+    """Which version a file or folder is, as it left or as it lies here.
+
+    Raises:
+        BadInput: There is no such file or folder.
+        ErasureError: Nothing with this content came from here, it was changed since, or its
+            statement is not to be believed.
+    """
+    if not path.exists():
+        raise BadInput(f"{path} does not exist; name a file or folder")
+    sha256 = content_sha256(path)
+    what, version = _found(book, path, sha256)
+    check_statement(book, Keys(book.home), version)
+    champion = book.ask(lambda reader: reader.alias(version.model, CHAMPION))
+    return Known(path, sha256, what, version, champion == version.version)
+
+
+def _found(book: Book, path: Path, sha256: str) -> tuple[str, Version]:
+    if export := book.ask(lambda reader: reader.export(sha256)):
+        row = book.ask(lambda reader: reader.version(export.model, export.version))
+        return f"exported as {export.form} on {export.time[:10]}", row
+    if version := book.ask(lambda reader: reader.by_checkpoint(sha256)):
+        return "checkpoint", version
+    if path.is_file() and path.suffix == ".json":
+        said = opened(path.read_bytes(), Keys(book.home).trusted())
+        row = book.ask(lambda reader: reader.version(said.model, said.version))
+        return "signed statement", row
+    raise ErasureError(
+        f"{path} (sha256 {sha256[:16]}...) is nothing that was exported or registered here, or it "
+        "was changed since; export it again"
+    )
