@@ -33,7 +33,7 @@ def erase(plan: Plan, candidate: str, home: Home) -> None:
     began, losses = time.monotonic(), []
     teacher = teacher_of(plan, home)
     method = METHODS[chosen.settings.method]
-    prepared, resume = _prepared(plan.file, chosen.preset, home), file.with_suffix(".resume")
+    prepared, resume = _prepared(plan.folder, chosen.preset, home), file.with_suffix(".resume")
     with progress(f"erase, {candidate}", method.steps(plan.concepts, chosen.settings)) as advance:
 
         def on_step(_update: int, terms: Any) -> None:
@@ -58,9 +58,9 @@ def erase(plan: Plan, candidate: str, home: Home) -> None:
 
 
 @lru_cache(maxsize=2)  # one sweep at a time, and its comparison
-def _prepared(plan_file: Path, preset: str, home: Home) -> Any:
+def _prepared(folder: Path, preset: str, home: Home) -> Any:
     """What every lambda of one preset shares."""
-    plan = Plan.read(plan_file)
+    plan = Plan.read(folder)
     settings = next(
         candidate.settings for candidate in plan.candidates() if candidate.preset == preset
     )

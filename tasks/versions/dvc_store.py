@@ -115,9 +115,9 @@ def add_checkpoint(home: Home, folder: Path) -> Pointer:
             pointer.unlink()  # of a crash
         if store.folder:
             _drop_damaged(store.folder, (_md5(f) for f in folder.rglob("*") if f.is_file()))
-        store.dvc("add", str(folder.relative_to(home.root)))
+        store.dvc("add", store.relative(folder))
         if not store.shared:
-            store.dvc("push", "--remote", store.remote, str(pointer.relative_to(home.root)))
+            store.push(pointer)
     return Pointer(pointer, _only_output(pointer)["md5"])
 
 
@@ -143,7 +143,7 @@ def pull_checkpoint(home: Home, pointer: Path) -> Path:
         if store.folder:
             files = _listing(store.folder, output["md5"])
             _drop_damaged(store.folder, [output["md5"], *files.values()])
-        store.dvc("pull", "--force", "--remote", store.remote, str(own.relative_to(home.root)))
+        store.dvc("pull", "--force", "--remote", store.remote, store.relative(own))
     try:
         check_checkpoint(folder)
     except ContentChanged:
@@ -205,7 +205,12 @@ class _Store:
 
     def dvc(self, verb: str, *arguments: str, **environment: str) -> str:
         """What one DVC command prints; it waits for another one that is running there."""
-        own = {"DVC_NO_ANALYTICS": "1", "DVC_GLOBAL_CONFIG_DIR": str(self.config)}
+        own = {
+            "DVC_NO_ANALYTICS": "1",
+            "DVC_GLOBAL_CONFIG_DIR": str(self.config),
+            # where DVC remembers what a remote once held, and would believe it does still
+            "DVC_SITE_CACHE_DIR": str(self.config / "site"),
+        }
         done = subprocess.run(
             [sys.executable, "-m", "dvc", "--wait-for-lock", verb, *arguments],
             cwd=self.home.root,
@@ -223,16 +228,35 @@ class _Store:
             )
         return done.stdout
 
+    def relative(self, file: Path) -> str:
+        """A file of the state folder as DVC is told of it."""
+        return str(file.relative_to(self.home.root))
+
+    def push(self, pointer: Path) -> None:
+        """Send what `pointer` stands for to the remote, each file that is not there."""
+        for target in (self.each(pointer), pointer):
+            self.dvc("push", "--remote", self.remote, self.relative(target))
+
     def lists(self, pointer: Path) -> bool:
         """Whether the remote lists every file that `pointer` stands for."""
-        with tempfile.TemporaryDirectory() as empty:  # else DVC remembers what it saw there once
-            answer = self.dvc(
-                "status",
-                *("--cloud", "--json", "--remote", self.remote),
-                str(pointer.relative_to(self.home.root)),
-                DVC_SITE_CACHE_DIR=empty,
-            )
+        # asked for the folder first, which brings its listing
+        return self._lists(pointer) and self._lists(self.each(pointer))
+
+    def _lists(self, pointer: Path) -> bool:
+        options = ("--cloud", "--json", "--remote", self.remote)
+        with tempfile.TemporaryDirectory() as empty:  # the folder's answer is none for each file
+            answer = self.dvc("status", *options, self.relative(pointer), DVC_SITE_CACHE_DIR=empty)
         return not {"missing", "new"} & set(json.loads(answer).values())
+
+    def each(self, pointer: Path) -> Path:
+        """A pointer to each file of a folder in the cache: of a folder whose listing is there DVC
+        believes that all of it is.
+        """
+        files = _listing(_cache(self.home), _only_output(pointer)["md5"])
+        outs = [{"md5": md5, "hash": "md5", "path": md5} for md5 in sorted({*files.values()})]
+        each = self.config / "each.dvc"
+        each.write_text(json.dumps({"outs": outs}))
+        return each
 
 
 @contextmanager

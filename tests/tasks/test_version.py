@@ -157,6 +157,23 @@ def test_adding_again_changes_nothing_and_repairs_a_lost_remote(tmp_path, remote
     assert contents(pull_checkpoint(home, first.path)) == FILES
 
 
+@pytest.mark.parametrize("where", ["remote", "far"])
+def test_adding_again_repairs_one_lost_file(tmp_path, where, request):
+    store, home = request.getfixturevalue(where), Home(tmp_path / "home")
+    folder = add_checkpoint(home, checkpoint(home)).path.with_suffix("")
+    stored(store, FILES["delta.safetensors"]).unlink()
+    add_checkpoint(home, folder)
+    assert deliverable(home, folder.name)
+
+
+def test_adding_again_repairs_one_lost_file_at_a_url(tmp_path, bucket):
+    home = Home(tmp_path / "home")
+    folder = add_checkpoint(home, checkpoint(home)).path.with_suffix("")
+    del bucket[f"/models/{stored(Path(), FILES['delta.safetensors'])}"]
+    add_checkpoint(home, folder)
+    assert f"/models/{stored(Path(), FILES['delta.safetensors'])}" in bucket
+
+
 def test_a_checkpoint_and_a_near_remote_are_the_same_bytes(tmp_path, remote):
     home = Home(tmp_path / "home")
     folder = add_checkpoint(home, checkpoint(home)).path.with_suffix("")

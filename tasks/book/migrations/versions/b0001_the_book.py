@@ -104,10 +104,12 @@ def upgrade() -> None:
         "texts",
         sa.Column("sha256", sa.String(length=64), nullable=False),
         sa.Column("subject", sa.String(), nullable=False),
+        sa.Column("label", sa.String(), nullable=True),
         sa.Column("salt", sa.String(), nullable=False),
         sa.Column("body", sa.Text(), nullable=False),
         sa.PrimaryKeyConstraint("sha256"),
     )
+    op.create_index(op.f("ix_texts_label"), "texts", ["label"], unique=False)
     op.create_index(op.f("ix_texts_subject"), "texts", ["subject"], unique=False)
     op.create_table(
         "versions",
