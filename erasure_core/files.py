@@ -21,11 +21,10 @@ Model = TypeVar("Model", bound=BaseModel)
 
 MIB = 2**20
 # The largest file of each kind that is read, in bytes: far above any real one, far below memory.
-YAML_BYTES, TABLE_BYTES, PICTURE_BYTES = MIB, 16 * MIB, 256 * MIB
+YAML_BYTES, TABLE_BYTES, PICTURE_BYTES = MIB // 4, 16 * MIB, 256 * MIB
 TABLE_LINES = 100_000  # COCO-30k, the largest prompt set of the field, has 30 thousand
-YAML_DEPTH, YAML_VALUES, INTEGER_BITS = 32, 100_000, 64
+YAML_DEPTH, YAML_VALUES, INTEGER_BITS = 32, 20_000, 64
 OTHERS = {"d": "a folder", "p": "a named pipe", "s": "a socket", "c": "a device", "b": "a device"}
-_TOO_DEEP = f"nested deeper than {YAML_DEPTH} levels"
 UNWRITABLE = re.compile(r"[\x00-\x08\x0b\x0c\x0e-\x1f\x7f-\x9f\ud800-\udfff]")
 
 
@@ -182,24 +181,23 @@ def _loaded(path: Path) -> object:
     from ruamel.yaml.composer import Composer, ComposerError
     from ruamel.yaml.error import MarkedYAMLError
 
-    class Shallow(Composer):
-        """Stops before recursion and look-ahead, which grow with the depth, cost seconds."""
+    class Bounded(Composer):
+        """Stops at the limits, before recursion, look-ahead and memory cost seconds."""
 
-        depth = 0
+        depth = count = 0
 
         def compose_node(self, parent: Any, index: Any) -> Any:
-            self.depth += 1
-            if self.depth > YAML_DEPTH:
-                raise ComposerError(
-                    problem=_TOO_DEEP, problem_mark=self.parser.peek_event().start_mark
-                )
+            self.depth, self.count = self.depth + 1, self.count + 1
+            if fault := _beyond(self.depth, self.count):
+                mark = self.parser.peek_event().start_mark
+                raise ComposerError(problem=fault, problem_mark=mark)
             node = super().compose_node(parent, index)
             self.depth -= 1
             return node
 
     text = read_input(path, YAML_BYTES)
     reader = YAML(typ="safe", pure=True)
-    reader.Composer = Shallow
+    reader.Composer = Bounded
     try:
         return reader.load(text)
     except MarkedYAMLError as error:
@@ -210,19 +208,23 @@ def _loaded(path: Path) -> object:
         raise BadInput(f"{path}: not valid YAML: {problem}; correct it") from None
 
 
+def _beyond(depth: int, count: int) -> str | None:
+    """Which limit of a YAML file is passed, if one is."""
+    if depth > YAML_DEPTH:
+        return f"nested deeper than {YAML_DEPTH} levels"
+    return f"more than {YAML_VALUES} values" if count > YAML_VALUES else None
+
+
 def _check_values(path: Path, content: object) -> None:
-    """Refuse what no key of ours can mean and what would cost memory or fail later: depth, numbers
-    of values as the aliases multiply them, huge integers, characters that cannot be written.
+    """Refuse what no key of ours can mean and what would cost memory or fail later: depth and
+    number of values as the aliases multiply them, huge integers, characters that cannot be written.
     """
     waiting, count = [(content, 1)], 0
     while waiting:
         value, depth = waiting.pop()
         count += 1
-        fault = _fault_of(value, depth)
-        if count > YAML_VALUES:
-            fault = f"more than {YAML_VALUES} values; write fewer, or split the file"
-        if fault:
-            raise BadInput(f"{path}: {fault}")
+        if fault := _beyond(depth, count) or _fault_of(value):
+            raise BadInput(f"{path}: {fault}; correct it")
         waiting += ((part, depth + 1) for part in _parts(value))
 
 
@@ -232,16 +234,11 @@ def _parts(value: object) -> list[object]:
     return list(value) if isinstance(value, list | tuple | set) else []
 
 
-def _fault_of(value: object, depth: int) -> str | None:
-    if depth > YAML_DEPTH:
-        return f"{_TOO_DEEP}; write it flatter"
+def _fault_of(value: object) -> str | None:
     if isinstance(value, int) and value.bit_length() > INTEGER_BITS:
-        return f"an integer of {value.bit_length()} bits; allowed are {INTEGER_BITS}; correct it"
+        return f"an integer of {value.bit_length()} bits, where {INTEGER_BITS} are allowed"
     if isinstance(value, str) and (found := UNWRITABLE.search(value)):
-        return (
-            f"{_shortened(value)} holds the character U+{ord(found[0]):04X}; "
-            f"remove control characters and half characters"
-        )
+        return f"{_shortened(value)} holds U+{ord(found[0]):04X}, which is no character of a text"
     return None
 
 

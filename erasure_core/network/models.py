@@ -195,7 +195,7 @@ def locate(path_or_id: str, revision: str | None = None) -> Path:
             f"same bytes are used again"
         )
     from huggingface_hub import snapshot_download
-    from huggingface_hub.errors import HfHubHTTPError, LocalEntryNotFoundError
+    from huggingface_hub.errors import HfHubHTTPError, HFValidationError, LocalEntryNotFoundError
 
     try:
         read = [f"{part}/*.{end}" for part in bases.SETTINGS for end in ("json", "txt")]
@@ -206,7 +206,7 @@ def locate(path_or_id: str, revision: str | None = None) -> Path:
                 path_or_id, revision=revision, allow_patterns=patterns, ignore_patterns=variants
             )
         )
-    except (HfHubHTTPError, LocalEntryNotFoundError, OSError) as fault:
+    except (HfHubHTTPError, HFValidationError, LocalEntryNotFoundError, OSError) as fault:
         raise BadInput(
             f"hub id {path_or_id!r} at {revision} could not be fetched "
             f"({type(fault).__name__}); give a local folder"

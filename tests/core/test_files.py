@@ -1,11 +1,23 @@
 import os
 import stat
+from pathlib import Path
 
 import pytest
 from pydantic import BaseModel, ConfigDict, Field
 
 from erasure_core.errors import BadInput
-from erasure_core.files import new_folder, plain, read_yaml, write_text
+from erasure_core.files import (
+    TABLE_LINES,
+    YAML_DEPTH,
+    YAML_VALUES,
+    new_folder,
+    plain,
+    read_bytes,
+    read_input,
+    read_table,
+    read_yaml,
+    write_text,
+)
 
 
 class Inner(BaseModel):
@@ -76,6 +88,111 @@ def test_all_faults_are_named_at_once(tmp_path):
 def test_a_file_that_cannot_be_read_is_bad_input(tmp_path, name):
     with pytest.raises(BadInput, match="name a file that exists"):
         read_yaml(tmp_path / name, Outer)
+
+
+@pytest.mark.parametrize(
+    ("make", "expected"),
+    [
+        (os.mkfifo, "found a named pipe"),
+        (lambda p: p.symlink_to("/dev/zero"), "found a device"),
+        (lambda p: p.mkdir(), "found a folder"),
+        (lambda p: p.symlink_to(p), "symbolic links"),
+        (lambda p: p.symlink_to("gone"), "No such file"),
+        (lambda p: p.write_bytes(bytes(101)), "more than 100 bytes"),
+    ],
+)
+def test_only_a_regular_file_of_bounded_size_is_read(make, expected, tmp_path):
+    make(tmp_path / "file")
+    with pytest.raises(BadInput, match=expected):
+        read_bytes(tmp_path / "file", 100)
+
+
+def test_a_file_of_the_largest_size_is_read_whole(tmp_path):
+    (tmp_path / "file").write_bytes(bytes(100))
+    assert read_bytes(tmp_path / "file", 100) == bytes(100)
+
+
+def test_the_size_that_a_file_claims_is_not_believed():
+    """A file of the kernel claims to have no bytes."""
+    assert os.stat("/proc/self/status").st_size == 0
+    with pytest.raises(BadInput, match="more than 100 bytes"):
+        read_bytes(Path("/proc/self/status"), 100)
+
+
+@pytest.mark.parametrize("name", ["a\0b", "\udcff", "x" * 300, "x" * 5000])
+def test_a_name_that_no_file_has_is_bad_input(name, tmp_path):
+    with pytest.raises(BadInput, match="name"):
+        read_bytes(tmp_path / name, 100)
+
+
+def test_text_with_nul_is_refused(tmp_path):
+    (tmp_path / "file").write_bytes(b"a\0b")
+    with pytest.raises(BadInput, match="character 1 is NUL"):
+        read_input(tmp_path / "file")
+
+
+def test_a_table_has_a_largest_number_of_lines(tmp_path):
+    (tmp_path / "file").write_text("a\n" * TABLE_LINES)
+    assert read_table(tmp_path / "file").count("\n") == TABLE_LINES
+    (tmp_path / "file").write_text("a\n" * (TABLE_LINES + 1))
+    with pytest.raises(BadInput, match="at most 100000"):
+        read_table(tmp_path / "file")
+
+
+def nested(levels: int) -> str:
+    return "[" * levels + "]" * levels
+
+
+def multiplied(levels: int) -> str:
+    """Ten to the power of `levels` values, by aliases."""
+    lists = "".join(f"x{i}: &x{i} [{', '.join([f'*x{i - 1}'] * 10)}]\n" for i in range(1, levels))
+    return f"x0: &x0 [{', '.join('a' * 10)}]\n{lists}"
+
+
+@pytest.mark.parametrize(
+    ("text", "expected"),
+    [
+        (f"word: {nested(YAML_DEPTH)}", "nested deeper than 32"),
+        (f"word: {'[' * 100_000}", "nested deeper than 32"),
+        (f"word: {'{a: ' * 1000}", "nested deeper than 32"),
+        ("- " * 50_000, "nested deeper than 32"),
+        ("word: &a [*a]", "nested deeper than 32"),
+        (multiplied(9), f"more than {YAML_VALUES} values"),
+        ("word:\n" + "- a\n" * YAML_VALUES, f"more than {YAML_VALUES} values"),
+        (f"rate: {'9' * 4000}", "an integer of 13288 bits"),
+        (f"rate: {'9' * 5000}", "not valid YAML"),
+        (f"rate: 0x{'f' * 5000}", "an integer of 20000 bits"),
+        (f"rate: {-(2**64)}", "an integer of 65 bits"),
+        (f"? 0x{'f' * 5000}\n: a", "an integer of 20000 bits"),
+        ('word: "a\\0b"', "holds U+0000"),
+        ('word: "\\e[2J"', "holds U+001B"),
+        ('word: "\\ud800"', "holds U+D800"),
+        ('"\\x9b": a', "holds U+009B"),
+        ("word: !!int ''", "not valid YAML"),
+        ("word: !!bool x", "not valid YAML"),
+        ("? [{a: b}]\n: c", "not valid YAML"),
+        ("word: 0000-01-01T00:00:00Z", "not valid YAML"),
+        ("word: 2001-12-14t21:59:43-99:99", "not valid YAML"),
+        ('word: "\\UFFFFFFFF"', "not valid YAML"),
+        (f"? {'k' * 100_000}\n: a", "unknown key"),
+    ],
+)
+def test_yaml_that_costs_or_breaks_is_one_short_line(tmp_path, text, expected):
+    path = yaml(tmp_path, text)
+    with pytest.raises(BadInput) as caught:
+        read_yaml(path, Outer)
+    assert str(caught.value).startswith(f"{path}: ")
+    assert expected in str(caught.value)
+    assert len(str(caught.value)) < 1000
+
+
+def test_yaml_with_a_few_aliases_is_read(tmp_path):
+    found = read_yaml(yaml(tmp_path, "word: a\nmany: [&i {depth: 2}, *i]\n"), Outer)
+    assert found.many == (Inner(depth=2), Inner(depth=2))
+
+
+def test_a_tab_and_a_line_break_are_text(tmp_path):
+    assert read_yaml(yaml(tmp_path, 'word: "a\\tb\\nc"'), Outer).word == "a\tb\nc"
 
 
 def test_a_failed_write_leaves_the_old_file_and_nothing_else(tmp_path, monkeypatch):

@@ -11,7 +11,7 @@ import signal
 import socket
 import struct
 import zlib
-from collections.abc import Iterator
+from collections.abc import Iterable, Iterator
 from pathlib import Path
 
 import pytest
@@ -56,6 +56,21 @@ policy:
 """
 HEADER = "case_number,prompt,evaluation_seed,evaluation_guidance\n"
 TABLE = HEADER + "0,a photo of a cat,11,4.0\n1,a photo of a rocket,12,4.0\n"
+
+
+NAMES = {
+    "REQUEST": "request.yaml",
+    "PARAMS": "params.yaml",
+    "TABLE": "table.csv",
+    "PICTURE": "picture.png",
+    "DELTA": "delta.safetensors",
+    "OUT": "out",
+}
+
+
+def named(inputs: Path, words: Iterable[str]) -> list[str]:
+    """The words of a command; those in capitals are files of `inputs`."""
+    return [str(inputs / NAMES[word]) if word in NAMES else word for word in words]
 
 
 def erasure(home: Path, *words: object):
@@ -106,7 +121,6 @@ def inputs(tmp_path, tiny_folder) -> Path:
     (folder / "targets").mkdir(parents=True)
     shutil.copytree(tiny_folder, folder / "base")
     (folder / "request.yaml").write_text(REQUEST.format(id=CAT[:-1] + "a", name="rocket"))
-    (folder / "cat.yaml").write_text(REQUEST.format(id=CAT, name="cat"))
     (folder / "params.yaml").write_text(PARAMS.format(folder=folder))
     for name in ("kept", "table", "targets/rocket", "targets/cat"):
         (folder / f"{name}.csv").write_text(TABLE)
@@ -114,30 +128,23 @@ def inputs(tmp_path, tiny_folder) -> Path:
     return folder
 
 
-@pytest.fixture
-def home(tmp_path, mlflow_template, inputs) -> Path:
-    """A state folder that knows one request and has a registry."""
-    home = tmp_path / "home"
-    home.mkdir()
-    shutil.copy(mlflow_template, home / "mlflow.db")
-    assert erasure(home, "request", "add", inputs / "cat.yaml").exit_code == 0
-    return home
+@pytest.fixture(scope="module")
+def home(mlflow_template, tmp_path_factory) -> Path:
+    """A state folder that knows one request and has a registry; every test leaves it as it is."""
+    folder = tmp_path_factory.mktemp("state")
+    shutil.copy(mlflow_template, folder / "mlflow.db")
+    request = tmp_path_factory.mktemp("requests") / "cat.yaml"
+    request.write_text(REQUEST.format(id=CAT, name="cat"))
+    assert erasure(folder, "request", "add", request).exit_code == 0
+    return folder
 
 
 def refused(home: Path, inputs: Path, *words: str) -> str:
-    """The one line with which a command refuses; words in capitals are files of `inputs`."""
-    files = {
-        "REQUEST": inputs / "request.yaml",
-        "PARAMS": inputs / "params.yaml",
-        "TABLE": inputs / "table.csv",
-        "PICTURE": inputs / "picture.png",
-        "DELTA": inputs / "delta.safetensors",
-        "OUT": inputs / "out",
-    }
+    """The one line with which a command refuses, having changed nothing."""
     before = state(home)
     assert {f"requests/{CAT}.json", "audit.jsonl", "mlflow.db"} <= before.keys()
     with limited():
-        answer = erasure(home, *(files.get(word, word) for word in words))
+        answer = erasure(home, *named(inputs, words))
     assert answer.exit_code == 2, answer.stderr
     assert answer.stdout == ""
     assert state(home) == before
@@ -153,30 +160,19 @@ def refused(home: Path, inputs: Path, *words: str) -> str:
 # The good input of each command, so that a row below is refused for its own fault
 
 GOOD = {
-    "run": ("run", "REQUEST", "--params", "PARAMS"),
-    "run pending": ("run", "--params", "PARAMS"),
-    "request add": ("request", "add", "REQUEST"),
-    "generate": [
-        "generate",
-        "a-cat",
-        "--model",
-        "base",
-        "--seed",
-        "1",
-        "--out",
-        "OUT",
-        "--params",
-        "PARAMS",
-    ],
-    "export": ["export", "--model", "1", "--format", "delta", "--out", "OUT", "--params", "PARAMS"],
-    "purify": ["purify", "PICTURE", "--model", "DELTA", "--out", "OUT", "--params", "PARAMS"],
-    "evaluate": ["evaluate", "--model", "base", "--prompts", "TABLE", "--params", "PARAMS"],
-    "cite": ["cite", "--model", "1", "--params", "PARAMS"],
-    "restore": ("restore", CAT, "--reason", "asked", "--params", "PARAMS"),
-    "audit": ("audit", CAT),
-    "status": ("status",),
-    "request list": ("request", "list"),
-    "methods": ("methods",),
+    "run": "run REQUEST --params PARAMS",
+    "run pending": "run --params PARAMS",
+    "request add": "request add REQUEST",
+    "generate": "generate cat --model base --seed 1 --out OUT --params PARAMS",
+    "export": "export --model 1 --format delta --out OUT --params PARAMS",
+    "purify": "purify PICTURE --model DELTA --out OUT --params PARAMS",
+    "evaluate": "evaluate --model base --prompts TABLE --params PARAMS",
+    "cite": "cite --model 1 --params PARAMS",
+    "restore": f"restore {CAT} --reason asked --params PARAMS",
+    "audit": f"audit {CAT}",
+    "status": "status",
+    "request list": "request list",
+    "methods": "methods",
 }
 READS = {  # which file each command reads
     "REQUEST": ("run", "request add"),
@@ -184,13 +180,6 @@ READS = {  # which file each command reads
     "TABLE": ("evaluate",),
     "PICTURE": ("purify",),
     "DELTA": ("purify",),
-}
-NAMES = {
-    "REQUEST": "request.yaml",
-    "PARAMS": "params.yaml",
-    "TABLE": "table.csv",
-    "PICTURE": "picture.png",
-    "DELTA": "delta.safetensors",
 }
 
 
@@ -231,7 +220,7 @@ def test_what_is_no_file_is_refused_where_a_file_is_named(kind, file, command, i
     path = inputs / NAMES[file]
     path.unlink(missing_ok=True)
     make(path)
-    line = refused(home, inputs, *GOOD[command])
+    line = refused(home, inputs, *GOOD[command].split())
     assert str(path) in line
     assert expected in line
 
@@ -241,7 +230,7 @@ REQUESTS = {
     "nesting that parses": ("keep: [a fine photo of a retina]", f"keep: {'[' * 40}{']' * 40}"),
     "digits": ("regulation: gdpr", f"regulation: {'9' * 5000}"),
     "hexadecimal digits": ("regulation: gdpr", f"regulation: 0x{'f' * 5000}"),
-    "a key of digits": ("regulation: gdpr", f"regulation: gdpr\n0x{'f' * 5000}: 1"),
+    "a key of digits": ("regulation: gdpr", f"regulation: gdpr\n? 0x{'f' * 5000}\n: 1"),
     "aliases that multiply": (
         "regulation: gdpr",
         "x0: &x0 [a,a,a,a,a,a,a,a,a,a]\n"
@@ -271,7 +260,7 @@ REQUESTS = {
     "filler as replacement": ("a photographer\n", '"\\u3164"\n'),
     "unknown method": ("regulation: gdpr", "regulation: gdpr\nmethod: erase_all"),
     "a key with terminal codes": ("regulation: gdpr", 'regulation: gdpr\n"\\e[31m": 1'),
-    "a long key": ("regulation: gdpr", f"regulation: gdpr\n{'k' * 100_000}: 1"),
+    "a long key": ("regulation: gdpr", f"regulation: gdpr\n? {'k' * 100_000}\n: 1"),
 }
 
 
@@ -279,7 +268,7 @@ REQUESTS = {
 @pytest.mark.parametrize("fault", REQUESTS)
 def test_a_hostile_request_is_refused(fault, command, inputs, home):
     edit(inputs / "request.yaml", *REQUESTS[fault])
-    assert str(inputs / "request.yaml") in refused(home, inputs, *GOOD[command])
+    assert str(inputs / "request.yaml") in refused(home, inputs, *GOOD[command].split())
 
 
 PARAMETERS = {
@@ -298,11 +287,10 @@ PARAMETERS = {
 }
 
 
-@pytest.mark.parametrize("command", READS["PARAMS"])
 @pytest.mark.parametrize("fault", PARAMETERS)
-def test_hostile_parameters_are_refused(fault, command, inputs, home):
+def test_hostile_parameters_are_refused(fault, inputs, home):
     edit(inputs / "params.yaml", *PARAMETERS[fault])
-    assert str(inputs / "params.yaml") in refused(home, inputs, *GOOD[command])
+    assert str(inputs / "params.yaml") in refused(home, inputs, *GOOD["cite"].split())
 
 
 ROW = "0,a photo of a cat,11,4.0\n"
@@ -328,7 +316,7 @@ TABLES = {
 @pytest.mark.parametrize("fault", TABLES)
 def test_a_hostile_table_is_refused(fault, inputs, home):
     (inputs / "table.csv").write_text(TABLES[fault])
-    assert str(inputs / "table.csv") in refused(home, inputs, *GOOD["evaluate"])
+    assert str(inputs / "table.csv") in refused(home, inputs, *GOOD["evaluate"].split())
 
 
 def png(width: int, height: int, *chunks: tuple[bytes, bytes]) -> bytes:
@@ -358,7 +346,7 @@ PICTURES = {
 @pytest.mark.parametrize("fault", PICTURES)
 def test_a_hostile_picture_is_refused(fault, inputs, home):
     (inputs / "picture.png").write_bytes(PICTURES[fault])
-    assert str(inputs / "picture.png") in refused(home, inputs, *GOOD["purify"])
+    assert str(inputs / "picture.png") in refused(home, inputs, *GOOD["purify"].split())
 
 
 def a_delta(inputs: Path, **tensors: torch.Tensor) -> None:
@@ -380,15 +368,13 @@ DELTAS = {
 def test_a_hostile_delta_is_refused(fault, inputs, home):
     tensors, expected = DELTAS[fault]
     a_delta(inputs, **tensors)
-    assert expected in refused(home, inputs, *GOOD["purify"])
+    assert expected in refused(home, inputs, *GOOD["purify"].split())
 
 
 def test_a_delta_that_fits_is_taken(inputs, home):
     """The same call as above is refused for the delta alone."""
     a_delta(inputs, **{"conv_in.bias": torch.zeros(8)})
-    words = {"PICTURE": inputs / "picture.png", "DELTA": inputs / "delta.safetensors"}
-    words |= {"OUT": inputs / "out", "PARAMS": inputs / "params.yaml"}
-    answer = erasure(home, *(words.get(w, w) for w in GOOD["purify"]), "--steps", 2)
+    answer = erasure(home, *named(inputs, GOOD["purify"].split()), "--steps", 2)
     assert answer.exit_code == 0, answer.stderr
 
 
@@ -400,7 +386,7 @@ def test_a_base_that_is_not_finite_is_refused(value, command, inputs, home):
     tensors = load_file(file)
     next(iter(tensors.values())).view(-1)[0] = value
     save_file(tensors, file, metadata={"format": "pt"})
-    assert "NaN or infinite" in refused(home, inputs, *GOOD[command])
+    assert "NaN or infinite" in refused(home, inputs, *GOOD[command].split())
 
 
 @pytest.mark.parametrize("command", ["run", "run pending", "generate", "purify", "evaluate"])
@@ -411,7 +397,7 @@ def test_a_base_with_a_hostile_configuration_is_refused(make, command, inputs, h
     a_delta(inputs, **{"conv_in.bias": torch.zeros(8)})
     (inputs / "base/unet/config.json").unlink()
     make(inputs / "base/unet/config.json")
-    assert "config.json" in refused(home, inputs, *GOOD[command])
+    assert "config.json" in refused(home, inputs, *GOOD[command].split())
 
 
 HUGE, LONG = "9" * 19, "9" * 5000
@@ -421,7 +407,7 @@ OPTIONS = [
     *[("generate", "--seed", value) for value in ("-1", HUGE, LONG, "nan")],
     *[("generate", "--model", value) for value in (HUGE, LONG, "\x1b[31m", "", "7", "x" * 300)],
     *[("generate", "--out", value) for value in ("a\x1b[31mb", "a\nb", "PICTURE")],
-    *[("export", "--model", value) for value in (HUGE, LONG, "0", "²", "\u0661")],
+    *[("export", "--model", value) for value in (HUGE, LONG, "0", "\u00b2", "\u0661")],
     *[("export", "--format", value) for value in ("onnx", "\x1b[31m", "")],
     *[("export", "--out", value) for value in ("a\x1b[31mb", "PICTURE")],
     *[("purify", "--guidance", value) for value in ("nan", "inf")],
@@ -440,7 +426,7 @@ OPTIONS = [
 @pytest.mark.parametrize(("command", "option", "value"), OPTIONS)
 def test_a_hostile_option_is_refused(command, option, value, inputs, home):
     a_delta(inputs, **{"conv_in.bias": torch.zeros(8)})
-    words = list(GOOD[command])
+    words = GOOD[command].split()
     if option in words:
         words[words.index(option) + 1] = value
     else:
@@ -452,7 +438,7 @@ ARGUMENTS = [
     ("audit", HUGE),
     ("audit", LONG),
     ("audit", "\x1b[2J"),
-    ("audit", "²"),
+    ("audit", "\u00b2"),
     ("restore", "\x1b[2J", "--reason", "asked"),
     ("restore", LONG, "--reason", "asked"),
     ("restore", CAT),
@@ -490,25 +476,26 @@ def test_a_state_folder_that_cannot_be_one_is_refused(place, make, command, inpu
     make(tmp_path / place)
     before = sorted(tmp_path.iterdir())
     with limited():
-        answer = erasure(tmp_path / place, *GOOD[command])
+        answer = erasure(tmp_path / place, *GOOD[command].split())
     assert answer.exit_code == 2, answer.stderr
     (line,) = answer.stderr.splitlines()
     assert line.startswith("error: state folder ")
     assert sorted(tmp_path.iterdir()) == before
 
 
-def test_what_is_shown_steers_no_terminal(inputs, home):
-    """A name from before this was refused, in an answer for people and in one for programs."""
+@pytest.mark.parametrize("words", [["status"], ["status", "--json"], ["request", "list"]])
+def test_what_is_shown_steers_no_terminal(words, home, tmp_path):
+    """A reason from before such were refused, in an answer for people and in one for programs."""
+    home = shutil.copytree(home, tmp_path / "home")
     record = home / f"requests/{CAT}.json"
     hostile = record.read_text().replace('"pending"', '"refused"')
     text = hostile.replace('"reason": null', '"reason": "\\u001b[2J\\u202e\\n forged"')
     assert text != hostile
     record.write_text(text)
-    for words in (("status",), ("status", "--json"), ("request", "list")):
-        answer = erasure(home, *words)
-        assert answer.exit_code == 0, answer.stderr
-        assert "\\u001b[2J\\u202e" in answer.stdout
-        assert all(line.isprintable() for line in answer.stdout.splitlines())
+    answer = erasure(home, *words)
+    assert answer.exit_code == 0, answer.stderr
+    assert "\\u001b[2J\\u202e" in answer.stdout
+    assert all(line.isprintable() for line in answer.stdout.splitlines())
 
 
 def edit(file: Path, old: str, new: str) -> None:
