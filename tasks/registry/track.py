@@ -22,6 +22,7 @@ from typing import TYPE_CHECKING, Any, Literal
 from erasure_core.errors import BadInput, ErasureError
 from erasure_core.law.gates import Measurement
 from tasks.home import Home
+from tasks.process import has_died, this_process
 from tasks.registry.reach import reachable
 from tasks.versions.dvc_store import Pointer
 
@@ -31,6 +32,7 @@ if TYPE_CHECKING:
 EXPERIMENT = "erasure"
 CANDIDATE, CHAMPION = "candidate", "champion"
 VERDICT_TAG = "gate.verdict"
+PROCESS_TAG = "erasure.process"  # who writes a run: one that looks alive may be a dead one's
 SCRIPT = Path(__file__).parents[2] / "mlflow" / "serve_model.py"
 BATCH = 1000  # metrics MLflow accepts in one call
 LONGEST_PARAM = 6000  # characters MLflow keeps
@@ -97,12 +99,24 @@ def init_store(home: Home) -> str:
         )
 
 
+def close_dead_runs(home: Home) -> None:
+    """Set runs to KILLED whose process on this host is no more. Creates nothing."""
+    if not _has_store(home):
+        return
+    client = _connect(home.tracking_uri)
+    experiment = client.get_experiment_by_name(EXPERIMENT)
+    running = "attributes.status = 'RUNNING'"
+    for run in client.search_runs([experiment.experiment_id], running) if experiment else ():
+        if has_died(run.data.tags.get(PROCESS_TAG, "")):
+            client.set_terminated(run.info.run_id, "KILLED")
+
+
 def start_run(home: Home, name: str, tags: Mapping[str, str]) -> str:
     """Open the run of one erasure; return its id. Close it with `finish_run`."""
     experiment = init_store(home)
     return str(
         _connect(home.tracking_uri)
-        .create_run(experiment, run_name=name, tags=dict(tags))
+        .create_run(experiment, run_name=name, tags={**tags, PROCESS_TAG: this_process()})
         .info.run_id
     )
 
@@ -128,7 +142,11 @@ def log_candidate(
 
     client = _connect(home.tracking_uri)
     experiment = client.get_run(parent_run_id).info.experiment_id
-    nested = {**(tags or {}), "mlflow.parentRunId": parent_run_id}
+    nested = {
+        **(tags or {}),
+        "mlflow.parentRunId": parent_run_id,
+        PROCESS_TAG: this_process(),
+    }
     run_id = str(client.create_run(experiment, run_name=name, tags=nested).info.run_id)
     with _closing(client, run_id):
         now = int(time.time() * 1000)
