@@ -12,7 +12,7 @@ from collections.abc import Callable, Iterator
 from contextlib import contextmanager
 from functools import partial
 from pathlib import Path
-from typing import TYPE_CHECKING, Any, TypeVar
+from typing import TYPE_CHECKING, TypeVar
 
 from erasure_core.errors import ErasureError
 from tasks.home import Home
@@ -22,7 +22,6 @@ if TYPE_CHECKING:
 
     Run = TypeVar("Run", FlowRun, TaskRun)
 
-SECONDS_TO_START = 120.0  # a busy two-core machine takes up to 23
 SECONDS_TO_STOP = 6.0  # more than the child's own grace
 SECONDS_TO_REPORT = 5.0
 OPEN = ("SCHEDULED", "PENDING", "RUNNING")
@@ -31,15 +30,17 @@ OPEN = ("SCHEDULED", "PENDING", "RUNNING")
 @contextmanager
 def prefect_server(home: Home) -> Iterator[None]:
     """Flows of the body run on the server that PREFECT_API_URL names, or on an embedded one; their
-    runs are tagged with this process.
+    runs are tagged with this process. What dead ones left looking alive in MLflow is closed first.
     """
     from prefect import tags
     from prefect.settings import PREFECT_API_URL
+    from tasks.registry.track import close_dead_runs
 
     from tasks.process import this_process
 
     named = bool(PREFECT_API_URL.value())
     with contextlib.nullcontext() if named else embedded_server(home), tags(this_process()):
+        close_dead_runs(home)
         yield
 
 
@@ -110,13 +111,16 @@ def _environment(password: str) -> dict[str, str]:
 
 
 def _port(child: "subprocess.Popen[bytes]", log: Path) -> int:
+    from prefect.settings import PREFECT_SERVER_EPHEMERAL_STARTUP_TIMEOUT_SECONDS
+
     assert child.stdout
-    select.select([child.stdout], [], [], SECONDS_TO_START)
+    seconds = PREFECT_SERVER_EPHEMERAL_STARTUP_TIMEOUT_SECONDS.value()
+    select.select([child.stdout], [], [], seconds)
     os.set_blocking(child.stdout.fileno(), False)
     line = child.stdout.readline()
     if not line:
         raise ErasureError(
-            f"Prefect's server did not start within {SECONDS_TO_START:.0f} s; its log is {log}; "
+            f"Prefect's server did not start within {seconds} s, or ended; its log is {log}; "
             "run again, or name a running one in PREFECT_API_URL"
         )
     return int(line)
@@ -156,7 +160,7 @@ def crash_dead_runs() -> None:
     open_ = {"state": {"type": {"any_": OPEN}}}
     flow_runs = filters.FlowRunFilter.model_validate(open_)
     task_runs = filters.TaskRunFilter.model_validate(open_)
-    crashed: State[Any] = Crashed(message="The process that ran this is no more.")
+    crashed: State[None] = Crashed(message="The process that ran this is no more.")
     with get_client(sync_client=True) as client:
         for task in _of_the_dead(partial(client.read_task_runs, task_run_filter=task_runs)):
             client.set_task_run_state(task.id, crashed, force=True)

@@ -1,0 +1,47 @@
+"""A process is known again by host, number and start."""
+
+import subprocess
+import sys
+
+from tasks.process import has_died, this_process
+
+
+def mark_of_a_child() -> str:
+    script = "from tasks.process import this_process; print(this_process())"
+    return subprocess.run(
+        [sys.executable, "-c", script], capture_output=True, text=True, check=True
+    ).stdout.strip()
+
+
+def test_this_process_lives():
+    assert not has_died(this_process())
+
+
+def test_a_child_that_ended_has_died():
+    assert has_died(mark_of_a_child())
+
+
+def test_a_zombie_has_died():
+    script = "from tasks.process import this_process; print(this_process(), flush=True)"
+    with subprocess.Popen(
+        [sys.executable, "-c", script], stdout=subprocess.PIPE, text=True
+    ) as child:
+        mark = child.stdout.readline().strip()
+        child.stdout.read()  # to its end; nobody has waited for the process yet
+        subprocess.run(["sleep", "1"], check=True)
+        assert has_died(mark)
+
+
+def test_a_number_that_is_used_again_is_another_process():
+    kind, host, pid, started = this_process().split(":")
+    assert has_died(f"{kind}:{host}:{pid}:{float(started) - 1:.2f}")
+
+
+def test_another_host_is_not_ours_to_judge():
+    kind, _, pid, _ = this_process().split(":")
+    assert not has_died(f"{kind}:elsewhere:{pid}:0.00")
+
+
+def test_other_tags_name_no_process():
+    assert not has_died("gpu")
+    assert not has_died("process:")
