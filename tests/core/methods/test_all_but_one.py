@@ -506,7 +506,7 @@ def test_fixed_point_is_teacher_guidance_plus_delta_over_gamma2():
 def test_bank_and_fresh_points_agree_at_the_same_noise(tiny_teacher, astronaut):
     chosen = settings()
     guide, _ = abo._guides(tiny_teacher, [astronaut], chosen)
-    bank = guide.bank(1, 11, "w")
+    bank = guide.bank(1, "w", Work(11))
     z, prompt = diffusion.drawn_noise(tiny_teacher, 1, seeding.generator(11, "w")), bank.prompt[:1]
     for elapsed in range(chosen.steps):
         assert_close(bank.z[elapsed : elapsed + 1], z, atol=1e-4, rtol=1e-4)

@@ -134,7 +134,7 @@ def literal_rece(
         begun = literal.uce(
             weights, tails, kept, s=1, q=FIRST["preserve_scale"], lamb=FIRST["lamb"]
         )
-    scales = {"s": chosen.erase_scale, "p": chosen.preserve_scale, "lamb": chosen.lamb}
+    scales = {"s": chosen.erase_scale, "q": chosen.preserve_scale, "lamb": chosen.lamb}
     return list(projections), literal.rece(
         weights, begun, whole, kept, **scales, lambda_r=chosen.lambda_r, epochs=chosen.epochs
     )
