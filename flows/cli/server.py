@@ -30,17 +30,15 @@ OPEN = ("SCHEDULED", "PENDING", "RUNNING")
 @contextmanager
 def prefect_server(home: Home) -> Iterator[None]:
     """Flows of the body run on the server that PREFECT_API_URL names, or on an embedded one; their
-    runs are tagged with this process. What dead ones left looking alive in MLflow is closed first.
+    runs are tagged with this process.
     """
     from prefect import tags
     from prefect.settings import PREFECT_API_URL
-    from tasks.registry.track import close_dead_runs
 
     from tasks.process import this_process
 
     named = bool(PREFECT_API_URL.value())
     with contextlib.nullcontext() if named else embedded_server(home), tags(this_process()):
-        close_dead_runs(home)
         yield
 
 

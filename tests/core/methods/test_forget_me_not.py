@@ -181,11 +181,7 @@ def test_pictures_are_those_of_the_teacher_under_guidance(tiny_teacher, astronau
 
 @pytest.fixture
 def new(tiny_teacher, astronaut, tmp_path):
-<<<<<<< HEAD
-    """How many files a `prepare` adds to the cache; those of the default settings are there."""
-=======
     """How many files a `prepare` adds to the cache, which holds those of the default settings."""
->>>>>>> methods
 
     def added(chosen, concepts=(astronaut,), seed=7) -> int:
         before = len(list(tmp_path.iterdir()))
