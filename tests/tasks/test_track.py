@@ -8,12 +8,12 @@ import threading
 from pathlib import Path
 
 import pytest
+from tasks.registry.track import Checkpoint
 
 from erasure_core.errors import BadInput, ErasureError
 from erasure_core.law.gates import Measurement
 from tasks.home import Home
 from tasks.registry import track
-from tasks.registry.track import Checkpoint
 from tasks.versions.dvc_store import Pointer
 
 SHA = "ab" * 32
