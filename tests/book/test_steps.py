@@ -37,7 +37,7 @@ def test_an_approval_holds_for_its_plan_alone(book):
 
 
 def test_a_plan_that_was_never_proposed_cannot_be_approved(book):
-    with pytest.raises(BadInput, match="no plan .* waits for approval"):
+    with pytest.raises(BadInput, match=r"no plan .* waits for approval"):
         approve(book, PLAN, "ada")
 
 
