@@ -5,7 +5,7 @@ killed before. The book numbers versions and decides aliases; MLflow only shows 
 """
 
 import tempfile
-from collections.abc import Mapping
+from collections.abc import Mapping, Sequence
 from dataclasses import dataclass
 from pathlib import Path
 from typing import TYPE_CHECKING, Any
@@ -167,7 +167,9 @@ def _logged_model(home: Home, client: "MlflowClient", experiment: str, facts: Ve
     """The LoggedModel of these facts, its files whole, READY."""
     found = _keyed(client, experiment, facts.key)
     model = found[0] if found else _new_model(client, experiment, facts)
-    if _stored(home, model.artifact_location) != digests(facts):
+    stored = _stored(home, model.artifact_location)
+    if stored != digests(facts):
+        _drop(model.artifact_location, sorted(stored.keys() - digests(facts).keys()))
         _store(client, model.model_id, facts)
     if model.status != READY:
         client.finalize_logged_model(model.model_id, READY)
@@ -191,6 +193,14 @@ def _store(client: "MlflowClient", model_id: str, facts: VersionFacts) -> None:
             (folder / path).parent.mkdir(parents=True, exist_ok=True)
             (folder / path).write_bytes(content)
         client.log_model_artifacts(model_id, str(folder))
+
+
+def _drop(place: str, paths: Sequence[str]) -> None:
+    """Delete stored files that are none of ours."""
+    from mlflow.store.artifact.artifact_repository_registry import get_artifact_repository
+
+    for path in paths:
+        get_artifact_repository(place).delete_artifacts(path)
 
 
 def _create(client: "MlflowClient", facts: VersionFacts, model: Any) -> Any:

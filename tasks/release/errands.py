@@ -27,7 +27,8 @@ from tasks.release.resolve import folder_of
 from tasks.versions.dvc_store import add_checkpoint, pointer_file
 
 OUTSIDE = "outside"  # the lease of whoever does errands
-DEFAULT_GUIDANCE = 7.5  # where nothing was measured: the field's usual
+DEFAULT_STEPS, DEFAULT_GUIDANCE = 50, 7.5  # where nothing measured is left: the field's usual
+OF_FILES = frozenset({"report", "checkpoint", "mlflow run"})  # what a purge leaves nothing to do of
 TAGS_LENGTH = 5000  # characters of a tag that MLflow keeps on every store
 
 
@@ -43,7 +44,8 @@ def run_errands(book: Book, model: str | None = None) -> list[str]:
 def _run(book: Book, row: Mapping[str, Any]) -> str | None:
     version = book.ask(lambda reader: reader.version(row["model"], row["version"]))
     try:
-        result = HANDLERS[row["kind"]](book, version)
+        over = version.purged and row["kind"] in OF_FILES
+        result = None if over else HANDLERS[row["kind"]](book, version)
     except (ErasureError, OSError) as fault:
         said = redacted(" ".join(str(fault).split()))
         _note(book, row, tries=row["tries"] + 1, fault=said)
@@ -120,38 +122,48 @@ def version_facts(book: Book, version: Version) -> VersionFacts:
     key = f"{version.model}/{version.version}/mlflow run"
     run_id = book.ask(lambda reader: reader.outcome(key))
     pointer = pointer_file(book.home, version.checkpoint)
-    record = record_of(book.home, version.model, version.version)
+    released = version.promoted and not version.purged
+    record = None if version.purged else record_of(book.home, version.model, version.version)
     return VersionFacts(
         model=version.model,
         version=version.version,
         tags=_tags(version, record),
         statement=statement.encode(),
-        pointer=pointer.read_text() if version.promoted and pointer.is_file() else None,
-        steps=int(record.params["sampling"]["steps"]),
-        guidance=_guidance(book.home, version, record),
+        pointer=pointer.read_text() if released and pointer.is_file() else None,
+        steps=int(record.params["sampling"]["steps"]) if record else DEFAULT_STEPS,
+        guidance=_guidance(book.home, version, record) if record else DEFAULT_GUIDANCE,
         run_id=run_id or "",
-        description=_description(version, record),
+        description=_description(version),
     )
 
 
-def _tags(version: Version, record: RunRecord) -> dict[str, str]:
+def _tags(version: Version, record: RunRecord | None) -> dict[str, str]:
+    made_by = (
+        {
+            "params.sha256": record.params_sha256,
+            "code.sha256": record.code_sha256,
+            "git.commit": record.git_commit,
+        }
+        if record
+        else {"purged": "true"}
+    )
     tags = {
+        **made_by,
         "request.ids": ",".join(version.requests)[:TAGS_LENGTH],
         "base.sha256": version.base,
         "delta.sha256": version.delta or "",
         "checkpoint.sha256": version.checkpoint,
-        "params.sha256": record.params_sha256,
-        "code.sha256": record.code_sha256,
-        "git.commit": record.git_commit,
         "run.key": version.run_key,
         "gate.verdict": version.verdict,
     }
     return {name: value for name, value in tags.items() if value}
 
 
-def _description(version: Version, record: RunRecord) -> str:
+def _description(version: Version) -> str:
     outcome = "promoted" if version.promoted else "refused"
-    return f"{outcome}: gate {version.verdict}, {len(version.requests)} request(s) erased"
+    return f"{outcome}: gate {version.verdict}, {len(version.requests)} request(s) erased" + (
+        "; purged" if version.purged else ""
+    )
 
 
 def _guidance(home: Home, version: Version, record: RunRecord) -> float:
