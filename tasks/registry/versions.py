@@ -34,6 +34,7 @@ ALIASES = (CANDIDATE, CHAMPION)
 READY = "READY"
 NO_ALIAS = "INVALID_PARAMETER_VALUE"  # what MLflow answers where an alias is not set
 PAGE = 1000  # versions a call
+OLD_NAME = "{}-0.1"  # under which MLflow keeps the versions that 0.1 registered
 # MLflow writes it beside a stored model whenever somebody loads that model
 BY_LOADING = "registered_model_meta"
 
@@ -90,6 +91,15 @@ def mirror_aliases(home: Home, model: str, aliases: Mapping[str, int | None]) ->
                 client.delete_registered_model_alias(model, alias)
             elif version is not None and now != version:
                 client.set_registered_model_alias(model, alias, str(version))
+
+
+def set_aside(home: Home, model: str) -> None:
+    """Let MLflow keep what 0.1 registered as `model` under another name; ours stay as they are."""
+    with mirroring(home) as (client, _), leaving_at(ABSENT):
+        client.get_registered_model(model)
+        found = pages(client.search_model_versions, filter_string=f"name = '{model}'")
+        if not any(KEY in version.tags for version in found):
+            client.rename_registered_model(model, OLD_NAME.format(model))
 
 
 def seen(home: Home, model: str, version: int) -> SeenVersion | None:

@@ -21,7 +21,7 @@ from tasks.home import Home
 from tasks.pages.publish import candidate_runs, write_report
 from tasks.registry.packaging import VersionFacts
 from tasks.registry.runs import mirror_run
-from tasks.registry.versions import mirror_aliases, mirror_version
+from tasks.registry.versions import mirror_aliases, mirror_version, set_aside
 from tasks.release.record import measured, record_of
 from tasks.release.resolve import folder_of
 from tasks.versions.dvc_store import add_checkpoint, pointer_file
@@ -56,6 +56,11 @@ def _run(book: Book, row: Mapping[str, Any]) -> str | None:
 
 def _note(book: Book, row: Mapping[str, Any], **values: Any) -> None:
     book.change(lambda tx: tx.note_errand(row["id"], **values))
+
+
+def _set_aside(book: Book, version: Version) -> None:
+    """What 0.1 registered keeps another name in MLflow: its versions trust tags and paths."""
+    set_aside(book.home, version.model)
 
 
 def _report(book: Book, version: Version) -> str | None:
@@ -192,6 +197,7 @@ def _champion_before(book: Book, version: Version) -> int | None:
 
 Errand = Callable[[Book, Version], str | None]
 HANDLERS: Mapping[str, Errand] = {  # `settle.ERRANDS` names them, in this order
+    "set aside": _set_aside,  # of a model that was taken over from 0.1
     "report": _report,
     "checkpoint": _checkpoint,
     "mlflow run": _mlflow_run,
