@@ -4,6 +4,7 @@ without reading a device until memory is gone.
 """
 
 import contextlib
+import io
 import os
 import resource
 import shutil
@@ -331,9 +332,16 @@ def png(width: int, height: int, *chunks: tuple[bytes, bytes]) -> bytes:
     return b"\x89PNG\r\n\x1a\n" + b"".join(framed)
 
 
+def bits(width: int, height: int) -> bytes:
+    """A black picture of one bit a pixel, whole."""
+    stream = io.BytesIO()
+    Image.new("1", (width, height)).save(stream, format="PNG")
+    return stream.getvalue()
+
+
 PICTURES = {
     "a decompression bomb": png(50_000, 50_000),
-    "half a bomb": png(10_000, 10_000),
+    "a whole picture of too many pixels": bits(10_000, 10_000),
     "a bomb of text": png(4, 4, (b"zTXt", b"k\0\0" + zlib.compress(bytes(10**8)))),
     "no size": png(0, 0),
     "no data": png(8, 8),
