@@ -104,6 +104,7 @@ def test_weights_that_are_not_the_registered_ones_are_refused(champion):
     _, folder = champion
     file: Path = next(folder.glob("unet/*.safetensors"))
     good = file.read_bytes()
+    file.chmod(0o644)  # a link to the remote, read-only
     file.write_bytes(good[:-1] + bytes([good[-1] ^ 1]))
     with pytest.raises(ContentChanged, match=folder.name[:16]):
         load()
