@@ -21,7 +21,7 @@ from erasure_core.law.prompts import (
     read_prompt_set,
     target_set,
 )
-from erasure_core.law.requests import DeletionRequest
+from erasure_core.law.requests import RECORDED, DeletionRequest
 from erasure_core.methods import METHODS, AnySettings
 from erasure_core.network import bases, diffusion, models
 from erasure_core.planning.params import Base, Params, has_lambda, shown
@@ -155,7 +155,7 @@ class Plan(BaseModel):
             content = json.loads(file.read_bytes())
             base = Base.model_validate(content["params"]["base"])
             places = {"folder": folder, "base_folder": models.locate(base.path, base.revision)}
-            return cls.model_validate({**content, **places})
+            return cls.model_validate({**content, **places}, context=RECORDED)
         except FileNotFoundError:
             raise ErasureError(
                 f"{file} does not exist; the state folder of the run must be shared with the "
