@@ -226,10 +226,12 @@ def known_answer(
 
 
 def answered(book: Book, planned: Planned) -> Version | None:
-    """The newest version that the same plan led to: the same inputs need no second training."""
+    """The newest version that the same plan led to: the same inputs need no second training, as
+    long as its files were not purged.
+    """
     model, sha256 = planned.plan.params.registered_model, planned.plan.sha256
     versions = book.ask(lambda reader: reader.by_plan(model, sha256))
-    return versions[-1] if versions else None
+    return next((v for v in reversed(versions) if not v.purged), None)
 
 
 def check_approved(book: Book, planned: Planned) -> None:
