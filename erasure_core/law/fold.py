@@ -191,6 +191,7 @@ def _decided(tables: Tables, facts: Mapping[str, Any], at: str) -> None:
         raise ErasureError(f"{facts['model']} version {facts['version']} is decided twice")
     named = {k: v for k, v in facts.items() if k in Version.__dataclass_fields__}
     lists = {k: tuple(facts.get(k, ())) for k in ("requests", "restored")}
+    named.setdefault("delta", None)  # of the base itself
     tables.versions[key] = Version(**{**named, **lists, "created": at})
 
 

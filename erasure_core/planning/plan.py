@@ -263,7 +263,7 @@ def make_plan(
     rows = {name: read_prompt_set(path) for name, path in paths.items()}
     rows[KEPT] = kept_rows(rows[KEPT], concepts)
     check_disjoint([row for table in rows.values() for row in table], concepts)
-    for preset in params.presets().values():
+    for preset in params.presets().values() if concepts else ():  # none: the base is released
         METHODS[preset.method.method].check(concepts, preset.method)
     measured = [row.prompt for table in rows.values() for row in table]
     diffusion.check_prompts(models.load_tokenizer(base), [*measured, *trained_on(concepts)])

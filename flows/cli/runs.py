@@ -66,6 +66,7 @@ def run(
     """
     home, files = Home.from_env(), requests or []
     announce(f"honouring {', '.join(map(str, files)) or 'what is due'}", home)
+    book = _look_at_lease(home, params, no_wait)
     from erasure_core.law.requests import read_request
     from tasks.book.actor import acting_as
     from tasks.book.door import open_book
@@ -74,7 +75,7 @@ def run(
     if fresh and not files:
         raise BadInput("--fresh does named requests again; name their files")
     asked = [read_request(file) for file in files]
-    book, inputs = open_book(home, make=False), Inputs.read(params, base, method)
+    inputs = Inputs.read(params, base, method)
     if not files and not _due(book, inputs):
         behind = _errands(book, inputs)
         show(
@@ -90,7 +91,6 @@ def run(
             known["behind"] = _errands(book, inputs)
             outcomes, code = [known], DONE if known["promoted"] else REFUSED
         else:
-            _look_at_lease(book, inputs, no_wait)
             outcomes, code = _flow(
                 home, lambda flow: _started(flow, files, params, base, fresh, method, not no_wait)
             )
@@ -132,8 +132,8 @@ def restore(
     """
     home, wanted = Home.from_env(), uuid_or_none(request_id)
     announce(f"taking request {request_id} back", home)
+    book = _look_at_lease(home, params, no_wait)
     from tasks.book.actor import acting_as
-    from tasks.book.door import open_book
     from tasks.requests.plan import Inputs, check_restorable
 
     if wanted is None:
@@ -142,10 +142,9 @@ def restore(
         )
     if not reason.strip():
         raise BadInput("--reason is empty; say why the erasure is taken back")
-    book, inputs = open_book(home, make=False), Inputs.read(params, None, method)
+    inputs = Inputs.read(params, None, method)
     check_restorable(book, inputs, wanted)
     with stdout_free(), acting_as(by):
-        _look_at_lease(book, inputs, no_wait)
         outcomes, code = _flow(
             home,
             lambda flow: list(
@@ -215,17 +214,20 @@ def _errands(book: "Book", inputs: "Inputs") -> list[str]:
         return run_errands(book, inputs.model)
 
 
-def _look_at_lease(book: "Book", inputs: "Inputs", no_wait: bool) -> None:
-    """Say at once who is waited for: the server's start takes seconds."""
+def _look_at_lease(home: Home, params: Path, no_wait: bool) -> "Book":
+    """Open the book and say at once who is waited for: imports and the server take seconds."""
+    from erasure_core.planning.model_name import registered_model
+    from tasks.book.door import open_book
     from tasks.book.lease import LeaseTaken, alive
     from tasks.book.lease import said as who
 
-    lease = book.ask(lambda reader: reader.lease(inputs.model))
-    if lease is None or not alive(lease):
-        return
-    if no_wait:
-        raise LeaseTaken(f"{inputs.model}: {who(lease)}; wait for it, or run without --no-wait")
-    hint(f"waiting for {inputs.model}: {who(lease)}")
+    model, book = registered_model(params), open_book(home, make=False)
+    lease = book.ask(lambda reader: reader.lease(model))
+    if lease is not None and alive(lease):
+        if no_wait:
+            raise LeaseTaken(f"{model}: {who(lease)}; wait for it, or run without --no-wait")
+        hint(f"waiting for {model}: {who(lease)}")
+    return book
 
 
 def _flow(home: Home, start: Callable[[Any], Outcomes]) -> tuple[Outcomes, int]:

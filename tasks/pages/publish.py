@@ -8,7 +8,6 @@ from typing import Any
 
 from erasure_core.law.gates import Measurement
 from erasure_core.law.lineage import RunRecord
-from erasure_core.network.weights import WeightDelta
 from erasure_core.planning.plan import BASE, KEPT, Candidate, Plan, target_name
 from tasks.evidence.decide import Decision
 from tasks.evidence.measure import Found
@@ -27,9 +26,10 @@ GRID = 24  # pairs on the picture sheet of a candidate
 
 
 def candidate_runs(
-    plan: Plan, measurements: Mapping[str, Found], decision: Decision
+    plan: Plan, record: RunRecord, measurements: Mapping[str, Found], decision: Decision
 ) -> list[CandidateRun]:
     """What MLflow shows of each candidate: settings, losses, measurements, a sheet of pictures."""
+    deltas = {(c.preset, c.lambda_): c.delta_sha256 for c in record.lambdas}
     return [
         CandidateRun(
             candidate.name,
@@ -45,7 +45,7 @@ def candidate_runs(
                 )
             ],
             tags={
-                "delta.sha256": WeightDelta.load(plan.delta_file(candidate.name)).sha256,
+                "delta.sha256": deltas[candidate.preset, candidate.lambda_],
                 "gate.verdict": decision.gates[candidate.name].verdict,
             },
         )

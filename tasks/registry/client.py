@@ -13,6 +13,7 @@ from typing import TYPE_CHECKING, Any
 
 from erasure_core.errors import ErasureError
 from tasks.home import Home
+from tasks.registry.moved import settle_in
 
 if TYPE_CHECKING:
     from mlflow import MlflowClient
@@ -31,6 +32,7 @@ def connected(home: Home) -> Iterator["MlflowClient"]:
     """
     from mlflow.exceptions import MlflowException
 
+    _settled_in(home)
     try:
         yield connect(home.tracking_uri)
     except MlflowException as fault:
@@ -82,6 +84,13 @@ def has_store(home: Home) -> bool:
 def without_password(text: str) -> str:
     """`text` with the user and password of every address left out."""
     return re.sub(r"(?<=://)[^/\s@]+@", "", text)
+
+
+def _settled_in(home: Home) -> None:
+    """Bring MLflow's places to where the state folder is now, if it was copied or moved."""
+    file = _sqlite_file(home)
+    if file is not None and file.exists() and file.parent == home.root:
+        settle_in(file, EXPERIMENT, home.artifacts.absolute().as_uri())
 
 
 def connect(uri: str) -> "MlflowClient":

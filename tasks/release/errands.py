@@ -57,13 +57,17 @@ def _note(book: Book, row: Mapping[str, Any], **values: Any) -> None:
 
 
 def _report(book: Book, version: Version) -> str | None:
-    """The run's page."""
+    """The run's page; deltas that were not chosen are not kept, the record has their hashes."""
     if version.delta is None:
         return None  # nothing was erased, so that there is nothing to show
     plan, record = _plan_and_record(book.home, version)
     measurements = measured(record, plan)
-    before = _champion_before(book, version)
-    return str(write_report(plan, record, decide.fn(plan, measurements), measurements, before))
+    before, decision = _champion_before(book, version), decide.fn(plan, measurements)
+    page = write_report(plan, record, decision, measurements, before)
+    for candidate in plan.candidates():
+        if candidate.name != decision.chosen:
+            plan.delta_file(candidate.name).unlink(missing_ok=True)
+    return str(page)
 
 
 def _checkpoint(book: Book, version: Version) -> str | None:
@@ -92,7 +96,7 @@ def _mlflow_run(book: Book, version: Version) -> str:
         key,
         name="erase " + ", ".join(concept.name for concept in plan.concepts),
         tags=tags,
-        candidates=candidate_runs(plan, measurements, decision),
+        candidates=candidate_runs(plan, record, measurements, decision),
         artifacts=[plan.folder / "report.html", plan.file],
     )
 

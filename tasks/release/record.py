@@ -49,7 +49,7 @@ def run_record(
         checkpoint_sha256=checkpoint_sha256,
         gate=asdict(decision.gate),
         promoted=decision.promoted,
-        evidence=evidence(plan.folder),
+        evidence=evidence(plan.folder, plan.delta_file(decision.chosen)),
         seconds={**seconds, **trained},
     )
 
@@ -100,11 +100,13 @@ def ids(requests: Sequence[object]) -> tuple[str, ...]:
     return tuple(str(request.subject_request_id) for request in requests)  # type: ignore[attr-defined]
 
 
-def evidence(folder: Path) -> dict[str, str]:
-    """What a run's verdict rests on, by hash: deltas, prompt copies, and each set of pictures."""
-    files = [*folder.glob("deltas/*.safetensors"), *folder.glob("prompts/*.csv")]
+def evidence(folder: Path, delta: Path) -> dict[str, str]:
+    """What a run's verdict rests on, by hash: the chosen delta, the plan, the copies of the prompt
+    sets, and each set of pictures.
+    """
+    files = [delta, folder / "plan.json", *folder.glob("prompts/*.csv")]
     sets = [path for path in folder.glob("images/*/*") if path.is_dir()]
-    hashes = {path: lineage.sha256_file(path) for path in [*files, folder / "plan.json"]}
+    hashes = {path: lineage.sha256_file(path) for path in files}
     hashes |= {path: lineage.root_sha256(lineage.manifest(path)) for path in sets}
     return {path.relative_to(folder).as_posix(): sha256 for path, sha256 in sorted(hashes.items())}
 

@@ -18,6 +18,8 @@ from pathlib import Path
 import psutil
 import pytest
 
+from flows.cli import server
+
 from .test_cli import (  # noqa: F401
     ROOT,
     base,
@@ -66,8 +68,8 @@ def training(home: Path, inputs: Path):
         process.wait()
 
 
-def port_of(server: psutil.Process) -> int:
-    (port,) = {c.laddr.port for c in server.net_connections() if c.status == psutil.CONN_LISTEN}
+def port_of(serving: psutil.Process) -> int:
+    (port,) = {c.laddr.port for c in serving.net_connections() if c.status == psutil.CONN_LISTEN}
     return port
 
 
@@ -94,8 +96,8 @@ def killed(write_inputs, mlflow_template, tmp_path_factory) -> Killed:
     edit(inputs / "passing.yaml", "updates: 2,", "updates: 1000000,")
     with training(home, inputs) as process:
         family = [psutil.Process(process.pid), *psutil.Process(process.pid).children(True)]
-        server = next(p for p in family if SECRET in p.environ())
-        password, port = server.environ()[SECRET], port_of(server)
+        serving = next(p for p in family if SECRET in p.environ())
+        password, port = serving.environ()[SECRET], port_of(serving)
         arguments = [argument for p in family for argument in p.cmdline()]
         with pytest.raises(urllib.error.HTTPError) as refused:
             urllib.request.urlopen(f"http://127.0.0.1:{port}/api/admin/version")
@@ -217,6 +219,13 @@ def test_two_servers_start_at_once_on_one_fresh_folder(tmp_path):
     assert [run[1] for run in runs(tmp_path)] == ["COMPLETED", "COMPLETED"]
 
 
+def test_a_server_that_does_not_end_is_killed(monkeypatch):
+    monkeypatch.setattr(server, "SECONDS_TO_STOP", 0.1)
+    child = subprocess.Popen(["sleep", "600"], stdin=subprocess.PIPE)
+    server._stop(child)
+    assert child.returncode == -signal.SIGKILL
+
+
 def test_the_first_line_comes_before_anything_heavy(tmp_path):
     done = subprocess.run(
         [sys.executable, "-X", "importtime", "-m", "flows.cli", "run", "absent.yaml"],
@@ -226,7 +235,7 @@ def test_the_first_line_comes_before_anything_heavy(tmp_path):
         text=True,
     )
     before, said, after = done.stderr.partition("honouring absent.yaml; state in ")
-    heavy = r"\| +(torch|prefect|pydantic|mlflow|numpy|requests)\n"
+    heavy = r"\| +(torch|prefect|mlflow|numpy|requests)\n"
     assert said
     assert re.findall(heavy, before) == []
     assert re.findall(heavy, after)

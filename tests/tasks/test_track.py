@@ -2,17 +2,18 @@
 
 import json
 import math
+import platform
 import shutil
 import threading
 from pathlib import Path
 
 import pytest
+from tasks.registry.track import Checkpoint
 
 from erasure_core.errors import BadInput, ErasureError
 from erasure_core.law.gates import Measurement
 from tasks.home import Home
 from tasks.registry import track
-from tasks.registry.track import Checkpoint
 from tasks.versions.dvc_store import Pointer
 
 SHA = "ab" * 32
@@ -243,3 +244,20 @@ def test_flatten_names_nested_settings_with_dots():
         "b.c": "(1, 2)",
         "b.d.e": "None",
     }
+
+
+@pytest.mark.parametrize(
+    ("writer", "status"),
+    [("process:{host}:1:0.00", "KILLED"), ("process:elsewhere:1:0.00", "RUNNING")],
+)
+def test_only_a_dead_process_of_this_host_has_its_run_closed(home, monkeypatch, writer, status):
+    monkeypatch.setattr(track, "this_process", lambda: writer.format(host=platform.node()))
+    run = track.start_run(home, "left", {})
+    track.close_dead_runs(home)
+    assert track._connect(home.tracking_uri).get_run(run).info.status == status
+
+
+def test_the_run_of_a_living_process_stays_open(home):
+    run = track.start_run(home, "mine", {})
+    track.close_dead_runs(home)
+    assert track._connect(home.tracking_uri).get_run(run).info.status == "RUNNING"
