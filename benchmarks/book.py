@@ -12,15 +12,19 @@ Versions are rows of the book; run folders and DVC hold version 1 only, which is
 request reads. MLflow's rows are copied by SQL up to `--mlflow-up-to` versions.
 """
 
+import hashlib
 import json
 import os
+import secrets
 import sqlite3
 import statistics
 import subprocess
 import sys
 import tempfile
 import time
+from collections import defaultdict
 from collections.abc import Callable, Iterator, Sequence
+from dataclasses import asdict
 from datetime import UTC, datetime, timedelta
 from itertools import count, islice
 from pathlib import Path
@@ -29,18 +33,23 @@ from uuid import UUID, uuid5
 
 import psutil
 import typer
+from sqlalchemy import insert, update
 
 from erasure_core.files import pretty_json, write_text
-from erasure_core.law import clock
+from erasure_core.law import chain, clock, fold
 from erasure_core.law.chain import stamp
 from erasure_core.law.fold import CANDIDATE
 from erasure_core.law.lineage import canonical_json, sha256_json
 from erasure_core.law.requests import DeletionRequest
+from erasure_core.law.statement import Signer, sign
+from tasks.book import schema
+from tasks.book.actor import acting
 from tasks.book.door import faults_of_chain, open_book
 from tasks.book.keys import Keys
 from tasks.book.status import status
 from tasks.book.store import Book, Transaction
 from tasks.home import Home
+from tasks.release.settle import ERRANDS, move_alias, statement_of
 from tasks.requests.intake import add, concept_label
 
 ROOT = Path(__file__).parents[1]
@@ -49,7 +58,7 @@ MODEL = "toy"  # this and the ids of its two requests are those of tests/toy.py
 HONOURED, DUE = (UUID(f"00000000-0000-0000-0000-00000000000{last}") for last in "ca")
 SIZES = (100, 1_000, 10_000, 100_000)
 EVENTS, PER_VERSION = 10, 10  # events a request; requests a version
-BATCH = 200  # requests a transaction
+BATCH = 1_000  # requests a transaction
 SPACE = UUID("00000000-0000-0000-0000-0000000b00c5")  # of the ids, the same in every run
 BEGUN = datetime(2026, 1, 1, tzinfo=UTC)
 # how a request goes on and how it ends, ten after one another
@@ -95,32 +104,81 @@ def begin(folder: Path) -> Book:
     return open_book(Home(folder / "state"))
 
 
+class Bulk:
+    """The events and rows that the door's `Transaction` would write, sent to the database at once:
+    a million events one by one would take half an hour. That they are the same is what
+    `faults_of_chain` proves of each book that is measured.
+    """
+
+    def __init__(self, tx: Transaction) -> None:
+        """Go on from where the book in `tx` ends."""
+        self.tx, self.last, self.actor = tx, tx.head(), acting()
+        self.version, self.candidate = tx.next_version(MODEL) - 1, tx.alias(MODEL, CANDIDATE)
+        self.tables = fold.Tables()
+        self.rows: dict[str, list[dict[str, Any]]] = defaultdict(list)
+
+    def append(self, event: str, **facts: object) -> None:
+        """See `Transaction.append`."""
+        given = {name: value for name, value in facts.items() if value is not None}
+        sealed = chain.sealed(self.last, event, given, self.actor, chain.now())
+        fold.apply(self.tables, sealed)
+        row = {**asdict(sealed), "operation": self.tx.operation}
+        row |= {name: canonical_json(row[name]) for name in ("actor", "facts")}
+        self.rows["events"].append(row)
+        about = fold.subjects(event, given)
+        self.rows["subjects"] += ({"subject": s, "seq": sealed.seq} for s in about)
+        self.last = sealed
+
+    def keep_text(self, subject: str, body: str, label: str | None = None) -> str:
+        """See `Transaction.keep_text`."""
+        salt = secrets.token_hex(16)
+        sha256 = hashlib.sha256(f"{salt}{body}".encode()).hexdigest()
+        row = {"sha256": sha256, "subject": subject, "label": label, "salt": salt, "body": body}
+        self.rows["texts"].append(row)
+        return sha256
+
+    def send(self) -> None:
+        """Everything to the database; the new head is signed when the transaction ends."""
+        for name in ("requests", "versions"):
+            self.rows[name] = list(map(asdict, getattr(self.tables, name).values()))
+        for name, rows in self.rows.items():
+            self.tx.connection.execute(insert(schema.metadata.tables[name]), rows)
+        aliases = schema.aliases.c
+        mine = (aliases.model == MODEL, aliases.alias == CANDIDATE)
+        self.tx.connection.execute(update(schema.aliases).where(*mine), {"version": self.candidate})
+        self.tx.appended = self.last
+
+
 def grow(book: Book, to: int) -> None:
     """Add requests and versions until the book holds `to` requests, the honoured one included."""
-    have = sum(book.ask(lambda reader: reader.counts()).values())
-    numbers = iter(range(have, to))
+    numbers = iter(range(_requests(book), to))
     while batch := list(islice(numbers, BATCH)):
         book.change(lambda tx, batch=batch: _enter(tx, book.home, batch))  # type: ignore[misc]
 
 
+def _requests(book: Book) -> int:
+    return sum(book.ask(lambda reader: reader.counts()).values())
+
+
 def _enter(tx: Transaction, home: Home, numbers: Sequence[int]) -> None:
+    bulk, signer = Bulk(tx), Keys(home).current()
     for number in numbers:
         of_version = 3 if number % PER_VERSION == 0 else 0
-        _live(tx, number, EVENTS - of_version)
+        _live(bulk, number, EVENTS - of_version)
         if of_version:
-            _decide(tx, home, number)
+            _decide(bulk, signer, number)
+    bulk.send()
 
 
-def _live(tx: Transaction, number: int, events: int) -> None:
+def _live(bulk: Bulk, number: int, events: int) -> None:
     """One request with its events: entered, some time on its way, ended."""
     on_its_way, end = LIVES[number % len(LIVES)]
-    request = request_of(number, "cat" if end == "honoured" else f"person {number}")
-    request_id = _enter_request(tx, request)
+    request_id = _enter_request(bulk, number, "cat" if end == "honoured" else f"person {number}")
     of = str(HONOURED) if end == "honoured" else None
     for state in [*[on_its_way] * (events - 2), end]:
-        why = None if of else tx.keep_text(request_id, f"prompts/targets/person-{number}.csv")
+        why = None if of else bulk.keep_text(request_id, f"prompts/targets/person-{number}.csv")
         version = 1 if state == "honoured" else None
-        tx.append(f"request.{state}", id=request_id, of=of, version=version, reason=why)
+        bulk.append(f"request.{state}", id=request_id, of=of, version=version, reason=why)
 
 
 def request_of(number: int, name: str) -> DeletionRequest:
@@ -137,10 +195,11 @@ def request_of(number: int, name: str) -> DeletionRequest:
     )
 
 
-def _enter_request(tx: Transaction, request: DeletionRequest) -> str:
+def _enter_request(bulk: Bulk, number: int, name: str) -> str:
+    request = request_of(number, name)
     request_id, submitted = str(request.subject_request_id), request.submitted_time
-    asked = tx.keep_text(request_id, canonical_json(request.asked), concept_label(request))
-    tx.append(
+    asked = bulk.keep_text(request_id, canonical_json(request.asked), concept_label(request))
+    bulk.append(
         "request.added",
         id=request_id,
         model=MODEL,
@@ -149,32 +208,48 @@ def _enter_request(tx: Transaction, request: DeletionRequest) -> str:
         received=stamp(submitted),
         due=stamp(clock.due(clock.regulation(request.regulation), submitted)),
         asked=asked,
-        recipe=tx.keep_text(request_id, canonical_json(request.recipe)),
+        recipe=bulk.keep_text(request_id, canonical_json(request.recipe)),
     )
     return request_id
 
 
-def _decide(tx: Transaction, home: Home, number: int) -> None:
+def _decide(bulk: Bulk, signer: Signer, number: int) -> None:
     """A version that its gate refused, with its statement and with errands that are done."""
-    from tasks.release.settle import ERRANDS, move_alias, say_of
-
-    version, sha256 = tx.next_version(MODEL), sha256_json(number)
+    bulk.version, sha256 = bulk.version + 1, sha256_json(number)
+    names = {"model": MODEL, "version": bulk.version}
     hashes = dict.fromkeys(("plan", "base", "policy", "checkpoint", "delta", "record"), sha256)
-    tx.append(
+    key = sha256[:16]
+    bulk.append(
         "version.decided",
-        model=MODEL,
-        version=version,
+        **names,
+        **hashes,
         verdict="fail",
         promoted=False,
-        run_key=sha256[:16],
-        folder=sha256[:16],
+        run_key=key,
+        folder=key,
         requests=[str(HONOURED)],
-        **hashes,
     )
-    move_alias(tx, MODEL, CANDIDATE, version)
-    say_of(tx, Keys(home), tx.version(MODEL, version))
-    for errand in ERRANDS:
-        tx.send(MODEL, version, errand, result="done")
+    bulk.append("alias.moved", **names, alias=CANDIDATE, before=bulk.candidate)
+    bulk.candidate = bulk.version
+    _state(bulk, signer)
+    made = {
+        "model": MODEL,
+        "version": bulk.version,
+        "made": stamp(BEGUN),
+        "done": stamp(BEGUN),
+        "tries": 0,
+    }
+    bulk.rows["outbox"] += (
+        {**made, "key": f"{MODEL}/{bulk.version}/{kind}", "kind": kind} for kind in ERRANDS
+    )
+
+
+def _state(bulk: Bulk, signer: Signer) -> None:
+    head, version = bulk.last, bulk.tables.versions[MODEL, bulk.version]
+    assert head is not None
+    envelope = sign(statement_of(version, head.seq, head.sha256), signer).decode()
+    text = bulk.keep_text(f"{MODEL}/{version.version}", envelope)
+    bulk.append("version.stated", model=MODEL, version=version.version, statement=text)
 
 
 def copy_in_mlflow(home: Home, to: int) -> None:
@@ -211,14 +286,13 @@ def best(work: Callable[[], object], repeats: int) -> dict[str, float]:
 def in_process(book: Book, folder: Path, repeats: int, mirrored: bool) -> dict[str, Any]:
     """Seconds of each question, in a process that has imported what it needs."""
     from tasks.registry.versions import mirror_aliases
-    from tasks.release.settle import move_alias
     from tasks.release.trace import trace_request
     from tasks.requests.plan import Inputs, plan_release
 
     inputs = Inputs.read(folder / "inputs/passing.yaml")
     versions = [1, book.ask(lambda reader: reader.next_version(MODEL)) - 1]
     astronaut = book.ask(lambda reader: reader.request(DUE))
-    more, turns = count(sum(book.ask(lambda reader: reader.counts()).values())), count()
+    more, turns = count(_requests(book)), count()
 
     def one_more() -> None:
         number = next(more)
