@@ -11,7 +11,6 @@ from erasure_core.errors import ErasureError
 from erasure_core.law.chain import now
 from erasure_core.law.fold import CANDIDATE, CHAMPION, Version
 from erasure_core.law.lineage import RunRecord
-from erasure_core.law.prompts import read_prompt_set
 from erasure_core.planning.plan import Plan
 from erasure_core.redact import redacted
 from tasks.book.lease import holding
@@ -19,17 +18,16 @@ from tasks.book.store import Book
 from tasks.evidence.decide import decide
 from tasks.home import Home
 from tasks.pages.publish import candidate_runs, write_report
-from tasks.registry.packaging import VersionFacts
 from tasks.registry.runs import mirror_run
 from tasks.registry.versions import mirror_aliases, mirror_version, set_aside
-from tasks.release.record import measured, record_of
+from tasks.release.mirrored import version_facts
+from tasks.release.record import record_of
+from tasks.release.recording import measured
 from tasks.release.resolve import folder_of
-from tasks.versions.dvc_store import add_checkpoint, pointer_file
+from tasks.versions.dvc_store import add_checkpoint
 
 OUTSIDE = "outside"  # the lease of whoever does errands
-DEFAULT_STEPS, DEFAULT_GUIDANCE = 50, 7.5  # where nothing measured is left: the field's usual
 OF_FILES = frozenset({"report", "checkpoint", "mlflow run"})  # what a purge leaves nothing to do of
-TAGS_LENGTH = 5000  # characters of a tag that MLflow keeps on every store
 
 
 def run_errands(book: Book, model: str | None = None) -> list[str]:
@@ -117,67 +115,6 @@ def _mlflow_aliases(book: Book, version: Version) -> None:
     """Where `candidate` and `champion` point, by the book as it is now."""
     now = book.ask(lambda reader: reader.aliases(version.model))
     mirror_aliases(book.home, version.model, {a: now.get(a) for a in (CANDIDATE, CHAMPION)})
-
-
-def version_facts(book: Book, version: Version) -> VersionFacts:
-    """What MLflow is to show of a version."""
-    statement = book.ask(lambda reader: reader.text(version.statement))
-    if statement is None:
-        raise ErasureError(f"{version.model} version {version.version} has no statement; audit it")
-    key = f"{version.model}/{version.version}/mlflow run"
-    run_id = book.ask(lambda reader: reader.outcome(key))
-    pointer = pointer_file(book.home, version.checkpoint)
-    released = version.promoted and not version.purged
-    record = None if version.purged else record_of(book.home, version.model, version.version)
-    return VersionFacts(
-        model=version.model,
-        version=version.version,
-        tags=_tags(version, record),
-        statement=statement.encode(),
-        pointer=pointer.read_text() if released and pointer.is_file() else None,
-        steps=int(record.params["sampling"]["steps"]) if record else DEFAULT_STEPS,
-        guidance=_guidance(book.home, version, record) if record else DEFAULT_GUIDANCE,
-        run_id=run_id or "",
-        description=_description(version),
-    )
-
-
-def _tags(version: Version, record: RunRecord | None) -> dict[str, str]:
-    made_by = (
-        {
-            "params.sha256": record.params_sha256,
-            "code.sha256": record.code_sha256,
-            "git.commit": record.git_commit,
-        }
-        if record
-        else {"purged": "true"}
-    )
-    tags = {
-        **made_by,
-        "request.ids": ",".join(version.requests)[:TAGS_LENGTH],
-        "base.sha256": version.base,
-        "delta.sha256": version.delta or "",
-        "checkpoint.sha256": version.checkpoint,
-        "run.key": version.run_key,
-        "gate.verdict": version.verdict,
-    }
-    return {name: value for name, value in tags.items() if value}
-
-
-def _description(version: Version) -> str:
-    outcome = "promoted" if version.promoted else "refused"
-    return f"{outcome}: gate {version.verdict}, {len(version.requests)} request(s) erased" + (
-        "; purged" if version.purged else ""
-    )
-
-
-def _guidance(home: Home, version: Version, record: RunRecord) -> float:
-    """The guidance scale that a version was measured with: that of its first prompt set."""
-    for name in record.prompt_sha256:
-        file = home.runs / version.folder / "prompts" / f"{name}.csv"
-        if file.is_file():
-            return read_prompt_set(file)[0].evaluation_guidance
-    return DEFAULT_GUIDANCE
 
 
 def _plan_and_record(home: Home, version: Version) -> tuple[Plan, RunRecord]:

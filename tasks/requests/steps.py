@@ -21,10 +21,11 @@ def refuse(book: Book, request_id: UUID, code: str, reason: str | None) -> Entry
     Raises:
         BadInput: It cannot be refused now, or `code` is no reason that a law gives.
     """
-    if code not in clock.REASONS:
-        known = "; ".join(f"{name}: {why.text}" for name, why in clock.REASONS.items())
+    reasons = clock.reasons()
+    if code not in reasons:
+        known = "; ".join(f"{name}: {why.text}" for name, why in reasons.items())
         raise BadInput(f"{code!r} is no reason code; choose one of {known}")
-    why = f"{clock.REASONS[code].text} ({clock.REASONS[code].source})"
+    why = f"{reasons[code].text} ({reasons[code].source})"
     return _end(book, request_id, "refused", f"{why}; {reason}" if reason else why, code)
 
 
