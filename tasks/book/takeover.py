@@ -19,7 +19,7 @@ from erasure_core.law import clock
 from erasure_core.law.chain import GENESIS, stamp
 from erasure_core.law.fold import CANDIDATE, CHAMPION
 from erasure_core.law.lineage import RunRecord, canonical_json, sha256_file, sha256_json
-from erasure_core.law.requests import DeletionRequest
+from erasure_core.law.requests import RECORDED, DeletionRequest
 from tasks.book.keys import Keys
 from tasks.book.store import Book, Transaction
 from tasks.home import Home
@@ -107,7 +107,7 @@ def _old_chain(file: Path) -> list[dict[str, Any]]:
 def _json(file: Path) -> dict[str, Any]:
     try:
         content = json.loads(file.read_bytes())
-        DeletionRequest.model_validate(content["request"])
+        DeletionRequest.model_validate(content["request"], context=RECORDED)
     except (ValueError, KeyError, TypeError) as fault:
         said = str(fault).splitlines()[0]
         raise ErasureError(f"{file} is not a request of 0.1 ({said}); restore it") from None
@@ -138,7 +138,7 @@ def _enter(tx: Transaction, home: Home, left: Left) -> None:
 
 
 def _added(tx: Transaction, old: Mapping[str, Any], left: Left) -> None:
-    request = DeletionRequest.model_validate(old["request"])
+    request = DeletionRequest.model_validate(old["request"], context=RECORDED)
     request_id, first = str(request.subject_request_id), old["history"][0]["time"]
     law = clock.regulation(request.regulation)
     name = " ".join(request.concept.name.casefold().split())

@@ -2,6 +2,7 @@
 
 from collections.abc import Sequence
 from contextlib import suppress
+from pathlib import Path
 from typing import Any
 from uuid import UUID
 
@@ -13,7 +14,7 @@ from tasks.book.store import Book, Entry, Reader
 from tasks.release.audit import audit_version
 from tasks.release.record import record_of
 from tasks.requests.intake import described
-from tasks.versions.dvc_store import checkpoint_folder
+from tasks.versions.dvc_store import check_checkpoint, checkpoint_folder
 
 
 def trace_version(book: Book, version: int, model: str | None = None) -> dict[str, Any]:
@@ -141,9 +142,23 @@ def _shown_version(book: Book, version: Version) -> dict[str, Any]:
     names = book.ask(lambda reader: reader.aliases(version.model))
     shown["aliases"] = sorted(a for a, number in names.items() if number == version.version)
     folder = checkpoint_folder(book.home, version.checkpoint)
-    state = "matches" if folder.is_dir() else "absent"
-    shown["checkpoint"] = {"path": str(folder), "sha256": version.checkpoint, "state": state}
+    shown["checkpoint"] = {
+        "path": str(folder),
+        "sha256": version.checkpoint,
+        "state": _state_of(folder),
+    }
     return shown
+
+
+def _state_of(folder: Path) -> str:
+    """What can be said of a released folder: `matches`, `changed` or `absent`."""
+    if not folder.is_dir():
+        return "absent"
+    try:
+        check_checkpoint(folder)
+    except ErasureError:
+        return "changed"
+    return "matches"
 
 
 def _moves(book: Book, version: Version) -> list[dict[str, Any]]:

@@ -226,10 +226,12 @@ def known_answer(
 
 
 def answered(book: Book, planned: Planned) -> Version | None:
-    """The newest version that the same plan led to: the same inputs need no second training."""
+    """The newest version that the same plan led to: the same inputs need no second training, as
+    long as its files were not purged.
+    """
     model, sha256 = planned.plan.params.registered_model, planned.plan.sha256
     versions = book.ask(lambda reader: reader.by_plan(model, sha256))
-    return versions[-1] if versions else None
+    return next((v for v in reversed(versions) if not v.purged), None)
 
 
 def check_approved(book: Book, planned: Planned) -> None:
@@ -276,12 +278,15 @@ def method_of_champion(book: Book, model: str) -> str | None:
 
 def groups(book: Book, entries: Sequence[Entry]) -> Iterator[list[Entry]]:
     """All requests together; then those that were not honoured, one by one, so that none blocks
-    the others.
+    the others. One whose last attempt failed is tried alone from the start.
     """
-    if entries:
-        yield list(entries)
+    together = [e for e in entries if e.row.state != "attempt_failed" or len(entries) == 1]
+    if together:
+        yield together
     if len(entries) > 1:
         for entry in entries:
+            if together == [entry]:
+                continue
             if book.ask(lambda r, i=entry.row.id: r.request(i).row.state) in WORKABLE:  # type: ignore[misc]
                 yield [entry]
 

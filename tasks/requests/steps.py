@@ -10,6 +10,7 @@ from erasure_core.law.fold import Proposal
 from erasure_core.law.life import State
 from tasks.book.actor import acting
 from tasks.book.store import Book, Entry, Transaction
+from tasks.requests.intake import join_same
 
 NEEDED = {"none": 0, "one": 1, "two": 2}  # approvals, by what the parameters ask for
 
@@ -39,7 +40,10 @@ def hold(book: Book, request_id: UUID, reason: str) -> Entry:
 
 
 def retry(book: Book, request_id: UUID, reason: str | None) -> Entry:
-    """Let the next run take a request up again: after a failed attempt, a hold or a refusal."""
+    """Let the next run take a request up again: after a failed attempt, a hold or a refusal.
+
+    Where somebody else asks for the same concept by now, it is honoured together with theirs.
+    """
 
     def work(tx: Transaction) -> Entry:
         entry = tx.request(request_id)
@@ -47,7 +51,10 @@ def retry(book: Book, request_id: UUID, reason: str | None) -> Entry:
             raise BadInput(
                 f"request {request_id} is {entry.row.state}; there is nothing to take up again"
             )
+        if entry.row.purged:
+            raise BadInput(f"request {request_id} was purged; give it anew under a new id")
         _move(tx, entry, "received", reason)
+        join_same(tx, entry.known)
         return tx.request(request_id)
 
     return book.change(work)
