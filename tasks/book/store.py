@@ -109,14 +109,19 @@ class Reader:
         model: str | None = None,
         states: Sequence[str] | None = None,
         newest: int | None = None,
+        own: bool = False,
     ) -> list[Entry]:
-        """Requests by time of submission, then id; with `newest`, only that many of the latest."""
+        """Requests by time of submission, then id; with `newest`, only that many of the latest;
+        with `own`, without those that are honoured together with another.
+        """
         table = schema.requests
         query = select(table)
         if model is not None:
             query = query.where(table.c.model == model)
         if states is not None:
             query = query.where(table.c.state.in_(states))
+        if own:
+            query = query.where(table.c.duplicate_of.is_(None))
         if newest is not None:
             query = query.order_by(table.c.submitted.desc(), table.c.id.desc()).limit(newest)
         rows = [_value(Request, r) for r in self.connection.execute(query).mappings()]

@@ -321,21 +321,16 @@ def _state(
 ) -> tuple[list[Entry], list[Entry], int | None]:
     """What is honoured (without what is taken back), what was restored, and the champion."""
     gone = back.row.id if back else None
-    honoured = [e for e in _own(reader.requests(model, ["honoured"])) if e.row.id != gone]
-    restored = _own(reader.requests(model, ["restored"]))
+    honoured = [e for e in reader.requests(model, ["honoured"], own=True) if e.row.id != gone]
+    restored = reader.requests(model, ["restored"], own=True)
     return honoured, restored, reader.alias(model, CHAMPION)
-
-
-def _own(entries: Sequence[Entry]) -> list[Entry]:
-    """Without those that are honoured together with another."""
-    return [entry for entry in entries if entry.row.duplicate_of is None]
 
 
 def _entries(
     reader: Reader, model: str, wanted: Sequence[str] | None
 ) -> tuple[list[Entry], list[Entry]]:
     """The requests to take up, and those that are honoured already."""
-    honoured = _own(reader.requests(model, ["honoured"]))
+    honoured = reader.requests(model, ["honoured"], own=True)
     if wanted is None:
         return workable(reader, model), honoured
     named = [reader.request(i) for i in wanted]
