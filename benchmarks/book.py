@@ -72,6 +72,7 @@ LIVES = (
 # what the tables show: key of a row, its heading
 IN_PROCESS = {
     "request_add": "`request add`",
+    "duplicate_add": "the same, of what many ask for",
     "status": "`status`",
     "trace": "`audit ID`",
     "plan": "planning",
@@ -298,6 +299,9 @@ def in_process(book: Book, folder: Path, repeats: int, mirrored: bool) -> dict[s
         number = next(more)
         add(book, [request_of(number, f"somebody {number}")], MODEL)
 
+    def one_more_of_many() -> None:
+        add(book, [request_of(next(more), "cat")], MODEL)
+
     def other_alias() -> None:
         to = versions[next(turns) % 2]
         book.change(lambda tx: move_alias(tx, MODEL, CANDIDATE, to))
@@ -311,6 +315,7 @@ def in_process(book: Book, folder: Path, repeats: int, mirrored: bool) -> dict[s
 
     work = {
         "request_add": one_more,
+        "duplicate_add": one_more_of_many,
         "status": lambda: status(book),
         "trace": lambda: trace_request(book, HONOURED),
         "plan": lambda: plan_release(book, inputs, [astronaut]),
