@@ -273,15 +273,17 @@ def copy_in_mlflow(home: Home, to: int) -> None:
 
 
 def best(work: Callable[[], object], repeats: int) -> dict[str, float]:
-    """Wall and CPU seconds of `work`, the best of `repeats`, after one that does not count."""
-    work()
+    """Wall and CPU seconds of `work`, the best of `repeats`, after one that does not count; what is
+    done once is long enough to need none.
+    """
+    if repeats > 1:
+        work()
     times = []
     for _ in range(repeats):
         wall, cpu = time.perf_counter(), time.process_time()
         work()
         times.append((time.perf_counter() - wall, time.process_time() - cpu))
-    wall_times, cpu_times = zip(*times, strict=True)
-    return {"wall": min(wall_times), "cpu": min(cpu_times), "median": statistics.median(wall_times)}
+    return _least(times)
 
 
 def in_process(book: Book, folder: Path, repeats: int, mirrored: bool) -> dict[str, Any]:
@@ -322,10 +324,10 @@ def in_process(book: Book, folder: Path, repeats: int, mirrored: bool) -> dict[s
         "alias": other_alias,
         "mirror_alias": mirror if mirrored else None,
         "verify": whole,
-        "export": lambda: sum(len(e.line) for e in book.ask(lambda r: list(r.events()))),
+        "export": lambda: book.ask(lambda reader: sum(len(e.line) for e in reader.events())),
     }
-    few = {"verify": 1, "export": 1}
-    return {k: run and best(run, few.get(k, repeats)) for k, run in work.items()}
+    once = ("verify", "export")
+    return {k: run and best(run, 1 if k in once else repeats) for k, run in work.items()}
 
 
 def processes(folder: Path, repeats: int) -> dict[str, Any]:
