@@ -28,7 +28,6 @@ LEFT = ("requests", "audit.jsonl")  # what 0.1 wrote and this version does not
 KEPT = "taken-over"
 FORM = 1
 DEFAULT_MODEL = "gallery"  # of requests that no run has taken up, where nothing else tells
-OLD_NAME = "{}-0.1"  # under which MLflow keeps the versions that 0.1 registered
 
 
 @dataclass(frozen=True, slots=True)
@@ -119,6 +118,8 @@ def _enter(tx: Transaction, home: Home, left: Left) -> None:
     tx.append("book.opened", form=FORM, taken_over={"entries": len(left.entries), "head": head})
     for old in left.ledger:
         _added(tx, old, left)
+    for model in dict.fromkeys(record.model_name for record, _ in left.records):
+        tx.send(model, 1, "set aside")
     for record, sha256 in left.records:
         _decided(tx, home, record, sha256)
     for entry in left.entries:

@@ -19,7 +19,7 @@ from tasks.evidence.decide import decide
 from tasks.home import Home
 from tasks.pages.publish import candidate_runs, write_report
 from tasks.registry.runs import mirror_run
-from tasks.registry.versions import mirror_aliases, mirror_version
+from tasks.registry.versions import mirror_aliases, mirror_version, set_aside
 from tasks.release.mirrored import version_facts
 from tasks.release.record import record_of
 from tasks.release.recording import measured
@@ -27,6 +27,7 @@ from tasks.release.resolve import folder_of
 from tasks.versions.dvc_store import add_checkpoint
 
 OUTSIDE = "outside"  # the lease of whoever does errands
+OF_FILES = frozenset({"report", "checkpoint", "mlflow run"})  # what a purge leaves nothing to do of
 
 
 def run_errands(book: Book, model: str | None = None) -> list[str]:
@@ -41,7 +42,8 @@ def run_errands(book: Book, model: str | None = None) -> list[str]:
 def _run(book: Book, row: Mapping[str, Any]) -> str | None:
     version = book.ask(lambda reader: reader.version(row["model"], row["version"]))
     try:
-        result = HANDLERS[row["kind"]](book, version)
+        over = version.purged and row["kind"] in OF_FILES
+        result = None if over else HANDLERS[row["kind"]](book, version)
     except (ErasureError, OSError) as fault:
         said = redacted(" ".join(str(fault).split()))
         _note(book, row, tries=row["tries"] + 1, fault=said)
@@ -52,6 +54,11 @@ def _run(book: Book, row: Mapping[str, Any]) -> str | None:
 
 def _note(book: Book, row: Mapping[str, Any], **values: Any) -> None:
     book.change(lambda tx: tx.note_errand(row["id"], **values))
+
+
+def _set_aside(book: Book, version: Version) -> None:
+    """What 0.1 registered keeps another name in MLflow: its versions trust tags and paths."""
+    set_aside(book.home, version.model)
 
 
 def _report(book: Book, version: Version) -> str | None:
@@ -127,6 +134,7 @@ def _champion_before(book: Book, version: Version) -> int | None:
 
 Errand = Callable[[Book, Version], str | None]
 HANDLERS: Mapping[str, Errand] = {  # `settle.ERRANDS` names them, in this order
+    "set aside": _set_aside,  # of a model that was taken over from 0.1
     "report": _report,
     "checkpoint": _checkpoint,
     "mlflow run": _mlflow_run,

@@ -88,7 +88,6 @@ class World:
     def copy(self, folder: Path) -> "World":
         """The same in a folder of its own, to be changed."""
         home = Path(shutil.copytree(self.home, folder / "home"))
-        (home / ".dvc/config.local").unlink()  # names the other folder's remote
         return World(home, self.inputs, self.answers)
 
 
@@ -105,3 +104,34 @@ def ran(write_inputs, mlflow_template, tmp_path_factory) -> World:
         for name in ("void", "void", "passing")
     ]
     return World(home, inputs, tuple(answers))
+
+
+@pytest.fixture(scope="session")
+def both(ran, tmp_path_factory) -> World:
+    """After that, the cat was honoured with what is due. Another person asks for the cat too; a
+    third asks for a rocket, for which there is no prompt set.
+    """
+    world = ran.copy(tmp_path_factory.mktemp("both"))
+    own = Path(shutil.copytree(world.inputs, world.home.parent / "inputs"))
+    edit_request = {"twin": (toy.TWIN, "cat"), "rocket": (toy.ROCKET, "rocket")}
+    for name, (request_id, concept) in edit_request.items():
+        text = toy.REQUEST.format(id=request_id, name=concept, kind="object")
+        (own / f"{name}.yaml").write_text(text)
+    for name in ("cat", "twin", "rocket"):
+        added = erasure(world.home, "request", "add", own / f"{name}.yaml", *world.passing)
+        assert added.exit_code == 0, added.stderr
+    return World(world.home, own, (erasure(world.home, "run", *world.passing, "--json"),))
+
+
+@pytest.fixture(scope="session")
+def restored(ran, tmp_path_factory) -> World:
+    """After that, the cat was taken back, and then the astronaut: the base is released."""
+    world = ran.copy(tmp_path_factory.mktemp("restored"))
+    cat = erasure(world.home, "run", world.inputs / "cat.yaml", *world.passing, "--json")
+    assert cat.exit_code == 0, cat.stderr
+    why = ("--reason", "withdrawn by the data subject")
+    answers = [
+        erasure(world.home, "restore", request_id, *why, *world.passing, "--json")
+        for request_id in (toy.CAT, toy.ASTRONAUT)
+    ]
+    return World(world.home, world.inputs, tuple(answers))

@@ -116,7 +116,7 @@ def test_what_the_registry_calls_champion_is_not_asked(released, monkeypatch):
 def test_a_statement_that_was_edited_in_the_book_is_refused(released):
     version = released.book.ask(lambda reader: reader.version(MODEL, 1))
     forged = released.book.ask(lambda reader: reader.version(MODEL, 2)).statement
-    with pytest.raises(ErasureError, match=r"the statement of .* version 1 is not valid|says some"):
+    with pytest.raises(ErasureError, match="version 1 says something else than the book"):
         folder_of(released.book, replace(version, statement=forged))
 
 
