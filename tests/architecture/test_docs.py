@@ -6,7 +6,7 @@ from pathlib import Path
 import pytest
 import typer
 
-from erasure_core.law import clock
+from erasure_core.law import clock, fold
 from erasure_core.law.life import STATES, shown
 from flows.cli import app
 
@@ -21,6 +21,13 @@ GROUPS = {
 def test_the_table_of_states_is_that_of_the_law():
     table = re.findall(r"^\| ([a-z ]+) \|", DOCS["requests.md"].partition("## The clock")[0], re.M)
     assert set(table) - {"state"} == set(map(shown, STATES))
+
+
+def test_the_table_of_events_is_that_of_the_fold():
+    table = DOCS["audit.md"].partition("## Events")[2].partition("## The chain")[0]
+    cells = " ".join(line.split("|")[1] for line in table.splitlines() if line.startswith("|"))
+    named = set(re.findall(r"`([a-z]+\.[a-z<>]+)`", cells))
+    assert named - {"request.<state>"} == {*fold._EFFECTS, *fold.WITHOUT_EFFECT}
 
 
 def test_every_reason_code_it_names_exists():
