@@ -134,15 +134,14 @@ class Reader:
         rows = [_value(Request, r) for r in self.connection.execute(query).mappings()]
         return list(self._entries(rows))
 
-    def same_concept(self, model: str, label: str, states: Sequence[str]) -> list[Entry]:
-        """Requests of these states that ask for the same concept, oldest first."""
+    def same_concept(self, model: str, label: str, states: Sequence[str], but: str) -> Entry | None:
+        """The oldest request of these states that asks for the same concept, other than `but`."""
         table, texts = schema.requests, schema.texts
-        asked = select(texts.c.sha256).where(texts.c.label == label)
-        mine = (table.c.model == model, table.c.state.in_(states), table.c.asked.in_(asked))
-        rows = self.connection.execute(
-            select(table).where(*mine).order_by(table.c.received, table.c.id)
-        )
-        return list(self._entries([_value(Request, r) for r in rows.mappings()]))
+        mine = (table.c.model == model, table.c.state.in_(states), table.c.id != but)
+        query = select(table).join(texts, texts.c.subject == table.c.id)
+        query = query.where(texts.c.label == label, *mine).order_by(table.c.received, table.c.id)
+        row = self.connection.execute(query.limit(1)).mappings().first()
+        return next(self._entries([_value(Request, row)])) if row else None
 
     def ids(self, model: str, state: str) -> frozenset[str]:
         """The ids of a model's requests in one state, without duplicates of others."""
