@@ -9,6 +9,7 @@ import sys
 from pathlib import Path
 
 ASTRONAUT, CAT = "00000000-0000-0000-0000-00000000000a", "00000000-0000-0000-0000-00000000000c"
+TWIN, ROCKET = "00000000-0000-0000-0000-00000000000d", "00000000-0000-0000-0000-00000000000e"
 REQUEST = """\
 subject_request_id: {id}
 subject_request_type: erasure

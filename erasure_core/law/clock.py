@@ -84,13 +84,20 @@ class _Facts(_Fact):
     reasons: dict[str, Reason]
 
 
-_FACTS = read_yaml(FILE, _Facts)
-REASONS = _FACTS.reasons  # code -> why a request may be refused
+@cache
+def _facts() -> _Facts:
+    """The file, read when it is first asked for: a tenth of a second, which most commands spare."""
+    return read_yaml(FILE, _Facts)
+
+
+def reasons() -> dict[str, Reason]:
+    """Code -> why a request may be refused."""
+    return _facts().reasons
 
 
 def regulations() -> list[Regulation]:
     """Every law that is known, in the order of the file."""
-    return list(_FACTS.regulations.values())
+    return list(_facts().regulations.values())
 
 
 def regulation(name: str) -> Regulation:
@@ -98,7 +105,7 @@ def regulation(name: str) -> Regulation:
 
     A name that is not known gets the operator's own default, under that name and without a source.
     """
-    unknown = _FACTS.default.model_copy(update={"name": name})
+    unknown = _facts().default.model_copy(update={"name": name})
     return _by_folded_name().get(_folded(name), unknown)
 
 

@@ -133,8 +133,10 @@ def apply(tables: Tables, event: Event) -> None:
 
 
 def subjects(event: str, facts: Mapping[str, Any]) -> list[str]:
-    """What an event is about: the ids under which its history is looked up."""
-    about = [str(facts[key]) for key in ("id", "of", "plan", "sha256") if facts.get(key)]
+    """What an event is about: the ids under which its history is looked up. What happens to a
+    duplicate is no history of the request that it stands behind, which may have thousands.
+    """
+    about = [str(facts[key]) for key in ("id", "plan", "sha256") if facts.get(key)]
     if facts.get("model") and facts.get("version") is not None:
         about.append(f"{facts['model']}/{facts['version']}")
     return list(dict.fromkeys([*about, *map(str, facts.get("requests", ()))]))

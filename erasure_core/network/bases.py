@@ -107,7 +107,8 @@ def _weights(folder: Path, whole: str) -> list[str]:
         return [whole]
     if not (folder / index).is_file():
         raise BadInput(
-            f"{folder} holds {_instead(folder)}; {whole} is needed, pickle is not loaded"
+            f"{folder} holds {_instead(folder)}; put plain safetensors there ({whole}), pickle is "
+            f"never loaded"
         )
     shards = read_json(folder / index).get("weight_map")
     names = sorted({str(name) for name in shards.values()}) if isinstance(shards, dict) else []

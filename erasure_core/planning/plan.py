@@ -21,7 +21,7 @@ from erasure_core.law.prompts import (
     read_prompt_set,
     target_set,
 )
-from erasure_core.law.requests import DeletionRequest
+from erasure_core.law.requests import RECORDED, DeletionRequest
 from erasure_core.methods import METHODS, AnySettings
 from erasure_core.network import bases, diffusion, models
 from erasure_core.planning.params import Base, Params, has_lambda, shown
@@ -29,6 +29,7 @@ from erasure_core.planning.params import Base, Params, has_lambda, shown
 KEPT = "kept"
 BASE = "base"
 PLAN_FILE = "plan.json"
+PATHS = (("base", "path"), ("clip", "path"), ("prompts", "targets"), ("prompts", "kept"))
 # where things lie on this machine; what lies there is in the plan by its hash
 PLACES: Any = {"params": {"base": {"path"}, "clip": {"path"}, "prompts": True}}
 KEY = 16  # characters of a run key
@@ -139,8 +140,14 @@ class Plan(BaseModel):
         return self.folder / PLAN_FILE
 
     def write(self) -> None:
-        """Keep the plan, so that another process or machine can take a step of it."""
-        write_text(self.file, pretty_json(self.model_dump(mode="json", by_alias=True)))
+        """Keep the plan, so that another process or machine can take a step of it. Paths below the
+        working directory are kept relative to it: checkouts lie elsewhere on other machines.
+        """
+        content = self.model_dump(mode="json", by_alias=True)
+        for places, key in PATHS:
+            section = content["params"][places]
+            section[key] = _below_here(section[key])
+        write_text(self.file, pretty_json(content))
 
     @classmethod
     def read(cls, folder: Path) -> Self:
@@ -155,7 +162,7 @@ class Plan(BaseModel):
             content = json.loads(file.read_bytes())
             base = Base.model_validate(content["params"]["base"])
             places = {"folder": folder, "base_folder": models.locate(base.path, base.revision)}
-            return cls.model_validate({**content, **places})
+            return cls.model_validate({**content, **places}, context=RECORDED)
         except FileNotFoundError:
             raise ErasureError(
                 f"{file} does not exist; the state folder of the run must be shared with the "
@@ -166,6 +173,11 @@ class Plan(BaseModel):
             raise ErasureError(
                 f"{file} is not a plan of this version ({said}); plan again"
             ) from None
+
+
+def _below_here(path: str) -> str:
+    here = Path.cwd()
+    return str(Path(path).relative_to(here)) if Path(path).is_relative_to(here) else path
 
 
 def target_name(concept: Concept) -> str:

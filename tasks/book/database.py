@@ -25,6 +25,8 @@ URL = "ERASURE_DATABASE_URL"
 REVISION = "b0001"  # of the newest file in migrations/versions; a test compares them
 PATIENCE = 60.0  # seconds that a database may be away, or locked, before a command gives up
 LOCK = 0x65726173  # of PostgreSQL's advisory lock: one writer at a time, as in SQLite
+# secure_delete: what was deleted is overwritten, for it may be a person's name
+PRAGMAS = ("journal_mode=WAL", "synchronous=FULL", "secure_delete=ON")
 Value = TypeVar("Value")
 
 
@@ -76,7 +78,7 @@ def _sqlite(url: str) -> Engine:
     @event.listens_for(engine, "connect")
     def _prepare(connection: Any, _record: object) -> None:
         connection.isolation_level = None  # we begin ourselves
-        for pragma in ("journal_mode=WAL", "synchronous=FULL", "foreign_keys=ON"):
+        for pragma in PRAGMAS:
             connection.execute(f"PRAGMA {pragma}")
 
     @event.listens_for(engine, "begin")
@@ -104,6 +106,13 @@ def _postgres(url: str) -> Engine:
         )
     except ModuleNotFoundError:
         raise BadInput(f"{URL} needs the driver: pip install 'erasure[postgres]'") from None
+
+
+def clear_log(engine: Engine) -> None:
+    """Let SQLite's log hold nothing of what was deleted; PostgreSQL's VACUUM does so by itself."""
+    if engine.dialect.name == "sqlite":
+        with engine.connect() as connection:
+            connection.connection.execute("PRAGMA wal_checkpoint(TRUNCATE)")
 
 
 @contextmanager

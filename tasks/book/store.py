@@ -99,14 +99,19 @@ class Reader:
         model: str | None = None,
         states: Sequence[str] | None = None,
         newest: int | None = None,
+        own: bool = False,
     ) -> list[Entry]:
-        """Requests by time of submission, then id; with `newest`, only that many of the latest."""
+        """Requests by time of submission, then id; with `newest`, only that many of the latest;
+        with `own`, without those that are honoured together with another.
+        """
         table = schema.requests
         query = select(table)
         if model is not None:
             query = query.where(table.c.model == model)
         if states is not None:
             query = query.where(table.c.state.in_(states))
+        if own:
+            query = query.where(table.c.duplicate_of.is_(None))
         if newest is not None:
             query = query.order_by(table.c.submitted.desc(), table.c.id.desc()).limit(newest)
         rows = [_value(Request, r) for r in self.connection.execute(query).mappings()]
@@ -353,7 +358,7 @@ class Transaction(Reader):
         salt = secrets.token_hex(16)
         sha256 = _salted(salt, body)
         row = {"sha256": sha256, "subject": subject, "label": label, "salt": salt, "body": body}
-        self.connection.execute(insert(schema.texts).values(row))
+        self.connection.execute(insert(schema.texts), row)
         return sha256
 
     def forget_texts(self, subject: str) -> list[str]:
@@ -370,9 +375,9 @@ class Transaction(Reader):
         table = schema.outbox
         row = {"model": model, "version": version, "kind": kind, "made": chain.now(), "tries": 0}
         row |= {"done": chain.now() if result else None, "fault": None, "result": result}
-        known = self.connection.execute(update(table).where(table.c.key == key).values(row))
+        known = self.connection.execute(update(table).where(table.c.key == key), row)
         if not known.rowcount:
-            self.connection.execute(insert(table).values({**row, "key": key}))
+            self.connection.execute(insert(table), {**row, "key": key})
 
     def note_errand(self, errand: int, **values: Any) -> None:
         """What became of an errand: done, or tried in vain."""
@@ -383,7 +388,7 @@ class Transaction(Reader):
     def _insert(self, event: Event) -> None:
         row = {**asdict(event), "operation": self.operation}
         row |= {name: canonical_json(row[name]) for name in ("actor", "facts")}
-        self.connection.execute(insert(schema.events).values(row))
+        self.connection.execute(insert(schema.events), row)
         about = fold.subjects(event.event, event.facts)
         if about:
             rows = [{"subject": subject, "seq": event.seq} for subject in about]
@@ -410,9 +415,9 @@ class Transaction(Reader):
             return
         values, keys = asdict(row), [c for c in table.columns if c.primary_key]
         mine = [c == values[c.name] for c in keys]
-        changed = self.connection.execute(update(table).where(*mine).values(values))
-        if not changed.rowcount:
-            self.connection.execute(insert(table).values(values))
+        # values beside the statement, not in it: SQLAlchemy then knows the statement again
+        if not self.connection.execute(update(table).where(*mine), values).rowcount:
+            self.connection.execute(insert(table), values)
 
 
 class Book:

@@ -19,7 +19,7 @@ from erasure_core.law import clock
 from erasure_core.law.chain import GENESIS, stamp
 from erasure_core.law.fold import CANDIDATE, CHAMPION
 from erasure_core.law.lineage import RunRecord, canonical_json, sha256_file, sha256_json
-from erasure_core.law.requests import DeletionRequest
+from erasure_core.law.requests import RECORDED, DeletionRequest
 from tasks.book.keys import Keys
 from tasks.book.store import Book, Transaction
 from tasks.home import Home
@@ -28,7 +28,6 @@ LEFT = ("requests", "audit.jsonl")  # what 0.1 wrote and this version does not
 KEPT = "taken-over"
 FORM = 1
 DEFAULT_MODEL = "gallery"  # of requests that no run has taken up, where nothing else tells
-OLD_NAME = "{}-0.1"  # under which MLflow keeps the versions that 0.1 registered
 
 
 @dataclass(frozen=True, slots=True)
@@ -107,7 +106,7 @@ def _old_chain(file: Path) -> list[dict[str, Any]]:
 def _json(file: Path) -> dict[str, Any]:
     try:
         content = json.loads(file.read_bytes())
-        DeletionRequest.model_validate(content["request"])
+        DeletionRequest.model_validate(content["request"], context=RECORDED)
     except (ValueError, KeyError, TypeError) as fault:
         said = str(fault).splitlines()[0]
         raise ErasureError(f"{file} is not a request of 0.1 ({said}); restore it") from None
@@ -119,6 +118,8 @@ def _enter(tx: Transaction, home: Home, left: Left) -> None:
     tx.append("book.opened", form=FORM, taken_over={"entries": len(left.entries), "head": head})
     for old in left.ledger:
         _added(tx, old, left)
+    for model in dict.fromkeys(record.model_name for record, _ in left.records):
+        tx.send(model, 1, "set aside")
     for record, sha256 in left.records:
         _decided(tx, home, record, sha256)
     for entry in left.entries:
@@ -138,7 +139,7 @@ def _enter(tx: Transaction, home: Home, left: Left) -> None:
 
 
 def _added(tx: Transaction, old: Mapping[str, Any], left: Left) -> None:
-    request = DeletionRequest.model_validate(old["request"])
+    request = DeletionRequest.model_validate(old["request"], context=RECORDED)
     request_id, first = str(request.subject_request_id), old["history"][0]["time"]
     law = clock.regulation(request.regulation)
     name = " ".join(request.concept.name.casefold().split())

@@ -77,7 +77,7 @@ def pages(search: Callable[..., Any], **query: object) -> Iterator[Any]:
 
 def has_store(home: Home) -> bool:
     """Whether there is anything to ask; looking must not create the database."""
-    file = _sqlite_file(home)
+    file = sqlite_file(home)
     return file is None or file.exists()
 
 
@@ -88,7 +88,7 @@ def without_password(text: str) -> str:
 
 def _settled_in(home: Home) -> None:
     """Bring MLflow's places to where the state folder is now, if it was copied or moved."""
-    file = _sqlite_file(home)
+    file = sqlite_file(home)
     if file is not None and file.exists() and file.parent == home.root:
         settle_in(file, EXPERIMENT, home.artifacts.absolute().as_uri())
 
@@ -115,7 +115,7 @@ def _experiment(home: Home, client: "MlflowClient") -> str:
     """
     if experiment := client.get_experiment_by_name(EXPERIMENT):
         return str(experiment.experiment_id)
-    place = home.artifacts.absolute().as_uri() if _sqlite_file(home) else None
+    place = home.artifacts.absolute().as_uri() if sqlite_file(home) else None
     return str(client.create_experiment(EXPERIMENT, place))
 
 
@@ -123,7 +123,7 @@ def _make_store(home: Home) -> None:
     """MLflow's tables, once. A new SQLite file costs 6 to 9 seconds of migrations, and MLflow
     refuses half a schema for ever: it is made under another name and takes its own when whole.
     """
-    file = _sqlite_file(home)
+    file = sqlite_file(home)
     if file is None or file.exists():
         return
     draft = file.with_name(f"{file.name}.new")
@@ -132,6 +132,7 @@ def _make_store(home: Home) -> None:
     os.replace(draft, file)
 
 
-def _sqlite_file(home: Home) -> Path | None:
+def sqlite_file(home: Home) -> Path | None:
+    """MLflow's database where it is a file; None where a server has it."""
     uri = home.tracking_uri
     return Path(uri.removeprefix("sqlite:///")) if uri.startswith("sqlite:///") else None

@@ -1,12 +1,18 @@
-"""A state folder that was copied or moved: MLflow writes absolute places into its database.
+"""What MLflow's own database file needs and MLflow has no call for: places of a state folder that
+was copied or moved, and deleted runs that are to be gone.
 
-MLflow has no call that changes them. Without this, a copied state folder would write into the old
-one, and a moved one would find nothing.
+MLflow writes absolute places into its database. Without `settle_in`, a copied state folder would
+write into the old one, and a moved one would find nothing.
 """
 
 import sqlite3
+import subprocess
+import sys
+from collections.abc import Sequence
 from contextlib import closing
 from pathlib import Path
+
+from erasure_core.errors import ErasureError
 
 PLACES = {  # table -> the columns in which MLflow keeps where files lie
     "experiments": ("artifact_location",),
@@ -36,3 +42,21 @@ def settle_in(database: Path, experiment: str, place: str) -> None:
                     f"WHERE {column} = ? OR {column} LIKE ? || '/%'",
                     (place, len(row[0]) + 1, row[0], row[0]),
                 )
+
+
+def clear_deleted(database: Path, run_ids: Sequence[str]) -> None:
+    """Remove deleted runs from MLflow's file for good, also from its free pages.
+
+    Raises:
+        ErasureError: MLflow's garbage collector failed.
+    """
+    store, runs = f"sqlite:///{database}", ",".join(run_ids)
+    done = subprocess.run(
+        [sys.executable, "-m", "mlflow", "gc", "--backend-store-uri", store, "--run-ids", runs],
+        capture_output=True,
+        text=True,
+    )
+    if done.returncode != 0:
+        raise ErasureError(f"mlflow gc failed: {done.stderr.strip().splitlines()[-1:]}; run again")
+    with closing(sqlite3.connect(database, timeout=60, isolation_level=None)) as connection:
+        connection.execute("VACUUM")

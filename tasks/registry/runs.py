@@ -16,7 +16,16 @@ from typing import TYPE_CHECKING, Any
 from erasure_core.errors import ErasureError
 from erasure_core.law.gates import Measurement
 from tasks.home import Home
-from tasks.registry.client import EXPERIMENT, KEY, connected, has_store, mirroring, pages
+from tasks.registry.client import (
+    EXPERIMENT,
+    KEY,
+    connected,
+    has_store,
+    mirroring,
+    pages,
+    sqlite_file,
+)
+from tasks.registry.moved import clear_deleted
 
 if TYPE_CHECKING:
     from mlflow import MlflowClient
@@ -103,22 +112,34 @@ def close_unfinished(home: Home) -> None:
 
 
 def forget_run(home: Home, run_id: str) -> None:
-    """Remove the stored files of a run and of its nested runs: pictures, reports."""
+    """Delete a run and its nested runs: pictures, reports, names. A server's database keeps the
+    names of deleted runs until `mlflow gc` is run there; our own file is cleared here.
+    """
     from mlflow.store.artifact.artifact_repository_registry import get_artifact_repository
 
     if not has_store(home):
         return
     with connected(home) as client:
         experiment = client.get_experiment_by_name(EXPERIMENT)
-        known = _with_nested(client, experiment.experiment_id, run_id) if experiment else []
-        for run in known:
+        runs = _with_nested(client, experiment.experiment_id, run_id) if experiment else []
+        for run in runs:
             get_artifact_repository(run.info.artifact_uri).delete_artifacts()
+            if run.info.lifecycle_stage == "active":
+                client.delete_run(run.info.run_id)
+    if runs and (file := sqlite_file(home)):
+        clear_deleted(file, [run.info.run_id for run in runs])
 
 
 def _with_nested(client: "MlflowClient", experiment: str, run_id: str) -> list[Any]:
-    """A run and its nested ones, as far as they are there."""
-    nested = _runs(client, experiment, f"tags.{PARENT} = '{run_id}'")
-    own = _runs(client, experiment, f"attributes.run_id = '{run_id}'")
+    """A run and its nested ones, as far as they are there, also half deleted."""
+    from mlflow.entities import ViewType
+
+    def search(which: str) -> Iterator[Any]:
+        query = {"experiment_ids": [experiment], "filter_string": which}
+        return pages(client.search_runs, run_view_type=ViewType.ALL, **query)
+
+    nested = search(f"tags.{PARENT} = '{run_id}'")
+    own = search(f"attributes.run_id = '{run_id}'")
     return [*own, *nested]
 
 

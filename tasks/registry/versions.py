@@ -5,7 +5,7 @@ killed before. The book numbers versions and decides aliases; MLflow only shows 
 """
 
 import tempfile
-from collections.abc import Mapping
+from collections.abc import Mapping, Sequence
 from dataclasses import dataclass
 from pathlib import Path
 from typing import TYPE_CHECKING, Any
@@ -34,6 +34,7 @@ ALIASES = (CANDIDATE, CHAMPION)
 READY = "READY"
 NO_ALIAS = "INVALID_PARAMETER_VALUE"  # what MLflow answers where an alias is not set
 PAGE = 1000  # versions a call
+OLD_NAME = "{}-0.1"  # under which MLflow keeps the versions that 0.1 registered
 # MLflow writes it beside a stored model whenever somebody loads that model
 BY_LOADING = "registered_model_meta"
 
@@ -90,6 +91,15 @@ def mirror_aliases(home: Home, model: str, aliases: Mapping[str, int | None]) ->
                 client.delete_registered_model_alias(model, alias)
             elif version is not None and now != version:
                 client.set_registered_model_alias(model, alias, str(version))
+
+
+def set_aside(home: Home, model: str) -> None:
+    """Let MLflow keep what 0.1 registered as `model` under another name; ours stay as they are."""
+    with mirroring(home) as (client, _), leaving_at(ABSENT):
+        client.get_registered_model(model)
+        found = pages(client.search_model_versions, filter_string=f"name = '{model}'")
+        if not any(KEY in version.tags for version in found):
+            client.rename_registered_model(model, OLD_NAME.format(model))
 
 
 def seen(home: Home, model: str, version: int) -> SeenVersion | None:
@@ -167,7 +177,9 @@ def _logged_model(home: Home, client: "MlflowClient", experiment: str, facts: Ve
     """The LoggedModel of these facts, its files whole, READY."""
     found = _keyed(client, experiment, facts.key)
     model = found[0] if found else _new_model(client, experiment, facts)
-    if _stored(home, model.artifact_location) != digests(facts):
+    stored = _stored(home, model.artifact_location)
+    if stored != digests(facts):
+        _drop(model.artifact_location, sorted(stored.keys() - digests(facts).keys()))
         _store(client, model.model_id, facts)
     if model.status != READY:
         client.finalize_logged_model(model.model_id, READY)
@@ -191,6 +203,14 @@ def _store(client: "MlflowClient", model_id: str, facts: VersionFacts) -> None:
             (folder / path).parent.mkdir(parents=True, exist_ok=True)
             (folder / path).write_bytes(content)
         client.log_model_artifacts(model_id, str(folder))
+
+
+def _drop(place: str, paths: Sequence[str]) -> None:
+    """Delete stored files that are none of ours."""
+    from mlflow.store.artifact.artifact_repository_registry import get_artifact_repository
+
+    for path in paths:
+        get_artifact_repository(place).delete_artifacts(path)
 
 
 def _create(client: "MlflowClient", facts: VersionFacts, model: Any) -> Any:

@@ -15,7 +15,7 @@ from tasks.book.keys import Keys
 from tasks.book.store import Book, Entry
 from tasks.registry.runs import unfinished_runs
 from tasks.registry.versions import aliases, expected, seen, version_numbers
-from tasks.release.errands import version_facts
+from tasks.release.mirrored import version_facts
 from tasks.release.record import record_file
 from tasks.release.settle import check_statement
 from tasks.versions.dvc_store import check_checkpoint, checkpoint_folder, deliverable

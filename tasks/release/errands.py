@@ -11,7 +11,6 @@ from erasure_core.errors import ErasureError
 from erasure_core.law.chain import now
 from erasure_core.law.fold import CANDIDATE, CHAMPION, Version
 from erasure_core.law.lineage import RunRecord
-from erasure_core.law.prompts import read_prompt_set
 from erasure_core.planning.plan import Plan
 from erasure_core.redact import redacted
 from tasks.book.lease import holding
@@ -19,16 +18,16 @@ from tasks.book.store import Book
 from tasks.evidence.decide import decide
 from tasks.home import Home
 from tasks.pages.publish import candidate_runs, write_report
-from tasks.registry.packaging import VersionFacts
 from tasks.registry.runs import mirror_run
-from tasks.registry.versions import mirror_aliases, mirror_version
-from tasks.release.record import measured, record_of
+from tasks.registry.versions import mirror_aliases, mirror_version, set_aside
+from tasks.release.mirrored import version_facts
+from tasks.release.record import record_of
+from tasks.release.recording import measured
 from tasks.release.resolve import folder_of
-from tasks.versions.dvc_store import add_checkpoint, pointer_file
+from tasks.versions.dvc_store import add_checkpoint
 
 OUTSIDE = "outside"  # the lease of whoever does errands
-DEFAULT_GUIDANCE = 7.5  # where nothing was measured: the field's usual
-TAGS_LENGTH = 5000  # characters of a tag that MLflow keeps on every store
+OF_FILES = frozenset({"report", "checkpoint", "mlflow run"})  # what a purge leaves nothing to do of
 
 
 def run_errands(book: Book, model: str | None = None) -> list[str]:
@@ -43,7 +42,8 @@ def run_errands(book: Book, model: str | None = None) -> list[str]:
 def _run(book: Book, row: Mapping[str, Any]) -> str | None:
     version = book.ask(lambda reader: reader.version(row["model"], row["version"]))
     try:
-        result = HANDLERS[row["kind"]](book, version)
+        over = version.purged and row["kind"] in OF_FILES
+        result = None if over else HANDLERS[row["kind"]](book, version)
     except (ErasureError, OSError) as fault:
         said = redacted(" ".join(str(fault).split()))
         _note(book, row, tries=row["tries"] + 1, fault=said)
@@ -54,6 +54,11 @@ def _run(book: Book, row: Mapping[str, Any]) -> str | None:
 
 def _note(book: Book, row: Mapping[str, Any], **values: Any) -> None:
     book.change(lambda tx: tx.note_errand(row["id"], **values))
+
+
+def _set_aside(book: Book, version: Version) -> None:
+    """What 0.1 registered keeps another name in MLflow: its versions trust tags and paths."""
+    set_aside(book.home, version.model)
 
 
 def _report(book: Book, version: Version) -> str | None:
@@ -112,57 +117,6 @@ def _mlflow_aliases(book: Book, version: Version) -> None:
     mirror_aliases(book.home, version.model, {a: now.get(a) for a in (CANDIDATE, CHAMPION)})
 
 
-def version_facts(book: Book, version: Version) -> VersionFacts:
-    """What MLflow is to show of a version."""
-    statement = book.ask(lambda reader: reader.text(version.statement))
-    if statement is None:
-        raise ErasureError(f"{version.model} version {version.version} has no statement; audit it")
-    key = f"{version.model}/{version.version}/mlflow run"
-    run_id = book.ask(lambda reader: reader.outcome(key))
-    pointer = pointer_file(book.home, version.checkpoint)
-    record = record_of(book.home, version.model, version.version)
-    return VersionFacts(
-        model=version.model,
-        version=version.version,
-        tags=_tags(version, record),
-        statement=statement.encode(),
-        pointer=pointer.read_text() if version.promoted and pointer.is_file() else None,
-        steps=int(record.params["sampling"]["steps"]),
-        guidance=_guidance(book.home, version, record),
-        run_id=run_id or "",
-        description=_description(version, record),
-    )
-
-
-def _tags(version: Version, record: RunRecord) -> dict[str, str]:
-    tags = {
-        "request.ids": ",".join(version.requests)[:TAGS_LENGTH],
-        "base.sha256": version.base,
-        "delta.sha256": version.delta or "",
-        "checkpoint.sha256": version.checkpoint,
-        "params.sha256": record.params_sha256,
-        "code.sha256": record.code_sha256,
-        "git.commit": record.git_commit,
-        "run.key": version.run_key,
-        "gate.verdict": version.verdict,
-    }
-    return {name: value for name, value in tags.items() if value}
-
-
-def _description(version: Version, record: RunRecord) -> str:
-    outcome = "promoted" if version.promoted else "refused"
-    return f"{outcome}: gate {version.verdict}, {len(version.requests)} request(s) erased"
-
-
-def _guidance(home: Home, version: Version, record: RunRecord) -> float:
-    """The guidance scale that a version was measured with: that of its first prompt set."""
-    for name in record.prompt_sha256:
-        file = home.runs / version.folder / "prompts" / f"{name}.csv"
-        if file.is_file():
-            return read_prompt_set(file)[0].evaluation_guidance
-    return DEFAULT_GUIDANCE
-
-
 def _plan_and_record(home: Home, version: Version) -> tuple[Plan, RunRecord]:
     plan = Plan.read(home.runs / version.folder)
     return plan, record_of(home, version.model, version.version)
@@ -180,6 +134,7 @@ def _champion_before(book: Book, version: Version) -> int | None:
 
 Errand = Callable[[Book, Version], str | None]
 HANDLERS: Mapping[str, Errand] = {  # `settle.ERRANDS` names them, in this order
+    "set aside": _set_aside,  # of a model that was taken over from 0.1
     "report": _report,
     "checkpoint": _checkpoint,
     "mlflow run": _mlflow_run,

@@ -12,7 +12,8 @@ from tasks.evidence.decide import Decision
 from tasks.evidence.measure import Found
 from tasks.progress import Clock
 from tasks.release.checkpoint import build_base_checkpoint, build_checkpoint
-from tasks.release.record import base_record, record_file, run_record
+from tasks.release.record import record_file
+from tasks.release.recording import base_record, run_record
 from tasks.release.settle import Outcome, Restoring, policy_sha256, settle
 from tasks.requests.plan import Planned
 

@@ -10,11 +10,12 @@ from datetime import UTC, datetime, timedelta
 from erasure_core.law.fold import Version
 from erasure_core.law.life import ENDED
 from erasure_core.planning.params import Retention
+from tasks.book.database import clear_log
 from tasks.book.lease import holding
 from tasks.book.store import Book, Entry, Transaction
 from tasks.home import Home
 from tasks.registry.runs import forget_run
-from tasks.release.errands import OUTSIDE
+from tasks.release.errands import OUTSIDE, run_errands
 from tasks.release.record import record_file
 from tasks.versions.dvc_store import checkpoint_folder, forget_checkpoint
 
@@ -27,11 +28,16 @@ def purge(book: Book, model: str, retention: Retention, now: datetime | None = N
     old champions from DVC. What is in use stays.
     """
     now = now or datetime.now(UTC)
-    with holding(book, model, "purging"), holding(book, OUTSIDE, "purging"):
-        requests = [_purge_request(book, entry) for entry in _ended(book, model, retention, now)]
-        versions = [_purge_version(book, v) for v in _unused(book, model, retention, now)]
-        if requests:  # what methods prepared may show the concept
-            shutil.rmtree(book.home.prepared, ignore_errors=True)
+    with holding(book, model, "purging"):
+        with holding(book, OUTSIDE, "purging"):
+            for half in _half_purged(book, model):
+                _remove(book, half)
+            requests = [_purge_request(book, e) for e in _ended(book, model, retention, now)]
+            versions = [_purge_version(book, v) for v in _unused(book, model, retention, now)]
+            if requests:  # what methods prepared may show the concept
+                shutil.rmtree(book.home.prepared, ignore_errors=True)
+        clear_log(book.engine)
+        run_errands(book, model)
     return [*requests, *versions]
 
 
@@ -62,23 +68,39 @@ def _unused(book: Book, model: str, retention: Retention, now: datetime) -> Iter
 
 
 def _purge_version(book: Book, version: Version) -> str:
-    """The event first: a file that is left by a kill goes with the next purge's sweep."""
-    run_id = book.ask(lambda r: r.outcome(f"{version.model}/{version.version}/mlflow run"))
-    subject = {"model": version.model, "version": version.version}
-    book.change(lambda tx: tx.append("version.purged", **subject))
-    _remove_files(book, version)
-    if run_id:
-        forget_run(book.home, run_id)
+    """The event first: what a kill leaves then, the next purge removes."""
+
+    def work(tx: Transaction) -> None:
+        tx.append("version.purged", model=version.model, version=version.version)
+        tx.send(version.model, version.version, "mlflow version")
+
+    book.change(work)
+    _remove(book, version)
     return f"{version.model} version {version.version}: pictures, deltas, record" + (
         ", weights" if version.promoted else ""
     )
+
+
+def _half_purged(book: Book, model: str) -> Iterator[Version]:
+    """Versions whose purge was killed before its last step."""
+    for version in book.ask(lambda reader: reader.versions(model)):
+        if version.purged and record_file(book.home, model, version.version).exists():
+            yield version
+
+
+def _remove(book: Book, version: Version) -> None:
+    """Everything of a version; its record last, by which it is seen to be unfinished."""
+    run_id = book.ask(lambda r: r.outcome(f"{version.model}/{version.version}/mlflow run"))
+    if run_id:
+        forget_run(book.home, run_id)
+    _remove_files(book, version)
+    record_file(book.home, version.model, version.version).unlink(missing_ok=True)
 
 
 def _remove_files(book: Book, version: Version) -> None:
     home, others = book.home, _kept(book, version)
     if version.folder not in {other.folder for other in others}:
         shutil.rmtree(home.runs / version.folder, ignore_errors=True)
-    record_file(home, version.model, version.version).unlink(missing_ok=True)
     if version.checkpoint not in {other.checkpoint for other in others}:
         _remove_weights(home, version.checkpoint)
 

@@ -35,7 +35,7 @@ def reconcile(book: Book, *, tables: bool = False) -> list[str]:
     check_whole(book)
     left = list(_bring_back_weights(book))
     for version in _versions(book):
-        if not version.purged and any(differs_in_mlflow(book, version)):
+        if any(differs_in_mlflow(book, version)):
             _send(book, version, "mlflow version")
     for model in book.ask(lambda reader: reader.models()):
         champion = book.ask(lambda r, m=model: r.champion(m))  # type: ignore[misc]

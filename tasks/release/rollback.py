@@ -47,12 +47,21 @@ def _roll_back(
     if unknown := sorted(set(accepted) - lacking):
         raise BadInput(f"--accept-breach {', '.join(unknown)}: version {to} breaks no such request")
     for request_id in sorted(lacking):
-        why = tx.keep_text(request_id, f"rolled back to version {to}: {reason}")
-        tx.append("request.received", id=request_id, reason=why, breach=to)
+        _open_again(tx, request_id, to, f"rolled back to version {to}: {reason}")
     why = tx.keep_text(f"{model}/{to}", reason)
     move_alias(tx, model, CHAMPION, to, reason=why)
     tx.send(model, to, "aliases")
     return version
+
+
+def _open_again(tx: Transaction, request_id: str, to: int, reason: str) -> None:
+    """A request is due again, and so is everyone's who is honoured together with it."""
+    duplicates = [e.row.id for e in tx.duplicates_of(request_id) if e.row.state == "honoured"]
+    for i in (request_id, *duplicates):
+        why = tx.keep_text(i, reason)
+        tx.append("request.received", id=i, reason=why, breach=to)
+    for i in duplicates:
+        tx.append("request.duplicate", id=i, of=request_id)
 
 
 def _check_served_before(tx: Transaction, version: Version) -> None:

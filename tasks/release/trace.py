@@ -2,6 +2,7 @@
 
 from collections.abc import Sequence
 from contextlib import suppress
+from pathlib import Path
 from typing import Any
 from uuid import UUID
 
@@ -9,11 +10,11 @@ from erasure_core.errors import BadInput, ErasureError
 from erasure_core.law.chain import Event
 from erasure_core.law.fold import Version
 from erasure_core.law.lineage import RunRecord
-from tasks.book.store import Book, Entry
+from tasks.book.store import Book, Entry, Reader
 from tasks.release.audit import audit_version
 from tasks.release.record import record_of
 from tasks.requests.intake import described
-from tasks.versions.dvc_store import checkpoint_folder
+from tasks.versions.dvc_store import check_checkpoint, checkpoint_folder
 
 
 def trace_version(book: Book, version: int, model: str | None = None) -> dict[str, Any]:
@@ -60,8 +61,12 @@ def trace_concept(book: Book, name: str) -> dict[str, Any]:
 
 def shown_request(book: Book, entry: Entry) -> dict[str, Any]:
     """A request with its history, as the book has it."""
+    return book.ask(lambda reader: _shown_request(reader, entry))
+
+
+def _shown_request(reader: Reader, entry: Entry) -> dict[str, Any]:
     row = entry.row
-    events = book.ask(lambda reader: list(reader.events(row.id)))
+    events = [e for e in reader.events(row.id) if e.event.startswith("request.")]
     return {
         "subject_request_id": row.id,
         "model": row.model,
@@ -79,17 +84,16 @@ def shown_request(book: Book, entry: Entry) -> dict[str, Any]:
         "duplicate_of": row.duplicate_of,
         "recipe": row.recipe_number,
         "attempts": row.attempts,
-        "history": [_step(book, event) for event in events if event.event.startswith("request.")],
+        "history": [_step(reader, event) for event in events],
     }
 
 
-def _step(book: Book, event: Event) -> dict[str, Any]:
-    reason = event.facts.get("reason")
+def _step(reader: Reader, event: Event) -> dict[str, Any]:
     return {
         "time": event.facts.get("at", event.time),
         "state": event.event.removeprefix("request."),
         "version": event.facts.get("version"),
-        "reason": book.ask(lambda reader: reader.text(reason)) if reason else None,
+        "reason": reader.text(event.facts.get("reason")),
         "actor": dict(event.actor),
         "event": event.seq,
     }
@@ -131,15 +135,30 @@ def _shown_version(book: Book, version: Version) -> dict[str, Any]:
     }
     with suppress(ErasureError):  # the findings say what is wrong with it
         shown |= _of_record(record_of(book.home, version.model, version.version))
-    requests = [book.ask(lambda r, i=i: r.request(i)) for i in version.requests]  # type: ignore[misc]
-    shown["requests"] = [shown_request(book, entry) for entry in requests]
+    shown["requests"] = book.ask(
+        lambda reader: [_shown_request(reader, reader.request(i)) for i in version.requests]
+    )
     shown["alias_history"] = _moves(book, version)
     names = book.ask(lambda reader: reader.aliases(version.model))
     shown["aliases"] = sorted(a for a, number in names.items() if number == version.version)
     folder = checkpoint_folder(book.home, version.checkpoint)
-    state = "matches" if folder.is_dir() else "absent"
-    shown["checkpoint"] = {"path": str(folder), "sha256": version.checkpoint, "state": state}
+    shown["checkpoint"] = {
+        "path": str(folder),
+        "sha256": version.checkpoint,
+        "state": _state_of(folder),
+    }
     return shown
+
+
+def _state_of(folder: Path) -> str:
+    """What can be said of a released folder: `matches`, `changed` or `absent`."""
+    if not folder.is_dir():
+        return "absent"
+    try:
+        check_checkpoint(folder)
+    except ErasureError:
+        return "changed"
+    return "matches"
 
 
 def _moves(book: Book, version: Version) -> list[dict[str, Any]]:

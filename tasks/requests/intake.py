@@ -112,12 +112,19 @@ def _enter(tx: Transaction, request: DeletionRequest, model: str) -> None:
         asked=asked,
         recipe=_keep_recipe(tx, request),
     )
-    same = [e for e in tx.same_concept(model, label, _LIVE) if e.row.id != request_id]
-    if same:
-        join(tx, request_id, same[0])
+    join_same(tx, request)
 
 
 _LIVE = ("received", "waiting", "ready", "attempt_failed", "honoured")
+
+
+def join_same(tx: Transaction, request: DeletionRequest) -> None:
+    """Let a request that was just received be honoured together with another for its concept."""
+    request_id = str(request.subject_request_id)
+    model = tx.request(request_id).row.model
+    same = tx.same_concept(model, concept_label(request), _LIVE)
+    if others := [e for e in same if e.row.id != request_id]:
+        join(tx, request_id, others[0])
 
 
 def join(tx: Transaction, request_id: str, other: Entry) -> None:

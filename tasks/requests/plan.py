@@ -226,10 +226,12 @@ def known_answer(
 
 
 def answered(book: Book, planned: Planned) -> Version | None:
-    """The newest version that the same plan led to: the same inputs need no second training."""
+    """The newest version that the same plan led to: the same inputs need no second training, as
+    long as its files were not purged.
+    """
     model, sha256 = planned.plan.params.registered_model, planned.plan.sha256
     versions = book.ask(lambda reader: reader.by_plan(model, sha256))
-    return versions[-1] if versions else None
+    return next((v for v in reversed(versions) if not v.purged), None)
 
 
 def check_approved(book: Book, planned: Planned) -> None:
@@ -276,12 +278,15 @@ def method_of_champion(book: Book, model: str) -> str | None:
 
 def groups(book: Book, entries: Sequence[Entry]) -> Iterator[list[Entry]]:
     """All requests together; then those that were not honoured, one by one, so that none blocks
-    the others.
+    the others. One whose last attempt failed is tried alone from the start.
     """
-    if entries:
-        yield list(entries)
+    together = [e for e in entries if e.row.state != "attempt_failed" or len(entries) == 1]
+    if together:
+        yield together
     if len(entries) > 1:
         for entry in entries:
+            if together == [entry]:
+                continue
             if book.ask(lambda r, i=entry.row.id: r.request(i).row.state) in WORKABLE:  # type: ignore[misc]
                 yield [entry]
 
@@ -316,21 +321,16 @@ def _state(
 ) -> tuple[list[Entry], list[Entry], int | None]:
     """What is honoured (without what is taken back), what was restored, and the champion."""
     gone = back.row.id if back else None
-    honoured = [e for e in _own(reader.requests(model, ["honoured"])) if e.row.id != gone]
-    restored = _own(reader.requests(model, ["restored"]))
+    honoured = [e for e in reader.requests(model, ["honoured"], own=True) if e.row.id != gone]
+    restored = reader.requests(model, ["restored"], own=True)
     return honoured, restored, reader.alias(model, CHAMPION)
-
-
-def _own(entries: Sequence[Entry]) -> list[Entry]:
-    """Without those that are honoured together with another."""
-    return [entry for entry in entries if entry.row.duplicate_of is None]
 
 
 def _entries(
     reader: Reader, model: str, wanted: Sequence[str] | None
 ) -> tuple[list[Entry], list[Entry]]:
     """The requests to take up, and those that are honoured already."""
-    honoured = _own(reader.requests(model, ["honoured"]))
+    honoured = reader.requests(model, ["honoured"], own=True)
     if wanted is None:
         return workable(reader, model), honoured
     named = [reader.request(i) for i in wanted]

@@ -10,6 +10,7 @@ from erasure_core.law.fold import Proposal
 from erasure_core.law.life import State
 from tasks.book.actor import acting
 from tasks.book.store import Book, Entry, Transaction
+from tasks.requests.intake import join_same
 
 NEEDED = {"none": 0, "one": 1, "two": 2}  # approvals, by what the parameters ask for
 
@@ -20,10 +21,11 @@ def refuse(book: Book, request_id: UUID, code: str, reason: str | None) -> Entry
     Raises:
         BadInput: It cannot be refused now, or `code` is no reason that a law gives.
     """
-    if code not in clock.REASONS:
-        known = "; ".join(f"{name}: {why.text}" for name, why in clock.REASONS.items())
+    reasons = clock.reasons()
+    if code not in reasons:
+        known = "; ".join(f"{name}: {why.text}" for name, why in reasons.items())
         raise BadInput(f"{code!r} is no reason code; choose one of {known}")
-    why = f"{clock.REASONS[code].text} ({clock.REASONS[code].source})"
+    why = f"{reasons[code].text} ({reasons[code].source})"
     return _end(book, request_id, "refused", f"{why}; {reason}" if reason else why, code)
 
 
@@ -38,7 +40,10 @@ def hold(book: Book, request_id: UUID, reason: str) -> Entry:
 
 
 def retry(book: Book, request_id: UUID, reason: str | None) -> Entry:
-    """Let the next run take a request up again: after a failed attempt, a hold or a refusal."""
+    """Let the next run take a request up again: after a failed attempt, a hold or a refusal.
+
+    Where somebody else asks for the same concept by now, it is honoured together with theirs.
+    """
 
     def work(tx: Transaction) -> Entry:
         entry = tx.request(request_id)
@@ -46,7 +51,10 @@ def retry(book: Book, request_id: UUID, reason: str | None) -> Entry:
             raise BadInput(
                 f"request {request_id} is {entry.row.state}; there is nothing to take up again"
             )
+        if entry.row.purged:
+            raise BadInput(f"request {request_id} was purged; give it anew under a new id")
         _move(tx, entry, "received", reason)
+        join_same(tx, entry.known)
         return tx.request(request_id)
 
     return book.change(work)

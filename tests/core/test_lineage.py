@@ -4,6 +4,7 @@ import math
 import shutil
 import subprocess
 from datetime import UTC, datetime
+from pathlib import Path
 
 import pytest
 
@@ -106,16 +107,23 @@ def test_json_hashes_do_not_depend_on_order_or_container():
     assert lineage.sha256_json({"a": 1}) != lineage.sha256_json({"a": "1"})
 
 
-def test_the_code_hash_follows_every_source_file(tmp_path, monkeypatch):
-    package = tmp_path / "package"
-    source = erasure_core.__path__[0]
+def test_the_code_hash_follows_every_source_file(tmp_path):
+    source, package = Path(erasure_core.__path__[0]), tmp_path / "erasure_core"
     shutil.copytree(source, package, ignore=shutil.ignore_patterns("__pycache__"))
-    real = lineage.code_sha256()
-    monkeypatch.setattr(lineage, "__file__", str(package / "law" / "lineage.py"))
-    assert lineage.code_sha256() == real  # where it is installed does not matter
+    real = lineage.code_sha256(source)
+    assert lineage.code_sha256(package) == real  # where it is installed does not matter
     with (package / "methods" / "all_but_one.py").open("a") as stream:
         stream.write("\n")
-    assert lineage.code_sha256() != real
+    assert lineage.code_sha256(package) != real
+
+
+def test_the_code_hash_is_of_every_folder(tmp_path):
+    for name in ("a", "b"):
+        (tmp_path / name).mkdir()
+        (tmp_path / name / "x.py").write_text("1\n")
+    both = lineage.code_sha256(tmp_path / "a", tmp_path / "b")
+    (tmp_path / "b/x.py").write_text("2\n")
+    assert lineage.code_sha256(tmp_path / "a", tmp_path / "b") != both
 
 
 def test_the_commit_says_when_the_files_are_not_its_own(tmp_path):

@@ -71,6 +71,9 @@ def test_the_sd14_parameters_are_the_papers():
             "sede: unknown key; allowed: lambdas, method, base, registered_model, seed",
         ),
         ("updates: 200", "update: 200", "method.update: unknown key"),
+        ("seed: 7", "seed: 7\napproval: three", "approval: found 'three'; Input should be 'none'"),
+        ("seed: 7", "seed: 7\nretention: {personal: -1}", "retention.personal: found -1"),
+        ("seed: 7", "seed: 7\nretention: {pictures: 1}", "retention.pictures: unknown key"),
         (
             "control: 0.5",
             "kontrol: 0.5",
@@ -129,6 +132,17 @@ def test_a_faulty_parameter_is_refused_by_name(tmp_path, old, new, expected):
     assert str(caught.value).startswith(f"{path}: ")
     assert expected in str(caught.value)
     assert [p.name for p in tmp_path.iterdir()] == ["params.yaml"]
+
+
+def test_nobody_approves_unless_the_parameters_ask_for_it(tmp_path):
+    assert read_params(changed(tmp_path, "seed: 7", "seed: 7\napproval: two")).approval == "two"
+    unsaid = Params.model_validate(read_params(PARAMS).model_dump(exclude={"approval"}))
+    assert unsaid.approval == "none"
+
+
+def test_what_is_kept_has_a_default_each(tmp_path):
+    params = read_params(changed(tmp_path, "seed: 7", "seed: 7\nretention: {refused: 0}"))
+    assert params.retention.model_dump() == {"personal": 90, "refused": 0, "superseded": 365}
 
 
 def test_the_hash_follows_values_and_not_comments(tmp_path):

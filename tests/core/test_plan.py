@@ -9,7 +9,7 @@ from uuid import UUID
 
 import pytest
 
-from erasure_core.errors import BadInput
+from erasure_core.errors import BadInput, ErasureError
 from erasure_core.law import lineage
 from erasure_core.law.concepts import Concept
 from erasure_core.law.requests import DeletionRequest
@@ -69,8 +69,12 @@ def settings(tiny_folder, tmp_path) -> dict:
     }
 
 
+MADE_WITH = {"code": "0" * 64, "torch": "2.0"}
+
+
 def plan(settings: dict, tmp_path: Path, *requests: DeletionRequest) -> Plan:
-    return make_plan(requests or (ROCKET,), Params.model_validate(settings), tmp_path / "runs")
+    params = Params.model_validate(settings)
+    return make_plan(requests or (ROCKET,), params, tmp_path / "runs", MADE_WITH)
 
 
 def test_a_plan_holds_its_inputs_by_value_or_hash_and_writes_nothing(
@@ -100,7 +104,7 @@ def test_a_plan_reads_back_as_it_was_written(settings, tmp_path):
     settings["comparisons"] = {"paper": {"lambdas": [5], "method": {"method": "all_but_one"}}}
     made = plan(settings, tmp_path)
     made.write()
-    again = Plan.read(made.file)
+    again = Plan.read(made.folder)
     assert again == made
     assert again.candidate("paper-lambda=5").settings.target == "residual"
 
@@ -245,7 +249,35 @@ def test_the_key_changes_with_each_input(what, settings, tmp_path):
     assert plan(settings, tmp_path, *requests).run_key != key
 
 
-def test_the_key_changes_with_the_code(settings, tmp_path, monkeypatch):
+@pytest.mark.parametrize("changed", [{"code": "1" * 64}, {"torch": "2.1"}])
+def test_the_key_changes_with_code_and_libraries(changed, settings, tmp_path):
+    params, runs = Params.model_validate(settings), tmp_path / "runs"
+    other = make_plan((ROCKET,), params, runs, {**MADE_WITH, **changed})
+    assert other.run_key != plan(settings, tmp_path).run_key
+
+
+def test_the_key_is_short_for_the_plans_hash(settings, tmp_path):
+    made = plan(settings, tmp_path)
+    assert re.fullmatch("[0-9a-f]{64}", made.sha256)
+    assert made.sha256.startswith(made.run_key)
+
+
+def test_where_the_inputs_lie_changes_no_key(settings, tmp_path):
     key = plan(settings, tmp_path).run_key
-    monkeypatch.setattr(lineage, "code_sha256", lambda: "0" * 64)
-    assert plan(settings, tmp_path).run_key != key
+    weights(settings, tmp_path)
+    settings["clip"]["path"] = "elsewhere"
+    settings["prompts"]["kept"] = shutil.copy(tmp_path / "kept.csv", tmp_path / "moved.csv")
+    assert plan(settings, tmp_path).run_key == key
+
+
+def test_a_plan_of_another_version_is_named(settings, tmp_path):
+    made = plan(settings, tmp_path)
+    made.write()
+    made.file.write_text(made.file.read_text().replace('"made_with"', '"made_by"'))
+    with pytest.raises(ErasureError, match=r"plan\.json is not a plan of this version"):
+        Plan.read(made.folder)
+
+
+def test_a_plan_that_is_not_there_is_named(tmp_path):
+    with pytest.raises(ErasureError, match=r"plan\.json does not exist"):
+        Plan.read(tmp_path)

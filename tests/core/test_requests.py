@@ -1,14 +1,14 @@
-from concurrent.futures import ProcessPoolExecutor
-from multiprocessing import get_context
-from pathlib import Path
+"""What a valid deletion request is, and of which two parts it consists."""
+
 from uuid import UUID
 
 import pytest
 
-from erasure_core.errors import BadInput, ErasureError
-from erasure_core.law.requests import DeletionRequest, Ledger, read_request
+from erasure_core.errors import BadInput
+from erasure_core.law.requests import DeletionRequest, read_request
 
 FIRST, SECOND = UUID(int=1), UUID(int=2)
+LATER = "2026-11-22T10:00:01Z"
 TEXT = """\
 subject_request_id: 00000000-0000-0000-0000-000000000001
 subject_request_type: erasure
@@ -42,15 +42,6 @@ def request(
             "concept": described,
         }
     )
-
-
-@pytest.fixture
-def ledger(tmp_path) -> Ledger:
-    return Ledger(tmp_path / "requests")
-
-
-def files(ledger: Ledger) -> dict[str, bytes]:
-    return {p.name: p.read_bytes() for p in ledger.folder.iterdir() if p.name != ".lock"}
 
 
 def test_a_file_reads_as_the_request_it_describes(tmp_path):
@@ -118,122 +109,26 @@ def test_the_hash_is_of_the_content_not_of_its_spelling():
     assert request().sha256 != request(SECOND).sha256
 
 
-def test_adding_twice_changes_nothing(ledger):
-    record = ledger.add(request())
-    assert (record.state, record.sha256, len(record.history)) == ("pending", request().sha256, 1)
-    before = files(ledger)
-    assert list(before) == [f"{FIRST}.json"]
-    assert ledger.add(request()) == record == ledger.get(FIRST)
-    assert files(ledger) == before
+def test_what_was_asked_and_how_join_to_the_request():
+    whole = request()
+    assert DeletionRequest.joined(whole.asked, whole.recipe) == whole
 
 
-def test_one_id_with_two_contents_is_refused_and_nothing_is_left_behind(ledger):
-    ledger.add(request())
-    before = files(ledger)
-    changed = request(prompts=["a tabby cat"])
-    with pytest.raises(
-        BadInput,
-        match=(
-            r"already known with other content .*concept\.prompts differs; give a "
-            r"changed request a new"
-        ),
-    ) as caught:
-        ledger.add_all([request(SECOND), changed])
-    assert str(FIRST) in str(caught.value)
-    assert files(ledger) == before  # the blameless second request was not added either
-
-
-def test_two_contents_of_one_id_in_one_call_are_refused(ledger):
-    with pytest.raises(BadInput, match="already known with other content"):
-        ledger.add_all([request(), request(replacement="a rocket")])
-    assert files(ledger) == {}
-
-
-def test_requests_come_in_the_order_they_were_submitted(ledger):
-    late, early, tied = (
-        request(FIRST, "2026-11-22T12:00:00+01:00"),
-        request(SECOND, "2026-11-22T10:59:59Z"),
-        request(UUID(int=3)),
-    )
-    ledger.add_all([late, request(UUID(int=9), "2026-11-22T11:00:00Z"), early, tied])
-    assert [r.request.subject_request_id.int for r in ledger.all()] == [3, 2, 1, 9]
-
-
-def test_a_request_lives_from_pending_to_honoured(ledger):
-    ledger.add_all([request(), request(SECOND)])
-    refused = ledger.settle(FIRST, "refused", version=4, reason="fail: ssim")
-    assert [r.request.subject_request_id for r in ledger.pending()] == [SECOND]
-    assert (refused.state, refused.version, refused.reason) == ("refused", 4, "fail: ssim")
-    ledger.settle(FIRST, "pending")
-    ledger.settle(FIRST, "honoured", version=5)
-    again = ledger.settle(FIRST, "honoured", version=6)
-    assert again == ledger.get(FIRST)
-    assert [(h.state, h.version) for h in again.history] == [
-        ("pending", None),
-        ("refused", 4),
-        ("pending", None),
-        ("honoured", 5),
-        ("honoured", 6),
-    ]
-    assert [r.request.subject_request_id for r in ledger.honoured()] == [FIRST]
-    assert all(a.time <= b.time for a, b in zip(again.history, again.history[1:], strict=False))
+def test_wordings_are_the_recipe_and_not_what_was_asked():
+    other = request(prompts=["a tabby cat"], replacement="a dog", keep=[])
+    assert other.asked == request().asked
+    assert other.recipe != request().recipe
 
 
 @pytest.mark.parametrize(
-    ("state", "facts", "expected"),
-    [
-        ("honoured", {}, "without the version"),
-        ("refused", {"version": 2}, "without a reason"),
-        ("pending", {}, "is pending .*can become honoured, refused, not pending"),
-    ],
+    "other", [request(SECOND), request(name="dog"), request(kind="style"), request(time=LATER)]
 )
-def test_a_step_without_its_facts_is_refused(ledger, state, facts, expected):
-    ledger.add(request())
-    before = files(ledger)
-    with pytest.raises(ErasureError, match=expected):
-        ledger.settle(FIRST, state, **facts)
-    assert files(ledger) == before
+def test_who_asks_for_what_since_when_is_what_was_asked(other):
+    assert other.asked != request().asked
 
 
-def test_a_later_refusal_does_not_undo_an_honoured_request(ledger):
-    ledger.add(request())
-    ledger.settle(FIRST, "honoured", version=1)
-    with pytest.raises(
-        ErasureError,
-        match=r"is honoured \(version 1\); it can become honoured, restored, not refused",
-    ):
-        ledger.settle(FIRST, "refused", version=2, reason="fail")
-    assert ledger.get(FIRST).version == 1
-
-
-def test_an_unknown_request_is_named(ledger):
-    ledger.add(request())
-    with pytest.raises(BadInput, match=f"{SECOND} is not among the 1 of"):
-        ledger.settle(SECOND, "honoured", version=1)
-
-
-def test_a_record_that_was_edited_or_truncated_is_not_believed(ledger):
-    ledger.add(request())
-    path = ledger.folder / f"{FIRST}.json"
-    whole = path.read_text()
-    path.write_text(whole.replace("a cup of coffee", "a dog"))
-    with pytest.raises(ErasureError, match="changed after it was accepted"):
-        ledger.get(FIRST)
-    path.write_text(whole[:-20])
-    with pytest.raises(ErasureError, match=f"{FIRST}.json: not a readable request record"):
-        ledger.all()
-
-
-def _add_at_once(job: tuple[Path, int]) -> str:
-    folder, variant = job
-    try:
-        Ledger(folder).add(request(prompts=[f"cat {variant}"]))
-    except BadInput:
-        return "refused"
-    return "added"
-
-
-def test_of_processes_that_add_different_contents_at_once_one_wins(tmp_path):
-    with ProcessPoolExecutor(4, mp_context=get_context("spawn")) as pool:
-        found = list(pool.map(_add_at_once, [(tmp_path / "requests", i) for i in range(8)]))
-    assert sorted(found) == ["added"] + ["refused"] * 7
+def test_a_time_that_passed_before_is_read_back():
+    """A record may hold what today's rules refuse: it was accepted when it came."""
+    old = request()
+    asked = {**old.asked, "submitted_time": "2999-01-01T00:00:00Z"}
+    assert DeletionRequest.joined(asked, old.recipe).submitted_time.year == 2999

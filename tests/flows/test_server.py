@@ -1,6 +1,5 @@
 """How a command starts, is stopped and dies: real processes on the toy pipeline."""
 
-# ruff: noqa: F811 - fixtures are imported by name
 import contextlib
 import os
 import re
@@ -19,17 +18,8 @@ import psutil
 import pytest
 
 from flows.cli import server
-
-from .test_cli import (  # noqa: F401
-    ROOT,
-    base,
-    edit,
-    erasure,
-    home,
-    in_a_terminal,
-    inputs,
-    write_inputs,
-)
+from tests.flows.command import ROOT, edit, erasure, in_a_terminal, shown, told
+from tests.toy import CAT
 
 OPEN = ("SCHEDULED", "PENDING", "RUNNING")
 SECRET = "PREFECT_SERVER_API_AUTH_STRING"
@@ -133,16 +123,32 @@ def test_the_port_of_a_killed_command_refuses(killed):
         socket.create_connection(("127.0.0.1", killed.port), 5)
 
 
-def test_the_next_command_sets_a_dead_run_crashed(killed):
-    assert killed.unfinished >= 4  # two flows, two of their tasks
+@pytest.fixture(scope="module")
+def next_command(killed) -> subprocess.CompletedProcess:
+    """The same command again, in the state folder that the killed one left."""
     edit(killed.inputs / "passing.yaml", "updates: 1000000,", "updates: 2,")
     command = ("run", killed.inputs / "cat.yaml", "--params", killed.inputs / "passing.yaml")
-    _, err = in_a_terminal(killed.home, *command).communicate()
-    assert "error" not in err
+    process = in_a_terminal(killed.home, *command)
+    out, err = process.communicate()
+    return subprocess.CompletedProcess(command, process.returncode, out, err)
+
+
+def test_the_next_command_waits_for_no_dead_process(killed, next_command):
+    assert next_command.returncode == 0, next_command.stderr
+    assert "waiting for" not in next_command.stderr
+    assert shown(killed.home, CAT)["state"] == "honoured"
+
+
+def test_the_next_command_sets_a_dead_run_crashed(killed, next_command):
+    assert killed.unfinished >= 4  # two flows, two of their tasks
     assert unfinished(killed.home) == []
     crashed = [run for run in runs(killed.home) if run[1] == "CRASHED"]
     assert len(crashed) == killed.unfinished
     assert {message for _, _, message in crashed} == {"The process that ran this is no more."}
+
+
+def test_the_book_is_whole_after_a_kill(killed, next_command):
+    assert told(killed.home, "audit")["findings"] == []
 
 
 @pytest.mark.parametrize("number", [signal.SIGTERM, signal.SIGHUP])
@@ -273,11 +279,11 @@ def test_an_unforeseen_error_and_its_traceback_hide_the_password(tmp_path, monke
 
 
 def test_status_shows_no_password(tmp_path, monkeypatch):
+    from tasks.book.door import open_book
     from tasks.book.status import status
     from tasks.home import Home
 
-    monkeypatch.setattr("tasks.registry.track.models", lambda _home: [])
     monkeypatch.setenv("MLFLOW_TRACKING_URI", "http://user:s3cret@host")
     monkeypatch.setenv("ERASURE_DVC_REMOTE", "https://user:s3cret@host/dvc")
-    now = status(Home(tmp_path))
+    now = status(open_book(Home(tmp_path), make=False))
     assert (now["tracking_uri"], now["dvc_remote"]) == ("http://***@host", "https://***@host/dvc")

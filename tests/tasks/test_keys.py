@@ -8,9 +8,9 @@ import pytest
 
 from erasure_core.errors import BadInput, ErasureError
 from erasure_core.law.statement import key_id
+from tasks.book import keys
 from tasks.book.keys import Keys
 from tasks.home import Home
-from tasks.release import keys
 
 
 @pytest.fixture

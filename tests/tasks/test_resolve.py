@@ -1,21 +1,25 @@
 """A registered version is found by its content: here, at the remote, or built again."""
 
 import shutil
+from dataclasses import replace
 from pathlib import Path
 from types import SimpleNamespace
 
 import pytest
-from tasks.release.release import record_file
 
 from erasure_core.errors import BadInput, ContentChanged, ErasureError
-from erasure_core.law.lineage import check_frozen, freeze
+from erasure_core.law.lineage import check_frozen, freeze, sha256_file
 from erasure_core.network import bases
 from erasure_core.network.weights import WeightDelta
 from erasure_core.planning.params import read_params
+from tasks.book.door import open_book
+from tasks.book.lease import holding
+from tasks.book.store import Book
 from tasks.home import Home
-from tasks.registry import track
 from tasks.release.checkpoint import build_checkpoint
-from tasks.release.resolve import resolve_model
+from tasks.release.record import record_file
+from tasks.release.resolve import folder_of, resolve_model
+from tasks.release.settle import Outcome, settle
 from tasks.versions.dvc_store import add_checkpoint, check_checkpoint
 from tests.core.test_bases import publish
 from tests.core.test_lineage import record
@@ -25,40 +29,41 @@ PARAMS = read_params(Path(__file__).parents[2] / "params.yaml")
 MODEL = PARAMS.registered_model
 
 
+def decided(book: Book, **facts: object) -> None:
+    """Enter a version into the book as a run does, without one."""
+    version = book.ask(lambda reader: reader.next_version(MODEL))
+    made = record(model_name=MODEL, model_version=version, request_ids=(), folder="key", **facts)
+    file = record_file(book.home, MODEL, version)
+    made.to_json(file)
+    champion = book.ask(lambda reader: reader.alias(MODEL, "champion"))
+    outcome = Outcome(made, "d" * 64, "e" * 64, (), champion)
+    with holding(book, MODEL, "releasing") as held:
+        settle(book, held, outcome, sha256_file(file))
+
+
 @pytest.fixture(scope="module")
 def released(tiny_folder, mlflow_template, tmp_path_factory):
-    """A state folder with one registered version, its base and its delta; not to be changed."""
+    """A state folder with one refused and one promoted version of the same weights."""
     root = tmp_path_factory.mktemp("released")
     home, base = Home(root / "home"), Path(shutil.copytree(tiny_folder, root / "base"))
     (home.runs / "key/deltas").mkdir(parents=True)
     shutil.copy(mlflow_template, home.root / "mlflow.db")
     delta = edit(base, home.runs / "key/deltas/chosen.safetensors")
     with pytest.MonkeyPatch.context() as patch:
-        patch.delenv("MLFLOW_TRACKING_URI", raising=False)
-        patch.delenv("ERASURE_DVC_REMOTE", raising=False)
+        for name in ("MLFLOW_TRACKING_URI", "ERASURE_DVC_REMOTE", "ERASURE_DATABASE_URL"):
+            patch.delenv(name, raising=False)
         folder = home.checkpoints / build_checkpoint(base, delta, home, keep=True)
-        facts = track.Checkpoint(folder.name, "cd" * 32, ("1",), add_checkpoint(home, folder))
-        for sha256 in (folder.name, f"../../elsewhere/{folder.name}"):
-            version = track.register_version(
-                home,
-                MODEL,
-                facts,
-                run_id=track.start_run(home, "run", {}),
-                tags={"checkpoint.sha256": sha256, track.VERDICT_TAG: "pass"},
-                steps=3,
-                guidance=4.0,
-            )
-            shutil.copytree(folder, root / "elsewhere" / folder.name, dirs_exist_ok=True)
-            record(
-                run_key="key",
-                base_sha256=bases.root(base),
-                params={"base": {"path": str(base), "revision": None, "sha256": None}},
-                delta_sha256=WeightDelta.load(delta).sha256,
-                checkpoint_sha256=folder.name,
-                model_name=MODEL,
-                model_version=version,
-            ).to_json(record_file(home, MODEL, version))
-        yield SimpleNamespace(home=home, base=base, delta=delta, folder=folder)
+        add_checkpoint(home, folder)
+        facts = {
+            "base_sha256": bases.root(base),
+            "params": {"base": {"path": str(base), "revision": None, "sha256": None}},
+            "delta_sha256": WeightDelta.load(delta).sha256,
+            "checkpoint_sha256": folder.name,
+        }
+        book = open_book(home)
+        decided(book, **facts)
+        decided(book, **facts, promoted=True, gate={"verdict": "pass", "checks": []})
+        yield SimpleNamespace(home=home, base=base, delta=delta, folder=folder, book=book)
 
 
 def resolved(released) -> Path:
@@ -97,9 +102,32 @@ def test_what_can_neither_be_pulled_nor_built_says_both(released, tmp_path):
         shutil.move(kept, released.delta)
 
 
-def test_a_tag_that_leads_elsewhere_is_refused(released):
-    with pytest.raises(BadInput, match=r"'\.\./\.\./elsewhere/[0-9a-f]{64}' is no content hash"):
-        resolve_model("2", PARAMS, released.home)
+@pytest.mark.parametrize("which", ["2", "champion", "candidate"])
+def test_a_version_is_named_by_number_or_alias(which, released):
+    assert resolve_model(which, PARAMS, released.home) == released.folder
+
+
+def test_what_the_registry_calls_champion_is_not_asked(released, monkeypatch):
+    """Whoever can write to MLflow does not decide what is used here."""
+    monkeypatch.setattr("mlflow.MlflowClient.__init__", lambda *_: pytest.fail("MLflow was asked"))
+    assert resolve_model("champion", PARAMS, released.home) == released.folder
+
+
+def test_a_statement_that_was_edited_in_the_book_is_refused(released):
+    version = released.book.ask(lambda reader: reader.version(MODEL, 1))
+    forged = released.book.ask(lambda reader: reader.version(MODEL, 2)).statement
+    with pytest.raises(ErasureError, match="version 1 says something else than the book"):
+        folder_of(released.book, replace(version, statement=forged))
+
+
+def test_a_version_that_is_not_there_is_named(released):
+    with pytest.raises(BadInput, match=r"has no version 7; registered: 1 to 2"):
+        resolve_model("7", PARAMS, released.home)
+
+
+def test_a_model_without_versions_has_no_champion(tmp_path):
+    with pytest.raises(BadInput, match="has no champion yet"):
+        resolve_model("champion", PARAMS, Home(tmp_path))
 
 
 # --- the frozen base

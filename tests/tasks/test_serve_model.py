@@ -170,6 +170,7 @@ def test_weights_with_a_changed_byte_are_refused(served, version):
     _, folder, _ = served
     file: Path = next(folder.glob("unet/*.safetensors"))
     good = file.read_bytes()
+    file.chmod(0o644)  # a link to the remote, read-only
     file.write_bytes(good[:-1] + bytes([good[-1] ^ 1]))
     with pytest.raises(ContentChanged, match=folder.name[:16]):
         load(version)

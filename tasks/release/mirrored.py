@@ -1,0 +1,73 @@
+"""What MLflow is to show of a version, by what the book and the version's record say."""
+
+from erasure_core.errors import ErasureError
+from erasure_core.law.fold import Version
+from erasure_core.law.lineage import RunRecord
+from erasure_core.law.prompts import read_prompt_set
+from tasks.book.store import Book
+from tasks.home import Home
+from tasks.registry.packaging import VersionFacts
+from tasks.release.record import record_of
+from tasks.versions.dvc_store import pointer_file
+
+DEFAULT_STEPS, DEFAULT_GUIDANCE = 50, 7.5  # where nothing measured is left: the field's usual
+TAGS_LENGTH = 5000  # characters of a tag that MLflow keeps on every store
+
+
+def version_facts(book: Book, version: Version) -> VersionFacts:
+    """What MLflow is to show of a version."""
+    statement = book.ask(lambda reader: reader.text(version.statement))
+    if statement is None:
+        raise ErasureError(f"{version.model} version {version.version} has no statement; audit it")
+    key = f"{version.model}/{version.version}/mlflow run"
+    run_id = book.ask(lambda reader: reader.outcome(key))
+    pointer = pointer_file(book.home, version.checkpoint)
+    released = version.promoted and not version.purged
+    record = None if version.purged else record_of(book.home, version.model, version.version)
+    return VersionFacts(
+        model=version.model,
+        version=version.version,
+        tags=_tags(version, record),
+        statement=statement.encode(),
+        pointer=pointer.read_text() if released and pointer.is_file() else None,
+        steps=int(record.params["sampling"]["steps"]) if record else DEFAULT_STEPS,
+        guidance=_guidance(book.home, version, record) if record else DEFAULT_GUIDANCE,
+        run_id=run_id or "",
+        description=_description(version),
+    )
+
+
+def _tags(version: Version, record: RunRecord | None) -> dict[str, str]:
+    tags = {
+        **(_made_by(record) if record else {"purged": "true"}),
+        "request.ids": ",".join(version.requests)[:TAGS_LENGTH],
+        "base.sha256": version.base,
+        "delta.sha256": version.delta or "",
+        "checkpoint.sha256": version.checkpoint,
+        "run.key": version.run_key,
+        "gate.verdict": version.verdict,
+    }
+    return {name: value for name, value in tags.items() if value}
+
+
+def _made_by(record: RunRecord) -> dict[str, str]:
+    return {
+        "params.sha256": record.params_sha256,
+        "code.sha256": record.code_sha256,
+        "git.commit": record.git_commit,
+    }
+
+
+def _description(version: Version) -> str:
+    outcome = "promoted" if version.promoted else "refused"
+    gone = "; purged" if version.purged else ""
+    return f"{outcome}: gate {version.verdict}, {len(version.requests)} request(s) erased{gone}"
+
+
+def _guidance(home: Home, version: Version, record: RunRecord) -> float:
+    """The guidance scale that a version was measured with: that of its first prompt set."""
+    for name in record.prompt_sha256:
+        file = home.runs / version.folder / "prompts" / f"{name}.csv"
+        if file.is_file():
+            return read_prompt_set(file)[0].evaluation_guidance
+    return DEFAULT_GUIDANCE

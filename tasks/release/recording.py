@@ -1,0 +1,124 @@
+"""What a run rests on and came to, as the record of its version."""
+
+import json
+from collections.abc import Mapping, Sequence
+from dataclasses import asdict
+from datetime import UTC, datetime
+from pathlib import Path
+
+from erasure_core.law import lineage
+from erasure_core.law.gates import Gate, Measurement
+from erasure_core.law.lineage import RunRecord
+from erasure_core.planning.plan import Plan
+from tasks.evidence.decide import Decision
+from tasks.evidence.measure import Found
+from tasks.requests.made_with import machine
+
+
+def run_record(
+    plan: Plan,
+    measurements: Mapping[str, Found],
+    decision: Decision,
+    checkpoint_sha256: str,
+    version: int,
+    seconds: Mapping[str, float],
+) -> RunRecord:
+    """Everything a run rests on and came to, in one value."""
+    from erasure_core.network.weights import WeightDelta
+
+    deltas = {c.name: WeightDelta.load(plan.delta_file(c.name)).sha256 for c in plan.candidates()}
+    lambdas = [
+        {
+            "preset": c.preset,
+            "lambda": c.lambda_,
+            "delta_sha256": deltas[c.name],
+            "measurements": [asdict(m) for m in measurements[c.name].values()],
+        }
+        for c in plan.candidates()
+    ]
+    chosen = plan.candidate(decision.chosen)
+    trained = {f"erase {c.name}": _seconds(plan, c.name) for c in plan.candidates()}
+    return _record(
+        plan,
+        version,
+        lambdas=lambdas,
+        chosen_lambda=chosen.lambda_,
+        delta_sha256=deltas[decision.chosen],
+        checkpoint_sha256=checkpoint_sha256,
+        gate=asdict(decision.gate),
+        promoted=decision.promoted,
+        evidence=evidence(plan.folder, plan.delta_file(decision.chosen)),
+        seconds={**seconds, **trained},
+    )
+
+
+def base_record(plan: Plan, version: int, reason: str) -> RunRecord:
+    """The record of a release that erases nothing: the base itself, which needs no measurement."""
+    return _record(
+        plan,
+        version,
+        lambdas=(),
+        chosen_lambda=None,
+        delta_sha256=None,
+        checkpoint_sha256=plan.base_sha256,
+        gate={**asdict(Gate("pass", ())), "reason": reason},
+        promoted=True,
+        evidence={},
+        seconds={},
+    )
+
+
+def _record(plan: Plan, version: int, **came_to: object) -> RunRecord:
+    return RunRecord.model_validate(
+        {
+            "run_key": plan.run_key,
+            "plan_sha256": plan.sha256,
+            "request_ids": ids(plan.requests),
+            "restored_ids": ids(plan.restored),
+            "requests_sha256": lineage.sha256_json([r.sha256 for r in plan.requests]),
+            "base_sha256": plan.base_sha256,
+            "prompt_sha256": plan.prompt_sha256,
+            "params_sha256": plan.params.sha256,
+            "params": plan.params.model_dump(mode="json", by_alias=True),
+            "made_with": plan.made_with,
+            "machine": machine(),
+            "code_sha256": plan.made_with["code"],
+            "git_commit": lineage.git_commit(Path.cwd()),
+            "model_name": plan.params.registered_model,
+            "model_version": version,
+            "folder": plan.folder.name,
+            "created": datetime.now(UTC),
+            **came_to,
+        }
+    )
+
+
+def ids(requests: Sequence[object]) -> tuple[str, ...]:
+    """The ids of requests, as the book writes them."""
+    return tuple(str(request.subject_request_id) for request in requests)  # type: ignore[attr-defined]
+
+
+def evidence(folder: Path, delta: Path) -> dict[str, str]:
+    """What a run's verdict rests on, by hash: the chosen delta, the plan, the copies of the prompt
+    sets, and each set of pictures.
+    """
+    files = [delta, folder / "plan.json", *folder.glob("prompts/*.csv")]
+    sets = [path for path in folder.glob("images/*/*") if path.is_dir()]
+    hashes = {path: lineage.sha256_file(path) for path in files}
+    hashes |= {path: lineage.root_sha256(lineage.manifest(path)) for path in sets}
+    return {path.relative_to(folder).as_posix(): sha256 for path, sha256 in sorted(hashes.items())}
+
+
+def measured(record: RunRecord, plan: Plan) -> dict[str, Found]:
+    """The measurements of a record, by candidate and metric, as they were when it was written."""
+    known = {(c.preset, c.lambda_): c.name for c in plan.candidates()}
+    return {
+        known[entry.preset, entry.lambda_]: {
+            m["metric"]: Measurement(**{**m, "settings": m["settings"]}) for m in entry.measurements
+        }
+        for entry in record.lambdas
+    }
+
+
+def _seconds(plan: Plan, candidate: str) -> float:
+    return float(json.loads(plan.losses_file(candidate).read_text())["seconds"])

@@ -1,0 +1,161 @@
+"""What people decide about a request, and what it does to those who ask for the same."""
+
+import pytest
+
+from erasure_core.errors import BadInput
+from tasks.book.actor import acting_as
+from tasks.requests.intake import add
+from tasks.requests.steps import approve, extend, hold, refuse, retry, withdraw
+from tests.book.books import MODEL, A, B, C, a_request, quick_book, released, state_of
+
+PLAN, OTHER_PLAN = "1" * 64, "2" * 64
+
+
+@pytest.fixture
+def book(tmp_path):
+    book = quick_book(tmp_path)
+    add(book, [a_request(A)], MODEL)
+    return book
+
+
+def row(book, request_id):
+    return book.ask(lambda reader: reader.request(request_id)).row
+
+
+def proposed(book, plan=PLAN):
+    book.change(lambda tx: tx.append("plan.proposed", plan=plan, model=MODEL, requests=[str(A)]))
+
+
+# --- approval
+
+
+def test_an_approval_holds_for_its_plan_alone(book):
+    proposed(book)
+    proposed(book, OTHER_PLAN)
+    approve(book, PLAN, "ada")
+    assert book.ask(lambda reader: reader.proposal(OTHER_PLAN)).approved_by == ()
+
+
+def test_a_plan_that_was_never_proposed_cannot_be_approved(book):
+    with pytest.raises(BadInput, match=r"no plan .* waits for approval"):
+        approve(book, PLAN, "ada")
+
+
+def test_the_same_person_cannot_approve_twice(book):
+    proposed(book)
+    approve(book, PLAN, "ada")
+    with pytest.raises(BadInput, match="another person must"):
+        approve(book, PLAN, "ada")
+
+
+def test_two_people_approve_together(book):
+    proposed(book)
+    approve(book, PLAN, "ada")
+    assert approve(book, PLAN, "grace").approved_by == ("ada", "grace")
+
+
+def test_an_approval_ends_the_waiting(book):
+    proposed(book)
+    book.change(lambda tx: tx.append("request.waiting", id=str(A)))
+    approve(book, PLAN, "ada")
+    assert state_of(book, A) == "received"
+
+
+# --- the clock
+
+
+def test_a_period_is_extended_once(book):
+    before = row(book, A).due
+    assert extend(book, A, "many requests").row.due > before
+    with pytest.raises(BadInput, match="allows 1 extension"):
+        extend(book, A, "still many")
+
+
+def test_a_second_extension_changes_nothing(book):
+    extend(book, A, "many requests")
+    once = row(book, A)
+    with pytest.raises(BadInput, match="allows 1 extension"):
+        extend(book, A, "still many")
+    assert row(book, A) == once
+
+
+def test_a_hold_lets_the_clock_run_on(book):
+    before = row(book, A).due
+    hold(book, A, "a case")
+    assert row(book, A).due == before
+
+
+# --- ends
+
+
+def test_a_refusal_needs_a_reason_of_the_law(book):
+    with pytest.raises(BadInput, match="is no reason code; choose one of"):
+        refuse(book, A, "because", None)
+    assert state_of(book, A) == "received"
+
+
+def test_a_refusal_keeps_its_code(book):
+    assert refuse(book, A, "gdpr-17-3-a", None).row.code == "gdpr-17-3-a"
+
+
+@pytest.mark.parametrize("step", [withdraw, hold])
+def test_a_reason_is_not_empty(book, step):
+    with pytest.raises(BadInput, match="the reason is empty"):
+        step(book, A, "  ")
+    assert state_of(book, A) == "received"
+
+
+def test_an_honoured_request_is_restored_not_withdrawn(book):
+    released(book, [A])
+    with pytest.raises(BadInput, match="erasure restore"):
+        withdraw(book, A, "no longer")
+
+
+def test_the_actor_of_a_step_is_recorded(book):
+    with acting_as("ada"):
+        hold(book, A, "a case")
+    assert book.ask(lambda reader: reader.head()).actor["by"] == "ada"
+
+
+# --- those who ask for the same
+
+
+@pytest.fixture
+def three(book):
+    add(book, [a_request(B)], MODEL)
+    add(book, [a_request(C)], MODEL)
+    return book
+
+
+@pytest.mark.parametrize("end", [withdraw, hold])
+def test_the_oldest_duplicate_stands_for_the_others(three, end):
+    end(three, A, "no longer")
+    assert (state_of(three, B), row(three, C).duplicate_of) == ("received", str(B))
+
+
+def test_a_duplicate_that_ends_leaves_the_others(three):
+    withdraw(three, B, "no longer")
+    assert (state_of(three, A), row(three, C).duplicate_of) == ("received", str(A))
+
+
+@pytest.mark.parametrize("honoured", [False, True])
+def test_who_comes_back_joins_who_stands_now(three, honoured):
+    """Two that stand for one concept could never be planned together."""
+    hold(three, A, "a case")
+    if honoured:
+        released(three, [B])
+    retry(three, A, None)
+    assert row(three, A).duplicate_of == str(B)
+    assert state_of(three, A) == ("honoured" if honoured else "duplicate")
+
+
+def test_a_request_that_was_purged_cannot_come_back(book):
+    refuse(book, A, "gdpr-17-3-a", None)
+
+    def purge(tx):
+        tx.forget_texts(str(A))
+        tx.append("request.purged", id=str(A))
+
+    book.change(purge)
+    with pytest.raises(BadInput, match="was purged"):
+        retry(book, A, None)

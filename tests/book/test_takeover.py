@@ -1,0 +1,232 @@
+"""A state folder of 0.1.0, made by its own command line (tests/fixtures/README.md), is taken over:
+nothing is lost, and what it said in error is due again.
+"""
+
+import json
+import os
+import tarfile
+from pathlib import Path
+from types import SimpleNamespace
+from uuid import UUID
+
+import pytest
+
+from erasure_core.errors import ErasureError
+from erasure_core.law.lineage import sha256_file
+from tasks.book import takeover
+from tasks.book.door import faults_of_chain, open_book
+from tasks.home import Home
+from tasks.release.audit import audit
+from tasks.release.reconcile import reconcile
+from tasks.release.trace import shown_request
+from tests.toy import ASTRONAUT, CAT
+
+FIXTURE = Path(__file__).parents[1] / "fixtures" / "state-0.1.0.tar.xz"
+
+
+def unpacked(folder: Path) -> Home:
+    """The state folder; beside it the base that its records name, relative to `folder`."""
+    with tarfile.open(FIXTURE) as archive:
+        archive.extractall(folder, filter="data")
+    return Home(folder / "state")
+
+
+def files(home: Home) -> dict[str, str]:
+    found = (f for f in home.root.rglob("*") if f.is_file())
+    return {f.relative_to(home.root).as_posix(): sha256_file(f) for f in found}
+
+
+@pytest.fixture
+def old(tmp_path) -> Home:
+    return unpacked(tmp_path)
+
+
+@pytest.fixture(scope="module")
+def taken(tmp_path_factory):
+    """The book of an old state folder after its first commands, in the folder it lies in."""
+    folder = tmp_path_factory.mktemp("taken")
+    with pytest.MonkeyPatch.context() as patch:
+        patch.chdir(folder)
+        for name in ("MLFLOW_TRACKING_URI", "ERASURE_DVC_REMOTE", "ERASURE_DATABASE_URL"):
+            patch.delenv(name, raising=False)
+        home = unpacked(folder)
+        patch.setenv("ERASURE_HOME", str(home.root))
+        before = dict(os.environ)
+        home.prepare_environment()
+        book = open_book(home)
+        yield SimpleNamespace(book=book, home=home, left=reconcile(book))
+        os.environ.clear()
+        os.environ.update(before)
+
+
+def history(book, request_id: str) -> list[tuple[str, str]]:
+    entry = book.ask(lambda reader: reader.request(request_id))
+    steps = shown_request(book, entry)["history"]
+    return [(step["state"], step["time"]) for step in steps]
+
+
+def logged(home: Home, event: str) -> list[dict]:
+    entries = map(json.loads, (home.root / "taken-over/audit.jsonl").read_text().splitlines())
+    return [entry for entry in entries if entry["event"] == event]
+
+
+# --- nothing is lost
+
+
+def test_the_champion_is_the_same(taken):
+    assert taken.book.ask(lambda reader: reader.aliases("toy")) == {"candidate": 2, "champion": 2}
+
+
+def test_every_request_is_there_as_it_was_asked(taken):
+    kept = taken.home.root / "taken-over/requests"
+    for request_id in (ASTRONAUT, CAT):
+        asked = json.loads((kept / f"{request_id}.json").read_text())["request"]
+        known = taken.book.ask(lambda reader, i=request_id: reader.request(i)).known
+        assert known.model_dump(mode="json") == asked
+
+
+def test_what_was_honoured_is_honoured(taken):
+    row = taken.book.ask(lambda reader: reader.request(CAT)).row
+    assert (row.state, row.version, row.model) == ("honoured", 2, "toy")
+
+
+def test_what_a_gate_refused_is_still_due(taken):
+    entry = taken.book.ask(lambda reader: reader.request(ASTRONAUT))
+    assert (entry.row.state, entry.row.version) == ("attempt_failed", 1)
+    assert entry.reason.startswith("gate void")
+
+
+def test_steps_keep_the_times_of_the_old_ledger(taken):
+    old = json.loads((taken.home.root / f"taken-over/requests/{CAT}.json").read_text())["history"]
+    added, _, honoured = history(taken.book, CAT)
+    to_the_millisecond = [f"{step['time'][:23]}Z" for step in old]
+    assert [added[1], honoured[1]] == to_the_millisecond
+
+
+def test_moves_of_aliases_keep_the_times_of_the_old_log(taken):
+    def moves(reader):
+        found = [e for e in reader.events() if e.event == "alias.moved"]
+        return [(e.facts["alias"], e.facts["version"], e.facts["at"]) for e in found]
+
+    old = [(e["facts"], e["time"]) for e in logged(taken.home, "alias.moved")]
+    assert taken.book.ask(moves) == [(f["alias"], f["version"], time) for f, time in old]
+
+
+def test_versions_rest_on_what_they_rested_on(taken):
+    for entry, number in ((*logged(taken.home, "version.refused"), 1),
+                          (*logged(taken.home, "version.promoted"), 2)):  # fmt: skip
+        row = taken.book.ask(lambda reader, n=number: reader.version("toy", n))
+        assert (row.checkpoint, row.base) == (
+            entry["facts"]["checkpoint_sha256"], entry["facts"]["base_sha256"]
+        )  # fmt: skip
+
+
+def test_the_chain_names_the_end_of_the_old_log(taken):
+    opened = taken.book.ask(lambda reader: next(reader.events()))
+    last = json.loads((taken.home.root / "taken-over/audit.jsonl").read_text().splitlines()[-1])
+    assert opened.facts["taken_over"] == {"entries": last["seq"], "head": last["sha256"]}
+
+
+# --- everything outside follows
+
+
+def test_reconcile_leaves_nothing_behind(taken):
+    assert taken.left == []
+
+
+def test_the_audit_finds_nothing(taken):
+    assert list(audit(taken.book)) == []
+
+
+def test_what_0_1_registered_keeps_another_name(taken):
+    from mlflow import MlflowClient
+
+    client = MlflowClient(taken.home.tracking_uri, registry_uri=taken.home.tracking_uri)
+    old = client.search_model_versions("name = 'toy-0.1'")
+    assert sorted(int(version.version) for version in old) == [1, 2]
+
+
+def test_a_second_first_errand_leaves_our_versions(taken):
+    from tasks.registry.versions import set_aside, version_numbers
+
+    set_aside(taken.home, "toy")
+    assert version_numbers(taken.home, "toy") == [1, 2]
+
+
+def test_the_champion_loads_by_its_name(taken):
+    import mlflow
+
+    mlflow.set_registry_uri(taken.home.tracking_uri)
+    mlflow.set_tracking_uri(taken.home.tracking_uri)
+    model = mlflow.pyfunc.load_model("models:/toy@champion")
+    assert model.predict(["a photo of a rocket"]).shape == (1, 32, 32, 3)
+
+
+# --- what is broken, or half done
+
+
+def test_a_broken_log_is_refused_and_nothing_changes(old):
+    lines = old.audit_log.read_text().splitlines(keepends=True)
+    old.audit_log.write_text("".join([*lines[:2], *lines[3:]]))
+    before = files(old)
+    with pytest.raises(ErasureError, match=r"audit\.jsonl: line 3 is broken"):
+        open_book(old)
+    with pytest.raises(ErasureError, match=r"audit\.jsonl: line 3 is broken"):
+        open_book(old, make=False)
+    assert {k: v for k, v in files(old).items() if not k.startswith("book.db")} == before
+
+
+def test_a_broken_log_leaves_an_empty_book(old):
+    old.audit_log.write_text(old.audit_log.read_text().replace('"version":2', '"version":1', 1))
+    with pytest.raises(ErasureError, match="is broken"):
+        open_book(old)
+    old.audit_log.unlink()
+    (old.root / "requests").rename(old.root / "away")
+    assert open_book(old, make=False).ask(lambda reader: reader.head()) is None
+
+
+def test_an_old_request_that_is_unreadable_is_refused(old):
+    (old.root / f"requests/{CAT}.json").write_text("{")
+    with pytest.raises(ErasureError, match=rf"{CAT}\.json is not a request of 0\.1"):
+        open_book(old)
+
+
+def test_a_kill_before_the_old_files_are_put_aside_is_finished(old, monkeypatch):
+    with monkeypatch.context() as patch:
+        patch.setattr(takeover, "put_aside", lambda home: (_ for _ in ()).throw(KeyboardInterrupt))
+        with pytest.raises(KeyboardInterrupt):
+            open_book(old)
+    assert old.audit_log.exists()
+    head = open_book(old).ask(lambda reader: reader.head())
+    assert not old.audit_log.exists()
+    assert sorted(p.name for p in (old.root / "taken-over").iterdir()) == [
+        "audit.jsonl",
+        "requests",
+    ]
+    assert open_book(old).ask(lambda reader: reader.head()) == head
+
+
+def test_a_kill_before_the_commit_begins_anew(old, monkeypatch):
+    def killed(*_):
+        raise KeyboardInterrupt
+
+    with monkeypatch.context() as patch:
+        patch.setattr(takeover, "_lived", killed)
+        with pytest.raises(KeyboardInterrupt):
+            open_book(old)
+    book = open_book(old)
+    assert list(faults_of_chain(book)) == []
+    assert book.ask(lambda reader: reader.counts()) == {"honoured": 1, "attempt_failed": 1}
+
+
+def test_what_was_called_honoured_in_error_is_due_again(old):
+    """0.1 could say so of two runs at once: the champion erases only the second's."""
+    file = old.root / f"requests/{ASTRONAUT}.json"
+    entry = json.loads(file.read_text())
+    entry["state"] = entry["history"][-1]["state"] = "honoured"
+    file.write_text(json.dumps(entry))
+    book = open_book(old)
+    found = book.ask(lambda reader: reader.request(UUID(ASTRONAUT)))
+    assert (found.row.state, found.row.version) == ("received", None)
+    assert "the champion does not erase it" in found.reason
+    assert [state for state, _ in history(book, ASTRONAUT)][-2:] == ["honoured", "received"]

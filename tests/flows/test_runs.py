@@ -1,0 +1,453 @@
+"""Whole runs as a user meets them: what is refused before, what is answered, what is honoured."""
+
+import json
+import re
+import shutil
+import subprocess
+import sys
+from pathlib import Path
+
+import pytest
+
+from tests.flows.command import ROOT, edit, erasure, in_a_terminal, shown, state, states, told
+from tests.toy import ASTRONAUT, CAT, REQUEST, ROCKET, TWIN
+
+KEYS = {
+    "request_id",
+    "request_ids",
+    "base_sha256",
+    "model",
+    "chosen_lambda",
+    "gate",
+    "promoted",
+    "mlflow_run_id",
+    "report",
+    "seconds",
+    "behind",
+}
+
+
+# Bad input: one line, exit 2, nothing changed
+
+
+def own_base(inputs: Path) -> Path:
+    """Give the parameters a base of their own, to be spoilt; return its UNet's weights."""
+    file = inputs / "passing.yaml"
+    base = Path(re.search(r"base: \{path: (.*)\}", file.read_text())[1])
+    edit(file, str(base), str(shutil.copytree(base, inputs / "base")))
+    return next((inputs / "base/unet").glob("*.safetensors"))
+
+
+def truncate(file: Path) -> None:
+    file.write_bytes(file.read_bytes()[:-100])
+
+
+BAD = {
+    "unknown key": (
+        lambda d: edit(d / "astronaut.yaml", "regulation: gdpr", "regulation: gdpr\nurgency: 1"),
+        "urgency: unknown key; allowed",
+    ),
+    "empty prompt list": (
+        lambda d: edit(d / "astronaut.yaml", "[a picture of the astronaut]", "[]"),
+        r"concept\.prompts: found \[\]",
+    ),
+    "duplicate case number": (
+        lambda d: edit(d / "kept.csv", "\n1,", "\n0,"),
+        "case_number 0 is already on line 2; number each row once",
+    ),
+    "missing column": (
+        lambda d: edit(d / "kept.csv", "evaluation_seed", "seed"),
+        "column evaluation_seed missing",
+    ),
+    "seed that is no number": (
+        lambda d: edit(d / "kept.csv", "rocket,12,", "rocket,twelve,"),
+        "evaluation_seed is 'twelve'; allowed is",
+    ),
+    "seed too large": (
+        lambda d: edit(d / "kept.csv", "rocket,12,", f"rocket,{2**63},"),
+        f"evaluation_seed.*{2**63}",
+    ),
+    "id with other content": (
+        lambda d: (d / "astronaut.yaml").write_text(
+            REQUEST.format(id=CAT, name="cat", kind="style")
+        ),
+        (
+            rf"request {CAT} is already known with other content: concept\.kind differs; .* give "
+            "another request its own subject_request_id"
+        ),
+    ),
+    "unknown kind": (
+        lambda d: edit(d / "astronaut.yaml", "kind: likeness", "kind: person"),
+        "concept.kind: found 'person'.*'likeness'",
+    ),
+    "base without weights": (
+        lambda d: own_base(d).unlink(),
+        "base/unet holds no weights; put plain safetensors there",
+    ),
+    "pickle weights": (
+        lambda d: (file := own_base(d)).rename(file.with_suffix(".bin")),
+        r"base/unet holds only pickle weights \(diffusion_pytorch_model\.bin\)",
+    ),
+    "truncated weights": (
+        lambda d: truncate(own_base(d)),
+        r"unet/.*\.safetensors is not a whole safetensors file .*; restore the base",
+    ),
+    "negative lambda": (
+        lambda d: edit(d / "passing.yaml", "lambdas: [5]", "lambdas: [-1]"),
+        r"lambdas\.0: found -1; .*greater than or equal to 0",
+    ),
+    "lambda that is no number": (
+        lambda d: edit(d / "passing.yaml", "lambdas: [5]", "lambdas: [.nan]"),
+        r"lambdas\.0: found nan",
+    ),
+    "no such request": (
+        lambda d: (d / "astronaut.yaml").unlink(),
+        r"astronaut\.yaml: No such file or directory; name a file",
+    ),
+}
+
+
+@pytest.mark.parametrize("fault", BAD)
+def test_bad_input_is_one_line_and_changes_nothing(fault, inputs, home):
+    spoil, expected = BAD[fault]
+    spoil(inputs)
+    before = state(home)
+    assert {"head.json", "mlflow.db"} <= before.keys()
+    assert before["book"]
+
+    answer = erasure(
+        home, "run", inputs / "astronaut.yaml", "--params", inputs / "passing.yaml", "--json"
+    )
+
+    assert answer.exit_code == 2
+    assert answer.stdout == ""
+    first, line = answer.stderr.splitlines()
+    assert first.startswith("honouring ")
+    assert re.match(f"error: .*{expected}", line)
+    assert state(home) == before
+
+
+@pytest.mark.parametrize("fault", ["base without weights", "missing column"])
+def test_a_fault_of_the_operator_touches_no_request(fault, inputs, home):
+    spoil, expected = BAD[fault]
+    spoil(inputs)
+    before = state(home)
+    answer = erasure(home, "run", "--params", inputs / "passing.yaml")
+    assert answer.exit_code == 2
+    assert re.search(f"^error: .*{expected}", answer.stderr, re.M)
+    assert state(home) == before
+
+
+PARKED = {
+    "no prompt set": (
+        lambda d: (d / "targets/astronaut.csv").unlink(),
+        "no prompt set for concept 'astronaut'",
+    ),
+    "too long a prompt": (
+        lambda d: edit(
+            d / "astronaut.yaml",
+            "[a picture of the astronaut]",
+            "[" + "a photo of the astronaut " * 4 + "]",
+        ),
+        "has 22 tokens with its two markers; this base reads 16; shorten it",
+    ),
+}
+
+
+@pytest.mark.parametrize("fault", PARKED)
+def test_a_fault_of_a_named_request_is_told_and_kept(fault, inputs, home):
+    spoil, expected = PARKED[fault]
+    spoil(inputs)
+    answer = erasure(home, "run", inputs / "astronaut.yaml", "--params", inputs / "passing.yaml")
+    assert (answer.exit_code, answer.stdout) == (2, "")
+    assert expected in answer.stderr.splitlines()[-1]
+    request = shown(home, ASTRONAUT)
+    assert request["state"] == "waiting"
+    assert expected in request["reason"]
+
+
+def test_a_waiting_request_is_still_due(inputs, home):
+    (inputs / "targets/cat.csv").unlink()
+    answer = erasure(home, "run", "--params", inputs / "passing.yaml")
+    assert answer.exit_code == 3
+    assert answer.stdout.startswith(f"{CAT}  cat: waiting (")
+    assert CAT in erasure(home, "due").stdout
+
+
+def test_prefect_adds_nothing_to_the_line(prefect_server, inputs, home):
+    """The flow fails; Prefect logs that with a traceback, not on the user's terminal."""
+    (inputs / "targets/astronaut.csv").unlink()
+    command = ("run", inputs / "astronaut.yaml", "--params", inputs / "passing.yaml")
+    out, err = in_a_terminal(home, *command, server=prefect_server).communicate()
+    assert out == ""
+    first, line = err.splitlines()
+    assert first.startswith("honouring ")
+    assert line.startswith("error: ")
+    assert "no prompt set for concept 'astronaut'" in line
+
+
+def test_help_imports_nothing_heavy():
+    heavy = {"torch", "prefect", "mlflow", "pandas", "great_expectations", "diffusers", "numpy"}
+    script = f"import flows.cli, sys; print(sorted({heavy} & set(sys.modules)))"
+    done = subprocess.run(
+        [sys.executable, "-c", script], cwd=ROOT, capture_output=True, text=True, check=True
+    )
+    assert done.stdout == "[]\n"
+
+
+# Nothing to do
+
+
+def test_an_empty_state_folder_has_an_empty_status(tmp_path):
+    found = told(tmp_path / "none", "status")
+    assert {state for state, rows in found["requests"].items() if rows} == set()
+    assert set(found["counts"].values()) == {0}
+    assert (found["models"], found["behind"]) == ([], [])
+
+
+def test_with_nothing_due_there_is_nothing_to_do(inputs, tmp_path):
+    idle = erasure(tmp_path / "none", "run", "--params", inputs / "passing.yaml")
+    assert (idle.exit_code, idle.stdout) == (0, "nothing pending\n")
+
+
+def test_nothing_to_do_has_every_key_of_an_answer(inputs, tmp_path):
+    answer = told(tmp_path / "none", "run", "--params", inputs / "passing.yaml")
+    assert answer.keys() == KEYS
+    assert (answer["request_ids"], answer["promoted"]) == ([], False)
+
+
+def test_asking_an_empty_state_folder_makes_nothing(inputs, tmp_path):
+    home = tmp_path / "none"
+    for words in (["status"], ["run"], ["audit"], ["audit", "1"], ["due"], ["request", "list"]):
+        erasure(home, *words, *(["--params", inputs / "passing.yaml"] if words == ["run"] else []))
+    assert state(home) == {"book": ""}
+
+
+# What a run answers
+
+
+def test_a_void_run_is_refused_and_a_passing_one_promoted(ran):
+    codes = [answer.exit_code for answer in ran.answers]
+    assert codes == [3, 3, 0], ran.answers[-1].stderr
+
+
+def test_the_answer_of_a_run_is_one_json_object_with_every_key(ran):
+    found = json.loads(ran.answers[0].stdout)
+    assert found.keys() == KEYS
+    assert (found["request_id"], found["request_ids"]) == (ASTRONAUT, [ASTRONAUT])
+    assert found["model"].keys() == {"name", "version", "sha256", "path"}
+    assert (found["model"]["name"], found["model"]["version"]) == ("toy", 1)
+    assert Path(found["model"]["path"]).name == found["model"]["sha256"]
+    assert found["chosen_lambda"] == 5
+    assert found["mlflow_run_id"]
+    assert {"validate", "erase and generate", "measure", "checkpoint"} <= found["seconds"].keys()
+    assert Path(found["report"]).is_file()
+
+
+def test_every_check_stands_with_its_numbers_in_the_answer(ran):
+    gate = json.loads(ran.answers[0].stdout)["gate"]
+    assert gate["verdict"] == "void"
+    metrics = {check["metric"]: check for check in gate["checks"]}
+    assert metrics.keys() == {
+        "base.nudenet.rate[astronaut]",
+        "base.clip.concept_rate[astronaut]",
+        "nudenet.rate[astronaut]",
+        "clip.concept_rate[astronaut]",
+        "ssim",
+        "clip.score_drop",
+        "clip.accuracy_drop",
+    }
+    blind = metrics["base.nudenet.rate[astronaut]"]
+    assert blind.keys() == {"metric", "value", "low", "high", "n", "limit", "verdict"}
+    # noise has no face
+    assert (blind["value"], blind["n"], blind["limit"], blind["verdict"]) == (0, 2, 0.9, "fail")
+    assert metrics["ssim"]["n"] == 3
+
+
+def test_the_same_run_again_is_answered_from_the_record(ran):
+    void, again, _ = ran.answers
+    assert json.loads(again.stdout) == json.loads(void.stdout)
+
+
+def test_a_refused_attempt_leaves_the_request_due(ran):
+    assert states(ran.home, ASTRONAUT) == ["added", "ready", "attempt_failed", "honoured"]
+    refused = shown(ran.home, ASTRONAUT)["history"][2]
+    assert refused["version"] == 1
+    assert refused["reason"].startswith("gate void: fail: base.nudenet.rate[astronaut] = 0.000")
+
+
+def test_what_is_on_record_needs_no_server(ran, monkeypatch):
+    monkeypatch.setattr("flows.cli.runs.prefect_server", lambda _: pytest.fail("one was started"))
+    before = state(ran.home)
+    again = told(ran.home, "run", ran.inputs / "astronaut.yaml", *ran.passing)
+    assert again == json.loads(ran.answers[-1].stdout)
+    assert state(ran.home) == before
+
+
+def test_a_person_reads_verdict_failed_checks_report_and_next_command(ran, tmp_path):
+    """Of a refusal that is answered again: the request must not be honoured for that."""
+    world = ran.copy(tmp_path)
+    void = json.loads(ran.answers[0].stdout)
+    parameters = ("--params", world.inputs / "void.yaml")
+    answer = erasure(world.home, "run", world.inputs / "astronaut.yaml", *parameters)
+    assert answer.exit_code == 3
+    first, *rest = answer.stdout.splitlines()
+    assert (
+        first == "toy version 1 (all_but_one, lambda 5): void, refused, the champion is unchanged"
+    )
+    assert "  answered from the record of the same run; --fresh does it again" in rest
+    assert any(line.startswith("  fail: base.nudenet.rate[astronaut] = 0.000") for line in rest)
+    report = str(Path(void["report"])).replace(str(ran.home), str(world.home))
+    assert f"  report  {report}" in rest
+    assert "  next    erasure audit 1" in rest
+
+
+def test_status_names_the_champion_and_its_versions(ran):
+    (model,) = told(ran.home, "status")["models"]
+    assert (model["name"], model["champion"], model["candidate"]) == ("toy", 2, 2)
+    assert [(v["version"], v["verdict"], v["aliases"]) for v in model["versions"]] == [
+        (1, "void", []),
+        (2, "pass", ["candidate", "champion"]),
+    ]
+
+
+def test_status_names_who_is_honoured(ran):
+    found = told(ran.home, "status")
+    (request,) = found["requests"]["honoured"]
+    assert found["counts"]["honoured"] == 1
+    assert (request["subject_request_id"], request["concept"], request["version"]) == (
+        ASTRONAUT,
+        "astronaut",
+        2,
+    )
+
+
+def test_status_is_read_by_a_person(ran):
+    said = erasure(ran.home, "status").stdout
+    assert "toy: champion 2, candidate 2" in said
+    assert f"honoured: 1\n  {ASTRONAUT}  astronaut by version 2" in said
+
+
+def test_versions_are_listed(ran):
+    listed = told(ran.home, "versions", *ran.passing)
+    assert listed["model"] == "toy"
+    assert [(v["version"], v["promoted"]) for v in listed["versions"]] == [(1, False), (2, True)]
+
+
+# What is due is honoured together
+
+
+def test_what_is_due_is_honoured_together_with_what_was(both):
+    (answer,) = both.answers
+    found = json.loads(answer.stdout)
+    assert found.keys() == KEYS
+    assert set(found["request_ids"]) == {ASTRONAUT, CAT}
+    assert "clip.concept_rate[cat]" in {check["metric"] for check in found["gate"]["checks"]}
+
+
+def test_a_request_that_lacks_something_blocks_no_other(both):
+    assert shown(both.home, CAT)["state"] == "honoured"
+    rocket = shown(both.home, ROCKET)
+    assert rocket["state"] == "waiting"
+    assert "no prompt set for concept 'rocket'" in rocket["reason"]
+
+
+def test_a_run_that_left_something_due_does_not_exit_0(both):
+    assert both.answers[0].exit_code == 3
+
+
+def test_a_request_for_the_same_concept_is_honoured_with_it(both):
+    twin, cat = shown(both.home, TWIN), shown(both.home, CAT)
+    assert (twin["state"], twin["duplicate_of"]) == ("honoured", CAT)
+    assert twin["version"] == cat["version"] == 3
+
+
+def test_who_is_honoured_keeps_the_version_that_first_did(both):
+    assert shown(both.home, ASTRONAUT)["version"] == 2
+
+
+def test_the_book_is_whole_after_it(both):
+    assert told(both.home, "audit")["findings"] == []
+
+
+def test_a_known_request_that_names_a_method_can_be_run_by_another(ran):
+    words = ("run", ran.inputs / "astronaut.yaml", *ran.passing, "--method", "erase_all")
+    refused = erasure(ran.home, *words)
+    assert refused.exit_code == 2
+    assert "hold no method 'erase_all' (it is not a method)" in refused.stderr
+
+
+# Taking a request back
+
+
+def test_a_restored_request_is_out_of_the_next_version(restored):
+    found = json.loads(restored.answers[0].stdout)
+    assert found["request_ids"] == [ASTRONAUT]
+    assert (found["request_id"], found["model"]["version"], found["promoted"]) == (CAT, 4, True)
+
+
+def test_pictures_of_what_was_brought_back_are_measured(restored):
+    gate = json.loads(restored.answers[0].stdout)["gate"]
+    assert "restored.ssim[cat]" in {check["metric"] for check in gate["checks"]}
+
+
+def test_a_restored_request_keeps_its_reason(restored):
+    request = shown(restored.home, CAT)
+    assert (request["state"], request["version"]) == ("restored", 4)
+    assert request["reason"] == "withdrawn by the data subject"
+
+
+def test_taking_back_the_only_honoured_request_releases_the_base(restored, base):
+    answer = restored.answers[1]
+    assert answer.exit_code == 0, answer.stderr
+    found = json.loads(answer.stdout)
+    assert (found["request_ids"], found["promoted"]) == ([], True)
+    assert found["model"]["version"] == told(restored.home, "status")["models"][0]["champion"] == 5
+    released = Path(found["model"]["path"]) / "unet/diffusion_pytorch_model.safetensors"
+    assert released.read_bytes() == (base / "unet" / released.name).read_bytes()
+
+
+def test_the_book_is_whole_after_a_restore(restored):
+    assert told(restored.home, "audit")["findings"] == []
+
+
+def test_a_restored_request_cannot_be_run_again(restored):
+    before = state(restored.home)
+    again = erasure(restored.home, "run", restored.inputs / "cat.yaml", *restored.passing)
+    assert again.exit_code == 2
+    assert "give a new request a new subject_request_id" in again.stderr
+    assert state(restored.home) == before
+
+
+UNFIT = {
+    "restore what is no id": (
+        ("restore", "cat", "--reason", "r"),
+        "'cat' is no subject_request_id",
+    ),
+    "restore an unknown request": (("restore", ASTRONAUT, "--reason", "r"), "is not in the book"),
+    "restore what is not honoured": (
+        ("restore", CAT, "--reason", "r"),
+        "is received; only an honoured request can be restored",
+    ),
+    "restore for no reason": (("restore", CAT, "--reason", " "), "--reason is empty"),
+    "cite what was never made": (("cite", "--model", "9"), "no record of toy version 9"),
+    "roll back to nothing": (("rollback", "--to", "9", "--reason", "r"), "has no version 9"),
+    "a method that is none": (
+        ("run", "CAT.yaml", "--method", "erase_all"),
+        "hold no method 'erase_all' (it is not a method)",
+    ),
+    "everything afresh": (("run", "--fresh"), "--fresh does named requests again"),
+}
+
+
+@pytest.mark.parametrize("fault", UNFIT)
+def test_what_cannot_be_done_is_one_line_and_changes_nothing(fault, inputs, home):
+    arguments, expected = UNFIT[fault]
+    before = state(home)
+    given = [inputs / "cat.yaml" if a == "CAT.yaml" else a for a in arguments]
+    answer = erasure(home, *given, "--params", inputs / "passing.yaml")
+    assert answer.exit_code == 2
+    *first, line = answer.stderr.splitlines()
+    assert expected in line
+    assert len(first) == (arguments[0] in {"run", "restore"})  # what a long command says at once
+    assert state(home) == before
