@@ -11,7 +11,7 @@ import psutil
 from erasure_core.law.fold import CHAMPION
 
 # Names that are drawn at random or by the clock: MLflow's ids, the name of a new key
-DRAWN = re.compile(r"[0-9a-f]{32}(?![0-9a-f])|(?<=own-)[0-9a-f]{12}")
+DRAWN = re.compile(r"(?<![0-9a-f])[0-9a-f]{32}(?![0-9a-f])|(?<=own-)[0-9a-f]{12}")
 # DVC's notes to itself, what readers of a database leave, the server's own, locks
 UNTOLD = re.compile(r"\.dvc/tmp/|prefect/|.*\.lock$|.*\.db-(wal|shm)$")
 ONCE = ("request.added", "request.honoured", "request.restored", "version.decided", "alias.moved")

@@ -1,7 +1,8 @@
 """Count every durable effect of a process below one folder, and SIGKILL it at effect number N.
 
 An effect is what outlives the process: a file or folder made, opened for writing, renamed, linked
-or removed; a transaction of a database committed; a command started. Python's audit events come
+or removed; a transaction of a database committed; a command started. What changes nothing (a folder
+made that is there, a file removed that is not) is none. Python's audit events come
 *before* the effect, so that dying at effect N is dying right after effect N - 1. A file that is
 written counts three times: before it is opened, when it is empty, and when half of it is there.
 
@@ -70,13 +71,19 @@ class Killer:
             self.tick("start", " ".join(map(os.fsdecode, arguments[1][1:5])))
         elif event == "open":
             path, _, flags = arguments
-            if flags & WRITING and (place := self._place(path, None)):
+            place = self._place(path, None) if flags & WRITING else None
+            if place and not os.path.isdir(place):  # a nameless file leaves nothing
                 self._written(place, flags)
         else:
             which, folder = ON_PATHS[event]
             descriptor = arguments[folder] if folder is not None else None
-            if place := self._place(arguments[which], descriptor):
+            place = self._place(arguments[which], descriptor)
+            if place and not self._is_idle(event, place):
                 self.tick(event.removeprefix("os."), place)
+
+    def _is_idle(self, event: str, place: str) -> bool:
+        there = os.path.lexists(place)
+        return there if event == "os.mkdir" else not there and event in ("os.remove", "os.rmdir")
 
     def _place(self, path: Any, descriptor: int | None) -> str | None:
         """The path if it is one of ours."""
@@ -112,7 +119,8 @@ class Killer:
     def _is_now(self, what: str, where: str) -> bool:
         number = int.from_bytes(self.count[:8], "little") + 1
         self.count[:8] = number.to_bytes(8, "little")
-        os.write(self.log, f"{number} {what} {os.path.relpath(where, self.root)}\n".encode())
+        shown = where.replace(f"{self.root}{os.sep}", "")
+        os.write(self.log, f"{number} {what} {shown}\n".encode())
         return number == self.at
 
     def die(self) -> None:
@@ -134,7 +142,8 @@ class Killer:
         def _commit(connection):  # type: ignore[no-untyped-def]
             changed = connection.info.pop("changed", None)
             if changed and threading.current_thread().name != BY_THE_CLOCK:
-                self.tick("commit", f"{connection.engine.url.database}: {' '.join(changed)}")
+                database = Path(connection.engine.url.database or "").name
+                self.tick("commit", f"{database}: {' '.join(changed)}")
 
 
 def environment(root: Path, at: int, counter: Path, log: Path) -> dict[str, str]:

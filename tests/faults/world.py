@@ -9,7 +9,7 @@ from contextlib import contextmanager
 from dataclasses import dataclass
 from pathlib import Path
 
-from tests import toy
+from tests.faults.postgres import Postgres
 from tests.faults.zygote import ROOT, Zygote
 
 DROPPED = ("PREFECT_", "MLFLOW_", "DVC_", "ERASURE_", "FAULTS_")
@@ -33,6 +33,17 @@ class World:
     folder: Path
     inputs: Path
     url: str  # of the Prefect server
+    database: "Postgres | None" = None  # of the book, where it is not SQLite's file
+
+    @property
+    def on(self) -> str:
+        """Which database, as results say it."""
+        return ", PostgreSQL" if self.database else ""
+
+    @property
+    def more(self) -> dict[str, str]:
+        """What a command's environment needs beside its home."""
+        return {"ERASURE_DATABASE_URL": self.database.url} if self.database else {}
 
     @property
     def home(self) -> Path:
@@ -47,6 +58,7 @@ class World:
 
     def environment(self) -> dict[str, str]:
         """Of a process that talks to the shared server."""
+        (self.folder / "prefect").mkdir(parents=True, exist_ok=True)
         own = {"PREFECT_API_URL": self.url, "PREFECT_HOME": str(self.folder / "prefect")}
         return clean_environment(self.folder) | own
 
@@ -62,6 +74,7 @@ def clean_environment(folder: Path) -> dict[str, str]:
 @contextmanager
 def world(folder: Path) -> Iterator[World]:
     """Write the toy world, start a Prefect server, and stop it in the end."""
+    folder.mkdir(parents=True, exist_ok=True)
     inputs = folder / "toy/inputs"
     if not inputs.exists():
         shutil.rmtree(folder / "toy", ignore_errors=True)
@@ -122,20 +135,26 @@ def put(world: World, zygote: Zygote, state: str) -> None:
         _prepare(world, zygote, state)
     shutil.rmtree(world.home, ignore_errors=True)
     copy(kept, world.home)
+    if world.database:
+        world.database.take(state)
 
 
 def _prepare(world: World, zygote: Zygote, state: str) -> None:
     shutil.rmtree(world.home, ignore_errors=True)
     world.home.mkdir()
-    shutil.copyfile(_registry(world, zygote), world.home / "mlflow.db")
+    shutil.copyfile(_registry(world), world.home / "mlflow.db")
+    if world.database:
+        world.database.empty()
     for command in STATES[state]:
-        ended = zygote.run(world.home, spelled(world, command))
+        ended = zygote.run(world.home, spelled(world, command), **world.more)
         if ended.code:
             raise RuntimeError(f"state {state}: {command} ended {ended.code}: {ended.err}")
     copy(world.home, world.folder / "states" / state)
+    if world.database:
+        world.database.keep(state)
 
 
-def _registry(world: World, zygote: Zygote) -> Path:
+def _registry(world: World) -> Path:
     """A new MLflow database: its migrations cost more than a case."""
     file = world.folder / "mlflow.db"
     if not file.exists():
@@ -151,6 +170,3 @@ def copy(source: Path, target: Path) -> None:
     """A copy with the hard links that are inside."""
     target.parent.mkdir(parents=True, exist_ok=True)
     subprocess.run(["cp", "-a", str(source), str(target)], check=True)
-
-
-__all__ = ["ROOT", "World", "copy", "put", "spelled", "toy", "world"]
