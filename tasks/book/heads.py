@@ -18,7 +18,7 @@ def head_file(home: Home) -> Path:
 def write_head(home: Home, event: Event) -> None:
     """Sign the head of the chain, unless a newer one was signed meanwhile."""
     keys, file = Keys(home), head_file(home)
-    if file.exists() and (last := _readable(home)) and last.seq >= event.seq:
+    if file.exists() and (last := readable_head(home)) and last.seq >= event.seq:
         return
     write_text(file, keys.sign_head(event.seq, event.sha256).decode())
 
@@ -33,7 +33,8 @@ def read_head(home: Home) -> Head | None:
     return Keys(home).opened_head(file.read_bytes()) if file.exists() else None
 
 
-def _readable(home: Home) -> Head | None:
+def readable_head(home: Home) -> Head | None:
+    """That head, if it is to be believed."""
     try:
         return read_head(home)
     except ErasureError:
