@@ -185,7 +185,7 @@ TAMPERED = {
         "the statement of toy version 2 is not valid",
     ),
     "signed head": (
-        lambda h: edit(h / "head.json", '"payload"', '"Payload"'),
+        lambda h: edit(h / "head.json", '"sha256": "', '"sha256": "0'),
         r"the signed head of the chain .* is not valid",
     ),
     "no signed head": (
