@@ -355,18 +355,6 @@ def test_a_breach_that_is_accepted_opens_its_request_again(second):
     assert told(second.home, "audit")["findings"] == []
 
 
-def test_a_refused_version_is_never_served(second):
-    answer = erasure(second.home, "rollback", "--to", 1, "--reason", "r", *second.passing)
-    assert answer.exit_code == 2
-    assert "version 1 has the verdict void; it was never served" in answer.stderr
-
-
-def test_a_version_that_erases_what_was_brought_back_is_not_served(restored):
-    answer = erasure(restored.home, "rollback", "--to", 3, "--reason", "r", *restored.passing)
-    assert answer.exit_code == 2
-    assert "which is not honoured any more; release anew instead" in answer.stderr
-
-
 # Forgotten
 
 
