@@ -169,6 +169,9 @@ def differs_in_mlflow(book: Book, version: Version) -> Iterator[str]:
                 f"{where}: its stored file {name} is not what was registered; it may be run, or "
                 "name other weights; `erasure reconcile` puts it back"
             )
+    for what in ("description", "run_id"):
+        if getattr(found, what) != getattr(should, what):
+            yield f"{where}: its {what} is not what the book says; `erasure reconcile`"
     if not found.ready:
         yield f"{where} was not finished; `erasure reconcile`"
 
