@@ -11,6 +11,7 @@ from pathlib import Path
 import pytest
 
 from tasks.book import schema
+from tasks.book.door import faults_of_chain
 from tasks.release.audit import audit
 from tasks.release.reconcile import reconcile
 from tests.book.conftest import Shell
@@ -114,10 +115,29 @@ ROWS |= {
 }
 
 
-@pytest.mark.parametrize("place", ROWS)
+TEXTS = [place for place in ROWS if place.startswith("texts")]
+
+
+@pytest.mark.parametrize("place", [place for place in ROWS if place not in TEXTS])
 def test_a_change_in_the_book_is_found(state, place):
     ROWS[place](state.home)
+    assert list(faults_of_chain(state.book))
+
+
+@pytest.mark.parametrize("place", TEXTS)
+def test_a_change_in_a_text_is_found(state, place):
+    ROWS[place](state.home)
     assert findings(state)
+
+
+@pytest.mark.parametrize("column", ["model", "version", "verdict", "checkpoint", "folder"])
+def test_the_audit_goes_on_behind_what_breaks_it(state, column):
+    """A version that no longer makes sense hides nothing else."""
+    ROWS[f"versions: {column} edited"](state.home)
+    (state.home / "records/toy-v2.json").unlink()
+    found = findings(state)
+    assert any("the book's versions were edited" in finding for finding in found)
+    assert any("toy-v2.json is gone" in finding for finding in found)
 
 
 # --- files
