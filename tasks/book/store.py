@@ -24,7 +24,7 @@ from erasure_core.law.lineage import canonical_json
 from erasure_core.law.requests import DeletionRequest
 from tasks.book import database, schema
 from tasks.book.actor import acting
-from tasks.book.heads import write_head
+from tasks.book.heads import follow
 from tasks.home import Home
 
 FORGOTTEN = "(purged)"
@@ -70,6 +70,16 @@ class Reader:
         """The last event; None in an empty book."""
         found = self._events(select(schema.events).order_by(schema.events.c.seq.desc()).limit(1))
         return next(found, None)
+
+    def sha256_at(self, seq: int) -> str | None:
+        """The hash of the event of this number, if there is one."""
+        table = schema.events
+        return self.connection.scalar(select(table.c.sha256).where(table.c.seq == seq))
+
+    def is_young(self) -> bool:
+        """Whether the chain holds no more than its opening and one change."""
+        changes = select(schema.events.c.operation).distinct().limit(3).subquery()
+        return (self.connection.scalar(select(func.count()).select_from(changes)) or 0) <= 2
 
     def events(self, subject: str | None = None, after: int = 0) -> Iterator[Event]:
         """The chain in order, whole or about one request (its id) or version (`model/3`)."""
@@ -462,7 +472,12 @@ class Book:
 
         result = database.patiently(once)
         if heads and (head := heads[-1]) is not None:
-            write_head(self.home, head)
+            follow(
+                self.home,
+                head,
+                lambda seq: self.ask(lambda reader: reader.sha256_at(seq)),
+                lambda: self.ask(lambda reader: reader.is_young()),
+            )
         return result
 
 
