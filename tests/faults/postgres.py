@@ -14,7 +14,6 @@ from pathlib import Path
 
 BINARIES = Path("/usr/lib/postgresql/15/bin")
 USER = "postgres"
-NAME = "book"
 
 
 @dataclass(frozen=True, slots=True)
@@ -23,26 +22,29 @@ class Postgres:
 
     data: Path
     port: int
+    name: str = "book"
 
     @property
     def url(self) -> str:
-        return f"postgresql://{USER}@127.0.0.1:{self.port}/{NAME}"
+        return f"postgresql://{USER}@127.0.0.1:{self.port}/{self.name}"
 
     def empty(self) -> None:
         """A book that nobody opened yet."""
-        self._anew(NAME, "template1")
+        self._anew(self.name, "template0")
 
     def keep(self, state: str) -> None:
         """Keep the book as it is under the name of a state."""
-        self._anew(f"state_{state}", NAME)
+        self._anew(f"{self.name}_{state}", self.name)
 
     def take(self, state: str) -> None:
         """Put the book back as it was kept."""
-        self._anew(NAME, f"state_{state}")
+        self._anew(self.name, f"{self.name}_{state}")
 
     def start(self) -> None:
         options = f"-c listen_addresses=127.0.0.1 -p {self.port} -k {self.data.parent}"
-        _run("pg_ctl", "-D", self.data, "-w", "-l", self.data.parent / "log", "-o", options, "start")
+        _run(
+            "pg_ctl", "-D", self.data, "-w", "-l", self.data.parent / "log", "-o", options, "start"
+        )
 
     def stop(self) -> None:
         """At once, as when its machine goes down."""

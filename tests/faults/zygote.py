@@ -7,6 +7,7 @@ seconds, not half a minute, and is still a process of its own that is really kil
 import importlib
 import json
 import os
+import resource
 import subprocess
 import sys
 import threading
@@ -20,6 +21,7 @@ from typing import Any
 from tests.faults import killer
 
 ROOT = Path(__file__).parents[2]
+LARGEST_FILE = "FAULTS_LARGEST_FILE"  # in bytes, of those that a command writes
 ALWAYS = ("flows.cli", "flows.erase", "tasks.release.audit", "tasks.release.reconcile")
 
 
@@ -118,7 +120,14 @@ def _forked(case: Mapping[str, Any]) -> dict[str, Any]:
     out, err = ((folder / name).read_text(errors="replace") for name in ("out", "err"))
     code = os.waitstatus_to_exitcode(status)
     seconds = time.monotonic() - start
-    return {"code": code, "out": out, "err": err, "seconds": seconds, "cpu": used.ru_utime + used.ru_stime, "session": child}
+    return {
+        "code": code,
+        "out": out,
+        "err": err,
+        "seconds": seconds,
+        "cpu": used.ru_utime + used.ru_stime,
+        "session": child,
+    }
 
 
 def _become(case: Mapping[str, Any], folder: Path) -> None:
@@ -159,6 +168,8 @@ def _command(case: Mapping[str, Any], folder: Path) -> int:
         os.environ.update(killer.environment(Path(case["home"]), case["at"], counter, log))
         killer.install_from_environment()
     interrupt_on_signals()
+    if largest := os.environ.get(LARGEST_FILE):
+        resource.setrlimit(resource.RLIMIT_FSIZE, (int(largest), int(largest)))
     try:
         app(case["arguments"], prog_name="erasure")
     except SystemExit as ended:
