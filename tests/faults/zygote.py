@@ -4,6 +4,7 @@ seconds, not half a minute, and is still a process of its own that is really kil
 `python -m tests.faults.zygote` reads one JSON line a case on standard input and answers with one.
 """
 
+import contextlib
 import importlib
 import json
 import os
@@ -103,10 +104,8 @@ def _modules(case: Mapping[str, Any], known: set[str]) -> list[str]:
 
 
 def _import(name: str) -> None:
-    try:
+    with contextlib.suppress(Exception):  # some names were modules inside that child only
         importlib.import_module(name)
-    except Exception:  # a name that only was a module inside that child
-        pass
 
 
 def _forked(case: Mapping[str, Any]) -> dict[str, Any]:
