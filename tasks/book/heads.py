@@ -1,5 +1,6 @@
 """The signed head of the chain, in a file of its own: so that a cut-off end is noticed."""
 
+from collections.abc import Callable
 from pathlib import Path
 
 from erasure_core.errors import ErasureError
@@ -16,11 +17,31 @@ def head_file(home: Home) -> Path:
 
 
 def write_head(home: Home, event: Event) -> None:
-    """Sign the head of the chain, unless a newer one was signed meanwhile."""
-    keys, file = Keys(home), head_file(home)
-    if file.exists() and (last := readable_head(home)) and last.seq >= event.seq:
-        return
-    write_text(file, keys.sign_head(event.seq, event.sha256).decode())
+    """Sign `event` as the head of the chain."""
+    write_text(head_file(home), Keys(home).sign_head(event.seq, event.sha256).decode())
+
+
+def follow(
+    home: Home, event: Event, sha256_at: Callable[[int], str | None], young: Callable[[], bool]
+) -> None:
+    """Sign `event` as the head, if the one that was signed before is still in the chain.
+
+    Otherwise the file stays as it is, and with it the evidence that the chain was cut off; a file
+    that is gone is made anew only by `erasure reconcile`, which is asked to by a person.
+
+    Args:
+        home: The state folder.
+        event: The newest event.
+        sha256_at: The hash of an event by its number, None where the chain has none.
+        young: Whether the chain has only begun: a kill may have come before its first head.
+    """
+    if not head_file(home).exists():
+        may_sign = young()
+    else:
+        last = readable_head(home)
+        may_sign = last is not None and last.seq < event.seq and sha256_at(last.seq) == last.sha256
+    if may_sign:
+        write_head(home, event)
 
 
 def read_head(home: Home) -> Head | None:
@@ -38,4 +59,4 @@ def readable_head(home: Home) -> Head | None:
     try:
         return read_head(home)
     except ErasureError:
-        return None  # the audit says what is wrong with it; a new one is signed
+        return None  # the audit says what is wrong with it

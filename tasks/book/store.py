@@ -24,7 +24,7 @@ from erasure_core.law.lineage import canonical_json
 from erasure_core.law.requests import DeletionRequest
 from tasks.book import database, schema
 from tasks.book.actor import acting
-from tasks.book.heads import write_head
+from tasks.book.heads import follow
 from tasks.home import Home
 
 FORGOTTEN = "(purged)"
@@ -70,6 +70,16 @@ class Reader:
         """The last event; None in an empty book."""
         found = self._events(select(schema.events).order_by(schema.events.c.seq.desc()).limit(1))
         return next(found, None)
+
+    def sha256_at(self, seq: int) -> str | None:
+        """The hash of the event of this number, if there is one."""
+        table = schema.events
+        return self.connection.scalar(select(table.c.sha256).where(table.c.seq == seq))
+
+    def is_young(self) -> bool:
+        """Whether the chain holds no more than its opening and one change."""
+        changes = select(schema.events.c.operation).distinct().limit(3).subquery()
+        return (self.connection.scalar(select(func.count()).select_from(changes)) or 0) <= 2
 
     def events(self, subject: str | None = None, after: int = 0) -> Iterator[Event]:
         """The chain in order, whole or about one request (its id) or version (`model/3`)."""
@@ -124,15 +134,14 @@ class Reader:
         rows = [_value(Request, r) for r in self.connection.execute(query).mappings()]
         return list(self._entries(rows))
 
-    def same_concept(self, model: str, label: str, states: Sequence[str]) -> list[Entry]:
-        """Requests of these states that ask for the same concept, oldest first."""
+    def same_concept(self, model: str, label: str, states: Sequence[str], but: str) -> Entry | None:
+        """The oldest request of these states that asks for the same concept, other than `but`."""
         table, texts = schema.requests, schema.texts
-        asked = select(texts.c.sha256).where(texts.c.label == label)
-        mine = (table.c.model == model, table.c.state.in_(states), table.c.asked.in_(asked))
-        rows = self.connection.execute(
-            select(table).where(*mine).order_by(table.c.received, table.c.id)
-        )
-        return list(self._entries([_value(Request, r) for r in rows.mappings()]))
+        mine = (table.c.model == model, table.c.state.in_(states), table.c.id != but)
+        query = select(table).join(texts, texts.c.subject == table.c.id)
+        query = query.where(texts.c.label == label, *mine).order_by(table.c.received, table.c.id)
+        row = self.connection.execute(query.limit(1)).mappings().first()
+        return next(self._entries([_value(Request, row)])) if row else None
 
     def ids(self, model: str, state: str) -> frozenset[str]:
         """The ids of a model's requests in one state, without duplicates of others."""
@@ -463,7 +472,12 @@ class Book:
 
         result = database.patiently(once)
         if heads and (head := heads[-1]) is not None:
-            write_head(self.home, head)
+            follow(
+                self.home,
+                head,
+                lambda seq: self.ask(lambda reader: reader.sha256_at(seq)),
+                lambda: self.ask(lambda reader: reader.is_young()),
+            )
         return result
 
 

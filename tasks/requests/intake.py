@@ -122,9 +122,8 @@ def join_same(tx: Transaction, request: DeletionRequest) -> None:
     """Let a request that was just received be honoured together with another for its concept."""
     request_id = str(request.subject_request_id)
     model = tx.request(request_id).row.model
-    same = tx.same_concept(model, concept_label(request), _LIVE)
-    if others := [e for e in same if e.row.id != request_id]:
-        join(tx, request_id, others[0])
+    if other := tx.same_concept(model, concept_label(request), _LIVE, request_id):
+        join(tx, request_id, other)
 
 
 def join(tx: Transaction, request_id: str, other: Entry) -> None:

@@ -30,7 +30,9 @@ def refuse(book: Book, request_id: UUID, code: str, reason: str | None) -> Entry
 
 
 def withdraw(book: Book, request_id: UUID, reason: str) -> Entry:
-    """End a request that its person no longer makes. An honoured one is restored instead."""
+    """End a request that its person no longer makes. An honoured one is restored instead, unless
+    it was honoured with another, for which its concept stays erased.
+    """
     return _end(book, request_id, "withdrawn", reason)
 
 
@@ -127,7 +129,8 @@ def _end(book: Book, request_id: UUID, state: State, reason: str, code: str | No
 
     def work(tx: Transaction) -> Entry:
         entry = tx.request(request_id)
-        if entry.row.state == "honoured":
+        stays_erased = state == "withdrawn" and entry.row.duplicate_of is not None
+        if entry.row.state == "honoured" and not stays_erased:
             raise BadInput(
                 f"request {request_id} is honoured by version {entry.row.version}; `erasure "
                 f"restore {request_id} --reason ...` takes it back with a release"

@@ -23,7 +23,6 @@ from erasure_core.files import (
     write_text,
 )
 
-
 ROOT = Path(__file__).parents[2]
 
 

@@ -4,7 +4,6 @@ import contextlib
 import re
 import shutil
 import sqlite3
-import subprocess
 from pathlib import Path
 
 import pytest
@@ -12,7 +11,7 @@ from mlflow import MlflowClient
 
 from erasure_core.law.lineage import sha256_file
 from tasks.home import Home
-from tests.flows.command import ROOT, edit, erasure, shown, state, told
+from tests.flows.command import edit, erasure, shown, state, told
 from tests.toy import ASTRONAUT, CAT
 
 # A version, a request and a concept, each traced to the others
@@ -88,28 +87,6 @@ def test_the_whole_record_agrees_and_auditing_changes_nothing(ran):
     found = told(ran.home, "audit")
     assert (found["intact"], found["findings"]) == (True, [])
     assert state(ran.home) == before
-
-
-# The chain, checked by hand
-
-
-@pytest.mark.skipif(
-    not all(map(shutil.which, ("bash", "sed", "sha256sum", "jq"))),
-    reason="needs bash, sed, sha256sum and jq",
-)
-def test_the_commands_in_the_documentation_agree(ran, tmp_path):
-    documentation = (ROOT / "docs/audit.md").read_text()
-    script = documentation.split("<!-- verify -->\n```bash\n")[1].split("```")[0]
-    exported = erasure(ran.home, "audit", "export").stdout
-
-    def by_hand(chain: str) -> str:
-        (tmp_path / "chain.jsonl").write_text(chain)
-        done = subprocess.run(["bash", "-c", script], cwd=tmp_path, capture_output=True, text=True)
-        return done.stdout.splitlines()[-1]
-
-    count = len(exported.splitlines())
-    assert by_hand(exported) == f"whole: {count} entries"
-    assert by_hand(exported.replace("attempt_failed", "honoured", 1)) == "line 4 is broken"
 
 
 def test_the_chain_holds_no_name_and_no_wording(ran):

@@ -1,0 +1,208 @@
+"""Looking makes nothing; the signed head closes the end of the chain."""
+
+import json
+
+import pytest
+from sqlalchemy import text
+
+from erasure_core.errors import BadInput, ErasureError
+from tasks.book import database
+from tasks.book.door import check_whole, faults_of_chain, open_book, require_book
+from tasks.book.heads import head_file, read_head
+from tasks.book.keys import Keys
+from tasks.book.status import status
+from tasks.home import Home
+from tasks.release.audit import audit
+from tasks.release.reconcile import reconcile
+from tasks.requests.intake import add
+from tests.book.books import MODEL, A, B, a_book, a_request
+
+
+@pytest.fixture
+def home(tmp_path):
+    return Home(tmp_path / "home")
+
+
+@pytest.fixture
+def book(home):
+    book = a_book(home.root)
+    add(book, [a_request(A)], MODEL)
+    return book
+
+
+# --- the door
+
+
+def test_looking_at_no_book_answers_from_memory_and_makes_nothing(home):
+    book = open_book(home, make=False)
+    assert status(book)["counts"]["received"] == 0
+    assert list(audit(book)) == []
+    assert not home.root.exists()
+
+
+def test_a_book_is_opened_once(home):
+    a_book(home.root)
+    book = a_book(home.root)
+    assert book.ask(lambda reader: [e.event for e in reader.events()]) == ["book.opened"]
+
+
+def test_a_state_folder_without_a_book_can_be_refused(home):
+    with pytest.raises(BadInput, match="holds no book of record; set ERASURE_HOME"):
+        require_book(home)
+    a_book(home.root)
+    require_book(home)
+
+
+def test_the_book_survives_its_process(home, book):
+    database._engine.cache_clear()
+    assert open_book(home, make=False).ask(lambda r: r.request(A)).concept == "cat"
+
+
+@pytest.mark.parametrize("url", ["mysql://host/name", "not a url"])
+def test_another_database_is_refused(home, monkeypatch, url):
+    monkeypatch.setenv(database.URL, url)
+    with pytest.raises(BadInput, match=database.URL):
+        open_book(home)
+
+
+def test_a_file_that_is_no_database_is_said(home):
+    home.root.mkdir()
+    (home.root / "book.db").write_text("not a database at all, but long enough to be read" * 20)
+    with pytest.raises(ErasureError, match="the book of record cannot be used"):
+        open_book(home, make=False)
+
+
+# --- the head
+
+
+def faults(book) -> list[str]:
+    return list(faults_of_chain(book))
+
+
+def drop_last_event(book):
+    with database.writing(book.engine) as connection:
+        connection.execute(text("DELETE FROM events WHERE seq = (SELECT max(seq) FROM events)"))
+
+
+def rows_back(book):
+    from tasks.book.rebuild import rebuild_tables
+
+    rebuild_tables(book)
+
+
+def test_an_untouched_head_is_the_last_event(book):
+    last = book.ask(lambda reader: reader.head())
+    assert (read_head(book.home).seq, read_head(book.home).sha256) == (last.seq, last.sha256)
+    assert faults(book) == []
+
+
+def test_a_cut_off_end_is_found(book):
+    drop_last_event(book)
+    (fault,) = [f for f in faults(book) if "cut off" in f]
+    assert "event 2 was signed as" in fault
+    assert "the chain ends with event 1" in fault
+
+
+def test_nothing_is_built_on_a_cut_off_chain(book):
+    drop_last_event(book)
+    with pytest.raises(ErasureError, match="cut off or replaced"):
+        check_whole(book)
+
+
+def test_a_cut_off_end_with_its_rows_put_right_is_found(book):
+    """The forger removes the event and what it did, so that the tables agree with the chain."""
+    signed = head_file(book.home).read_bytes()
+    drop_last_event(book)
+    rows_back(book)
+    head_file(book.home).write_bytes(signed)
+    assert ["cut off" in fault for fault in faults(book)] == [True]
+
+
+def test_a_replaced_end_is_found(book, home):
+    """Another event in the place of the last, its hash right: the signed one is not there."""
+    signed = head_file(home).read_bytes()
+    drop_last_event(book)
+    with database.writing(book.engine) as connection:
+        connection.execute(text("DELETE FROM requests"))
+        connection.execute(text("DELETE FROM subjects"))
+    head_file(home).unlink()
+    book.change(lambda tx: tx.append("key.made", key="1"))
+    head_file(home).write_bytes(signed)
+    assert any("and has" in fault for fault in faults(book))
+
+
+def test_a_deleted_head_is_said(book):
+    head_file(book.home).unlink()
+    assert any("the signed head of the chain is gone" in fault for fault in faults(book))
+
+
+def test_an_edited_head_is_said(book):
+    file = head_file(book.home)
+    file.write_text(json.dumps({**json.loads(file.read_text()), "seq": 1}))
+    assert any("is not valid" in fault and "changed" in fault for fault in faults(book))
+
+
+def test_a_head_of_a_stranger_is_said(book, tmp_path):
+    stranger = Keys(Home(tmp_path / "other"))
+    last = book.ask(lambda reader: reader.head())
+    head_file(book.home).write_bytes(stranger.sign_head(last.seq, last.sha256))
+    assert any("signed by" in fault and "trusted are" in fault for fault in faults(book))
+
+
+def test_a_head_that_is_older_than_the_chain_is_whole(book):
+    """A kill between commit and signing leaves one: what it names is still there."""
+    signed = head_file(book.home).read_bytes()
+    add(book, [a_request(B, "dog")], MODEL)
+    head_file(book.home).write_bytes(signed)
+    assert faults(book) == []
+
+
+def test_the_next_change_signs_an_older_head_anew(book):
+    signed = head_file(book.home).read_bytes()
+    add(book, [a_request(B, "dog")], MODEL)
+    head_file(book.home).write_bytes(signed)
+    book.change(lambda tx: tx.append("key.made", key="1"))
+    assert read_head(book.home).seq == book.ask(lambda reader: reader.head()).seq
+
+
+def changes(book, count):
+    for number in range(count):
+        book.change(lambda tx, n=number: tx.append("key.made", key=str(n)))
+
+
+@pytest.mark.parametrize("count", [1, 2, 3])
+def test_a_cut_off_end_is_not_hidden_by_what_follows(book, count):
+    """As many events follow as were cut off, or more: the head still names what was there."""
+    drop_last_event(book)
+    with database.writing(book.engine) as connection:
+        connection.execute(text("DELETE FROM requests"))
+        connection.execute(text("DELETE FROM subjects"))
+    changes(book, count)
+    assert any("cut off or replaced" in fault for fault in faults(book))
+
+
+@pytest.mark.parametrize("damage", [lambda f: f.unlink(), lambda f: f.write_text("{}")])
+def test_a_spoilt_head_is_not_signed_anew_by_the_way(book, damage):
+    add(book, [a_request(B, "dog")], MODEL)
+    damage(head_file(book.home))
+    changes(book, 2)
+    assert any("the signed head of the chain" in fault for fault in faults(book))
+
+
+def test_a_kill_before_the_first_head_is_healed(home):
+    book = a_book(home.root)
+    head_file(home).unlink()
+    add(book, [a_request(A)], MODEL)
+    assert faults(book) == []
+
+
+def test_reconcile_signs_a_head_that_is_gone(book):
+    head_file(book.home).unlink()
+    assert reconcile(book) == []
+    assert faults(book) == []
+
+
+def test_reconcile_does_not_hide_an_edited_head(book):
+    head_file(book.home).write_text("{}")
+    with pytest.raises(ErasureError, match="not valid"):
+        reconcile(book)

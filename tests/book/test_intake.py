@@ -1,0 +1,154 @@
+"""Requests come in: each keeps its clock, each belongs to a model, and who asks for the same is
+honoured together.
+"""
+
+import pytest
+
+from erasure_core.errors import BadInput
+from tasks.requests.intake import add, check, workable
+from tests.book.books import (
+    MODEL,
+    A,
+    B,
+    C,
+    a_request,
+    event_names,
+    quick_book,
+    released,
+    state_of,
+)
+
+
+@pytest.fixture
+def book(tmp_path):
+    book = quick_book(tmp_path)
+    add(book, [a_request(A)], MODEL)
+    return book
+
+
+def row(book, request_id):
+    return book.ask(lambda reader: reader.request(request_id)).row
+
+
+def test_the_same_request_again_changes_nothing(book):
+    before = event_names(book)
+    add(book, [a_request(A)], MODEL)
+    assert event_names(book) == before
+
+
+def test_a_corrected_recipe_is_the_same_request_and_clock(book):
+    before = row(book, A)
+    add(book, [a_request(A, concept_replacement="a retina")], MODEL)
+    after = row(book, A)
+    assert (after.received, after.due, after.asked) == (before.received, before.due, before.asked)
+    assert (after.recipe_number, after.recipe != before.recipe) == (2, True)
+
+
+def test_a_corrected_recipe_is_what_is_erased_by(book):
+    add(book, [a_request(A, concept_replacement="a retina")], MODEL)
+    known = book.ask(lambda reader: reader.request(A)).known
+    assert known.concept.replacement == "a retina"
+
+
+def test_a_corrected_recipe_ends_a_failed_attempt(book):
+    released(book, [A], "fail")
+    add(book, [a_request(A, concept_replacement="a retina")], MODEL)
+    assert state_of(book, A) == "received"
+
+
+@pytest.mark.parametrize(
+    ("changed", "key"),
+    [
+        ({"name": "dog"}, r"concept\.name"),
+        ({"concept_kind": "style"}, r"concept\.kind"),
+        ({"regulation": "ccpa"}, "regulation"),
+        ({"submitted_time": "2026-11-21T10:00:00Z"}, "submitted_time"),
+    ],
+)
+def test_what_was_asked_never_changes(book, changed, key):
+    before = event_names(book)
+    with pytest.raises(BadInput, match=rf"{key} differs"):
+        add(book, [a_request(A, **changed)], MODEL)
+    assert event_names(book) == before
+
+
+def test_one_bad_request_stops_all_of_one_command(book):
+    with pytest.raises(BadInput, match="already known with other content"):
+        add(book, [a_request(B, "dog"), a_request(A, "rocket")], MODEL)
+    assert book.ask(lambda reader: reader.find_request(B)) is None
+
+
+def test_an_honoured_request_keeps_its_recipe(book):
+    released(book, [A])
+    with pytest.raises(BadInput, match="honoured by version 1 with another recipe"):
+        add(book, [a_request(A, concept_replacement="a retina")], MODEL)
+
+
+def test_a_check_raises_what_adding_would_and_changes_nothing(book):
+    before = event_names(book)
+    with pytest.raises(BadInput, match="already known with other content"):
+        check(book, [a_request(A, "dog")], MODEL)
+    check(book, [a_request(B, "dog")], MODEL)
+    assert event_names(book) == before
+
+
+# --- two people ask for the same
+
+
+def test_who_asks_for_the_same_is_honoured_together(book):
+    add(book, [a_request(B)], MODEL)
+    assert (state_of(book, B), row(book, B).duplicate_of) == ("duplicate", str(A))
+    released(book, [A])
+    assert (state_of(book, B), row(book, B).version) == ("honoured", 1)
+
+
+def test_who_asks_for_what_is_erased_already_is_honoured_at_once(book):
+    released(book, [A])
+    add(book, [a_request(B)], MODEL)
+    assert (state_of(book, B), row(book, B).version) == ("honoured", 1)
+
+
+def test_a_third_person_joins_the_first(book):
+    add(book, [a_request(B)], MODEL)
+    add(book, [a_request(C)], MODEL)
+    assert row(book, C).duplicate_of == str(A)
+
+
+@pytest.mark.parametrize("name", ["cat", "cat "])
+def test_spacing_makes_no_other_concept(book, name):
+    add(book, [a_request(B, name)], MODEL)
+    assert row(book, B).duplicate_of == str(A)
+
+
+def test_another_kind_is_another_concept(book):
+    add(book, [a_request(B, concept_kind="style")], MODEL)
+    assert row(book, B).duplicate_of is None
+
+
+def test_a_run_takes_up_one_of_those_who_ask_for_the_same(book):
+    add(book, [a_request(B)], MODEL)
+    assert book.ask(lambda r: [e.row.id for e in workable(r, MODEL)]) == [str(A)]
+
+
+# --- two models
+
+
+def test_a_request_belongs_to_one_model(book):
+    with pytest.raises(BadInput, match="belongs to toy, the parameters name other"):
+        add(book, [a_request(A)], "other")
+
+
+def test_models_do_not_share_concepts(book):
+    add(book, [a_request(B)], "other")
+    assert (state_of(book, B), row(book, B).duplicate_of) == ("received", None)
+
+
+def test_a_run_takes_up_no_request_of_another_model(book):
+    add(book, [a_request(B, "dog")], "other")
+    assert book.ask(lambda r: [e.row.id for e in workable(r, "other")]) == [str(B)]
+
+
+def test_versions_of_models_are_counted_apart(book):
+    released(book, [A])
+    assert book.ask(lambda reader: reader.next_version("other")) == 1
+    assert book.ask(lambda reader: reader.aliases("other")) == {}

@@ -1,0 +1,199 @@
+"""One release at a time: processes that die, are paused, or come late."""
+
+import contextlib
+import json
+import os
+import signal
+import subprocess
+import sys
+import time
+from collections.abc import Iterator
+from pathlib import Path
+
+import pytest
+
+from tasks.book import lease
+from tasks.book.lease import LeaseLost, LeaseTaken, alive, holding, said
+from tasks.requests.intake import add
+from tests.book.books import MODEL, A, a_book, a_request, event_names, outcome, settled, state_of
+
+ROOT = Path(__file__).parents[2]
+# Holds the lease until it is told to go on, then tries to release a version, and says how it went.
+HOLDER = """\
+import sys
+from pathlib import Path
+from uuid import UUID
+from tasks.book import lease
+from tests.book.books import A, MODEL, a_book, outcome, settled
+lease.BEAT = 0.05
+book = a_book(Path(sys.argv[1]))
+result = outcome(book, [A])
+try:
+    with lease.holding(book, MODEL, "testing") as held:
+        print("held", flush=True)
+        sys.stdin.readline()
+        settled(book, held, result)
+        print("released", flush=True)
+except Exception as fault:
+    print(type(fault).__name__, flush=True)
+"""
+
+
+@pytest.fixture
+def book(tmp_path):
+    book = a_book(tmp_path / "home")
+    add(book, [a_request(A)], MODEL)
+    return book
+
+
+@pytest.fixture(autouse=True)
+def _quick(monkeypatch):
+    monkeypatch.setattr(lease, "LOOK", 0.02)
+    monkeypatch.setattr(lease, "BEAT", 0.05)
+    monkeypatch.setattr(lease, "PATIENCE", 1.0)
+
+
+@contextlib.contextmanager
+def another_holder(book) -> Iterator[subprocess.Popen]:
+    """Another process that holds the lease."""
+    process = subprocess.Popen(
+        [sys.executable, "-c", HOLDER, str(book.home.root)],
+        stdin=subprocess.PIPE, stdout=subprocess.PIPE, text=True, cwd=ROOT,
+        env={**os.environ, "PYTHONPATH": str(ROOT)},
+    )  # fmt: skip
+    try:
+        assert process.stdout.readline() == "held\n"
+        yield process
+    finally:
+        process.kill()
+        process.wait()
+        process.stdin.close()
+        process.stdout.close()
+
+
+def row(book):
+    return book.ask(lambda reader: reader.lease(MODEL))
+
+
+def test_a_lease_is_free_after_its_with(book):
+    with holding(book, MODEL, "testing"):
+        assert alive(row(book))
+    assert row(book) is None
+
+
+def test_a_lease_is_free_after_a_failure(book):
+    with pytest.raises(ZeroDivisionError), holding(book, MODEL, "testing"):
+        raise ZeroDivisionError
+    assert row(book) is None
+
+
+def test_models_do_not_wait_for_one_another(book):
+    with holding(book, MODEL, "one"), holding(book, "other", "two", wait=False):
+        assert row(book)["doing"] == "one"
+
+
+def test_a_second_process_is_told_who_holds_it(book):
+    told = []
+
+    def stop(other):
+        told.append(said(other))
+        raise InterruptedError
+
+    with (
+        another_holder(book) as process,
+        pytest.raises(InterruptedError),
+        holding(book, MODEL, "late", on_wait=stop),
+    ):
+        pass
+    assert f"(process {process.pid}) since 20" in told[0]
+    assert told[0].startswith("testing by ")
+
+
+def test_without_waiting_a_held_lease_is_an_error(book):
+    with another_holder(book) as process:
+        refused = pytest.raises(LeaseTaken, match=rf"process {process.pid}.*--no-wait")
+        with refused, holding(book, MODEL, "late", wait=False):
+            pytest.fail("two at once")
+
+
+def test_who_waits_goes_on_when_the_holder_is_done(book):
+    with another_holder(book) as process:
+        process.stdin.write("\n")
+        process.stdin.flush()
+        with holding(book, MODEL, "late"):
+            assert row(book)["doing"] == "late"
+        assert process.stdout.readline() == "released\n"
+
+
+def test_the_lease_of_a_killed_process_is_taken_without_waiting(book):
+    with another_holder(book) as process:
+        process.send_signal(signal.SIGKILL)
+        process.wait()
+        with holding(book, MODEL, "late", wait=False):
+            assert row(book)["holder"]["pid"] == os.getpid()
+
+
+def test_a_process_with_a_used_number_is_not_the_holder(book):
+    """Numbers of processes come again: the time of its start tells them apart."""
+    with holding(book, MODEL, "testing"):
+        other = row(book)
+    assert alive(other)
+    assert not alive({**other, "holder": {**other["holder"], "started": 1.0}})
+
+
+def test_a_holder_on_another_machine_counts_as_alive(book):
+    with holding(book, MODEL, "testing"):
+        other = row(book)
+    assert alive({**other, "holder": {**other["holder"], "host": "elsewhere", "pid": -1}})
+
+
+def test_a_paused_holder_loses_the_lease_and_promotes_nothing(book):
+    with another_holder(book) as process:
+        process.send_signal(signal.SIGSTOP)
+        with holding(book, MODEL, "late"):
+            process.send_signal(signal.SIGCONT)
+            process.stdin.write("\n")
+            process.stdin.flush()
+            assert process.stdout.readline() == "LeaseLost\n"
+            assert row(book)["doing"] == "late"
+    assert "version.decided" not in event_names(book)
+    assert state_of(book, A) == "received"
+
+
+def test_a_holder_that_lost_its_lease_leaves_the_new_one(book):
+    with another_holder(book) as process:
+        process.send_signal(signal.SIGSTOP)
+        with holding(book, MODEL, "late") as held:
+            process.send_signal(signal.SIGCONT)
+            process.communicate("\n", timeout=60)  # it ends, and gives back what it has not
+            assert row(book)["token"] == held.token
+
+
+def test_a_beating_heart_is_never_taken_for_dead(book, monkeypatch):
+    """Three times its patience, the late one waits: the holder lives."""
+    until = time.monotonic() + 3 * lease.PATIENCE
+
+    class Enough(Exception):
+        pass
+
+    def sleep(seconds):
+        if time.monotonic() > until:
+            raise Enough
+        pause(seconds)
+
+    pause = time.sleep
+    with another_holder(book):
+        monkeypatch.setattr(lease.time, "sleep", sleep)
+        with pytest.raises(Enough), holding(book, MODEL, "late"):
+            pytest.fail("two at once")
+
+
+def test_a_lease_that_was_taken_over_ends_a_release(book):
+    result = outcome(book, [A])
+    with holding(book, MODEL, "testing") as held:
+        other = json.dumps({**row(book)["holder"], "pid": 1})
+        theirs = lease.leases.update().values(token="theirs", holder=other)
+        book.change(lambda tx: tx.connection.execute(theirs))
+        with pytest.raises(LeaseLost, match="nothing was released"):
+            settled(book, held, result)
+    assert row(book)["token"] == "theirs"

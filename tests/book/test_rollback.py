@@ -1,0 +1,105 @@
+"""An earlier version is served again, without a word left out about what that breaks."""
+
+import pytest
+
+from erasure_core.errors import BadInput
+from tasks.release.audit import _honoured
+from tasks.release.rollback import roll_back
+from tasks.requests.intake import add
+from tests.book.books import (
+    MODEL,
+    A,
+    B,
+    C,
+    D,
+    a_request,
+    event_names,
+    quick_book,
+    released,
+    state_of,
+)
+
+
+@pytest.fixture
+def book(tmp_path):
+    """Version 1 erases the cat, 2 the dog too (D asks for it as well), 3 was refused."""
+    book = quick_book(tmp_path)
+    add(book, [a_request(A, "cat"), a_request(B, "dog"), a_request(C, "rocket")], MODEL)
+    add(book, [a_request(D, "dog")], MODEL)
+    released(book, [A])
+    released(book, [B])
+    released(book, [C], "fail")
+    return book
+
+
+def champion(book):
+    return book.ask(lambda reader: reader.alias(MODEL, "champion"))
+
+
+def agrees(book) -> bool:
+    return list(_honoured(book, MODEL)) == []
+
+
+def test_a_version_that_lacks_something_honoured_is_refused_and_names_it(book):
+    before = event_names(book)
+    with pytest.raises(BadInput, match=rf"version 1 does not erase dog \({B}\).*--accept-breach"):
+        roll_back(book, MODEL, 1, "it draws better")
+    assert (champion(book), event_names(book)) == (2, before)
+
+
+def test_an_accepted_breach_opens_the_request_again(book):
+    roll_back(book, MODEL, 1, "it draws better", [str(B)])
+    assert (champion(book), state_of(book, B), state_of(book, A)) == (1, "received", "honoured")
+
+
+def test_an_accepted_breach_opens_those_who_asked_for_the_same(book):
+    roll_back(book, MODEL, 1, "it draws better", [str(B)])
+    row = book.ask(lambda reader: reader.request(D)).row
+    assert (row.state, row.duplicate_of) == ("duplicate", str(B))
+    released(book, [B])
+    assert state_of(book, D) == "honoured"
+
+
+def test_after_an_accepted_breach_book_and_champion_agree(book):
+    roll_back(book, MODEL, 1, "it draws better", [str(B)])
+    assert agrees(book)
+
+
+def test_a_breach_is_an_event_with_its_reason(book):
+    roll_back(book, MODEL, 1, "it draws better", [str(B)])
+    events = book.ask(lambda reader: list(reader.events(str(B))))
+    assert [e.facts["breach"] for e in events if "breach" in e.facts] == [1]
+    reason = book.ask(lambda reader: reader.request(B)).reason
+    assert reason == "rolled back to version 1: it draws better"
+
+
+def test_a_breach_that_is_none_is_not_accepted(book):
+    with pytest.raises(BadInput, match="version 1 breaks no such request"):
+        roll_back(book, MODEL, 1, "why", [str(A), str(B)])
+
+
+@pytest.mark.parametrize(
+    ("version", "said"),
+    [(3, "has the verdict fail; it was never served"), (9, "has no version 9")],
+)
+def test_what_never_passed_is_not_served(book, version, said):
+    with pytest.raises(BadInput, match=said):
+        roll_back(book, MODEL, version, "why")
+    assert champion(book) == 2
+
+
+def test_a_version_that_erases_what_was_restored_is_refused(book):
+    released(book, [], restoring=A)
+    with pytest.raises(BadInput, match=r"erases cat .* which is not honoured any more"):
+        roll_back(book, MODEL, 2, "why")
+
+
+def test_a_reason_is_needed(book):
+    with pytest.raises(BadInput, match="--reason is empty"):
+        roll_back(book, MODEL, 1, " ", [str(B)])
+
+
+def test_the_way_forward_after_a_rollback_is_open(book):
+    roll_back(book, MODEL, 1, "it draws better", [str(B)])
+    released(book, [B])
+    assert (champion(book), state_of(book, B), agrees(book)) == (4, "honoured", True)

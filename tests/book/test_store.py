@@ -1,0 +1,251 @@
+"""The book: a change is there with its events or not at all, whatever the database does."""
+
+import dataclasses
+import json
+import sqlite3
+
+import pytest
+from alembic.autogenerate import compare_metadata
+from alembic.migration import MigrationContext
+from sqlalchemy import text
+from sqlalchemy.exc import OperationalError
+
+from erasure_core.errors import BadInput, ErasureError
+from erasure_core.law import fold
+from tasks.book import database, schema
+from tasks.book.database import database_file
+from tasks.book.door import faults_of_chain
+from tasks.book.rebuild import rebuild_tables
+from tasks.requests.intake import add
+from tests.book.books import MODEL, A, B, a_book, a_request, event_names, quick_book, released
+
+KINDS = {
+    "requests": fold.Request,
+    "versions": fold.Version,
+    "aliases": fold.Alias,
+    "proposals": fold.Proposal,
+    "exports": fold.Export,
+}
+
+
+@pytest.fixture
+def book(tmp_path):
+    return a_book(tmp_path / "home")
+
+
+def rows(book, table: str) -> int:
+    with book.read() as reader:
+        return reader.connection.scalar(text(f"SELECT count(*) FROM {table}"))
+
+
+# --- the form of the tables
+
+
+def test_migrations_make_what_the_schema_says(book):
+    with book.engine.connect() as connection:
+        context = MigrationContext.configure(connection)
+        assert compare_metadata(context, schema.metadata) == []
+
+
+def test_the_newest_migration_is_the_one_that_is_wanted(book):
+    with book.engine.connect() as connection:
+        assert MigrationContext.configure(connection).get_current_revision() == database.REVISION
+
+
+@pytest.mark.parametrize("name", sorted(schema.FOLDED))
+def test_a_table_has_the_columns_of_what_it_holds(name):
+    fields = {field.name for field in dataclasses.fields(KINDS[name])}
+    assert {column.name for column in schema.FOLDED[name].columns} == fields
+
+
+def test_the_folded_tables_are_the_fields_of_the_fold():
+    assert {field.name for field in dataclasses.fields(fold.Tables)} == set(schema.FOLDED)
+
+
+def test_a_book_of_a_newer_version_is_refused(book):
+    with database.writing(book.engine) as connection:
+        connection.execute(text("UPDATE alembic_version SET version_num = 'z9999'"))
+    database._engine.cache_clear()
+    with pytest.raises(ErasureError, match="form z9999, this version knows"):
+        database.connect(book.home, make=True)
+
+
+# --- all or nothing
+
+
+def test_an_exception_leaves_neither_event_nor_row_nor_text(book):
+    before = event_names(book)
+
+    def work(tx):
+        asked = tx.keep_text(str(A), "{}")
+        tx.append("request.added", id=str(A), model=MODEL, regulation="gdpr", submitted="",
+                  received="", due="", asked=asked, recipe=asked)  # fmt: skip
+        tx.send(MODEL, 1, "aliases")
+        raise KeyboardInterrupt
+
+    with pytest.raises(KeyboardInterrupt):
+        book.change(work)
+    assert event_names(book) == before
+    assert [rows(book, table) for table in ("requests", "texts", "outbox", "subjects")] == [0] * 4
+
+
+def test_an_illegal_step_undoes_the_legal_ones_before_it(book):
+    add(book, [a_request(A)], MODEL)
+
+    def work(tx):
+        tx.append("request.ready", id=str(A))
+        tx.append("request.restored", id=str(A))
+
+    with pytest.raises(BadInput, match="cannot become restored"):
+        book.change(work)
+    assert event_names(book) == ["book.opened", "request.added"]
+
+
+def test_the_head_is_not_signed_for_what_was_undone(book):
+    signed = (book.home.root / "head.json").read_bytes()
+    with pytest.raises(ZeroDivisionError):
+        book.change(lambda tx: tx.append("key.made", key="1") and 1 / 0)
+    assert (book.home.root / "head.json").read_bytes() == signed
+
+
+def lost_answer(monkeypatch, book) -> list[str]:
+    """The next commit succeeds and its answer is lost, as when a server's connection breaks."""
+    lost: list[str] = []
+    commit = book.engine.dialect.do_commit
+
+    def once(connection):
+        commit(connection)
+        if not lost:
+            lost.append("answer")
+            raise OperationalError("COMMIT", {}, sqlite3.OperationalError("server closed"))
+
+    monkeypatch.setattr(book.engine.dialect, "do_commit", once)
+    monkeypatch.setattr(database.time, "sleep", lambda _: None)
+    return lost
+
+
+def test_a_commit_whose_answer_is_lost_is_not_done_twice(book, monkeypatch):
+    lost = lost_answer(monkeypatch, book)
+    add(book, [a_request(A)], MODEL)
+    assert lost == ["answer"]
+    assert event_names(book) == ["book.opened", "request.added"]
+    assert list(faults_of_chain(book)) == []
+
+
+def test_a_commit_that_failed_is_done_again(book, monkeypatch):
+    failed: list[str] = []
+    commit = book.engine.dialect.do_commit
+
+    def once(connection):
+        if not failed:
+            failed.append("commit")
+            raise OperationalError("COMMIT", {}, sqlite3.OperationalError("server closed"))
+        commit(connection)
+
+    monkeypatch.setattr(book.engine.dialect, "do_commit", once)
+    monkeypatch.setattr(database.time, "sleep", lambda _: None)
+    add(book, [a_request(A)], MODEL)
+    assert failed == ["commit"]
+    assert event_names(book) == ["book.opened", "request.added"]
+
+
+def test_a_database_that_stays_away_is_given_up(book, monkeypatch):
+    monkeypatch.setattr(database.time, "sleep", lambda _: None)
+    clock = iter([0.0, 1.0, database.PATIENCE + 1])
+    monkeypatch.setattr(database.time, "monotonic", lambda: next(clock))
+
+    def away(_):
+        raise OperationalError("SELECT", {}, sqlite3.OperationalError("connection refused"))
+
+    with pytest.raises(ErasureError, match="cannot be used: connection refused"):
+        book.change(away)
+
+
+def test_a_full_disk_is_not_waited_for(book):
+    def full(_):
+        raise OperationalError("INSERT", {}, sqlite3.OperationalError("database or disk is full"))
+
+    with pytest.raises(ErasureError, match="disk is full"):
+        book.change(full)
+
+
+# --- texts
+
+
+def test_a_purged_text_is_gone_and_the_rest_is_whole(book):
+    add(book, [a_request(A, "zyxwort")], MODEL)
+
+    def purge(tx):
+        tx.append("request.purged", id=str(A), texts=tx.forget_texts(str(A)))
+
+    book.change(purge)
+    entry = book.ask(lambda reader: reader.request(A))
+    assert (entry.request, entry.concept) == (None, "(purged)")
+    assert list(faults_of_chain(book)) == []
+
+
+def test_a_purged_text_leaves_no_bytes_in_the_database(book):
+    add(book, [a_request(A, "zyxwort")], MODEL)
+    files = [database_file(book.home), *book.home.root.glob("book.db-*")]
+    assert any(b"zyxwort" in file.read_bytes() for file in files)
+    book.change(lambda tx: tx.forget_texts(str(A)))
+    database.clear_log(book.engine)
+    files = [database_file(book.home), *book.home.root.glob("book.db-*")]
+    assert not any(b"zyxwort" in file.read_bytes() for file in files)
+
+
+def test_no_name_is_in_the_chain(book):
+    add(book, [a_request(A, "zyxwort")], MODEL)
+    lines = book.ask(lambda reader: [event.line for event in reader.events()])
+    assert "zyxwort" not in "".join(lines)
+
+
+def test_the_same_text_twice_has_two_names(book):
+    """Salted: nobody can tell from the chain that two people were given the same reason."""
+    first = book.change(lambda tx: tx.keep_text("a", "the same"))
+    assert first != book.change(lambda tx: tx.keep_text("b", "the same"))
+
+
+def test_a_text_that_was_edited_is_not_believed(book):
+    sha256 = book.change(lambda tx: tx.keep_text("a", "before"))
+    with database.writing(book.engine) as connection:
+        connection.execute(text("UPDATE texts SET body = 'after'"))
+    with pytest.raises(ErasureError, match="a text of a was changed in the book"):
+        book.ask(lambda reader: reader.text(sha256))
+
+
+# --- rows and the chain
+
+
+def test_edited_rows_are_put_back_from_the_chain(book):
+    add(book, [a_request(A)], MODEL)
+    with database.writing(book.engine) as connection:
+        connection.execute(text("UPDATE requests SET state = 'refused'"))
+        connection.execute(text("DELETE FROM aliases"))
+    assert len(list(faults_of_chain(book))) == 1
+    rebuild_tables(book)
+    assert list(faults_of_chain(book)) == []
+
+
+def test_history_is_found_by_request_and_by_version(tmp_path):
+    book = quick_book(tmp_path)
+    add(book, [a_request(A), a_request(B, "dog")], MODEL)
+    released(book, [A])
+    of_request = book.ask(lambda reader: [e.event for e in reader.events(str(A))])
+    assert of_request == ["request.added", "version.decided", "request.ready", "request.honoured"]
+    of_version = book.ask(lambda reader: [e.event for e in reader.events("toy/1")])
+    assert of_version[0] == "version.decided"
+    assert "version.stated" in of_version
+
+
+def test_an_event_names_who_did_it(book):
+    actor = book.ask(lambda reader: reader.head()).actor
+    assert {"host", "user"} <= actor.keys()
+
+
+def test_facts_are_stored_as_canonical_json(book):
+    book.change(lambda tx: tx.append("key.made", b=1, a=[1.0, None]))
+    with book.read() as reader:
+        stored = reader.connection.scalar(text("SELECT facts FROM events ORDER BY seq DESC"))
+    assert stored == '{"a":[1,null],"b":1}'
+    assert json.loads(stored) == {"a": [1, None], "b": 1}
