@@ -5,7 +5,7 @@ import queue
 import sys
 import tempfile
 import threading
-from collections.abc import Callable, Sequence
+from collections.abc import Callable, Iterable, Sequence
 from contextlib import ExitStack
 from dataclasses import replace
 from pathlib import Path
@@ -47,7 +47,8 @@ def _arguments() -> argparse.Namespace:
     parser = argparse.ArgumentParser(prog="python -m tests.faults", description=__doc__)
     parser.add_argument("--folder", type=Path, help="where the cases happen; default: a new one")
     parser.add_argument("--out", type=Path, help="file of results; what passed there is skipped")
-    parser.add_argument("--only", default="", help="commands whose name begins with this")
+    parser.add_argument("--only", nargs="*", help="these commands, as the table names them")
+    parser.add_argument("--at", nargs="*", type=int, help="these effects or moments")
     parser.add_argument("--kind", default="", help="faults whose kind begins with this")
     parser.add_argument("--parts", nargs="*", choices=PARTS, default=PARTS)
     parser.add_argument("--postgres", action="store_true", help="on PostgreSQL as well")
@@ -73,7 +74,7 @@ def _every_write(slots: list[Slot], asked: argparse.Namespace, results: Results)
         kind = every_write.KIND + slots[0][0].on
         should, count = every_write.undisturbed(*slots[0], scenario)
         numbers = every_write.numbers(count)
-        left = [n for n in numbers if not results.passed(scenario.name, kind, n)][: asked.cases]
+        left = _left(asked, results, scenario, kind, numbers)
         print(f"{scenario.name}, {kind}: {count} effects, {len(left)} to try", flush=True)
 
         def one(slot: Slot, at: int) -> Result:
@@ -86,7 +87,7 @@ def _moments(slots: list[Slot], asked: argparse.Namespace, results: Results) -> 
     for scenario in _wanted(asked):
         kind = moments.KIND + slots[0][0].on
         numbers = range(1, moments.TIMES.get(scenario.name, 0) + 1)
-        left = [n for n in numbers if not results.passed(scenario.name, kind, n)][: asked.cases]
+        left = _left(asked, results, scenario, kind, numbers)
         if not left:
             continue
         should, _ = every_write.undisturbed(*slots[0], scenario)
@@ -104,7 +105,7 @@ def _beside(slots: list[Slot], asked: argparse.Namespace, results: Results) -> N
     left = [
         (command, kind)
         for command, kind in beside.kinds(server=bool(here.database))
-        if command.startswith(asked.only)
+        if (not asked.only or command in asked.only)
         and kind.startswith(asked.kind)
         and not results.passed(command, kind + here.on, 1)
     ]
@@ -112,7 +113,21 @@ def _beside(slots: list[Slot], asked: argparse.Namespace, results: Results) -> N
 
 
 def _wanted(asked: argparse.Namespace) -> list[Scenario]:
-    return [s for s in SCENARIOS if s.name.startswith(asked.only)]
+    return [s for s in SCENARIOS if not asked.only or s.name in asked.only]
+
+
+def _left(
+    asked: argparse.Namespace,
+    results: Results,
+    scenario: Scenario,
+    kind: str,
+    numbers: Iterable[int],
+) -> list[int]:
+    """Which cases are to be tried now."""
+    if asked.at:
+        return [n for n in numbers if n in asked.at]
+    left = [n for n in numbers if not results.passed(scenario.name, kind, n)]
+    return left[: asked.cases]
 
 
 def _share(
