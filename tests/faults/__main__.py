@@ -15,7 +15,7 @@ from tests.faults import beside, every_write, moments
 from tests.faults.every_write import SCENARIOS, Scenario
 from tests.faults.postgres import Postgres, postgres
 from tests.faults.results import Result, Results
-from tests.faults.world import World, world
+from tests.faults.world import World, code_sha256, world
 from tests.faults.zygote import Zygote
 
 QUICK = 3  # cases of each command in a short run
@@ -26,13 +26,13 @@ Slot = tuple[World, Zygote]  # a place for one case at a time, and a zygote for 
 
 def main() -> int:
     asked = _arguments()
-    results = Results(asked.out)
+    results = Results(asked.out, code_sha256())
     with ExitStack() as stack:
         folder = asked.folder or Path(stack.enter_context(tempfile.TemporaryDirectory()))
         shared = stack.enter_context(world(folder.absolute()))
         servers: list[Postgres | None] = [None]
         if asked.postgres:
-            servers.append(stack.enter_context(postgres(shared.folder / "postgres")))
+            servers.append(stack.enter_context(postgres()))
         for server in servers:
             slots = [_slot(shared, n, server, stack) for n in range(asked.jobs)]
             for part in asked.parts:

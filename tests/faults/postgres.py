@@ -7,6 +7,7 @@ import os
 import shutil
 import socket
 import subprocess
+import tempfile
 from collections.abc import Iterator
 from contextlib import contextmanager, suppress
 from dataclasses import dataclass
@@ -61,13 +62,19 @@ class Postgres:
 
 
 @contextmanager
-def postgres(folder: Path) -> Iterator[Postgres]:
-    """Start one in `folder`, empty."""
-    shutil.rmtree(folder, ignore_errors=True)
-    folder.mkdir(parents=True)
-    if os.getuid() == 0:
-        shutil.chown(folder, USER)
-    data = folder / "data"
+def postgres() -> Iterator[Postgres]:
+    """Start an empty one; stop it and remove it in the end."""
+    if not BINARIES.is_dir():
+        raise SystemExit(f"there is no PostgreSQL in {BINARIES}: apt install postgresql-15")
+    with tempfile.TemporaryDirectory(prefix="faults-postgres-") as folder:
+        if os.getuid() == 0:
+            shutil.chown(folder, USER)
+        with _running(Path(folder) / "data") as server:
+            yield server
+
+
+@contextmanager
+def _running(data: Path) -> Iterator[Postgres]:
     _run("initdb", "-D", data, "-U", USER, "-A", "trust", "--no-sync")
     with socket.create_server(("127.0.0.1", 0)) as free:
         server = Postgres(data, free.getsockname()[1])

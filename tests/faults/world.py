@@ -9,6 +9,7 @@ from contextlib import contextmanager
 from dataclasses import dataclass
 from pathlib import Path
 
+from erasure_core.law import lineage
 from tests import toy
 from tests.faults.postgres import Postgres
 from tests.faults.zygote import ROOT, Zygote
@@ -146,9 +147,20 @@ def spelled(world: World, command: tuple[str, ...]) -> list[str]:
     return [word.format(**files) for word in command]
 
 
+def code_sha256() -> str:
+    """Hash of the code that is tried, and of what tries it."""
+    folders = ("erasure_core", "tasks", "flows", "tests/faults")
+    return lineage.code_sha256(*(ROOT / folder for folder in folders))
+
+
+def _kept(world: World, state: str) -> Path:
+    """Where a prepared state lies, as this code makes it."""
+    return world.folder / f"states-{code_sha256()[:12]}" / state
+
+
 def put(world: World, zygote: Zygote, state: str) -> None:
     """Make `world.home` a fresh copy of a prepared state, preparing it first if need be."""
-    kept = world.folder / "states" / state
+    kept = _kept(world, state)
     if not kept.exists():
         _prepare(world, zygote, state)
     shutil.rmtree(world.home, ignore_errors=True)
@@ -167,7 +179,7 @@ def _prepare(world: World, zygote: Zygote, state: str) -> None:
         ended = zygote.run(world.home, spelled(world, command), **world.more)
         if ended.code:
             raise RuntimeError(f"state {state}: {command} ended {ended.code}: {ended.err}")
-    copy(world.home, world.folder / "states" / state)
+    copy(world.home, _kept(world, state))
     if world.database:
         world.database.keep(state)
 
