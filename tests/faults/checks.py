@@ -1,5 +1,6 @@
 """What is to be seen of a state folder, and what must hold of it after any fault."""
 
+import os
 import re
 from collections import Counter
 from collections.abc import Iterator, Mapping
@@ -14,6 +15,11 @@ from erasure_core.law.fold import CHAMPION
 DRAWN = re.compile(r"(?<![0-9a-f])[0-9a-f]{32}(?![0-9a-f])|(?<=own-)[0-9a-f]{12}")
 # DVC's notes to itself, what readers of a database leave, the server's own, locks
 UNTOLD = re.compile(r"\.dvc/tmp/|prefect/|.*\.lock$|.*\.db-(wal|shm)$")
+DECIDED = (
+    *("model", "version", "verdict", "promoted", "delta", "checkpoint", "base"),
+    *("requests", "restored"),
+)
+# what may never be said twice in the same words
 ONCE = ("request.added", "request.honoured", "request.restored", "version.decided", "alias.moved")
 NAMED = ("id", "of", "model", "version", "alias", "before", "verdict", "requests", "restored")
 
@@ -38,9 +44,8 @@ def facts(root: Path) -> dict[str, Any]:
         }
     return seen | {
         "versions": [
-            [v.model, v.version, v.verdict, v.promoted, v.delta, v.checkpoint, v.base]
-            + [list(v.requests), list(v.restored)]
-            for _, v in sorted(tables.versions.items())
+            {name: getattr(version, name) for name in DECIDED}
+            for _, version in sorted(tables.versions.items())
         ],
         "aliases": {f"{m} {a}": row.version for (m, a), row in sorted(tables.aliases.items())},
         "requests": {i: [r.state, r.version] for i, r in sorted(tables.requests.items())},
@@ -90,22 +95,32 @@ def whole(found: Mapping[str, Any]) -> Iterator[str]:
     yield from (f"behind: {line}" for line in found["behind"])
     if found["leases"]:
         yield f"{found['leases']} lease(s) are still held"
-    for model, (numbers, points, running) in found["mlflow"].items():
-        mine = [v for v in found["versions"] if v[0] == model]
-        if numbers != [v[1] for v in mine]:
-            yield f"MLflow has versions {numbers} of {model}, the book {[v[1] for v in mine]}"
-        for alias, version in points.items():
-            if version != (have := found["aliases"].get(f"{model} {alias}")):
-                yield f"MLflow's {alias} of {model} is {version}, the book's {have}"
-        if running:
-            yield f"MLflow shows {len(running)} run(s) as running"
-        champion = found["aliases"].get(f"{model} {CHAMPION}")
-        erased = {i for v in mine if v[1] == champion for i in v[7]}
-        honoured = {i for i, (state, _) in found["requests"].items() if state == "honoured"}
-        if erased != honoured:
-            yield f"champion erases {sorted(erased)}, honoured are {sorted(honoured)}"
-    once = [e for e in found["events"] if e.startswith("version.decided")]
-    yield from (f"decided twice: {e}" for e, n in Counter(once).items() if n > 1)
+    once = Counter(event for event in found["events"] if event.startswith(ONCE))
+    yield from (f"{n} times: {event}" for event, n in once.items() if n > 1)
+    for model, registry in found["mlflow"].items():
+        yield from _of_model(found, model, *registry)
+
+
+def _of_model(
+    found: Mapping[str, Any],
+    model: str,
+    numbers: list[int],
+    points: Mapping[str, int],
+    running: list[str],
+) -> Iterator[str]:
+    versions = {v["version"]: v for v in found["versions"] if v["model"] == model}
+    if numbers != list(versions):
+        yield f"MLflow has versions {numbers} of {model}, the book {list(versions)}"
+    for alias, version in points.items():
+        if version != (should := found["aliases"].get(f"{model} {alias}")):
+            yield f"MLflow's {alias} of {model} is {version}, the book's {should}"
+    if running:
+        yield f"MLflow shows {len(running)} run(s) as running"
+    champion = versions.get(found["aliases"].get(f"{model} {CHAMPION}"))
+    erased = sorted(champion["requests"]) if champion else []
+    honoured = [i for i, (state, _) in found["requests"].items() if state == "honoured"]
+    if erased != honoured:
+        yield f"the champion erases {erased}, honoured are {honoured}"
 
 
 def survivors(session: int) -> list[psutil.Process]:
@@ -114,8 +129,6 @@ def survivors(session: int) -> list[psutil.Process]:
 
 
 def _is_of(process: psutil.Process, session: int) -> bool:
-    import os
-
     try:
         return os.getsid(process.pid) == session and process.status() != psutil.STATUS_ZOMBIE
     except (ProcessLookupError, psutil.Error):

@@ -1,13 +1,13 @@
 """SIGKILL at every durable effect of a command, one by one; then the same command again."""
 
 import shutil
-from collections.abc import Callable, Iterator, Mapping, Sequence
+from collections.abc import Callable, Iterator, Mapping
 from dataclasses import dataclass
 from pathlib import Path
 from typing import Any
 
 from tests.faults import checks
-from tests.faults.results import Result, Results
+from tests.faults.results import Result
 from tests.faults.world import PASSING, World, put, spelled
 from tests.faults.zygote import Zygote
 from tests.toy import CAT
@@ -64,7 +64,7 @@ def undisturbed(world: World, zygote: Zygote, scenario: Scenario) -> tuple[dict[
         RuntimeError: It fails, or leaves something wrong, without any fault.
     """
     for _ in "ab":  # the first one also imports, and writes what only a first one writes
-        _begin(world, zygote, scenario)
+        begin(world, zygote, scenario)
         ended = zygote.run(world.home, spelled(world, scenario.command), at=0, **world.more)
     found = zygote.facts(world.home, **world.more)
     wrong = [*checks.whole(found)]
@@ -89,7 +89,7 @@ def case(
     world: World, zygote: Zygote, scenario: Scenario, at: int, should: Mapping[str, Any]
 ) -> Result:
     """Killed at effect `at`, then again, then looked at."""
-    _begin(world, zygote, scenario)
+    begin(world, zygote, scenario)
     command = spelled(world, scenario.command)
     killed = zygote.run(world.home, command, at=at, **world.more)
     effects = zygote.effects()
@@ -98,20 +98,22 @@ def case(
         [] if killed.code == -9 else [f"was not killed: exit {killed.code} {killed.err[-300:]}"]
     )
     faults += checks.left_alive(killed.session)
-    faults += list(_again(world, zygote, scenario, should))
+    faults += list(again(world, zygote, scenario, should))
     faults += list(checks.faults(zygote.facts(world.home, **world.more), should))
     return Result(scenario.name, KIND + world.on, str(at), tuple(faults), where, killed.seconds)
 
 
-def _begin(world: World, zygote: Zygote, scenario: Scenario) -> None:
+def begin(world: World, zygote: Zygote, scenario: Scenario) -> None:
+    """A fresh copy of the state that the command finds."""
     put(world, zygote, scenario.state)
     if scenario.damage:
         scenario.damage(world.home)
 
 
-def _again(
+def again(
     world: World, zygote: Zygote, scenario: Scenario, should: Mapping[str, Any]
 ) -> Iterator[str]:
+    """The same command again: what is wrong with how it ends."""
     command = spelled(world, scenario.command)
     if "--fresh" in command and _was_decided(world, zygote, should):
         command = ["reconcile"]  # once more would rightly be one release more
@@ -127,11 +129,3 @@ def _again(
 def _was_decided(world: World, zygote: Zygote, should: Mapping[str, Any]) -> bool:
     found = zygote.facts(world.home, **world.more)
     return len(found["versions"]) == len(should["versions"])
-
-
-def cases_of(
-    scenario: Scenario, count: int, results: Results, kind: str, only: Sequence[int] | None = None
-) -> list[int]:
-    """The numbers that are left to try."""
-    wanted = numbers(count) if only is None else [n for n in only if n <= count]
-    return [n for n in wanted if not results.passed(scenario.name, kind, n)]

@@ -107,10 +107,10 @@ class Killer:
     def tick(self, what: str, where: str, kill: bool = True) -> bool:
         """One effect is about to happen. Whether it is the one to die at."""
         half, self.local.half = getattr(self.local, "half", None), None
-        if half and os.path.isfile(half) and (size := os.path.getsize(half)) > 1:
-            if self._is_now("half", half):
-                os.truncate(half, size // 2)
-                self.die()
+        size = os.path.getsize(half) if half and os.path.isfile(half) else 0
+        if half and size > 1 and self._is_now("half", half):
+            os.truncate(half, size // 2)
+            self.die()
         now = self._is_now(what, where)
         if now and kill:
             self.die()

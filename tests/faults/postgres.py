@@ -7,6 +7,7 @@ import os
 import shutil
 import socket
 import subprocess
+import tempfile
 from collections.abc import Iterator
 from contextlib import contextmanager, suppress
 from dataclasses import dataclass
@@ -14,7 +15,6 @@ from pathlib import Path
 
 BINARIES = Path("/usr/lib/postgresql/15/bin")
 USER = "postgres"
-NAME = "book"
 
 
 @dataclass(frozen=True, slots=True)
@@ -23,22 +23,23 @@ class Postgres:
 
     data: Path
     port: int
+    name: str = "book"
 
     @property
     def url(self) -> str:
-        return f"postgresql://{USER}@127.0.0.1:{self.port}/{NAME}"
+        return f"postgresql://{USER}@127.0.0.1:{self.port}/{self.name}"
 
     def empty(self) -> None:
         """A book that nobody opened yet."""
-        self._anew(NAME, "template1")
+        self._anew(self.name, "template0")
 
     def keep(self, state: str) -> None:
         """Keep the book as it is under the name of a state."""
-        self._anew(f"state_{state}", NAME)
+        self._anew(f"{self.name}_{state}", self.name)
 
     def take(self, state: str) -> None:
         """Put the book back as it was kept."""
-        self._anew(NAME, f"state_{state}")
+        self._anew(self.name, f"{self.name}_{state}")
 
     def start(self) -> None:
         options = f"-c listen_addresses=127.0.0.1 -p {self.port} -k {self.data.parent}"
@@ -61,13 +62,19 @@ class Postgres:
 
 
 @contextmanager
-def postgres(folder: Path) -> Iterator[Postgres]:
-    """Start one in `folder`, empty."""
-    shutil.rmtree(folder, ignore_errors=True)
-    folder.mkdir(parents=True)
-    if os.getuid() == 0:
-        shutil.chown(folder, USER)
-    data = folder / "data"
+def postgres() -> Iterator[Postgres]:
+    """Start an empty one; stop it and remove it in the end."""
+    if not BINARIES.is_dir():
+        raise SystemExit(f"there is no PostgreSQL in {BINARIES}: apt install postgresql-15")
+    with tempfile.TemporaryDirectory(prefix="faults-postgres-") as folder:
+        if os.getuid() == 0:
+            shutil.chown(folder, USER)
+        with _running(Path(folder) / "data") as server:
+            yield server
+
+
+@contextmanager
+def _running(data: Path) -> Iterator[Postgres]:
     _run("initdb", "-D", data, "-U", USER, "-A", "trust", "--no-sync")
     with socket.create_server(("127.0.0.1", 0)) as free:
         server = Postgres(data, free.getsockname()[1])

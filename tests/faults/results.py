@@ -5,7 +5,7 @@ and told as a table.
 import json
 import threading
 from collections.abc import Iterator
-from dataclasses import asdict, dataclass, field
+from dataclasses import asdict, dataclass, field, replace
 from pathlib import Path
 
 
@@ -19,6 +19,7 @@ class Result:
     faults: tuple[str, ...] = ()
     at: str = ""  # where the fault was laid
     seconds: float = 0.0
+    code: str = ""  # hash of the code that was tried
 
     @property
     def key(self) -> tuple[str, str, str]:
@@ -27,9 +28,12 @@ class Result:
 
 @dataclass(slots=True)
 class Results:
-    """All cases of a file; what failed is tried again when it is taken up again."""
+    """The cases of a file that were tried with this code; those that failed are tried again when
+    the file is taken up again.
+    """
 
     file: Path | None
+    code: str = ""
     _all: dict[tuple[str, str, str], Result] = field(default_factory=dict)
     _lock: threading.Lock = field(default_factory=threading.Lock)
 
@@ -38,7 +42,8 @@ class Results:
             for line in self.file.read_text().splitlines():
                 read = json.loads(line)
                 result = Result(**{**read, "faults": tuple(read["faults"])})
-                self._all[result.key] = result
+                if result.code == self.code:
+                    self._all[result.key] = result
 
     def passed(self, command: str, kind: str, number: object) -> bool:
         """Whether this case passed in an earlier run."""
@@ -47,6 +52,7 @@ class Results:
 
     def add(self, result: Result) -> None:
         """Keep a result, and say at once what failed."""
+        result = replace(result, code=self.code)
         with self._lock:
             self._all[result.key] = result
             if self.file:

@@ -9,6 +9,8 @@ from contextlib import contextmanager
 from dataclasses import dataclass
 from pathlib import Path
 
+from erasure_core.law import lineage
+from tests import toy
 from tests.faults.postgres import Postgres
 from tests.faults.zygote import ROOT, Zygote
 
@@ -21,7 +23,14 @@ QUIET = {
     "PREFECT_LOGGING_HANDLERS_CONSOLE_LEVEL": "CRITICAL",
     "PREFECT_SERVER_ANALYTICS_ENABLED": "false",
 }
-MODEL = "toy"
+# requests of the toy world, and two more
+STYLES = ("photo", "sketch")
+NAMES = {
+    "cat": toy.CAT,
+    "astronaut": toy.ASTRONAUT,
+    "coffee": "00000000-0000-0000-0000-00000000000d",
+    "coins": "00000000-0000-0000-0000-00000000000e",
+}
 
 
 @dataclass(frozen=True, slots=True)
@@ -81,8 +90,17 @@ def world(folder: Path) -> Iterator[World]:
         environment = clean_environment(folder)
         command = [sys.executable, "-m", "tests.toy", str(folder / "toy")]
         subprocess.run(command, check=True, cwd=ROOT, env=environment, capture_output=True)
+        _ask_for_more(inputs)
     with _server(folder) as url:
         yield World(folder, inputs, url)
+
+
+def _ask_for_more(inputs: Path) -> None:
+    for name in ("coffee", "coins"):
+        asked = toy.REQUEST.format(id=NAMES[name], name=name, kind="object")
+        (inputs / f"{name}.yaml").write_text(asked)
+        rows = (f"{i},a {what} of {name},{50 + i},4.0,{name}\n" for i, what in enumerate(STYLES))
+        (inputs / f"targets/{name}.csv").write_text(toy.HEADER + "".join(rows))
 
 
 @contextmanager
@@ -115,6 +133,7 @@ def add(*names: str) -> list[tuple[str, ...]]:
 PASSING = ("--params", "{passing}")
 STATES: Mapping[str, list[tuple[str, ...]]] = {
     "new": [],
+    "asked": add("cat"),
     "inbox": add("cat", "astronaut"),
     "one": [("run", "{cat}", *PASSING)],
     "two": [("run", "{cat}", *PASSING), ("run", "{astronaut}", *PASSING)],
@@ -124,13 +143,24 @@ STATES: Mapping[str, list[tuple[str, ...]]] = {
 
 def spelled(world: World, command: tuple[str, ...]) -> list[str]:
     """A command with its files by path."""
-    files = {name: world.file(name) for name in ("cat", "astronaut", "passing", "void")}
+    files = {name: world.file(name) for name in (*NAMES, "passing", "void")}
     return [word.format(**files) for word in command]
+
+
+def code_sha256() -> str:
+    """Hash of the code that is tried, and of what tries it."""
+    folders = ("erasure_core", "tasks", "flows", "tests/faults")
+    return lineage.code_sha256(*(ROOT / folder for folder in folders))
+
+
+def _kept(world: World, state: str) -> Path:
+    """Where a prepared state lies, as this code makes it."""
+    return world.folder / f"states-{code_sha256()[:12]}" / state
 
 
 def put(world: World, zygote: Zygote, state: str) -> None:
     """Make `world.home` a fresh copy of a prepared state, preparing it first if need be."""
-    kept = world.folder / "states" / state
+    kept = _kept(world, state)
     if not kept.exists():
         _prepare(world, zygote, state)
     shutil.rmtree(world.home, ignore_errors=True)
@@ -149,7 +179,7 @@ def _prepare(world: World, zygote: Zygote, state: str) -> None:
         ended = zygote.run(world.home, spelled(world, command), **world.more)
         if ended.code:
             raise RuntimeError(f"state {state}: {command} ended {ended.code}: {ended.err}")
-    copy(world.home, world.folder / "states" / state)
+    copy(world.home, _kept(world, state))
     if world.database:
         world.database.keep(state)
 

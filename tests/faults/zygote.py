@@ -4,9 +4,11 @@ seconds, not half a minute, and is still a process of its own that is really kil
 `python -m tests.faults.zygote` reads one JSON line a case on standard input and answers with one.
 """
 
+import contextlib
 import importlib
 import json
 import os
+import resource
 import subprocess
 import sys
 import threading
@@ -20,6 +22,7 @@ from typing import Any
 from tests.faults import killer
 
 ROOT = Path(__file__).parents[2]
+LARGEST_FILE = "FAULTS_LARGEST_FILE"  # in bytes, of those that a command writes
 ALWAYS = ("flows.cli", "flows.erase", "tasks.release.audit", "tasks.release.reconcile")
 
 
@@ -101,10 +104,8 @@ def _modules(case: Mapping[str, Any], known: set[str]) -> list[str]:
 
 
 def _import(name: str) -> None:
-    try:
+    with contextlib.suppress(Exception):  # some names were modules inside that child only
         importlib.import_module(name)
-    except Exception:  # a name that only was a module inside that child
-        pass
 
 
 def _forked(case: Mapping[str, Any]) -> dict[str, Any]:
@@ -166,6 +167,8 @@ def _command(case: Mapping[str, Any], folder: Path) -> int:
         os.environ.update(killer.environment(Path(case["home"]), case["at"], counter, log))
         killer.install_from_environment()
     interrupt_on_signals()
+    if largest := os.environ.get(LARGEST_FILE):
+        resource.setrlimit(resource.RLIMIT_FSIZE, (int(largest), int(largest)))
     try:
         app(case["arguments"], prog_name="erasure")
     except SystemExit as ended:
