@@ -11,8 +11,9 @@ from tasks.book.door import require_book
 from tasks.home import Home
 
 if TYPE_CHECKING:
-    from prefect import Task
     from prefect.client.schemas.objects import State, TaskRun
+
+    from prefect import Task
 
 GPU_DEPLOYMENT = "ERASURE_GPU_DEPLOYMENT"
 
