@@ -11,9 +11,8 @@ from tasks.book.door import require_book
 from tasks.home import Home
 
 if TYPE_CHECKING:
-    from prefect.client.schemas.objects import State, TaskRun
-
     from prefect import Task
+    from prefect.client.schemas.objects import State, TaskRun
 
 GPU_DEPLOYMENT = "ERASURE_GPU_DEPLOYMENT"
 
