@@ -6,7 +6,7 @@ from erasure_core.errors import BadInput, ErasureError
 from erasure_core.law import chain, fold
 from erasure_core.law.chain import Event
 from tasks.book import database
-from tasks.book.heads import read_head
+from tasks.book.heads import read_head, readable_head, write_head
 from tasks.book.store import Book, Reader, Transaction
 from tasks.book.takeover import left_behind, put_aside, take_over
 from tasks.home import Home
@@ -29,8 +29,34 @@ def open_book(home: Home, *, make: bool = True) -> Book:
     elif old:
         put_aside(home)
     elif make and empty:
+        _check_new(home)
         book.change(_open)
+    elif make:
+        catch_up(book)
     return book
+
+
+def catch_up(book: Book) -> None:
+    """Sign the head that a process could not sign, killed right after its commit: what it appended
+    would not be missed if it were cut off. Nothing else is signed here: the chain must continue
+    what was signed last.
+    """
+    if (signed := readable_head(book.home)) is None:
+        return
+    with book.read() as reader:
+        there = next(reader.events(after=signed.seq - 1), None)
+        head = reader.head()
+    if head and there and there.sha256 == signed.sha256 and head.seq > signed.seq:
+        write_head(book.home, head)
+
+
+def _check_new(home: Home) -> None:
+    """Refuse to begin a book where released versions say that there was one."""
+    if any(home.records.glob("*.json")):
+        raise ErasureError(
+            f"{home.root} holds released versions ({home.records}) but its book of record is "
+            f"empty; restore it from a copy, or set {database.URL} to the database it is in"
+        )
 
 
 def _open(tx: Transaction) -> None:
@@ -52,18 +78,21 @@ def check_whole(book: Book) -> None:
 
 def faults_of_chain(book: Book) -> Iterator[str]:
     """What is wrong with the chain, its head, and the tables that follow from it."""
-    with book.read() as reader:
-        head: Event | None = None
-        tables = fold.Tables()
-        try:
-            for event in chain.checked(reader.events()):
-                fold.apply(tables, event)
-                head = event
-        except (ErasureError, KeyError, TypeError) as fault:
-            yield f"the chain of events is broken: {fault}"
-            return
-        yield from _faults_of_head(book, reader, head)
-        yield from _differences(tables, reader.tables())
+    yield from book.ask(lambda reader: list(_faults(book, reader)))
+
+
+def _faults(book: Book, reader: Reader) -> Iterator[str]:
+    head: Event | None = None
+    tables = fold.Tables()
+    try:
+        for event in chain.checked(reader.events()):
+            fold.apply(tables, event)
+            head = event
+    except (ErasureError, KeyError, TypeError, ValueError) as fault:
+        yield f"the chain of events is broken: {fault}"
+        return
+    yield from _faults_of_head(book, reader, head)
+    yield from _differences(tables, reader.tables())
 
 
 def _faults_of_head(book: Book, reader: Reader, head: Event | None) -> Iterator[str]:
