@@ -14,7 +14,8 @@ QUIET = {
     "MLFLOW_DISABLE_TELEMETRY": "true",
     "MLFLOW_SUPPRESS_PRINTING_URL_TO_STDOUT": "true",  # `--json` owns stdout
     "MLFLOW_ENABLE_ARTIFACTS_PROGRESS_BAR": "false",
-    "MLFLOW_HTTP_REQUEST_MAX_RETRIES": "2",  # default 7: four silent minutes without a server
+    "MLFLOW_HTTP_REQUEST_TIMEOUT": "10",  # default 120 s
+    "MLFLOW_HTTP_REQUEST_MAX_RETRIES": "1",  # default 7: four silent minutes without a server
     "DVC_NO_ANALYTICS": "1",
     "GX_ANALYTICS_ENABLED": "false",
     "HF_HUB_DISABLE_TELEMETRY": "1",
