@@ -18,7 +18,7 @@ from erasure_core.files import pretty_json
 from erasure_core.law.concepts import Concept
 from erasure_core.law.lineage import manifest
 from erasure_core.law.prompts import read_prompt_set
-from erasure_core.law.requests import DeletionRequest
+from erasure_core.law.requests import RECORDED, DeletionRequest
 from erasure_core.metrics.clip_score import ClipScorer
 from erasure_core.planning.params import Params
 from flows.cli import app
@@ -115,7 +115,8 @@ def described(
             "regulation": "gdpr",
             "concept": Concept.model_validate({**concept, **other}),
             "method": method,
-        }
+        },
+        context=RECORDED,  # as the book gives it: a method may be gone since
     )
 
 
