@@ -1,10 +1,11 @@
-# make erase | make test | make check | make test-slow | make teacher
+# make erase | make test | make check | make test-slow | make test-faults | make teacher
 PYTHON ?= python3
 BIN := .venv/bin
 REQUEST ?= examples/requests/astronaut.yaml
+FAULTS ?= .faults
 export PIP_DISABLE_PIP_VERSION_CHECK = 1
 
-.PHONY: erase test test-slow check teacher format
+.PHONY: erase test test-slow test-faults check teacher format
 
 # The environment, at exact versions; made once, and again when a version changes.
 .venv/installed: constraints.txt pyproject.toml
@@ -23,6 +24,11 @@ test: .venv/installed
 # Whole runs on the embedded teacher, and a real Prefect server with a real worker: about half an hour on 2 cores.
 test-slow: .venv/installed
 	$(BIN)/python -m pytest -q -m slow
+
+# Faults of every kind, laid for real (docs/faults.md): hours on 2 cores. Stopped, it goes on from there.
+test-faults: .venv/installed
+	mkdir -p $(FAULTS)
+	$(BIN)/python -m tests.faults --folder $(FAULTS)/world --out $(FAULTS)/results.jsonl --postgres
 
 check: .venv/installed
 	$(BIN)/ruff format --check .

@@ -2,13 +2,19 @@
 typed model with every fault named at once.
 """
 
+import hashlib
 import json
 import os
+import platform
 import re
 import secrets
+import shutil
 import stat
 from collections.abc import Callable, Sequence
+from contextlib import suppress
 from difflib import get_close_matches
+from functools import lru_cache
+from glob import escape
 from pathlib import Path
 from typing import Any, TypeVar, get_args, get_origin
 
@@ -50,7 +56,7 @@ def write_text(path: Path, text: str) -> None:
         OSError: Disk full, no permission; `path` is then as it was and no temporary file is left.
     """
     path.parent.mkdir(parents=True, exist_ok=True)
-    temporary = _unused(path.parent, f".{path.name}.")
+    temporary = draft(path.parent, f".{path.name}.")
     try:
         with temporary.open("x", encoding="utf-8", newline="\n") as stream:
             stream.write(text)
@@ -67,13 +73,46 @@ def new_folder(parent: Path, prefix: str) -> Path:
     library's mkdtemp shuts out everybody else, also once it is renamed).
     """
     parent.mkdir(parents=True, exist_ok=True)
-    folder = _unused(parent, prefix)
+    folder = draft(parent, prefix)
     folder.mkdir()
     return folder
 
 
-def _unused(parent: Path, prefix: str) -> Path:
-    return parent / f"{prefix}{secrets.token_hex(8)}"
+def draft(parent: Path, prefix: str) -> Path:
+    """An unused name in `parent` for what is being written; it names its writer, so that a later
+    one can tell what a killed writer left, and removes that first.
+    """
+    sweep(parent, prefix)
+    return parent / f"{prefix}{_here()}-{os.getpid()}-{secrets.token_hex(4)}"
+
+
+def sweep(parent: Path, prefix: str) -> None:
+    """Remove the drafts in `parent` whose writer on this machine is no more."""
+    for left in parent.glob(f"{escape(prefix)}{_here()}-*-*"):
+        if _is_gone(int(left.name.split("-")[-2])):
+            shutil.rmtree(left) if left.is_dir() else left.unlink(missing_ok=True)
+
+
+@lru_cache(maxsize=1)
+def _here() -> str:
+    """This host and, on Linux, this container: within it a process has one number."""
+    with suppress(OSError):
+        return _shortly(f"{platform.node()} {os.readlink('/proc/self/ns/pid')}")
+    return _shortly(platform.node())
+
+
+def _shortly(name: str) -> str:
+    return hashlib.sha256(name.encode()).hexdigest()[:8]
+
+
+def _is_gone(pid: int) -> bool:
+    try:
+        os.kill(pid, 0)
+    except ProcessLookupError:
+        return True
+    except PermissionError:  # another user's
+        return False
+    return False
 
 
 def read_bytes(path: Path, limit: int) -> bytes:

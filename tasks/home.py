@@ -29,7 +29,7 @@ QUIET = {
 
 @dataclass(frozen=True, slots=True)
 class Home:
-    """The state folder: one place for requests, runs, checkpoints, registry and audit log."""
+    """The state folder: one place for the book, runs, checkpoints and registry."""
 
     root: Path
 
@@ -60,14 +60,6 @@ class Home:
                 f"state folder {self.root}: {folder} is {found}; correct ERASURE_HOME, or make it"
             )
         return self
-
-    @property
-    def requests(self) -> Path:
-        return self.root / "requests"
-
-    @property
-    def audit_log(self) -> Path:
-        return self.root / "audit.jsonl"
 
     @property
     def snapshots(self) -> Path:

@@ -69,7 +69,7 @@ def run_gpu_step(flow_fn: Callable[..., object], parameters: Mapping[str, Any]) 
 
 def home_of_run() -> Home:
     """The state folder of this run. A run of a deployment must find a book in the folder that its
-    worker names: an unset or mistyped variable would leave the inbox untouched, and look well.
+    worker names: an unset or mistyped variable would leave every request untouched, and look well.
 
     Raises:
         ErasureError: ERASURE_HOME is not set on the worker, or holds no book.

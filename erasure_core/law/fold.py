@@ -142,7 +142,7 @@ def subjects(event: str, facts: Mapping[str, Any]) -> list[str]:
     return list(dict.fromkeys([*about, *map(str, facts.get("requests", ()))]))
 
 
-WITHOUT_EFFECT = frozenset({"book.opened", "key.made", "key.trusted", "alias.restored"})
+WITHOUT_EFFECT = frozenset({"book.opened"})
 
 
 def _added(tables: Tables, facts: Mapping[str, Any], at: str) -> None:

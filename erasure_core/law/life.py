@@ -38,8 +38,9 @@ STEPS: Mapping[State, frozenset[State]] = {
     | {"received", "waiting", "ready", "attempt_failed", "honoured", "duplicate"},
     "on_hold": frozenset({"received", "refused", "withdrawn"}),
     "duplicate": _BY_A_PERSON | {"received", "honoured", "duplicate"},
-    # honoured again by a later version; brought back; or open again after a rollback without it
-    "honoured": frozenset({"honoured", "restored", "received"}),
+    # honoured again by a later version; brought back; open again after a rollback without it; or
+    # withdrawn, where another request keeps its concept erased
+    "honoured": frozenset({"honoured", "restored", "received", "withdrawn"}),
     "refused": frozenset({"received"}),
     "withdrawn": frozenset(),
     "restored": frozenset(),  # to erase the concept again takes a new request

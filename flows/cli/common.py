@@ -38,7 +38,7 @@ app = typer.Typer(
     rich_markup_mode=None,
 )
 inbox = typer.Typer(
-    no_args_is_help=True, rich_markup_mode=None, help="The inbox of deletion requests."
+    no_args_is_help=True, rich_markup_mode=None, help="Deletion requests: take in, show, decide."
 )
 app.add_typer(inbox, name="request")
 

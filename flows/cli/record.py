@@ -129,8 +129,9 @@ def audit(
 
     book = open_book(Home.from_env(), make=False)
     if what == "export":
-        for event in book.ask(lambda reader: list(reader.events())):
-            print(event.line)
+        with book.read() as reader:  # line by line: a long chain does not fit into memory
+            for event in reader.events():
+                print(event.line)
         return DONE
     with stdout_free():
         found = _everything(book) if what is None else _traced(book, what, name)

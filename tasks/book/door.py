@@ -6,7 +6,7 @@ from erasure_core.errors import BadInput, ErasureError
 from erasure_core.law import chain, fold
 from erasure_core.law.chain import Event
 from tasks.book import database
-from tasks.book.heads import read_head
+from tasks.book.heads import read_head, readable_head, write_head
 from tasks.book.store import Book, Reader, Transaction
 from tasks.book.takeover import left_behind, put_aside, take_over
 from tasks.home import Home
@@ -31,7 +31,23 @@ def open_book(home: Home, *, make: bool = True) -> Book:
     elif make and empty:
         _check_new(home)
         book.change(_open)
+    elif make:
+        catch_up(book)
     return book
+
+
+def catch_up(book: Book) -> None:
+    """Sign the head that a process could not sign, killed right after its commit: what it appended
+    would not be missed if it were cut off. Nothing else is signed here: the chain must continue
+    what was signed last.
+    """
+    if (signed := readable_head(book.home)) is None:
+        return
+    with book.read() as reader:
+        there = next(reader.events(after=signed.seq - 1), None)
+        head = reader.head()
+    if head and there and there.sha256 == signed.sha256 and head.seq > signed.seq:
+        write_head(book.home, head)
 
 
 def _check_new(home: Home) -> None:

@@ -38,7 +38,7 @@ def follow(
     if not head_file(home).exists():
         may_sign = young()
     else:
-        last = _readable(home)
+        last = readable_head(home)
         may_sign = last is not None and last.seq < event.seq and sha256_at(last.seq) == last.sha256
     if may_sign:
         write_head(home, event)
@@ -54,7 +54,8 @@ def read_head(home: Home) -> Head | None:
     return Keys(home).opened_head(file.read_bytes()) if file.exists() else None
 
 
-def _readable(home: Home) -> Head | None:
+def readable_head(home: Home) -> Head | None:
+    """That head, if it is to be believed."""
     try:
         return read_head(home)
     except ErasureError:

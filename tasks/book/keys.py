@@ -6,7 +6,6 @@ may be copied to wherever a statement is to be checked.
 
 import os
 import re
-import tempfile
 from collections.abc import Callable
 from pathlib import Path
 
@@ -22,11 +21,12 @@ from cryptography.hazmat.primitives.serialization import (
 )
 
 from erasure_core.errors import BadInput, ErasureError
-from erasure_core.files import read_input, write_text
+from erasure_core.files import draft, read_input, sweep, write_text
 from erasure_core.law import statement
 from erasure_core.law.statement import Head, Signer, key_id
 from tasks.home import Home
 
+DRAFT = ".signing."
 NAME = re.compile(r"[a-z0-9][a-z0-9._-]{0,63}")
 
 
@@ -46,6 +46,7 @@ class Keys:
         """
         if not self.signing.exists():
             self._make(_link_if_absent)
+        sweep(self.signing.parent, DRAFT)  # a killed process left a second name of the key
         return self._published()
 
     def signing_id(self) -> str | None:
@@ -104,16 +105,17 @@ class Keys:
         private = Ed25519PrivateKey.generate().private_bytes(
             Encoding.PEM, PrivateFormat.PKCS8, NoEncryption()
         )
-        # mkstemp: mode 0600 from the first moment
-        handle, draft = tempfile.mkstemp(dir=self.signing.parent, prefix=".signing.")
+        file = draft(self.signing.parent, DRAFT)
         try:
+            # mode 0600 from the first moment
+            handle = os.open(file, os.O_WRONLY | os.O_CREAT | os.O_EXCL, 0o600)
             with os.fdopen(handle, "wb") as stream:
                 stream.write(private)
                 stream.flush()
                 os.fsync(stream.fileno())
-            put(draft, self.signing)
+            put(str(file), self.signing)
         finally:
-            Path(draft).unlink(missing_ok=True)
+            file.unlink(missing_ok=True)
 
     def _published(self) -> Signer:
         """The signing key, its public half among the trusted ones."""

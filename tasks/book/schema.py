@@ -59,6 +59,7 @@ requests = Table(
     Column("duplicate_of", String),
     Column("purged", Boolean, nullable=False),
     Index("requests_by_state", "model", "state"),
+    Index("requests_by_original", "duplicate_of"),
 )
 versions = Table(
     "versions",

@@ -22,9 +22,10 @@ def status(book: Book) -> dict[str, Any]:
         entries = reader.requests(states=sorted(DUE), newest=500)
         for entry in (*entries, *reader.requests(states=settled, newest=NEWEST)):
             requests[entry.row.state].append(shown(entry))
+        counts = reader.counts()
         return {
             "requests": requests,
-            "counts": {state: reader.counts().get(state, 0) for state in STATES},
+            "counts": {state: counts.get(state, 0) for state in STATES},
             "models": [_model(reader, name) for name in reader.models()],
             "behind": [_errand(row) for row in reader.waiting_outside()],
         }

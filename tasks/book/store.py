@@ -29,6 +29,7 @@ from tasks.home import Home
 
 FORGOTTEN = "(purged)"
 KINDS = get_args(Kind)
+LARGEST = 2**63 - 1  # that SQL counts to
 Value = TypeVar("Value")
 
 
@@ -81,13 +82,19 @@ class Reader:
         changes = select(schema.events.c.operation).distinct().limit(3).subquery()
         return (self.connection.scalar(select(func.count()).select_from(changes)) or 0) <= 2
 
-    def events(self, subject: str | None = None, after: int = 0) -> Iterator[Event]:
-        """The chain in order, whole or about one request (its id) or version (`model/3`)."""
+    def events(
+        self, subject: str | None = None, after: int = 0, kind: str | None = None
+    ) -> Iterator[Event]:
+        """The chain in order, whole or about one request (its id) or version (`model/3`); with
+        `kind`, only events whose name begins so.
+        """
         table = schema.events
         query = select(table).where(table.c.seq > after).order_by(table.c.seq)
         if subject is not None:
             about = select(schema.subjects.c.seq).where(schema.subjects.c.subject == subject)
             query = query.where(table.c.seq.in_(about))
+        if kind is not None:
+            query = query.where(table.c.event.startswith(kind, autoescape=True))
         return self._events(query)
 
     def request(self, request_id: UUID | str) -> Entry:
@@ -134,15 +141,14 @@ class Reader:
         rows = [_value(Request, r) for r in self.connection.execute(query).mappings()]
         return list(self._entries(rows))
 
-    def same_concept(self, model: str, label: str, states: Sequence[str]) -> list[Entry]:
-        """Requests of these states that ask for the same concept, oldest first."""
+    def same_concept(self, model: str, label: str, states: Sequence[str], but: str) -> Entry | None:
+        """The oldest request of these states that asks for the same concept, other than `but`."""
         table, texts = schema.requests, schema.texts
-        asked = select(texts.c.sha256).where(texts.c.label == label)
-        mine = (table.c.model == model, table.c.state.in_(states), table.c.asked.in_(asked))
-        rows = self.connection.execute(
-            select(table).where(*mine).order_by(table.c.received, table.c.id)
-        )
-        return list(self._entries([_value(Request, r) for r in rows.mappings()]))
+        mine = (table.c.model == model, table.c.state.in_(states), table.c.id != but)
+        query = select(table).join(texts, texts.c.subject == table.c.id)
+        query = query.where(texts.c.label == label, *mine).order_by(table.c.received, table.c.id)
+        row = self.connection.execute(query.limit(1)).mappings().first()
+        return next(self._entries([_value(Request, row)])) if row else None
 
     def ids(self, model: str, state: str) -> frozenset[str]:
         """The ids of a model's requests in one state, without duplicates of others."""
@@ -166,7 +172,8 @@ class Reader:
     def version(self, model: str, version: int) -> Version:
         """One version. `BadInput` if there is none."""
         table = schema.versions
-        row = self._row(Version, table, table.c.model == model, table.c.version == version)
+        mine = (table.c.model == model, table.c.version == version)
+        row = self._row(Version, table, *mine) if version <= LARGEST else None
         if row is None:
             last = self.next_version(model) - 1
             have = f"1 to {last}" if last else "none"

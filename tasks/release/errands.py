@@ -4,10 +4,10 @@ Each is idempotent: it may be killed anywhere and is then done again by the next
 nightly, or by `erasure reconcile`. Until then `erasure status` says what is behind.
 """
 
-from collections.abc import Callable, Mapping
+from collections.abc import Callable, Iterator, Mapping
 from typing import Any
 
-from erasure_core.errors import ErasureError
+from erasure_core.errors import ContentChanged, ErasureError
 from erasure_core.law.chain import now
 from erasure_core.law.fold import CANDIDATE, CHAMPION, Version
 from erasure_core.law.lineage import RunRecord
@@ -23,7 +23,7 @@ from tasks.registry.versions import mirror_aliases, mirror_version, set_aside
 from tasks.release.mirrored import version_facts
 from tasks.release.record import record_of
 from tasks.release.recording import measured
-from tasks.release.resolve import folder_of
+from tasks.release.resolve import bring_back, folder_of
 from tasks.versions.dvc_store import add_checkpoint
 
 OUTSIDE = "outside"  # the lease of whoever does errands
@@ -35,8 +35,19 @@ def run_errands(book: Book, model: str | None = None) -> list[str]:
     if not book.ask(lambda reader: reader.waiting_outside(model)):
         return []
     with holding(book, OUTSIDE, "bringing MLflow, DVC and reports up to date"):
-        rows = book.ask(lambda reader: reader.waiting_outside(model))
-        return [fault for row in rows if (fault := _run(book, row)) is not None]
+        return [fault for row in _rows(book, model) if (fault := _run(book, row)) is not None]
+
+
+def _rows(book: Book, model: str | None) -> Iterator[Mapping[str, Any]]:
+    """Each errand once, in order; also one that another sends meanwhile."""
+    tried: set[str] = set()
+    while left := [
+        row
+        for row in book.ask(lambda reader: reader.waiting_outside(model))
+        if row["key"] not in tried
+    ]:
+        tried.add(left[0]["key"])
+        yield left[0]
 
 
 def _run(book: Book, row: Mapping[str, Any]) -> str | None:
@@ -79,7 +90,14 @@ def _checkpoint(book: Book, version: Version) -> str | None:
     """A released folder is given to DVC and its remote; a refused one is kept as its delta."""
     if not version.promoted:
         return None
-    return add_checkpoint(book.home, folder_of(book, version)).md5
+    try:
+        folder = folder_of(book, version)
+    except ContentChanged:  # DVC was killed while it put links in place of the files
+        folder = bring_back(book, version)
+    md5 = add_checkpoint(book.home, folder).md5
+    # MLflow shows DVC's pointer, which there was none of if DVC had failed before
+    book.change(lambda tx: tx.send(version.model, version.version, "mlflow version"))
+    return md5
 
 
 def _mlflow_run(book: Book, version: Version) -> str:

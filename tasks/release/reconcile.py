@@ -5,7 +5,7 @@ from pathlib import Path
 
 from erasure_core.errors import ErasureError
 from erasure_core.law.fold import Version
-from tasks.book.door import check_whole
+from tasks.book.door import catch_up, check_whole
 from tasks.book.heads import head_file, write_head
 from tasks.book.lease import holding
 from tasks.book.rebuild import rebuild_tables
@@ -32,6 +32,7 @@ def reconcile(book: Book, *, tables: bool = False) -> list[str]:
     head = book.ask(lambda reader: reader.head())
     if head is not None and not head_file(book.home).exists():
         write_head(book.home, head)
+    catch_up(book)
     check_whole(book)
     left = list(_bring_back_weights(book))
     for version in _versions(book):

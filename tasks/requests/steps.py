@@ -30,7 +30,9 @@ def refuse(book: Book, request_id: UUID, code: str, reason: str | None) -> Entry
 
 
 def withdraw(book: Book, request_id: UUID, reason: str) -> Entry:
-    """End a request that its person no longer makes. An honoured one is restored instead."""
+    """End a request that its person no longer makes. An honoured one is restored instead, unless
+    it was honoured with another, for which its concept stays erased.
+    """
     return _end(book, request_id, "withdrawn", reason)
 
 
@@ -89,7 +91,7 @@ def approve(book: Book, plan: str, by: str | None = None) -> Proposal:
     def work(tx: Transaction) -> Proposal:
         proposal = tx.proposal(plan)
         if proposal is None:
-            raise BadInput(f"no plan {plan} waits for approval; `erasure run` proposes one")
+            raise BadInput(f"no plan {plan!r} waits for approval; `erasure run` proposes one")
         who = by or acting().get("by") or acting()["user"]
         if who in proposal.approved_by:
             raise BadInput(f"{who} has approved plan {plan[:16]} already; another person must")
@@ -123,11 +125,12 @@ def proposed_for(book: Book, request_id: UUID) -> str:
 
 def _end(book: Book, request_id: UUID, state: State, reason: str, code: str | None = None) -> Entry:
     if not reason.strip():
-        raise BadInput("the reason is empty; say why, it is kept with the request")
+        raise BadInput("--reason is empty; say why, it is kept with the request")
 
     def work(tx: Transaction) -> Entry:
         entry = tx.request(request_id)
-        if entry.row.state == "honoured":
+        stays_erased = state == "withdrawn" and entry.row.duplicate_of is not None
+        if entry.row.state == "honoured" and not stays_erased:
             raise BadInput(
                 f"request {request_id} is honoured by version {entry.row.version}; `erasure "
                 f"restore {request_id} --reason ...` takes it back with a release"

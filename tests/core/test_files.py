@@ -1,5 +1,8 @@
 import os
+import signal
 import stat
+import subprocess
+import sys
 from pathlib import Path
 
 import pytest
@@ -10,6 +13,7 @@ from erasure_core.files import (
     TABLE_LINES,
     YAML_DEPTH,
     YAML_VALUES,
+    draft,
     new_folder,
     plain,
     read_bytes,
@@ -18,6 +22,8 @@ from erasure_core.files import (
     read_yaml,
     write_text,
 )
+
+ROOT = Path(__file__).parents[2]
 
 
 class Inner(BaseModel):
@@ -229,3 +235,42 @@ def mode(path) -> int:
 
 def test_plain_turns_what_json_lacks_into_null():
     assert plain({"a": float("nan"), "b": (1, float("inf"))}) == {"a": None, "b": [1, None]}
+
+
+WRITE_AND_DIE = """
+import os, signal, sys
+from pathlib import Path
+from erasure_core import files
+
+def die(*_): os.kill(os.getpid(), signal.SIGKILL)
+
+os.replace = die
+files.write_text(Path(sys.argv[1]), "half")
+"""
+
+
+def killed_while_writing(path: Path) -> list[Path]:
+    done = subprocess.run([sys.executable, "-c", WRITE_AND_DIE, str(path)], cwd=ROOT)
+    assert done.returncode == -signal.SIGKILL
+    left = list(path.parent.iterdir())
+    assert len(left) == 1
+    return left
+
+
+def test_the_next_writer_removes_what_a_killed_one_left(tmp_path):
+    killed_while_writing(tmp_path / "head.json")
+    write_text(tmp_path / "head.json", "whole")
+    assert [file.name for file in tmp_path.iterdir()] == ["head.json"]
+
+
+def test_the_draft_of_a_living_writer_stays(tmp_path):
+    (mine := draft(tmp_path, ".head.json.")).touch()
+    write_text(tmp_path / "head.json", "whole")
+    assert mine.exists()
+
+
+def test_the_draft_of_another_machine_stays(tmp_path):
+    (left,) = killed_while_writing(tmp_path / "head.json")
+    elsewhere = left.rename(left.with_name(".head.json.00000000-1-aaaaaaaa"))
+    write_text(tmp_path / "head.json", "whole")
+    assert elsewhere.exists()

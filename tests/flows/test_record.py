@@ -4,7 +4,6 @@ import contextlib
 import re
 import shutil
 import sqlite3
-import subprocess
 from pathlib import Path
 
 import pytest
@@ -12,7 +11,7 @@ from mlflow import MlflowClient
 
 from erasure_core.law.lineage import sha256_file
 from tasks.home import Home
-from tests.flows.command import ROOT, edit, erasure, shown, state, told
+from tests.flows.command import edit, erasure, shown, state, told
 from tests.toy import ASTRONAUT, CAT
 
 # A version, a request and a concept, each traced to the others
@@ -88,28 +87,6 @@ def test_the_whole_record_agrees_and_auditing_changes_nothing(ran):
     found = told(ran.home, "audit")
     assert (found["intact"], found["findings"]) == (True, [])
     assert state(ran.home) == before
-
-
-# The chain, checked by hand
-
-
-@pytest.mark.skipif(
-    not all(map(shutil.which, ("bash", "sed", "sha256sum", "jq"))),
-    reason="needs bash, sed, sha256sum and jq",
-)
-def test_the_commands_in_the_documentation_agree(ran, tmp_path):
-    documentation = (ROOT / "docs/audit.md").read_text()
-    script = documentation.split("<!-- verify -->\n```bash\n")[1].split("```")[0]
-    exported = erasure(ran.home, "audit", "export").stdout
-
-    def by_hand(chain: str) -> str:
-        (tmp_path / "chain.jsonl").write_text(chain)
-        done = subprocess.run(["bash", "-c", script], cwd=tmp_path, capture_output=True, text=True)
-        return done.stdout.splitlines()[-1]
-
-    count = len(exported.splitlines())
-    assert by_hand(exported) == f"whole: {count} entries"
-    assert by_hand(exported.replace("attempt_failed", "honoured", 1)) == "line 4 is broken"
 
 
 def test_the_chain_holds_no_name_and_no_wording(ran):
@@ -202,13 +179,13 @@ TAMPERED = {
     ),
     "statement": (
         sql(
-            "UPDATE texts SET body = replace(body, '\"payload\"', '\"Payload\"') "
+            "UPDATE texts SET body = replace(body, '\"pass\"', '\"fail\"') "
             "WHERE subject = 'toy/2'"
         ),
         "the statement of toy version 2 is not valid",
     ),
     "signed head": (
-        lambda h: edit(h / "head.json", '"payload"', '"Payload"'),
+        lambda h: edit(h / "head.json", '"sha256": "', '"sha256": "0'),
         r"the signed head of the chain .* is not valid",
     ),
     "no signed head": (
@@ -376,18 +353,6 @@ def test_a_breach_that_is_accepted_opens_its_request_again(second):
     assert cat["reason"] == "rolled back to version 2: pictures are worse"
     assert told(second.home, "status")["models"][0]["champion"] == 2
     assert told(second.home, "audit")["findings"] == []
-
-
-def test_a_refused_version_is_never_served(second):
-    answer = erasure(second.home, "rollback", "--to", 1, "--reason", "r", *second.passing)
-    assert answer.exit_code == 2
-    assert "version 1 has the verdict void; it was never served" in answer.stderr
-
-
-def test_a_version_that_erases_what_was_brought_back_is_not_served(restored):
-    answer = erasure(restored.home, "rollback", "--to", 3, "--reason", "r", *restored.passing)
-    assert answer.exit_code == 2
-    assert "which is not honoured any more; release anew instead" in answer.stderr
 
 
 # Forgotten

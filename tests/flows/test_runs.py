@@ -6,9 +6,13 @@ import shutil
 import subprocess
 import sys
 from pathlib import Path
+from uuid import UUID
 
 import pytest
 
+from tasks.book.door import open_book
+from tasks.home import Home
+from tasks.requests.plan import Inputs, check_restorable
 from tests.flows.command import ROOT, edit, erasure, in_a_terminal, shown, state, states, told
 from tests.toy import ASTRONAUT, CAT, REQUEST, ROCKET, TWIN
 
@@ -82,7 +86,7 @@ BAD = {
     ),
     "base without weights": (
         lambda d: own_base(d).unlink(),
-        "base/unet holds no weights; put plain safetensors there",
+        "base/unet holds no weights; .* is needed, pickle is not loaded",
     ),
     "pickle weights": (
         lambda d: (file := own_base(d)).rename(file.with_suffix(".bin")),
@@ -360,6 +364,26 @@ def test_a_request_for_the_same_concept_is_honoured_with_it(both):
     twin, cat = shown(both.home, TWIN), shown(both.home, CAT)
     assert (twin["state"], twin["duplicate_of"]) == ("honoured", CAT)
     assert twin["version"] == cat["version"] == 3
+
+
+def test_what_is_erased_for_two_is_not_brought_back_for_one(both):
+    before = state(both.home)
+    answer = erasure(both.home, "restore", CAT, "--reason", "r", *both.passing)
+    assert answer.exit_code == 2
+    assert f"request {TWIN} asks for the same concept, which stays erased for it" in answer.stderr
+    assert state(both.home) == before
+
+
+def test_one_of_two_can_withdraw_and_then_the_other_is_restorable(both, tmp_path):
+    world = both.copy(tmp_path)
+    assert erasure(world.home, "request", "withdraw", TWIN, "--reason", "r").exit_code == 0
+    assert shown(world.home, TWIN)["state"] == "withdrawn"
+    assert told(world.home, "audit")["findings"] == []
+    check_restorable(
+        open_book(Home(world.home)),
+        Inputs.read(world.inputs / "passing.yaml"),
+        UUID(CAT),
+    )
 
 
 def test_who_is_honoured_keeps_the_version_that_first_did(both):

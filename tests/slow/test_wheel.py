@@ -1,4 +1,4 @@
-"""The project as it is installed: from its wheel, in an empty folder, it registers and serves."""
+"""The project as it is installed: from its wheel, in an empty folder, it opens a book, serves."""
 
 import shutil
 import subprocess
@@ -21,11 +21,13 @@ from erasure_core.law.statement import Statement, sign
 from tasks.home import Home
 from tasks.registry.packaging import VersionFacts
 from tasks.registry.versions import expected, mirror_aliases, mirror_version, seen
+from tasks.book.door import open_book
 from tasks.book.keys import Keys
 from tasks.versions.dvc_store import add_checkpoint
 
 home, pipeline = Home.from_env(), Path(sys.argv[1])
 home.prepare_environment()
+assert open_book(home).ask(lambda reader: reader.head()).event == "book.opened"
 folder = home.checkpoints / root_sha256(manifest(pipeline))
 shutil.copytree(pipeline, folder)
 pointer = add_checkpoint(home, folder).path.read_text()

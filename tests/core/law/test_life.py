@@ -16,7 +16,7 @@ ready              x        x      .         x           x        x         x   
 attempt_failed     x        x      x         x           x        x         x       x        x        .
 on_hold            x        .      .         .           .        .         .       x        x        .
 duplicate          x        .      .         .           x        x         x       x        x        .
-honoured           x        .      .         .           .        .         x       .        .        x
+honoured           x        .      .         .           .        .         x       .        x        x
 refused            x        .      .         .           .        .         .       .        .        .
 withdrawn          .        .      .         .           .        .         .       .        .        .
 restored           .        .      .         .           .        .         .       .        .        .

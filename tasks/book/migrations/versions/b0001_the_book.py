@@ -94,6 +94,7 @@ def upgrade() -> None:
         sa.PrimaryKeyConstraint("id"),
     )
     op.create_index("requests_by_state", "requests", ["model", "state"], unique=False)
+    op.create_index("requests_by_original", "requests", ["duplicate_of"], unique=False)
     op.create_table(
         "subjects",
         sa.Column("subject", sa.String(), nullable=False),

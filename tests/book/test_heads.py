@@ -1,0 +1,46 @@
+"""The signed head follows the chain, also past a kill, and never past a break."""
+
+import shutil
+
+import pytest
+from sqlalchemy import delete
+
+from tasks.book.door import open_book
+from tasks.book.heads import head_file, read_head
+from tasks.book.schema import events
+from tasks.home import Home
+from tasks.requests.intake import add
+from tests.book.books import MODEL, A, B, a_book, a_request
+
+
+@pytest.fixture
+def behind(tmp_path):
+    """A state folder whose last event was committed and not signed; and the number of both."""
+    book, old = a_book(tmp_path / "state"), tmp_path / "head.json"
+    add(book, [a_request(A)], MODEL)
+    shutil.copy(head_file(book.home), old)
+    add(book, [a_request(B, "rocket")], MODEL)
+    shutil.copy(old, head_file(book.home))
+    return book.home
+
+
+def last_event(home: Home):
+    return open_book(home, make=False).ask(lambda reader: reader.head())
+
+
+def test_an_unsigned_head_is_signed_by_the_next_command(behind):
+    assert read_head(behind).seq == last_event(behind).seq - 1
+    open_book(behind)
+    assert read_head(behind).sha256 == last_event(behind).sha256
+
+
+def test_looking_signs_nothing(behind):
+    open_book(behind, make=False)
+    assert read_head(behind).seq == last_event(behind).seq - 1
+
+
+def test_a_chain_without_what_was_signed_is_not_signed_again(behind):
+    book, signed = open_book(behind, make=False), read_head(behind)
+    book.change(lambda tx: tx.connection.execute(delete(events).where(events.c.seq == signed.seq)))
+    open_book(behind)
+    assert read_head(behind) == signed
