@@ -46,8 +46,9 @@ def _rows(book: Book, model: str | None) -> Iterator[Mapping[str, Any]]:
         for row in book.ask(lambda reader: reader.waiting_outside(model))
         if row["key"] not in tried
     ]:
-        tried.add(left[0]["key"])
-        yield left[0]
+        first = min(left, key=lambda row: row["kind"] == "aliases")  # after the versions they name
+        tried.add(first["key"])
+        yield first
 
 
 def _run(book: Book, row: Mapping[str, Any]) -> str | None:

@@ -121,7 +121,9 @@ def add_checkpoint(home: Home, folder: Path) -> Pointer:
         if pointer.is_file() and not _is_pointer(pointer):
             pointer.unlink()  # of a crash
         if store.folder:
-            _drop_damaged(store.folder, (_md5(f) for f in folder.rglob("*") if f.is_file()))
+            listing = [_only_output(pointer)["md5"]] if pointer.is_file() else []
+            files = (_md5(f) for f in folder.rglob("*") if f.is_file())
+            _drop_damaged(store.folder, [*listing, *files])
         store.dvc("add", store.relative(folder))
         if not store.shared:
             store.push(pointer)

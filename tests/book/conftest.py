@@ -8,10 +8,12 @@ from dataclasses import dataclass
 from pathlib import Path
 
 import pytest
+from mlflow.tracking._tracking_service.utils import _artifact_repos_cache
 
 from tasks.book.door import open_book
 from tasks.book.store import Book
 from tasks.home import Home
+from tasks.registry.runs import unfinished_runs
 from tasks.requests.steps import approve
 from tests import toy
 
@@ -82,4 +84,6 @@ def state(released_state, tmp_path, monkeypatch) -> Shell:
     shutil.copytree(released_state.home, home.root, ignore=shutil.ignore_patterns("prefect"))
     monkeypatch.setenv("ERASURE_HOME", str(home.root))
     monkeypatch.setenv("MLFLOW_ENABLE_ARTIFACTS_PROGRESS_BAR", "false")
+    _artifact_repos_cache.clear()  # by ids, which all copies share
+    unfinished_runs(home)  # MLflow's absolute places follow to the copy
     return Shell(home.root, released_state.inputs)

@@ -126,7 +126,7 @@ def test_a_replaced_end_is_found(book, home):
         connection.execute(text("DELETE FROM requests"))
         connection.execute(text("DELETE FROM subjects"))
     head_file(home).unlink()
-    book.change(lambda tx: tx.append("key.made", key="1"))
+    book.change(lambda tx: tx.append("book.opened", form="1"))
     head_file(home).write_bytes(signed)
     assert any("and has" in fault for fault in faults(book))
 
@@ -161,13 +161,13 @@ def test_the_next_change_signs_an_older_head_anew(book):
     signed = head_file(book.home).read_bytes()
     add(book, [a_request(B, "dog")], MODEL)
     head_file(book.home).write_bytes(signed)
-    book.change(lambda tx: tx.append("key.made", key="1"))
+    book.change(lambda tx: tx.append("book.opened", form="1"))
     assert read_head(book.home).seq == book.ask(lambda reader: reader.head()).seq
 
 
 def changes(book, count):
     for number in range(count):
-        book.change(lambda tx, n=number: tx.append("key.made", key=str(n)))
+        book.change(lambda tx, n=number: tx.append("book.opened", form=str(n)))
 
 
 @pytest.mark.parametrize("count", [1, 2, 3])

@@ -175,16 +175,11 @@ def test_a_deleted_book_is_missed(state):
     assert any("cut off or replaced" in finding for finding in audit(state.book))
 
 
-def test_nothing_is_released_in_the_place_of_a_deleted_book(state):
-    for file in state.home.glob("book.db*"):
-        file.unlink()
-    with pytest.raises(ErasureError, match="cut off or replaced"):
-        check_whole(open_book(Home(state.home)))
-
-
-def test_nothing_is_released_in_the_place_of_a_book_whose_head_is_gone_too(state):
+@pytest.mark.parametrize("and_its_head", [False, True])
+def test_no_book_is_begun_in_the_place_of_a_deleted_one(state, and_its_head):
     """What is left (records, released folders) is evidence that there was one."""
-    head_file(Home(state.home)).unlink()
+    if and_its_head:
+        head_file(Home(state.home)).unlink()
     for file in state.home.glob("book.db*"):
         file.unlink()
     with pytest.raises(ErasureError, match="holds released versions"):

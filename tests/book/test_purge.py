@@ -75,7 +75,7 @@ def test_a_second_purge_finds_nothing(purged):
 
 
 def test_what_is_kept_long_enough_is_kept(withdrawn):
-    before = naming(withdrawn)
+    before = {name for name in naming(withdrawn) if not name.startswith("book.db")}
     assert purge(withdrawn.book, "toy", Retention()) == []
     assert naming(withdrawn) >= before
 

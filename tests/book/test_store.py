@@ -104,7 +104,7 @@ def test_an_illegal_step_undoes_the_legal_ones_before_it(book):
 def test_the_head_is_not_signed_for_what_was_undone(book):
     signed = (book.home.root / "head.json").read_bytes()
     with pytest.raises(ZeroDivisionError):
-        book.change(lambda tx: tx.append("key.made", key="1") and 1 / 0)
+        book.change(lambda tx: tx.append("book.opened", form="1") and 1 / 0)
     assert (book.home.root / "head.json").read_bytes() == signed
 
 
@@ -244,7 +244,7 @@ def test_an_event_names_who_did_it(book):
 
 
 def test_facts_are_stored_as_canonical_json(book):
-    book.change(lambda tx: tx.append("key.made", b=1, a=[1.0, None]))
+    book.change(lambda tx: tx.append("book.opened", b=1, a=[1.0, None]))
     with book.read() as reader:
         stored = reader.connection.scalar(text("SELECT facts FROM events ORDER BY seq DESC"))
     assert stored == '{"a":[1,null],"b":1}'

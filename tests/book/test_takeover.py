@@ -166,8 +166,8 @@ def test_the_champion_loads_by_its_name(taken):
 
 
 def test_a_broken_log_is_refused_and_nothing_changes(old):
-    lines = old.audit_log.read_text().splitlines(keepends=True)
-    old.audit_log.write_text("".join([*lines[:2], *lines[3:]]))
+    lines = (old.root / "audit.jsonl").read_text().splitlines(keepends=True)
+    (old.root / "audit.jsonl").write_text("".join([*lines[:2], *lines[3:]]))
     before = files(old)
     with pytest.raises(ErasureError, match=r"audit\.jsonl: line 3 is broken"):
         open_book(old)
@@ -177,10 +177,12 @@ def test_a_broken_log_is_refused_and_nothing_changes(old):
 
 
 def test_a_broken_log_leaves_an_empty_book(old):
-    old.audit_log.write_text(old.audit_log.read_text().replace('"version":2', '"version":1', 1))
+    (old.root / "audit.jsonl").write_text(
+        (old.root / "audit.jsonl").read_text().replace('"version":2', '"version":1', 1)
+    )
     with pytest.raises(ErasureError, match="is broken"):
         open_book(old)
-    old.audit_log.unlink()
+    (old.root / "audit.jsonl").unlink()
     (old.root / "requests").rename(old.root / "away")
     assert open_book(old, make=False).ask(lambda reader: reader.head()) is None
 
@@ -196,9 +198,9 @@ def test_a_kill_before_the_old_files_are_put_aside_is_finished(old, monkeypatch)
         patch.setattr(takeover, "put_aside", lambda home: (_ for _ in ()).throw(KeyboardInterrupt))
         with pytest.raises(KeyboardInterrupt):
             open_book(old)
-    assert old.audit_log.exists()
+    assert (old.root / "audit.jsonl").exists()
     head = open_book(old).ask(lambda reader: reader.head())
-    assert not old.audit_log.exists()
+    assert not (old.root / "audit.jsonl").exists()
     assert sorted(p.name for p in (old.root / "taken-over").iterdir()) == [
         "audit.jsonl",
         "requests",

@@ -150,7 +150,7 @@ def edited(file: Path) -> None:
 
 
 def cut(file: Path) -> None:
-    rewritten(file, file.read_bytes()[:-1])
+    rewritten(file, file.read_bytes()[:-3])  # more than a line's end, which says nothing
 
 
 def deleted(file: Path) -> None:
