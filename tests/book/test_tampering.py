@@ -47,7 +47,7 @@ def edit(table: str, column: str) -> Tamper:
     if kind is bool:
         value = f"1 - {column}"
     elif kind is int:
-        value = f"coalesce({column}, 0) + 7"
+        value = f"coalesce({column}, 0) + 1000"
     elif kind is str:
         value = f"coalesce(substr({column}, 2), '') || 'x'"
     else:

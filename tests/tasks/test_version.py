@@ -7,10 +7,12 @@ import signal
 import subprocess
 import sys
 import threading
+import time
 from collections.abc import Iterator
 from http.server import BaseHTTPRequestHandler, ThreadingHTTPServer
 from pathlib import Path
 
+import psutil
 import pytest
 
 from erasure_core.errors import BadInput, ContentChanged, ErasureError
@@ -464,3 +466,26 @@ def test_a_state_folder_inside_the_project_leaves_the_projects_own_dvc_clean(tmp
     assert set(md5_of_outputs(project)) == {"prompts"}
     assert md5_of_outputs(project)["prompts"].endswith(".dir")
     assert md5_of_outputs(tmp_path) == {}
+
+
+@pytest.mark.skipif(sys.platform != "linux", reason="the kernel's part is Linux's")
+def test_dvc_ends_with_the_command_that_called_it():
+    """Stopped, it would never end by itself."""
+    script = (
+        "import subprocess, sys; from tasks.versions.dvc_store import ENDING_WITH_PARENT; "
+        "subprocess.run([sys.executable, '-c', ENDING_WITH_PARENT, 'version'])"
+    )
+    caller = subprocess.Popen([sys.executable, "-c", script], stdout=subprocess.DEVNULL)
+    while not (children := psutil.Process(caller.pid).children()):
+        time.sleep(0.05)
+    (dvc,) = children
+    while not any("pathspec" in m or "_sqlite3" in m for m in maps_of(dvc)):  # it is DVC by now
+        time.sleep(0.05)
+    dvc.suspend()
+    caller.kill()
+    caller.wait()
+    assert psutil.wait_procs([dvc], timeout=5) == ([dvc], [])
+
+
+def maps_of(process: psutil.Process) -> list[str]:
+    return [m.path for m in process.memory_maps()]
