@@ -39,6 +39,7 @@ def test_so_is_the_table_of_growth():
 
 def test_so_are_the_tables_of_the_books_growth():
     measured = rows(book.RESULTS)
+    assert [row["requests"] for row in measured] == list(book.SIZES)
     assert "\n".join(book.tables(measured)) in OPERATIONS
 
 

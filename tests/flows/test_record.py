@@ -179,8 +179,7 @@ TAMPERED = {
     ),
     "statement": (
         sql(
-            "UPDATE texts SET body = replace(body, '\"pass\"', '\"fail\"') "
-            "WHERE subject = 'toy/2'"
+            "UPDATE texts SET body = replace(body, '\"pass\"', '\"fail\"') WHERE subject = 'toy/2'"
         ),
         "the statement of toy version 2 is not valid",
     ),
