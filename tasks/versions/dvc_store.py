@@ -277,6 +277,7 @@ def _repository(home: Home) -> Iterator[_Store]:
     with FileLock(home.locks / "dvc.lock"):
         try:
             shutil.rmtree(config, ignore_errors=True)  # of a call that was killed
+            (home.dvc / "tmp/rwlock").unlink(missing_ok=True)  # DVC does not get past half of one
             config.mkdir(mode=0o700)
             store.configure()
             _ensure_repository(store)
@@ -288,7 +289,7 @@ def _repository(home: Home) -> Iterator[_Store]:
 
 def _ensure_repository(store: _Store) -> None:
     file = store.home.dvc / "config"
-    if not file.is_file():
+    if not file.is_file() or not (store.home.root / ".dvcignore").is_file():  # made after it
         store.dvc("init", "--no-scm", "--force")  # force: a crash left an unusable folder
     if file.read_text() != CONFIG:
         write_text(file, CONFIG)  # whatever is said here would beat what a call says
