@@ -65,7 +65,7 @@ def _event(event: str, given: Mapping[str, Any]) -> str:
 def _files(root: Path) -> Iterator[str]:
     for file in root.rglob("*"):
         name = file.relative_to(root).as_posix()
-        if not UNTOLD.match(name) and (file.is_file() or not any(file.iterdir())):
+        if file.is_file() and not UNTOLD.match(name):
             yield name
 
 
