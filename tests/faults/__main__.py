@@ -76,7 +76,7 @@ def _every_write(slots: list[Slot], asked: argparse.Namespace, results: Results)
         should, effects = every_write.undisturbed(*slots[0], scenario)
         numbers = [
             n
-            for n in every_write.numbers(len(effects))
+            for n in every_write.numbers(len(effects))[: scenario.cases]
             if any(asked.what in effect for effect in effects[max(0, n - 2) : n])
         ]
         left = _left(asked, results, scenario, kind, numbers)

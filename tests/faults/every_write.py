@@ -24,6 +24,7 @@ class Scenario:
     command: tuple[str, ...]
     code: int = 0
     damage: Callable[[Path], None] | None = None  # done to the state first
+    cases: int | None = None  # so many, spread over its effects; None: all of them
 
 
 def spoil(home: Path) -> None:
@@ -43,6 +44,7 @@ def spoil(home: Path) -> None:
 
 
 RESTORE = ("restore", CAT, "--reason", "asked again", *PASSING)
+GALLERY = ("run", "{gallery}", "--params", "{gallery_params}", "--method", "uce")
 SCENARIOS = (
     Scenario("request add", "new", ("request", "add", "{cat}", *PASSING)),
     Scenario("run", "new", ("run", "{cat}", *PASSING)),
@@ -53,6 +55,7 @@ SCENARIOS = (
     Scenario("restore", "two", RESTORE),
     Scenario("restore, the last", "one", RESTORE),
     Scenario("run --fresh", "one", ("run", "{cat}", "--fresh", *PASSING)),
+    Scenario("run, gallery, uce", "new", GALLERY, cases=12),
 )
 
 
