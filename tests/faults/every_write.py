@@ -34,9 +34,9 @@ def spoil(home: Path) -> None:
     with sqlite3.connect(home / "mlflow.db") as registry:
         registry.execute("delete from registered_model_aliases")
         registry.execute("delete from model_version_tags where key = 'gate.verdict'")
-    folder = next(f for f in (home / "checkpoints").iterdir() if f.is_dir())
+    folder = min(f for f in (home / "checkpoints").iterdir() if f.is_dir())
     shutil.rmtree(folder)
-    remote = next(f for f in (home / "dvc-remote").rglob("*") if f.is_file())
+    remote = min(f for f in (home / "dvc-remote").rglob("*") if f.is_file())
     remote.chmod(0o644)
     remote.write_bytes(b"damaged")
     for served in (home / "mlartifacts").rglob("serve_model.py"):

@@ -48,6 +48,7 @@ class Killer:
         self.count = mmap.mmap(self.file, 8)
         self.log = os.open(log, os.O_WRONLY | os.O_CREAT | os.O_APPEND, 0o666)
         self.local = threading.local()
+        self.lock = threading.Lock()  # DVC writes in several threads
 
     def install(self) -> None:
         """Watch from now on."""
@@ -119,10 +120,11 @@ class Killer:
         return now
 
     def _is_now(self, what: str, where: str) -> bool:
-        number = int.from_bytes(self.count[:8], "little") + 1
-        self.count[:8] = number.to_bytes(8, "little")
         shown = where.replace(f"{self.root}{os.sep}", "")
-        os.write(self.log, f"{number} {what} {shown}\n".encode())
+        with self.lock:
+            number = int.from_bytes(self.count[:8], "little") + 1
+            self.count[:8] = number.to_bytes(8, "little")
+            os.write(self.log, f"{number} {what} {shown}\n".encode())
         return number == self.at
 
     def die(self) -> None:
