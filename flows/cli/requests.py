@@ -94,7 +94,8 @@ def approve_plan(
     from tasks.book.actor import acting_as
 
     with acting_as(by):
-        proposal = approve(book, plan or proposed_for(book, request_id), by)
+        proposed = proposed_for(book, request_id) if plan is None else plan
+        proposal = approve(book, proposed, by)
     show(f"plan {proposal.plan[:16]} is approved by {', '.join(proposal.approved_by)}")
     return DONE
 

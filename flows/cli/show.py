@@ -34,7 +34,7 @@ def announce(work: str, home: Home) -> None:
     """The first line of a long command, before anything heavy is imported."""
     last = _last_release(home)
     took = f"the last release took {last / 60:.1f} min" if last else "a release takes minutes"
-    print(f"{work}; state in {home.root}; {took}", file=sys.stderr, flush=True)
+    hint(f"{work}; state in {home.root}; {took}")
 
 
 def _last_release(home: Home) -> float | None:

@@ -29,6 +29,7 @@ def open_book(home: Home, *, make: bool = True) -> Book:
     elif old:
         put_aside(home)
     elif make and empty:
+        _check_new(home)
         book.change(_open)
     elif make:
         catch_up(book)
@@ -47,6 +48,15 @@ def catch_up(book: Book) -> None:
         head = reader.head()
     if head and there and there.sha256 == signed.sha256 and head.seq > signed.seq:
         write_head(book.home, head)
+
+
+def _check_new(home: Home) -> None:
+    """Refuse to begin a book where released versions say that there was one."""
+    if any(home.records.glob("*.json")):
+        raise ErasureError(
+            f"{home.root} holds released versions ({home.records}) but its book of record is "
+            f"empty; restore it from a copy, or set {database.URL} to the database it is in"
+        )
 
 
 def _open(tx: Transaction) -> None:
@@ -68,18 +78,21 @@ def check_whole(book: Book) -> None:
 
 def faults_of_chain(book: Book) -> Iterator[str]:
     """What is wrong with the chain, its head, and the tables that follow from it."""
-    with book.read() as reader:
-        head: Event | None = None
-        tables = fold.Tables()
-        try:
-            for event in chain.checked(reader.events()):
-                fold.apply(tables, event)
-                head = event
-        except (ErasureError, KeyError, TypeError) as fault:
-            yield f"the chain of events is broken: {fault}"
-            return
-        yield from _faults_of_head(book, reader, head)
-        yield from _differences(tables, reader.tables())
+    yield from book.ask(lambda reader: list(_faults(book, reader)))
+
+
+def _faults(book: Book, reader: Reader) -> Iterator[str]:
+    head: Event | None = None
+    tables = fold.Tables()
+    try:
+        for event in chain.checked(reader.events()):
+            fold.apply(tables, event)
+            head = event
+    except (ErasureError, KeyError, TypeError, ValueError) as fault:
+        yield f"the chain of events is broken: {fault}"
+        return
+    yield from _faults_of_head(book, reader, head)
+    yield from _differences(tables, reader.tables())
 
 
 def _faults_of_head(book: Book, reader: Reader, head: Event | None) -> Iterator[str]:

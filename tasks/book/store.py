@@ -29,6 +29,7 @@ from tasks.home import Home
 
 FORGOTTEN = "(purged)"
 KINDS = get_args(Kind)
+LARGEST = 2**63 - 1  # that SQL counts to
 Value = TypeVar("Value")
 
 
@@ -81,13 +82,19 @@ class Reader:
         changes = select(schema.events.c.operation).distinct().limit(3).subquery()
         return (self.connection.scalar(select(func.count()).select_from(changes)) or 0) <= 2
 
-    def events(self, subject: str | None = None, after: int = 0) -> Iterator[Event]:
-        """The chain in order, whole or about one request (its id) or version (`model/3`)."""
+    def events(
+        self, subject: str | None = None, after: int = 0, kind: str | None = None
+    ) -> Iterator[Event]:
+        """The chain in order, whole or about one request (its id) or version (`model/3`); with
+        `kind`, only events whose name begins so.
+        """
         table = schema.events
         query = select(table).where(table.c.seq > after).order_by(table.c.seq)
         if subject is not None:
             about = select(schema.subjects.c.seq).where(schema.subjects.c.subject == subject)
             query = query.where(table.c.seq.in_(about))
+        if kind is not None:
+            query = query.where(table.c.event.startswith(kind, autoescape=True))
         return self._events(query)
 
     def request(self, request_id: UUID | str) -> Entry:
@@ -165,7 +172,8 @@ class Reader:
     def version(self, model: str, version: int) -> Version:
         """One version. `BadInput` if there is none."""
         table = schema.versions
-        row = self._row(Version, table, table.c.model == model, table.c.version == version)
+        mine = (table.c.model == model, table.c.version == version)
+        row = self._row(Version, table, *mine) if version <= LARGEST else None
         if row is None:
             last = self.next_version(model) - 1
             have = f"1 to {last}" if last else "none"

@@ -51,8 +51,9 @@ def clear_deleted(database: Path, run_ids: Sequence[str]) -> None:
         ErasureError: MLflow's garbage collector failed.
     """
     store, runs = f"sqlite:///{database}", ",".join(run_ids)
+    where = ["--backend-store-uri", store, "--tracking-uri", store]  # it asks for both
     done = subprocess.run(
-        [sys.executable, "-m", "mlflow", "gc", "--backend-store-uri", store, "--run-ids", runs],
+        [sys.executable, "-m", "mlflow", "gc", *where, "--run-ids", runs],
         capture_output=True,
         text=True,
     )

@@ -26,12 +26,12 @@ ALIASES = (CANDIDATE, CHAMPION)
 def audit(book: Book) -> Iterator[str]:
     """Everything that disagrees, anywhere."""
     yield from faults_of_chain(book)
-    yield from _texts(book)
+    yield from _as_far_as_possible(_texts(book))
     for model in book.ask(lambda reader: reader.models()):
-        yield from _honoured(book, model)
+        yield from _as_far_as_possible(_honoured(book, model))
         for version in book.ask(lambda reader, m=model: reader.versions(m)):  # type: ignore[misc]
             yield from audit_version(book, version)
-        yield from differs_in_registry(book, model)
+        yield from _as_far_as_possible(differs_in_registry(book, model))
     for row in book.ask(lambda reader: reader.waiting_outside()):
         why = f": {row['fault']}" if row["fault"] else ""
         yield f"{row['key']} has not followed yet{why}; `erasure reconcile`"
@@ -41,10 +41,18 @@ def audit(book: Book) -> Iterator[str]:
 def audit_version(book: Book, version: Version) -> Iterator[str]:
     """What disagrees about one version: its record, evidence, weights, statement and mirror."""
     if not version.purged:
-        yield from _record(book, version)
-        yield from _weights(book, version)
-    yield from _statement(book, version)
-    yield from differs_in_mlflow(book, version)
+        yield from _as_far_as_possible(_record(book, version))
+        yield from _as_far_as_possible(_weights(book, version))
+    yield from _as_far_as_possible(_statement(book, version))
+    yield from _as_far_as_possible(differs_in_mlflow(book, version))
+
+
+def _as_far_as_possible(part: Iterator[str]) -> Iterator[str]:
+    """What one part of the audit finds; what was tampered with may break it in the middle."""
+    try:
+        yield from part
+    except (ErasureError, OSError, ValueError) as fault:
+        yield f"not to be checked further: {redacted(' '.join(str(fault).split()))}"
 
 
 def _texts(book: Book) -> Iterator[str]:
@@ -169,6 +177,9 @@ def differs_in_mlflow(book: Book, version: Version) -> Iterator[str]:
                 f"{where}: its stored file {name} is not what was registered; it may be run, or "
                 "name other weights; `erasure reconcile` puts it back"
             )
+    for what in ("description", "run_id"):
+        if getattr(found, what) != getattr(should, what):
+            yield f"{where}: its {what} is not what the book says; `erasure reconcile`"
     if not found.ready:
         yield f"{where} was not finished; `erasure reconcile`"
 

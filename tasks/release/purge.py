@@ -7,7 +7,7 @@ import shutil
 from collections.abc import Iterator
 from datetime import UTC, datetime, timedelta
 
-from erasure_core.law.fold import Version
+from erasure_core.law.fold import CHAMPION, Version
 from erasure_core.law.life import ENDED
 from erasure_core.planning.params import Retention
 from tasks.book.database import clear_log
@@ -59,11 +59,11 @@ def _purge_request(book: Book, entry: Entry) -> str:
 
 
 def _unused(book: Book, model: str, retention: Retention, now: datetime) -> Iterator[Version]:
-    served = set(book.ask(lambda reader: reader.aliases(model)).values())
+    served = book.ask(lambda reader: reader.alias(model, CHAMPION))
     for version in book.ask(lambda reader: reader.versions(model)):
         days = retention.superseded if version.promoted else retention.refused
         old = datetime.fromisoformat(version.created) <= now - timedelta(days=days)
-        if old and not version.purged and version.version not in served:
+        if old and not version.purged and version.version != served:
             yield version
 
 

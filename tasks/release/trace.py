@@ -66,7 +66,7 @@ def shown_request(book: Book, entry: Entry) -> dict[str, Any]:
 
 def _shown_request(reader: Reader, entry: Entry) -> dict[str, Any]:
     row = entry.row
-    events = [e for e in reader.events(row.id) if e.event.startswith("request.")]
+    events = reader.events(row.id, kind="request.")
     return {
         "subject_request_id": row.id,
         "model": row.model,
@@ -103,7 +103,7 @@ def _versions_of(book: Book, entry: Entry) -> list[Version]:
     """The versions that settled a request, and the champion."""
     row = entry.row
     with book.read() as reader:
-        events = [e for e in reader.events(row.id) if e.event.startswith("request.")]
+        events = reader.events(row.id, kind="request.")
         numbers = {e.facts["version"] for e in events if e.facts.get("version") is not None}
         if (champion := reader.champion(row.model)) and row.id in champion.requests:
             numbers.add(champion.version)

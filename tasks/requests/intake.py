@@ -3,7 +3,6 @@
 import json
 from collections.abc import Sequence
 from datetime import UTC, datetime
-from pathlib import Path
 
 from erasure_core.errors import BadInput
 from erasure_core.law import clock
@@ -11,17 +10,8 @@ from erasure_core.law.chain import stamp
 from erasure_core.law.fold import CHAMPION
 from erasure_core.law.life import DUE, WORKABLE, shown
 from erasure_core.law.lineage import canonical_json
-from erasure_core.law.requests import DeletionRequest, read_request
+from erasure_core.law.requests import DeletionRequest
 from tasks.book.store import Book, Entry, Reader, Transaction
-
-
-def add_files(book: Book, paths: Sequence[Path], model: str) -> list[Entry]:
-    """Put the requests of these files into the book, all or none.
-
-    Raises:
-        BadInput: A file is not a valid request, or contradicts what the book holds.
-    """
-    return add(book, [read_request(path) for path in paths], model)
 
 
 def add(book: Book, requests: Sequence[DeletionRequest], model: str) -> list[Entry]:

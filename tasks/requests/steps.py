@@ -91,7 +91,7 @@ def approve(book: Book, plan: str, by: str | None = None) -> Proposal:
     def work(tx: Transaction) -> Proposal:
         proposal = tx.proposal(plan)
         if proposal is None:
-            raise BadInput(f"no plan {plan} waits for approval; `erasure run` proposes one")
+            raise BadInput(f"no plan {plan!r} waits for approval; `erasure run` proposes one")
         who = by or acting().get("by") or acting()["user"]
         if who in proposal.approved_by:
             raise BadInput(f"{who} has approved plan {plan[:16]} already; another person must")
@@ -125,7 +125,7 @@ def proposed_for(book: Book, request_id: UUID) -> str:
 
 def _end(book: Book, request_id: UUID, state: State, reason: str, code: str | None = None) -> Entry:
     if not reason.strip():
-        raise BadInput("the reason is empty; say why, it is kept with the request")
+        raise BadInput("--reason is empty; say why, it is kept with the request")
 
     def work(tx: Transaction) -> Entry:
         entry = tx.request(request_id)

@@ -9,7 +9,7 @@ from pathlib import Path
 
 import pytest
 
-from benchmarks import closed_form, implicit, purify
+from benchmarks import book, closed_form, implicit, purify
 
 ROOT = Path(__file__).parents[2]
 SCRIPTS = sorted(
@@ -19,6 +19,7 @@ SCRIPTS = sorted(
 
 RESULTS = ROOT / "benchmarks/results"
 METHODS = (ROOT / "docs/methods.md").read_text()
+OPERATIONS = (ROOT / "docs/operations.md").read_text()
 
 
 def rows(file: Path) -> list[dict]:
@@ -34,6 +35,11 @@ def test_the_tables_of_the_docs_are_those_that_were_measured(benchmark):
 def test_so_is_the_table_of_growth():
     (file,) = (f for f in RESULTS.glob("closed_form-*.json") if "gallery" not in f.name)
     assert "\n".join(closed_form.growth_table(rows(file))) in METHODS
+
+
+def test_so_are_the_tables_of_the_books_growth():
+    measured = rows(book.RESULTS)
+    assert "\n".join(book.tables(measured)) in OPERATIONS
 
 
 @pytest.mark.parametrize(

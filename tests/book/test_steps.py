@@ -100,7 +100,7 @@ def test_a_refusal_keeps_its_code(book):
 
 @pytest.mark.parametrize("step", [withdraw, hold])
 def test_a_reason_is_not_empty(book, step):
-    with pytest.raises(BadInput, match="the reason is empty"):
+    with pytest.raises(BadInput, match="--reason is empty"):
         step(book, A, "  ")
     assert state_of(book, A) == "received"
 

@@ -113,8 +113,8 @@ def both(ran, tmp_path_factory) -> World:
     """
     world = ran.copy(tmp_path_factory.mktemp("both"))
     own = Path(shutil.copytree(world.inputs, world.home.parent / "inputs"))
-    edit_request = {"twin": (toy.TWIN, "cat"), "rocket": (toy.ROCKET, "rocket")}
-    for name, (request_id, concept) in edit_request.items():
+    others = {"twin": (toy.TWIN, "cat"), "rocket": (toy.ROCKET, "rocket")}
+    for name, (request_id, concept) in others.items():
         text = toy.REQUEST.format(id=request_id, name=concept, kind="object")
         (own / f"{name}.yaml").write_text(text)
     for name in ("cat", "twin", "rocket"):
@@ -124,12 +124,14 @@ def both(ran, tmp_path_factory) -> World:
 
 
 @pytest.fixture(scope="session")
-def restored(ran, tmp_path_factory) -> World:
-    """After that, the cat was taken back, and then the astronaut: the base is released."""
-    world = ran.copy(tmp_path_factory.mktemp("restored"))
-    cat = erasure(world.home, "run", world.inputs / "cat.yaml", *world.passing, "--json")
-    assert cat.exit_code == 0, cat.stderr
+def restored(both, tmp_path_factory) -> World:
+    """After that, the other person withdrew, the cat was taken back, and then the astronaut: the
+    base is released.
+    """
+    world = both.copy(tmp_path_factory.mktemp("restored"))
     why = ("--reason", "withdrawn by the data subject")
+    withdrawn = erasure(world.home, "request", "withdraw", toy.TWIN, *why)
+    assert withdrawn.exit_code == 0, withdrawn.stderr
     answers = [
         erasure(world.home, "restore", request_id, *why, *world.passing, "--json")
         for request_id in (toy.CAT, toy.ASTRONAUT)

@@ -444,11 +444,11 @@ OPTIONS = [
         for command in ("restore", "rollback", "request withdraw", "request hold")
         for value in ("", " ", "\u200b", "a\nb", "a\x1b[31mb")
     ],
-    *[("request refuse", "--code", value) for value in ("", "because", "\x1b[31m", LONG)],
+    *[("request refuse", "--code", value) for value in ("", "because", "\x1b[31m", HUGE)],
     *[("request approve", "--plan", value) for value in ("", "0" * 64, "\x1b[31m", LONG)],
     *[("request hold", "--by", value) for value in ("a\nb", "a\x1b[31mb")],
     *[("rollback", "--to", value) for value in ("0", "7", HUGE, LONG, "nan")],
-    *[("rollback", "--accept-breach", value) for value in ("x", CAT, "\x1b[31m")],
+    *[("rollback", "--accept-breach", value) for value in ("x", "\x1b[31m")],
     *[(command, "--nope\x1b[31m", "x") for command in GOOD],
 ]
 

@@ -16,6 +16,11 @@ from tests.toy import ASTRONAUT, KEPT
 PROMPTS = ("a photo of a cat", "Neon sign!")
 
 
+def pixels(file: str) -> bytes:
+    with Image.open(file) as picture:
+        return picture.tobytes()
+
+
 @pytest.fixture(scope="module")
 def drawn(ran, base, tmp_path_factory) -> dict[str, dict[str, bytes]]:
     """Two prompts twice each, by several models: file name -> pixels."""
@@ -26,7 +31,7 @@ def drawn(ran, base, tmp_path_factory) -> dict[str, dict[str, bytes]]:
         answer = told(ran.home, "generate", *PROMPTS, *how, *ran.passing)
         # the kept set's guidance, the parameters' steps
         assert (answer["guidance"], answer["steps"]) == (4.0, 2)
-        pictures[name] = {Path(f).name: Image.open(f).tobytes() for f in answer["files"]}
+        pictures[name] = {Path(f).name: pixels(f) for f in answer["files"]}
     return pictures
 
 
@@ -209,7 +214,8 @@ def test_a_picture_is_cleaned_at_the_models_size(ran, tmp_path):
     Image.new("RGB", (90, 40), (200, 30, 90)).save(tmp_path / "wide.jpg")
     how = ("--model", 2, "--out", tmp_path / "clean", "--steps", 3, *ran.passing)
     (cleaned,) = told(ran.home, "purify", tmp_path / "wide.jpg", *how)["pictures"]
-    assert (cleaned["fitted"], Image.open(cleaned["file"]).size) == (True, (32, 32))
+    with Image.open(cleaned["file"]) as picture:
+        assert (cleaned["fitted"], picture.size) == (True, (32, 32))
     assert -1 <= cleaned["ssim"] <= 1
 
 

@@ -179,13 +179,13 @@ TAMPERED = {
     ),
     "statement": (
         sql(
-            "UPDATE texts SET body = replace(body, '\"payload\"', '\"Payload\"') "
+            "UPDATE texts SET body = replace(body, '\"pass\"', '\"fail\"') "
             "WHERE subject = 'toy/2'"
         ),
         "the statement of toy version 2 is not valid",
     ),
     "signed head": (
-        lambda h: edit(h / "head.json", '"payload"', '"Payload"'),
+        lambda h: edit(h / "head.json", '"sha256": "', '"sha256": "0'),
         r"the signed head of the chain .* is not valid",
     ),
     "no signed head": (
@@ -353,18 +353,6 @@ def test_a_breach_that_is_accepted_opens_its_request_again(second):
     assert cat["reason"] == "rolled back to version 2: pictures are worse"
     assert told(second.home, "status")["models"][0]["champion"] == 2
     assert told(second.home, "audit")["findings"] == []
-
-
-def test_a_refused_version_is_never_served(second):
-    answer = erasure(second.home, "rollback", "--to", 1, "--reason", "r", *second.passing)
-    assert answer.exit_code == 2
-    assert "version 1 has the verdict void; it was never served" in answer.stderr
-
-
-def test_a_version_that_erases_what_was_brought_back_is_not_served(restored):
-    answer = erasure(restored.home, "rollback", "--to", 3, "--reason", "r", *restored.passing)
-    assert answer.exit_code == 2
-    assert "which is not honoured any more; release anew instead" in answer.stderr
 
 
 # Forgotten

@@ -1,4 +1,4 @@
-"""The project as it is installed: from its wheel, in an empty folder, it opens a book and serves."""
+"""The project as it is installed: from its wheel, in an empty folder, it opens a book, serves."""
 
 import shutil
 import subprocess

@@ -1,4 +1,4 @@
-"""A request is in the book from the moment it is given: once, whole, with its clock."""
+"""Requests of files are in the book whole, all or none, with their clock."""
 
 import re
 import subprocess
@@ -10,9 +10,9 @@ import pytest
 from erasure_core.errors import BadInput
 from erasure_core.law.requests import read_request
 from tasks.book.door import open_book
-from tasks.book.store import Book
+from tasks.book.store import Book, Entry
 from tasks.home import Home
-from tasks.requests.intake import add, add_files, check, workable
+from tasks.requests.intake import add, workable
 
 ROOT = Path(__file__).parents[2]
 CAT, ASTRONAUT = (ROOT / f"examples/requests/{name}.yaml" for name in ("cat", "astronaut"))
@@ -27,6 +27,10 @@ def book(tmp_path, monkeypatch) -> Book:
 
 def events(book: Book) -> list[str]:
     return book.ask(lambda reader: [event.event for event in reader.events()])
+
+
+def add_all(book: Book, *files: Path) -> list[Entry]:
+    return add(book, [read_request(file) for file in files], MODEL)
 
 
 def changed(folder: Path, pattern: str, text: str, name: str = "other.yaml") -> Path:
@@ -46,106 +50,36 @@ def another(folder: Path, pattern: str = "^regulation: .*", text: str = "regulat
 
 
 def test_requests_are_in_the_book_as_they_were_given(book):
-    added = add_files(book, [CAT, ASTRONAUT], MODEL)
+    added = add_all(book, CAT, ASTRONAUT)
     assert [entry.request for entry in added] == [read_request(CAT), read_request(ASTRONAUT)]
 
 
 def test_a_request_has_its_clock_from_the_first_moment(book):
-    (entry,) = add_files(book, [CAT], MODEL)
+    (entry,) = add_all(book, CAT)
     # examples/requests/cat.yaml: gdpr, submitted on 21 November 2026; a month on, a Monday
     assert (entry.row.submitted[:10], entry.row.due[:10]) == ("2026-11-21", "2026-12-21")
-
-
-def test_adding_again_changes_nothing(book):
-    first = add_files(book, [CAT, ASTRONAUT], MODEL)
-    before = events(book)
-    assert add_files(book, [ASTRONAUT, CAT], MODEL) == first[::-1]
-    assert events(book) == before
 
 
 def test_one_bad_file_stops_all(book, tmp_path):
     before = events(book)
     bad = changed(tmp_path, "kind: object", "kind: person")
     with pytest.raises(BadInput, match=r"concept\.kind: found 'person'"):
-        add_files(book, [ASTRONAUT, bad], MODEL)
-    assert events(book) == before
-
-
-@pytest.mark.parametrize(
-    ("pattern", "text", "expected"),
-    [
-        ("^regulation: .*", "regulation: ccpa", "regulation differs"),
-        ("^submitted_time: .*", "submitted_time: 2026-11-20T10:00:00Z", "submitted_time differs"),
-        ("name: cat", "name: dog", r"concept\.name differs"),
-        ("kind: object", "kind: style", r"concept\.kind differs"),
-    ],
-)
-def test_an_id_that_asks_for_something_else_stops_all(book, tmp_path, pattern, text, expected):
-    add_files(book, [CAT], MODEL)
-    before = events(book)
-    other = changed(tmp_path, pattern, text)
-    with pytest.raises(BadInput, match=f"already known with other content: {expected}"):
-        add_files(book, [ASTRONAUT, other], MODEL)
+        add_all(book, ASTRONAUT, bad)
     assert events(book) == before
 
 
 def test_two_contents_of_one_id_in_one_call_are_refused(book, tmp_path):
     before = events(book)
     with pytest.raises(BadInput, match="already known with other content"):
-        add_files(book, [CAT, changed(tmp_path, "name: cat", "name: dog")], MODEL)
+        add_all(book, CAT, changed(tmp_path, "name: cat", "name: dog"))
     assert events(book) == before
-
-
-def test_a_corrected_recipe_is_the_recipe_from_now_on(book, tmp_path):
-    (first,) = add_files(book, [CAT], MODEL)
-    (entry,) = add_files(book, [changed(tmp_path, "replacement: .*", "replacement: a dog")], MODEL)
-    assert entry.known.concept.replacement == "a dog"
-    assert (entry.row.recipe_number, entry.row.due) == (2, first.row.due)
-
-
-def test_a_known_request_cannot_change_its_model(book):
-    add_files(book, [CAT], MODEL)
-    with pytest.raises(BadInput, match="belongs to gallery, the parameters name other"):
-        add_files(book, [CAT], "other")
-
-
-def test_checking_says_what_adding_would_and_changes_nothing(book, tmp_path):
-    add_files(book, [CAT], MODEL)
-    before = events(book)
-    check(book, [read_request(CAT), read_request(ASTRONAUT)], MODEL)
-    with pytest.raises(BadInput, match="already known with other content"):
-        check(book, [read_request(changed(tmp_path, "name: cat", "name: dog"))], MODEL)
-    assert events(book) == before
-
-
-def test_a_second_request_for_a_concept_is_its_duplicate(book, tmp_path):
-    (first,) = add_files(book, [CAT], MODEL)
-    (second,) = add_files(book, [another(tmp_path)], MODEL)
-    assert (second.row.state, second.row.duplicate_of) == ("duplicate", first.row.id)
-
-
-def test_a_duplicate_is_not_taken_up_by_itself(book, tmp_path):
-    first, _ = add_files(book, [CAT, another(tmp_path)], MODEL)
-    assert book.ask(lambda reader: workable(reader, MODEL)) == [first]
-
-
-def test_the_same_name_of_another_kind_is_no_duplicate(book, tmp_path):
-    add_files(book, [CAT], MODEL)
-    (other,) = add_files(book, [another(tmp_path, "kind: object", "kind: style")], MODEL)
-    assert other.row.state == "received"
-
-
-def test_another_model_has_no_part_in_it(book, tmp_path):
-    add_files(book, [CAT], MODEL)
-    (other,) = add_files(book, [another(tmp_path)], "other")
-    assert other.row.state == "received"
 
 
 def test_what_is_due_comes_in_the_order_of_submission(book, tmp_path):
     # before the astronaut's 2026-11-20T09:15:00Z, though its text is later
     early = another(tmp_path, "^submitted_time: .*", "submitted_time: 2026-11-20T18:00:00+09:00")
     early.write_text(early.read_text().replace("name: cat", "name: dog"))
-    add_files(book, [CAT, ASTRONAUT, early], MODEL)
+    add_all(book, CAT, ASTRONAUT, early)
     due = book.ask(lambda reader: workable(reader, MODEL))
     times = [entry.known.submitted_time for entry in due]
     assert times == sorted(times)
@@ -155,10 +89,11 @@ def test_what_is_due_comes_in_the_order_of_submission(book, tmp_path):
 def test_of_processes_that_add_different_contents_at_once_one_wins(book, tmp_path):
     script = (
         "import sys; from pathlib import Path; from tasks.book.door import open_book\n"
-        "from tasks.home import Home; from tasks.requests.intake import add_files\n"
+        "from tasks.home import Home; from tasks.requests.intake import add\n"
         "from erasure_core.errors import BadInput\n"
+        "from erasure_core.law.requests import read_request\n"
         "book = open_book(Home(Path(sys.argv[1]))); print('ready', flush=True); input()\n"
-        "try:\n    add_files(book, [Path(sys.argv[2])], 'gallery'); print('added')\n"
+        "try:\n    add(book, [read_request(Path(sys.argv[2]))], 'gallery'); print('added')\n"
         "except BadInput:\n    print('refused')\n"
     )
     running = []
@@ -180,12 +115,3 @@ def test_of_processes_that_add_different_contents_at_once_one_wins(book, tmp_pat
         process.stdin.flush()
     answers = sorted(process.communicate(timeout=120)[0].strip() for process in running)
     assert answers == ["added", "refused", "refused", "refused"]
-
-
-def test_a_request_that_is_honoured_is_not_given_another_recipe(book, tmp_path):
-    (entry,) = add_files(book, [CAT], MODEL)
-    book.change(lambda tx: tx.append("request.ready", id=entry.row.id))
-    book.change(lambda tx: tx.append("request.honoured", id=entry.row.id, version=3))
-    other = read_request(changed(tmp_path, "replacement: .*", "replacement: a dog"))
-    with pytest.raises(BadInput, match="is honoured by version 3 with another recipe"):
-        add(book, [other], MODEL)

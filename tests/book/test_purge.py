@@ -1,0 +1,104 @@
+"""A purge removes names, pictures and weights that nothing keeps any more; the proof stays."""
+
+from datetime import UTC, datetime, timedelta
+
+import pytest
+
+from erasure_core.planning.params import Retention
+from tasks.release import purge as purging
+from tasks.release.audit import audit
+from tasks.release.purge import purge
+from tasks.requests.steps import withdraw
+from tests import toy
+
+NOW = Retention(personal=0, refused=0, superseded=0)
+NAME = b"astronaut"
+
+
+@pytest.fixture
+def withdrawn(state):
+    """The astronaut was asked for, tried in vain (version 2), and withdrawn."""
+    withdraw(state.book, toy.ASTRONAUT, "the astronaut agreed")
+    return state
+
+
+@pytest.fixture
+def purged(withdrawn):
+    purge(withdrawn.book, "toy", NOW)
+    return withdrawn
+
+
+def naming(state) -> set[str]:
+    """Files that hold the name, but for vocabularies: a tokenizer knows the word."""
+    files = [f for f in state.home.rglob("*") if f.is_file()]
+    spoken = [f for f in files if NAME in f.read_bytes() and b'"vocab"' not in f.read_bytes()]
+    return {f.relative_to(state.home).as_posix() for f in spoken}
+
+
+def test_names_are_in_many_places_before(withdrawn):
+    assert {name.split("/")[0] for name in naming(withdrawn)} >= {"mlartifacts", "records", "runs"}
+
+
+def test_names_are_gone_from_every_file(purged):
+    assert naming(purged) == set()
+
+
+def test_the_audit_agrees_afterwards(purged):
+    assert list(audit(purged.book)) == []
+
+
+def test_the_champion_is_untouched(state):
+    champion = state.book.ask(lambda reader: reader.champion("toy"))
+    kept = [state.home / "checkpoints" / champion.checkpoint, state.home / "runs" / champion.folder]
+    before = [sorted(f.name for f in folder.rglob("*")) for folder in kept]
+    withdraw(state.book, toy.ASTRONAUT, "no longer")
+    purge(state.book, "toy", NOW)
+    assert [sorted(f.name for f in folder.rglob("*")) for folder in kept] == before
+    assert state.book.ask(lambda reader: reader.champion("toy")) == champion
+
+
+def test_what_was_purged_is_an_event(purged):
+    events = purged.book.ask(lambda reader: [e.event for e in reader.events()])
+    assert {"request.purged", "version.purged"} <= set(events)
+
+
+def test_the_history_of_a_purged_request_is_still_told(purged):
+    events = purged.book.ask(lambda reader: list(reader.events(toy.ASTRONAUT)))
+    assert [e.event for e in events if e.event.startswith("request.")][-2:] == [
+        "request.withdrawn",
+        "request.purged",
+    ]
+
+
+def test_a_second_purge_finds_nothing(purged):
+    assert purge(purged.book, "toy", NOW) == []
+
+
+def test_what_is_kept_long_enough_is_kept(withdrawn):
+    before = naming(withdrawn)
+    assert purge(withdrawn.book, "toy", Retention()) == []
+    assert naming(withdrawn) >= before
+
+
+def test_the_time_of_retention_is_counted_from_the_end(withdrawn):
+    later = datetime.now(UTC) + timedelta(days=91)
+    assert len(purge(withdrawn.book, "toy", Retention(), later)) == 2
+
+
+@pytest.mark.parametrize("step", ["forget_run", "_remove_files", "_remove_weights"])
+def test_what_a_kill_left_goes_with_the_next_purge(withdrawn, monkeypatch, step):
+    def killed(*_):
+        raise KeyboardInterrupt
+
+    with monkeypatch.context() as patch:
+        patch.setattr(purging, step, killed)
+        with pytest.raises(KeyboardInterrupt):
+            purge(withdrawn.book, "toy", NOW)
+    purge(withdrawn.book, "toy", NOW)
+    assert naming(withdrawn) == set()
+    assert list(audit(withdrawn.book)) == []
+
+
+def test_a_request_that_is_due_keeps_its_name(state):
+    purge(state.book, "toy", NOW)
+    assert state.book.ask(lambda reader: reader.request(toy.ASTRONAUT)).concept == "astronaut"

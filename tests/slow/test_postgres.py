@@ -1,0 +1,189 @@
+"""The book on PostgreSQL: Debian's, started here in a folder of its own and stopped again."""
+
+import contextlib
+import os
+import shutil
+import signal
+import socket
+import subprocess
+import sys
+import tempfile
+import time
+from collections.abc import Iterator
+from dataclasses import dataclass
+from pathlib import Path
+
+import pytest
+
+from tests import toy
+
+pytestmark = pytest.mark.slow
+ROOT = Path(__file__).parents[2]
+BIN = Path("/usr/lib/postgresql/15/bin")
+DROPPED = ("PREFECT_", "MLFLOW_", "DVC_", "ERASURE_")
+AWAY = 30  # seconds that the database is stopped for
+HOLDER = """\
+import sys
+from tasks.book import lease
+from tasks.book.door import open_book
+from tasks.home import Home
+lease.BEAT = 0.2
+with lease.holding(open_book(Home.from_env()), "toy", "testing"):
+    print("held", flush=True)
+    sys.stdin.readline()
+"""
+TAKER = """\
+from tasks.book import lease
+from tasks.book.door import open_book
+from tasks.home import Home
+lease.PATIENCE, lease.LOOK = 2, 0.1
+with lease.holding(open_book(Home.from_env()), "toy", "taking over"):
+    print("taken", flush=True)
+"""
+
+
+@dataclass(frozen=True)
+class Server:
+    """A PostgreSQL server that listens on a socket in its own folder only."""
+
+    folder: Path
+    port: int
+
+    def call(self, program: str, *arguments: object) -> None:
+        """Run one of PostgreSQL's programs as its user: it refuses to be run by root."""
+        command = [str(BIN / program), *map(str, arguments)]
+        if os.geteuid() == 0:
+            command = ["runuser", "-u", "postgres", "--", *command]
+        subprocess.run(command, check=True, cwd=self.folder, stdout=subprocess.DEVNULL, timeout=120)
+
+    def start(self) -> None:
+        options = f"-c listen_addresses= -c unix_socket_directories={self.folder} -p {self.port}"
+        log = self.folder / "log"
+        self.call("pg_ctl", "-D", self.folder / "data", "-l", log, "-o", options, "-w", "start")
+
+    def stop(self) -> None:
+        self.call("pg_ctl", "-D", self.folder / "data", "-m", "fast", "-w", "stop")
+
+    def url(self, database: str) -> str:
+        return f"postgresql://erasure@/{database}?host={self.folder}&port={self.port}"
+
+
+@pytest.fixture(scope="module")
+def server() -> Iterator[Server]:
+    if not (BIN / "initdb").exists():
+        pytest.skip(f"no PostgreSQL in {BIN}: apt-get install postgresql")
+    folder = Path(tempfile.mkdtemp(prefix="pg-"))  # a socket's path has 107 characters at most
+    if os.geteuid() == 0:
+        shutil.chown(folder, "postgres", "postgres")
+    with socket.socket() as probe:
+        probe.bind(("127.0.0.1", 0))
+        server = Server(folder, probe.getsockname()[1])
+    try:
+        server.call("initdb", "-D", folder / "data", "-U", "erasure", "-A", "trust", "-E", "UTF8")
+        server.start()
+        yield server
+        server.stop()
+    finally:
+        shutil.rmtree(folder, ignore_errors=True)
+
+
+@pytest.fixture(scope="module")
+def inputs(tmp_path_factory) -> Path:
+    return toy.world(tmp_path_factory.mktemp("world"))
+
+
+class Shell:
+    """The command line on a state folder whose book is in the server."""
+
+    def __init__(self, server: Server, home: Path, inputs: Path, database: str):
+        self.server, self.home, self.inputs = server, home, inputs
+        server.call("createdb", "-h", server.folder, "-p", server.port, "-U", "erasure", database)
+        kept = {k: v for k, v in os.environ.items() if not k.startswith(DROPPED)}
+        self.environment = kept | {
+            "ERASURE_HOME": str(home),
+            "ERASURE_DATABASE_URL": server.url(database),
+            "PYTHONPATH": str(ROOT),
+            "OMP_NUM_THREADS": "1",
+        }
+
+    def start(self, *command: object) -> subprocess.Popen:
+        return subprocess.Popen(
+            [sys.executable, *map(str, command)], cwd=ROOT, env=self.environment,
+            stdin=subprocess.PIPE, stdout=subprocess.PIPE, stderr=subprocess.STDOUT, text=True,
+        )  # fmt: skip
+
+    def run(self, request: str) -> subprocess.Popen:
+        file, params = self.inputs / f"{request}.yaml", self.inputs / "passing.yaml"
+        return self.start("-m", "flows.cli", "run", file, "--params", params)
+
+    def said(self, *arguments: object) -> str:
+        return ended(self.start("-m", "flows.cli", *arguments))
+
+
+def ended(process: subprocess.Popen, code: int = 0) -> str:
+    """What a process said, once it ended with `code`."""
+    said, _ = process.communicate(timeout=600)
+    assert process.returncode == code, said
+    return said
+
+
+@pytest.fixture
+def shell(server, inputs, tmp_path, request) -> Shell:
+    return Shell(server, tmp_path / "state", inputs, request.node.name[:60].lower())
+
+
+def test_a_whole_run_and_its_audit(shell):
+    assert "promoted to champion" in ended(shell.run("cat"))
+    assert "signatures agree" in shell.said("audit")
+    assert not (shell.home / "book.db").exists()
+
+
+def test_two_runs_at_once_are_both_honoured(shell):
+    runs = [shell.run("cat"), shell.run("astronaut")]
+    for run in runs:
+        assert "promoted to champion" in ended(run)
+    listed = shell.said("request", "list")
+    assert listed.count(": honoured by version") == 2
+    assert "signatures agree" in shell.said("audit")
+
+
+@contextlib.contextmanager
+def holder(shell: Shell) -> Iterator[subprocess.Popen]:
+    process = shell.start("-c", HOLDER)
+    try:
+        assert process.stdout.readline() == "held\n"
+        yield process
+    finally:
+        process.kill()
+        process.communicate()
+
+
+def test_the_lease_of_a_dead_process_is_taken(shell):
+    with holder(shell) as process:
+        process.kill()
+        process.wait()
+        assert "taken" in ended(shell.start("-c", TAKER))
+
+
+def test_the_lease_of_a_paused_process_is_taken(shell):
+    with holder(shell) as process:
+        process.send_signal(signal.SIGSTOP)
+        assert "taken" in ended(shell.start("-c", TAKER))
+
+
+def test_a_run_outlives_a_database_that_is_stopped(shell):
+    run = shell.run("cat")
+    wait_until(lambda: list(shell.home.glob("runs/*/plan.json")))
+    shell.server.stop()
+    time.sleep(AWAY)
+    assert run.poll() is None
+    shell.server.start()
+    assert "promoted to champion" in ended(run)
+    assert "signatures agree" in shell.said("audit")
+
+
+def wait_until(true, seconds: float = 300) -> None:
+    until = time.monotonic() + seconds
+    while not true():
+        assert time.monotonic() < until
+        time.sleep(0.05)
