@@ -130,7 +130,8 @@ def without_database(world: World, zygote: Zygote) -> Iterator[str]:
 
 def full_disk(world: World, zygote: Zygote) -> Iterator[str]:
     should, _ = every_write.undisturbed(world, zygote, RUN)
-    needs = sum(f.stat().st_blocks * 512 for f in world.home.rglob("*") if f.is_file())
+    files = {f.stat().st_ino: f.stat().st_blocks * 512 for f in world.home.rglob("*")}
+    needs = sum(files.values())
     registry = (world.folder / "mlflow.db").stat().st_size
     place = replace(world, folder=world.folder / "full")
     for share in SHARES:

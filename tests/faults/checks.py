@@ -26,7 +26,10 @@ NAMED = ("id", "of", "model", "version", "alias", "before", "verdict", "requests
 
 def facts(root: Path) -> dict[str, Any]:
     """Everything that a command's result is known by, without times and drawn names."""
+    from sqlalchemy import select
+
     from tasks.book.door import open_book
+    from tasks.book.lease import alive
     from tasks.book.schema import leases
     from tasks.book.status import status
     from tasks.home import Home
@@ -38,9 +41,11 @@ def facts(root: Path) -> dict[str, Any]:
     book = open_book(home, make=False)
     with book.read() as reader:
         tables, models = reader.tables(), reader.models()
+        names = list(reader.connection.scalars(select(leases.c.name)))
         seen = {
             "events": [_event(e.event, e.facts) for e in reader.events()],
-            "leases": len(reader.connection.execute(leases.select()).all()),
+            # the row of a holder that died is taken by whoever comes next
+            "leases": sum(alive(lease) for lease in map(reader.lease, names) if lease),
         }
     return seen | {
         "versions": [

@@ -69,7 +69,8 @@ class Killer:
 
     def _heard(self, event: str, arguments: tuple[Any, ...]) -> None:
         if event == "subprocess.Popen":
-            self.tick("start", " ".join(map(os.fsdecode, arguments[1][1:5])))
+            words = " ".join(map(os.fsdecode, arguments[1][1:])).split()
+            self.tick("start", " ".join(words[-6:]))
         elif event == "open":
             path, _, flags = arguments
             place = self._place(path, None) if flags & WRITING else None

@@ -182,7 +182,8 @@ def code_sha256() -> str:
 
 def _kept(world: World, state: str) -> Path:
     """Where a prepared state lies, as this code makes it."""
-    return world.folder / f"states-{code_sha256()[:12]}" / state
+    server = world.database.data.parent.name if world.database else "sqlite"  # a new one is empty
+    return world.folder / f"states-{code_sha256()[:12]}-{server}" / state
 
 
 def put(world: World, zygote: Zygote, state: str) -> None:
