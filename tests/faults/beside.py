@@ -22,7 +22,7 @@ from tests.toy import ASTRONAUT, CAT
 
 OUTAGE = 30  # seconds that the database is away
 LONG = 900  # seconds after which a command that should end is given up
-SHARES = (1, 2, 3, 4, 5, 6, 7)  # eighths of what a run needs that a full disk has
+SHARES = (1, 2, 3, 4, 5)  # eighths of what a run leaves that a full disk has room for
 RUN = Scenario("run", "new", ("run", "{cat}", *PASSING))
 
 Trial = Callable[[World, Zygote], Iterator[str]]

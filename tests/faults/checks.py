@@ -13,8 +13,9 @@ from erasure_core.law.fold import CHAMPION
 
 # Names that are drawn at random or by the clock: MLflow's ids, the name of a new key
 DRAWN = re.compile(r"(?<![0-9a-f])[0-9a-f]{32}(?![0-9a-f])|(?<=own-)[0-9a-f]{12}")
-# DVC's notes to itself, what readers of a database leave, the server's own, locks
-UNTOLD = re.compile(r"\.dvc/tmp/|prefect/|.*\.lock$|.*\.db-(wal|shm)$")
+# DVC's notes to itself and its own drafts in its store, what readers of a database leave, the
+# server's own, locks
+UNTOLD = re.compile(r"\.dvc/tmp/|dvc-remote/.*\.tmp$|prefect/|.*\.lock$|.*\.db-(wal|shm)$")
 DECIDED = (
     *("model", "version", "verdict", "promoted", "delta", "checkpoint", "base"),
     *("requests", "restored"),
