@@ -28,7 +28,7 @@ test-slow: .venv/installed
 # Faults of every kind, laid for real (docs/faults.md): hours on 2 cores. Stopped, it goes on from there.
 test-faults: .venv/installed
 	mkdir -p $(FAULTS)
-	$(BIN)/python -m tests.faults --folder $(FAULTS)/world --out $(FAULTS)/results.jsonl --postgres
+	$(BIN)/python -m tests.faults --folder $(FAULTS)/world --out $(FAULTS)/results.jsonl
 
 check: .venv/installed
 	$(BIN)/ruff format --check .

@@ -134,7 +134,7 @@ def restore(
     announce(f"taking request {request_id} back", home)
     book = _look_at_lease(home, params, no_wait)
     from tasks.book.actor import acting_as
-    from tasks.requests.plan import Inputs, check_restorable
+    from tasks.requests.plan import Inputs, check_restorable, known_restoring
 
     if wanted is None:
         raise BadInput(
@@ -143,6 +143,9 @@ def restore(
     if not reason.strip():
         raise BadInput("--reason is empty; say why the erasure is taken back")
     inputs = Inputs.read(params, None, method)
+    if (known := known_restoring(book, inputs, wanted)) is not None:
+        outcomes, code = [{**known, "behind": _errands(book, inputs)}], DONE
+        return _answer(book, inputs, outcomes, code, [str(wanted)], True, as_json)
     check_restorable(book, inputs, wanted)
     with stdout_free(), acting_as(by):
         outcomes, code = _flow(

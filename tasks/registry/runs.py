@@ -115,19 +115,23 @@ def forget_run(home: Home, run_id: str) -> None:
     """Delete a run and its nested runs: pictures, reports, names. A server's database keeps the
     names of deleted runs until `mlflow gc` is run there; our own file is cleared here.
     """
-    from mlflow.store.artifact.artifact_repository_registry import get_artifact_repository
-
     if not has_store(home):
         return
     with connected(home) as client:
         experiment = client.get_experiment_by_name(EXPERIMENT)
         runs = _with_nested(client, experiment.experiment_id, run_id) if experiment else []
         for run in runs:
-            get_artifact_repository(run.info.artifact_uri).delete_artifacts()
+            _delete_files(run)
             if run.info.lifecycle_stage == "active":
                 client.delete_run(run.info.run_id)
     if runs and (file := sqlite_file(home)):
         clear_deleted(file, [run.info.run_id for run in runs])
+
+
+def _delete_files(run: Any) -> None:
+    from mlflow.store.artifact.artifact_repository_registry import get_artifact_repository
+
+    get_artifact_repository(run.info.artifact_uri).delete_artifacts()
 
 
 def _with_nested(client: "MlflowClient", experiment: str, run_id: str) -> list[Any]:
@@ -179,6 +183,7 @@ def _discard(client: "MlflowClient", experiment: str, run: Any) -> None:
     """
     nested = _runs(client, experiment, f"tags.{PARENT} = '{run.info.run_id}'")
     for half in [*nested, run]:
+        _delete_files(half)
         client.set_terminated(half.info.run_id, "KILLED")
         client.delete_run(half.info.run_id)
 

@@ -272,8 +272,12 @@ def _keyed(client: "MlflowClient", experiment: str, key: str) -> list[Any]:
 def _stored(home: Home, place: str) -> dict[str, str]:
     """The sha256 of every file that is stored at `place`, by relative path."""
     from mlflow.artifacts import download_artifacts
+    from mlflow.store.artifact.artifact_repository_registry import get_artifact_repository
 
     with tempfile.TemporaryDirectory() as scratch, leaving_at(ABSENT):
+        # where nothing is stored yet a server answers a download with an internal error
+        if not get_artifact_repository(place, tracking_uri=home.tracking_uri).list_artifacts():
+            return {}
         folder = download_artifacts(
             artifact_uri=place, dst_path=scratch, tracking_uri=home.tracking_uri
         )

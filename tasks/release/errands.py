@@ -13,6 +13,7 @@ from erasure_core.law.fold import CANDIDATE, CHAMPION, Version
 from erasure_core.law.lineage import RunRecord
 from erasure_core.planning.plan import Plan
 from erasure_core.redact import redacted
+from tasks.book.door import catch_up
 from tasks.book.lease import holding
 from tasks.book.store import Book
 from tasks.evidence.decide import decide
@@ -34,6 +35,7 @@ def run_errands(book: Book, model: str | None = None) -> list[str]:
     """Do what is left to do outside; return what could not be done, a line each."""
     if not book.ask(lambda reader: reader.waiting_outside(model)):
         return []
+    catch_up(book)
     with holding(book, OUTSIDE, "bringing MLflow, DVC and reports up to date"):
         return [fault for row in _rows(book, model) if (fault := _run(book, row)) is not None]
 

@@ -218,11 +218,24 @@ def known_answer(
         version.promoted and (planned.new or planned.champion != version.version)
     ):
         return None
-    return {
-        **outcome_of(book, version, answered=True),
-        "failed": [],
-        **refreshed(book, outcome_of(book, version, answered=True)),
-    }
+    return _told_again(book, version)
+
+
+def known_restoring(book: Book, inputs: Inputs, request_id: UUID) -> dict[str, Any] | None:
+    """What the run came to that restored a request, if one did: the same command again, perhaps
+    after a kill, finds its work done.
+    """
+    entry = book.ask(lambda reader: reader.find_request(request_id))
+    if entry is None or entry.row.model != inputs.model or entry.row.state != "restored":
+        return None
+    number = entry.row.version
+    assert number is not None  # the step to `restored` names it
+    return _told_again(book, book.ask(lambda reader: reader.version(inputs.model, number)))
+
+
+def _told_again(book: Book, version: Version) -> dict[str, Any]:
+    outcome = outcome_of(book, version, answered=True)
+    return {**outcome, "failed": [], **refreshed(book, outcome)}
 
 
 def answered(book: Book, planned: Planned) -> Version | None:

@@ -36,7 +36,7 @@ from ruamel.yaml import YAML
 from ruamel.yaml.error import YAMLError
 
 from erasure_core.errors import BadInput, ContentChanged, ErasureError
-from erasure_core.files import write_text
+from erasure_core.files import draft, write_text
 from erasure_core.law.lineage import hashed, manifest, root_sha256
 from erasure_core.redact import redacted
 from tasks.home import Home
@@ -274,11 +274,12 @@ def _repository(home: Home) -> Iterator[_Store]:
     from filelock import FileLock
 
     home.locks.mkdir(parents=True, exist_ok=True)
-    config, folder = home.locks / "dvc-call", _remote_folder(home)
-    store = _Store(home, config, folder, folder is not None and _links(home.locks, folder))
-    with FileLock(home.locks / "dvc.lock"):
+    config, folder, lock = home.locks / "dvc-call", _remote_folder(home), home.locks / "dvc.lock"
+    with FileLock(lock):
+        store = _Store(home, config, folder, folder is not None and _links(lock, folder))
         try:
             shutil.rmtree(config, ignore_errors=True)  # of a call that was killed
+            (home.dvc / "tmp/rwlock").unlink(missing_ok=True)  # DVC does not get past half of one
             config.mkdir(mode=0o700)
             store.configure()
             _ensure_repository(store)
@@ -290,7 +291,7 @@ def _repository(home: Home) -> Iterator[_Store]:
 
 def _ensure_repository(store: _Store) -> None:
     file = store.home.dvc / "config"
-    if not file.is_file():
+    if not file.is_file() or not (store.home.root / ".dvcignore").is_file():  # made after it
         store.dvc("init", "--no-scm", "--force")  # force: a crash left an unusable folder
     if file.read_text() != CONFIG:
         write_text(file, CONFIG)  # whatever is said here would beat what a call says
@@ -316,17 +317,16 @@ def _make_remote(home: Home) -> None:
         ) from fault
 
 
-def _links(source: Path, target: Path) -> bool:
-    """Whether a file of one folder can be hard-linked into the other: the same file system, one
-    that has links, and both may be written.
+def _links(file: Path, folder: Path) -> bool:
+    """Whether `file` can be hard-linked into `folder`: the same file system, one that has links,
+    and both may be written.
     """
-    with tempfile.NamedTemporaryFile(dir=source) as probe:
-        link = target / f"{Path(probe.name).name}.link"
-        try:
-            link.hardlink_to(probe.name)
-        except OSError:
-            return False
-        link.unlink()
+    link = draft(folder, ".link-")
+    try:
+        link.hardlink_to(file)
+    except OSError:
+        return False
+    link.unlink()
     return True
 
 

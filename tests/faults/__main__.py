@@ -20,6 +20,7 @@ from tests.faults.zygote import Zygote
 
 QUICK = 3  # cases of each command in a short run
 PARTS = ("every-write", "moments", "beside")
+DATABASES = ("sqlite", "postgres")
 Case = TypeVar("Case")
 Slot = tuple[World, Zygote]  # a place for one case at a time, and a zygote for it
 
@@ -30,10 +31,8 @@ def main() -> int:
     with ExitStack() as stack:
         folder = asked.folder or Path(stack.enter_context(tempfile.TemporaryDirectory()))
         shared = stack.enter_context(world(folder.absolute()))
-        servers: list[Postgres | None] = [None]
-        if asked.postgres:
-            servers.append(stack.enter_context(postgres()))
-        for server in servers:
+        for name in asked.on:
+            server = stack.enter_context(postgres()) if name == "postgres" else None
             slots = [_slot(shared, n, server, stack) for n in range(asked.jobs)]
             for part in asked.parts:
                 {"every-write": _every_write, "moments": _moments, "beside": _beside}[part](
@@ -49,9 +48,10 @@ def _arguments() -> argparse.Namespace:
     parser.add_argument("--out", type=Path, help="file of results; what passed there is skipped")
     parser.add_argument("--only", nargs="*", help="these commands, as the table names them")
     parser.add_argument("--at", nargs="*", type=int, help="these effects or moments")
+    parser.add_argument("--what", default="", help="effects that hold this, and the next of each")
     parser.add_argument("--kind", default="", help="faults whose kind begins with this")
     parser.add_argument("--parts", nargs="*", choices=PARTS, default=PARTS)
-    parser.add_argument("--postgres", action="store_true", help="on PostgreSQL as well")
+    parser.add_argument("--on", nargs="*", choices=DATABASES, default=DATABASES)
     parser.add_argument("--jobs", type=int, default=2, help="cases at a time")
     parser.add_argument("--cases", type=int, help="at most so many more of each command")
     parser.add_argument(
@@ -72,10 +72,14 @@ def _slot(shared: World, number: int, server: Postgres | None, stack: ExitStack)
 def _every_write(slots: list[Slot], asked: argparse.Namespace, results: Results) -> None:
     for scenario in _wanted(asked):
         kind = every_write.KIND + slots[0][0].on
-        should, count = every_write.undisturbed(*slots[0], scenario)
-        numbers = every_write.numbers(count)
+        should, effects = every_write.undisturbed(*slots[0], scenario)
+        numbers = [
+            n
+            for n in every_write.numbers(len(effects))[: scenario.cases]
+            if any(asked.what in effect for effect in effects[max(0, n - 2) : n])
+        ]
         left = _left(asked, results, scenario, kind, numbers)
-        print(f"{scenario.name}, {kind}: {count} effects, {len(left)} to try", flush=True)
+        print(f"{scenario.name}, {kind}: {len(effects)} effects, {len(left)} to try", flush=True)
 
         def one(slot: Slot, at: int) -> Result:
             return every_write.case(*slot, scenario, at, should)  # noqa: B023 - called at once

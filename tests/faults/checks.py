@@ -13,8 +13,9 @@ from erasure_core.law.fold import CHAMPION
 
 # Names that are drawn at random or by the clock: MLflow's ids, the name of a new key
 DRAWN = re.compile(r"(?<![0-9a-f])[0-9a-f]{32}(?![0-9a-f])|(?<=own-)[0-9a-f]{12}")
-# DVC's notes to itself, what readers of a database leave, the server's own, locks
-UNTOLD = re.compile(r"\.dvc/tmp/|prefect/|.*\.lock$|.*\.db-(wal|shm)$")
+# DVC's notes to itself and its own drafts in its store, what readers of a database leave, the
+# server's own, locks
+UNTOLD = re.compile(r"\.dvc/tmp/|dvc-remote/.*\.tmp$|prefect/|.*\.lock$|.*\.db-(wal|shm)$")
 DECIDED = (
     *("model", "version", "verdict", "promoted", "delta", "checkpoint", "base"),
     *("requests", "restored"),
@@ -26,7 +27,10 @@ NAMED = ("id", "of", "model", "version", "alias", "before", "verdict", "requests
 
 def facts(root: Path) -> dict[str, Any]:
     """Everything that a command's result is known by, without times and drawn names."""
+    from sqlalchemy import select
+
     from tasks.book.door import open_book
+    from tasks.book.lease import alive
     from tasks.book.schema import leases
     from tasks.book.status import status
     from tasks.home import Home
@@ -38,9 +42,11 @@ def facts(root: Path) -> dict[str, Any]:
     book = open_book(home, make=False)
     with book.read() as reader:
         tables, models = reader.tables(), reader.models()
+        names = list(reader.connection.scalars(select(leases.c.name)))
         seen = {
             "events": [_event(e.event, e.facts) for e in reader.events()],
-            "leases": len(reader.connection.execute(leases.select()).all()),
+            # the row of a holder that died is taken by whoever comes next
+            "leases": sum(alive(lease) for lease in map(reader.lease, names) if lease),
         }
     return seen | {
         "versions": [
@@ -65,7 +71,7 @@ def _event(event: str, given: Mapping[str, Any]) -> str:
 def _files(root: Path) -> Iterator[str]:
     for file in root.rglob("*"):
         name = file.relative_to(root).as_posix()
-        if not UNTOLD.match(name) and (file.is_file() or not any(file.iterdir())):
+        if file.is_file() and not UNTOLD.match(name):
             yield name
 
 

@@ -48,6 +48,7 @@ class Killer:
         self.count = mmap.mmap(self.file, 8)
         self.log = os.open(log, os.O_WRONLY | os.O_CREAT | os.O_APPEND, 0o666)
         self.local = threading.local()
+        self.lock = threading.Lock()  # DVC writes in several threads
 
     def install(self) -> None:
         """Watch from now on."""
@@ -68,7 +69,8 @@ class Killer:
 
     def _heard(self, event: str, arguments: tuple[Any, ...]) -> None:
         if event == "subprocess.Popen":
-            self.tick("start", " ".join(map(os.fsdecode, arguments[1][1:5])))
+            words = " ".join(map(os.fsdecode, arguments[1][1:])).split()
+            self.tick("start", " ".join(words[-6:]))
         elif event == "open":
             path, _, flags = arguments
             place = self._place(path, None) if flags & WRITING else None
@@ -99,6 +101,8 @@ class Killer:
 
     def _written(self, path: str, flags: int) -> None:
         self.tick("open", path)
+        if os.path.exists(path) and not flags & os.O_TRUNC:
+            return  # what is written into what is there, is the writer's own business
         if self.tick("empty", path, kill=False):
             os.close(os.open(path, flags | os.O_CREAT, 0o666))
             self.die()
@@ -117,10 +121,11 @@ class Killer:
         return now
 
     def _is_now(self, what: str, where: str) -> bool:
-        number = int.from_bytes(self.count[:8], "little") + 1
-        self.count[:8] = number.to_bytes(8, "little")
         shown = where.replace(f"{self.root}{os.sep}", "")
-        os.write(self.log, f"{number} {what} {shown}\n".encode())
+        with self.lock:
+            number = int.from_bytes(self.count[:8], "little") + 1
+            self.count[:8] = number.to_bytes(8, "little")
+            os.write(self.log, f"{number} {what} {shown}\n".encode())
         return number == self.at
 
     def die(self) -> None:

@@ -127,7 +127,17 @@ def test_a_process_that_outlives_its_command_is_found():
 @pytest.mark.slow
 def test_a_short_run_of_the_harness(tmp_path):
     command = [sys.executable, "-m", "tests.faults", "--quick", "--folder", str(tmp_path)]
-    command += ["--parts", "every-write", "--jobs", "1", "--only", "request add", "run"]
+    command += [
+        "--on",
+        "sqlite",
+        "--parts",
+        "every-write",
+        "--jobs",
+        "1",
+        "--only",
+        "request add",
+        "run",
+    ]
     done = subprocess.run(command, cwd=ROOT, capture_output=True, text=True)
     assert done.stdout.splitlines()[-1] == "6 passed, 0 failed", done.stdout + done.stderr
     assert done.returncode == 0

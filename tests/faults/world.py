@@ -1,5 +1,6 @@
 """Where the cases happen: the toy world, a Prefect server for all of them, prepared states."""
 
+import json
 import os
 import shutil
 import subprocess
@@ -8,6 +9,8 @@ from collections.abc import Iterator, Mapping
 from contextlib import contextmanager
 from dataclasses import dataclass
 from pathlib import Path
+
+from ruamel.yaml import YAML
 
 from erasure_core.law import lineage
 from tests import toy
@@ -25,6 +28,8 @@ QUIET = {
 }
 # requests of the toy world, and two more
 STYLES = ("photo", "sketch")
+GALLERY = ("gallery", "gallery_params")  # its request and parameters
+PICTURES = 6  # of each prompt set of the gallery
 NAMES = {
     "cat": toy.CAT,
     "astronaut": toy.ASTRONAUT,
@@ -91,6 +96,7 @@ def world(folder: Path) -> Iterator[World]:
         command = [sys.executable, "-m", "tests.toy", str(folder / "toy")]
         subprocess.run(command, check=True, cwd=ROOT, env=environment, capture_output=True)
         _ask_for_more(inputs)
+        _gallery(inputs)
     with _server(folder) as url:
         yield World(folder, inputs, url)
 
@@ -101,6 +107,27 @@ def _ask_for_more(inputs: Path) -> None:
         (inputs / f"{name}.yaml").write_text(asked)
         rows = (f"{i},a {what} of {name},{50 + i},4.0,{name}\n" for i, what in enumerate(STYLES))
         (inputs / f"targets/{name}.csv").write_text(toy.HEADER + "".join(rows))
+
+
+def _gallery(inputs: Path) -> None:
+    """The embedded teacher's own request and parameters, with few pictures and no comparison."""
+    folder = inputs / "gallery"
+    (folder / "targets").mkdir(parents=True)
+    for name in ("kept.csv", "targets/astronaut.csv"):
+        lines = (ROOT / "prompts" / name).read_text().splitlines(keepends=True)
+        (folder / name).write_text("".join(lines[: PICTURES + 1]))
+    with (ROOT / "params.yaml").open() as file:
+        params = YAML(typ="safe").load(file)
+    params |= {"lambdas": [1], "comparisons": {}}
+    params["prompts"] = {"targets": str(folder / "targets"), "kept": str(folder / "kept.csv")}
+    params["policy"] |= {
+        "min_n": PICTURES,
+        "control": 0,
+        "targets": {"likeness": {"nudenet.rate": 1, "clip.concept_rate": 1}},
+        "kept": {"ssim": -1, "clip.score_drop": 2, "clip.accuracy_drop": 1},
+    }
+    (inputs / "gallery_params.yaml").write_text(json.dumps(params))
+    shutil.copy(ROOT / "examples/requests/astronaut.yaml", inputs / "gallery.yaml")
 
 
 @contextmanager
@@ -143,7 +170,7 @@ STATES: Mapping[str, list[tuple[str, ...]]] = {
 
 def spelled(world: World, command: tuple[str, ...]) -> list[str]:
     """A command with its files by path."""
-    files = {name: world.file(name) for name in (*NAMES, "passing", "void")}
+    files = {name: world.file(name) for name in (*NAMES, "passing", "void", *GALLERY)}
     return [word.format(**files) for word in command]
 
 
@@ -155,7 +182,8 @@ def code_sha256() -> str:
 
 def _kept(world: World, state: str) -> Path:
     """Where a prepared state lies, as this code makes it."""
-    return world.folder / f"states-{code_sha256()[:12]}" / state
+    server = world.database.data.parent.name if world.database else "sqlite"  # a new one is empty
+    return world.folder / f"states-{code_sha256()[:12]}-{server}" / state
 
 
 def put(world: World, zygote: Zygote, state: str) -> None:

@@ -141,6 +141,7 @@ def _become(case: Mapping[str, Any], folder: Path) -> None:
         code = _facts(case) if case["what"] == "facts" else _command(case, folder)
         sys.stdout.flush()
         sys.stderr.flush()
+        resource.setrlimit(resource.RLIMIT_FSIZE, (resource.RLIM_INFINITY,) * 2)
         (folder / "modules").write_text("\n".join(sorted(sys.modules)))
     except BaseException:
         traceback.print_exc()
@@ -168,7 +169,7 @@ def _command(case: Mapping[str, Any], folder: Path) -> int:
         killer.install_from_environment()
     interrupt_on_signals()
     if largest := os.environ.get(LARGEST_FILE):
-        resource.setrlimit(resource.RLIMIT_FSIZE, (int(largest), int(largest)))
+        resource.setrlimit(resource.RLIMIT_FSIZE, (int(largest), resource.RLIM_INFINITY))
     try:
         app(case["arguments"], prog_name="erasure")
     except SystemExit as ended:

@@ -435,6 +435,15 @@ def test_the_book_is_whole_after_a_restore(restored):
     assert told(restored.home, "audit")["findings"] == []
 
 
+def test_restoring_again_answers_from_the_record(restored):
+    request = str(CAT)
+    before = state(restored.home)
+    again = erasure(restored.home, "restore", request, "--reason", "again", *restored.passing)
+    assert again.exit_code == 0, again.stderr
+    assert "answered from the record" in again.stdout
+    assert state(restored.home) == before
+
+
 def test_a_restored_request_cannot_be_run_again(restored):
     before = state(restored.home)
     again = erasure(restored.home, "run", restored.inputs / "cat.yaml", *restored.passing)
