@@ -24,6 +24,7 @@ on an accelerator: times without quality. The results join
 """
 
 import argparse
+import copy
 import dataclasses
 import itertools
 import json
@@ -262,9 +263,10 @@ def sd14(teacher: Teacher, width: int = 320, side: int = 64) -> Teacher:
     narrower for a test.
     """
     from diffusers import UNet2DConditionModel
-    from transformers import CLIPTextConfig, CLIPTextModel, CLIPTokenizer
+    from transformers import CLIPTextConfig, CLIPTextModel
 
-    tokenizer = CLIPTokenizer.from_pretrained(teacher.tokenizer.name_or_path, model_max_length=77)
+    tokenizer = copy.deepcopy(teacher.tokenizer)
+    tokenizer.model_max_length = 77
     with torch.random.fork_rng():
         torch.manual_seed(0)
         sizes = {
