@@ -86,7 +86,7 @@ BAD = {
     ),
     "base without weights": (
         lambda d: own_base(d).unlink(),
-        "base/unet holds no weights; .* is needed, pickle is not loaded",
+        "base/unet holds no weights; put plain safetensors there",
     ),
     "pickle weights": (
         lambda d: (file := own_base(d)).rename(file.with_suffix(".bin")),
