@@ -87,3 +87,14 @@ def state(released_state, tmp_path, monkeypatch) -> Shell:
     _artifact_repos_cache.clear()  # by ids, which all copies share
     unfinished_runs(home)  # MLflow's absolute places follow to the copy
     return Shell(home.root, released_state.inputs)
+
+
+@pytest.fixture(autouse=True)
+def _own_registry():
+    """`mlflow.set_tracking_uri` also sets the environment, for every later test of the process."""
+    yield
+    if "mlflow" in sys.modules:
+        import mlflow
+
+        mlflow.set_tracking_uri(None)
+    os.environ.pop("MLFLOW_TRACKING_URI", None)

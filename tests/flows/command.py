@@ -53,7 +53,7 @@ def book(home: Path) -> str:
 
 
 def state(home: Path, *but: str) -> dict[str, str]:
-    """Everything that a state folder holds, except locks and Prefect's own: files by content, and
+    """Everything that a state folder holds, except locks, scratch and Prefect's own: files by content, and
     the book by what is in it, since SQLite may move the same rows between its files.
     """
     files = {f.relative_to(home).as_posix(): f for f in home.rglob("*") if f.is_file()}
@@ -62,7 +62,7 @@ def state(home: Path, *but: str) -> dict[str, str]:
         name: sha256_file(file)
         for name, file in files.items()
         if name.split("/")[0] not in left_out
-        and not name.startswith("book.db")
+        and not name.startswith(("book.db", ".dvc/tmp/"))
         and file.suffix != ".lock"
     }
     return {**kept, "book": book(home)}
