@@ -14,6 +14,7 @@ from collections.abc import Callable
 from dataclasses import dataclass
 from pathlib import Path
 
+import mlflow
 import pytest
 from typer.testing import Result
 
@@ -37,6 +38,9 @@ def prefect_server(tmp_path_factory):
 @pytest.fixture(scope="module", autouse=True)
 def _environment():
     """What commands set in the environment ends with each file."""
+    os.environ.pop("MLFLOW_TRACKING_URI", None)  # of a test elsewhere
+    mlflow.set_tracking_uri(None)
+    os.environ.pop("MLFLOW_TRACKING_URI", None)
     before = dict(os.environ)
     yield
     os.environ.clear()
