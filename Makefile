@@ -19,7 +19,8 @@ erase: .venv/installed
 	$(BIN)/erasure run $(REQUEST) $(if $(FRESH),--fresh)
 
 test: .venv/installed
-	$(BIN)/python -m pytest -q
+	$(BIN)/python -m pytest -q tests/book  # apart: MLflow remembers stores for a whole process
+	$(BIN)/python -m pytest -q --ignore=tests/book
 
 # Whole runs on the embedded teacher, and a real Prefect server with a real worker: about half an hour on 2 cores.
 test-slow: .venv/installed
