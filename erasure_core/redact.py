@@ -2,8 +2,9 @@
 
 import re
 
-# user:password@, also where the password holds an unescaped slash; host:port/path@ is none
-USERINFO = re.compile(r'(?<=://)(?:[^\s/"<>]*@|[^\s/:@]*:(?!\d+/)[^\s@"<>]*@)')
+# user:password@ up to the last @, for a password may hold slashes and @ that nobody escaped;
+# host:port/path@ is none
+USERINFO = re.compile(r'(?<=://)(?:[^\s/:@]*:(?!\d+[/?#])[^\s"<>]*@|[^\s/"<>]*@)')
 SECRET_OPTION = re.compile(r"(?i)(?<=[?&])(password|passwd|token|secret|sig|api_?key)=[^&\s\"']*")
 
 

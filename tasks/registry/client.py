@@ -5,18 +5,19 @@ used, so that threads and retries cannot write into one another's run.
 """
 
 import os
-import re
 from collections.abc import Callable, Iterator
 from contextlib import contextmanager
 from pathlib import Path
 from typing import TYPE_CHECKING, Any
 
 from erasure_core.errors import ErasureError
+from erasure_core.redact import redacted
 from tasks.home import Home
 from tasks.registry.moved import settle_in
 
 if TYPE_CHECKING:
     from mlflow import MlflowClient
+    from mlflow.store.artifact.artifact_repo import ArtifactRepository
 
 EXPERIMENT = "erasure"
 KEY = "erasure.key"  # the tag by which what was mirrored before is found again
@@ -36,9 +37,7 @@ def connected(home: Home) -> Iterator["MlflowClient"]:
     try:
         yield connect(home.tracking_uri)
     except MlflowException as fault:
-        raise ErasureError(
-            f"MLflow at {without_password(home.tracking_uri)}: {without_password(fault.message)}"
-        ) from None
+        raise ErasureError(redacted(f"MLflow at {home.tracking_uri}: {fault.message}")) from None
 
 
 @contextmanager
@@ -51,6 +50,17 @@ def mirroring(home: Home) -> Iterator[tuple["MlflowClient", str]]:
         _make_store(home)
         with connected(home) as client:
             yield client, _experiment(home, client)
+
+
+def files_at(home: Home, place: str) -> "ArtifactRepository":
+    """The files that MLflow keeps at `place`.
+
+    MLflow's own calls remember where a run or a model keeps its files by id, for the whole
+    process; a copied state folder has the same ids, and its files would go into the old one.
+    """
+    from mlflow.store.artifact.artifact_repository_registry import get_artifact_repository
+
+    return get_artifact_repository(place, tracking_uri=home.tracking_uri)
 
 
 @contextmanager
@@ -79,11 +89,6 @@ def has_store(home: Home) -> bool:
     """Whether there is anything to ask; looking must not create the database."""
     file = sqlite_file(home)
     return file is None or file.exists()
-
-
-def without_password(text: str) -> str:
-    """`text` with the user and password of every address left out."""
-    return re.sub(r"(?<=://)[^/\s@]+@", "", text)
 
 
 def _settled_in(home: Home) -> None:

@@ -20,6 +20,7 @@ from tasks.registry.client import (
     EXPERIMENT,
     KEY,
     connected,
+    files_at,
     has_store,
     mirroring,
     pages,
@@ -80,12 +81,12 @@ def mirror_run(
         for run in _keyed(client, experiment, key):
             if run.info.status == "FINISHED":
                 return str(run.info.run_id)
-            _discard(client, experiment, run)
+            _discard(home, client, experiment, run)
         parent = client.create_run(experiment, run_name=name, tags={**tags, KEY: key})
         run_id = str(parent.info.run_id)
         for candidate in candidates:
-            _log(client, experiment, run_id, candidate)
-        _attach(client, run_id, artifacts)
+            _log(home, client, experiment, run_id, candidate)
+        _attach(home, parent, artifacts)
         client.set_terminated(run_id, "FINISHED")
     return run_id
 
@@ -121,17 +122,11 @@ def forget_run(home: Home, run_id: str) -> None:
         experiment = client.get_experiment_by_name(EXPERIMENT)
         runs = _with_nested(client, experiment.experiment_id, run_id) if experiment else []
         for run in runs:
-            _delete_files(run)
+            files_at(home, run.info.artifact_uri).delete_artifacts()
             if run.info.lifecycle_stage == "active":
                 client.delete_run(run.info.run_id)
     if runs and (file := sqlite_file(home)):
         clear_deleted(file, [run.info.run_id for run in runs])
-
-
-def _delete_files(run: Any) -> None:
-    from mlflow.store.artifact.artifact_repository_registry import get_artifact_repository
-
-    get_artifact_repository(run.info.artifact_uri).delete_artifacts()
 
 
 def _with_nested(client: "MlflowClient", experiment: str, run_id: str) -> list[Any]:
@@ -177,29 +172,32 @@ def _runs(client: "MlflowClient", experiment: str, which: str) -> Iterator[Any]:
     return pages(client.search_runs, experiment_ids=[experiment], filter_string=which)
 
 
-def _discard(client: "MlflowClient", experiment: str, run: Any) -> None:
+def _discard(home: Home, client: "MlflowClient", experiment: str, run: Any) -> None:
     """Close and delete a run that was not finished, its nested runs first: while it is there they
     can be found again.
     """
     nested = _runs(client, experiment, f"tags.{PARENT} = '{run.info.run_id}'")
     for half in [*nested, run]:
-        _delete_files(half)
+        files_at(home, half.info.artifact_uri).delete_artifacts()
         client.set_terminated(half.info.run_id, "KILLED")
         client.delete_run(half.info.run_id)
 
 
-def _log(client: "MlflowClient", experiment: str, parent: str, candidate: CandidateRun) -> None:
+def _log(
+    home: Home, client: "MlflowClient", experiment: str, parent: str, candidate: CandidateRun
+) -> None:
     from mlflow.entities import Param
 
     tags = {**candidate.tags, PARENT: parent}
-    run_id = client.create_run(experiment, run_name=candidate.name, tags=tags).info.run_id
+    run = client.create_run(experiment, run_name=candidate.name, tags=tags)
+    run_id = run.info.run_id
     metrics = _metrics(candidate)
     params = [Param(key, value) for key, value in flatten(candidate.settings).items()]
     for first in range(0, len(metrics), METRICS_A_CALL):
         client.log_batch(run_id, metrics=metrics[first : first + METRICS_A_CALL])
     for first in range(0, len(params), PARAMS_A_CALL):
         client.log_batch(run_id, params=params[first : first + PARAMS_A_CALL])
-    _attach(client, run_id, candidate.artifacts)
+    _attach(home, run, candidate.artifacts)
     client.set_terminated(run_id, "FINISHED")
 
 
@@ -215,12 +213,12 @@ def _metrics(candidate: CandidateRun) -> list["Metric"]:
     return metrics
 
 
-def _attach(client: "MlflowClient", run_id: str, files: Sequence[Path]) -> None:
+def _attach(home: Home, run: Any, files: Sequence[Path]) -> None:
     """Store files with the mode that the umask gives: MLflow would keep the mode they have."""
     with tempfile.TemporaryDirectory() as scratch:
         for file in files:
             copy = shutil.copyfile(file, Path(scratch) / file.name)
-            client.log_artifact(run_id, str(copy))
+            files_at(home, run.info.artifact_uri).log_artifact(str(copy))
 
 
 def _present(files: Sequence[Path]) -> None:

@@ -5,7 +5,7 @@ killed before. The book numbers versions and decides aliases; MLflow only shows 
 """
 
 import tempfile
-from collections.abc import Mapping, Sequence
+from collections.abc import Mapping
 from dataclasses import dataclass
 from pathlib import Path
 from typing import TYPE_CHECKING, Any
@@ -19,6 +19,7 @@ from tasks.registry.client import (
     KEY,
     TAKEN,
     connected,
+    files_at,
     has_store,
     leaving_at,
     mirroring,
@@ -179,8 +180,9 @@ def _logged_model(home: Home, client: "MlflowClient", experiment: str, facts: Ve
     model = found[0] if found else _new_model(client, experiment, facts)
     stored = _stored(home, model.artifact_location)
     if stored != digests(facts):
-        _drop(model.artifact_location, sorted(stored.keys() - digests(facts).keys()))
-        _store(client, model.model_id, facts)
+        for path in sorted(stored.keys() - digests(facts).keys()):  # none of ours
+            files_at(home, model.artifact_location).delete_artifacts(path)
+        _store(home, model.artifact_location, facts)
     if model.status != READY:
         client.finalize_logged_model(model.model_id, READY)
     return model
@@ -196,21 +198,13 @@ def _new_model(client: "MlflowClient", experiment: str, facts: VersionFacts) -> 
     )
 
 
-def _store(client: "MlflowClient", model_id: str, facts: VersionFacts) -> None:
+def _store(home: Home, place: str, facts: VersionFacts) -> None:
     with tempfile.TemporaryDirectory() as scratch:
         folder = Path(scratch) / "model"
         for path, content in package(facts).items():
             (folder / path).parent.mkdir(parents=True, exist_ok=True)
             (folder / path).write_bytes(content)
-        client.log_model_artifacts(model_id, str(folder))
-
-
-def _drop(place: str, paths: Sequence[str]) -> None:
-    """Delete stored files that are none of ours."""
-    from mlflow.store.artifact.artifact_repository_registry import get_artifact_repository
-
-    for path in paths:
-        get_artifact_repository(place).delete_artifacts(path)
+        files_at(home, place).log_artifacts(str(folder))
 
 
 def _create(client: "MlflowClient", facts: VersionFacts, model: Any) -> Any:
@@ -272,11 +266,10 @@ def _keyed(client: "MlflowClient", experiment: str, key: str) -> list[Any]:
 def _stored(home: Home, place: str) -> dict[str, str]:
     """The sha256 of every file that is stored at `place`, by relative path."""
     from mlflow.artifacts import download_artifacts
-    from mlflow.store.artifact.artifact_repository_registry import get_artifact_repository
 
     with tempfile.TemporaryDirectory() as scratch, leaving_at(ABSENT):
         # where nothing is stored yet a server answers a download with an internal error
-        if not get_artifact_repository(place, tracking_uri=home.tracking_uri).list_artifacts():
+        if not files_at(home, place).list_artifacts():
             return {}
         folder = download_artifacts(
             artifact_uri=place, dst_path=scratch, tracking_uri=home.tracking_uri

@@ -11,6 +11,7 @@ from erasure_core.redact import redacted
         ("http://user:s3cret@host:5000/api", "http://***@host:5000/api"),
         ("postgresql://user:s3/cret@host/db", "postgresql://***@host/db"),
         ("https://user:s3@cret@host/x", "https://***@host/x"),
+        ("postgresql://user:a@s3cret/b@host:5432/db", "postgresql://***@host:5432/db"),
         ("https://s3cret@host/x", "https://***@host/x"),
         ("two: http://a:s3cret@b, ssh://c:s3cret@d", "two: http://***@b, ssh://***@d"),
         ("https://host/x?user=a&Token=s3cret&n=1", "https://host/x?user=a&Token=***&n=1"),

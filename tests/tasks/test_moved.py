@@ -1,11 +1,14 @@
 """A copied state folder is on its own: what it does never reaches the folder it was copied from."""
 
 import shutil
+from dataclasses import replace
 
 import pytest
 
 from tasks.home import Home
+from tasks.registry.packaging import VersionFacts
 from tasks.registry.runs import CandidateRun, mirror_run
+from tasks.registry.versions import expected, mirror_version, seen
 
 
 @pytest.fixture
@@ -47,3 +50,15 @@ def test_what_was_stored_before_is_read_from_the_copy(copied, tmp_path):
     run_id = mirrored(new, "toy/1", tmp_path)  # known: nothing is written anew
     with connected(new) as client:
         assert [f.path for f in client.list_artifacts(run_id)] == ["report.html"]
+
+
+def test_a_version_that_changed_is_stored_in_the_copy(copied):
+    old, new = copied
+    shutil.rmtree(new.root)
+    facts = VersionFacts("toy", 1, {}, b"{}", "outs: []", 12, 4.0, "0" * 32, "as it was")
+    mirror_version(old, facts)
+    shutil.copytree(old.root, new.root)
+    changed = replace(facts, pointer=None)  # as after a purge
+    mirror_version(new, changed)
+    assert seen(new, "toy", 1) == expected(changed)
+    assert seen(old, "toy", 1) == expected(facts)
