@@ -19,10 +19,10 @@ erase: .venv/installed
 	$(BIN)/erasure run $(REQUEST) $(if $(FRESH),--fresh)
 
 test: .venv/installed
-	$(BIN)/python -m pytest -q tests/book  # apart: MLflow remembers stores for a whole process
-	$(BIN)/python -m pytest -q --ignore=tests/book
+	$(BIN)/python -m pytest -q --numprocesses auto --maxprocesses 4 --dist loadfile
 
-# Whole runs on the embedded teacher, and a real Prefect server with a real worker: about half an hour on 2 cores.
+# Whole runs on the embedded teacher, and a real Prefect server with a real worker: about half an
+# hour on 2 cores.
 test-slow: .venv/installed
 	$(BIN)/python -m pytest -q -m slow
 

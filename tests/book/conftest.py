@@ -8,7 +8,7 @@ from dataclasses import dataclass
 from pathlib import Path
 
 import pytest
-from mlflow.tracking._tracking_service.utils import _artifact_repos_cache
+from filelock import FileLock
 
 from tasks.book.door import open_book
 from tasks.book.store import Book
@@ -56,23 +56,35 @@ class Shell:
 
 
 @pytest.fixture(scope="session")
-def inputs(tmp_path_factory) -> Path:
-    return toy.world(tmp_path_factory.mktemp("world"))
+def released_state(tmp_path_factory) -> Shell:
+    """Not to be changed: tests work on copies. Made once for all processes of the tests."""
+    mine = tmp_path_factory.getbasetemp()
+    shared = mine.parent if "PYTEST_XDIST_WORKER" in os.environ else mine
+    folder = shared / "released"
+    shell = Shell(folder / "state", folder / "inputs")
+    with FileLock(shared / "released.lock"):
+        if not (folder / "whole").exists():
+            _release(shell)
+            (folder / "whole").touch()
+    return shell
 
 
 @pytest.fixture(scope="session")
-def released_state(inputs, tmp_path_factory) -> Shell:
-    """Not to be changed: tests work on copies."""
-    shell = Shell(tmp_path_factory.mktemp("released") / "state", inputs)
+def inputs(released_state) -> Path:
+    """Requests, prompt sets and parameters of the toy world."""
+    return released_state.inputs
+
+
+def _release(shell: Shell) -> None:
+    toy.world(shell.home.parent)
     shell.run("cat", "passing")
     shell.run("astronaut", "void", allowed=(3,))
     out = ("--format", "delta", "--out", shell.home.parent / "exported")
-    shell("export", "--model", "champion", *out, "--params", inputs / "passing.yaml")
+    shell("export", "--model", "champion", *out, "--params", shell.inputs / "passing.yaml")
     facts = {"plan": PLAN, "model": "toy", "requests": [toy.ASTRONAUT]}
     shell.book.change(lambda tx: tx.append("plan.proposed", **facts))
     for who in ("ada", "grace"):
         approve(shell.book, PLAN, who)
-    return shell
 
 
 @pytest.fixture
@@ -84,7 +96,6 @@ def state(released_state, tmp_path, monkeypatch) -> Shell:
     shutil.copytree(released_state.home, home.root, ignore=shutil.ignore_patterns("prefect"))
     monkeypatch.setenv("ERASURE_HOME", str(home.root))
     monkeypatch.setenv("MLFLOW_ENABLE_ARTIFACTS_PROGRESS_BAR", "false")
-    _artifact_repos_cache.clear()  # by ids, which all copies share
     unfinished_runs(home)  # MLflow's absolute places follow to the copy
     return Shell(home.root, released_state.inputs)
 

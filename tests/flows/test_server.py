@@ -204,6 +204,7 @@ with prefect_server(Home.from_env()):
 """
 
 
+@pytest.mark.slow
 def test_two_servers_start_at_once_on_one_fresh_folder(tmp_path):
     dropped = ("PREFECT_", "MLFLOW_", "ERASURE_")
     environment = {k: v for k, v in os.environ.items() if not k.startswith(dropped)}
