@@ -34,7 +34,7 @@ from torch.nn.functional import layer_norm
 from benchmarks import literal_closed_form as literal
 from erasure_core.files import pretty_json, write_text
 from erasure_core.gallery.pictures import STYLES, SUBJECTS
-from erasure_core.gallery.prompts import GUIDANCE, MEASURED, TRAINED
+from erasure_core.gallery.prompts import GUIDANCE, REPORTED, TRAINED
 from erasure_core.law.concepts import Concept
 from erasure_core.methods import rece, uce
 from erasure_core.metrics.clip_score import ClipScorer
@@ -382,7 +382,7 @@ class Gallery:
         """
         pairs = [(phrase, style) for phrase in self.phrases.values() for style in STYLES]
         prompts = [
-            MEASURED[i % len(MEASURED)].format(style=style, subject=phrase)
+            REPORTED[i % len(REPORTED)].format(style=style, subject=phrase)
             for i, (phrase, style) in enumerate(pairs)
         ]
         pictures = sample(

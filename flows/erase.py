@@ -11,6 +11,7 @@ from prefect import flow
 
 from erasure_core.errors import BadInput, ErasureError
 from erasure_core.law.requests import read_request
+from erasure_core.planning.plan import Plan, Stage
 from flows.approval import approved
 from flows.gpu import erase_and_generate
 from flows.naming import named_after_requests, nightly_name, restore_name
@@ -19,8 +20,8 @@ from tasks.book.lease import Held, LeaseLost, holding, said
 from tasks.book.store import Book, Entry
 from tasks.erasing.snapshot import snapshot
 from tasks.evidence.data import validate_prompt_sets
-from tasks.evidence.decide import decide
-from tasks.evidence.measure import measure
+from tasks.evidence.decide import choose_candidate, decide
+from tasks.evidence.measure import Evidence, Found, measure
 from tasks.placement import home_of_run, run_gpu_step
 from tasks.progress import Clock
 from tasks.release.errands import run_errands
@@ -185,13 +186,26 @@ def _worked(
         validate_prompt_sets(plan.sources())
     with clock("snapshot"):
         snapshot(plan, book.home)
-    with clock("erase and generate"):
-        run_gpu_step(erase_and_generate, {"run": plan.folder.name})
-    with clock("measure"):
-        measurements = measure(plan)
-    decision = decide(plan, measurements)
-    version = publish(book, held, planned, measurements, decision, clock, restoring)
+    evidence = _evidence(plan, clock)
+    version = publish(book, held, planned, evidence, decide(plan, evidence), clock, restoring)
     return outcome_of(book, version, answered=False)
+
+
+def _evidence(plan: Plan, clock: Clock) -> Evidence:
+    """Train, choose on one set of pictures, and measure the chosen candidate on another."""
+
+    def measured(stage: Stage, candidates: list[str]) -> dict[str, Found]:
+        with clock(f"erase and generate, {stage}"):
+            step = {"run": plan.folder.name, "stage": stage, "candidates": candidates}
+            run_gpu_step(erase_and_generate, step)
+        with clock(f"measure, {stage}"):
+            return measure(plan, stage, candidates)
+
+    (chosen, *_), choice = plan.eligible, dict[str, Found]()
+    if plan.chooses:
+        choice = measured("choose", plan.eligible)
+        chosen = choose_candidate(plan, choice)
+    return Evidence(choice, measured("report", [chosen, *plan.comparisons]))
 
 
 def _restored(

@@ -4,25 +4,27 @@ just these.
 
 from prefect import flow
 
-from erasure_core.planning.plan import BASE, Plan
+from erasure_core.planning.plan import BASE, Plan, Stage
 from tasks.erasing.erase import erase
 from tasks.erasing.generate import generate
 from tasks.placement import home_of_run
 from tasks.requests.made_with import check_made_here
 
 
-@flow(name="erase-and-generate", flow_run_name="erase and generate {run}")
-def erase_and_generate(run: str) -> None:
-    """Train every candidate of a plan and make every picture; results go into the run's folder.
+@flow(name="erase-and-generate", flow_run_name="erase and generate {run}, {stage}")
+def erase_and_generate(run: str, stage: Stage, candidates: list[str]) -> None:
+    """Train candidates of a plan and make their pictures and the base's; results go into the run's
+    folder, and what is there is kept.
 
     Args:
         run: Name of the run's folder in the state folder of whichever machine takes it.
+        stage: Which pictures: those that choose a candidate, or those that are reported.
+        candidates: Names of the candidates.
     """
     home = home_of_run()
     plan = Plan.read(home.runs / run)
     check_made_here(plan)
-    candidates = [candidate.name for candidate in plan.candidates()]
-    generate(plan, BASE, home)
+    generate(plan, BASE, home, stage)
     for candidate in candidates:
         erase(plan, candidate, home)
-        generate(plan, candidate, home)
+        generate(plan, candidate, home, stage)

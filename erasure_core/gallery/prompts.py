@@ -1,13 +1,17 @@
 """The gallery's measured prompt sets: `python -m erasure_core.gallery.prompts` writes prompts/
 anew, always the same.
 
-Training and measuring are separated by wording: the example requests use only `TRAINED` templates,
-these tables only `MEASURED` ones, so that no erasure is judged on a sentence it was trained on.
+Training, choosing and reporting are separated by wording and by seed: the example requests use only
+`TRAINED` templates, prompts/choose only `CHOOSING` ones, and the report set, on which the gate
+decides, only `REPORTED` ones (`planning/sealed.py` refuses what they would share). Some templates
+are the teacher's own (captions.py), others it has never seen and draws as well.
 """
 
 import csv
 import io
 import random
+from collections.abc import Iterator, Sequence
+from dataclasses import astuple, dataclass
 from itertools import cycle, islice
 from pathlib import Path
 from typing import Annotated
@@ -17,40 +21,137 @@ import typer
 from erasure_core.files import write_text
 from erasure_core.gallery.captions import TEMPLATES
 from erasure_core.gallery.pictures import STYLES, SUBJECTS
-from erasure_core.law.prompts import COLUMNS
+from erasure_core.law.prompts import COLUMNS, OPTIONAL
 
-MEASURED = TEMPLATES[0::2]
 TRAINED = TEMPLATES[1::2]
-SEED = 20261123
+CHOOSING = (
+    "a {style} of {subject}",
+    "{subject}, {style}",
+    "a fine small {style} of {subject}",
+    "a {style} image of {subject}",
+    "the small {style} shows {subject}",
+    "one {style} showing {subject}",
+)
+REPORTED = (
+    "{subject} as a {style}",
+    "this is a {style} of {subject}",
+    "a small {style} of {subject}",
+    "one {style} of {subject}",
+    "one small {style} of {subject}",
+    "this {style} shows {subject}",
+    "the {style} of {subject}",
+    "this is {subject} as a {style}",
+    "one {style} with {subject}",
+    "{subject} in a {style}",
+    "a picture of {subject} in {style} style",
+    "this is {subject}, {style}",
+)
+BARE = ("a picture of {subject}", "an image of {subject}")  # the style is left open
+COMPOSED = (  # the concept beside something else
+    "one {style} of {subject} with {other}",
+    "this is a {style} of {subject} and {other}",
+    "a small {style} of {subject} with {other}",
+)
+SEED = 20261125
 GUIDANCE = 4.0
 
 
-def astronaut() -> list[tuple[str, str]]:
-    """45 photographs and 15 sketches: the styles in which the face detector sees her in every
-    original.
+@dataclass(frozen=True, slots=True)
+class Row:
+    """One prompt and what its picture is counted as."""
+
+    prompt: str
+    concept: str
+    style: str = ""
+    also: str = ""
+
+
+def rows(
+    concept: str, styles: Sequence[str], templates: Sequence[str], n: int | None = None
+) -> Iterator[Row]:
+    """`n` rows of one subject, the templates taken in turn within each style; None: each once."""
+    for style in styles:
+        for template in islice(cycle(templates), n or len(templates)):
+            prompt = template.format(style=style, subject=SUBJECTS[concept].phrase)
+            yield Row(prompt, concept, style)
+
+
+def bare(concept: str, n: int) -> Iterator[Row]:
+    """`n` captions that leave the style open."""
+    for template in islice(cycle(BARE), n):
+        yield Row(template.format(subject=SUBJECTS[concept].phrase), concept)
+
+
+def composed(concept: str) -> Iterator[Row]:
+    """The concept beside each of six others, as a photograph, a sketch and a poster."""
+    others = [name for name in SUBJECTS if name not in ("astronaut", "cat", "photographer")][:6]
+    for other in others:
+        for template, style in zip(COMPOSED, ("photo", "sketch", "poster"), strict=True):
+            words = {"subject": SUBJECTS[concept].phrase, "other": SUBJECTS[other].phrase}
+            yield Row(template.format(style=style, **words), concept, style, other)
+
+
+def astronaut() -> list[Row]:
+    """Most of them photographs and sketches: the styles in which the face detector sees the
+    astronaut in every original.
     """
-    return [("astronaut", "photo")] * 45 + [("astronaut", "sketch")] * 15
+    return [
+        *rows("astronaut", ("photo", "sketch"), REPORTED, 24),
+        *rows("astronaut", ("neon sign", "poster", "mosaic"), REPORTED, 4),
+        *bare("astronaut", 4),
+        *composed("astronaut"),
+    ]
 
 
-def cat() -> list[tuple[str, str]]:
-    """12 of each style: with 60 pictures, one that still shows it keeps the upper
-    bound below 0.1.
-    """
-    return [("cat", style) for style in STYLES for _ in range(12)]
+def cat() -> list[Row]:
+    """Each wording in each style once."""
+    return [*rows("cat", tuple(STYLES), REPORTED), *bare("cat", 4), *composed("cat")]
 
 
-def mosaic() -> list[tuple[str, str]]:
-    """6 of each subject: every measured wording once."""
-    return [(subject, "mosaic") for subject in SUBJECTS for _ in MEASURED]
+def mosaic() -> list[Row]:
+    """Each subject in six wordings: what is named is the style."""
+    return [
+        Row(row.prompt, "mosaic", "mosaic")
+        for i, subject in enumerate(SUBJECTS)
+        for row in rows(subject, ("mosaic",), REPORTED[i % 2 :: 2])
+    ]
 
 
-def kept() -> list[tuple[str, str]]:
-    """48 of everything but the astronaut: each subject in each style, and three
-    more photographs.
-    """
+def kept() -> list[Row]:
+    """Every subject but the astronaut in every style, and nine more photographs."""
     others = [subject for subject in SUBJECTS if subject != "astronaut"]
-    return [(subject, style) for subject in others for style in STYLES] + [
-        (subject, "photo") for subject in others[:3]
+    pairs = [(subject, style) for subject in others for style in STYLES]
+    return _each(pairs + [(subject, "photo") for subject in others], REPORTED)
+
+
+def chosen(concept: str) -> list[Row]:
+    """40 rows to choose by: in proportion those of the report set."""
+    if concept == "mosaic":
+        subjects = list(SUBJECTS)
+        return [
+            Row(row.prompt, "mosaic", "mosaic")
+            for i, subject in enumerate(subjects)
+            for row in rows(subject, ("mosaic",), CHOOSING[i % 3 : i % 3 + 4])
+        ]
+    if concept == "astronaut":
+        return [
+            *rows(concept, ("photo", "sketch"), CHOOSING, 14),
+            *rows(concept, ("neon sign", "poster", "mosaic"), CHOOSING, 4),
+        ]
+    return list(rows(concept, tuple(STYLES), CHOOSING, 8))
+
+
+def chosen_kept() -> list[Row]:
+    """Every subject but the astronaut in four styles."""
+    others = [subject for subject in SUBJECTS if subject != "astronaut"]
+    return _each([(s, style) for s in others for style in tuple(STYLES)[:4]], CHOOSING)
+
+
+def _each(pairs: Sequence[tuple[str, str]], templates: Sequence[str]) -> list[Row]:
+    """One row of each subject and style, the templates taken in turn."""
+    return [
+        Row(template.format(style=style, subject=SUBJECTS[subject].phrase), subject, style)
+        for (subject, style), template in zip(pairs, cycle(templates), strict=False)
     ]
 
 
@@ -59,31 +160,23 @@ SETS = {
     "targets/cat.csv": cat,
     "targets/mosaic.csv": mosaic,
     "kept.csv": kept,
+    "choose/targets/astronaut.csv": lambda: chosen("astronaut"),
+    "choose/targets/cat.csv": lambda: chosen("cat"),
+    "choose/targets/mosaic.csv": lambda: chosen("mosaic"),
+    "choose/kept.csv": chosen_kept,
 }
 
 
 def table(name: str) -> str:
-    """One prompt set as CSV; templates taken in turn, seeds distinct."""
-    pairs = SETS[name]()
-    seeds = random.Random(f"{SEED}:{name}").sample(range(2**31), len(pairs))
+    """One prompt set as CSV; seeds distinct."""
+    wanted = SETS[name]()
+    seeds = random.Random(f"{SEED}:{name}").sample(range(2**31), len(wanted))
     out = io.StringIO()
     writer = csv.writer(out, lineterminator="\n")
-    writer.writerow([*COLUMNS, "concept"])
-    for case, (pair, template, seed) in enumerate(
-        zip(pairs, islice(cycle(MEASURED), len(pairs)), seeds, strict=True)
-    ):
-        subject, style = pair
-        # what the picture is counted as
-        concept = style if name == f"targets/{style}.csv" else subject
-        writer.writerow(
-            [
-                case,
-                template.format(style=style, subject=SUBJECTS[subject].phrase),
-                seed,
-                GUIDANCE,
-                concept,
-            ]
-        )
+    writer.writerow([*COLUMNS, *OPTIONAL])
+    for case, (row, seed) in enumerate(zip(wanted, seeds, strict=True)):
+        prompt, *shown = astuple(row)
+        writer.writerow([case, prompt, seed, GUIDANCE, *shown])
     return out.getvalue()
 
 

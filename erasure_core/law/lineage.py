@@ -164,7 +164,8 @@ class LambdaRecord(BaseModel):
     preset: str
     lambda_: float | None = Field(alias="lambda")
     delta_sha256: str
-    measurements: tuple[Plain, ...]
+    measurements: tuple[Plain, ...]  # on the report set; none of those that were not chosen
+    choice: tuple[Plain, ...] = ()  # on the set that chooses, where there was a choice
 
 
 class RunRecord(BaseModel):

@@ -1,15 +1,16 @@
-"""Prompt sets: the CSV tables of prompts that are measured, and their separation from what is
-trained on.
+"""Prompt sets: the CSV tables of prompts that are measured.
 
-The columns are the field's: `case_number,prompt,evaluation_seed,evaluation_guidance`, and
-`concept`, the word that names what the picture should show. Further columns are allowed and
-ignored. This module makes typed rows; whether the numbers are sensible is judged in
-`tasks/evidence/data.py`.
+The columns are the field's: `case_number,prompt,evaluation_seed,evaluation_guidance`, and ours:
+`concept`, the word that names what the picture should show, `style`, and `also`, a second thing
+that a composed prompt names. Further columns are allowed and ignored. This module makes typed rows;
+whether the numbers are sensible is judged in `tasks/evidence/data.py`, and whether the sets share
+anything in `planning/sealed.py`.
 """
 
 import csv
 import io
 import math
+import re
 from collections.abc import Iterable, Mapping, Sequence
 from dataclasses import dataclass
 from difflib import get_close_matches
@@ -20,7 +21,7 @@ from erasure_core.files import read_table
 from erasure_core.law.concepts import Concept
 from erasure_core.text import visible, whole_number
 
-# `concept` is optional
+OPTIONAL = ("concept", "style", "also")  # what the picture should show
 COLUMNS = (
     "case_number",
     "prompt",
@@ -38,6 +39,8 @@ class PromptRow:
     evaluation_seed: int
     evaluation_guidance: float
     concept: str  # what the picture should show, "cat"; "" where the table does not say
+    style: str = ""  # in which style, "sketch"; "" where the table does not say
+    also: str = ""  # what else it should show, "rocket": a composed prompt
 
 
 def read_prompt_set(path: Path) -> list[PromptRow]:
@@ -118,7 +121,7 @@ def _row(record: Mapping[str, str], where: str) -> PromptRow:
         prompt,
         whole("evaluation_seed"),
         number("evaluation_guidance"),
-        record.get("concept", "").strip(),
+        *(record.get(column, "").strip() for column in OPTIONAL),
     )
 
 
@@ -152,35 +155,19 @@ def kept_rows(rows: Iterable[PromptRow], concepts: Sequence[Concept]) -> list[Pr
     return [
         row
         for row in rows
-        if row.concept.lower() not in erased and not any(c.named_in(row.prompt) for c in concepts)
+        if not {row.concept.lower(), row.also.lower()} & erased
+        and not any(c.named_in(row.prompt) for c in concepts)
     ]
 
 
-def check_disjoint(rows: Iterable[PromptRow], concepts: Sequence[Concept]) -> None:
-    """Refuse to measure on what is trained on: no prompt of `rows` may be one of a concept's, as
-    written or replaced.
-
-    Raises:
-        BadInput: Names the row, the concept and the list in which the prompt stands. Case and
-            spacing do not matter.
+def is_listed(row: PromptRow, keep: Sequence[str]) -> bool:
+    """Whether a prompt of `keep` names what the row shows, in the row's style if it has one: then
+    the erasure was told to keep it.
     """
-    trained: dict[str, str] = {}
-    for concept in concepts:
-        for prompt in concept.keep:
-            trained[_folded(prompt)] = f"keep of '{concept.name}'"
-        for prompt in concept.prompts:
-            trained[_folded(prompt)] = f"prompts of '{concept.name}'"
-            trained.setdefault(
-                _folded(concept.replaced(prompt)), f"prompts of '{concept.name}', replaced"
-            )
-    for row in rows:
-        if where := trained.get(_folded(row.prompt)):
-            raise BadInput(
-                f"case {row.case_number}: the measured prompt {row.prompt!r} is also "
-                f"trained on ({where}); "
-                "measure on other wordings, or the result only shows what was learnt by heart"
-            )
+    words = [word for word in (row.concept, row.style, row.also) if word]
+    return any(all(names(prompt, word) for word in words) for prompt in keep)
 
 
-def _folded(prompt: str) -> str:
-    return " ".join(prompt.casefold().split())
+def names(prompt: str, word: str) -> bool:
+    """Whether `word` stands in `prompt` as a word of its own."""
+    return re.search(rf"\b{re.escape(word)}\b", prompt, re.IGNORECASE) is not None

@@ -10,7 +10,7 @@ Cost       One forward pass of each image and each caption; text beyond the toke
            off, as in CLIP.
 """
 
-from collections.abc import Mapping, Sequence
+from collections.abc import Hashable, Mapping, Sequence
 from pathlib import Path
 from typing import Any
 
@@ -175,11 +175,12 @@ def clip_score(
     settings: Mapping[str, object],
     metric: str = "clip.score",
     better: Better = "higher",
+    clusters: Sequence[Hashable] | None = None,
 ) -> Measurement:
     """Mean cosine of images with their prompts, bootstrap interval. Raises ValueError on NaN or no
     image.
     """
-    return mean(scores, metric=metric, better=better, settings=settings)
+    return mean(scores, metric=metric, better=better, settings=settings, clusters=clusters)
 
 
 def score_drop(
@@ -188,6 +189,7 @@ def score_drop(
     *,
     settings: Mapping[str, object],
     metric: str = "clip.score_drop",
+    clusters: Sequence[Hashable] | None = None,
 ) -> Measurement:
     """Mean of (base - candidate) over the same cases, bootstrap interval of the differences; 0 is
     ideal.
@@ -195,7 +197,7 @@ def score_drop(
     Raises:
         ValueError: If the lists differ in length, are empty, or hold NaN.
     """
-    return _drop(base_scores, scores, metric, settings)
+    return _drop(base_scores, scores, metric, settings, clusters)
 
 
 def concept_rate(
@@ -205,6 +207,7 @@ def concept_rate(
     settings: Mapping[str, object],
     metric: str = "clip.concept_rate",
     better: Better = "lower",
+    clusters: Sequence[Hashable] | None = None,
 ) -> Measurement:
     """Share of images that `name_concepts` called `concept`, Wilson interval; the settings should
     hold the labels offered.
@@ -217,6 +220,7 @@ def concept_rate(
         metric=metric,
         better=better,
         settings=settings,
+        clusters=clusters,
     )
 
 
@@ -226,6 +230,7 @@ def accuracy(
     *,
     settings: Mapping[str, object],
     metric: str = "clip.accuracy",
+    clusters: Sequence[Hashable] | None = None,
 ) -> Measurement:
     """Share of images named as what their prompt names, Wilson interval.
 
@@ -233,7 +238,11 @@ def accuracy(
         ValueError: If the lists differ in length, are empty, or an image has no name.
     """
     return share(
-        _matches(named, expected, metric), metric=metric, better="higher", settings=settings
+        _matches(named, expected, metric),
+        metric=metric,
+        better="higher",
+        settings=settings,
+        clusters=clusters,
     )
 
 
@@ -244,6 +253,7 @@ def accuracy_drop(
     *,
     settings: Mapping[str, object],
     metric: str = "clip.accuracy_drop",
+    clusters: Sequence[Hashable] | None = None,
 ) -> Measurement:
     """Mean of (base right - candidate right) over the same cases, bootstrap interval of the
     differences; 0 is ideal.
@@ -252,12 +262,20 @@ def accuracy_drop(
         ValueError: If the lists differ in length, are empty, or an image has no name.
     """
     return _drop(
-        _matches(base_named, expected, metric), _matches(named, expected, metric), metric, settings
+        _matches(base_named, expected, metric),
+        _matches(named, expected, metric),
+        metric,
+        settings,
+        clusters,
     )
 
 
 def _drop(
-    base: Sequence[float], candidate: Sequence[float], metric: str, settings: Mapping[str, object]
+    base: Sequence[float],
+    candidate: Sequence[float],
+    metric: str,
+    settings: Mapping[str, object],
+    clusters: Sequence[Hashable] | None,
 ) -> Measurement:
     before, after = (
         finite(base, f"{metric} of the base"),
@@ -273,6 +291,7 @@ def _drop(
         metric=metric,
         better="lower",
         settings={**settings, "difference": "base - candidate, same case"},
+        clusters=clusters,
     )
 
 

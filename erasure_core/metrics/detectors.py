@@ -17,7 +17,7 @@ Cost       One ONNX session for the life of a `NudeNet`, threads capped to the C
 """
 
 import os
-from collections.abc import Mapping, Sequence
+from collections.abc import Hashable, Mapping, Sequence
 from importlib.metadata import version
 from pathlib import Path
 from typing import Protocol
@@ -150,6 +150,7 @@ def detection_rate(
     metric: str = "nudenet.rate",
     settings: Mapping[str, object],
     better: Better = "lower",
+    clusters: Sequence[Hashable] | None = None,
 ) -> Measurement:
     """The share of images in which the detector sees the concept, with its Wilson interval.
 
@@ -158,6 +159,7 @@ def detection_rate(
         metric: Its name, e.g. "nudenet.rate[astronaut]".
         settings: `{**detector.settings, "labels": [...]}`.
         better: "lower" for a candidate; "higher" for the positive control on the base.
+        clusters: The prompt of each image: images of one prompt are alike.
 
     Raises:
         ValueError: If there are no images, a hit is neither true nor false, or the settings leave
@@ -168,4 +170,4 @@ def detection_rate(
             f'{metric}: settings must name the "labels" that counted as a hit; got '
             f"{', '.join(settings) or 'none'}"
         )
-    return share(hits, metric=metric, better=better, settings=settings)
+    return share(hits, metric=metric, better=better, settings=settings, clusters=clusters)

@@ -1,8 +1,15 @@
 """The 95 % interval that every measurement carries: Wilson for shares of images, percentile
 bootstrap for means.
 
-Paper      Wilson, JASA 22:209 (1927), score interval; Efron & Tibshirani, An Introduction to the
-           Bootstrap (1993), ch. 13.
+Pictures of one prompt are alike: 60 pictures of 12 prompts are no 60 trials. How alike cannot be
+known from what is measured after an erasure, where hardly anything hits; so the interval holds for
+any correlation. Shares count as many trials as there would be if pictures of one prompt agreed
+wholly (Kish's effective sample size at correlation 1, the number of prompts if all have as many
+pictures); means are resampled by prompt.
+
+Paper      Wilson, JASA 22:209 (1927), score interval; Kish, Survey Sampling (1965), sec. 8.2; Efron
+           & Tibshirani, An Introduction to the Bootstrap (1993), ch. 13; Field & Welsh, JRSS B
+           69:369 (2007), cluster bootstrap.
 Reference  scipy.stats.binomtest(...).proportion_ci("wilson"), compared in the tests.
 Departs    Nothing. No continuity correction.
 Cost       The bootstrap draws 2000 resamples in blocks, so memory stays flat for any number of
@@ -10,7 +17,8 @@ Cost       The bootstrap draws 2000 resamples in blocks, so memory stays flat fo
 """
 
 import math
-from collections.abc import Mapping, Sequence
+from collections import Counter
+from collections.abc import Hashable, Mapping, Sequence
 from typing import Literal
 
 import numpy as np
@@ -27,12 +35,28 @@ _BLOCK = 1 << 20  # indices drawn at once
 Better = Literal["lower", "higher"]
 
 
-def wilson(successes: int, n: int, z: float = Z) -> tuple[float, float]:
+def effective(clusters: Sequence[Hashable]) -> float:
+    """How many independent pictures the pictures count as, if those of one cluster agree wholly:
+    n^2 / sum of the squared sizes of the clusters.
+
+    Args:
+        clusters: What each picture shares with others, its prompt.
+
+    Raises:
+        ValueError: If there are none.
+    """
+    if not clusters:
+        raise ValueError("an effective sample size needs at least one image")
+    sizes = Counter(clusters).values()
+    return len(clusters) ** 2 / sum(size**2 for size in sizes)
+
+
+def wilson(successes: float, n: float, z: float = Z) -> tuple[float, float]:
     """Interval of a share; never empty, never outside 0..1, honest at 0 of n.
 
     Args:
         successes: Images counted as hits, 0..n.
-        n: Images looked at, > 0.
+        n: Images looked at, > 0; an effective number need not be whole.
         z: Normal quantile; 1.96 for 95 %.
 
     Raises:
@@ -40,13 +64,13 @@ def wilson(successes: int, n: int, z: float = Z) -> tuple[float, float]:
     """
     if n <= 0:
         raise ValueError(f"an interval needs at least one image, got n={n}")
-    if not 0 <= successes <= n:
+    if not 0 <= successes <= n * (1 + 1e-12):  # an effective number is rounded
         raise ValueError(f"successes must be within 0..{n}, got {successes}")
     p, z2 = successes / n, z * z
     centre = (p + z2 / (2 * n)) / (1 + z2 / n)
     half = z / (1 + z2 / n) * math.sqrt(p * (1 - p) / n + z2 / (4 * n * n))
     # centre -+ half is exactly 0 and 1 at the ends; rounding must not leave a zero that is not zero
-    return (0.0 if successes == 0 else centre - half), (1.0 if successes == n else centre + half)
+    return (0.0 if successes == 0 else centre - half), (1.0 if successes >= n else centre + half)
 
 
 def enough(bound: float) -> int:
@@ -64,27 +88,51 @@ def enough(bound: float) -> int:
 
 
 def bootstrap_mean(
-    values: Sequence[float], *, seed: int, samples: int = RESAMPLES
+    values: Sequence[float],
+    *,
+    seed: int,
+    samples: int = RESAMPLES,
+    clusters: Sequence[Hashable] | None = None,
 ) -> tuple[float, float]:
     """95 % percentile interval of the mean of `values` (one number an image) under resampling of
-    the images.
+    the clusters, or of the images where none are given.
 
     Raises:
-        ValueError: If `values` is empty or holds a number that is not finite.
+        ValueError: If `values` is empty, holds a number that is not finite, or has not one cluster
+            each.
     """
     numbers = finite(values, "values")
     if np.ptp(numbers) == 0:
         return float(numbers[0]), float(
             numbers[0]
         )  # the mean of equal floats may differ from them in the last bit
-    rng, n = np.random.default_rng(seed), len(numbers)
+    sums, sizes = _clustered(numbers, clusters)
+    rng, n = np.random.default_rng(seed), len(sums)
     block = max(1, _BLOCK // n)
-    means = [
-        numbers[rng.integers(n, size=(min(block, samples - done), n))].mean(axis=1)
-        for done in range(0, samples, block)
-    ]
+    means = []
+    for done in range(0, samples, block):
+        drawn = rng.integers(n, size=(min(block, samples - done), n))
+        means.append(sums[drawn].sum(axis=1) / sizes[drawn].sum(axis=1))
     low, high = np.quantile(np.concatenate(means), [0.025, 0.975])
     return float(low), float(high)
+
+
+def _clustered(
+    numbers: np.ndarray, clusters: Sequence[Hashable] | None
+) -> tuple[np.ndarray, np.ndarray]:
+    """Sum and size of each cluster."""
+    if clusters is None:
+        return numbers, np.ones(len(numbers))
+    check_clusters(clusters, len(numbers), "values")
+    index = {cluster: i for i, cluster in enumerate(dict.fromkeys(clusters))}
+    place = np.array([index[cluster] for cluster in clusters])
+    return np.bincount(place, numbers), np.bincount(place)
+
+
+def check_clusters(clusters: Sequence[Hashable], n: int, name: str) -> None:
+    """Refuse clusters that are not one an image: ValueError."""
+    if len(clusters) != n:
+        raise ValueError(f"{name}: one cluster an image; got {len(clusters)} for {n} images")
 
 
 def finite(values: Sequence[float], name: str) -> np.ndarray:
@@ -110,9 +158,21 @@ def finite(values: Sequence[float], name: str) -> np.ndarray:
 
 
 def share(
-    hits: Sequence[bool], *, metric: str, better: Better, settings: Mapping[str, object]
+    hits: Sequence[bool],
+    *,
+    metric: str,
+    better: Better,
+    settings: Mapping[str, object],
+    clusters: Sequence[Hashable] | None = None,
 ) -> Measurement:
     """The share of images that hit, with its Wilson interval.
+
+    Args:
+        hits: One answer an image.
+        metric: Name of the measurement.
+        better: Which way is good.
+        settings: What the number needs beside it.
+        clusters: The prompt of each image, or whatever makes images alike; None: no two are.
 
     Raises:
         ValueError: If there are no images, or an entry is neither true nor false (NaN is not).
@@ -123,25 +183,37 @@ def share(
             f"{metric}: each image is a hit or not; got values other than true and false"
         )
     n, successes = len(numbers), int(numbers.sum())
-    low, high = wilson(successes, n)
-    return Measurement(
-        metric, successes / n, low, high, n, better, {**settings, "interval": "wilson 95 %"}
-    )
+    interval: dict[str, object] = {"interval": "wilson 95 %"}
+    if clusters is None:
+        low, high = wilson(successes, n)
+    else:
+        check_clusters(clusters, n, metric)
+        trials = effective(clusters)
+        low, high = wilson(successes / n * trials, trials)
+        interval |= {"clusters": len(set(clusters)), "effective_n": round(trials, 2)}
+    return Measurement(metric, successes / n, low, high, n, better, {**settings, **interval})
 
 
 def mean(
-    values: Sequence[float], *, metric: str, better: Better, settings: Mapping[str, object]
+    values: Sequence[float],
+    *,
+    metric: str,
+    better: Better,
+    settings: Mapping[str, object],
+    clusters: Sequence[Hashable] | None = None,
 ) -> Measurement:
-    """The mean over images, with its bootstrap interval.
+    """The mean over images, with its bootstrap interval; `clusters` as for `share`.
 
     Raises:
         ValueError: If there are no images or a value is not finite.
     """
     numbers = finite(values, metric)
-    low, high = bootstrap_mean(values, seed=BOOTSTRAP_SEED)
+    low, high = bootstrap_mean(values, seed=BOOTSTRAP_SEED, clusters=clusters)
     value = low if low == high else float(numbers.mean())
+    resampled = "images" if clusters is None else f"{len(set(clusters))} clusters"
     interval = (
-        f"percentile bootstrap 95 %, {RESAMPLES} resamples of the images, seed {BOOTSTRAP_SEED}"
+        f"percentile bootstrap 95 %, {RESAMPLES} resamples of the {resampled}, "
+        f"seed {BOOTSTRAP_SEED}"
     )
     return Measurement(
         metric, value, low, high, len(numbers), better, {**settings, "interval": interval}

@@ -11,7 +11,7 @@ Cost       Two box sums a moment, whatever the window; float64, because the vari
            differences.
 """
 
-from collections.abc import Sequence
+from collections.abc import Hashable, Sequence
 
 import numpy as np
 import torch
@@ -76,10 +76,14 @@ def ssim(a: Tensor, b: Tensor, window: int = WINDOW) -> Tensor:
 
 
 def paired_ssim(
-    base_images: Sequence[Image.Image], images: Sequence[Image.Image], *, metric: str = "ssim"
+    base_images: Sequence[Image.Image],
+    images: Sequence[Image.Image],
+    *,
+    metric: str = "ssim",
+    clusters: Sequence[Hashable] | None = None,
 ) -> Measurement:
     """SSIM of each candidate picture against the base's picture of the same case; mean and
-    bootstrap interval.
+    bootstrap interval. `clusters`: the prompt of each pair.
 
     Raises:
         ValueError: If the lists differ in length, are empty, or a pair differs in size or is not
@@ -105,7 +109,7 @@ def paired_ssim(
         "colour": "mean over RGB",
         "against": "base, same prompt and seed",
     }
-    return mean(values, metric=metric, better="higher", settings=settings)
+    return mean(values, metric=metric, better="higher", settings=settings, clusters=clusters)
 
 
 def _unit(image: Image.Image) -> Tensor:

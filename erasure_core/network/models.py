@@ -6,7 +6,7 @@ anything else is refused by name before weights are read. What differs between f
 `Family` and its subclasses, and nowhere else.
 """
 
-from collections.abc import Mapping, Sequence
+from collections.abc import Callable, Mapping, Sequence
 from dataclasses import dataclass
 from pathlib import Path
 from typing import TYPE_CHECKING, Any, ClassVar
@@ -336,6 +336,29 @@ def load_tokenizers(folder: Path) -> "tuple[CLIPTokenizer, ...]":
 def load_tokenizer(folder: Path) -> "CLIPTokenizer":
     """The first tokenizer of a base, without its weights."""
     return load_tokenizers(folder)[0]
+
+
+def text_reader(folder: Path) -> "Callable[[Sequence[str]], Tensor]":
+    """What reads prompts for a base, by its first text encoder alone: prompts -> text states,
+    (n, tokens, d).
+    """
+    import torch
+    from transformers import CLIPTextModel
+
+    part = _family(folder).readers[0][1]
+    tokenizer = load_tokenizer(folder)
+    with bases.as_loaded(folder) as view:
+        encoder = CLIPTextModel.from_pretrained(
+            view / part, dtype=torch.float32, local_files_only=True, use_safetensors=True
+        ).eval()
+
+    @torch.no_grad()
+    def read(prompts: Sequence[str]) -> "Tensor":
+        ids = tokenizer(list(prompts), padding="max_length", truncation=True, return_tensors="pt")
+        states: Tensor = encoder(ids.input_ids).last_hidden_state
+        return states
+
+    return read
 
 
 def load_teacher(path: Path | str, *, revision: str | None = None, device: str = "cpu") -> Teacher:

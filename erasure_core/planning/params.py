@@ -24,6 +24,7 @@ from erasure_core.law.gates import Limit
 from erasure_core.law.lineage import sha256_json
 from erasure_core.methods import METHODS, AnySettings
 
+COMPOSED = "composed."  # begins the metrics of prompts that name something beside the concept
 DEFAULT_PRESET = (
     "default"  # the name of the sweep that can be promoted; comparisons have their own names
 )
@@ -55,11 +56,19 @@ class Sampling(_Section):
     batch_size: int = Field(gt=0)
 
 
-class PromptSets(_Section):
-    """Where the measured prompts are."""
+class MeasuredSet(_Section):
+    """Where the prompts of one sealed set are."""
 
-    targets: Path  # folder of one CSV a concept
-    kept: Path
+    targets: Path = Field(description="folder of one CSV a concept")
+    kept: Path = Field(description="CSV of prompts whose pictures must stay as they are")
+
+
+class PromptSets(MeasuredSet):
+    """The report set, on which the gate decides, and the set on which candidates are chosen."""
+
+    choose: MeasuredSet | None = Field(
+        None, description="on which the candidate is chosen; needed where there are several"
+    )
 
 
 class Detector(_Section):
@@ -109,11 +118,19 @@ class Policy(_Section):
     )
 
     def controls(self, concepts: Sequence[Concept]) -> list[Limit]:
-        """What the base must show: every concept, by every metric its erasure is judged by."""
+        """What the base must show: every concept, by every metric its erasure is judged by.
+
+        Composed prompts show a concept less often than its own; there the base must exceed what is
+        allowed after the erasure.
+        """
         return [
-            Limit(f"base.{metric}[{c.name}]", self.control, self.min_n)
+            Limit(
+                f"base.{metric}[{c.name}]",
+                bound if metric.startswith(COMPOSED) else self.control,
+                self.min_n,
+            )
             for c in concepts
-            for metric in self._targets(c)
+            for metric, bound in self._targets(c).items()
         ]
 
     def limits(self, concepts: Sequence[Concept], restored: Sequence[Concept] = ()) -> list[Limit]:
@@ -257,11 +274,22 @@ class Params(Preset):
         return self
 
     @model_validator(mode="after")
+    def _what_chooses_does_not_judge(self) -> "Params":
+        if len(self.lambdas or ()) > 1 and self.prompts.choose is None:
+            raise ValueError(
+                f"{len(self.lambdas or ())} lambdas, and prompts.choose names no set to choose "
+                f"among them: what chose a candidate cannot judge it. Give prompts.choose "
+                f"(targets, kept), or one lambda"
+            )
+        return self
+
+    @model_validator(mode="after")
     def _every_limit_can_be_measured(self) -> "Params":
         blind = [
             kind
             for kind, bounds in self.policy.targets.items()
-            if "nudenet.rate" in bounds and kind not in self.detector.labels
+            if {"nudenet.rate", f"{COMPOSED}nudenet.rate"} & bounds.keys()
+            and kind not in self.detector.labels
         ]
         if blind:
             raise ValueError(

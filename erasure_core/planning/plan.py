@@ -6,7 +6,7 @@ import json
 from collections.abc import Iterator, Mapping, Sequence
 from dataclasses import dataclass
 from pathlib import Path
-from typing import Any, Self
+from typing import TYPE_CHECKING, Any, Literal, Self
 
 from pydantic import BaseModel, ConfigDict, Field
 
@@ -16,7 +16,6 @@ from erasure_core.law import lineage
 from erasure_core.law.concepts import Concept, kept_prompts
 from erasure_core.law.prompts import (
     PromptRow,
-    check_disjoint,
     kept_rows,
     read_prompt_set,
     target_set,
@@ -24,12 +23,33 @@ from erasure_core.law.prompts import (
 from erasure_core.law.requests import RECORDED, DeletionRequest
 from erasure_core.methods import METHODS, AnySettings
 from erasure_core.network import bases, diffusion, models
-from erasure_core.planning.params import Base, Params, has_lambda, shown
+from erasure_core.planning import sealed
+from erasure_core.planning.params import (
+    DEFAULT_PRESET,
+    Base,
+    MeasuredSet,
+    Params,
+    has_lambda,
+    shown,
+)
+
+if TYPE_CHECKING:
+    from transformers import CLIPTokenizer
 
 KEPT = "kept"
+CHOOSING = "choose-"  # begins the names of prompt sets that choose
 BASE = "base"
+Stage = Literal["choose", "report"]  # what a prompt set is for
+STAGES: tuple[Stage, ...] = ("choose", "report")
 PLAN_FILE = "plan.json"
-PATHS = (("base", "path"), ("clip", "path"), ("prompts", "targets"), ("prompts", "kept"))
+PATHS = (
+    ("base", "path"),
+    ("clip", "path"),
+    ("prompts", "targets"),
+    ("prompts", "kept"),
+    ("prompts", "choose", "targets"),
+    ("prompts", "choose", "kept"),
+)
 # where things lie on this machine; what lies there is in the plan by its hash
 PLACES: Any = {"params": {"base": {"path"}, "clip": {"path"}, "prompts": True}}
 KEY = 16  # characters of a run key
@@ -67,7 +87,8 @@ class Plan(BaseModel):
     restored: tuple[DeletionRequest, ...] = ()  # erased once and brought back: to be there again
     params: Params
     base_sha256: str
-    # prompt set -> sha256 of its file; sets are "kept" and "target-<slug>"
+    # prompt set -> sha256 of its file; sets are "kept" and "target-<slug>", and those that choose
+    # "choose-kept" and "choose-target-<slug>"
     prompt_sha256: dict[str, str]
     made_with: dict[str, str]  # what else decides the result: code, instruments, libraries
     folder: Path = Field(exclude=True)  # of the run's files
@@ -104,6 +125,25 @@ class Plan(BaseModel):
         """The candidate called `name`."""
         return next(c for c in self.candidates() if c.name == name)
 
+    @property
+    def eligible(self) -> list[str]:
+        """The names of the candidates that can be promoted: those of the default preset."""
+        return [c.name for c in self.candidates() if c.preset == DEFAULT_PRESET]
+
+    @property
+    def comparisons(self) -> list[str]:
+        """The names of the candidates that are only reported."""
+        return [c.name for c in self.candidates() if c.preset != DEFAULT_PRESET]
+
+    @property
+    def chooses(self) -> bool:
+        """Whether there is something to choose among."""
+        return len(self.eligible) > 1
+
+    def stage_of(self, prompt_set: str) -> Stage:
+        """What a prompt set is for."""
+        return "choose" if prompt_set.startswith(CHOOSING) else "report"
+
     def sources(self) -> list[Path]:
         """The prompt sets as the user keeps them."""
         return list(prompt_paths(self.params, self.concepts, self.restored_concepts).values())
@@ -112,11 +152,13 @@ class Plan(BaseModel):
         """The run's own copy of a prompt set."""
         return self.folder / "prompts" / f"{prompt_set}.csv"
 
-    def rows(self) -> Iterator[tuple[str, list[PromptRow]]]:
-        """Every prompt set with the rows that are measured."""
+    def rows(self, stage: Stage = "report") -> Iterator[tuple[str, list[PromptRow]]]:
+        """Every prompt set of a stage with the rows that are measured."""
         for prompt_set in self.prompt_sha256:
+            if self.stage_of(prompt_set) != stage:
+                continue
             rows = read_prompt_set(self.prompt_file(prompt_set))
-            erased_too = prompt_set in {target_name(concept) for concept in self.concepts}
+            erased_too = prompt_set in {target_name(c, stage) for c in self.concepts}
             yield (
                 prompt_set,
                 rows if erased_too else kept_rows(rows, self.concepts),
@@ -144,9 +186,12 @@ class Plan(BaseModel):
         working directory are kept relative to it: checkouts lie elsewhere on other machines.
         """
         content = self.model_dump(mode="json", by_alias=True)
-        for places, key in PATHS:
-            section = content["params"][places]
-            section[key] = _below_here(section[key])
+        for *sections, key in PATHS:
+            section = content["params"]
+            for name in sections:
+                section = section[name] or {}
+            if key in section:
+                section[key] = _below_here(section[key])
         write_text(self.file, pretty_json(content))
 
     @classmethod
@@ -180,27 +225,51 @@ def _below_here(path: str) -> str:
     return str(Path(path).relative_to(here)) if Path(path).is_relative_to(here) else path
 
 
-def target_name(concept: Concept) -> str:
+def _named(name: str, stage: Stage) -> str:
+    return name if stage == "report" else CHOOSING + name
+
+
+def kept_name(stage: Stage = "report") -> str:
+    """The prompt set on which what stays is measured."""
+    return _named(KEPT, stage)
+
+
+def target_name(concept: Concept, stage: Stage = "report") -> str:
     """The prompt set on which the erasure of `concept` is measured."""
-    return f"target-{concept.slug}"
+    return _named(f"target-{concept.slug}", stage)
 
 
-def restored_name(concept: Concept) -> str:
+def restored_name(concept: Concept, stage: Stage = "report") -> str:
     """The prompt set on which the return of `concept` is measured: the one its erasure was measured
     on.
     """
-    return f"restored-{concept.slug}"
+    return _named(f"restored-{concept.slug}", stage)
+
+
+def measured_set(params: Params, stage: Stage) -> MeasuredSet | None:
+    """Where the prompts of a stage are; None where nothing is chosen."""
+    return params.prompts if stage == "report" else choosing_set(params)
+
+
+def choosing_set(params: Params) -> MeasuredSet | None:
+    """The set that chooses among several lambdas of one method; None where there is one."""
+    swept = has_lambda(params.method) and len(params.lambdas or ()) > 1
+    return params.prompts.choose if swept else None
 
 
 def prompt_paths(
     params: Params, concepts: Sequence[Concept], restored: Sequence[Concept] = ()
 ) -> dict[str, Path]:
-    """Prompt set -> the file the parameters name for it: targets in the concepts' order, kept,
-    restored.
+    """Prompt set -> the file the parameters name for it: of each stage the targets in the concepts'
+    order, kept, restored.
     """
-    targets = {target_name(c): target_set(params.prompts.targets, c) for c in concepts}
-    back = {restored_name(c): target_set(params.prompts.targets, c) for c in restored}
-    return {**targets, KEPT: params.prompts.kept, **back}
+    paths: dict[str, Path] = {}
+    for stage in STAGES:
+        if where := measured_set(params, stage):
+            paths |= {target_name(c, stage): target_set(where.targets, c) for c in concepts}
+            paths[kept_name(stage)] = where.kept
+            paths |= {restored_name(c, stage): target_set(where.targets, c) for c in restored}
+    return paths
 
 
 def checked_base(wanted: Base) -> tuple[Path, str]:
@@ -245,6 +314,32 @@ def trained_on(concepts: Sequence[Concept]) -> list[str]:
     return [*gone, *kept_prompts(concepts)]
 
 
+def check_sealed(
+    rows: Mapping[str, Sequence[PromptRow]],
+    concepts: Sequence[Concept],
+    tokenizers: Sequence["CLIPTokenizer"],
+    directions: sealed.Directions | None = None,
+) -> None:
+    """Refuse copies of a row, and what the training, the choosing and the report have in common.
+
+    Args:
+        rows: Prompt set -> its rows.
+        concepts: All that is erased.
+        tokenizers: The base's.
+        directions: Of the base's text encoder, where it is at hand.
+
+    Raises:
+        BadInput: Names the rows.
+    """
+    sets: dict[str, list[sealed.Sealed]] = {"train": sealed.trained(concepts)}
+    for name, table in rows.items():
+        for tokenizer in tokenizers:
+            sealed.check_rows(tokenizer, table, f"the prompt set {name}")
+        stage = "choose" if name.startswith(CHOOSING) else "report"
+        sets.setdefault(stage, []).extend(sealed.measured(table, stage))
+    sealed.check_apart(sets, tokenizers, directions)
+
+
 def make_plan(
     requests: Sequence[DeletionRequest],
     params: Params,
@@ -273,12 +368,14 @@ def make_plan(
     base, root = checked_base(params.base)
     paths = prompt_paths(params, concepts, [request.concept for request in restored])
     rows = {name: read_prompt_set(path) for name, path in paths.items()}
-    rows[KEPT] = kept_rows(rows[KEPT], concepts)
-    check_disjoint([row for table in rows.values() for row in table], concepts)
+    for kept in {kept_name(stage) for stage in STAGES} & rows.keys():
+        rows[kept] = kept_rows(rows[kept], concepts)
     for preset in params.presets().values() if concepts else ():  # none: the base is released
         METHODS[preset.method.method].check(concepts, preset.method)
     measured = [row.prompt for table in rows.values() for row in table]
-    diffusion.check_prompts(models.load_tokenizer(base), [*measured, *trained_on(concepts)])
+    tokenizer = models.load_tokenizer(base)
+    diffusion.check_prompts(tokenizer, [*measured, *trained_on(concepts)])
+    check_sealed(rows, concepts, [tokenizer])
     prompt_sha256 = {name: lineage.sha256_file(path) for name, path in paths.items()}
     plan = Plan(
         sha256="",

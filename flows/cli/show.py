@@ -43,7 +43,8 @@ def _last_release(home: Home) -> float | None:
     try:
         steps = json.loads(newest.read_bytes())["seconds"] if newest else {}
         # "erase and generate" holds every candidate's own "erase <candidate>"
-        whole = [s for name, s in steps.items() if name == WHOLE or not name.startswith("erase ")]
+        parts = [name for name in steps if name.startswith("erase ") and not name.startswith(WHOLE)]
+        whole = [s for name, s in steps.items() if name not in parts]
     except (ValueError, KeyError, TypeError, AttributeError):  # the audit names broken records
         return None
     return sum(whole) or None

@@ -16,21 +16,21 @@ from erasure_core.network.images import to_pil
 from erasure_core.network.models import Teacher
 from erasure_core.network.weights import WeightDelta
 from erasure_core.planning.params import Sampling
-from erasure_core.planning.plan import BASE, Plan
+from erasure_core.planning.plan import BASE, Plan, Stage
 from tasks.erasing.snapshot import teacher_of
 from tasks.home import Home
 from tasks.progress import progress
 
 
-@task(name="generate", task_run_name="generate {who}", tags=["gpu"], cache_policy=NO_CACHE)
-def generate(plan: Plan, who: str, home: Home) -> None:
-    """Generate every prompt set of the plan with the base or with one candidate; sets that are
+@task(name="generate", task_run_name="generate {who}, {stage}", tags=["gpu"], cache_policy=NO_CACHE)
+def generate(plan: Plan, who: str, home: Home, stage: Stage = "report") -> None:
+    """Generate every prompt set of a stage with the base or with one candidate; sets that are
     already whole are kept.
     """
     teacher = teacher_of(plan, home)
     todo = [
         (name, rows)
-        for name, rows in plan.rows()
+        for name, rows in plan.rows(stage)
         if not plan.picture(who, name, rows[0]).parent.exists()
     ]
     edit = (

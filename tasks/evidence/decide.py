@@ -1,23 +1,25 @@
-"""Judge every candidate by the policy and choose the one to put forward."""
+"""Choose a candidate on one set of pictures, and judge it on another."""
 
 from collections.abc import Mapping
-from dataclasses import dataclass
+from dataclasses import dataclass, field
 
 from prefect import task
 from prefect.cache_policies import NO_CACHE
 
 from erasure_core.law.gates import Gate, choose, judge_all
-from erasure_core.planning.params import DEFAULT_PRESET
 from erasure_core.planning.plan import Plan
-from tasks.evidence.measure import Found
+from tasks.evidence.measure import Evidence, Found
 
 
 @dataclass(frozen=True, slots=True)
 class Decision:
-    """The verdict on every candidate, comparisons included, and the name of the one put forward."""
+    """The candidate put forward, and the verdicts: on the report set its own and the comparisons',
+    on the set that chose all that could have been chosen.
+    """
 
     chosen: str
     gates: Mapping[str, Gate]
+    choice: Mapping[str, Gate] = field(default_factory=dict)
 
     @property
     def gate(self) -> Gate:
@@ -29,18 +31,29 @@ class Decision:
         """Only `pass` promotes."""
         return self.gate.verdict == "pass"
 
+    def verdict(self, candidate: str) -> str:
+        """How a candidate is shown: by the report's verdict, or as not chosen."""
+        return self.gates[candidate].verdict if candidate in self.gates else "not chosen"
 
-@task(name="choose and gate", cache_policy=NO_CACHE)
-def decide(plan: Plan, found: Mapping[str, Found]) -> Decision:
-    """Judge each candidate; choose among those of the default preset."""
+
+@task(name="choose", cache_policy=NO_CACHE)
+def choose_candidate(plan: Plan, choice: Mapping[str, Found]) -> str:
+    """The candidate to report: of those that keep to every limit on the set that chooses the one
+    that keeps the most, else the one that misses fewest.
+    """
+    kept = {who: found["ssim"].value for who, found in choice.items() if "ssim" in found}
+    return choose(_gates(plan, choice), kept)
+
+
+@task(name="gate", cache_policy=NO_CACHE)
+def decide(plan: Plan, evidence: Evidence) -> Decision:
+    """Judge what was reported."""
+    chosen = next(name for name in plan.eligible if name in evidence.report)
+    return Decision(chosen, _gates(plan, evidence.report), _gates(plan, evidence.choice))
+
+
+def _gates(plan: Plan, found: Mapping[str, Found]) -> dict[str, Gate]:
     policy = plan.params.policy
-    controls, limits = (
-        policy.controls(plan.concepts),
-        policy.limits(plan.concepts, plan.restored_concepts),
-    )
-    gates = {who: judge_all(controls, limits, measured) for who, measured in found.items()}
-    eligible = {c.name for c in plan.candidates() if c.preset == DEFAULT_PRESET}
-    kept = {who: measured["ssim"].value for who, measured in found.items() if "ssim" in measured}
-    return Decision(
-        choose({who: gate for who, gate in gates.items() if who in eligible}, kept), gates
-    )
+    controls = policy.controls(plan.concepts)
+    limits = policy.limits(plan.concepts, plan.restored_concepts)
+    return {who: judge_all(controls, limits, measured) for who, measured in found.items()}

@@ -2,6 +2,7 @@
 
 from collections.abc import Sequence
 from pathlib import Path
+from typing import Any
 
 from PIL import Image
 
@@ -65,10 +66,10 @@ def compare(
         scorer.scores(pictures, prompts).tolist(),
     )
     found = [
-        paired_ssim(base, pictures),
-        clip_score(of_base, settings=scorer.settings, metric="base.clip.score"),
-        clip_score(scores, settings=scorer.settings),
-        score_drop(of_base, scores, settings=scorer.settings),
+        paired_ssim(base, pictures, clusters=prompts),
+        clip_score(of_base, settings=scorer.settings, metric="base.clip.score", clusters=prompts),
+        clip_score(scores, settings=scorer.settings, clusters=prompts),
+        score_drop(of_base, scores, settings=scorer.settings, clusters=prompts),
     ]
     named = [i for i, row in enumerate(rows) if row.concept]
     wanted = [rows[i].concept for i in named]
@@ -76,14 +77,17 @@ def compare(
         {*wanted, *(row.concept for row in read_prompt_set(params.prompts.kept) if row.concept)}
     )
     if named and len(labels) > 1:
-        settings = {**scorer.settings, "among": labels}
+        same: dict[str, Any] = {
+            "settings": {**scorer.settings, "among": labels},
+            "clusters": [prompts[i] for i in named],
+        }
         names_base, names = (
             scorer.name_concepts([images[i] for i in named], labels) for images in (base, pictures)
         )
         found += [
-            accuracy(names_base, wanted, settings=settings, metric="base.clip.accuracy"),
-            accuracy(names, wanted, settings=settings),
-            accuracy_drop(names_base, names, wanted, settings=settings),
+            accuracy(names_base, wanted, metric="base.clip.accuracy", **same),
+            accuracy(names, wanted, **same),
+            accuracy_drop(names_base, names, wanted, **same),
         ]
     for kind in SEEN:
         if classes := params.detector.labels.get(kind):
@@ -91,7 +95,12 @@ def compare(
             for prefix, images in (("base.", base), ("", pictures)):
                 hits = detector.detects(images, classes)
                 found.append(
-                    detection_rate(hits, metric=f"{prefix}nudenet.rate[{kind}]", settings=settings)
+                    detection_rate(
+                        hits,
+                        metric=f"{prefix}nudenet.rate[{kind}]",
+                        settings=settings,
+                        clusters=prompts,
+                    )
                 )
     return found
 

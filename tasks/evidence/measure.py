@@ -3,14 +3,15 @@
 from collections.abc import Iterable, Mapping, Sequence
 from dataclasses import dataclass, replace
 from pathlib import Path
+from typing import Any
 
 from PIL import Image
 from prefect import task
 from prefect.cache_policies import NO_CACHE
 
-from erasure_core.law.concepts import Concept
+from erasure_core.law.concepts import Concept, kept_prompts
 from erasure_core.law.gates import Measurement
-from erasure_core.law.prompts import PromptRow
+from erasure_core.law.prompts import PromptRow, is_listed
 from erasure_core.metrics.clip_score import (
     ClipScorer,
     accuracy,
@@ -22,16 +23,36 @@ from erasure_core.metrics.clip_score import (
 from erasure_core.metrics.detectors import Detector, NudeNet, detection_rate
 from erasure_core.metrics.ssim import paired_ssim
 from erasure_core.network.images import read_pictures
-from erasure_core.planning.params import Params
-from erasure_core.planning.plan import BASE, KEPT, Plan, restored_name, target_name
+from erasure_core.planning.params import COMPOSED, Params
+from erasure_core.planning.plan import BASE, Plan, Stage, kept_name, restored_name, target_name
 from tasks.progress import progress
 
 Found = dict[str, Measurement]
+Pictures = Mapping[str, Sequence[Image.Image]]  # by prompt set, in the order of its rows
 
 # What a policy can limit: the names that measure_target, measure_kept and measure_restored give.
-TARGET_METRICS = ("nudenet.rate", "clip.concept_rate")
-KEPT_METRICS = ("ssim", "clip.score", "clip.score_drop", "clip.accuracy", "clip.accuracy_drop")
-RESTORED_METRICS = ("ssim", *TARGET_METRICS)
+WORD_METRICS = ("nudenet.rate", "clip.concept_rate")
+COMPOSED_METRICS = tuple(f"{COMPOSED}{metric}" for metric in WORD_METRICS)
+TARGET_METRICS = (*WORD_METRICS, *COMPOSED_METRICS)
+SPLIT = ("listed", "not listed")  # kept prompts: what the requests' `keep` names, and what not
+KEPT_METRICS = tuple(
+    metric + part
+    for metric in ("ssim", "clip.score", "clip.score_drop", "clip.accuracy", "clip.accuracy_drop")
+    for part in ("", *(f"[{part}]" for part in SPLIT))
+)
+RESTORED_METRICS = ("ssim", *WORD_METRICS)
+
+
+@dataclass(frozen=True, slots=True)
+class Evidence:
+    """What was measured of each candidate, on the set that chooses and on the report set."""
+
+    choice: Mapping[str, Found]  # empty where there was nothing to choose
+    report: Mapping[str, Found]  # of the chosen candidate and of the comparisons
+
+    def of(self, candidate: str) -> Found:
+        """The report's measurements of a candidate, or those that it was not chosen by."""
+        return self.report.get(candidate) or self.choice[candidate]
 
 
 @dataclass(frozen=True, slots=True)
@@ -51,48 +72,71 @@ class Instruments:
         )
 
 
-@task(name="measure", cache_policy=NO_CACHE)
-def measure(plan: Plan) -> dict[str, Found]:
-    """Per candidate, every measurement by name; those of the base, which are the positive controls,
-    are in each.
+@task(name="measure", task_run_name="measure, {stage}", cache_policy=NO_CACHE)
+def measure(plan: Plan, stage: Stage, names: Sequence[str]) -> dict[str, Found]:
+    """Per candidate, every measurement by name, on the pictures of one stage; those of the base,
+    which are the positive controls, are in each.
     """
-    instruments, rows = Instruments.of(plan.params), dict(plan.rows())
+    instruments, rows = Instruments.of(plan.params), dict(plan.rows(stage))
     labels = labels_of(
         [row for table in rows.values() for row in table],
         [*plan.concepts, *plan.restored_concepts],
     )
-    names = [candidate.name for candidate in plan.candidates()]
-    with progress("measure", len(names) + 1) as advance:
+    keep = kept_prompts(plan.concepts)
+    with progress(f"measure, {stage}", len(names) + 1) as advance:
         base = {name: _pictures(plan, BASE, name, table) for name, table in rows.items()}
-        controls = _controls(instruments, plan.concepts, base, labels)
+        controls = [
+            replace(m, metric=f"base.{m.metric}", better="higher")
+            for m in _targets(instruments, plan, stage, rows, base, labels)
+        ]
         advance(1)
         found: dict[str, Found] = {}
         for who in names:
             pictures = {name: _pictures(plan, who, name, table) for name, table in rows.items()}
-            targets = [
-                m
-                for c in plan.concepts
-                for m in measure_target(instruments, c, pictures[target_name(c)], labels)
+            kept = kept_name(stage)
+            measurements = [
+                *controls,
+                *_targets(instruments, plan, stage, rows, pictures, labels),
+                *measure_kept(instruments, rows[kept], base[kept], pictures[kept], labels, keep),
             ]
-            kept = measure_kept(instruments, rows[KEPT], base[KEPT], pictures[KEPT], labels)
-            back = [
-                measure_restored(
-                    instruments, c, base[restored_name(c)], pictures[restored_name(c)], labels
+            for concept in plan.restored_concepts:
+                name = restored_name(concept, stage)
+                prompts = [row.prompt for row in rows[name]]
+                measurements += measure_restored(
+                    instruments, concept, base[name], pictures[name], labels, prompts
                 )
-                for c in plan.restored_concepts
-            ]
-            found[who] = {
-                m.metric: m
-                for m in (*controls, *targets, *kept, *(m for found in back for m in found))
-            }
+            found[who] = {m.metric: m for m in measurements}
             advance(1)
+    return found
+
+
+def _targets(
+    instruments: Instruments,
+    plan: Plan,
+    stage: Stage,
+    rows: Mapping[str, Sequence[PromptRow]],
+    pictures: Pictures,
+    labels: Sequence[str],
+) -> list[Measurement]:
+    """Every concept by every instrument of its kind: prompts of the concept alone, and composed
+    ones, which also name something else.
+    """
+    found = []
+    for concept in plan.concepts:
+        table = rows[name := target_name(concept, stage)]
+        for composed in (False, True):
+            at = [i for i, row in enumerate(table) if bool(row.also) == composed]
+            if at:
+                shown, prompts = [pictures[name][i] for i in at], [table[i].prompt for i in at]
+                seen = measure_target(instruments, concept, shown, labels, prompts)
+                found += [replace(m, metric=COMPOSED * composed + m.metric) for m in seen]
     return found
 
 
 def labels_of(rows: Iterable[PromptRow], concepts: Iterable[Concept]) -> list[str]:
     """What pictures may be named by: all that `rows` show, but the styles among `concepts`."""
     styles = {concept.name for concept in concepts if concept.kind == "style"}
-    return sorted({row.concept for row in rows if row.concept} - styles)
+    return sorted({label for row in rows for label in (row.concept, row.also) if label} - styles)
 
 
 def measure_target(
@@ -100,18 +144,24 @@ def measure_target(
     concept: Concept,
     pictures: Sequence[Image.Image],
     labels: Sequence[str],
+    clusters: Sequence[str],
 ) -> list[Measurement]:
     """How often `pictures` still show `concept`, by each instrument that the policy judges its kind
     by.
     """
     params, found = instruments.params, []
-    wanted = params.policy.targets[concept.kind]
+    wanted = {m.removeprefix(COMPOSED) for m in params.policy.targets[concept.kind]}
     if "nudenet.rate" in wanted:
         classes = params.detector.labels[concept.kind]
         settings = {**instruments.detector.settings, "labels": list(classes)}
         hits = instruments.detector.detects(pictures, classes)
         found.append(
-            detection_rate(hits, metric=f"nudenet.rate[{concept.name}]", settings=settings)
+            detection_rate(
+                hits,
+                metric=f"nudenet.rate[{concept.name}]",
+                settings=settings,
+                clusters=clusters,
+            )
         )
     if "clip.concept_rate" in wanted:
         among, templates = list(labels), list(params.clip.templates)
@@ -124,7 +174,11 @@ def measure_target(
         settings = {**instruments.scorer.settings, "templates": templates, "among": among}
         found.append(
             concept_rate(
-                named, concept.name, metric=f"clip.concept_rate[{concept.name}]", settings=settings
+                named,
+                concept.name,
+                metric=f"clip.concept_rate[{concept.name}]",
+                settings=settings,
+                clusters=clusters,
             )
         )
     return found
@@ -136,21 +190,47 @@ def measure_kept(
     base: Sequence[Image.Image],
     pictures: Sequence[Image.Image],
     labels: Sequence[str],
+    keep: Sequence[str],
 ) -> list[Measurement]:
     """What the pictures of kept prompts still are, each against the base's picture of the same
-    case.
+    case: all of them, and apart those whose subject and style stand in `keep` ("listed") and those
+    that no request told the method to keep.
     """
+    found = _kept(instruments, rows, base, pictures, labels)
+    for part, listed in zip(SPLIT, (True, False), strict=True):
+        at = [i for i, row in enumerate(rows) if is_listed(row, keep) == listed]
+        if at:
+            some = _kept(
+                instruments,
+                [rows[i] for i in at],
+                [base[i] for i in at],
+                [pictures[i] for i in at],
+                labels,
+            )
+            found += [replace(m, metric=f"{m.metric}[{part}]") for m in some]
+    return found
+
+
+def _kept(
+    instruments: Instruments,
+    rows: Sequence[PromptRow],
+    base: Sequence[Image.Image],
+    pictures: Sequence[Image.Image],
+    labels: Sequence[str],
+) -> list[Measurement]:
     scorer, prompts = instruments.scorer, [row.prompt for row in rows]
     wanted = [row.concept for row in rows]
     settings = {**scorer.settings, "among": list(labels)}
     scores = scorer.scores(pictures, prompts).tolist()
     named_base, named = scorer.name_concepts(base, labels), scorer.name_concepts(pictures, labels)
+    before = scorer.scores(base, prompts).tolist()
+    same: dict[str, Any] = {"clusters": prompts}
     return [
-        paired_ssim(base, pictures),
-        clip_score(scores, settings=scorer.settings),
-        score_drop(scorer.scores(base, prompts).tolist(), scores, settings=scorer.settings),
-        accuracy(named, wanted, settings=settings),
-        accuracy_drop(named_base, named, wanted, settings=settings),
+        paired_ssim(base, pictures, **same),
+        clip_score(scores, settings=scorer.settings, **same),
+        score_drop(before, scores, settings=scorer.settings, **same),
+        accuracy(named, wanted, settings=settings, **same),
+        accuracy_drop(named_base, named, wanted, settings=settings, **same),
     ]
 
 
@@ -160,30 +240,20 @@ def measure_restored(
     base: Sequence[Image.Image],
     pictures: Sequence[Image.Image],
     labels: Sequence[str],
+    clusters: Sequence[str],
 ) -> list[Measurement]:
     """Whether a concept that was brought back is there again: its pictures beside the base's, and
     what the instruments see.
     """
     seen = [
-        replace(m, better="higher") for m in measure_target(instruments, concept, pictures, labels)
+        replace(m, better="higher")
+        for m in measure_target(instruments, concept, pictures, labels, clusters)
     ]
-    same = paired_ssim(base, pictures)
+    same = paired_ssim(base, pictures, clusters=clusters)
     return [
         replace(m, metric=f"restored.{m.metric}")
         for m in (replace(same, metric=f"ssim[{concept.name}]"), *seen)
     ]
-
-
-def _controls(
-    instruments: Instruments,
-    concepts: Sequence[Concept],
-    base: Mapping[str, Sequence[Image.Image]],
-    labels: Sequence[str],
-) -> list[Measurement]:
-    seen = [
-        m for c in concepts for m in measure_target(instruments, c, base[target_name(c)], labels)
-    ]
-    return [replace(m, metric=f"base.{m.metric}", better="higher") for m in seen]
 
 
 def _pictures(

@@ -1,16 +1,15 @@
 """What MLflow and the reader are shown of a run: nested runs per candidate, and the report."""
 
 import json
-from collections.abc import Mapping
-from dataclasses import asdict
+from dataclasses import asdict, replace
 from pathlib import Path
 from typing import Any
 
 from erasure_core.law.gates import Measurement
 from erasure_core.law.lineage import RunRecord
-from erasure_core.planning.plan import BASE, KEPT, Candidate, Plan, target_name
+from erasure_core.planning.plan import BASE, Candidate, Plan, Stage, kept_name, target_name
 from tasks.evidence.decide import Decision
-from tasks.evidence.measure import Found
+from tasks.evidence.measure import Evidence, Found
 from tasks.pages.report import (
     Asked,
     Estimate,
@@ -26,7 +25,7 @@ GRID = 24  # pairs on the picture sheet of a candidate
 
 
 def candidate_runs(
-    plan: Plan, record: RunRecord, measurements: Mapping[str, Found], decision: Decision
+    plan: Plan, record: RunRecord, evidence: Evidence, decision: Decision
 ) -> list[CandidateRun]:
     """What MLflow shows of each candidate: settings, losses, measurements, a sheet of pictures."""
     deltas = {(c.preset, c.lambda_): c.delta_sha256 for c in record.lambdas}
@@ -37,16 +36,23 @@ def candidate_runs(
                 **candidate.settings.model_dump(mode="json", by_alias=True),
                 "seed": plan.params.seed,
             },
-            measurements=list(measurements[candidate.name].values()),
+            measurements=[
+                *evidence.report.get(candidate.name, {}).values(),
+                *(
+                    replace(m, metric=f"choose.{m.metric}")
+                    for m in evidence.choice.get(candidate.name, {}).values()
+                ),
+            ],
             losses=_losses(plan, candidate),
             artifacts=[
                 image_grid(
-                    _pairs(plan, candidate.name, GRID), plan.folder / f"{candidate.name}.png"
+                    _pairs(plan, candidate.name, _shown(decision, candidate.name), GRID),
+                    plan.folder / f"{candidate.name}.png",
                 )
             ],
             tags={
                 "delta.sha256": deltas[candidate.preset, candidate.lambda_],
-                "gate.verdict": decision.gates[candidate.name].verdict,
+                "gate.verdict": decision.verdict(candidate.name),
             },
         )
         for candidate in plan.candidates()
@@ -57,13 +63,13 @@ def write_report(
     plan: Plan,
     record: RunRecord,
     decision: Decision,
-    found: Mapping[str, Found],
+    evidence: Evidence,
     champion_before: int | None,
 ) -> Path:
     """Write the run's `report.html`, and a summary for Prefect's own page if a flow runs."""
     from prefect.context import FlowRunContext
 
-    path = render_report(plan.folder, _facts(plan, record, decision, found, champion_before))
+    path = render_report(plan.folder, _facts(plan, record, decision, evidence, champion_before))
     if FlowRunContext.get() is not None:
         _show_in_prefect(record, decision, path)
     return path
@@ -89,11 +95,12 @@ def _facts(
     plan: Plan,
     record: RunRecord,
     decision: Decision,
-    found: Mapping[str, Found],
+    evidence: Evidence,
     champion_before: int | None,
 ) -> ReportFacts:
     chosen, params = decision.chosen, plan.params
-    target = next(name for name in found[chosen] if not name.startswith("base.") and "[" in name)
+    found = evidence.report[chosen]
+    target = next(name for name in found if not name.startswith("base.") and "[" in name)
     return ReportFacts(
         title="Erasure of " + ", ".join(concept.name for concept in plan.concepts),
         created=record.created,
@@ -115,10 +122,10 @@ def _facts(
         checks=decision.gate.checks,
         chosen_lambda=record.chosen_lambda,
         points=[
-            _point(plan, candidate, found[candidate.name], decision, target)
+            _point(plan, candidate, evidence.of(candidate.name), decision, target)
             for candidate in plan.candidates()
         ],
-        images=_pairs(plan, chosen),
+        images=_pairs(plan, chosen, "report"),
         champion_before=champion_before,
         champion_after=record.model_version if record.promoted else champion_before,
         target_metric=target.partition("[")[0],
@@ -132,7 +139,7 @@ def _facts(
             "git commit": record.git_commit,
             **{f"prompt set {name}": sha256 for name, sha256 in record.prompt_sha256.items()},
         },
-        measurement_settings={m.metric: m.settings for m in found[chosen].values()},
+        measurement_settings={m.metric: m.settings for m in found.values()},
         seconds=record.seconds,
     )
 
@@ -148,7 +155,7 @@ def _point(
         target_rate=_estimate(found[target]),
         ssim=_estimate(found["ssim"]),
         concept_accuracy=accuracy.value if accuracy else None,
-        verdict=decision.gates[candidate.name].verdict,
+        verdict=decision.verdict(candidate.name),
         losses=_losses(plan, candidate),
     )
 
@@ -163,12 +170,17 @@ def _losses(plan: Plan, candidate: Candidate) -> list[float]:
     return [sum(terms.values()) for terms in steps]
 
 
-def _pairs(plan: Plan, who: str, most: int | None = None) -> list[ImageRow]:
+def _shown(decision: Decision, candidate: str) -> Stage:
+    """Which pictures there are of a candidate."""
+    return "report" if candidate in decision.gates else "choose"
+
+
+def _pairs(plan: Plan, who: str, stage: Stage, most: int | None = None) -> list[ImageRow]:
     """Base and candidate pictures of every measured prompt; with `most`, a share of it from each
     prompt set, spread over its rows.
     """
-    sets = [*(target_name(c) for c in plan.concepts), KEPT]
-    rows = dict(plan.rows())
+    sets = [*(target_name(c, stage) for c in plan.concepts), kept_name(stage)]
+    rows = dict(plan.rows(stage))
     pairs = []
     for name in sets:
         table = rows[name]

@@ -27,6 +27,8 @@ _LARGEST = 256  # pixels; larger pictures are embedded reduced, so that the page
 _PLAIN: dict[str, tuple[str, str]] = {
     "nudenet.rate": ("Pictures in which the detector sees it", "%"),
     "clip.concept_rate": ("Pictures that CLIP names as it", "%"),
+    "composed.nudenet.rate": ("Pictures of it beside something else: the detector sees it", "%"),
+    "composed.clip.concept_rate": ("Pictures of it beside something else: CLIP names it", "%"),
     "clip.score": ("How well pictures fit their prompts (CLIP cosine)", ""),
     "ssim": ("How much kept pictures look like the base model's (SSIM)", ""),
     "clip.score_drop": ("How much worse kept pictures fit their prompts (CLIP cosine)", ""),
@@ -127,7 +129,10 @@ def render_report(run_folder: Path, facts: ReportFacts) -> Path:
 
     run_folder.mkdir(parents=True, exist_ok=True)
     plot = run_folder / "tradeoff.png"
-    limits = {_stem(c.metric): c.limit for c in facts.checks if not _is_control(c)}
+    limits: dict[str, float] = {}
+    for check in facts.checks:
+        if not _is_control(check):
+            limits.setdefault(_stem(check.metric), check.limit)
     charts.tradeoff(
         facts.points,
         facts.chosen_lambda,

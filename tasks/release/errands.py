@@ -80,9 +80,9 @@ def _report(book: Book, version: Version) -> str | None:
     if version.delta is None:
         return None  # nothing was erased, so that there is nothing to show
     plan, record = _plan_and_record(book.home, version)
-    measurements = measured(record, plan)
-    before, decision = _champion_before(book, version), decide.fn(plan, measurements)
-    page = write_report(plan, record, decision, measurements, before)
+    evidence = measured(record, plan)
+    before, decision = _champion_before(book, version), decide.fn(plan, evidence)
+    page = write_report(plan, record, decision, evidence, before)
     for candidate in plan.candidates():
         if candidate.name != decision.chosen:
             plan.delta_file(candidate.name).unlink(missing_ok=True)
@@ -115,14 +115,14 @@ def _mlflow_run(book: Book, version: Version) -> str:
     if version.delta is None:
         return mirror_run(book.home, key, name="the base", tags=tags, candidates=(), artifacts=())
     plan, _ = _plan_and_record(book.home, version)
-    measurements = measured(record, plan)
-    decision = decide.fn(plan, measurements)
+    evidence = measured(record, plan)
+    decision = decide.fn(plan, evidence)
     return mirror_run(
         book.home,
         key,
         name="erase " + ", ".join(concept.name for concept in plan.concepts),
         tags=tags,
-        candidates=candidate_runs(plan, record, measurements, decision),
+        candidates=candidate_runs(plan, record, evidence, decision),
         artifacts=[plan.folder / "report.html", plan.file],
     )
 

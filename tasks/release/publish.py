@@ -1,7 +1,5 @@
 """From a decision to a version: the released folder, the record, and the book's one transaction."""
 
-from collections.abc import Mapping
-
 from erasure_core.files import pretty_json, write_text
 from erasure_core.law.fold import Version
 from erasure_core.law.lineage import RunRecord, sha256_file
@@ -9,7 +7,7 @@ from erasure_core.planning.plan import Plan
 from tasks.book.lease import Held
 from tasks.book.store import Book
 from tasks.evidence.decide import Decision
-from tasks.evidence.measure import Found
+from tasks.evidence.measure import Evidence
 from tasks.progress import Clock
 from tasks.release.checkpoint import build_base_checkpoint, build_checkpoint
 from tasks.release.record import record_file
@@ -22,7 +20,7 @@ def publish(
     book: Book,
     held: Held,
     planned: Planned,
-    measurements: Mapping[str, Found],
+    evidence: Evidence,
     decision: Decision,
     clock: Clock,
     restoring: Restoring | None = None,
@@ -36,7 +34,7 @@ def publish(
         delta = plan.delta_file(decision.chosen)
         checkpoint = build_checkpoint(plan.base_folder, delta, home, keep=decision.promoted)
     number = _next_version(book, plan)
-    record = run_record(plan, measurements, decision, checkpoint, number, clock.seconds)
+    record = run_record(plan, evidence, decision, checkpoint, number, clock.seconds)
     return _settle(book, held, planned, record, restoring)
 
 

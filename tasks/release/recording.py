@@ -1,23 +1,24 @@
 """What a run rests on and came to, as the record of its version."""
 
 import json
-from collections.abc import Mapping, Sequence
+from collections.abc import Iterable, Mapping, Sequence
 from dataclasses import asdict
 from datetime import UTC, datetime
 from pathlib import Path
+from typing import Any
 
 from erasure_core.law import lineage
 from erasure_core.law.gates import Gate, Measurement
 from erasure_core.law.lineage import RunRecord
 from erasure_core.planning.plan import Plan
 from tasks.evidence.decide import Decision
-from tasks.evidence.measure import Found
+from tasks.evidence.measure import Evidence, Found
 from tasks.requests.made_with import machine
 
 
 def run_record(
     plan: Plan,
-    measurements: Mapping[str, Found],
+    evidence: Evidence,
     decision: Decision,
     checkpoint_sha256: str,
     version: int,
@@ -32,7 +33,8 @@ def run_record(
             "preset": c.preset,
             "lambda": c.lambda_,
             "delta_sha256": deltas[c.name],
-            "measurements": [asdict(m) for m in measurements[c.name].values()],
+            "measurements": [asdict(m) for m in evidence.report.get(c.name, {}).values()],
+            "choice": [asdict(m) for m in evidence.choice.get(c.name, {}).values()],
         }
         for c in plan.candidates()
     ]
@@ -47,7 +49,7 @@ def run_record(
         checkpoint_sha256=checkpoint_sha256,
         gate=asdict(decision.gate),
         promoted=decision.promoted,
-        evidence=evidence(plan.folder, plan.delta_file(decision.chosen)),
+        evidence=hashes(plan.folder, plan.delta_file(decision.chosen)),
         seconds={**seconds, **trained},
     )
 
@@ -98,26 +100,29 @@ def ids(requests: Sequence[object]) -> tuple[str, ...]:
     return tuple(str(request.subject_request_id) for request in requests)  # type: ignore[attr-defined]
 
 
-def evidence(folder: Path, delta: Path) -> dict[str, str]:
+def hashes(folder: Path, delta: Path) -> dict[str, str]:
     """What a run's verdict rests on, by hash: the chosen delta, the plan, the copies of the prompt
     sets, and each set of pictures.
     """
     files = [delta, folder / "plan.json", *folder.glob("prompts/*.csv")]
     sets = [path for path in folder.glob("images/*/*") if path.is_dir()]
-    hashes = {path: lineage.sha256_file(path) for path in files}
-    hashes |= {path: lineage.root_sha256(lineage.manifest(path)) for path in sets}
-    return {path.relative_to(folder).as_posix(): sha256 for path, sha256 in sorted(hashes.items())}
+    found = {path: lineage.sha256_file(path) for path in files}
+    found |= {path: lineage.root_sha256(lineage.manifest(path)) for path in sets}
+    return {path.relative_to(folder).as_posix(): sha256 for path, sha256 in sorted(found.items())}
 
 
-def measured(record: RunRecord, plan: Plan) -> dict[str, Found]:
+def measured(record: RunRecord, plan: Plan) -> Evidence:
     """The measurements of a record, by candidate and metric, as they were when it was written."""
     known = {(c.preset, c.lambda_): c.name for c in plan.candidates()}
-    return {
-        known[entry.preset, entry.lambda_]: {
-            m["metric"]: Measurement(**{**m, "settings": m["settings"]}) for m in entry.measurements
-        }
-        for entry in record.lambdas
-    }
+    entries = {known[entry.preset, entry.lambda_]: entry for entry in record.lambdas}
+    return Evidence(
+        choice={name: _found(e.choice) for name, e in entries.items() if e.choice},
+        report={name: _found(e.measurements) for name, e in entries.items() if e.measurements},
+    )
+
+
+def _found(measurements: Iterable[Mapping[str, Any]]) -> Found:
+    return {m["metric"]: Measurement(**m) for m in measurements}
 
 
 def _seconds(plan: Plan, candidate: str) -> float:

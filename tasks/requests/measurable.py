@@ -5,8 +5,8 @@ from collections.abc import Iterator, Sequence
 from erasure_core.errors import BadInput
 from erasure_core.law.concepts import Concept
 from erasure_core.law.prompts import PromptRow, kept_rows
-from erasure_core.metrics.intervals import enough, wilson
-from erasure_core.planning.params import Policy
+from erasure_core.metrics.intervals import effective, enough, wilson
+from erasure_core.planning.params import COMPOSED, Policy
 from tasks.evidence.measure import KEPT_METRICS, RESTORED_METRICS, TARGET_METRICS
 
 NAMED_BY_CLIP = "clip.concept_rate"
@@ -35,14 +35,20 @@ def policy_faults(policy: Policy) -> Iterator[str]:
                 )
 
 
-def too_few(n: int, bound: float) -> str | None:
-    """Why `n` pictures cannot show a share of at most `bound` > 0, if they cannot."""
-    end = wilson(0, n)[1]
+def too_few(prompts: Sequence[str], bound: float) -> str | None:
+    """Why one picture of each of `prompts` cannot show a share of at most `bound` > 0, if they
+    cannot: pictures of one prompt are alike, and count as one.
+    """
+    n, trials = len(prompts), effective(prompts)
+    end = wilson(0, trials)[1]
     if end <= bound:
         return None
+    alike = ""
+    if trials < n:
+        alike = f" ({n} pictures of {len(set(prompts))} prompts count as {trials:.0f})"
     return (
-        f"{n} pictures can never show at most {bound:.3g}: 0 of {n} still allows {end:.3f}; "
-        f"{enough(bound)} can"
+        f"{trials:.0f} pictures can never show at most {bound:.3g}: 0 of {trials:.0f} still allows "
+        f"{end:.3f}; {enough(bound)} can, each of a prompt of its own{alike}"
     )
 
 
@@ -56,7 +62,14 @@ def check_size(policy: Policy, concept: Concept, rows: Sequence[PromptRow]) -> N
     if len(rows) < policy.min_n:
         raise BadInput(f"{what}, and policy.min_n asks for {policy.min_n}; add some")
     for metric, bound in policy.targets[concept.kind].items():
-        if bound > 0 and (why := too_few(len(rows), bound)):
+        composed = metric.startswith(COMPOSED)
+        prompts = [row.prompt for row in rows if bool(row.also) == composed]
+        if not prompts:
+            raise BadInput(
+                f"{what}, {'none' if composed else 'all'} of which name something beside it, and "
+                f"the policy limits {metric}; fill or empty the column `also` of some"
+            )
+        if bound > 0 and (why := too_few(prompts, bound)):
             raise BadInput(f"{what}, too few for the limit on {metric}: {why}; add some")
 
 

@@ -5,7 +5,7 @@ requests as they are; a fault of one request parks this one, and the others go o
 """
 
 import os
-from collections.abc import Callable, Sequence
+from collections.abc import Callable, Mapping, Sequence
 from dataclasses import dataclass, field
 from pathlib import Path
 from typing import TYPE_CHECKING, TypeVar
@@ -16,7 +16,6 @@ from erasure_core.errors import BadInput
 from erasure_core.law.concepts import Concept
 from erasure_core.law.prompts import (
     PromptRow,
-    check_disjoint,
     kept_rows,
     read_prompt_set,
     target_set,
@@ -26,14 +25,19 @@ from erasure_core.methods import METHODS
 from erasure_core.metrics.clip_score import ClipScorer
 from erasure_core.metrics.detectors import NudeNet
 from erasure_core.network import diffusion, models, parts
-from erasure_core.planning.params import Base, Clip, Detector, Params
+from erasure_core.planning import sealed
+from erasure_core.planning.params import Base, Clip, Detector, MeasuredSet, Params
 from erasure_core.planning.plan import (
+    STAGES,
+    Stage,
     check_distinct,
     check_styles,
     checked_base,
     in_order,
+    measured_set,
     trained_on,
 )
+from erasure_core.planning.sealed import Directions
 from tasks.evidence.data import validate_prompt_sets
 from tasks.evidence.measure import labels_of
 from tasks.home import Home
@@ -102,7 +106,8 @@ def preflight(
         _check_steps(faults, chosen, base)
     tokenizers = faults.among(OPERATOR, tokenizers_of, base) if base else None
     back = [request.concept for request in restored]
-    _Prompts(faults, chosen, tokenizers or (), back).check(ordered)
+    reader = faults.among(OPERATOR, reader_of, base) if base and tokenizers else None
+    _Prompts(faults, chosen, tokenizers or (), reader, back).check(ordered)
     return faults.all
 
 
@@ -142,6 +147,11 @@ def tokenizers_of(base: Path) -> "Sequence[CLIPTokenizer]":
     for tokenizer in tokenizers:
         parts.check_tokenizer(base, tokenizer)
     return tokenizers
+
+
+def reader_of(base: Path) -> Directions:
+    """The text encoder of a base, as what tells prompts apart. `BadInput` if it does not load."""
+    return Directions(loaded(f"the text encoder of {base}", lambda: models.text_reader(base)))
 
 
 def loaded(what: str, load: Callable[[], T]) -> T:
@@ -224,6 +234,9 @@ def _check_steps(faults: Faults, params: Params, base: Path) -> None:
 # Prompts: the kept ones are the operator's, those of a concept its request's
 
 
+Tables = dict[Stage, list[PromptRow]]
+
+
 @dataclass(slots=True)
 class _Prompts:
     """The prompts of a run as far as they were found to be in order."""
@@ -231,10 +244,11 @@ class _Prompts:
     faults: Faults
     params: Params
     tokenizers: "Sequence[CLIPTokenizer]"  # empty where the base has none that load
+    directions: Directions | None  # none where the base's text encoder does not load
     restored: Sequence[Concept]
-    kept: list[PromptRow] = field(default_factory=list)
+    kept: Tables = field(default_factory=dict)
     concepts: list[Concept] = field(default_factory=list)
-    rows: list[PromptRow] = field(default_factory=list)  # of `concepts` and `restored`
+    rows: Tables = field(default_factory=dict)  # of `concepts` and `restored`
 
     def check(self, requests: Sequence[DeletionRequest]) -> None:
         """The operator's tables, then one request after the other, then all that passed together.
@@ -242,18 +256,27 @@ class _Prompts:
         What one request lets through binds those after it: of two that clash, the newer waits.
         """
         policy = self.params.policy
-        self.kept = self.faults.among(OPERATOR, self.table, self.params.prompts.kept) or []
-        self.faults.among(OPERATOR, self.fits, [row.prompt for row in self.kept])
-        self.faults.among(OPERATOR, measurable.check_kept_labels, policy, self.kept)
+        for stage, where in self.sets().items():
+            self.rows[stage] = []
+            self.kept[stage] = self.faults.among(OPERATOR, self.table, where.kept) or []
+            self.faults.among(OPERATOR, self.fits, [row.prompt for row in self.kept[stage]])
+            self.faults.among(OPERATOR, measurable.check_kept_labels, policy, self.kept[stage])
+            for concept in self.restored:
+                self.rows[stage] += self.faults.among(OPERATOR, self.target, concept, stage) or []
+        self.faults.among(OPERATOR, self.apart, self.kept, [])
         for concept in self.restored:
             self.faults.among(OPERATOR, measurable.check_restored, policy, concept)
-            self.rows += self.faults.among(OPERATOR, self.target, concept) or []
         settings_fit = bool(self.faults.among(OPERATOR, self.method_takes, ANYTHING))
         for request in requests:
             self.faults.all += self.of_request(request, settings_fit)
-        if self.kept:
-            self.faults.among(OPERATOR, measurable.check_kept, policy, self.kept, self.concepts)
+        if kept := self.kept["report"]:
+            self.faults.among(OPERATOR, measurable.check_kept, policy, kept, self.concepts)
             self.faults.among(OPERATOR, self.can_be_named)
+
+    def sets(self) -> dict[Stage, MeasuredSet]:
+        """Where the prompts of each stage are."""
+        found = {stage: measured_set(self.params, stage) for stage in STAGES}
+        return {stage: where for stage, where in found.items() if where}
 
     def of_request(self, request: DeletionRequest, settings_fit: bool) -> list[Fault]:
         """The faults of one request; without any, it counts for those after it."""
@@ -264,30 +287,56 @@ class _Prompts:
         own.among(who, check_styles, self.params, [concept])
         if settings_fit:
             own.among(who, self.method_takes, concept)
-        rows = own.among(who, self.target, concept) or []
-        own.among(who, self.fits, [*(row.prompt for row in rows), *trained_on([concept])])
-        if rows and concept.kind in policy.targets:
-            own.among(who, measurable.check_size, policy, concept, rows)
-            own.among(who, measurable.check_label, policy, concept, rows)
-        measured = [*rows, *self.rows, *kept_rows(self.kept, [concept])]
-        own.among(who, check_disjoint, measured, [concept])
-        own.among(who, check_disjoint, rows, self.concepts)
-        if len(self.kept) >= policy.min_n:
-            own.among(who, measurable.check_kept, policy, self.kept, [concept])
+        rows: Tables = {
+            stage: own.among(who, self.target, concept, stage) or [] for stage in self.sets()
+        }
+        own.among(who, self.fits, trained_on([concept]))
+        for stage, table in rows.items():
+            own.among(who, self.fits, [row.prompt for row in table])
+            if table and concept.kind in policy.targets:
+                if stage == "report":
+                    own.among(who, measurable.check_size, policy, concept, table)
+                own.among(who, measurable.check_label, policy, concept, table)
+        if not own.all:
+            own.among(who, self.sealed_off, concept, rows)
+        if len(self.kept["report"]) >= policy.min_n:
+            own.among(who, measurable.check_kept, policy, self.kept["report"], [concept])
         if not own.all:
             self.concepts.append(concept)
-            self.rows += rows
+            for stage, table in rows.items():
+                self.rows[stage] += table
         return own.all
 
+    def sealed_off(self, concept: Concept, rows: Tables) -> None:
+        """Refuse a concept that shares a prompt or a seed with what is measured, or whose rows do
+        with what is trained on or measured for another purpose: `BadInput`.
+        """
+        for stage, table in rows.items():
+            kept = kept_rows(self.kept[stage], [concept])
+            self.apart({stage: [*table, *self.rows[stage], *kept]}, [concept])
+            self.apart({stage: table}, self.concepts)
+            for other in rows.keys() - {stage}:
+                self.apart({stage: table, other: [*self.rows[other], *self.kept[other]]}, [])
+        self.apart(rows, [])
+
+    def apart(self, rows: Mapping[Stage, Sequence[PromptRow]], concepts: Sequence[Concept]) -> None:
+        """Refuse what training, choosing and reporting have in common: `BadInput`."""
+        sets = {"train": sealed.trained(concepts)} | {
+            stage: sealed.measured(table, stage) for stage, table in rows.items()
+        }
+        sealed.check_apart(sets, self.tokenizers, self.directions)
+
     def table(self, path: Path) -> list[PromptRow]:
-        """A well formed prompt set. `BadInput` if it is none."""
+        """A well formed prompt set without copies of a row. `BadInput` if it is none."""
         rows = read_prompt_set(path)
         validate_prompt_sets.fn([path])
+        for tokenizer in self.tokenizers:
+            sealed.check_rows(tokenizer, rows, str(path))
         return rows
 
-    def target(self, concept: Concept) -> list[PromptRow]:
+    def target(self, concept: Concept, stage: Stage) -> list[PromptRow]:
         """What the erasure or the return of `concept` is measured on; `BadInput` without it."""
-        return self.table(target_set(self.params.prompts.targets, concept))
+        return self.table(target_set(self.sets()[stage].targets, concept))
 
     def fits(self, prompts: Sequence[str]) -> None:
         """Refuse prompts that a tokenizer of the base would cut: `BadInput`."""
@@ -302,7 +351,7 @@ class _Prompts:
 
     def can_be_named(self) -> None:
         """Refuse a run in which a picture has no two things to be named by: `BadInput`."""
-        rows = [*kept_rows(self.kept, self.concepts), *self.rows]
+        rows = [*kept_rows(self.kept["report"], self.concepts), *self.rows["report"]]
         labels = labels_of(rows, [*self.concepts, *self.restored])
         if len(labels) < 2:
             raise BadInput(

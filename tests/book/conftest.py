@@ -108,4 +108,5 @@ def _own_registry():
         import mlflow
 
         mlflow.set_tracking_uri(None)
+        mlflow.set_registry_uri(None)
     os.environ.pop("MLFLOW_TRACKING_URI", None)

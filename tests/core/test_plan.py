@@ -49,7 +49,11 @@ def settings(tiny_folder, tmp_path) -> dict:
         target = tmp_path / f"targets/{name}.csv"
         target.parent.mkdir(exist_ok=True)
         target.write_text(HEADER + f"0,a sketch of a {name},21,4.0,{name}\n")
+        choose = tmp_path / f"choose/targets/{name}.csv"
+        choose.parent.mkdir(exist_ok=True, parents=True)
+        choose.write_text(HEADER + f"0,a poster of a {name},31,4.0,{name}\n")
     (tmp_path / "kept.csv").write_text(HEADER + KEPT)
+    (tmp_path / "choose/kept.csv").write_text(HEADER + "0,a poster of a galaxy,32,4.0,galaxy\n")
     return {
         "base": {"path": str(tiny_folder)},
         "registered_model": "toy",
@@ -57,7 +61,14 @@ def settings(tiny_folder, tmp_path) -> dict:
         "lambdas": [1, 5],
         "method": {"method": "all_but_one", "target": "replace"},
         "sampling": {"steps": 2, "batch_size": 2},
-        "prompts": {"targets": tmp_path / "targets", "kept": tmp_path / "kept.csv"},
+        "prompts": {
+            "targets": tmp_path / "targets",
+            "kept": tmp_path / "kept.csv",
+            "choose": {
+                "targets": tmp_path / "choose/targets",
+                "kept": tmp_path / "choose/kept.csv",
+            },
+        },
         "detector": {"labels": {"likeness": ["FACE_FEMALE"]}, "threshold": 0.5},
         "clip": {"path": "not read here", "templates": ["{}"]},
         "policy": {
@@ -89,6 +100,7 @@ def test_a_plan_holds_its_inputs_by_value_or_hash_and_writes_nothing(
         "target-cat": "targets/cat.csv",
         "kept": "kept.csv",
     }
+    files |= {f"choose-{name}": f"choose/{file}" for name, file in files.items()}
     assert made.prompt_sha256 == {
         name: lineage.sha256_file(tmp_path / file) for name, file in files.items()
     }

@@ -7,12 +7,11 @@ from erasure_core.gallery import prompts as gallery_prompts
 from erasure_core.law.concepts import Concept
 from erasure_core.law.prompts import (
     PromptRow,
-    check_disjoint,
+    is_listed,
     kept_rows,
     read_prompt_set,
     target_set,
 )
-from erasure_core.law.requests import read_request
 
 ROOT = Path(__file__).parents[2]
 HEADER = "case_number,prompt,evaluation_seed,evaluation_guidance,concept\n"
@@ -109,71 +108,19 @@ def test_kept_rows_leave_out_what_is_erased_by_label_and_by_wording():
     assert kept_rows([*goes, *stays], []) == [*goes, *stays]
 
 
-@pytest.mark.parametrize(
-    ("prompt", "where"),
-    [
-        ("photo of a cat", "prompts of 'cat'"),
-        ("Photo  of a CAT ", "prompts of 'cat'"),
-        ("photo of a rocket", "keep of 'cat'"),
-        ("photo of a cup of coffee", "prompts of 'cat', replaced"),
-    ],
-)
-def test_a_prompt_that_is_trained_on_is_not_measured_on(prompt, where):
-    fine = PromptRow(1, "a photo of a cat", 0, 4.0, "cat")
-    check_disjoint([fine], [CAT])
-    with pytest.raises(
-        BadInput, match=r"case 2: the measured prompt .* is also trained on"
-    ) as caught:
-        check_disjoint([fine, PromptRow(2, prompt, 0, 4.0, "")], [CAT])
-    assert f"({where})" in str(caught.value)
-
-
 GALLERY = ("astronaut", "cat")
 
 
-def test_the_gallery_measures_on_wordings_it_does_not_train_on():
-    concepts = [
-        read_request(ROOT / "examples" / "requests" / f"{name}.yaml").concept for name in GALLERY
-    ]
-    sets = {name: read_prompt_set(ROOT / "prompts" / name) for name in gallery_prompts.SETS}
-    counts = {
-        "targets/astronaut.csv": 60,
-        "targets/cat.csv": 60,
-        "targets/mosaic.csv": 60,
-        "kept.csv": 48,
-    }
-    assert {name: len(rows) for name, rows in sets.items()} == counts
-    for rows in sets.values():
-        check_disjoint(rows, concepts)
-        assert len({row.evaluation_seed for row in rows}) == len(rows)
-    for concept in concepts:
-        assert all(
-            row.concept == concept.name
-            for row in read_prompt_set(target_set(ROOT / "prompts" / "targets", concept))
-        )
-        assert not any(concept.name in prompt for prompt in concept.keep)
-    assert len(kept_rows(sets["kept.csv"], concepts[:1])) == 48
-    # the cat's rows go once the cat is erased too
-    assert len(kept_rows(sets["kept.csv"], concepts)) == 42
+def test_a_row_is_listed_where_a_kept_prompt_names_its_subject_in_its_style():
+    def listed(concept: str, style: str) -> bool:
+        row = PromptRow(0, "", 0, 4.0, concept, style)
+        return is_listed(row, ["a fine photo of a cat", "sketch of old coins"])
 
-
-def test_the_example_requests_use_only_the_wordings_for_training():
-    def spelled(templates) -> set[str]:
-        subjects, styles = gallery_prompts.SUBJECTS.values(), gallery_prompts.STYLES
-        return {
-            t.format(style=style, subject=s.phrase)
-            for t in templates
-            for style in styles
-            for s in subjects
-        }
-
-    assert not spelled(gallery_prompts.TRAINED) & spelled(gallery_prompts.MEASURED)
-    for name in GALLERY:
-        concept = read_request(ROOT / "examples" / "requests" / f"{name}.yaml").concept
-        bare = {name, gallery_prompts.SUBJECTS[name].phrase}
-        assert set(concept.prompts) - bare <= spelled(gallery_prompts.TRAINED)
-        assert set(concept.keep) <= spelled(gallery_prompts.TRAINED)
-        assert len(concept.keep) == len(set(concept.keep)) == 45
+    assert listed("cat", "photo")
+    assert listed("coins", "sketch")
+    assert listed("cat", "")
+    assert not listed("cat", "sketch")
+    assert not listed("coin", "sketch")
 
 
 @pytest.mark.parametrize("name", gallery_prompts.SETS)

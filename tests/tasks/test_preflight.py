@@ -48,7 +48,7 @@ class Setup:
             "base": {"path": str(base)},
             "registered_model": "toy",
             "seed": 7,
-            "lambdas": [1, 5],
+            "lambdas": [5],
             "method": {**method, "lr": 1e-3},
             "sampling": {"steps": 2, "batch_size": 2},
             "prompts": {"targets": folder / "targets", "kept": folder / "kept.csv"},
@@ -96,7 +96,9 @@ NAMES = {"rocket": ROCKET, "cat": CAT}
 
 
 def rows(name: str, n: int) -> list[str]:
-    return [f"{i},a sketch of a {name},{20 + i},4.0,{name}\n" for i in range(n)]
+    return [
+        f"{i},a sketch of a {name}{f' {i}' if i else ''},{20 + i},4.0,{name}\n" for i in range(n)
+    ]
 
 
 def described(
@@ -301,6 +303,23 @@ REQUESTS = {
         lambda s: s.write("targets/cat.csv", rows("cat", 30)),
         "30 pictures can never show at most 0.1: 0 of 30 still allows 0.114; 35 can",
     ),
+    "many rows of few prompts": (
+        lambda s: s.write(
+            "targets/cat.csv",
+            [f"{i},a sketch of a cat {i % 12},{70 + i},4.0,cat\n" for i in range(60)],
+        ),
+        r"0 of 12 still allows 0\.243; .*\(60 pictures of 12 prompts count as 12\)",
+    ),
+    "copies of one row": (
+        lambda s: s.write(
+            "targets/cat.csv", [f"{i},a sketch of a cat,7,4.0,cat\n" for i in range(60)]
+        ),
+        r"cases 0 and 1 have the same prompt and seed, so the same picture \(59 such copies\)",
+    ),
+    "trained prompt with a full stop": (
+        lambda s: s.ask("cat", prompts=("a sketch of a cat.",)),
+        "is also trained on .prompts of 'cat'., read as 'a sketch of a cat.'",
+    ),
     "rows without their label": (
         lambda s: s.replace("targets/cat.csv", "4.0,cat", "4.0,"),
         "the column `concept` of the prompt set of 'cat' holds nothing; write cat there",
@@ -486,19 +505,28 @@ def test_memory_for_fewer_copies_than_the_method_makes_is_refused(
     assert f"{copies} copies of this base's network take" in fault.what
 
 
+def test_limit_on_composed_prompts_needs_some(setup):
+    setup.settings["policy"]["targets"]["object"]["composed.clip.concept_rate"] = 0.3
+    faults = {fault.what for fault in setup.faults()}
+    expected = "none of which name something beside it, and the policy limits composed"
+    assert len(faults) == 2
+    assert all(expected in what for what in faults)
+
+
 def test_metrics_that_a_policy_can_limit_are_those_measured(setup):
-    setup.settings["policy"]["targets"]["likeness"] = dict.fromkeys(measure.TARGET_METRICS, 0.5)
+    setup.settings["policy"]["targets"]["likeness"] = dict.fromkeys(measure.WORD_METRICS, 0.5)
     params = Params.model_validate(setup.settings)
     scorer = ClipScorer(params.clip.path, None, params.clip.templates)
     instruments = measure.Instruments(Blind(), scorer, params)
     concept = described("cat", UUID(CAT), kind="likeness").concept
     pictures, labels = [Image.new("RGB", (32, 32))] * 2, ["retina", "galaxy"]
     kept = read_prompt_set(setup.folder / "kept.csv")
-    gone = measure.measure_target(instruments, concept, pictures, labels)
-    stays = measure.measure_kept(instruments, kept, pictures, pictures, labels)
-    back = measure.measure_restored(instruments, concept, pictures, pictures, labels)
-    assert [m.metric for m in gone] == [f"{name}[cat]" for name in measure.TARGET_METRICS]
-    assert [m.metric for m in stays] == list(measure.KEPT_METRICS)
+    gone = measure.measure_target(instruments, concept, pictures, labels, "ab")
+    keep = ["a fine photo of a retina"]
+    stays = measure.measure_kept(instruments, kept, pictures, pictures, labels, keep)
+    back = measure.measure_restored(instruments, concept, pictures, pictures, labels, "ab")
+    assert [m.metric for m in gone] == [f"{name}[cat]" for name in measure.WORD_METRICS]
+    assert {m.metric for m in stays} == {*measure.KEPT_METRICS}
     assert [m.metric for m in back] == [f"restored.{m}[cat]" for m in measure.RESTORED_METRICS]
 
 
