@@ -102,6 +102,14 @@ class ClipScorer:
             )
         return (self._image_features(images) * self._text_features(prompts)).sum(dim=1).numpy()
 
+    def embed(self, images: Sequence[Image.Image]) -> np.ndarray:
+        """Each RGB image as a vector of length 1, (n, d) float64.
+
+        Raises:
+            ValueError: If there is no image, one is not RGB, or CLIP answers NaN.
+        """
+        return self._image_features(images).double().numpy()
+
     def name_concepts(
         self, images: Sequence[Image.Image], labels: Sequence[str], templates: Sequence[str] = ()
     ) -> list[str]:
@@ -121,6 +129,10 @@ class ClipScorer:
             self._image_features(images) @ torch.nn.functional.normalize(centres, dim=1).T
         ).argmax(dim=1)
         return [labels[i] for i in nearest.tolist()]
+
+    def features(self, images: Sequence[Image.Image]) -> np.ndarray:
+        """Unit vectors of RGB images, (n, d) float64."""
+        return self._image_features(images).double().numpy()
 
     def _image_features(self, images: Sequence[Image.Image]) -> Tensor:
         """Unit vectors, (n, d)."""
