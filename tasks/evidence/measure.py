@@ -23,7 +23,7 @@ from erasure_core.metrics.clip_score import (
 )
 from erasure_core.metrics.detectors import Detector, NudeNet, detection_rate
 from erasure_core.metrics.features import ClipFeatures
-from erasure_core.metrics.kid import kid
+from erasure_core.metrics.kid import kid_to_base
 from erasure_core.metrics.quality import diversity, fidelity, naturalness
 from erasure_core.metrics.replacement import (
     labels_with,
@@ -264,7 +264,9 @@ def measure_replacement(
         fidelity(reference, vectors, **of_features),
         diversity(reference, vectors, **of_features),
         naturalness(base, pictures, **same),
-        kid(reference, vectors, metric="quality.kid", reference_clusters=prompts, **of_features),
+        kid_to_base(
+            reference, vectors, metric="quality.kid", reference_clusters=prompts, **of_features
+        ),
     ]
     return [replace(m, metric=f"{m.metric}[{concept.name}]") for m in found]
 
