@@ -13,9 +13,9 @@ which a success, or a failure, proves nothing:
 """
 
 import time
-from collections.abc import Callable, Mapping, Sequence
+from collections.abc import Callable, Iterable, Mapping, Sequence
 from dataclasses import dataclass, field, replace
-from importlib.metadata import entry_points
+from importlib.metadata import EntryPoint
 from typing import Any
 
 from torch import Tensor
@@ -45,6 +45,7 @@ from erasure_core.attacks.setting import (
     counted,
 )
 from erasure_core.errors import BadInput
+from erasure_core.plugins import with_plugins
 
 __all__ = [
     "ATTACKS",
@@ -70,24 +71,22 @@ MODULES: tuple[Any, ...] = (
     textual_inversion,
     relearning,
 )
-PLUG_INS = "erasure.attacks"  # entry points of other packages: name -> module
-
-
-def _known() -> dict[str, Attack]:
-    known: dict[str, Attack] = {module.NAME: module for module in MODULES}
-    for point in entry_points(group=PLUG_INS):
-        try:
-            known[point.name] = point.load()
-        except Exception as fault:
-            raise BadInput(
-                f"the attack {point.name!r} of {point.value} does not load "
-                f"({type(fault).__name__}: {fault}); mend or remove its package"
-            ) from fault
-    return known
-
-
-ATTACKS = _known()
+ENTRY_POINTS = "erasure.attacks"  # of other packages: name -> module
+OFFERED = ("NAME", "AUDIENCE", "SHOWN", "attack")
+ATTACKS: dict[str, Attack] = {module.NAME: module for module in MODULES}
 CHEAP = ("wordings", "preimage", "ridge", "concept vector")  # no gradient
+
+
+def all_attacks(plugins: Iterable[EntryPoint] | None = None) -> dict[str, Attack]:
+    """`ATTACKS` and those of installed packages; see `plugins.with_plugins`."""
+    return with_plugins(
+        ATTACKS,
+        ENTRY_POINTS,
+        "attack",
+        lambda loaded: all(hasattr(loaded, name) for name in OFFERED),
+        f"a module that has {', '.join(OFFERED)}",
+        plugins,
+    )
 
 
 def budget_of(name: str) -> Budget:
@@ -147,13 +146,14 @@ def chosen(names: Sequence[str]) -> list[Attack]:
     Raises:
         BadInput: One is not known.
     """
-    sets = {"all": tuple(ATTACKS), "cheap": CHEAP}
+    known = all_attacks()
+    sets = {"all": tuple(known), "cheap": CHEAP}
     wanted = [name for word in names for name in sets.get(word, (word,))]
-    if unknown := [name for name in wanted if name not in ATTACKS]:
+    if unknown := [name for name in wanted if name not in known]:
         raise BadInput(
-            f"no attack {', '.join(map(repr, unknown))}; choose {', '.join([*sets, *ATTACKS])}"
+            f"no attack {', '.join(map(repr, unknown))}; choose {', '.join([*sets, *known])}"
         )
-    return [ATTACKS[name] for name in dict.fromkeys(wanted)]
+    return [known[name] for name in dict.fromkeys(wanted)]
 
 
 def run(

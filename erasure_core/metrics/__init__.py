@@ -8,7 +8,7 @@ group `erasure.metrics`, each a `Metric` by its name.
 import difflib
 from collections.abc import Callable, Iterable, Mapping
 from dataclasses import dataclass
-from importlib.metadata import EntryPoint, entry_points
+from importlib.metadata import EntryPoint
 from typing import Literal, get_args
 
 from erasure_core.errors import BadInput
@@ -29,6 +29,7 @@ from erasure_core.metrics.kid import kid_to_base
 from erasure_core.metrics.quality import diversity, fidelity, naturalness
 from erasure_core.metrics.replacement import replacement_rate, replacement_score_drop
 from erasure_core.metrics.ssim import paired_ssim
+from erasure_core.plugins import with_plugins
 
 Side = Literal["target", "kept", "restored", "attack", "table"]
 Need = Literal["detector", "clip", "features", "base", "persons"]
@@ -169,25 +170,14 @@ def all_metrics(plugins: Iterable[EntryPoint] | None = None) -> Mapping[str, Met
         BadInput: If a plug-in cannot be loaded, is no `Metric`, or takes a name that is taken; the
             message says which, and of which package.
     """
-    found = dict(METRICS)
-    for point in entry_points(group=ENTRY_POINTS) if plugins is None else plugins:
-        package = point.dist.name if point.dist else "an unknown package"
-        whose = f"metric {point.name!r} ({point.value}, entry point {ENTRY_POINTS} of {package})"
-        if point.name in found:
-            raise BadInput(f"{whose}: this name is taken; rename it or uninstall the package")
-        try:
-            metric = point.load()
-        except Exception as fault:  # whatever a foreign module raises
-            raise BadInput(
-                f"{whose} cannot be loaded: {type(fault).__name__}: {fault}; repair or uninstall "
-                f"the package"
-            ) from fault
-        if not isinstance(metric, Metric):
-            raise BadInput(
-                f"{whose} is a {type(metric).__name__}; it must be an erasure_core.metrics.Metric"
-            )
-        found[point.name] = metric
-    return found
+    return with_plugins(
+        METRICS,
+        ENTRY_POINTS,
+        "metric",
+        lambda loaded: isinstance(loaded, Metric),
+        "an erasure_core.metrics.Metric",
+        plugins,
+    )
 
 
 def metric(

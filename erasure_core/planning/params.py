@@ -17,7 +17,7 @@ from pydantic import (
     model_validator,
 )
 
-from erasure_core.attacks import ATTACKS, Audience
+from erasure_core.attacks import Audience, all_attacks
 from erasure_core.errors import BadInput
 from erasure_core.files import read_yaml
 from erasure_core.law.concepts import Concept, Kind
@@ -162,10 +162,10 @@ class Policy(_Section):
     @model_validator(mode="after")
     def _what_is_declared_is_tried(self) -> "Policy":
         tried = {name for bounds in self.attacks.values() for name in bounds}
-        if unknown := sorted(tried - set(ATTACKS)):
+        if unknown := sorted(tried - (known := all_attacks()).keys()):
             raise ValueError(
                 f"attacks limits {', '.join(unknown)}, which nobody can try; known are "
-                f"{', '.join(ATTACKS)}"
+                f"{', '.join(known)}"
             )
         if self.audience is None:
             if tried:
@@ -188,8 +188,6 @@ class Policy(_Section):
         """This policy without attacks, and without limits on targets that begin so."""
         targets = {
             kind: {m: bound for m, bound in bounds.items() if not m.startswith(begins)}
-            if begins
-            else bounds
             for kind, bounds in self.targets.items()
         }
         return self.model_copy(update={"audience": None, "targets": targets})

@@ -2,6 +2,7 @@
 
 import copy
 from dataclasses import replace
+from importlib.metadata import EntryPoint
 
 import pytest
 import torch
@@ -251,3 +252,21 @@ def test_an_attempt_holds_one_prompt_a_picture(tiny_teacher, subject):
     (attempt,) = wordings.attack(setting(tiny_teacher, tiny_teacher), subject)
     assert isinstance(attempt, Attempt)
     assert len(attempt.pictures) == len(attempt.prompts) <= BUDGET.pictures
+
+
+def test_an_attack_of_another_package_is_found_by_its_name():
+    point = EntryPoint("other", "erasure_core.attacks.ridge", attacks.ENTRY_POINTS)
+    assert attacks.all_attacks([point])["other"] is ridge
+
+
+@pytest.mark.parametrize(
+    ("name", "value", "why"),
+    [
+        ("other", "erasure_core.attacks.nowhere", "cannot be loaded: ModuleNotFoundError"),
+        ("other", "erasure_core.attacks.plain", "is a module; it must be a module that has NAME"),
+        ("ridge", "erasure_core.attacks.ridge", "this name is taken"),
+    ],
+)
+def test_a_broken_attack_of_another_package_is_an_error_that_names_it(name, value, why):
+    with pytest.raises(BadInput, match=f"attack '{name}' .*{value}, entry point.*{why}"):
+        attacks.all_attacks([EntryPoint(name, value, attacks.ENTRY_POINTS)])
