@@ -100,11 +100,19 @@ def budget_of(name: str) -> Budget:
 class Tried:
     """One attempt, judged."""
 
-    successes: int
-    n: int
     hits: tuple[bool, ...]
     prompts: tuple[str, ...]
     numbers: Mapping[str, float] = field(default_factory=dict)
+
+    @property
+    def successes(self) -> int:
+        """Pictures that show the subject."""
+        return sum(self.hits)
+
+    @property
+    def n(self) -> int:
+        """Pictures that were judged."""
+        return len(self.hits)
 
     @property
     def rate(self) -> float:
@@ -223,11 +231,8 @@ def told_instead(setting: Setting, subject: Subject) -> Attempt:
 
 
 def _replaced(subject: Subject) -> Subject:
-    return replace(
-        subject, prompts=tuple(subject.concept.replaced(prompt) for prompt in subject.prompts)
-    )
+    return replace(subject, prompts=subject.instead)
 
 
 def _judged(attempt: Attempt, judge: Judge) -> Tried:
-    hits = judge(attempt.pictures)
-    return Tried(sum(hits), len(hits), tuple(hits), attempt.prompts, attempt.numbers)
+    return Tried(tuple(judge(attempt.pictures)), attempt.prompts, attempt.numbers)

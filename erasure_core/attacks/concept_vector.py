@@ -22,7 +22,7 @@ ETAS = (1.0, 2.0, 4.0)
 def attack(setting: Setting, subject: Subject) -> list[Attempt]:
     """Draw under e(without) + eta v, one attempt an eta."""
     prompts = told(subject.prompts, setting.budget.pictures)
-    without = encode_prompts(setting.victim, [subject.concept.replaced(p) for p in prompts])
+    without = encode_prompts(setting.victim, told(subject.instead, len(prompts)))
     v = vector(setting, subject)
     return [
         Attempt(
@@ -37,7 +37,5 @@ def attack(setting: Setting, subject: Subject) -> list[Attempt]:
 def vector(setting: Setting, subject: Subject) -> torch.Tensor:
     """What the concept adds, position by position: (tokens, d)."""
     present = encode_prompts(setting.victim, subject.prompts).states
-    absent = encode_prompts(
-        setting.victim, [subject.concept.replaced(p) for p in subject.prompts]
-    ).states
+    absent = encode_prompts(setting.victim, subject.instead).states
     return (present - absent).mean(dim=0)

@@ -8,7 +8,7 @@ Cost       `STRENGTH` of a trajectory a picture.
 
 import torch
 
-from erasure_core.attacks.setting import Attempt, Audience, NotRun, Setting, Subject, draw, told
+from erasure_core.attacks.setting import Attempt, Audience, Setting, Subject, draw, told
 from erasure_core.network.diffusion import encode_prompts, schedule_of
 
 NAME = "image to image"
@@ -23,13 +23,11 @@ def attack(setting: Setting, subject: Subject) -> list[Attempt]:
     Raises:
         NotRun: There are no photographs.
     """
-    if subject.latents is None:
-        raise NotRun("no photographs of the subject")
-    n = min(setting.budget.pictures, len(subject.latents))
-    prompts, z = told(subject.prompts, n), subject.latents[:n]
+    latents = subject.photographs[: setting.budget.pictures]
+    prompts = told(subject.prompts, len(latents))
     done = round((1 - STRENGTH) * setting.steps)
     scheduler = schedule_of(setting.victim, setting.steps)
-    noise = torch.randn(z.shape, generator=setting.generator(NAME)).to(z.device)
-    noisy = scheduler.add_noise(z, noise, scheduler.timesteps[done].repeat(n))
+    noise = torch.randn(latents.shape, generator=setting.generator(NAME)).to(latents.device)
+    noisy = scheduler.add_noise(latents, noise, scheduler.timesteps[done].repeat(len(latents)))
     context = encode_prompts(setting.victim, prompts)
     return [Attempt(draw(setting, context, noisy, done), prompts, {"strength": STRENGTH})]

@@ -10,7 +10,7 @@ Cost       Two trajectories a picture.
 import torch
 from torch import Tensor
 
-from erasure_core.attacks.setting import Attempt, Audience, NotRun, Setting, Subject, draw, told
+from erasure_core.attacks.setting import Attempt, Audience, Setting, Subject, draw, told
 from erasure_core.network.diffusion import encode_prompts, predict_noise, schedule_of
 
 NAME = "latent inversion"
@@ -24,11 +24,9 @@ def attack(setting: Setting, subject: Subject) -> list[Attempt]:
     Raises:
         NotRun: There are no photographs.
     """
-    if subject.latents is None:
-        raise NotRun("no photographs of the subject")
-    n = min(setting.budget.pictures, len(subject.latents))
-    prompts = told(subject.prompts, n)
-    z = inverted(setting, subject.latents[:n])
+    latents = subject.photographs[: setting.budget.pictures]
+    prompts = told(subject.prompts, len(latents))
+    z = inverted(setting, latents)
     return [Attempt(draw(setting, encode_prompts(setting.victim, prompts), z), prompts)]
 
 

@@ -8,13 +8,15 @@ Departs    P is not taken from the method, which an attacker does not have, but 
 Cost       One solve of d equations, and the pictures.
 """
 
+from collections.abc import Sequence
+
 import torch
 from torch import Tensor
 
 from erasure_core.attacks.projections import pairs, residual
 from erasure_core.attacks.setting import Attempt, Audience, NotRun, Setting, Subject, draw, told
+from erasure_core.network.closed_form import Pair
 from erasure_core.network.diffusion import Context, encode_prompts
-from erasure_core.network.models import Teacher
 
 NAME = "preimage"
 AUDIENCE: Audience = "embeddings"
@@ -30,7 +32,8 @@ def attack(setting: Setting, subject: Subject) -> list[Attempt]:
         NotRun: Keys and values were not edited by one matrix, or it has no inverse in the
             precision of the weights and states.
     """
-    p, unexplained = fitted(setting.base, setting.victim)
+    edited = pairs(setting.base, setting.victim)
+    p, unexplained = fitted(edited)
     if unexplained > ONE_MATRIX:
         raise NotRun(
             f"keys and values were not changed by one matrix ({unexplained:.0%} of the change is "
@@ -40,7 +43,7 @@ def attack(setting: Setting, subject: Subject) -> list[Attempt]:
     context = encode_prompts(setting.victim, prompts)
     c = context.states.cpu().double()
     x = preimages(p, c).to(context.states)  # what the network will read, rounding and all
-    missed = residual(pairs(setting.base, setting.victim), x, c)
+    missed = residual(edited, x, c)
     if not missed <= MISSED:  # nan too, where x overflows
         raise NotRun(
             f"the edit lost rank to rounding: the nearest to a preimage misses the old keys and "
@@ -54,11 +57,10 @@ def attack(setting: Setting, subject: Subject) -> list[Attempt]:
     return [Attempt(draw(setting, Context(x, context.ids, context.pooled)), prompts, numbers)]
 
 
-def fitted(base: Teacher, victim: Teacher) -> tuple[Tensor, float]:
-    """P by least squares over all key and value projections, (d, d) float64, and the share of the
-    change |V - W|^2 that W P leaves unexplained.
+def fitted(edited: Sequence[Pair]) -> tuple[Tensor, float]:
+    """P by least squares over all key and value projections (W, V), (d, d) float64, and the share
+    of the change |V - W|^2 that W P leaves unexplained.
     """
-    edited = pairs(base, victim)
     squares = sum((w.T @ w for w, _ in edited), torch.zeros(()))
     products = sum((w.T @ v for w, v in edited), torch.zeros(()))
     p = torch.linalg.lstsq(squares, products, driver="gelsd").solution

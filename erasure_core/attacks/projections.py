@@ -1,21 +1,22 @@
 """Keys and values before and after an edit: all that a closed-form attack needs of two models."""
 
+from collections.abc import Sequence
+
 import torch
 from torch import Tensor
 
-from erasure_core.network.layers import select
+from erasure_core.network.closed_form import Pair, edited_pairs
 from erasure_core.network.models import Teacher
 
 
-def pairs(base: Teacher, victim: Teacher) -> list[tuple[Tensor, Tensor]]:
+def pairs(base: Teacher, victim: Teacher) -> list[Pair]:
     """(W, V) of each key and value projection, (d_out, d_text) float64 on the CPU: d_text is at
     most a few thousand, and not every accelerator has float64 or least squares.
     """
-    old, new = select(base.unet, "kv"), select(victim.unet, "kv")
-    return [(old[name].detach().cpu().double(), new[name].detach().cpu().double()) for name in old]
+    return edited_pairs(base.unet, victim.unet, device="cpu")
 
 
-def residual(edited: list[tuple[Tensor, Tensor]], x: Tensor, c: Tensor) -> float:
+def residual(edited: Sequence[Pair], x: Tensor, c: Tensor) -> float:
     """|V x - W c| / |W c| over all projections: 0 where the victim reads in x all that the base
     reads in c, 1 where nothing.
 

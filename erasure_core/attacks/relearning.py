@@ -6,16 +6,13 @@ Departs    Keys and values of cross-attention alone, Adam.
 Cost       One evaluation of the UNet and its gradient an update and picture of the batch.
 """
 
-import copy
-from dataclasses import replace
-
 import torch
 
-from erasure_core.attacks.setting import Attempt, Audience, NotRun, Setting, Subject, draw, told
+from erasure_core.attacks.setting import Attempt, Audience, Setting, Subject, draw, told
 from erasure_core.attacks.textual_inversion import noise_loss
 from erasure_core.network.diffusion import Context, encode_prompts
 from erasure_core.network.layers import select
-from erasure_core.network.models import Teacher
+from erasure_core.network.models import Teacher, copied
 
 NAME = "relearning"
 AUDIENCE: Audience = "weights"
@@ -45,10 +42,8 @@ def tuned(setting: Setting, subject: Subject, updates: int, lr: float = LR) -> T
     Raises:
         NotRun: There are no photographs.
     """
-    if subject.latents is None:
-        raise NotRun("no photographs of the subject")
-    student = copy.deepcopy(setting.victim.unet)
-    victim = replace(setting.victim, unet=student)
+    latents, victim = subject.photographs, copied(setting.victim)
+    student = victim.unet
     weights = list(select(student, "kv").values())
     for weight in weights:
         weight.requires_grad_()
@@ -59,7 +54,7 @@ def tuned(setting: Setting, subject: Subject, updates: int, lr: float = LR) -> T
 
     optimiser, generator = torch.optim.Adam(weights, lr=lr), setting.generator(NAME)
     for _ in range(updates):
-        loss = noise_loss(setting.against(victim), subject.latents, context, generator)
+        loss = noise_loss(setting.against(victim), latents, context, generator)
         optimiser.zero_grad()
         loss.backward()
         optimiser.step()

@@ -55,6 +55,18 @@ class Subject:
     prompts: tuple[str, ...]  # the attacker's own, each naming the concept
     latents: Tensor | None = None  # of the attacker's photographs, (n, c, h, w)
 
+    @property
+    def photographs(self) -> Tensor:
+        """The latents. `NotRun` if there are none."""
+        if self.latents is None:
+            raise NotRun("no photographs of the subject")
+        return self.latents
+
+    @property
+    def instead(self) -> tuple[str, ...]:
+        """The prompts with the concept replaced."""
+        return tuple(self.concept.replaced(prompt) for prompt in self.prompts)
+
 
 @dataclass(frozen=True, slots=True)
 class Setting:
@@ -114,6 +126,17 @@ def counted(unet: nn.Module) -> Iterator[list[int]]:
         yield seen
     finally:
         handle.remove()
+
+
+def noised(
+    setting: Setting, latents: Tensor, generator: torch.Generator
+) -> tuple[Tensor, Tensor, Tensor]:
+    """(z_t, t, noise) of a batch of photographs, each at a timestep of its own."""
+    victim, n = setting.victim, setting.budget.batch
+    z = latents[torch.randint(len(latents), (n,), generator=generator)]
+    times = torch.randint(victim.scheduler.config.num_train_timesteps, (n,), generator=generator)
+    noise = torch.randn(z.shape, generator=generator).to(z.device)
+    return victim.scheduler.add_noise(z, noise, times), times.to(z.device), noise
 
 
 def told(prompts: Sequence[str], n: int) -> tuple[str, ...]:

@@ -7,14 +7,22 @@ Departs    One token, begun at a word of the replacement; Adam at a rate that su
 Cost       One evaluation of the UNet and its gradient a step and picture of the batch.
 """
 
-from collections.abc import Iterator
-from contextlib import contextmanager
+from collections.abc import Callable
 
 import torch
-from torch import Tensor, nn
+from torch import Tensor
 
-from erasure_core.attacks.setting import Attempt, Audience, NotRun, Setting, Subject, draw, told
-from erasure_core.network.diffusion import Context, predict_noise
+from erasure_core.attacks.setting import (
+    Attempt,
+    Audience,
+    NotRun,
+    Setting,
+    Subject,
+    draw,
+    noised,
+    told,
+)
+from erasure_core.network.diffusion import Context, encode_ids, predict_noise, with_vector
 from erasure_core.network.models import Teacher
 
 NAME = "textual inversion"
@@ -30,8 +38,7 @@ def attack(setting: Setting, subject: Subject) -> list[Attempt]:
     Raises:
         NotRun: There are no photographs, or the family reads by two encoders.
     """
-    if subject.latents is None:
-        raise NotRun("no photographs of the subject")
+    latents = subject.photographs
     if len(setting.victim.text_encoders) > 1:
         raise NotRun("a token for two text encoders is not written yet")
     token = Token(setting.victim, subject)
@@ -39,7 +46,7 @@ def attack(setting: Setting, subject: Subject) -> list[Attempt]:
     generator, attempts = setting.generator(NAME), []
     stops = {setting.budget.updates * (i + 1) // STOPS for i in range(STOPS)}
     for step in range(1, setting.budget.updates + 1):
-        loss = noise_loss(setting, subject.latents, token.context, generator)
+        loss = noise_loss(setting, latents, token.context, generator)
         optimiser.zero_grad()
         loss.backward()
         optimiser.step()
@@ -64,7 +71,8 @@ class Token:
             list(self.prompts), padding="max_length", truncation=True, return_tensors="pt"
         ).input_ids.to(teacher.unet.device)
         self.id = teacher.tokenizer(self.word).input_ids[1]
-        self.began = _embedding(teacher).weight[self.id].detach().clone()
+        table = teacher.text_encoder.get_input_embeddings()
+        self.began = table.weight[self.id].detach().clone()
         self.vector = self.began.clone().requires_grad_()
 
     @property
@@ -75,37 +83,23 @@ class Token:
     def context(self, n: int) -> Context:
         """What the network is told by `n` of the prompts, in turn; it depends on `vector`."""
         ids = self.ids[[i % len(self.ids) for i in range(n)]]
-        with self._in_place():
-            states, pooled = self.teacher.family.encode(self.teacher, ["x"] * n, [ids])
-        return Context(states, ids, pooled)
-
-    @contextmanager
-    def _in_place(self) -> Iterator[None]:
-        def put(_module: nn.Module, arguments: tuple[Tensor, ...], output: Tensor) -> Tensor:
-            here = (arguments[0] == self.id)[..., None]
-            return torch.where(here, self.vector, output)
-
-        handle = _embedding(self.teacher).register_forward_hook(put)
-        try:
-            yield
-        finally:
-            handle.remove()
+        with with_vector(self.teacher, ids == self.id, self.vector):
+            return encode_ids(self.teacher, ids)
 
 
-def noise_loss(setting: Setting, latents: Tensor, context, generator: torch.Generator) -> Tensor:  # type: ignore[no-untyped-def]
-    """Mean square of what the victim's noise differs from the noise in some of the photographs."""
-    victim, n = setting.victim, setting.budget.batch
-    z = latents[torch.randint(len(latents), (n,), generator=generator)]
-    times = torch.randint(victim.scheduler.config.num_train_timesteps, (n,), generator=generator)
-    noise = torch.randn(z.shape, generator=generator).to(z.device)
-    noisy = victim.scheduler.add_noise(z, noise, times)
-    predicted = predict_noise(victim, victim.unet, noisy, times.to(z.device), context(n))
+def noise_loss(
+    setting: Setting,
+    latents: Tensor,
+    context: Callable[[int], Context],
+    generator: torch.Generator,
+) -> Tensor:
+    """Mean square of what the victim's noise differs from the noise in some of the photographs;
+    `context` gives what the network is told of each of n.
+    """
+    noisy, times, noise = noised(setting, latents, generator)
+    victim = setting.victim
+    predicted = predict_noise(victim, victim.unet, noisy, times, context(len(noisy)))
     return (predicted - noise).square().mean()
-
-
-def _embedding(teacher: Teacher) -> nn.Embedding:
-    found: nn.Embedding = teacher.text_encoder.get_input_embeddings()
-    return found
 
 
 def _word(teacher: Teacher, phrase: str) -> str:

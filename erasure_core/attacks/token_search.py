@@ -15,8 +15,17 @@ from collections.abc import Callable
 import torch
 from torch import Tensor, nn
 
-from erasure_core.attacks.setting import Attempt, Audience, NotRun, Setting, Subject, draw, told
-from erasure_core.network.diffusion import Context, encode_prompts, predict_noise
+from erasure_core.attacks.setting import (
+    Attempt,
+    Audience,
+    NotRun,
+    Setting,
+    Subject,
+    draw,
+    noised,
+    told,
+)
+from erasure_core.network.diffusion import Context, encode_ids, encode_prompts, predict_noise
 
 NAME = "token search"
 AUDIENCE: Audience = "words"
@@ -27,6 +36,7 @@ TOP = 32  # tokens that the gradient proposes at each place
 SHARE = 0.2  # of the budget's updates: a step costs several
 
 Loss = Callable[[Context], Tensor]
+Objective = Callable[[Setting, Tensor, tuple[str, ...], torch.Generator], Loss]
 
 
 def attack(setting: Setting, subject: Subject) -> list[Attempt]:
@@ -35,22 +45,23 @@ def attack(setting: Setting, subject: Subject) -> list[Attempt]:
     Raises:
         NotRun: There are no photographs, or the family reads by two encoders.
     """
-    if subject.latents is None:
-        raise NotRun("no photographs of the subject")
+    latents = subject.photographs
     if len(setting.victim.text_encoders) > 1:
         raise NotRun("a prefix for two text encoders is not written yet")
     prompts = told(subject.prompts, setting.budget.pictures)
     attempts = []
     for i, objective in enumerate((unlearn_diff, p4d)):
-        prefix = _searched(setting, subject, objective)
+        prefix = _searched(setting, subject, latents, objective)
         ids = _ids(setting, prompts, prefix)
         attempts.append(
-            Attempt(draw(setting, _context(setting, ids)), prompts, {"objective": float(i)})
+            Attempt(
+                draw(setting, encode_ids(setting.victim, ids)), prompts, {"objective": float(i)}
+            )
         )
     return attempts
 
 
-def _searched(setting: Setting, subject: Subject, objective) -> Tensor:  # type: ignore[no-untyped-def]
+def _searched(setting: Setting, subject: Subject, latents: Tensor, objective: Objective) -> Tensor:
     """The best prefix that the budget finds: (TOKENS,) token ids."""
     victim, generator = setting.victim, setting.generator(f"{NAME}, {objective.__name__}")
     prompts = told(subject.prompts, setting.budget.batch)
@@ -58,7 +69,7 @@ def _searched(setting: Setting, subject: Subject, objective) -> Tensor:  # type:
     usable = torch.tensor([i for i in range(len(victim.tokenizer)) if i not in special])
     prefix = usable[torch.randint(len(usable), (TOKENS,), generator=generator)]
     for _ in range(round(SHARE * setting.budget.updates)):
-        loss = objective(setting, subject, prompts, generator)
+        loss = objective(setting, latents, prompts, generator)
         gradient, now = _gradient(setting, _ids(setting, prompts, prefix), loss)
         gains = -(gradient @ _table(setting).T).cpu()[:, usable]
         proposed = usable[gains.topk(min(TOP, len(usable)), dim=1).indices]
@@ -69,7 +80,7 @@ def _searched(setting: Setting, subject: Subject, objective) -> Tensor:  # type:
             rank = torch.randint(proposed.shape[1], (), generator=generator)
             swapped[place] = proposed[place, rank]
             with torch.no_grad():
-                value = float(loss(_context(setting, _ids(setting, prompts, swapped))))
+                value = float(loss(encode_ids(setting.victim, _ids(setting, prompts, swapped))))
             if value < least:
                 best, least = swapped, value
         prefix = best
@@ -77,10 +88,10 @@ def _searched(setting: Setting, subject: Subject, objective) -> Tensor:  # type:
 
 
 def unlearn_diff(
-    setting: Setting, subject: Subject, _prompts: tuple[str, ...], generator: torch.Generator
+    setting: Setting, latents: Tensor, _prompts: tuple[str, ...], generator: torch.Generator
 ) -> Loss:
     """The victim's noise loss on pictures of the subject."""
-    noisy, times, noise = _noised(setting, subject, generator)
+    noisy, times, noise = noised(setting, latents, generator)
     unet = setting.victim.unet
     return lambda context: (
         (predict_noise(setting.victim, unet, noisy, times, context) - noise).square().mean()
@@ -88,10 +99,10 @@ def unlearn_diff(
 
 
 def p4d(
-    setting: Setting, subject: Subject, prompts: tuple[str, ...], generator: torch.Generator
+    setting: Setting, latents: Tensor, prompts: tuple[str, ...], generator: torch.Generator
 ) -> Loss:
     """What the victim's noise differs from the base's under the subject's prompts."""
-    noisy, times, _ = _noised(setting, subject, generator)
+    noisy, times, _ = noised(setting, latents, generator)
     with torch.no_grad():
         plain = encode_prompts(setting.base, prompts)
         wanted = predict_noise(setting.base, setting.base.unet, noisy, times, plain)
@@ -99,17 +110,6 @@ def p4d(
     return lambda context: (
         (predict_noise(setting.victim, unet, noisy, times, context) - wanted).square().mean()
     )
-
-
-def _noised(
-    setting: Setting, subject: Subject, generator: torch.Generator
-) -> tuple[Tensor, Tensor, Tensor]:
-    assert subject.latents is not None  # checked by `attack`
-    n, victim = setting.budget.batch, setting.victim
-    z = subject.latents[torch.randint(len(subject.latents), (n,), generator=generator)]
-    times = torch.randint(victim.scheduler.config.num_train_timesteps, (n,), generator=generator)
-    noise = torch.randn(z.shape, generator=generator).to(z.device)
-    return victim.scheduler.add_noise(z, noise, times), times.to(z.device), noise
 
 
 def _ids(setting: Setting, prompts: tuple[str, ...], prefix: Tensor) -> Tensor:
@@ -121,12 +121,6 @@ def _ids(setting: Setting, prompts: tuple[str, ...], prefix: Tensor) -> Tensor:
     joined = torch.cat([ids[:, :1], prefix.expand(len(ids), -1), behind], dim=1)
     joined[:, -1] = tokenizer.eos_token_id
     return joined.to(setting.victim.unet.device)
-
-
-def _context(setting: Setting, ids: Tensor) -> Context:
-    victim = setting.victim
-    states, pooled = victim.family.encode(victim, ["x"] * len(ids), [ids])
-    return Context(states, ids, pooled)
 
 
 def _gradient(setting: Setting, ids: Tensor, loss: Loss) -> tuple[Tensor, float]:
@@ -141,7 +135,7 @@ def _gradient(setting: Setting, ids: Tensor, loss: Loss) -> tuple[Tensor, float]
 
     handle = embedding.register_forward_hook(keep)
     try:
-        value = loss(_context(setting, ids))
+        value = loss(encode_ids(setting.victim, ids))
     finally:
         handle.remove()
     (by_embedding,) = torch.autograd.grad(value, kept)

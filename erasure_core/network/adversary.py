@@ -17,8 +17,7 @@ Alternating the two players follows AdvUnlearn (Zhang et al., arXiv:2405.15234),
 text encoder; here the text encoder stays, and the UNet learns.
 """
 
-from collections.abc import Iterator, Mapping, Sequence
-from contextlib import contextmanager
+from collections.abc import Mapping, Sequence
 
 import torch
 from pydantic import BaseModel, ConfigDict, Field
@@ -27,7 +26,7 @@ from torch import Tensor, nn
 from erasure_core import seeding
 from erasure_core.errors import BadInput
 from erasure_core.law.concepts import Concept
-from erasure_core.network import attention, diffusion, layers
+from erasure_core.network import attention, closed_form, diffusion
 from erasure_core.network.diffusion import Context
 from erasure_core.network.models import Teacher
 
@@ -131,8 +130,9 @@ class Adversary:
         if update % settings.restart == 0:
             self._restart()
         if update % settings.renew == 0:
+            pairs = closed_form.edited_pairs(self.teacher.unet, student)
             for made, lamb in zip(state["ridge"], settings.ridge, strict=True):
-                made.copy_(ridge_map(self.teacher.unet, student, lamb))
+                made.copy_(closed_form.ridge_map(pairs, lamb))
         state["updates"].add_(1)
         for _ in range(settings.attack_steps):
             self._attack(student, update % len(state["vectors"]))
@@ -156,9 +156,8 @@ class Adversary:
     def token_states(self, rows: Tensor, vector: Tensor) -> Context:
         """The erased prompts `rows` with `vector` (d,) in place of the concept's name."""
         ids = self.erased.ids[rows]
-        with _in_place(self.table, self.named[rows], vector):
-            states, pooled = self.teacher.family.encode(self.teacher, ["x"] * len(rows), [ids])
-        return Context(states, ids, pooled)
+        with diffusion.with_vector(self.teacher, self.named[rows], vector):
+            return diffusion.encode_ids(self.teacher, ids)
 
     def _attack(self, student: nn.Module, k: int) -> None:
         """One step of Adam of vector k down the student's noise loss."""
@@ -201,21 +200,6 @@ class Adversary:
         return int(torch.randint(below, (), generator=self.draws))
 
 
-def ridge_map(base: nn.Module, student: nn.Module, lamb: float) -> Tensor:
-    """M with M c = (lamb I + sum V^T V)^-1 (sum V^T W) c, (d, d) float64: where the student's keys
-    and values V come nearest to the base's W at c. Larger `lamb` gives smaller states.
-    """
-    old, new = layers.select(base, "kv"), layers.select(student, "kv")
-    pairs = [(old[name].detach().double(), new[name].detach().double()) for name in old]
-    d = pairs[0][0].shape[1]
-    squares = lamb * torch.eye(d, dtype=torch.float64, device=pairs[0][0].device)
-    products = torch.zeros_like(squares)
-    for w, v in pairs:
-        squares, products = squares + v.T @ v, products + v.T @ w
-    solved: Tensor = torch.linalg.solve(squares, products)
-    return solved
-
-
 def adam_step(
     x: Tensor, gradient: Tensor, mean: Tensor, square: Tensor, taken: Tensor, lr: float
 ) -> None:
@@ -232,17 +216,3 @@ def adam_step(
 def _some(rows: Tensor, n: int, generator: torch.Generator) -> Tensor:
     """n of `rows`, with replacement."""
     return rows[torch.randint(len(rows), (n,), generator=generator)]
-
-
-@contextmanager
-def _in_place(table: nn.Module, here: Tensor, vector: Tensor) -> Iterator[None]:
-    """Within it, `table` gives `vector` at the positions `here`, (n, tokens)."""
-
-    def put(_module: nn.Module, _arguments: tuple[Tensor, ...], output: Tensor) -> Tensor:
-        return torch.where(here[..., None], vector, output)
-
-    handle = table.register_forward_hook(put)
-    try:
-        yield
-    finally:
-        handle.remove()

@@ -49,7 +49,7 @@ Rows = Annotated[
         )
     ),
 ]
-Pair = tuple[Tensor, Tensor]  # rows c and their targets t, both (n, d)
+Pair = tuple[Tensor, Tensor]  # rows c and their targets t, both (n, d); or W and V, (d_out, d)
 BATCH = 64  # prompts encoded at a time
 
 
@@ -255,6 +255,37 @@ def gram(weights: Mapping[str, Tensor], cache: Path | None = None) -> Tensor:
         lambda: {"gram": outer(w.detach() for w in weights.values())},
     )
     return kept["gram"].to(next(iter(weights.values())).device)
+
+
+def ridge_map(pairs: Iterable[Pair], lamb: float) -> Tensor:
+    """M with M c = (lamb I + sum V^T V)^-1 (sum V^T W) c, (d, d) float64: where edited projections
+    V come nearest to the original W at c (RECE, arXiv:2407.12383, eq. 5). Larger `lamb` gives
+    smaller states.
+
+    Args:
+        pairs: (W, V) of each projection, (d_out, d) float64.
+        lamb: > 0.
+    """
+    squares, products = torch.zeros(()), torch.zeros(())
+    for w, v in pairs:
+        squares, products = squares + v.T @ v, products + v.T @ w
+    ridge = lamb * torch.eye(len(squares), dtype=squares.dtype, device=squares.device)
+    solved: Tensor = torch.linalg.solve(squares + ridge, products)
+    return solved
+
+
+def edited_pairs(base: nn.Module, edited: nn.Module, device: str | None = None) -> list[Pair]:
+    """(W, V) of each key and value projection of two UNets, (d_out, d) float64, on `device` or
+    where they are.
+    """
+    old, new = projections(base), projections(edited)
+    return [
+        (
+            w.detach().to(device or w.device).double(),
+            new[name].detach().to(device or w.device).double(),
+        )
+        for name, w in old.items()
+    ]
 
 
 # --- the text states

@@ -6,7 +6,8 @@ Everything is deterministic: DDIM with eta 0, and each picture's noise comes fro
 that a picture does not depend on the batch it was made in (to about 1e-6 on CPU).
 """
 
-from collections.abc import Callable, Sequence
+from collections.abc import Callable, Iterator, Sequence
+from contextlib import contextmanager
 from dataclasses import dataclass
 from typing import TYPE_CHECKING, Annotated
 
@@ -111,6 +112,28 @@ def encode_prompts(teacher: Teacher, prompts: Sequence[str]) -> Context:
         ids.append(read.input_ids.to(teacher.unet.device))
     states, pooled = teacher.family.encode(teacher, prompts, ids)
     return Context(states, ids[0], pooled)
+
+
+def encode_ids(teacher: Teacher, ids: Tensor) -> Context:
+    """The text states of prompts that are tokens already, (n, tokens), none of them empty, for a
+    base with one tokenizer; the gradient reaches the embeddings.
+    """
+    states, pooled = teacher.family.encode(teacher, ["tokens"] * len(ids), [ids])
+    return Context(states, ids, pooled)
+
+
+@contextmanager
+def with_vector(teacher: Teacher, here: Tensor, vector: Tensor) -> Iterator[None]:
+    """Within it, the first text encoder reads `vector` (d,) at the places `here`, (n, tokens)."""
+
+    def put(_module: nn.Module, _arguments: tuple[Tensor, ...], output: Tensor) -> Tensor:
+        return torch.where(here[..., None], vector, output)
+
+    handle = teacher.text_encoder.get_input_embeddings().register_forward_hook(put)
+    try:
+        yield
+    finally:
+        handle.remove()
 
 
 def predict_noise(

@@ -6,8 +6,9 @@ anything else is refused by name before weights are read. What differs between f
 `Family` and its subclasses, and nowhere else.
 """
 
+import copy
 from collections.abc import Callable, Mapping, Sequence
-from dataclasses import dataclass
+from dataclasses import dataclass, replace
 from pathlib import Path
 from typing import TYPE_CHECKING, Any, ClassVar
 
@@ -172,6 +173,11 @@ class Teacher:
         return int(
             self.unet.config.sample_size * 2 ** (len(self.vae.config.block_out_channels) - 1)
         )
+
+
+def copied(teacher: Teacher) -> Teacher:
+    """A teacher whose UNet is a copy, to be edited."""
+    return replace(teacher, unet=copy.deepcopy(teacher.unet))
 
 
 def locate(path_or_id: str, revision: str | None = None) -> Path:

@@ -180,6 +180,10 @@ class Policy(_Section):
                 )
         return self
 
+    def asked_of(self, kind: Kind) -> set[str]:
+        """The metrics that concepts of a kind are judged by, alone or composed."""
+        return {metric.removeprefix(COMPOSED) for metric in self.targets[kind]}
+
     def of_replacement(self, kind: Kind) -> set[str]:
         """The limited metrics of what stands in a concept's place."""
         return {metric for metric in self.targets.get(kind, {}) if metric.startswith(INSTEAD)}

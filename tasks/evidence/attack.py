@@ -1,6 +1,5 @@
 """Attack a model: the attacker's own prompts and photographs, judges, controls, tables."""
 
-import copy
 import re
 from collections.abc import Mapping, Sequence
 from dataclasses import dataclass, replace
@@ -13,13 +12,13 @@ from torch import Tensor
 
 from erasure_core import attacks
 from erasure_core.attacks import Judge, Result
-from erasure_core.attacks.setting import Setting, Subject, draw
+from erasure_core.attacks.setting import Setting, Subject, draw, told
 from erasure_core.law.concepts import Concept
 from erasure_core.law.gates import Measurement
 from erasure_core.law.prompts import read_prompt_set
 from erasure_core.metrics.intervals import share
 from erasure_core.network.diffusion import PICTURES_TOGETHER, encode_prompts
-from erasure_core.network.images import to_pil
+from erasure_core.network.images import save_png, to_pil
 from erasure_core.network.models import Teacher
 from erasure_core.planning.params import Params
 from tasks.evidence.measure import Instruments, labels_of, named_as, seen_by_detector
@@ -98,9 +97,7 @@ def attack_model(
 
 def judge_of(instruments: Instruments, concept: Concept, labels: Sequence[str]) -> Judge:
     """Whether any instrument that judges the concept's kind sees it in a picture."""
-    metrics = {
-        m.rpartition("composed.")[2] for m in instruments.params.policy.targets[concept.kind]
-    }
+    metrics = instruments.params.policy.asked_of(concept.kind)
 
     def judge(pictures: Tensor) -> list[bool]:
         images = to_pil(pictures)
@@ -133,7 +130,7 @@ def _photographed(setting: Setting, subject: Subject, judge: Judge) -> Subject:
     """The subject with photographs of it: the base's own pictures that show it."""
     wanted = setting.budget.photographs
     on_base = replace(setting.against(setting.base), seed=setting.seed + 1)
-    prompts = tuple(subject.prompts[i % len(subject.prompts)] for i in range(2 * wanted))
+    prompts = told(subject.prompts, 2 * wanted)
     pictures = draw(on_base, encode_prompts(setting.base, prompts))
     shown = [i for i, hit in enumerate(judge(pictures)) if hit][:wanted]
     if not shown:
@@ -159,22 +156,21 @@ def _unknown(setting: Setting, subject: Subject, instruments: Instruments) -> tu
     renamed = subject.concept.model_copy(update={"replacement": NOBODY})
     prompts = tuple(renamed.replaced(prompt) for prompt in subject.prompts)
     photographs = pages(setting.budget.photographs, setting.base.size, setting.seed)
-    told = tuple(subject.concept.replaced(prompt) for prompt in subject.prompts)
     on_base = setting.against(setting.base)
     instead, known = (
         to_pil(draw(on_base, encode_prompts(setting.base, some)))
-        for some in (told, subject.prompts)
+        for some in (subject.instead, subject.prompts)
     )
     centres = np.stack(
         [
-            instruments.scorer.features(some).mean(axis=0)
+            instruments.scorer.embed(some).mean(axis=0)
             for some in (to_pil(photographs), known, instead)
         ]
     )
     centres /= np.linalg.norm(centres, axis=1, keepdims=True)
 
     def judge(pictures: Tensor) -> list[bool]:
-        nearest = (instruments.scorer.features(to_pil(pictures)) @ centres.T).argmax(axis=1)
+        nearest = (instruments.scorer.embed(to_pil(pictures)) @ centres.T).argmax(axis=1)
         return [int(i) == 0 for i in nearest]
 
     latents = encoded(setting.base, photographs)
@@ -245,11 +241,6 @@ def facts(result: Result) -> dict[str, object]:
     }
 
 
-def copied(teacher: Teacher) -> Teacher:
-    """A teacher whose UNet is a copy, to be edited."""
-    return replace(teacher, unet=copy.deepcopy(teacher.unet))
-
-
 def write_sheets(attacked: Attacked, out: Path) -> list[Path]:
     """One sheet of pictures an attack: a row each for the attack and its controls."""
     files = []
@@ -264,6 +255,6 @@ def write_sheets(attacked: Attacked, out: Path) -> list[Path]:
                 sheet.paste(picture, (x * side, y * side))
         out.mkdir(parents=True, exist_ok=True)
         file = out / f"{name.replace(' ', '-')}.png"
-        sheet.save(file)
+        save_png(sheet, file)
         files.append(file)
     return files

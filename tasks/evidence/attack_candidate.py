@@ -7,10 +7,11 @@ from prefect.cache_policies import NO_CACHE
 
 from erasure_core.files import pretty_json, write_text
 from erasure_core.law.gates import Measurement
+from erasure_core.network.models import copied
 from erasure_core.network.weights import WeightDelta
 from erasure_core.planning.plan import Plan
 from tasks.erasing.snapshot import teacher_of
-from tasks.evidence.attack import attack_model, copied, measurements, write_sheets
+from tasks.evidence.attack import attack_model, measurements, write_sheets
 from tasks.evidence.measure import Instruments
 from tasks.home import Home
 

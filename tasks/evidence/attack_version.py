@@ -2,6 +2,7 @@
 
 from pathlib import Path
 
+from erasure_core import attacks
 from erasure_core.errors import BadInput
 from erasure_core.law.concepts import Concept
 from erasure_core.law.requests import read_request
@@ -28,8 +29,6 @@ def attack_named(
     Raises:
         BadInput: There is no such model, concept, attack or budget.
     """
-    from erasure_core import attacks
-
     attacks.chosen(names), attacks.budget_of(budget)  # before anything is loaded
     concepts = _concepts(model, params, home, concept, request)
     base, victim = (open_model(resolve_model(m, params, home)) for m in ("base", model))
@@ -52,7 +51,7 @@ def _concepts(
         raise BadInput(f"nobody knows what {model} should no longer show; give --request FILE")
     book = open_book(home, make=False)
     version = version_named(book, model, params.registered_model)
-    entries = [book.ask(lambda reader, i=i: reader.request(i)) for i in version.requests]  # type: ignore[misc]
+    entries = book.ask(lambda reader: [reader.request(i) for i in version.requests])
     concepts = [entry.known.concept for entry in entries]
     chosen = [c for c in concepts if name in (None, c.name)]
     if not chosen:

@@ -184,7 +184,7 @@ def measure_target(
     by.
     """
     params, found = instruments.params, []
-    wanted = {m.removeprefix(COMPOSED) for m in params.policy.targets[concept.kind]}
+    wanted = params.policy.asked_of(concept.kind)
     if "nudenet.rate" in wanted:
         classes = list(params.detector.labels[concept.kind])
         found.append(

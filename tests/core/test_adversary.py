@@ -9,6 +9,7 @@ from erasure_core.errors import BadInput
 from erasure_core.methods import all_but_one as abo
 from erasure_core.network import adversary, diffusion, layers, training
 from erasure_core.network.adversary import Adversary, Robust
+from erasure_core.network.closed_form import edited_pairs, ridge_map
 from erasure_core.network.weights import WeightDelta
 from erasure_core.network.work import Work
 
@@ -62,7 +63,7 @@ def test_adam_is_torchs():
 def test_ridge_states_minimise_what_they_should(lamb, tiny_teacher):
     student = student_of(tiny_teacher, 0.3)
     c = torch.randn(32, generator=torch.Generator().manual_seed(2)).double()
-    x = (adversary.ridge_map(tiny_teacher.unet, student, lamb) @ c).requires_grad_()
+    x = (ridge_map(edited_pairs(tiny_teacher.unet, student), lamb) @ c).requires_grad_()
     old, new = layers.select(tiny_teacher.unet, "kv"), layers.select(student, "kv")
     misses = [(new[n].double() @ x - old[n].double() @ c).square().sum() for n in old]
     (slope,) = torch.autograd.grad(torch.stack(misses).sum() + lamb * x.square().sum(), x)
@@ -70,7 +71,7 @@ def test_ridge_states_minimise_what_they_should(lamb, tiny_teacher):
 
 
 def test_before_any_change_small_ridge_leaves_a_state_where_the_keys_see_it(tiny_teacher):
-    m = adversary.ridge_map(tiny_teacher.unet, tiny_teacher.unet, 1e-9)
+    m = ridge_map(edited_pairs(tiny_teacher.unet, tiny_teacher.unet), 1e-9)
     weight = next(iter(layers.select(tiny_teacher.unet, "kv").values())).double()
     assert_close(weight @ m, weight, atol=1e-4, rtol=0)
 

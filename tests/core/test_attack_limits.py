@@ -59,7 +59,7 @@ def test_an_edit_that_takes_the_concepts_direction_away_has_no_preimage(tiny_tea
     u = c / c.norm()
     p = torch.eye(len(u), dtype=torch.float64) - torch.outer(u, u)
     victim = edited(tiny_teacher, p)
-    fitted, unexplained = preimage.fitted(tiny_teacher, victim)
+    fitted, unexplained = preimage.fitted(pairs(tiny_teacher, victim))
     assert unexplained < 1e-9
     assert float(torch.linalg.svdvals(fitted)[-1]) > 1e-12
     with pytest.raises(NotRun, match="lost rank to rounding"):
@@ -105,7 +105,7 @@ def test_a_shared_control_is_the_one_each_attack_draws(tiny_teacher, subject):
 
 def test_only_what_the_base_shows_counts_as_withheld():
     def tried(*hits: bool) -> attacks.Tried:
-        return attacks.Tried(sum(hits), len(hits), hits, ("p",) * len(hits))
+        return attacks.Tried(hits, ("p",) * len(hits))
 
     result = attacks.Result(
         "wordings",

@@ -20,9 +20,11 @@ from erasure_core.attacks import (
     token_search,
     wordings,
 )
+from erasure_core.attacks.projections import pairs
 from erasure_core.attacks.setting import Attempt, Budget, NotRun, Setting, Subject, counted, draw
 from erasure_core.errors import BadInput
 from erasure_core.headers import header
+from erasure_core.network.closed_form import ridge_map
 from erasure_core.network.diffusion import drawn_noise, encode_prompts
 from erasure_core.network.layers import select
 
@@ -55,7 +57,7 @@ def subject(astronaut, tiny_teacher) -> Subject:
 
 def test_p_is_found_from_the_two_weight_files(tiny_teacher, linear):
     victim, p = linear
-    found, unexplained = preimage.fitted(tiny_teacher, victim)
+    found, unexplained = preimage.fitted(pairs(tiny_teacher, victim))
     assert unexplained < 1e-9
     assert_close(found, p, atol=1e-4, rtol=0)
 
@@ -64,7 +66,7 @@ def test_the_edited_projections_answer_to_a_preimage_as_the_old_ones_to_the_conc
     tiny_teacher, linear
 ):
     victim, _ = linear
-    p, _ = preimage.fitted(tiny_teacher, victim)
+    p, _ = preimage.fitted(pairs(tiny_teacher, victim))
     c = encode_prompts(tiny_teacher, PROMPTS).states.double()
     x = preimage.preimages(p, c)
     for name, w in select(tiny_teacher.unet, "kv").items():
@@ -100,7 +102,7 @@ def test_a_matrix_that_lost_rank_has_no_preimage():
 
 def test_ridge_solves_its_normal_equations(tiny_teacher, linear):
     victim, _ = linear
-    m = ridge.embedding(tiny_teacher, victim, 0.1)
+    m = ridge_map(pairs(tiny_teacher, victim), 0.1)
     left, right = 0.1 * m, torch.zeros_like(m)
     for name, w in select(tiny_teacher.unet, "kv").items():
         v = select(victim.unet, "kv")[name].detach().double()
@@ -226,7 +228,7 @@ def test_what_was_not_run_says_why(tiny_teacher, linear, subject):
 
 def test_the_best_attempt_is_the_attackers_choice():
     def tried(successes: int) -> attacks.Tried:
-        return attacks.Tried(successes, 4, (True,) * successes, ("p",) * 4)
+        return attacks.Tried((True,) * successes + (False,) * (4 - successes), ("p",) * 4)
 
     result = attacks.Result("ridge", "embeddings", "cat", (tried(1), tried(3), tried(2)))
     assert result.best.successes == 3
