@@ -138,11 +138,7 @@ class Plan(BaseModel):
     @property
     def chooses(self) -> bool:
         """Whether there is something to choose among."""
-        return len(self.eligible) > 1
-
-    def stage_of(self, prompt_set: str) -> Stage:
-        """What a prompt set is for."""
-        return "choose" if prompt_set.startswith(CHOOSING) else "report"
+        return choosing_set(self.params) is not None
 
     def sources(self) -> list[Path]:
         """The prompt sets as the user keeps them."""
@@ -155,7 +151,7 @@ class Plan(BaseModel):
     def rows(self, stage: Stage = "report") -> Iterator[tuple[str, list[PromptRow]]]:
         """Every prompt set of a stage with the rows that are measured."""
         for prompt_set in self.prompt_sha256:
-            if self.stage_of(prompt_set) != stage:
+            if stage_of(prompt_set) != stage:
                 continue
             rows = read_prompt_set(self.prompt_file(prompt_set))
             erased_too = prompt_set in {target_name(c, stage) for c in self.concepts}
@@ -247,6 +243,11 @@ def _below_here(path: str) -> str:
 
 def _named(name: str, stage: Stage) -> str:
     return name if stage == "report" else CHOOSING + name
+
+
+def stage_of(prompt_set: str) -> Stage:
+    """What a prompt set is for, by its name."""
+    return "choose" if prompt_set.startswith(CHOOSING) else "report"
 
 
 def kept_name(stage: Stage = "report") -> str:
@@ -356,13 +357,12 @@ def check_sealed(
     Raises:
         BadInput: Names the rows.
     """
-    sets: dict[str, list[sealed.Sealed]] = {"train": sealed.trained(concepts)}
+    stages: dict[Stage, list[PromptRow]] = {}
     for name, table in rows.items():
         for tokenizer in tokenizers:
             sealed.check_rows(tokenizer, table, f"the prompt set {name}")
-        stage = "choose" if name.startswith(CHOOSING) else "report"
-        sets.setdefault(stage, []).extend(sealed.measured(table, stage))
-    sealed.check_apart(sets, tokenizers, directions)
+        stages.setdefault(stage_of(name), []).extend(table)
+    sealed.check_stages(stages, concepts, tokenizers, directions)
 
 
 def make_plan(

@@ -14,7 +14,7 @@ import unicodedata
 from collections.abc import Callable, Iterable, Iterator, Mapping, Sequence
 from dataclasses import dataclass, field
 from functools import lru_cache
-from typing import TYPE_CHECKING
+from typing import TYPE_CHECKING, Any
 
 import torch
 from torch import Tensor
@@ -124,6 +124,27 @@ def check_rows(tokenizer: "CLIPTokenizer", rows: Sequence[PromptRow], what: str)
             f"the same picture ({len(copies)} such copies); give each row a seed of its own, or "
             f"another wording"
         )
+
+
+def check_stages(
+    rows: Mapping[Any, Sequence[PromptRow]],
+    concepts: Iterable[Concept],
+    tokenizers: Sequence["CLIPTokenizer"],
+    directions: Directions | None = None,
+) -> None:
+    """Refuse what the training of `concepts`, the choosing and the report have in common.
+
+    Args:
+        rows: "choose" and "report" -> what is measured there.
+        concepts: What is trained on.
+        tokenizers: As for `check_apart`.
+        directions: As for `check_apart`.
+
+    Raises:
+        BadInput: Names the rows.
+    """
+    sets = {stage: measured(table, stage) for stage, table in rows.items()}
+    check_apart({"train": trained(concepts), **sets}, tokenizers, directions)
 
 
 def check_apart(

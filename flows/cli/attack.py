@@ -1,7 +1,7 @@
 """The command that tries to bring a concept back."""
 
 from pathlib import Path
-from typing import Annotated
+from typing import Annotated, Any
 
 import typer
 
@@ -51,10 +51,10 @@ def attack(
     return DONE
 
 
-def _table(concept: str, results: list[dict]) -> list[str]:  # type: ignore[type-arg]
+def _table(concept: str, results: list[dict[str, Any]]) -> list[str]:
     """A line an attack: what came back, and beside it the controls."""
     lines = [
-        f"{concept}",
+        concept,
         f"  {'attack':<18} {'audience':<11} {'came back':>10} {'base':>8} {'instead':>8} "
         f"{'unknown':>8} {'evaluations':>12} {'seconds':>8}",
     ]
@@ -71,5 +71,5 @@ def _table(concept: str, results: list[dict]) -> list[str]:  # type: ignore[type
     return lines
 
 
-def _of(tried: dict | None) -> str:  # type: ignore[type-arg]
+def _of(tried: dict[str, int] | None) -> str:
     return f"{tried['successes']} of {tried['n']}" if tried else "-"

@@ -4,6 +4,7 @@ import re
 from collections.abc import Mapping, Sequence
 from dataclasses import dataclass, replace
 from pathlib import Path
+from typing import Any
 
 import numpy as np
 import torch
@@ -220,7 +221,7 @@ def measurements(results: Sequence[Result], budget: str) -> list[Measurement]:
     return found
 
 
-def facts(result: Result) -> dict[str, object]:
+def facts(result: Result) -> dict[str, Any]:
     """A result without its pictures, as JSON has it."""
     if result.not_run:
         return {"attack": result.attack, "audience": result.audience, "not run": result.not_run}

@@ -1,6 +1,7 @@
 """Attack what a user names: a version, or a folder with the request that it should honour."""
 
 from pathlib import Path
+from typing import Any
 
 from erasure_core import attacks
 from erasure_core.errors import BadInput
@@ -23,7 +24,7 @@ def attack_named(
     concept: str | None,
     request: Path | None,
     out: Path | None,
-) -> dict[str, list[dict[str, object]]]:
+) -> dict[str, list[dict[str, Any]]]:
     """Concept -> the results of each attack on it; sheets of pictures in `out`/<concept>.
 
     Raises:

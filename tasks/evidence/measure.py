@@ -306,42 +306,31 @@ def measure_kept(
     case: all of them, and apart those whose subject and style stand in `keep` ("listed") and those
     that no request told the method to keep.
     """
-    found = _kept(instruments, rows, base, pictures, labels)
-    for part, listed in zip(SPLIT, (True, False), strict=True):
-        at = [i for i, row in enumerate(rows) if is_listed(row, keep) == listed]
-        if at:
-            some = _kept(
-                instruments,
-                [rows[i] for i in at],
-                [base[i] for i in at],
-                [pictures[i] for i in at],
-                labels,
-            )
-            found += [replace(m, metric=f"{m.metric}[{part}]") for m in some]
-    return found
-
-
-def _kept(
-    instruments: Instruments,
-    rows: Sequence[PromptRow],
-    base: Sequence[Image.Image],
-    pictures: Sequence[Image.Image],
-    labels: Sequence[str],
-) -> list[Measurement]:
     scorer, prompts = instruments.scorer, [row.prompt for row in rows]
-    wanted = [row.concept for row in rows]
+    before, after = (scorer.scores(some, prompts) for some in (base, pictures))
+    named_base, named = (scorer.name_concepts(some, labels) for some in (base, pictures))
     settings = {**scorer.settings, "among": list(labels)}
-    scores = scorer.scores(pictures, prompts).tolist()
-    named_base, named = scorer.name_concepts(base, labels), scorer.name_concepts(pictures, labels)
-    before = scorer.scores(base, prompts).tolist()
-    same: dict[str, Any] = {"clusters": prompts}
-    return [
-        paired_ssim(base, pictures, **same),
-        clip_score(scores, settings=scorer.settings, **same),
-        score_drop(before, scores, settings=scorer.settings, **same),
-        accuracy(named, wanted, settings=settings, **same),
-        accuracy_drop(named_base, named, wanted, settings=settings, **same),
-    ]
+
+    def measured(at: Sequence[int]) -> list[Measurement]:
+        """Of the rows `at`, by what is known of all."""
+        drawn = ([some[i] for i in at] for some in (base, pictures))
+        was, now = ([names[i] for i in at] for names in (named_base, named))
+        old, new = (some[list(at)].tolist() for some in (before, after))
+        wanted = [rows[i].concept for i in at]
+        same: dict[str, Any] = {"clusters": [prompts[i] for i in at]}
+        return [
+            paired_ssim(*drawn, **same),
+            clip_score(new, settings=scorer.settings, **same),
+            score_drop(old, new, settings=scorer.settings, **same),
+            accuracy(now, wanted, settings=settings, **same),
+            accuracy_drop(was, now, wanted, settings=settings, **same),
+        ]
+
+    found = measured(range(len(rows)))
+    for part, listed in zip(SPLIT, (True, False), strict=True):
+        if at := [i for i, row in enumerate(rows) if is_listed(row, keep) == listed]:
+            found += [replace(m, metric=f"{m.metric}[{part}]") for m in measured(at)]
+    return found
 
 
 def measure_restored(

@@ -321,10 +321,7 @@ class _Prompts:
 
     def apart(self, rows: Mapping[Stage, Sequence[PromptRow]], concepts: Sequence[Concept]) -> None:
         """Refuse what training, choosing and reporting have in common: `BadInput`."""
-        sets = {"train": sealed.trained(concepts)} | {
-            stage: sealed.measured(table, stage) for stage, table in rows.items()
-        }
-        sealed.check_apart(sets, self.tokenizers, self.directions)
+        sealed.check_stages(rows, concepts, self.tokenizers, self.directions)
 
     def table(self, path: Path) -> list[PromptRow]:
         """A well formed prompt set without copies of a row. `BadInput` if it is none."""
