@@ -84,7 +84,7 @@ def attack_model(
     unknown: tuple[Subject, Judge] | None = None
     if any(module.SHOWN for module in modules):
         subject = _photographed(setting, subject, judge)
-        unknown = _unknown(setting, subject, instruments)
+        unknown = unknown_to(setting, subject, instruments)
     instead = attacks.told_instead(setting, subject)
     results, pictures = [], {}
     with progress(f"attack, {concept.name}", len(modules)) as advance:
@@ -149,30 +149,31 @@ def encoded(teacher: Teacher, pictures: Tensor) -> Tensor:
     return torch.cat(latents) * teacher.vae.config.scaling_factor
 
 
-def _unknown(setting: Setting, subject: Subject, instruments: Instruments) -> tuple[Subject, Judge]:
+def unknown_to(
+    setting: Setting, subject: Subject, instruments: Instruments
+) -> tuple[Subject, Judge]:
     """A page of text, which no base of ours was shown, under a word that it does not know; and a
-    judge who tells its pictures from the subject's and from the replacement's by CLIP's features.
+    judge who sees the page where the nearest picture by CLIP's features is one of the page and none
+    of the base's: of the concept, the replacement, what is kept, and what it draws of the word.
     """
     concept = subject.concept.model_copy(update={"name": NOBODY, "keep": ()})
     renamed = subject.concept.model_copy(update={"replacement": NOBODY})
     prompts = tuple(renamed.replaced(prompt) for prompt in subject.prompts)
     photographs = pages(setting.budget.photographs, setting.base.size, setting.seed)
-    on_base = setting.against(setting.base)
-    instead, known = (
-        to_pil(draw(on_base, encode_prompts(setting.base, some)))
-        for some in (subject.instead, subject.prompts)
+    kept = subject.concept.keep
+    kept = kept[:: max(1, len(kept) // len(prompts))]
+    elsewhere = replace(setting.against(setting.base), seed=setting.seed + 2)  # what it judges by
+    others = (*subject.instead, *subject.prompts, *prompts, *kept)
+    shown = pages(2 * setting.budget.photographs, setting.base.size, elsewhere.seed)
+    of_page = instruments.scorer.embed(to_pil(shown))
+    of_others = instruments.scorer.embed(
+        to_pil(draw(elsewhere, encode_prompts(setting.base, others)))
     )
-    centres = np.stack(
-        [
-            instruments.scorer.embed(some).mean(axis=0)
-            for some in (to_pil(photographs), known, instead)
-        ]
-    )
-    centres /= np.linalg.norm(centres, axis=1, keepdims=True)
 
     def judge(pictures: Tensor) -> list[bool]:
-        nearest = (instruments.scorer.embed(to_pil(pictures)) @ centres.T).argmax(axis=1)
-        return [int(i) == 0 for i in nearest]
+        features = instruments.scorer.embed(to_pil(pictures))
+        nearer = (features @ of_page.T).max(axis=1) > (features @ of_others.T).max(axis=1)
+        return [bool(hit) for hit in nearer]
 
     latents = encoded(setting.base, photographs)
     return Subject(concept, prompts, latents), judge

@@ -1,5 +1,6 @@
 """What closed-form edits withhold from words they give back to states: UCE and RECE on the embedded
-teacher, as `params.yaml` has them, under attacks that need no gradient.
+teacher, as `params.yaml` has them, under attacks that need no gradient. And the judge of what an
+attack teaches sees the page where it is, and nowhere else.
 """
 
 import copy
@@ -8,12 +9,14 @@ from pathlib import Path
 
 import pytest
 
+from erasure_core.attacks import BUDGETS, plain
+from erasure_core.attacks.setting import Setting, Subject
 from erasure_core.law.requests import read_request
 from erasure_core.methods import METHODS
 from erasure_core.network.models import load_teacher
 from erasure_core.network.work import Work
 from erasure_core.planning.params import read_params
-from tasks.evidence.attack import attack_model
+from tasks.evidence.attack import attack_model, pages, prompts_of, unknown_to
 from tasks.evidence.measure import Instruments
 
 pytestmark = pytest.mark.slow
@@ -63,3 +66,15 @@ def test_a_preimage_is_exact_and_far_from_any_prompt(results, method):
     assert numbers["unexplained"] < 1e-6
     assert numbers["residual"] < 1e-2
     assert numbers["norm"] > 20
+
+
+def test_what_a_base_makes_of_an_unknown_word_is_no_page_and_a_page_is():
+    params = read_params(ROOT / "params.yaml")
+    concept = read_request(ROOT / "examples/requests/astronaut.yaml").concept
+    base = load_teacher(ROOT / "models/gallery/teacher")
+    here = Setting(base, base, BUDGETS["standard"], params.seed, w=4.0, steps=15)
+    subject = Subject(concept, prompts_of(concept, params))
+    unknown, judge = unknown_to(here, subject, Instruments.of(params))
+    for untaught in (unknown, subject):
+        assert sum(judge(plain.attack(here, untaught)[0].pictures)) <= 2  # of 20
+    assert sum(judge(pages(20, base.size, params.seed + 1))) >= 14
