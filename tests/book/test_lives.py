@@ -133,6 +133,9 @@ class Lives(RuleBasedStateMachine):
             "on_hold": lambda: steps.hold(self.book, who, "a case"),
         }[end]
         legal = (*DUE, "duplicate") if end == "on_hold" else (*DUE, "duplicate", "on_hold")
+        together = end == "withdrawn" and who in self.of  # the other keeps the concept erased
+        if together:
+            legal = (*legal, "honoured")
         if self._try(self.state.get(who) in legal, step):
             self.of.pop(who, None)
             self.state[who] = end
