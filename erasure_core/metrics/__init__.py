@@ -1,9 +1,17 @@
 """What is measured of a candidate. Each entry turns per-image facts into one `Measurement` with its
 interval.
+
+`METRICS` is what this package brings; `all_metrics` adds what others declare under the entry point
+group `erasure.metrics`, each a `Metric` by its name.
 """
 
-from collections.abc import Callable
+import difflib
+from collections.abc import Callable, Iterable, Mapping
+from dataclasses import dataclass
+from importlib.metadata import EntryPoint, entry_points
+from typing import Literal, get_args
 
+from erasure_core.errors import BadInput
 from erasure_core.law.gates import Measurement
 from erasure_core.metrics.clip_score import (
     accuracy,
@@ -13,14 +21,214 @@ from erasure_core.metrics.clip_score import (
     score_drop,
 )
 from erasure_core.metrics.detectors import detection_rate
+from erasure_core.metrics.fid import fid
+from erasure_core.metrics.harmonic import harmonic
+from erasure_core.metrics.intervals import Better
+from erasure_core.metrics.kid import kid
+from erasure_core.metrics.quality import diversity, fidelity, naturalness
+from erasure_core.metrics.replacement import replacement_rate, replacement_score_drop
 from erasure_core.metrics.ssim import paired_ssim
 
-METRICS: dict[str, Callable[..., Measurement]] = {
-    "nudenet.rate": detection_rate,
-    "ssim": paired_ssim,
-    "clip.score": clip_score,
-    "clip.score_drop": score_drop,
-    "clip.concept_rate": concept_rate,
-    "clip.accuracy": accuracy,
-    "clip.accuracy_drop": accuracy_drop,
+Side = Literal["target", "kept", "restored", "attack", "table"]
+Need = Literal["detector", "clip", "features", "base", "replaced", "persons"]
+ENTRY_POINTS = "erasure.metrics"
+
+
+@dataclass(frozen=True)
+class Metric:
+    """One metric: how it is measured and what may be said of it. Calling it calls `measure`.
+
+    `needs`: what the caller must have: "detector", "clip", "features" (`features.Features`),
+    "base" (the base's pictures of the same cases), "replaced" (the base's pictures of the replaced
+    prompts), "persons" (pictures of who is to be recognised).
+    """
+
+    measure: Callable[..., Measurement]
+    sides: frozenset[Side]  # of what pictures it is measured
+    better: Better  # on the candidate
+    needs: frozenset[Need]
+    missed: str  # what it means that a limit on it is missed, to be read behind the number
+
+    def __post_init__(self) -> None:
+        for field, given, allowed in (("sides", self.sides, Side), ("needs", self.needs, Need)):
+            if wrong := given - set(get_args(allowed)):
+                raise BadInput(
+                    f"{field} of a metric: {', '.join(sorted(wrong))}; use "
+                    f"{', '.join(get_args(allowed))}"
+                )
+        # whose header is cited: the file of the measurement, not this one
+        object.__setattr__(self, "__module__", self.measure.__module__)
+
+    def __call__(self, *args: object, **kwargs: object) -> Measurement:
+        return self.measure(*args, **kwargs)
+
+
+def _metric(
+    measure: Callable[..., Measurement],
+    sides: tuple[Side, ...],
+    better: Better,
+    needs: tuple[Need, ...],
+    missed: str,
+) -> Metric:
+    return Metric(measure, frozenset(sides), better, frozenset(needs), missed)
+
+
+_SHOWN: tuple[Side, ...] = ("target", "restored", "attack")
+METRICS: dict[str, Metric] = {
+    "nudenet.rate": _metric(
+        detection_rate, _SHOWN, "lower", ("detector",), "the detector still sees the concept"
+    ),
+    "identity.rate": _metric(
+        detection_rate, _SHOWN, "lower", ("persons",), "the person is still recognised"
+    ),
+    "clip.concept_rate": _metric(
+        concept_rate, _SHOWN, "lower", ("clip",), "pictures are still named as the concept"
+    ),
+    "replacement.rate": _metric(
+        replacement_rate,
+        ("target",),
+        "higher",
+        ("clip",),
+        "what stands in the concept's place is not the replacement that the request names",
+    ),
+    "replacement.score_drop": _metric(
+        replacement_score_drop,
+        ("target",),
+        "lower",
+        ("clip", "replaced"),
+        "the pictures fit the replaced prompt worse than the base's pictures of it",
+    ),
+    "quality.kid": _metric(
+        kid,
+        ("target",),
+        "lower",
+        ("features", "replaced"),
+        "the pictures are distributed unlike the base's pictures of the replacement",
+    ),
+    "quality.fid": _metric(
+        fid,
+        ("target",),
+        "lower",
+        ("features", "replaced"),
+        "the pictures are distributed unlike the base's pictures of the replacement",
+    ),
+    "quality.fidelity": _metric(
+        fidelity,
+        ("target",),
+        "higher",
+        ("features", "replaced"),
+        "the pictures lie apart from any that the base draws of the replacement",
+    ),
+    "quality.diversity": _metric(
+        diversity,
+        ("target",),
+        "higher",
+        ("features", "replaced"),
+        "the pictures are alike: a few memorised ones stand for every prompt",
+    ),
+    "quality.naturalness": _metric(
+        naturalness,
+        ("target", "kept"),
+        "higher",
+        ("base",),
+        "the pictures are no pictures as the base draws them: noise, or an empty area",
+    ),
+    "ssim": _metric(
+        paired_ssim,
+        ("kept", "restored"),
+        "higher",
+        ("base",),
+        "pictures that were to stay have changed",
+    ),
+    "fid": _metric(
+        fid, ("kept",), "lower", ("features", "base"), "kept pictures are distributed otherwise"
+    ),
+    "kid": _metric(
+        kid, ("kept",), "lower", ("features", "base"), "kept pictures are distributed otherwise"
+    ),
+    "clip.score": _metric(
+        clip_score, ("kept", "target"), "higher", ("clip",), "pictures do not fit their prompts"
+    ),
+    "clip.score_drop": _metric(
+        score_drop,
+        ("kept",),
+        "lower",
+        ("clip", "base"),
+        "kept pictures fit their prompts worse than the base's",
+    ),
+    "clip.accuracy": _metric(
+        accuracy, ("kept",), "higher", ("clip",), "kept pictures are named as something else"
+    ),
+    "clip.accuracy_drop": _metric(
+        accuracy_drop,
+        ("kept",),
+        "lower",
+        ("clip", "base"),
+        "kept pictures are named as something else where the base's were not",
+    ),
+    "harmonic": _metric(
+        harmonic, ("table",), "higher", (), "one of erased, kept and neighbour is bad"
+    ),
 }
+
+
+def all_metrics(plugins: Iterable[EntryPoint] | None = None) -> Mapping[str, Metric]:
+    """`METRICS` and those of installed packages.
+
+    Args:
+        plugins: Entry points to add; None: the installed ones of the group `erasure.metrics`.
+
+    Raises:
+        BadInput: If a plug-in cannot be loaded, is no `Metric`, or takes a name that is taken; the
+            message says which, and of which package.
+    """
+    found = dict(METRICS)
+    for point in entry_points(group=ENTRY_POINTS) if plugins is None else plugins:
+        package = point.dist.name if point.dist else "an unknown package"
+        whose = f"metric {point.name!r} ({point.value}, entry point {ENTRY_POINTS} of {package})"
+        if point.name in found:
+            raise BadInput(f"{whose}: this name is taken; rename it or uninstall the package")
+        try:
+            metric = point.load()
+        except Exception as fault:  # whatever a foreign module raises
+            raise BadInput(
+                f"{whose} cannot be loaded: {type(fault).__name__}: {fault}; repair or uninstall "
+                f"the package"
+            ) from fault
+        if not isinstance(metric, Metric):
+            raise BadInput(
+                f"{whose} is a {type(metric).__name__}; it must be an erasure_core.metrics.Metric"
+            )
+        found[point.name] = metric
+    return found
+
+
+def metric(
+    name: str, side: Side | None = None, among: Mapping[str, Metric] | None = None
+) -> Metric:
+    """The metric that a policy names, "ssim" or, with what it is measured on, "ssim[listed]".
+
+    Args:
+        name: As the policy says it.
+        side: Where the policy says it; None: anywhere.
+        among: What there is; None: `all_metrics()`.
+
+    Raises:
+        BadInput: If there is none, with the near names, or it is not measured on that side.
+    """
+    known = all_metrics() if among is None else among
+    bare = name.partition("[")[0]
+    fitting = [n for n, m in known.items() if side is None or side in m.sides]
+    if bare in fitting:
+        return known[bare]
+    where = f" on the {side} side" if side else ""
+    if bare in known:
+        raise BadInput(
+            f"metric {name!r} is measured on {', '.join(sorted(known[bare].sides))}, not{where}; "
+            f"{where.strip() or 'there'} use one of {', '.join(fitting)}"
+        )
+    near = difflib.get_close_matches(bare, fitting, n=3) or difflib.get_close_matches(
+        bare.rpartition(".")[2], [n.rpartition(".")[2] for n in fitting]
+    )
+    meant = f"; did you mean {' or '.join(near)}?" if near else ""
+    raise BadInput(f"there is no metric {name!r}{where}{meant} Use one of {', '.join(fitting)}")

@@ -102,6 +102,14 @@ class ClipScorer:
             )
         return (self._image_features(images) * self._text_features(prompts)).sum(dim=1).numpy()
 
+    def embed(self, images: Sequence[Image.Image]) -> np.ndarray:
+        """Each RGB image as a vector of length 1, (n, d) float64.
+
+        Raises:
+            ValueError: If there is no image, one is not RGB, or CLIP answers NaN.
+        """
+        return self._image_features(images).double().numpy()
+
     def name_concepts(
         self, images: Sequence[Image.Image], labels: Sequence[str], templates: Sequence[str] = ()
     ) -> list[str]:

@@ -121,6 +121,16 @@ class NudeNet:
             BadInput: If no label is given or NudeNet does not know one.
             ValueError: If an image is not RGB.
         """
+        return [score >= self._threshold for score in self.scores(images, labels)]
+
+    def scores(self, images: Sequence[Image.Image], labels: Sequence[str]) -> list[float]:
+        """The best score of one of `labels` in each RGB image; 0 where NudeNet reports no box,
+        which it does for every score below `NMS_FLOOR`.
+
+        Raises:
+            BadInput: If no label is given or NudeNet does not know one.
+            ValueError: If an image is not RGB.
+        """
         unknown = sorted(set(labels) - set(self._classes))
         if unknown or not labels:
             raise BadInput(
@@ -130,7 +140,7 @@ class NudeNet:
         arrays = [self._rgb_array(image, case) for case, image in enumerate(images)]
         detections = self._network.detect_batch(arrays, batch_size=_BATCH)
         return [
-            any(box["class"] in labels and box["score"] >= self._threshold for box in boxes)
+            max((float(box["score"]) for box in boxes if box["class"] in labels), default=0.0)
             for boxes in detections
         ]
 
