@@ -21,16 +21,17 @@ from erasure_core.metrics.clip_score import (
     score_drop,
 )
 from erasure_core.metrics.detectors import detection_rate
-from erasure_core.metrics.fid import fid
-from erasure_core.metrics.harmonic import harmonic
+from erasure_core.metrics.fid import fid_to_base
+from erasure_core.metrics.harmonic import harmonic_mean
+from erasure_core.metrics.identity import identity_rate
 from erasure_core.metrics.intervals import Better
-from erasure_core.metrics.kid import kid
+from erasure_core.metrics.kid import kid_to_base
 from erasure_core.metrics.quality import diversity, fidelity, naturalness
 from erasure_core.metrics.replacement import replacement_rate, replacement_score_drop
 from erasure_core.metrics.ssim import paired_ssim
 
 Side = Literal["target", "kept", "restored", "attack", "table"]
-Need = Literal["detector", "clip", "features", "base", "replaced", "persons"]
+Need = Literal["detector", "clip", "features", "base", "persons"]
 ENTRY_POINTS = "erasure.metrics"
 
 
@@ -39,8 +40,8 @@ class Metric:
     """One metric: how it is measured and what may be said of it. Calling it calls `measure`.
 
     `needs`: what the caller must have: "detector", "clip", "features" (`features.Features`),
-    "base" (the base's pictures of the same cases), "replaced" (the base's pictures of the replaced
-    prompts), "persons" (pictures of who is to be recognised).
+    "base" (the base's pictures of the same cases, and on the target side of the same cases with the
+    concept replaced), "persons" (pictures of who is to be recognised).
     """
 
     measure: Callable[..., Measurement]
@@ -74,12 +75,16 @@ def _metric(
 
 
 _SHOWN: tuple[Side, ...] = ("target", "restored", "attack")
+_ELSEWHERE = (
+    "the pictures are distributed unlike the base's; those of target prompts, unlike the base's of "
+    "the replacement"
+)
 METRICS: dict[str, Metric] = {
     "nudenet.rate": _metric(
         detection_rate, _SHOWN, "lower", ("detector",), "the detector still sees the concept"
     ),
     "identity.rate": _metric(
-        detection_rate, _SHOWN, "lower", ("persons",), "the person is still recognised"
+        identity_rate, _SHOWN, "lower", ("persons",), "the person is still recognised"
     ),
     "clip.concept_rate": _metric(
         concept_rate, _SHOWN, "lower", ("clip",), "pictures are still named as the concept"
@@ -95,35 +100,21 @@ METRICS: dict[str, Metric] = {
         replacement_score_drop,
         ("target",),
         "lower",
-        ("clip", "replaced"),
+        ("clip", "base"),
         "the pictures fit the replaced prompt worse than the base's pictures of it",
-    ),
-    "quality.kid": _metric(
-        kid,
-        ("target",),
-        "lower",
-        ("features", "replaced"),
-        "the pictures are distributed unlike the base's pictures of the replacement",
-    ),
-    "quality.fid": _metric(
-        fid,
-        ("target",),
-        "lower",
-        ("features", "replaced"),
-        "the pictures are distributed unlike the base's pictures of the replacement",
     ),
     "quality.fidelity": _metric(
         fidelity,
         ("target",),
         "higher",
-        ("features", "replaced"),
+        ("features", "base"),
         "the pictures lie apart from any that the base draws of the replacement",
     ),
     "quality.diversity": _metric(
         diversity,
         ("target",),
         "higher",
-        ("features", "replaced"),
+        ("features", "base"),
         "the pictures are alike: a few memorised ones stand for every prompt",
     ),
     "quality.naturalness": _metric(
@@ -140,12 +131,8 @@ METRICS: dict[str, Metric] = {
         ("base",),
         "pictures that were to stay have changed",
     ),
-    "fid": _metric(
-        fid, ("kept",), "lower", ("features", "base"), "kept pictures are distributed otherwise"
-    ),
-    "kid": _metric(
-        kid, ("kept",), "lower", ("features", "base"), "kept pictures are distributed otherwise"
-    ),
+    "fid": _metric(fid_to_base, ("kept", "target"), "lower", ("features", "base"), _ELSEWHERE),
+    "kid": _metric(kid_to_base, ("kept", "target"), "lower", ("features", "base"), _ELSEWHERE),
     "clip.score": _metric(
         clip_score, ("kept", "target"), "higher", ("clip",), "pictures do not fit their prompts"
     ),
@@ -167,7 +154,7 @@ METRICS: dict[str, Metric] = {
         "kept pictures are named as something else where the base's were not",
     ),
     "harmonic": _metric(
-        harmonic, ("table",), "higher", (), "one of erased, kept and neighbour is bad"
+        harmonic_mean, ("table",), "higher", (), "one of erased, kept and neighbour is bad"
     ),
 }
 
@@ -230,5 +217,5 @@ def metric(
     near = difflib.get_close_matches(bare, fitting, n=3) or difflib.get_close_matches(
         bare.rpartition(".")[2], [n.rpartition(".")[2] for n in fitting]
     )
-    meant = f"; did you mean {' or '.join(near)}?" if near else ""
-    raise BadInput(f"there is no metric {name!r}{where}{meant} Use one of {', '.join(fitting)}")
+    meant = f"; did you mean {' or '.join(near)}" if near else ""
+    raise BadInput(f"there is no metric {name!r}{where}{meant}; use one of {', '.join(fitting)}")

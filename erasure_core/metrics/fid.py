@@ -72,7 +72,7 @@ def too_few(n_reference: int, n: int, d: int) -> str | None:
     )
 
 
-def fid(
+def fid_to_base(
     reference: np.ndarray,
     vectors: np.ndarray,
     *,

@@ -13,7 +13,7 @@ from collections.abc import Mapping
 from erasure_core.law.gates import Measurement
 
 
-def harmonic(parts: Mapping[str, Measurement], *, metric: str = "harmonic") -> Measurement:
+def harmonic_mean(parts: Mapping[str, Measurement], *, metric: str = "harmonic") -> Measurement:
     """The harmonic mean of shares, where of a share that had better be low 1 - share is taken.
 
     The interval reaches from the mean of the lower ends to that of the upper ends: wider than 95 %,

@@ -17,7 +17,7 @@ too far. So it stands beside NudeNet, which says that there is a face, never in 
 """
 
 import importlib.util
-from collections.abc import Mapping, Sequence
+from collections.abc import Hashable, Mapping, Sequence
 from pathlib import Path
 from typing import Any
 
@@ -25,7 +25,10 @@ import numpy as np
 from PIL import Image
 
 from erasure_core.errors import BadInput
+from erasure_core.law.gates import Measurement
 from erasure_core.law.lineage import sha256_file
+from erasure_core.metrics.detectors import detection_rate
+from erasure_core.metrics.intervals import Better
 
 THRESHOLD = 0.6
 SIDE = 256  # pictures that are smaller are enlarged to this side
@@ -143,3 +146,27 @@ class DlibIdentity:
             np.array(self._network.compute_face_descriptor(pixels, self._landmarks(pixels, box)))
             for box in self._find(pixels, 0)
         ]
+
+
+def identity_rate(
+    hits: Sequence[bool],
+    *,
+    settings: Mapping[str, object],
+    metric: str = "identity.rate",
+    better: Better = "lower",
+    clusters: Sequence[Hashable] | None = None,
+) -> Measurement:
+    """The share of images in which the person is recognised, Wilson interval.
+
+    Args:
+        hits: What `DlibIdentity.detects` answered.
+        settings: `{**identity.settings, "labels": [person]}`.
+        metric: Its name, e.g. "identity.rate[astronaut]".
+        better: "lower" for a candidate; "higher" for the positive control on the base.
+        clusters: The prompt of each image.
+
+    Raises:
+        ValueError: If there are no images, a hit is neither true nor false, or the settings leave
+            out the labels.
+    """
+    return detection_rate(hits, metric=metric, settings=settings, better=better, clusters=clusters)

@@ -3,8 +3,10 @@
 Paper      Binkowski et al., Demystifying MMD GANs, ICLR 2018, arXiv:1801.01401, sec. 4; Gretton et
            al., JMLR 13:723 (2012), eq. 3 (the unbiased estimate).
 Reference  torch-fidelity 0.4.0 `kid_features_to_metric`, compared in the tests.
-Departs    `kid` takes all pairs where the reference draws subsets of 1000: exact, nothing random.
-           `subsets` draws them, for comparison with printed numbers. Its value may be below 0.
+Departs    `kid_to_base` takes all pairs where the reference draws subsets of 1000: exact, nothing
+           random. `subsets` draws them, for comparison with printed numbers. Pictures of one prompt
+           are not paired, on one side or across: they are alike, and the estimate would be biased
+           as it is by pairing a picture with itself. Its value may be below 0.
 Cost       All pairs of pictures once, in blocks: memory stays flat.
 """
 
@@ -31,11 +33,12 @@ def mmd2(reference: np.ndarray, vectors: np.ndarray) -> float:
     itself.
 
     Args:
-        reference: (n, d) float64, n >= 2.
-        vectors: (m, d) float64, m >= 2.
+        reference: (n, d) float64, n >= 3.
+        vectors: (m, d) float64, m >= 3.
 
     Raises:
-        ValueError: If a side has fewer than two pictures, widths differ, or a number is not finite.
+        ValueError: If a side has fewer than three pictures, widths differ, or a number is not
+            finite.
     """
     value, _ = _left_out(reference, vectors, None, None, "kid")
     return value
@@ -53,12 +56,12 @@ def subsets(
     what papers print as KID, and their deviation is no interval of it.
 
     Raises:
-        ValueError: If a side has fewer than `size` pictures, or `size` is below 2.
+        ValueError: If a side has fewer than `size` pictures, or `size` is below 3.
     """
     a, b = checked_pair(reference, vectors, "kid")
-    if not 2 <= size <= min(len(a), len(b)):
+    if not 3 <= size <= min(len(a), len(b)):
         raise ValueError(
-            f"kid: subsets of {size} need 2 <= size <= pictures; there are {len(a)} and {len(b)}"
+            f"kid: subsets of {size} need 3 <= size <= pictures; there are {len(a)} and {len(b)}"
         )
     rng = np.random.default_rng(seed)
     return np.array(
@@ -69,7 +72,7 @@ def subsets(
     )
 
 
-def kid(
+def kid_to_base(
     reference: np.ndarray,
     vectors: np.ndarray,
     *,
@@ -89,13 +92,13 @@ def kid(
         reference_clusters: The prompt of each of `reference`; a prompt of both is left out of both.
 
     Raises:
-        ValueError: If without a prompt a side has fewer than two pictures, widths differ, or a
-            number is not finite.
+        ValueError: If a side has no two prompts left without one, widths differ, or a number is not
+            finite.
     """
     value, left_out = _left_out(reference, vectors, reference_clusters, clusters, metric)
     low, high = jackknife(value, left_out.tolist())
     interval = {
-        "kernel": f"(x.y/d + {OFFSET:g})^{DEGREE}, unbiased, all pairs",
+        "kernel": f"(x.y/d + {OFFSET:g})^{DEGREE}, unbiased, all pairs of different prompts",
         "interval": f"jackknife 95 %, {len(left_out)} groups of prompts",
     }
     return Measurement(metric, value, low, high, len(vectors), "lower", {**settings, **interval})
@@ -109,47 +112,44 @@ def _left_out(
     metric: str,
 ) -> tuple[float, np.ndarray]:
     """The estimate, and the estimate without each group, (groups,), all from one pass over the
-    pairs: a sum without a group is the whole less its rows and columns and, once too often taken
-    away, its own pairs.
+    pairs.
     """
     a, b = checked_pair(reference, vectors, metric)
     at_a, at_b, groups = joint_groups(len(a), len(b), reference_clusters, clusters, metric)
-    n = len(a) - np.bincount(at_a, minlength=groups)
-    m = len(b) - np.bincount(at_b, minlength=groups)
-    if min(n.min(), m.min()) < 2:
+    n, m = np.bincount(at_a, minlength=groups), np.bincount(at_b, minlength=groups)
+    pairs = [_without(x * y.sum(), y * x.sum(), x * y) for x, y in ((n, n), (m, m), (n, m))]
+    if min(p.min() for p in pairs) <= 0:
         raise ValueError(
-            f"{metric}: each side needs two pictures even without one prompt; got {len(a)} of the "
-            f"reference and {len(b)}"
+            f"{metric}: each side needs pictures of two prompts even without one prompt; got "
+            f"{np.count_nonzero(n)} prompts of the reference and {np.count_nonzero(m)}"
         )
-    aa, bb, ab = (
-        _sums(x, y, at_x, at_y, groups)
+    sums = [
+        _without(*_sums(x, y, at_x, at_y, groups))
         for x, y, at_x, at_y in ((a, a, at_a, at_a), (b, b, at_b, at_b), (a, b, at_a, at_b))
-    )
-    estimates = _estimate(aa, bb, ab, np.append(n, len(a)), np.append(m, len(b)))
+    ]
+    within_a, within_b, across = (x / p for x, p in zip(sums, pairs, strict=True))
+    estimates = within_a + within_b - 2 * across
     return float(estimates[-1]), estimates[:-1]
 
 
-def _estimate(
-    aa: np.ndarray, bb: np.ndarray, ab: np.ndarray, n: np.ndarray, m: np.ndarray
-) -> np.ndarray:
-    return aa / (n * (n - 1)) + bb / (m * (m - 1)) - 2 * ab / (n * m)
+def _without(rows: np.ndarray, columns: np.ndarray, own: np.ndarray) -> np.ndarray:
+    """From sums by group the sum over pairs of different groups, without each group and, last, of
+    all: what is taken away with a group are its rows and columns, its own pairs were never in it.
+    """
+    different = rows.sum() - own.sum()
+    return np.append(different - rows - columns + 2 * own, different).astype(np.float64)
 
 
 def _sums(
     x: np.ndarray, y: np.ndarray, at_x: np.ndarray, at_y: np.ndarray, groups: int
-) -> np.ndarray:
-    """Sum of the kernel over the pairs without each group and, last, over all pairs; where x is y,
-    no picture with itself. (groups + 1,)
-    """
+) -> tuple[np.ndarray, np.ndarray, np.ndarray]:
+    """Sums of the kernel by group, each (groups,): over its rows, its columns, its own pairs."""
     rows, columns, own = np.zeros(groups), np.zeros(groups), np.zeros(groups)
     for first in range(0, len(x), _BLOCK):
         some = slice(first, first + _BLOCK)
         pairs = kernel(x[some], y)
-        if x is y:
-            pairs[np.arange(len(pairs)), first + np.arange(len(pairs))] = 0
         rows += np.bincount(at_x[some], pairs.sum(axis=1), minlength=groups)
         columns += np.bincount(at_y, pairs.sum(axis=0), minlength=groups)
         same = (pairs * (at_x[some, None] == at_y)).sum(axis=1)
         own += np.bincount(at_x[some], same, minlength=groups)
-    total = float(rows.sum())
-    return np.append(total - rows - columns + own, total)
+    return rows, columns, own

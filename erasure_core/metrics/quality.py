@@ -126,8 +126,7 @@ def naturalness(
         )
     a, b = natural_statistics(reference, metric), natural_statistics(pictures, metric)
     centre, spread = a.mean(axis=0), a.std(axis=0)
-    if not spread.all():
-        flat = ", ".join(s for s, x in zip(STATISTICS, spread, strict=True) if not x)
+    if flat := ", ".join(s for s, x in zip(STATISTICS, spread, strict=True) if x < 1e-9):
         raise ValueError(f"{metric}: the base's pictures do not differ in {flat}; give more")
     a, b = (a - centre) / spread, (b - centre) / spread
     known = {**(settings or {}), "statistics": list(STATISTICS)}
@@ -271,4 +270,4 @@ def _cosine_distances(x: np.ndarray) -> np.ndarray:
     if not lengths.all():
         raise ValueError(f"{int((lengths == 0).sum())} vectors are 0 and point nowhere")
     unit = x / lengths
-    return 1 - unit @ unit.T
+    return (1 - unit @ unit.T).clip(min=0)  # rounding puts copies at -1e-16

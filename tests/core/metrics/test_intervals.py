@@ -3,9 +3,18 @@ import math
 import numpy as np
 import pytest
 from numpy.testing import assert_allclose
-from scipy.stats import binomtest, norm
+from scipy.stats import binomtest, norm, t
 
-from erasure_core.metrics.intervals import bootstrap_mean, effective, enough, mean, share, wilson
+from erasure_core.metrics.intervals import (
+    bootstrap_mean,
+    effective,
+    enough,
+    jackknife,
+    joint_groups,
+    mean,
+    share,
+    wilson,
+)
 
 
 def test_wilson_by_hand():
@@ -132,11 +141,27 @@ def test_clusters_that_are_not_one_an_image_are_refused():
 def test_the_mean_of_clusters_is_resampled_by_cluster():
     """Copies of each value in a cluster of their own add nothing."""
     values = [0.1, 0.4, 0.2, 0.9, 0.3]
-    once = bootstrap_mean(values, seed=3)
+    once = bootstrap_mean(values, seed=3, clusters=range(5))
     copied = bootstrap_mean(
         [v for v in values for _ in "abcd"], seed=3, clusters=[i for i in range(5) for _ in "abcd"]
     )
     assert copied == pytest.approx(once, abs=1e-12)
+
+
+@pytest.mark.parametrize(("prompts", "each"), [(6, 5), (12, 5), (54, 1)])
+def test_the_interval_of_a_mean_contains_the_truth_as_often_as_it_claims(prompts, each):
+    """Normal pictures, half of whose variance is their prompt's; 95 % are claimed."""
+    rng = np.random.default_rng(4)
+    clusters = np.repeat(np.arange(prompts), each).tolist()
+    inside, before = [], []
+    for _ in range(400):
+        values = np.repeat(rng.normal(size=prompts), each) + rng.normal(size=prompts * each)
+        for found, alike in ((inside, clusters), (before, None)):
+            low, high = bootstrap_mean(values, seed=5, clusters=alike)
+            found.append(low <= 0 <= high)
+    assert np.mean(inside) >= 0.92
+    if each > 1:
+        assert np.mean(before) < 0.85  # what was claimed where no picture is like another
 
 
 SHAPES = {"12 x 5": [5] * 12, "40 x 1 and 8 x 3": [1] * 40 + [3] * 8, "60 x 1": [1] * 60}
@@ -165,3 +190,38 @@ def test_the_upper_end_contains_the_truth_as_often_as_it_claims(shape, correlati
     if shape == "12 x 5" and correlation == 0.6 and truth == 0.1:  # what was claimed before
         before = {s: wilson(round(s * n), int(n))[1] for s in set(shares.tolist())}
         assert np.mean([before[s] >= truth for s in shares.tolist()]) < 0.9
+
+
+# More of one prompt is no more evidence; statistics of pairs
+
+
+def test_more_pictures_of_a_prompt_take_more_pictures():
+    assert enough(0.1) == 35
+    assert enough(0.1, per_prompt=5) == 175
+    hits, wordings = [False] * 175, [i // 5 for i in range(175)]
+    m = share(hits, metric="m", better="lower", settings={}, clusters=wordings)
+    assert m.high <= 0.1
+    fewer = share(hits[5:], metric="m", better="lower", settings={}, clusters=wordings[5:])
+    assert fewer.high > 0.1
+    with pytest.raises(ValueError, match="per_prompt=0"):
+        enough(0.1, per_prompt=0)
+
+
+def test_the_jackknife_of_a_mean_is_students_interval():
+    values = np.random.default_rng(9).normal(size=12)
+    left_out = [np.delete(values, i).mean() for i in range(12)]
+    expected = t.interval(0.95, 11, values.mean(), values.std(ddof=1) / math.sqrt(12))
+    assert_allclose(jackknife(values.mean(), left_out), expected, rtol=1e-10)
+
+
+def test_the_jackknife_needs_two_groups_and_numbers():
+    with pytest.raises(ValueError, match="at least two prompts, got 1"):
+        jackknife(0.5, [0.4])
+    with pytest.raises(ValueError, match="not finite"):
+        jackknife(0.5, [0.4, float("nan")])
+
+
+def test_a_prompt_of_both_sides_is_one_group():
+    at_reference, at, groups = joint_groups(3, 2, ["a", "b", "a"], ["b", "c"], "m")
+    assert (at_reference.tolist(), at.tolist(), groups) == ([0, 1, 0], [1, 2], 3)
+    assert joint_groups(3, 2, None, None, "m")[2] == 5
