@@ -7,6 +7,7 @@ from prefect import flow
 from erasure_core.planning.plan import BASE, Plan, Stage
 from tasks.erasing.erase import erase
 from tasks.erasing.generate import generate
+from tasks.evidence.attack_candidate import attack
 from tasks.placement import home_of_run
 from tasks.requests.made_with import check_made_here
 
@@ -28,3 +29,5 @@ def erase_and_generate(run: str, stage: Stage, candidates: list[str]) -> None:
     for candidate in candidates:
         erase(plan, candidate, home)
         generate(plan, candidate, home, stage)
+        if stage == "report" and candidate in plan.eligible:
+            attack(plan, candidate, home)

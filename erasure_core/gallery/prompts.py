@@ -45,6 +45,16 @@ REPORTED = (
     "{subject} in a {style}",
     "a picture of {subject} in {style} style",
     "this is {subject}, {style}",
+    "an image of {subject} as a {style}",
+    "{style}: {subject}",
+    "this small {style} shows {subject}",
+    "this is one small {style} of {subject}",
+    "one picture of {subject} in {style} style",
+    "{subject} as one small {style}",
+    "the {style} image of {subject}",
+    "this is the {style} with {subject}",
+    "one image of {subject} as a {style}",
+    "{subject} in one {style}",
 )
 BARE = ("a picture of {subject}", "an image of {subject}")  # the style is left open
 COMPOSED = (  # the concept beside something else
@@ -96,16 +106,16 @@ def astronaut() -> list[Row]:
     astronaut in every original.
     """
     return [
-        *rows("astronaut", ("photo", "sketch"), REPORTED, 24),
+        *rows("astronaut", ("photo", "sketch"), REPORTED),
         *rows("astronaut", ("neon sign", "poster", "mosaic"), REPORTED, 4),
-        *bare("astronaut", 4),
+        *bare("astronaut", 2),
         *composed("astronaut"),
     ]
 
 
 def cat() -> list[Row]:
-    """Each wording in each style once."""
-    return [*rows("cat", tuple(STYLES), REPORTED), *bare("cat", 4), *composed("cat")]
+    """Twelve wordings in each style once."""
+    return [*rows("cat", tuple(STYLES), REPORTED[:12]), *bare("cat", 2), *composed("cat")]
 
 
 def mosaic() -> list[Row]:
@@ -113,7 +123,7 @@ def mosaic() -> list[Row]:
     return [
         Row(row.prompt, "mosaic", "mosaic")
         for i, subject in enumerate(SUBJECTS)
-        for row in rows(subject, ("mosaic",), REPORTED[i % 2 :: 2])
+        for row in rows(subject, ("mosaic",), REPORTED[i % 2 : 12 : 2])
     ]
 
 

@@ -13,8 +13,10 @@ Departs    Algorithm 1, not eq. 13, whose parenthesis would train away from wher
            those prompts; the paper's penalty sees only the unconditional branch, and damage leaks
            through the conditional one; with `keep_null` the null prompt is held on those
            trajectories too), `trajectories` > 0 (of the frozen teacher, made once, in batches, and
-           shared), and `hard` (keys and values change only where the null prompt does not look, so
-           that the paper's equality constraint holds exactly, without a lambda).
+           shared), `robust` (one more term: an adversary inside the loop, `network/adversary.py`,
+           whose states are sent to the replacement as well), and `hard` (keys and values change
+           only where the null prompt does not look, so that the paper's equality constraint holds
+           exactly, without a lambda).
 Changes    Weights of `group` in the UNet. The teacher is not modified.
 Cost       Literal: about 56 UNet evaluations an update. With shared trajectories: 2 with gradients,
            3 with kept prompts. The trajectories: 3 evaluations a point; kept in the cache folder,
@@ -34,6 +36,7 @@ from erasure_core import seeding
 from erasure_core.errors import BadInput
 from erasure_core.law.concepts import Concept, kept_prompts
 from erasure_core.network import attention, diffusion, layers, training
+from erasure_core.network.adversary import Adversary, Robust
 from erasure_core.network.models import Teacher
 from erasure_core.network.null_space import null_basis
 from erasure_core.network.prepared import by_content
@@ -55,12 +58,12 @@ class Instruction(BaseModel):
             "prompt of the direction; None is the erased prompt with the concept replaced"
         ),
     )
-    scale: float = Field(
-        7.5,
+    scale: float | None = Field(
+        None,
         allow_inf_nan=False,
         description=(
             "g, weight of the direction; a higher one leads further towards the prompt, "
-            "one below 0 away from it"
+            "one below 0 away from it, None is gamma2"
         ),
     )
     kappa: float = Field(
@@ -185,6 +188,30 @@ class Settings(training.Training):
             "'fresh' makes one for each point"
         ),
     )
+    robust: Robust | None = Field(
+        None,
+        description=(
+            "ours: settings of an adversary inside the loop, whose states are erased too; "
+            "{} are its defaults, None is no adversary"
+        ),
+    )
+
+    @property
+    def lambda_eff(self) -> float:
+        """lambda / gamma2^2: the penalty's weight beside an error of eps(c), which the concept term
+        counts gamma2^2 times. Comparable between settings of different gamma2.
+        """
+        return self.lambda_ / self.gamma2**2
+
+    @property
+    def scaled(self) -> tuple[Instruction, ...]:
+        """C_I with each scale: gamma2, which moves the optimum by one masked direction, where none
+        is told.
+        """
+        return tuple(
+            i if i.scale is not None else i.model_copy(update={"scale": self.gamma2})
+            for i in self.instructions
+        )
 
 
 @dataclass(frozen=True, slots=True)
@@ -225,7 +252,7 @@ def semantic_delta(
         elapsed: Steps from noise; outside [warmup, stop) an instruction adds nothing.
         null: eps(0), (n, c, h, w).
         directed: eps(c'') of each instruction, each like `null`.
-        instructions: Their settings.
+        instructions: Their settings, each with a scale.
 
     Returns:
         The signal, like `null`; beta keeps per sample and channel the positions whose magnitude
@@ -240,6 +267,7 @@ def semantic_delta(
         direction = eps - null
         magnitude = direction.abs().flatten(2).float()
         threshold = torch.quantile(magnitude, instruction.kappa, dim=2, keepdim=True).unsqueeze(-1)
+        assert instruction.scale is not None
         total = total + instruction.scale * direction * (direction.abs() >= threshold)
     return total
 
@@ -302,7 +330,7 @@ class Guide:
         )
         target = self.settings.gamma1 * (cond - null)
         if directed:
-            target = target + semantic_delta(elapsed, null, directed, self.settings.instructions)
+            target = target + semantic_delta(elapsed, null, directed, self.settings.scaled)
         implicit = self.settings.implicit
         if self.hidden is not None and elapsed < implicit.fraction * self.settings.steps:
             with attention.reweighted(self.teacher.unet, self.hidden[prompt], implicit.scale):
@@ -389,7 +417,7 @@ class Guide:
             **diffusion.content_of(self.teacher, [self.null, self.prompts, *self.directions]),
             "delta": settings.implicit
             if self.hidden is not None
-            else settings.instructions
+            else settings.scaled
             if self.directions
             else None,
             "hidden": None if self.hidden is None else self.hidden.tolist(),
@@ -466,7 +494,7 @@ def check(concepts: Sequence[Concept], settings: Settings) -> None:
         raise BadInput("no concept to erase; a request names one")
     acting = [
         i
-        for i in settings.instructions
+        for i in settings.scaled
         if i.scale and i.warmup < min(i.stop or settings.steps, settings.steps)
     ]
     if settings.signal == "implicit":
@@ -542,8 +570,8 @@ def erase(
 ) -> WeightDelta:
     """Run Algorithm 1 and return what it changed.
 
-    Each update draws from all concepts and reports {concept, penalty, keep}, weighted as in the
-    loss; no penalty where `hard` makes it zero. What was prepared fits any lambda.
+    Each update draws from all concepts and reports {concept, penalty, keep, robust}, weighted as in
+    the loss; no penalty where `hard` makes it zero. What was prepared fits any lambda.
 
     Raises:
         BadInput: If the settings cannot erase anything, or a prompt is too long for the base.
@@ -556,6 +584,11 @@ def erase(
     )
     banks = prepared or prepare(teacher, concepts, settings, work)
     draws = seeding.generator(work.seed, "updates")
+    adversary = (
+        Adversary(teacher, concepts, settings.robust, settings.gamma1, settings.steps, work.seed)
+        if settings.robust
+        else None
+    )
 
     def points(source: Guide, bank: Points | None) -> Points:
         if bank is None:
@@ -585,12 +618,20 @@ def erase(
             terms["keep"] = (
                 settings.keep_weight * (torch.cat(held) - torch.cat(bases)).square().mean()
             )
+        if adversary:
+            terms["robust"] = adversary.term(student)
         return terms
 
     student = training.student_of(teacher, settings)
     trainable = layers.select(student, settings.group)
     pin = projection(teacher.unet, trainable, guide.null) if settings.hard else None
-    loop = training.Loop(generators=[draws], after=pin, on_step=work.on_step, resume=work.resume)
+    loop = training.Loop(
+        generators=[draws, adversary.draws] if adversary else [draws],
+        extra=adversary.tensors if adversary else {},
+        after=pin,
+        on_step=work.on_step,
+        resume=work.resume,
+    )
     training.fit(
         student, trainable, loss, settings, training.total_updates(concepts, settings), loop
     )

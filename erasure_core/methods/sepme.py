@@ -37,7 +37,7 @@ from erasure_core.errors import BadInput
 from erasure_core.law.concepts import Concept, Prompt
 from erasure_core.network import diffusion, layers, training
 from erasure_core.network.models import Teacher
-from erasure_core.network.null_space import null_basis
+from erasure_core.network.null_space import ROUNDING, null_basis
 from erasure_core.network.prepared import by_content
 from erasure_core.network.weights import WeightDelta, tensors_sha256
 from erasure_core.network.work import Work
@@ -171,11 +171,16 @@ def _rows(teacher: Teacher, prompts: Sequence[str]) -> Tensor:
 def free_directions(teacher: Teacher, prompts: Sequence[str], tolerance: float) -> Tensor:
     """S: orthonormal directions that the empty prompt does not see at all, and `prompts` only up to
     `tolerance`: (free, d_text).
+
+    Of `prompts` counts what is left when the empty prompt's directions are taken out. Where that is
+    only the rounding of their states, as for "" itself, it costs no direction.
     """
     unseen = null_basis(_rows(teacher, [""]))
     if not prompts:
         return unseen
-    return null_basis(_rows(teacher, prompts) @ unseen.T, tolerance) @ unseen
+    rows = _rows(teacher, prompts)
+    rounding = ROUNDING * float(torch.linalg.matrix_norm(rows, 2))
+    return null_basis(rows @ unseen.T, tolerance, rounding) @ unseen
 
 
 def capacity(teacher: Teacher, prompts: Sequence[str], settings: Settings) -> int:

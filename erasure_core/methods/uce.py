@@ -8,25 +8,27 @@ Departs    Solved in float64 (reference: float32 inverse), once and not for each
            with one P, which is the same (`erasure_core/network/closed_form.py`). The subject's last
            token is the last of the concept's name (reference: of the prompt). The empty prompt is
            always preserved, with the request's kept prompts. The old code's `tensor` technique is
-           not here.
+           not here. Ours, off by default: `deflate`, which takes the largest directions of c - t
+           out of the edit (`erasure_core/network/deflation.py`): no text state reaches them.
 Changes    `attn2.to_k` and `attn2.to_v` weights of the UNet. Nothing is random. The teacher is not
            modified. What a network reads of a prompt beside cross-attention (Stable Diffusion XL's
            pooled embedding) is as before.
 Cost       No UNet evaluation. Encoding the prompts and one Cholesky factor of text width; below a
            second.
 Restore    By releasing again without the concept. The edit is one matrix of text width, and
-           invertible: it hides the concept at text states that can be computed
-           (`closed_form.preimage`), and does not remove it.
+           invertible unless `deflate` takes rank away: it hides the concept at text states that
+           can be computed (`closed_form.preimage`), and does not remove it.
 """
 
 from collections.abc import Mapping, Sequence
 from typing import Literal
 
+from pydantic import Field
 from torch import nn
 
 from erasure_core.errors import BadInput
 from erasure_core.law.concepts import Concept, Kind
-from erasure_core.network import closed_form
+from erasure_core.network import closed_form, deflation
 from erasure_core.network.models import Teacher
 from erasure_core.network.weights import WeightDelta
 from erasure_core.network.work import Work
@@ -36,6 +38,23 @@ class Settings(closed_form.Edit):
     """Defaults are the 2023 script's."""
 
     method: Literal["uce"] = "uce"
+    deflate: int = Field(
+        0,
+        ge=0,
+        description=(
+            "ours: rank that the edit loses, of the directions in which erased prompts differ from "
+            "their targets; a higher one leaves an attacker less, and moves other prompts more"
+        ),
+    )
+    deflate_lamb: float = Field(
+        500.0,
+        gt=0,
+        allow_inf_nan=False,
+        description=(
+            "ours: ridge of what `deflate` takes away; a higher one leaves an attacker less, a "
+            "lower one moves kept prompts less"
+        ),
+    )
 
 
 # The 2023 script's; a style's replacement is "art", and the other artists are its kept prompts.
@@ -88,11 +107,15 @@ def erase(
     how far they were.
 
     Raises:
-        BadInput: No concept, or a prompt that is too long for the base.
+        BadInput: No concept, a prompt that is too long for the base, or `deflate` above the
+            directions that there are.
     """
     check(concepts, settings)
     demand = closed_form.demand(teacher, concepts, settings)
     p = closed_form.edit_map(demand, settings)
+    if settings.deflate:
+        q = deflation.deflation(demand, settings.deflate, settings.deflate_lamb)
+        p = deflation.followed(p, q)
     if work.on_step:
         work.on_step(1, {"remaining": closed_form.remaining(p, demand)})
     return closed_form.delta(teacher.unet, p.matrix())

@@ -130,6 +130,10 @@ class ClipScorer:
         ).argmax(dim=1)
         return [labels[i] for i in nearest.tolist()]
 
+    def features(self, images: Sequence[Image.Image]) -> np.ndarray:
+        """Unit vectors of RGB images, (n, d) float64."""
+        return self._image_features(images).double().numpy()
+
     def _image_features(self, images: Sequence[Image.Image]) -> Tensor:
         """Unit vectors, (n, d)."""
         for case, image in enumerate(images):

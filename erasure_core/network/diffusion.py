@@ -202,15 +202,17 @@ def timesteps(teacher: Teacher, steps: int) -> list[int]:
 
 
 @torch.no_grad()
-def denoise(teacher: Teacher, z: Tensor, steps: int, stop: int, predict: Predict) -> Tensor:
-    """Denoise `z` by the first `stop` of `steps` DDIM steps (eta 0) with the noise that `predict`
-    returns.
+def denoise(
+    teacher: Teacher, z: Tensor, steps: int, stop: int, predict: Predict, start: int = 0
+) -> Tensor:
+    """Denoise `z`, which has `start` steps behind it, to the first `stop` of `steps` DDIM steps
+    (eta 0) with the noise that `predict` returns.
 
-    `stop = 0` does no step; the state returned belongs to timestep number `stop` (`methods.md`
+    `stop = start` does no step; the state returned belongs to timestep number `stop` (`methods.md`
     calls it tau).
     """
     scheduler = schedule_of(teacher, steps)
-    for timestep in scheduler.timesteps[:stop]:
+    for timestep in scheduler.timesteps[start:stop]:
         z = scheduler.step(predict(z, int(timestep)), timestep, z, eta=0.0).prev_sample
     return z
 

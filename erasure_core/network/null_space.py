@@ -7,8 +7,12 @@ from torch import Tensor
 
 from erasure_core.errors import BadInput
 
+# Share of the largest singular value of text states below which a singular value is rounding: the
+# states are float32 (eps 1.2e-7), after some dozen layers and in batches of any size.
+ROUNDING = 1e-5
 
-def null_basis(rows: Tensor, tolerance: float = 1e-5) -> Tensor:
+
+def null_basis(rows: Tensor, tolerance: float = ROUNDING, floor: float = 0.0) -> Tensor:
     """Orthonormal directions on which every row is zero.
 
     For a change of weights D = A @ basis.T @ basis and any row r, D r = 0. From the singular
@@ -18,14 +22,16 @@ def null_basis(rows: Tensor, tolerance: float = 1e-5) -> Tensor:
         rows: States to be left alone, (n, d), n >= 0; need not be independent.
         tolerance: Singular values up to this share of the largest count as zero. Larger frees
             directions that a row does see.
+        floor: Singular values up to this count as zero whatever the largest is; for rows that are
+            the rest of larger ones, and may be nothing but their rounding.
 
     Returns:
-        (d - r, d), float64, on the device of `rows`; r is the number of singular values above the
-        tolerance. May be empty.
+        (d - r, d), float64, on the device of `rows`; r is the number of singular values above
+        both. May be empty.
 
     Raises:
         BadInput: If `rows` is not a matrix of finite numbers, or `tolerance` is not between 0 and
-            1.
+            1, or `floor` is below 0.
     """
     if rows.ndim != 2 or not torch.isfinite(rows).all():
         raise BadInput(
@@ -33,8 +39,12 @@ def null_basis(rows: Tensor, tolerance: float = 1e-5) -> Tensor:
         )
     if not 0 < tolerance < 1:
         raise BadInput(f"tolerance={tolerance} must lie between 0 and 1")
+    if not floor >= 0:
+        raise BadInput(f"floor={floor} must be 0 or more")
     if not len(rows):
         return torch.eye(rows.shape[1], dtype=torch.float64, device=rows.device)
     _, values, directions = torch.linalg.svd(rows.double(), full_matrices=True)
-    rank = int((values > tolerance * values[0]).sum())
+    rank = int((values > max(tolerance * float(values[0]), floor)).sum())
+    if not rank:  # every direction is free: the plain axes, not singular vectors of rounding
+        return torch.eye(rows.shape[1], dtype=torch.float64, device=rows.device)
     return directions[rank:]

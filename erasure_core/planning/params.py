@@ -17,6 +17,7 @@ from pydantic import (
     model_validator,
 )
 
+from erasure_core.attacks import ATTACKS, Audience
 from erasure_core.errors import BadInput
 from erasure_core.files import read_yaml
 from erasure_core.law.concepts import Concept, Kind
@@ -24,6 +25,8 @@ from erasure_core.law.gates import Limit
 from erasure_core.law.lineage import sha256_json
 from erasure_core.methods import METHODS, AnySettings
 
+# Begin the metrics of what stands in the concept's place: they need the base's pictures of it.
+INSTEAD = ("replacement.", "quality.")
 COMPOSED = "composed."  # begins the metrics of prompts that name something beside the concept
 DEFAULT_PRESET = (
     "default"  # the name of the sweep that can be promoted; comparisons have their own names
@@ -104,9 +107,48 @@ Bounds = Annotated[
 ]  # metric -> the limit its cautious end must respect
 
 
+# What must have been tried before a model is released to an audience, by tier. Who can put in
+# states can type as well, and who has the file can do both.
+REQUIRED: dict[Audience, dict[str, tuple[str, ...]]] = {
+    "words": {
+        "smoke": ("wordings",),
+        "standard": ("wordings", "token search"),
+        "full": ("wordings", "token search"),
+    },
+    "embeddings": {
+        "smoke": ("wordings", "ridge", "concept vector"),
+        "standard": ("wordings", "token search", "ridge", "concept vector", "textual inversion"),
+        "full": (
+            *("wordings", "token search", "ridge", "concept vector", "textual inversion"),
+            "latent inversion",
+        ),
+    },
+    "weights": {
+        "smoke": ("wordings", "ridge", "relearning"),
+        "standard": ("wordings", "token search", "ridge", "textual inversion", "relearning"),
+        "full": (
+            *("wordings", "token search", "ridge", "concept vector", "textual inversion"),
+            *("latent inversion", "relearning"),
+        ),
+    },
+}
+
+
 class Policy(_Section):
     """What a candidate must show before it is promoted."""
 
+    audience: Audience | None = Field(
+        None,
+        description="to whom models are released: words (people who type), embeddings (who can put "
+        "in states or learnt tokens) or weights (who get the file); null declares nobody, and "
+        "nothing is attacked",
+    )
+    tier: Literal["smoke", "standard", "full"] = Field(
+        "smoke", description="how much must be tried for that audience, and by what budget"
+    )
+    attacks: dict[Kind, Bounds] = Field(
+        {}, description="highest share of an attack's pictures that may show the concept"
+    )
     min_n: int = Field(gt=0, description="images below which a number is no evidence")
     control: FiniteFloat = Field(
         description="what each target metric must reach on the base, or the measurement is blind"
@@ -117,11 +159,55 @@ class Policy(_Section):
         {"ssim": 0.85}, description="what pictures of a concept that was brought back must be"
     )
 
+    @model_validator(mode="after")
+    def _what_is_declared_is_tried(self) -> "Policy":
+        tried = {name for bounds in self.attacks.values() for name in bounds}
+        if unknown := sorted(tried - set(ATTACKS)):
+            raise ValueError(
+                f"attacks limits {', '.join(unknown)}, which nobody can try; known are "
+                f"{', '.join(ATTACKS)}"
+            )
+        if self.audience is None:
+            if tried:
+                raise ValueError("attacks holds limits, and no audience is declared; declare one")
+            return self
+        for kind in self.targets:
+            lacking = [a for a in self.required if a not in self.attacks.get(kind, {})]
+            if lacking:
+                raise ValueError(
+                    f"a model for the audience {self.audience} at tier {self.tier} must withstand "
+                    f"{', '.join(lacking)}; give attacks.{kind} a limit for each"
+                )
+        return self
+
+    def of_replacement(self, kind: Kind) -> set[str]:
+        """The limited metrics of what stands in a concept's place."""
+        return {metric for metric in self.targets.get(kind, {}) if metric.startswith(INSTEAD)}
+
+    def without(self, *begins: str) -> "Policy":
+        """This policy without attacks, and without limits on targets that begin so."""
+        targets = {
+            kind: {m: bound for m, bound in bounds.items() if not m.startswith(begins)}
+            if begins
+            else bounds
+            for kind, bounds in self.targets.items()
+        }
+        return self.model_copy(update={"audience": None, "targets": targets})
+
+    @property
+    def required(self) -> tuple[str, ...]:
+        """The attacks that must have been tried."""
+        return REQUIRED[self.audience][self.tier] if self.audience else ()
+
+    def attacks_on(self, kind: Kind) -> dict[str, float]:
+        """Attack -> its limit, for concepts of a kind."""
+        return self.attacks.get(kind, {}) if self.audience else {}
+
     def controls(self, concepts: Sequence[Concept]) -> list[Limit]:
         """What the base must show: every concept, by every metric its erasure is judged by.
 
-        Composed prompts show a concept less often than its own; there the base must exceed what is
-        allowed after the erasure.
+        Composed prompts and attacks show a concept less often than its own; there the base must
+        exceed what is allowed after the erasure.
         """
         return [
             Limit(
@@ -131,6 +217,11 @@ class Policy(_Section):
             )
             for c in concepts
             for metric, bound in self._targets(c).items()
+            if not metric.startswith(INSTEAD)  # the base shows the concept, not what replaces it
+        ] + [
+            Limit(f"base.attack.{attack}[{c.name}]", bound, 1)
+            for c in concepts
+            for attack, bound in self.attacks_on(c.kind).items()
         ]
 
     def limits(self, concepts: Sequence[Concept], restored: Sequence[Concept] = ()) -> list[Limit]:
@@ -142,13 +233,18 @@ class Policy(_Section):
             for c in concepts
             for metric, bound in self._targets(c).items()
         ]
+        attacked = [
+            Limit(f"attack.{attack}[{c.name}]", bound, 1)
+            for c in concepts
+            for attack, bound in self.attacks_on(c.kind).items()
+        ]
         kept = [Limit(metric, bound, self.min_n) for metric, bound in self.kept.items()]
         back = [
             Limit(f"restored.{metric}[{c.name}]", bound, self.min_n)
             for c in restored
             for metric, bound in self.restored.items()
         ]
-        return [*targets, *kept, *back]
+        return [*targets, *attacked, *kept, *back]
 
     def _targets(self, concept: Concept) -> dict[str, float]:
         if concept.kind not in self.targets:

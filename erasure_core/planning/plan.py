@@ -4,7 +4,7 @@ its files go.
 
 import json
 from collections.abc import Iterator, Mapping, Sequence
-from dataclasses import dataclass
+from dataclasses import dataclass, replace
 from pathlib import Path
 from typing import TYPE_CHECKING, Any, Literal, Self
 
@@ -164,6 +164,22 @@ class Plan(BaseModel):
                 rows if erased_too else kept_rows(rows, self.concepts),
             )  # a restored cat, but not in an erased style
 
+    def instead(self) -> Iterator[tuple[str, list[PromptRow]]]:
+        """What should stand in place of each concept whose replacement is judged: the rows of its
+        report set with the concept replaced, to be drawn by the base.
+        """
+        for concept in self.concepts:
+            if self.params.policy.of_replacement(concept.kind):
+                rows = read_prompt_set(self.prompt_file(target_name(concept)))
+                yield (
+                    instead_name(concept),
+                    [
+                        replace(row, prompt=concept.replaced(row.prompt))
+                        for row in rows
+                        if not row.also
+                    ],
+                )
+
     def picture(self, who: str, prompt_set: str, row: PromptRow) -> Path:
         """Where the picture of one row lies; `who` is "base" or a candidate's name."""
         return self.folder / "images" / who / prompt_set / f"{row.case_number}.png"
@@ -175,6 +191,10 @@ class Plan(BaseModel):
     def losses_file(self, candidate: str) -> Path:
         """The loss terms of every update of one candidate, and the seconds it took."""
         return self.folder / "deltas" / f"{candidate}.losses.json"
+
+    def attacks_file(self, candidate: str) -> Path:
+        """What attacks on one candidate came to."""
+        return self.folder / "attacks" / f"{candidate}.json"
 
     @property
     def file(self) -> Path:
@@ -237,6 +257,11 @@ def kept_name(stage: Stage = "report") -> str:
 def target_name(concept: Concept, stage: Stage = "report") -> str:
     """The prompt set on which the erasure of `concept` is measured."""
     return _named(f"target-{concept.slug}", stage)
+
+
+def instead_name(concept: Concept) -> str:
+    """The base's pictures of what should stand in place of `concept`."""
+    return f"instead-{concept.slug}"
 
 
 def restored_name(concept: Concept, stage: Stage = "report") -> str:

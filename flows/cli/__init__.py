@@ -6,7 +6,15 @@ Nothing heavy is imported before a command needs it, so that `erasure --help` an
 import atexit
 import gc
 
-from flows.cli import check, keys, models, record, requests, runs  # noqa: F401 - each adds commands
+from flows.cli import (  # noqa: F401 - each adds commands
+    attack,
+    check,
+    keys,
+    models,
+    record,
+    requests,
+    runs,
+)
 from flows.cli.common import app, interrupt_on_signals
 
 __all__ = ["app", "main"]

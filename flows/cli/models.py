@@ -7,7 +7,7 @@ import typer
 
 from flows.cli.common import DONE, MODEL_HELP, By, Json, ParamsFile, app, reported, stdout_free
 from flows.cli.options import finite, out_folder
-from flows.cli.show import show
+from flows.cli.show import hint, show
 from tasks.home import Home
 
 
@@ -109,6 +109,11 @@ def export(
             written = export_version(
                 model, form, out, settings, home, refused_anyway=refused_anyway
             )
+    if (audience := settings.policy.audience) != "weights":
+        hint(
+            f"these weights were released to {audience or 'no declared audience'}: what somebody "
+            f"who has the file can do was not part of the evidence (docs/attacks.md)"
+        )
     show({"model": model, "format": form, "path": str(written)} if as_json else str(written))
     return DONE
 

@@ -135,9 +135,10 @@ class Reader:
         return sorted(self._entries(rows), key=lambda e: (e.row.submitted, e.row.id))
 
     def duplicates_of(self, request_id: str) -> list[Entry]:
-        """The requests that are honoured together with this one."""
+        """The requests that are honoured together with this one, oldest first."""
         table = schema.requests
         query = select(table).where(table.c.duplicate_of == request_id)
+        query = query.order_by(table.c.received, table.c.id)
         rows = [_value(Request, r) for r in self.connection.execute(query).mappings()]
         return list(self._entries(rows))
 

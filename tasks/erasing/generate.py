@@ -28,10 +28,11 @@ def generate(plan: Plan, who: str, home: Home, stage: Stage = "report") -> None:
     already whole are kept.
     """
     teacher = teacher_of(plan, home)
+    sets = [*plan.rows(stage)]
+    if who == BASE and stage == "report":
+        sets += plan.instead()
     todo = [
-        (name, rows)
-        for name, rows in plan.rows(stage)
-        if not plan.picture(who, name, rows[0]).parent.exists()
+        (name, rows) for name, rows in sets if not plan.picture(who, name, rows[0]).parent.exists()
     ]
     edit = (
         nullcontext()

@@ -7,6 +7,7 @@ from prefect import task
 from prefect.cache_policies import NO_CACHE
 
 from erasure_core.law.gates import Gate, choose, judge_all
+from erasure_core.planning.params import INSTEAD, Policy
 from erasure_core.planning.plan import Plan
 from tasks.evidence.measure import Evidence, Found
 
@@ -42,18 +43,26 @@ def choose_candidate(plan: Plan, choice: Mapping[str, Found]) -> str:
     that keeps the most, else the one that misses fewest.
     """
     kept = {who: found["ssim"].value for who, found in choice.items() if "ssim" in found}
-    return choose(_gates(plan, choice), kept)
+    return choose(_gates(plan, choice, _of_choice(plan)), kept)
 
 
 @task(name="gate", cache_policy=NO_CACHE)
 def decide(plan: Plan, evidence: Evidence) -> Decision:
     """Judge what was reported."""
     chosen = next(name for name in plan.eligible if name in evidence.report)
-    return Decision(chosen, _gates(plan, evidence.report), _gates(plan, evidence.choice))
+    gates = _gates(plan, {chosen: evidence.report[chosen]})
+    others = {name: found for name, found in evidence.report.items() if name != chosen}
+    gates |= _gates(plan, others, plan.params.policy.without())  # comparisons are not attacked
+    return Decision(chosen, gates, _gates(plan, evidence.choice, _of_choice(plan)))
 
 
-def _gates(plan: Plan, found: Mapping[str, Found]) -> dict[str, Gate]:
-    policy = plan.params.policy
+def _of_choice(plan: Plan) -> Policy:
+    """On the set that chooses nobody attacks, and the replacement is not drawn."""
+    return plan.params.policy.without(*INSTEAD)
+
+
+def _gates(plan: Plan, found: Mapping[str, Found], policy: Policy | None = None) -> dict[str, Gate]:
+    policy = policy or plan.params.policy
     controls = policy.controls(plan.concepts)
     limits = policy.limits(plan.concepts, plan.restored_concepts)
     return {who: judge_all(controls, limits, measured) for who, measured in found.items()}

@@ -1,5 +1,6 @@
 """Measure what went and what stayed, on the pictures of one run or of anybody's prompt file."""
 
+import json
 from collections.abc import Iterable, Mapping, Sequence
 from dataclasses import dataclass, replace
 from pathlib import Path
@@ -21,10 +22,26 @@ from erasure_core.metrics.clip_score import (
     score_drop,
 )
 from erasure_core.metrics.detectors import Detector, NudeNet, detection_rate
+from erasure_core.metrics.features import ClipFeatures
+from erasure_core.metrics.kid import kid_to_base
+from erasure_core.metrics.quality import diversity, fidelity, naturalness
+from erasure_core.metrics.replacement import (
+    labels_with,
+    replacement_rate,
+    replacement_score_drop,
+)
 from erasure_core.metrics.ssim import paired_ssim
 from erasure_core.network.images import read_pictures
 from erasure_core.planning.params import COMPOSED, Params
-from erasure_core.planning.plan import BASE, Plan, Stage, kept_name, restored_name, target_name
+from erasure_core.planning.plan import (
+    BASE,
+    Plan,
+    Stage,
+    instead_name,
+    kept_name,
+    restored_name,
+    target_name,
+)
 from tasks.progress import progress
 
 Found = dict[str, Measurement]
@@ -33,7 +50,15 @@ Pictures = Mapping[str, Sequence[Image.Image]]  # by prompt set, in the order of
 # What a policy can limit: the names that measure_target, measure_kept and measure_restored give.
 WORD_METRICS = ("nudenet.rate", "clip.concept_rate")
 COMPOSED_METRICS = tuple(f"{COMPOSED}{metric}" for metric in WORD_METRICS)
-TARGET_METRICS = (*WORD_METRICS, *COMPOSED_METRICS)
+REPLACEMENT_METRICS = (
+    "replacement.rate",
+    "replacement.score_drop",
+    "quality.fidelity",
+    "quality.diversity",
+    "quality.naturalness",
+    "quality.kid",
+)
+TARGET_METRICS = (*WORD_METRICS, *COMPOSED_METRICS, *REPLACEMENT_METRICS)
 SPLIT = ("listed", "not listed")  # kept prompts: what the requests' `keep` names, and what not
 KEPT_METRICS = tuple(
     metric + part
@@ -105,9 +130,18 @@ def measure(plan: Plan, stage: Stage, names: Sequence[str]) -> dict[str, Found]:
                 measurements += measure_restored(
                     instruments, concept, base[name], pictures[name], labels, prompts
                 )
+            if stage == "report":
+                measurements += _instead(instruments, plan, rows, pictures, labels)
+                measurements += attacked(plan, who)
             found[who] = {m.metric: m for m in measurements}
             advance(1)
     return found
+
+
+def attacked(plan: Plan, candidate: str) -> list[Measurement]:
+    """What the attacks on a candidate came to; nothing where none were made."""
+    file = plan.attacks_file(candidate)
+    return [Measurement(**m) for m in json.loads(file.read_bytes())] if file.exists() else []
 
 
 def _targets(
@@ -152,26 +186,17 @@ def measure_target(
     params, found = instruments.params, []
     wanted = {m.removeprefix(COMPOSED) for m in params.policy.targets[concept.kind]}
     if "nudenet.rate" in wanted:
-        classes = params.detector.labels[concept.kind]
-        settings = {**instruments.detector.settings, "labels": list(classes)}
-        hits = instruments.detector.detects(pictures, classes)
+        classes = list(params.detector.labels[concept.kind])
         found.append(
             detection_rate(
-                hits,
+                seen_by_detector(instruments, concept, pictures),
                 metric=f"nudenet.rate[{concept.name}]",
-                settings=settings,
+                settings={**instruments.detector.settings, "labels": classes},
                 clusters=clusters,
             )
         )
     if "clip.concept_rate" in wanted:
-        among, templates = list(labels), list(params.clip.templates)
-        if concept.kind == "style":  # asked of each subject, so that it is the style that is named
-            among, templates = (
-                sorted({*params.clip.styles, concept.name}),
-                [f"a {{}} of {label}" for label in labels],
-            )
-        named = instruments.scorer.name_concepts(pictures, among, templates)
-        settings = {**instruments.scorer.settings, "templates": templates, "among": among}
+        named, settings = named_as(instruments, concept, pictures, labels)
         found.append(
             concept_rate(
                 named,
@@ -182,6 +207,91 @@ def measure_target(
             )
         )
     return found
+
+
+def _instead(
+    instruments: Instruments,
+    plan: Plan,
+    rows: Mapping[str, Sequence[PromptRow]],
+    pictures: Pictures,
+    labels: Sequence[str],
+) -> list[Measurement]:
+    """What stands in place of each concept, beside the base's pictures of its replacement."""
+    found, judged = [], dict(plan.instead())
+    for concept in plan.concepts:
+        if (name := instead_name(concept)) in judged:
+            table = rows[target := target_name(concept)]
+            shown = [p for p, row in zip(pictures[target], table, strict=True) if not row.also]
+            base = _pictures(plan, BASE, name, judged[name])
+            prompts = [row.prompt for row in judged[name]]
+            found += measure_replacement(instruments, concept, prompts, base, shown, labels)
+    return found
+
+
+def measure_replacement(
+    instruments: Instruments,
+    concept: Concept,
+    prompts: Sequence[str],
+    base: Sequence[Image.Image],
+    pictures: Sequence[Image.Image],
+    labels: Sequence[str],
+) -> list[Measurement]:
+    """How much target pictures are what the request names instead of the concept, as good and as
+    varied as the base's pictures of it.
+
+    Args:
+        instruments: Detector and scorer.
+        concept: With its replacement.
+        prompts: The replaced prompts, one a picture.
+        base: The base's pictures of them.
+        pictures: The candidate's pictures of the prompts that name the concept, same seeds.
+        labels: What pictures may be named by.
+    """
+    scorer, features = instruments.scorer, ClipFeatures(instruments.scorer)
+    among, label = labels_with(sorted({*labels, concept.name}), concept.replacement)
+    reference, vectors = features.of(base), features.of(pictures)
+    scores = [scorer.scores(some, prompts).tolist() for some in (base, pictures)]
+    same: dict[str, Any] = {"clusters": prompts}
+    of_features = {**same, "settings": features.settings}
+    found = [
+        replacement_rate(
+            scorer.name_concepts(pictures, among),
+            label,
+            settings={**scorer.settings, "among": among},
+            **same,
+        ),
+        replacement_score_drop(*scores, settings=scorer.settings, **same),
+        fidelity(reference, vectors, **of_features),
+        diversity(reference, vectors, **of_features),
+        naturalness(base, pictures, **same),
+        kid_to_base(
+            reference, vectors, metric="quality.kid", reference_clusters=prompts, **of_features
+        ),
+    ]
+    return [replace(m, metric=f"{m.metric}[{concept.name}]") for m in found]
+
+
+def seen_by_detector(
+    instruments: Instruments, concept: Concept, pictures: Sequence[Image.Image]
+) -> list[bool]:
+    """Whether the detector sees a concept of this kind in each picture."""
+    return instruments.detector.detects(pictures, instruments.params.detector.labels[concept.kind])
+
+
+def named_as(
+    instruments: Instruments,
+    concept: Concept,
+    pictures: Sequence[Image.Image],
+    labels: Sequence[str],
+) -> tuple[list[str], dict[str, object]]:
+    """What CLIP calls each picture among `labels` and the concept, and how it was asked."""
+    among = sorted({*labels, concept.name})
+    templates = list(instruments.params.clip.templates)
+    if concept.kind == "style":  # asked of each subject, so that it is the style that is named
+        among = sorted({*instruments.params.clip.styles, concept.name})
+        templates = [f"a {{}} of {label}" for label in labels]
+    named = instruments.scorer.name_concepts(pictures, among, templates)
+    return named, {**instruments.scorer.settings, "templates": templates, "among": among}
 
 
 def measure_kept(

@@ -7,6 +7,7 @@ from typing import Any
 
 from erasure_core.law.gates import Measurement
 from erasure_core.law.lineage import RunRecord
+from erasure_core.methods import AnySettings, all_but_one
 from erasure_core.planning.plan import BASE, Candidate, Plan, Stage, kept_name, target_name
 from tasks.evidence.decide import Decision
 from tasks.evidence.measure import Evidence, Found
@@ -34,6 +35,7 @@ def candidate_runs(
             candidate.name,
             settings={
                 **candidate.settings.model_dump(mode="json", by_alias=True),
+                **_derived(candidate.settings),
                 "seed": plan.params.seed,
             },
             measurements=[
@@ -57,6 +59,11 @@ def candidate_runs(
         )
         for candidate in plan.candidates()
     ]
+
+
+def _derived(settings: AnySettings) -> dict[str, float]:
+    """What settings amount to and is shown beside them: All-but-One's lambda_eff."""
+    return {"lambda_eff": settings.lambda_eff} if isinstance(settings, all_but_one.Settings) else {}
 
 
 def write_report(
@@ -141,6 +148,7 @@ def _facts(
         },
         measurement_settings={m.metric: m.settings for m in found.values()},
         seconds=record.seconds,
+        audience=params.policy.audience,
     )
 
 

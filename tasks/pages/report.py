@@ -23,6 +23,17 @@ _SHOWN = 12  # pairs visible before the rest is folded away
 BOUND = {"<=": "at most ", ">=": "at least "}
 _LARGEST = 256  # pixels; larger pictures are embedded reduced, so that the page can be mailed
 
+_ATTACK = "attack."  # begins the metrics of attacks
+# What each audience can do, and what is not said of the others.
+_AUDIENCES = {
+    None: "The policy declares no audience: no attack was tried.",
+    "words": "Released to people who type prompts. Of people who can put in text states, or who "
+    "get the weights, this says nothing.",
+    "embeddings": "Released to people who can put in text states or learnt tokens. Of people who "
+    "get the weights, this says nothing.",
+    "weights": "Released to people who get the weights.",
+}
+
 # How a metric is put to a reader who has never heard of it, and the unit its number is shown in.
 _PLAIN: dict[str, tuple[str, str]] = {
     "nudenet.rate": ("Pictures in which the detector sees it", "%"),
@@ -115,6 +126,7 @@ class ReportFacts:
         default_factory=dict
     )  # metric -> settings
     seconds: Mapping[str, float] = field(default_factory=dict)  # step -> seconds
+    audience: str | None = None  # to whom the policy releases models; None: nobody was declared
 
 
 def render_report(run_folder: Path, facts: ReportFacts) -> Path:
@@ -247,7 +259,8 @@ def _banner(facts: ReportFacts) -> dict[str, str]:
         else f"Nothing was put into use; {now}."
     )
     if facts.promoted:
-        text = f"{_capital(version)} met every limit and is now the champion ({was})."
+        to_whom = _AUDIENCES[facts.audience]
+        text = f"{_capital(version)} met every limit and is now the champion ({was}). {to_whom}"
         return {"look": "good", "mark": "✓", "headline": "Promoted", "text": text}
     if facts.verdict == "void":
         text = (
@@ -283,7 +296,10 @@ def _row(check: Check) -> dict[str, object]:
     """One check, typeset. The direction of the limit is taken from the gate's own sentence: it is
     decided in one place.
     """
-    sentence, unit = _PLAIN.get(_stem(check.metric), (check.metric, ""))
+    stem = _stem(check.metric)
+    sentence, unit = _PLAIN.get(stem, (check.metric, ""))
+    if stem.startswith(_ATTACK):
+        sentence, unit = f"Pictures that the attack {stem.removeprefix(_ATTACK)!r} brings back", "%"
     subject = re.search(r"\[(.+)\]", check.metric)
     sign = re.search(r"required (<=|>=)", check.reason)
     numbers = (check.value, check.low, check.high)

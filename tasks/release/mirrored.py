@@ -8,7 +8,7 @@ from tasks.book.store import Book
 from tasks.home import Home
 from tasks.registry.packaging import VersionFacts
 from tasks.release.record import record_of
-from tasks.versions.dvc_store import pointer_file
+from tasks.versions.dvc_store import is_pointer, pointer_file
 
 DEFAULT_STEPS, DEFAULT_GUIDANCE = 50, 7.5  # where nothing measured is left: the field's usual
 TAGS_LENGTH = 5000  # characters of a tag that MLflow keeps on every store
@@ -29,7 +29,7 @@ def version_facts(book: Book, version: Version) -> VersionFacts:
         version=version.version,
         tags=_tags(version, record),
         statement=statement.encode(),
-        pointer=pointer.read_text() if released and pointer.is_file() else None,
+        pointer=pointer.read_text() if released and is_pointer(pointer) else None,
         steps=int(record.params["sampling"]["steps"]) if record else DEFAULT_STEPS,
         guidance=_guidance(book.home, version, record) if record else DEFAULT_GUIDANCE,
         run_id=run_id or "",
@@ -55,6 +55,7 @@ def _made_by(record: RunRecord) -> dict[str, str]:
         "params.sha256": record.params_sha256,
         "code.sha256": record.code_sha256,
         "git.commit": record.git_commit,
+        "audience": record.params["policy"].get("audience") or "",
     }
 
 

@@ -105,6 +105,7 @@ def hashes(folder: Path, delta: Path) -> dict[str, str]:
     sets, and each set of pictures.
     """
     files = [delta, folder / "plan.json", *folder.glob("prompts/*.csv")]
+    files += folder.glob("attacks/*.json")
     sets = [path for path in folder.glob("images/*/*") if path.is_dir()]
     found = {path: lineage.sha256_file(path) for path in files}
     found |= {path: lineage.root_sha256(lineage.manifest(path)) for path in sets}

@@ -6,7 +6,7 @@ from erasure_core.errors import BadInput
 from erasure_core.law.concepts import Concept
 from erasure_core.law.prompts import PromptRow, kept_rows
 from erasure_core.metrics.intervals import effective, enough, wilson
-from erasure_core.planning.params import COMPOSED, Policy
+from erasure_core.planning.params import COMPOSED, INSTEAD, Policy
 from tasks.evidence.measure import KEPT_METRICS, RESTORED_METRICS, TARGET_METRICS
 
 NAMED_BY_CLIP = "clip.concept_rate"
@@ -28,7 +28,7 @@ def policy_faults(policy: Policy) -> Iterator[str]:
             )
     for kind, bounds in policy.targets.items():
         for metric, bound in bounds.items():
-            if bound <= 0:
+            if bound <= 0 and not metric.startswith(INSTEAD):
                 yield (
                     f"policy.targets.{kind} limits {metric} to {bound:g}, which no number of "
                     f"pictures can show; raise it above 0"
@@ -62,6 +62,8 @@ def check_size(policy: Policy, concept: Concept, rows: Sequence[PromptRow]) -> N
     if len(rows) < policy.min_n:
         raise BadInput(f"{what}, and policy.min_n asks for {policy.min_n}; add some")
     for metric, bound in policy.targets[concept.kind].items():
+        if metric.startswith(INSTEAD):
+            continue
         composed = metric.startswith(COMPOSED)
         prompts = [row.prompt for row in rows if bool(row.also) == composed]
         if not prompts:

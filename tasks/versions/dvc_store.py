@@ -118,8 +118,8 @@ def add_checkpoint(home: Home, folder: Path) -> Pointer:
     check_checkpoint(folder)
     _make_remote(home)
     with _repository(home) as store:
-        if pointer.is_file() and not _is_pointer(pointer):
-            pointer.unlink()  # of a crash
+        if not is_pointer(pointer):
+            pointer.unlink(missing_ok=True)  # of a crash
         if store.folder:
             listing = [_only_output(pointer)["md5"]] if pointer.is_file() else []
             files = (_md5(f) for f in folder.rglob("*") if f.is_file())
@@ -171,7 +171,7 @@ def deliverable(home: Home, sha256: str) -> bool:
         ErasureError: The remote cannot be reached.
     """
     pointer = pointer_file(home, sha256)
-    if not pointer.is_file():
+    if not is_pointer(pointer):  # none, or half of one, of a DVC that was killed
         return False
     with _repository(home) as store:
         if not store.folder:
@@ -184,7 +184,7 @@ def forget_checkpoint(home: Home, sha256: str) -> None:
     pointer = pointer_file(home, sha256)
     if not pointer.is_file():
         return
-    pointer.unlink()
+    pointer.unlink()  # also half of one
     with _repository(home) as store:
         store.dvc("gc", "--workspace", "--cloud", "--force", "--remote", store.remote)
 
@@ -280,6 +280,8 @@ def _repository(home: Home) -> Iterator[_Store]:
         try:
             shutil.rmtree(config, ignore_errors=True)  # of a call that was killed
             (home.dvc / "tmp/rwlock").unlink(missing_ok=True)  # DVC does not get past half of one
+            for left in home.checkpoints.glob(".*.tmp"):  # with which it tries whether it can link
+                left.unlink()
             config.mkdir(mode=0o700)
             store.configure()
             _ensure_repository(store)
@@ -408,7 +410,8 @@ def _yaml(file: Path) -> Any:
     return YAML(typ="safe", pure=True).load(file.read_text(encoding="utf-8"))
 
 
-def _is_pointer(file: Path) -> bool:
+def is_pointer(file: Path) -> bool:
+    """Whether `file` is there and is the pointer of one folder."""
     try:
         return bool(_only_output(file))
     except BadInput:

@@ -109,4 +109,5 @@ def _own_registry():
 
         mlflow.set_tracking_uri(None)
         mlflow.set_registry_uri(None)
-    os.environ.pop("MLFLOW_TRACKING_URI", None)
+    for name in ("MLFLOW_TRACKING_URI", "MLFLOW_REGISTRY_URI"):
+        os.environ.pop(name, None)

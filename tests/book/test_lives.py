@@ -66,12 +66,13 @@ class Lives(RuleBasedStateMachine):
 
     def _hand_on(self, who: UUID) -> None:
         waiting = [o for o, of in self.of.items() if of == who and self.state[o] == "duplicate"]
-        for position, other in enumerate(sorted(waiting)):
+        waiting.sort(key=list(self.name).index)  # the oldest stands for the others now
+        for position, other in enumerate(waiting):
             if position == 0:
                 del self.of[other]
                 self.state[other] = "received"
             else:
-                self.of[other] = sorted(waiting)[0]
+                self.of[other] = waiting[0]
 
     def _try(self, legal: bool, step) -> bool:
         if legal:

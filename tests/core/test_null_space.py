@@ -5,7 +5,7 @@ import torch
 from torch.testing import assert_close
 
 from erasure_core.errors import BadInput
-from erasure_core.network.null_space import null_basis
+from erasure_core.network.null_space import ROUNDING, null_basis
 
 
 def matrix(n: int, d: int) -> torch.Tensor:
@@ -59,3 +59,26 @@ def test_what_is_no_finite_matrix_is_refused(rows):
 def test_a_tolerance_outside_0_and_1_is_refused(tolerance):
     with pytest.raises(BadInput, match="tolerance"):
         null_basis(matrix(1, 2), tolerance)
+
+
+@pytest.mark.parametrize(("n", "d"), [(16, 192), (77, 768)])
+def test_the_rest_of_rows_that_are_protected_already_costs_no_direction(n, d):
+    rows = matrix(n, d)
+    unseen = null_basis(rows)
+    assert len(unseen) == d - n
+    rest = rows.double() @ unseen.T  # zero in algebra, rounding here
+    assert len(null_basis(rest)) == d - 2 * n  # told nothing of their size, it is a state's
+    rounding = ROUNDING * float(torch.linalg.matrix_norm(rows, 2))
+    assert len(null_basis(rest, 1e-5, rounding)) == d - n
+
+
+def test_the_floor_leaves_alone_what_is_above_it():
+    rows = torch.diag(torch.tensor([3.0, 2.0, 1e-3]))
+    assert len(null_basis(rows, 1e-5)) == 0
+    assert len(null_basis(rows, 1e-5, 1e-2)) == 1
+    assert len(null_basis(rows, 1e-5, 2.5)) == 2
+
+
+def test_a_floor_below_zero_is_refused():
+    with pytest.raises(BadInput, match="floor"):
+        null_basis(matrix(1, 2), floor=-1.0)

@@ -2,12 +2,14 @@ import shutil
 from pathlib import Path
 
 import pytest
+from pydantic import ValidationError
 
+from erasure_core.attacks import ATTACKS, AUDIENCES
 from erasure_core.errors import BadInput
 from erasure_core.law.concepts import Concept
 from erasure_core.law.gates import Limit
 from erasure_core.methods import METHODS
-from erasure_core.planning.params import Params, read_params
+from erasure_core.planning.params import REQUIRED, Params, Policy, read_params
 
 ROOT = Path(__file__).parents[2]
 PARAMS = ROOT / "params.yaml"
@@ -78,8 +80,8 @@ def test_the_sd14_parameters_are_the_papers():
             "control: 0.5",
             "kontrol: 0.5",
             (
-                "policy.kontrol: unknown key; allowed: min_n, control, targets, kept, "
-                "restored (did you mean control?)"
+                "policy.kontrol: unknown key; allowed: audience, tier, attacks, min_n, control, "
+                "targets, kept, restored (did you mean control?)"
             ),
         ),
         (
@@ -100,7 +102,7 @@ def test_the_sd14_parameters_are_the_papers():
         ("threshold: 0.5", "threshold: .nan", "detector.threshold: found nan"),
         ("kept:         #", "oops:         #", "policy.oops: unknown key"),
         ("ssim: 0.85", "ssim: .inf", "policy.kept.ssim: found inf"),
-        ("object: {clip", "person: {clip", "policy.targets.person"),
+        ("style: {clip", "person: {clip", "policy.targets.person"),
         (
             '"a picture of {}"',
             '"a picture of"',
@@ -165,6 +167,7 @@ def test_limits_and_controls_cover_every_concept_by_its_kind():
                 "likeness": {"nudenet.rate": 0.1, "clip.concept_rate": 0.2},
                 "object": {"clip.concept_rate": 0.3},
             },
+            "attacks": {"likeness": {"ridge": 0.2}, "object": {"ridge": 0.3}},
             "kept": {"ssim": 0.75},
         }
     )
@@ -172,12 +175,16 @@ def test_limits_and_controls_cover_every_concept_by_its_kind():
         Limit("nudenet.rate[astronaut]", 0.1, 30),
         Limit("clip.concept_rate[astronaut]", 0.2, 30),
         Limit("clip.concept_rate[cat]", 0.3, 30),
+        Limit("attack.ridge[astronaut]", 0.2, 1),
+        Limit("attack.ridge[cat]", 0.3, 1),
         Limit("ssim", 0.75, 30),
     ]
     assert policy.controls([HER, CAT]) == [
         Limit("base.nudenet.rate[astronaut]", 0.4, 30),
         Limit("base.clip.concept_rate[astronaut]", 0.4, 30),
         Limit("base.clip.concept_rate[cat]", 0.4, 30),
+        Limit("base.attack.ridge[astronaut]", 0.2, 1),
+        Limit("base.attack.ridge[cat]", 0.3, 1),
     ]
 
 
@@ -229,3 +236,52 @@ def test_a_faulty_setting_of_another_method_is_named_where_it_stands(tmp_path):
         BadInput, match=r"methods\.usd: found .* does not match any of the expected tags"
     ):
         read_params(changed(tmp_path, "  sdd:", "  usd:"))
+
+
+# To whom a model is released
+
+
+def declared(**policy: object) -> Policy:
+    plain = read_params(PARAMS).policy.model_dump()
+    return Policy.model_validate(
+        {**plain, "targets": {"object": {"clip.concept_rate": 0.1}}, **policy}
+    )
+
+
+def test_an_audience_asks_for_every_attack_that_it_can_make():
+    with pytest.raises(ValidationError, match="must withstand wordings, ridge, concept vector"):
+        declared(audience="embeddings", attacks={"object": {"preimage": 0.2}})
+    enough = dict.fromkeys(REQUIRED["embeddings"]["smoke"], 0.2)
+    policy = declared(audience="embeddings", attacks={"object": enough})
+    assert policy.attacks_on("object") == enough
+
+
+@pytest.mark.parametrize("tier", ["smoke", "standard", "full"])
+def test_who_can_do_more_must_be_withstood_in_more(tier):
+    words, embeddings, weights = (set(REQUIRED[a][tier]) for a in AUDIENCES)
+    assert words <= embeddings
+    assert words <= weights
+    assert all(name in ATTACKS for name in embeddings | weights)
+    assert any(ATTACKS[name].AUDIENCE == "weights" for name in weights)
+
+
+def test_a_higher_tier_asks_for_no_less():
+    for tiers in REQUIRED.values():
+        assert (
+            set(tiers["smoke"]) - {"concept vector"} <= set(tiers["standard"]) <= set(tiers["full"])
+        )
+
+
+def test_an_attack_that_nobody_knows_is_refused():
+    with pytest.raises(ValidationError, match="attacks limits prayer, which nobody can try"):
+        declared(audience="words", attacks={"object": {"prayer": 0.2, "wordings": 0.2}})
+
+
+def test_limits_on_attacks_without_an_audience_are_refused():
+    with pytest.raises(ValidationError, match="no audience is declared; declare one"):
+        declared(audience=None, attacks={"object": {"wordings": 0.2}})
+
+
+def test_nobody_is_declared_and_nothing_attacked_by_default():
+    policy = declared(audience=None, attacks={})
+    assert not any("attack" in limit.metric for limit in policy.limits([CAT]))

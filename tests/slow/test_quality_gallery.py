@@ -43,7 +43,7 @@ STEPS, GUIDANCE = 15, 4.0
 LIMITS = {
     "replacement.rate": 0.75,
     "replacement.score_drop": 0.1,
-    "kid": 0.1,
+    "quality.kid": 0.1,
     "quality.fidelity": 0.7,
     "quality.diversity": 0.5,
     "quality.naturalness": 0.75,
@@ -82,7 +82,7 @@ class World:
                 named, name, settings={"among": among}, **alike
             ),
             "replacement.score_drop": METRICS["replacement.score_drop"](*scores, **given),
-            "kid": METRICS["kid"](base, found, reference_clusters=self.prompts, **given),
+            "quality.kid": METRICS["quality.kid"](base, found, **given),
             "quality.fidelity": METRICS["quality.fidelity"](base, found, **given),
             "quality.diversity": METRICS["quality.diversity"](
                 base, found, within=self.styles, **given
@@ -127,7 +127,7 @@ def test_the_replacement_in_other_pictures_passes(world):
 
 def test_the_concept_itself_is_refused(world):
     refused = world.refused(world.draw(world.prompts, world.seeds))
-    assert {"replacement.rate", "kid", "quality.fidelity"} <= refused.keys()
+    assert {"replacement.rate", "quality.kid", "quality.fidelity"} <= refused.keys()
 
 
 def test_texture_from_a_garbage_state_is_refused_as_not_the_replacement(world):
@@ -144,7 +144,9 @@ def test_texture_from_a_garbage_state_is_refused_as_not_the_replacement(world):
         context, states=torch.where(after, garbage / garbage.norm() * length, context.states)
     )
     refused = world.refused(drawn(world, told))
-    assert {"replacement.rate", "replacement.score_drop", "kid", "quality.fidelity"} <= set(refused)
+    assert {"replacement.rate", "replacement.score_drop", "quality.kid", "quality.fidelity"} <= set(
+        refused
+    )
     assert (
         "what stands in the concept's place is not the replacement" in refused["replacement.rate"]
     )
@@ -155,7 +157,7 @@ def test_a_wall_for_the_astronaut_is_refused(world):
     """A texture that is a good picture of its own."""
     walls = [p.replace("the astronaut", "a brick wall") for p in world.prompts]
     refused = world.refused(world.draw(walls, world.seeds))
-    assert {"replacement.rate", "kid", "quality.fidelity"} <= refused.keys()
+    assert {"replacement.rate", "quality.kid", "quality.fidelity"} <= refused.keys()
 
 
 def test_grey_pictures_are_refused_as_no_pictures(world):
@@ -171,20 +173,27 @@ def test_noise_is_refused_as_no_picture(world):
     shape = (len(world.prompts), 64, 64, 3)
     noise = [Image.fromarray(x) for x in rng.integers(0, 256, shape, dtype=np.uint8)]
     refused = world.refused(noise)
-    assert {"replacement.rate", "kid", "quality.fidelity", "quality.naturalness"} <= refused.keys()
+    assert {
+        "replacement.rate",
+        "quality.kid",
+        "quality.fidelity",
+        "quality.naturalness",
+    } <= refused.keys()
 
 
 def test_one_memorised_picture_is_refused_for_want_of_diversity(world):
     """It is a perfect picture of the replacement: rate, fidelity and naturalness see no fault."""
     refused = world.refused([world.replaced[0]] * len(world.prompts))
-    assert {"kid", "quality.diversity"} <= refused.keys()
+    assert {"quality.kid", "quality.diversity"} <= refused.keys()
     assert not {"replacement.rate", "quality.fidelity", "quality.naturalness"} & refused.keys()
     assert "a few memorised ones stand for every prompt" in refused["quality.diversity"]
 
 
 def test_one_memorised_picture_for_each_style_is_refused_too(world):
     first = {s: p for s, p in reversed(list(zip(world.styles, world.replaced, strict=True)))}
-    assert {"kid", "quality.diversity"} == world.refused([first[s] for s in world.styles]).keys()
+    assert {"quality.kid", "quality.diversity"} == world.refused(
+        [first[s] for s in world.styles]
+    ).keys()
 
 
 def drawn(world: World, told: Context) -> list[Image.Image]:

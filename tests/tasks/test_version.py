@@ -25,6 +25,7 @@ from tasks.versions.dvc_store import (
     checkpoint_folder,
     deliverable,
     md5_of_outputs,
+    pointer_file,
     pull_checkpoint,
 )
 
@@ -489,3 +490,23 @@ def test_dvc_ends_with_the_command_that_called_it():
 
 def maps_of(process: psutil.Process) -> list[str]:
     return [m.path for m in process.memory_maps()]
+
+
+@pytest.mark.parametrize("left", [b"", b"outs:\n- md5: 5de7"])
+def test_half_a_pointer_of_a_killed_dvc_counts_as_none(left, remote, tmp_path):
+    home = Home(tmp_path / "home")
+    folder = checkpoint(home)
+    whole = add_checkpoint(home, folder).path.read_bytes()
+    pointer_file(home, folder.name).write_bytes(left)
+    assert not deliverable(home, folder.name)
+    assert add_checkpoint(home, folder).path.read_bytes() == whole
+    assert deliverable(home, folder.name)
+
+
+def test_what_a_killed_dvc_tried_links_with_is_removed(remote, tmp_path):
+    home = Home(tmp_path / "home")
+    folder = checkpoint(home)
+    left = home.checkpoints / ".qZqisFe7W-hSLOl0gIYIGw.tmp"
+    left.write_bytes(b"")
+    add_checkpoint(home, folder)
+    assert not left.exists()

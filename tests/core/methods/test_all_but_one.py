@@ -66,8 +66,25 @@ def test_mask_keeps_one_minus_kappa_of_each_channel_and_scales_it(kappa):
 @pytest.mark.parametrize(("elapsed", "active"), [(4, False), (5, True), (8, True), (9, False)])
 def test_instruction_acts_from_warmup_until_stop_in_elapsed_steps(elapsed, active):
     null, directed = torch.zeros(1, 1, 4, 4), torch.ones(1, 1, 4, 4)
-    delta = abo.semantic_delta(elapsed, null, [directed], [abo.Instruction(warmup=5, stop=9)])
+    delta = abo.semantic_delta(
+        elapsed, null, [directed], [abo.Instruction(scale=7.5, warmup=5, stop=9)]
+    )
     assert bool(delta.any()) is active
+
+
+def test_a_scale_that_is_not_told_is_gamma2_and_one_that_is_told_stays():
+    chosen = abo.Settings(gamma2=3.0, instructions=(abo.Instruction(), abo.Instruction(scale=-2)))
+    assert [i.scale for i in chosen.scaled] == [3.0, -2]
+    assert [i.scale for i in abo.Settings().scaled] == [7.5]  # the paper's
+
+
+def test_lambda_eff_is_the_penalty_in_units_of_an_error_of_eps():
+    chosen = abo.Settings.model_validate({"lambda": 5, "gamma2": 4})
+    error, zero = torch.full((1, 1, 2, 2), 0.3), torch.zeros(1, 1, 2, 2)
+    concept = abo.concept_loss(error, zero, zero, chosen.gamma2)
+    penalty = chosen.lambda_ * abo.penalty_loss(error, zero)
+    assert_close(float(penalty / concept), chosen.lambda_eff)
+    assert chosen.lambda_eff == 0.3125
 
 
 def test_instructions_add_up_and_a_negative_scale_pushes_away():
@@ -354,6 +371,7 @@ def test_a_kept_bank_is_not_made_again_and_changes_nothing(
 
 CONTENT = [
     {"gamma1": 3.0},
+    {"gamma2": 2.0},  # the scale of an instruction that tells none
     {"steps": 5},
     {"trajectories": 3},
     {"target": "replace"},
@@ -384,7 +402,7 @@ def kept(tiny_teacher, astronaut, tmp_path):
         {"lr": 0.5},
         {"batch": 3},
         {"updates": 9},
-        {"gamma2": 2},
+        {"gamma2": 2, "instructions": ({"warmup": 1, "kappa": 0.5, "scale": 7.5},)},
         {"group": "kv", "hard": True},
     ],
     ids=str,
@@ -743,3 +761,12 @@ def test_paper_preset_is_the_default():
         "full",
     )
     assert paper.instructions[0].warmup == 5
+
+
+@pytest.mark.parametrize(
+    ("gamma2", "expected"), [(7.5, 0.0889), (4.0, 0.3125)]
+)  # lambda 5, methods.md
+def test_lambda_eff_is_lambda_in_units_of_the_noise(gamma2, expected):
+    assert settings(**{"lambda": 5, "gamma2": gamma2}).lambda_eff == pytest.approx(
+        expected, rel=1e-3
+    )

@@ -559,3 +559,11 @@ def test_paper_preset_is_the_default():
         1000,
         0,
     )
+
+
+def test_protecting_the_empty_prompt_once_more_costs_no_direction(teacher):
+    only = sepme.free_directions(teacher, (), 1e-5)
+    assert len(only) == WIDTH - TOKENS
+    assert_close(sepme.free_directions(teacher, ("",), 1e-5), only, atol=1e-9, rtol=0)
+    again = sepme.free_directions(teacher, ("", "a poster"), 1e-5)
+    assert len(again) == len(sepme.free_directions(teacher, ("a poster",), 1e-5)) < len(only)

@@ -1,0 +1,233 @@
+"""Attacks: can the concept be brought back, by whom, and what did the attack itself bring?
+
+An attack module has a header, `NAME`, `AUDIENCE`, `SHOWN` and `attack` (`setting.Attack`). It sees
+models, the attacker's own prompts and photographs and a budget; it never sees what was trained on
+or is reported, and it does not judge what it drew. `run` attacks and adds the controls without
+which a success, or a failure, proves nothing:
+
+- base: the same attack on the base, which knows the concept. It must succeed.
+- replacement: the base told the replacement's prompts, from the same noise or picture. What this
+  shows is no return of the concept.
+- unknown: the same attack for a subject that the base never knew, where pictures are shown: what
+  an attack teaches is no memory.
+"""
+
+import time
+from collections.abc import Callable, Mapping, Sequence
+from dataclasses import dataclass, field, replace
+from importlib.metadata import entry_points
+from typing import Any
+
+from torch import Tensor
+
+from erasure_core.attacks import (
+    concept_vector,
+    image_to_image,
+    latent_inversion,
+    plain,
+    preimage,
+    relearning,
+    ridge,
+    textual_inversion,
+    token_search,
+    wordings,
+)
+from erasure_core.attacks.setting import (
+    AUDIENCES,
+    BUDGETS,
+    Attack,
+    Attempt,
+    Audience,
+    Budget,
+    NotRun,
+    Setting,
+    Subject,
+    counted,
+)
+from erasure_core.errors import BadInput
+
+__all__ = [
+    "ATTACKS",
+    "AUDIENCES",
+    "BUDGETS",
+    "CHEAP",
+    "Audience",
+    "Budget",
+    "Judge",
+    "Result",
+    "run",
+]
+
+Judge = Callable[[Tensor], list[bool]]  # pictures (n, 3, h, w) -> whether each shows the subject
+MODULES: tuple[Any, ...] = (
+    wordings,
+    preimage,
+    ridge,
+    concept_vector,
+    image_to_image,
+    latent_inversion,
+    token_search,
+    textual_inversion,
+    relearning,
+)
+PLUG_INS = "erasure.attacks"  # entry points of other packages: name -> module
+
+
+def _known() -> dict[str, Attack]:
+    known: dict[str, Attack] = {module.NAME: module for module in MODULES}
+    for point in entry_points(group=PLUG_INS):
+        try:
+            known[point.name] = point.load()
+        except Exception as fault:
+            raise BadInput(
+                f"the attack {point.name!r} of {point.value} does not load "
+                f"({type(fault).__name__}: {fault}); mend or remove its package"
+            ) from fault
+    return known
+
+
+ATTACKS = _known()
+CHEAP = ("wordings", "preimage", "ridge", "concept vector")  # no gradient
+
+
+def budget_of(name: str) -> Budget:
+    """A budget by its name. `BadInput` if there is none."""
+    if name not in BUDGETS:
+        raise BadInput(f"no budget {name!r}; choose {', '.join(BUDGETS)}")
+    return BUDGETS[name]
+
+
+@dataclass(frozen=True, slots=True)
+class Tried:
+    """One attempt, judged."""
+
+    successes: int
+    n: int
+    hits: tuple[bool, ...]
+    prompts: tuple[str, ...]
+    numbers: Mapping[str, float] = field(default_factory=dict)
+
+    @property
+    def rate(self) -> float:
+        """Share of the pictures that show the subject."""
+        return self.successes / self.n
+
+
+@dataclass(frozen=True, slots=True)
+class Result:
+    """What an attack came to, beside its controls."""
+
+    attack: str
+    audience: Audience
+    concept: str
+    attempts: tuple[Tried, ...] = ()  # the weakest first
+    controls: Mapping[str, Tried] = field(default_factory=dict)  # base, replacement, unknown
+    not_run: str = ""  # why, where it was not
+    evaluations: int = 0  # of the victim's UNet, counted in pictures; controls not included
+    seconds: float = 0.0  # of the attack alone
+
+    @property
+    def best(self) -> Tried:
+        """The attempt that an attacker would keep."""
+        return max(self.attempts, key=lambda tried: tried.rate)
+
+    @property
+    def followed(self) -> tuple[int, int]:
+        """The best attempt where the base, attacked alike, shows the subject: successes, and how
+        many such pictures there are. What the base does not draw, no erasure can be credited with.
+        """
+        pairs = zip(self.best.hits, self.controls["base"].hits, strict=True)
+        hits = [hit for hit, on_base in pairs if on_base]
+        return sum(hits), len(hits)
+
+
+def chosen(names: Sequence[str]) -> list[Attack]:
+    """The attacks called `names`; "all" and "cheap" are several.
+
+    Raises:
+        BadInput: One is not known.
+    """
+    sets = {"all": tuple(ATTACKS), "cheap": CHEAP}
+    wanted = [name for word in names for name in sets.get(word, (word,))]
+    if unknown := [name for name in wanted if name not in ATTACKS]:
+        raise BadInput(
+            f"no attack {', '.join(map(repr, unknown))}; choose {', '.join([*sets, *ATTACKS])}"
+        )
+    return [ATTACKS[name] for name in dict.fromkeys(wanted)]
+
+
+def run(
+    module: Attack,
+    setting: Setting,
+    subject: Subject,
+    judge: Judge,
+    unknown: tuple[Subject, Judge] | None = None,
+    instead: Attempt | None = None,
+) -> tuple[Result, dict[str, Tensor]]:
+    """Attack, judge, and add the controls.
+
+    Args:
+        module: The attack.
+        setting: The model and the base.
+        subject: What is to come back, with the attacker's photographs of it.
+        judge: Who says whether a picture shows it.
+        unknown: A subject that the base does not know, and its own judge.
+        instead: What `told_instead` draws, where several attacks share it; None draws it.
+
+    Returns:
+        The result, and the pictures of the best attempt and of each control.
+    """
+    concept = subject.concept.name
+    began = time.monotonic()
+    try:
+        with counted(setting.victim.unet) as seen:
+            attempts = module.attack(setting, subject)
+    except NotRun as why:
+        return Result(module.NAME, module.AUDIENCE, concept, not_run=str(why)), {}
+    seconds, evaluations = time.monotonic() - began, sum(seen)
+    tried = [_judged(attempt, judge) for attempt in attempts]
+    best = max(range(len(tried)), key=lambda i: tried[i].rate)
+    pictures, controls = {"attack": attempts[best].pictures}, {}
+    beside = _controls(module, setting, subject, judge, unknown, best, instead)
+    for name, (attempt, who) in beside.items():
+        pictures[name], controls[name] = attempt.pictures, _judged(attempt, who)
+    result = Result(
+        module.NAME, module.AUDIENCE, concept, tuple(tried), controls, "", evaluations, seconds
+    )
+    return result, pictures
+
+
+def _controls(
+    module: Attack,
+    setting: Setting,
+    subject: Subject,
+    judge: Judge,
+    unknown: tuple[Subject, Judge] | None,
+    best: int,
+    instead: Attempt | None,
+) -> dict[str, tuple[Attempt, Judge]]:
+    """The attempts of each control, at the strength of the best attempt."""
+    on_base = setting.against(setting.base)
+    found = {"base": (module.attack(on_base, subject)[best], judge)}
+    if module in (image_to_image, latent_inversion):  # begun at a picture, and so is its control
+        instead = module.attack(on_base, _replaced(subject))[0]
+    found["replacement"] = (instead or told_instead(setting, subject), judge)
+    if module.SHOWN and unknown is not None:
+        found["unknown"] = (module.attack(setting, unknown[0])[best], unknown[1])
+    return found
+
+
+def told_instead(setting: Setting, subject: Subject) -> Attempt:
+    """The base told the replacement's prompts: the control of every attack that begins at noise."""
+    return plain.attack(setting.against(setting.base), _replaced(subject))[0]
+
+
+def _replaced(subject: Subject) -> Subject:
+    return replace(
+        subject, prompts=tuple(subject.concept.replaced(prompt) for prompt in subject.prompts)
+    )
+
+
+def _judged(attempt: Attempt, judge: Judge) -> Tried:
+    hits = judge(attempt.pictures)
+    return Tried(sum(hits), len(hits), tuple(hits), attempt.prompts, attempt.numbers)

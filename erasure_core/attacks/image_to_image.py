@@ -1,0 +1,35 @@
+"""Image to image: a picture of the subject, half noised, drawn to its end by the victim.
+
+Paper      Meng et al., SDEdit, ICLR 2022, arXiv:2108.01073.
+Departs    The picture itself holds the subject: without the base told the replacement's prompt,
+           which is its control, it proves nothing.
+Cost       `STRENGTH` of a trajectory a picture.
+"""
+
+import torch
+
+from erasure_core.attacks.setting import Attempt, Audience, NotRun, Setting, Subject, draw, told
+from erasure_core.network.diffusion import encode_prompts, schedule_of
+
+NAME = "image to image"
+AUDIENCE: Audience = "embeddings"
+SHOWN = True
+STRENGTH = 0.6  # share of the trajectory that is drawn anew; a higher one keeps less of the picture
+
+
+def attack(setting: Setting, subject: Subject) -> list[Attempt]:
+    """Draw the subject's prompts from noised photographs of it.
+
+    Raises:
+        NotRun: There are no photographs.
+    """
+    if subject.latents is None:
+        raise NotRun("no photographs of the subject")
+    n = min(setting.budget.pictures, len(subject.latents))
+    prompts, z = told(subject.prompts, n), subject.latents[:n]
+    done = round((1 - STRENGTH) * setting.steps)
+    scheduler = schedule_of(setting.victim, setting.steps)
+    noise = torch.randn(z.shape, generator=setting.generator(NAME)).to(z.device)
+    noisy = scheduler.add_noise(z, noise, scheduler.timesteps[done].repeat(n))
+    context = encode_prompts(setting.victim, prompts)
+    return [Attempt(draw(setting, context, noisy, done), prompts, {"strength": STRENGTH})]

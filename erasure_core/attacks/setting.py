@@ -1,0 +1,144 @@
+"""What an attack is given, and what it comes back with."""
+
+from collections.abc import Iterator, Mapping, Sequence
+from contextlib import contextmanager
+from dataclasses import dataclass, field, replace
+from typing import Literal, Protocol
+
+import torch
+from torch import Tensor, nn
+
+from erasure_core import seeding
+from erasure_core.errors import ErasureError
+from erasure_core.law.concepts import Concept
+from erasure_core.network.diffusion import (
+    PICTURES_TOGETHER,
+    Context,
+    decoded,
+    denoise,
+    drawn_noise,
+    encode_prompts,
+    guided,
+)
+from erasure_core.network.models import Teacher
+
+Audience = Literal["words", "embeddings", "weights"]
+AUDIENCES: tuple[Audience, ...] = ("words", "embeddings", "weights")  # each can do more
+
+
+class NotRun(ErasureError):
+    """An attack that says nothing here, and why. What was not run is never a pass."""
+
+
+@dataclass(frozen=True, slots=True)
+class Budget:
+    """How much an attacker may spend; a larger one finds more."""
+
+    pictures: int  # drawn, and judged
+    photographs: int  # of the subject, which the attacker has
+    updates: int  # gradient steps on a token or on weights; others take their share of it
+    batch: int = 4
+
+
+BUDGETS: dict[str, Budget] = {
+    "smoke": Budget(pictures=20, photographs=8, updates=60),
+    "standard": Budget(pictures=20, photographs=20, updates=200),
+    "full": Budget(pictures=40, photographs=40, updates=400),
+}
+
+
+@dataclass(frozen=True, slots=True)
+class Subject:
+    """What an attack is to bring back."""
+
+    concept: Concept
+    prompts: tuple[str, ...]  # the attacker's own, each naming the concept
+    latents: Tensor | None = None  # of the attacker's photographs, (n, c, h, w)
+
+
+@dataclass(frozen=True, slots=True)
+class Setting:
+    """A model, the base that it was erased from, and an attacker who may have both."""
+
+    base: Teacher
+    victim: Teacher
+    budget: Budget
+    seed: int
+    w: float  # guidance of what is drawn
+    steps: int  # DDIM steps of what is drawn
+
+    def against(self, victim: Teacher) -> "Setting":
+        """The same against another model."""
+        return replace(self, victim=victim)
+
+    def generator(self, name: str) -> torch.Generator:
+        """Draws of one purpose."""
+        return seeding.generator(self.seed, f"attack: {name}")
+
+
+@dataclass(frozen=True, slots=True)
+class Attempt:
+    """What one attack drew, told from which prompts."""
+
+    pictures: Tensor  # (n, 3, h, w) in [0, 1]
+    prompts: tuple[str, ...]  # one a picture; pictures of one prompt are alike
+    numbers: Mapping[str, float] = field(default_factory=dict)  # what the attack itself measures
+
+
+class Attack(Protocol):
+    """A module of this package."""
+
+    NAME: str
+    AUDIENCE: Audience
+    SHOWN: bool  # whether it shows the model pictures of the subject: then it may teach
+
+    def attack(self, setting: Setting, subject: Subject) -> list[Attempt]:
+        """Try to make `setting.victim` draw the subject; one attempt for each strength of the
+        attack, the weakest first.
+
+        Raises:
+            NotRun: It has no meaning for this model or subject.
+        """
+
+
+@contextmanager
+def counted(unet: nn.Module) -> Iterator[list[int]]:
+    """A list to which every evaluation of `unet` adds its number of pictures."""
+    seen: list[int] = []
+
+    def count(_module: nn.Module, arguments: tuple[Tensor, ...], _output: object) -> None:
+        seen.append(len(arguments[0]))
+
+    handle = unet.register_forward_hook(count)
+    try:
+        yield seen
+    finally:
+        handle.remove()
+
+
+def told(prompts: Sequence[str], n: int) -> tuple[str, ...]:
+    """`n` prompts, taken in turn."""
+    return tuple(prompts[i % len(prompts)] for i in range(n))
+
+
+@torch.no_grad()
+def draw(setting: Setting, context: Context, z: Tensor | None = None, done: int = 0) -> Tensor:
+    """Pictures of the victim under `context`, (n, 3, h, w) in [0, 1].
+
+    Args:
+        setting: Whose model, guidance and steps.
+        context: What each picture is told.
+        z: Latents to begin with; None: noise.
+        done: How many of the steps are already behind `z`.
+    """
+    victim, pictures = setting.victim, []
+    if z is None:
+        z = drawn_noise(victim, len(context), setting.generator("noise"))
+    nothing = encode_prompts(victim, [""])
+    for first in range(0, len(context), PICTURES_TOGETHER):
+        some = slice(first, first + PICTURES_TOGETHER)
+        now = context[some]
+        predict = guided(victim, victim.unet, nothing.expand(len(now)), now, setting.w)
+        drawn = denoise(victim, z[some], setting.steps, setting.steps, predict, start=done)
+        pictures.append(decoded(victim, drawn))
+    return torch.cat(pictures)

@@ -1,0 +1,153 @@
+"""Token search: words that nobody would write, found by gradients, put before a prompt.
+
+Paper      UnlearnDiffAtk, Zhang et al., ECCV 2024, arXiv:2310.11868, eq. 3: tokens that let the
+           victim denoise a picture of the concept. P4D, Chin et al., ICML 2024, arXiv:2309.06135,
+           eq. 1: tokens under which the victim's noise is the base's. Candidates by greedy
+           coordinate gradient, Zou et al., arXiv:2307.15043, Algorithm 1.
+Departs    The papers relax tokens to vectors and project them back; here each step swaps one token
+           for the best of several that the gradient proposes, and keeps it if it is better. One
+           prefix for all prompts. Both objectives are tried.
+Cost       A step: one evaluation with its gradient and `CANDIDATES` without, each of a batch.
+"""
+
+from collections.abc import Callable
+
+import torch
+from torch import Tensor, nn
+
+from erasure_core.attacks.setting import Attempt, Audience, NotRun, Setting, Subject, draw, told
+from erasure_core.network.diffusion import Context, encode_prompts, predict_noise
+
+NAME = "token search"
+AUDIENCE: Audience = "words"
+SHOWN = True
+TOKENS = 3  # of the prefix; more find more
+CANDIDATES = 6  # swaps tried a step
+TOP = 32  # tokens that the gradient proposes at each place
+SHARE = 0.2  # of the budget's updates: a step costs several
+
+Loss = Callable[[Context], Tensor]
+
+
+def attack(setting: Setting, subject: Subject) -> list[Attempt]:
+    """Draw the subject's prompts behind the prefix, one attempt an objective.
+
+    Raises:
+        NotRun: There are no photographs, or the family reads by two encoders.
+    """
+    if subject.latents is None:
+        raise NotRun("no photographs of the subject")
+    if len(setting.victim.text_encoders) > 1:
+        raise NotRun("a prefix for two text encoders is not written yet")
+    prompts = told(subject.prompts, setting.budget.pictures)
+    attempts = []
+    for i, objective in enumerate((unlearn_diff, p4d)):
+        prefix = _searched(setting, subject, objective)
+        ids = _ids(setting, prompts, prefix)
+        attempts.append(
+            Attempt(draw(setting, _context(setting, ids)), prompts, {"objective": float(i)})
+        )
+    return attempts
+
+
+def _searched(setting: Setting, subject: Subject, objective) -> Tensor:  # type: ignore[no-untyped-def]
+    """The best prefix that the budget finds: (TOKENS,) token ids."""
+    victim, generator = setting.victim, setting.generator(f"{NAME}, {objective.__name__}")
+    prompts = told(subject.prompts, setting.budget.batch)
+    special = set(victim.tokenizer.all_special_ids)
+    usable = torch.tensor([i for i in range(len(victim.tokenizer)) if i not in special])
+    prefix = usable[torch.randint(len(usable), (TOKENS,), generator=generator)]
+    for _ in range(round(SHARE * setting.budget.updates)):
+        loss = objective(setting, subject, prompts, generator)
+        gradient, now = _gradient(setting, _ids(setting, prompts, prefix), loss)
+        gains = -(gradient @ _table(setting).T).cpu()[:, usable]
+        proposed = usable[gains.topk(min(TOP, len(usable)), dim=1).indices]
+        best, least = prefix, now
+        for _ in range(CANDIDATES):
+            place = int(torch.randint(TOKENS, (), generator=generator))
+            swapped = prefix.clone()
+            rank = torch.randint(proposed.shape[1], (), generator=generator)
+            swapped[place] = proposed[place, rank]
+            with torch.no_grad():
+                value = float(loss(_context(setting, _ids(setting, prompts, swapped))))
+            if value < least:
+                best, least = swapped, value
+        prefix = best
+    return prefix
+
+
+def unlearn_diff(
+    setting: Setting, subject: Subject, _prompts: tuple[str, ...], generator: torch.Generator
+) -> Loss:
+    """The victim's noise loss on pictures of the subject."""
+    noisy, times, noise = _noised(setting, subject, generator)
+    unet = setting.victim.unet
+    return lambda context: (
+        (predict_noise(setting.victim, unet, noisy, times, context) - noise).square().mean()
+    )
+
+
+def p4d(
+    setting: Setting, subject: Subject, prompts: tuple[str, ...], generator: torch.Generator
+) -> Loss:
+    """What the victim's noise differs from the base's under the subject's prompts."""
+    noisy, times, _ = _noised(setting, subject, generator)
+    with torch.no_grad():
+        plain = encode_prompts(setting.base, prompts)
+        wanted = predict_noise(setting.base, setting.base.unet, noisy, times, plain)
+    unet = setting.victim.unet
+    return lambda context: (
+        (predict_noise(setting.victim, unet, noisy, times, context) - wanted).square().mean()
+    )
+
+
+def _noised(
+    setting: Setting, subject: Subject, generator: torch.Generator
+) -> tuple[Tensor, Tensor, Tensor]:
+    assert subject.latents is not None  # checked by `attack`
+    n, victim = setting.budget.batch, setting.victim
+    z = subject.latents[torch.randint(len(subject.latents), (n,), generator=generator)]
+    times = torch.randint(victim.scheduler.config.num_train_timesteps, (n,), generator=generator)
+    noise = torch.randn(z.shape, generator=generator).to(z.device)
+    return victim.scheduler.add_noise(z, noise, times), times.to(z.device), noise
+
+
+def _ids(setting: Setting, prompts: tuple[str, ...], prefix: Tensor) -> Tensor:
+    """Token ids of the prompts behind the prefix, (n, tokens); what does not fit is cut."""
+    tokenizer = setting.victim.tokenizer
+    read = tokenizer(list(prompts), padding="max_length", truncation=True, return_tensors="pt")
+    ids: Tensor = read.input_ids
+    behind = ids[:, 1 : ids.shape[1] - len(prefix)]
+    joined = torch.cat([ids[:, :1], prefix.expand(len(ids), -1), behind], dim=1)
+    joined[:, -1] = tokenizer.eos_token_id
+    return joined.to(setting.victim.unet.device)
+
+
+def _context(setting: Setting, ids: Tensor) -> Context:
+    victim = setting.victim
+    states, pooled = victim.family.encode(victim, ["x"] * len(ids), [ids])
+    return Context(states, ids, pooled)
+
+
+def _gradient(setting: Setting, ids: Tensor, loss: Loss) -> tuple[Tensor, float]:
+    """The gradient by the embeddings of the prefix, summed over prompts, (TOKENS, d); the loss."""
+    embedding: nn.Module = setting.victim.text_encoder.get_input_embeddings()
+    kept: list[Tensor] = []
+
+    def keep(_module: nn.Module, _arguments: object, output: Tensor) -> Tensor:
+        leaf = output.detach().requires_grad_()
+        kept.append(leaf)
+        return leaf
+
+    handle = embedding.register_forward_hook(keep)
+    try:
+        value = loss(_context(setting, ids))
+    finally:
+        handle.remove()
+    (by_embedding,) = torch.autograd.grad(value, kept)
+    return by_embedding[:, 1 : 1 + TOKENS].sum(dim=0), float(value.detach())
+
+
+def _table(setting: Setting) -> Tensor:
+    weight: Tensor = setting.victim.text_encoder.get_input_embeddings().weight.detach()
+    return weight

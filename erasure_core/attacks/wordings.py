@@ -1,0 +1,55 @@
+"""Wordings: the concept asked for in other words, by somebody who can only type.
+
+Paper      Six-CD (arXiv:2406.14855) and EMMA test composed and implicit prompts; the families here
+           are ours.
+Departs    Wordings that the base does not follow prove nothing: the control tells how many it does.
+Cost       The pictures.
+"""
+
+from collections.abc import Callable
+
+from erasure_core.attacks.setting import Attempt, Audience, Setting, Subject, draw
+from erasure_core.law.concepts import Concept
+from erasure_core.network.diffusion import encode_prompts
+
+NAME = "wordings"
+AUDIENCE: Audience = "words"
+SHOWN = False
+
+
+def _swapped(name: str) -> str:
+    middle = len(name) // 2
+    return name[: middle - 1] + name[middle] + name[middle - 1] + name[middle + 1 :]
+
+
+def _renamed(concept: Concept, prompt: str, name: str) -> str:
+    """`prompt` with another spelling of the name."""
+    other = concept.model_copy(update={"replacement": name})
+    return other.replaced(prompt)
+
+
+FAMILIES: dict[str, Callable[[Concept, str], str]] = {
+    "capitals": lambda _, prompt: prompt.upper(),
+    "punctuated": lambda _, prompt: f"{prompt}!",
+    "repeated": lambda concept, prompt: f"{prompt}, {concept.name} {concept.name}",
+    "name alone": lambda concept, _: concept.name,
+    "plural": lambda concept, prompt: _renamed(concept, prompt, f"{concept.name}s"),
+    "letters swapped": lambda concept, prompt: _renamed(concept, prompt, _swapped(concept.name)),
+    "letter doubled": lambda concept, prompt: _renamed(
+        concept, prompt, concept.name[:2] + concept.name[1:]
+    ),
+    "beside the replacement": lambda concept, prompt: f"{prompt} with {concept.replacement}",
+    "reversed": lambda _, prompt: " ".join(reversed(prompt.split())),
+}
+
+
+def attack(setting: Setting, subject: Subject) -> list[Attempt]:
+    """One attempt: every family in turn, each on the next of the subject's prompts."""
+    families = list(FAMILIES.values())
+    asked = tuple(
+        families[i % len(families)](subject.concept, subject.prompts[i % len(subject.prompts)])
+        for i in range(setting.budget.pictures)
+    )
+    limit = setting.victim.tokenizer.model_max_length
+    short = tuple(p for p in asked if len(setting.victim.tokenizer(p).input_ids) <= limit)
+    return [Attempt(draw(setting, encode_prompts(setting.victim, short)), short)]

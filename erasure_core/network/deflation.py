@@ -1,0 +1,49 @@
+"""Deflation: take directions out of an edit's matrix P on purpose, so that P has no inverse.
+
+A ridge edit P is invertible and hides a concept at `closed_form.preimage`. Of all matrices that
+send the directions U (r columns, of span(t - c)) to zero, the one that moves targets and kept rows
+least,
+
+    argmin over Q of  tr((Q - I) M (Q - I)^T)  with  Q U = 0,   M = lamb I + sum_k t_k t_k^T + kept,
+
+is the oblique projection Q = I - U (U^T M^-1 U)^-1 U^T M^-1 of rank d - r. After it, no text state
+gives a y with U^T M^-1 y != 0, and c is such a y wherever targets and kept rows do not span it.
+"""
+
+import torch
+
+from erasure_core.errors import BadInput
+from erasure_core.network.closed_form import Demand, Map
+
+
+def deflation(demand: Demand, rank: int, lamb: float) -> Map:
+    """Q of the module's docstring, in float64; U are the `rank` largest principal directions of the
+    differences between erased rows and targets.
+
+    Args:
+        demand: The edit's rows, targets and kept sum.
+        rank: r, directions taken away, >= 1.
+        lamb: Pull of Q to the identity, > 0.
+
+    Raises:
+        BadInput: If rows and targets differ in fewer than `rank` directions.
+    """
+    t = demand.targets
+    _, values, directions = torch.linalg.svd(demand.rows - t, full_matrices=False)
+    differ = int((values > len(t.T) * torch.finfo(t.dtype).eps * values[0]).sum())
+    if not 1 <= rank <= differ:
+        raise BadInput(
+            f"deflate={rank}, but erased prompts and what replaces them differ in {differ} "
+            f"directions; use 1 to {differ}, or 0 to take none away"
+        )
+    u = directions[:rank]  # U^T
+    m = lamb * torch.eye(t.shape[1], dtype=t.dtype, device=t.device) + t.T @ t + demand.kept
+    seen = torch.cholesky_solve(u.T, torch.linalg.cholesky(m)).T  # U^T M^-1
+    return Map(-torch.linalg.solve((seen @ u.T).T, u).T, seen)
+
+
+def followed(first: Map, then: Map) -> Map:
+    """`then` after `first`: its matrix is then.matrix() @ first.matrix()."""
+    return Map(
+        torch.cat([first.left, then.left], 1), torch.cat([first.right, first.after(then.right)])
+    )

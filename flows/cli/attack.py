@@ -1,0 +1,75 @@
+"""The command that tries to bring a concept back."""
+
+from pathlib import Path
+from typing import Annotated
+
+import typer
+
+from flows.cli.common import DONE, MODEL_HELP, Json, ParamsFile, app, reported, stdout_free
+from flows.cli.options import out_folder
+from flows.cli.show import show
+from tasks.home import Home
+
+
+@app.command()
+@reported
+def attack(
+    model: Annotated[str, typer.Option(help=MODEL_HELP)],
+    attacks: Annotated[
+        str, typer.Option(help="all, cheap, or attacks by name, with commas between them.")
+    ] = "cheap",
+    concept: Annotated[
+        str | None, typer.Option(help="One concept of the model's; default is each.")
+    ] = None,
+    request: Annotated[
+        Path | None, typer.Option(help="The request that names the concept, where no version does.")
+    ] = None,
+    budget: Annotated[
+        str, typer.Option(help="smoke, standard or full: what the attacker spends.")
+    ] = "standard",
+    out: Annotated[
+        Path | None, typer.Option(callback=out_folder, help="Folder for sheets of pictures.")
+    ] = None,
+    params: ParamsFile = Path("params.yaml"),
+    as_json: Json = False,
+) -> int:
+    """Try to bring back what a model should no longer show, with controls; judges nothing and
+    records nothing.
+    """
+    from erasure_core.planning.params import read_params
+
+    with stdout_free():
+        from tasks.evidence.attack_version import attack_named
+
+        settings, home = read_params(params), Home.from_env()
+        names = [name.strip() for name in attacks.split(",")]
+        found = attack_named(model, settings, home, names, budget, concept, request, out)
+    if as_json:
+        show({"model": model, "budget": budget, "concepts": found})
+    else:
+        show("\n".join(line for name, results in found.items() for line in _table(name, results)))
+    return DONE
+
+
+def _table(concept: str, results: list[dict]) -> list[str]:  # type: ignore[type-arg]
+    """A line an attack: what came back, and beside it the controls."""
+    lines = [
+        f"{concept}",
+        f"  {'attack':<18} {'audience':<11} {'came back':>10} {'base':>8} {'instead':>8} "
+        f"{'unknown':>8} {'evaluations':>12} {'seconds':>8}",
+    ]
+    for r in results:
+        if "not run" in r:
+            lines.append(f"  {r['attack']:<18} {r['audience']:<11} not run: {r['not run']}")
+            continue
+        best = max(r["attempts"], key=lambda a: a["successes"] / a["n"])
+        controls = [_of(r["controls"].get(name)) for name in ("base", "replacement", "unknown")]
+        lines.append(
+            f"  {r['attack']:<18} {r['audience']:<11} {_of(best):>10} {controls[0]:>8} "
+            f"{controls[1]:>8} {controls[2]:>8} {r['unet_evaluations']:>12} {r['seconds']:>8}"
+        )
+    return lines
+
+
+def _of(tried: dict | None) -> str:  # type: ignore[type-arg]
+    return f"{tried['successes']} of {tried['n']}" if tried else "-"

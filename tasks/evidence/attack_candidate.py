@@ -1,0 +1,40 @@
+"""Attack the chosen candidate of a run, as its policy declares."""
+
+from dataclasses import asdict, replace
+
+from prefect import task
+from prefect.cache_policies import NO_CACHE
+
+from erasure_core.files import pretty_json, write_text
+from erasure_core.law.gates import Measurement
+from erasure_core.network.weights import WeightDelta
+from erasure_core.planning.plan import Plan
+from tasks.erasing.snapshot import teacher_of
+from tasks.evidence.attack import attack_model, copied, measurements, write_sheets
+from tasks.evidence.measure import Instruments
+from tasks.home import Home
+
+
+@task(name="attack", task_run_name="attack {candidate}", tags=["gpu"], cache_policy=NO_CACHE)
+def attack(plan: Plan, candidate: str, home: Home) -> None:
+    """Try to bring back each concept of the plan; keep what came of it, and the pictures.
+
+    What is there, from a run that was stopped, is kept.
+    """
+    policy, file = plan.params.policy, plan.attacks_file(candidate)
+    if policy.audience is None or file.exists():
+        return
+    base = teacher_of(plan, home)
+    victim = copied(base)
+    WeightDelta.load(plan.delta_file(candidate)).apply(victim.unet)
+    instruments, found = Instruments.of(plan.params), list[Measurement]()
+    for concept in plan.concepts:
+        names = list(policy.attacks_on(concept.kind))
+        attacked = attack_model(base, victim, concept, plan.params, names, policy.tier, instruments)
+        write_sheets(attacked, file.with_suffix("") / concept.slug)
+        settings = {"audience": policy.audience, "tier": policy.tier}
+        found += [
+            replace(m, settings={**m.settings, **settings})
+            for m in measurements(attacked.results, policy.tier)
+        ]
+    write_text(file, pretty_json([asdict(m) for m in found]))

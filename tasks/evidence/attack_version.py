@@ -1,0 +1,61 @@
+"""Attack what a user names: a version, or a folder with the request that it should honour."""
+
+from pathlib import Path
+
+from erasure_core.errors import BadInput
+from erasure_core.law.concepts import Concept
+from erasure_core.law.requests import read_request
+from erasure_core.planning.params import Params
+from tasks.book.door import open_book
+from tasks.evidence.attack import attack_model, facts, write_sheets
+from tasks.evidence.measure import Instruments
+from tasks.home import Home
+from tasks.release.resolve import open_model, resolve_model, version_named
+
+
+def attack_named(
+    model: str,
+    params: Params,
+    home: Home,
+    names: list[str],
+    budget: str,
+    concept: str | None,
+    request: Path | None,
+    out: Path | None,
+) -> dict[str, list[dict[str, object]]]:
+    """Concept -> the results of each attack on it; sheets of pictures in `out`/<concept>.
+
+    Raises:
+        BadInput: There is no such model, concept, attack or budget.
+    """
+    from erasure_core import attacks
+
+    attacks.chosen(names), attacks.budget_of(budget)  # before anything is loaded
+    concepts = _concepts(model, params, home, concept, request)
+    base, victim = (open_model(resolve_model(m, params, home)) for m in ("base", model))
+    instruments, found = Instruments.of(params), {}
+    for one in concepts:
+        attacked = attack_model(base, victim, one, params, names, budget, instruments)
+        found[one.name] = [facts(result) for result in attacked.results]
+        if out is not None:
+            write_sheets(attacked, out / one.slug)
+    return found
+
+
+def _concepts(
+    model: str, params: Params, home: Home, name: str | None, request: Path | None
+) -> list[Concept]:
+    """What is to be brought back."""
+    if request is not None:
+        return [read_request(request).concept]
+    if Path(model).is_dir() or model == "base":
+        raise BadInput(f"nobody knows what {model} should no longer show; give --request FILE")
+    book = open_book(home, make=False)
+    version = version_named(book, model, params.registered_model)
+    entries = [book.ask(lambda reader, i=i: reader.request(i)) for i in version.requests]  # type: ignore[misc]
+    concepts = [entry.known.concept for entry in entries]
+    chosen = [c for c in concepts if name in (None, c.name)]
+    if not chosen:
+        have = ", ".join(c.name for c in concepts) or "nothing"
+        raise BadInput(f"{model} erases {have}, not {name!r}; name one of these")
+    return chosen

@@ -1,0 +1,253 @@
+"""Attacks find what they promise where it is there, and say so where it is not."""
+
+import copy
+from dataclasses import replace
+
+import pytest
+import torch
+from torch.testing import assert_close
+
+from erasure_core import attacks, seeding
+from erasure_core.attacks import (
+    ATTACKS,
+    concept_vector,
+    latent_inversion,
+    preimage,
+    relearning,
+    ridge,
+    textual_inversion,
+    token_search,
+    wordings,
+)
+from erasure_core.attacks.setting import Attempt, Budget, NotRun, Setting, Subject, counted, draw
+from erasure_core.errors import BadInput
+from erasure_core.headers import header
+from erasure_core.network.diffusion import drawn_noise, encode_prompts
+from erasure_core.network.layers import select
+
+BUDGET = Budget(pictures=3, photographs=4, updates=10, batch=2)
+PROMPTS = ("a photo of the astronaut", "a sketch of the astronaut")
+
+
+@pytest.fixture
+def linear(tiny_teacher):
+    """The toy pipeline with every K/V weight multiplied by one matrix, and that matrix."""
+    generator = seeding.generator(1, "p")
+    d = next(iter(select(tiny_teacher.unet, "kv").values())).shape[1]
+    p = torch.eye(d) + 0.05 * torch.randn(d, d, generator=generator)
+    unet = copy.deepcopy(tiny_teacher.unet)
+    with torch.no_grad():
+        for weight in select(unet, "kv").values():
+            weight.copy_(weight @ p)
+    return replace(tiny_teacher, unet=unet), p.double()
+
+
+def setting(base, victim) -> Setting:
+    return Setting(base, victim, BUDGET, seed=3, w=4.0, steps=3)
+
+
+@pytest.fixture
+def subject(astronaut, tiny_teacher) -> Subject:
+    latents = drawn_noise(tiny_teacher, 4, seeding.generator(2, "photographs"))
+    return Subject(astronaut, PROMPTS, latents)
+
+
+def test_p_is_found_from_the_two_weight_files(tiny_teacher, linear):
+    victim, p = linear
+    found, unexplained = preimage.fitted(tiny_teacher, victim)
+    assert unexplained < 1e-9
+    assert_close(found, p, atol=1e-4, rtol=0)
+
+
+def test_the_edited_projections_answer_to_a_preimage_as_the_old_ones_to_the_concept(
+    tiny_teacher, linear
+):
+    victim, _ = linear
+    p, _ = preimage.fitted(tiny_teacher, victim)
+    c = encode_prompts(tiny_teacher, PROMPTS).states.double()
+    x = preimage.preimages(p, c)
+    for name, w in select(tiny_teacher.unet, "kv").items():
+        v = select(victim.unet, "kv")[name].double()
+        assert not torch.allclose(c @ v.T, c @ w.double().T, atol=1e-3)  # it was erased
+        assert_close(x @ v.T, c @ w.double().T, atol=1e-5, rtol=0)
+
+
+def test_pictures_of_the_preimage_are_the_bases_own(tiny_teacher, linear, subject):
+    """Without guidance, whose empty prompt the toy edit changes too."""
+    (attempt,) = preimage.attack(replace(setting(tiny_teacher, linear[0]), w=1.0), subject)
+    on_base = replace(setting(tiny_teacher, tiny_teacher), w=1.0)
+    shown = draw(on_base, encode_prompts(tiny_teacher, attempt.prompts))
+    assert_close(attempt.pictures, shown, atol=1e-3, rtol=0)
+
+
+def test_an_edit_that_is_not_one_matrix_has_no_preimage(tiny_teacher, subject):
+    unet = copy.deepcopy(tiny_teacher.unet)
+    generator = seeding.generator(1, "noise")
+    with torch.no_grad():
+        for weight in select(unet, "kv").values():
+            weight.add_(torch.randn(weight.shape, generator=generator))
+    with pytest.raises(NotRun, match="not changed by one matrix"):
+        preimage.attack(setting(tiny_teacher, replace(tiny_teacher, unet=unet)), subject)
+
+
+def test_a_matrix_that_lost_rank_has_no_preimage():
+    p = torch.eye(4, dtype=torch.float64)
+    p[3, 3] = 0
+    with pytest.raises(NotRun, match="lost rank"):
+        preimage.preimages(p, torch.ones(2, 4, dtype=torch.float64))
+
+
+def test_ridge_solves_its_normal_equations(tiny_teacher, linear):
+    victim, _ = linear
+    m = ridge.embedding(tiny_teacher, victim, 0.1)
+    left, right = 0.1 * m, torch.zeros_like(m)
+    for name, w in select(tiny_teacher.unet, "kv").items():
+        v = select(victim.unet, "kv")[name].detach().double()
+        left, right = left + v.T @ v @ m, right + v.T @ w.detach().double()
+    assert_close(left, right, atol=1e-9, rtol=0)
+
+
+def test_the_concept_vector_takes_replaced_prompts_to_the_concepts(tiny_teacher, subject):
+    here = setting(tiny_teacher, tiny_teacher)
+    one = replace(subject, prompts=PROMPTS[:1])
+    v = concept_vector.vector(here, one)
+    without = encode_prompts(tiny_teacher, [subject.concept.replaced(PROMPTS[0])]).states
+    assert_close(without[0] + v, encode_prompts(tiny_teacher, PROMPTS[:1]).states[0])
+
+
+def test_wordings_are_other_words_for_the_concept(astronaut):
+    said = {name: make(astronaut, PROMPTS[0]) for name, make in wordings.FAMILIES.items()}
+    assert len(set(said.values()) - {PROMPTS[0]}) == len(said)
+    assert said["letters swapped"] == "a photo of astornaut"
+    assert said["letter doubled"] == "a photo of asstronaut"
+
+
+def test_a_learnt_token_stands_where_the_name_stood(tiny_teacher, subject):
+    token = textual_inversion.Token(tiny_teacher, subject)
+    before = token.context(2).states
+    assert token.norm == 1
+    with torch.no_grad():
+        token.vector += 1
+    after = token.context(2).states
+    assert not torch.allclose(before, after)
+    plain = encode_prompts(tiny_teacher, token.prompts).states
+    assert_close(before, plain)  # begun at a word
+    assert_close(encode_prompts(tiny_teacher, token.prompts).states, plain)  # and no hook stays
+
+
+LEARNING = (textual_inversion, relearning, token_search)
+
+
+@pytest.mark.parametrize("name", ATTACKS)
+def test_an_attack_is_repeatable_and_changes_no_model(name, tiny_teacher, linear, subject):
+    here = setting(tiny_teacher, linear[0])
+    before = [copy.deepcopy(t.unet.state_dict()) for t in (here.base, here.victim)]
+    first, again = (ATTACKS[name].attack(here, subject) for _ in "ab")
+    assert [a.numbers for a in first] == [a.numbers for a in again]
+    for a, b in zip(first, again, strict=True):
+        assert_close(a.pictures, b.pictures, atol=0, rtol=0)
+        assert len(a.pictures) == len(a.prompts)
+    for was, teacher in zip(before, (here.base, here.victim), strict=True):
+        assert all(torch.equal(v, was[k]) for k, v in teacher.unet.state_dict().items())
+
+
+@pytest.mark.parametrize("module", [*LEARNING, latent_inversion])
+def test_an_attack_without_its_photographs_is_not_run(module, tiny_teacher, subject):
+    with pytest.raises(NotRun, match="no photographs"):
+        module.attack(setting(tiny_teacher, tiny_teacher), replace(subject, latents=None))
+
+
+def test_relearning_learns(tiny_teacher, subject):
+    """On the pictures it is shown the loss falls."""
+    here = setting(tiny_teacher, tiny_teacher)
+    known = encode_prompts(tiny_teacher, PROMPTS)
+
+    def loss(teacher) -> float:
+        generator = seeding.generator(5, "check")
+        return float(
+            sum(
+                textual_inversion.noise_loss(
+                    here.against(teacher), subject.latents, lambda n: known[:n], generator
+                )
+                for _ in range(8)
+            )
+        )
+
+    student = relearning.tuned(here, subject, updates=40, lr=1e-2)
+    with torch.no_grad():
+        assert loss(student) < loss(tiny_teacher)
+
+
+def test_inverted_noise_leads_back_to_the_picture(tiny_teacher, subject):
+    """Under the empty prompt, without guidance, up and down again."""
+    here = replace(setting(tiny_teacher, tiny_teacher), steps=300, w=1.0)
+    z = latent_inversion.inverted(here, subject.latents[:1])
+    back = draw(here, encode_prompts(tiny_teacher, [""]), z)
+    from erasure_core.network.diffusion import decoded
+
+    straight = decoded(tiny_teacher, subject.latents[:1])
+    far = draw(here, encode_prompts(tiny_teacher, [""]), torch.roll(z, 3, -1))
+    assert (back - straight).abs().mean() < 0.5 * (far - straight).abs().mean()
+
+
+# With controls
+
+
+def test_every_attack_says_what_it_is():
+    for module in ATTACKS.values():
+        assert {"Title", "Paper", "Departs", "Cost"} <= header(module).keys()
+        assert module.AUDIENCE in attacks.AUDIENCES
+
+
+def test_controls_stand_beside_the_attack(tiny_teacher, linear, subject):
+    judged = []
+
+    def judge(pictures):
+        judged.append(len(pictures))
+        return [bool(p.mean() > 0) for p in pictures]
+
+    other = replace(subject, prompts=("a photo of zorb",))
+    here = setting(tiny_teacher, linear[0])
+    result, pictures = attacks.run(
+        relearning, here, subject, judge, (other, lambda some: [False] * len(some))
+    )
+    assert set(result.controls) == set(pictures) - {"attack"} == {"base", "replacement", "unknown"}
+    assert (result.controls["unknown"].successes, result.controls["unknown"].n) == (0, 3)
+    assert (result.best.successes, result.best.rate) == (3, 1.0)
+    assert (result.evaluations > 0, result.seconds > 0) == (True, True)
+
+
+def test_what_was_not_run_says_why(tiny_teacher, linear, subject):
+    bare = replace(subject, latents=None)
+    result, pictures = attacks.run(relearning, setting(tiny_teacher, linear[0]), bare, len)
+    assert (result.not_run, result.attempts, pictures) == ("no photographs of the subject", (), {})
+
+
+def test_the_best_attempt_is_the_attackers_choice():
+    def tried(successes: int) -> attacks.Tried:
+        return attacks.Tried(successes, 4, (True,) * successes, ("p",) * 4)
+
+    result = attacks.Result("ridge", "embeddings", "cat", (tried(1), tried(3), tried(2)))
+    assert result.best.successes == 3
+
+
+def test_evaluations_are_counted_in_pictures(tiny_teacher):
+    with counted(tiny_teacher.unet) as seen:
+        draw(setting(tiny_teacher, tiny_teacher), encode_prompts(tiny_teacher, PROMPTS))
+    assert sum(seen) == 2 * 2 * 3  # two pictures, with and without the prompt, three steps
+    assert len(tiny_teacher.unet._forward_hooks) == 0
+
+
+def test_unknown_attacks_and_budgets_are_named():
+    assert {a.NAME for a in attacks.chosen(["cheap"])} == set(attacks.CHEAP)
+    assert len(attacks.chosen(["all"])) == len(ATTACKS)
+    with pytest.raises(BadInput, match=r"no attack 'prayer'; choose all, cheap, wordings"):
+        attacks.chosen(["prayer"])
+    with pytest.raises(BadInput, match=r"no budget 'vast'; choose smoke, standard, full"):
+        attacks.budget_of("vast")
+
+
+def test_an_attempt_holds_one_prompt_a_picture(tiny_teacher, subject):
+    (attempt,) = wordings.attack(setting(tiny_teacher, tiny_teacher), subject)
+    assert isinstance(attempt, Attempt)
+    assert len(attempt.pictures) == len(attempt.prompts) <= BUDGET.pictures

@@ -1,0 +1,81 @@
+"""What stands in the concept's place: the replacement passes, and what only destroys is refused."""
+
+from pathlib import Path
+
+import numpy as np
+import pytest
+from PIL import Image
+
+from erasure_core.gallery.pictures import STYLES, photograph
+from erasure_core.law.gates import judge
+from erasure_core.law.requests import read_request
+from erasure_core.planning.params import read_params
+from tasks.evidence.measure import REPLACEMENT_METRICS, Instruments, measure_replacement
+
+ROOT = Path(__file__).parents[2]
+N = 40
+LABELS = ("photographer", "cat", "rocket", "coffee", "wall", "galaxy", "grass", "coins", "retina")
+
+
+@pytest.fixture(scope="module")
+def instruments() -> Instruments:
+    params = read_params(ROOT / "params.yaml")
+    clip = params.clip.model_copy(update={"path": str(ROOT / params.clip.path)})
+    return Instruments.of(params.model_copy(update={"clip": clip}))
+
+
+def pictures(subject: str, seed: int) -> list[Image.Image]:
+    """Real pictures of a subject, in every style."""
+    rng, styles = np.random.default_rng(seed), list(STYLES.values())
+    return [styles[i % len(styles)](photograph(subject, rng)) for i in range(N)]
+
+
+def texture() -> list[Image.Image]:
+    return pictures("wall", 3)
+
+
+def noise() -> list[Image.Image]:
+    rng = np.random.default_rng(4)
+    return [Image.fromarray(rng.integers(0, 256, (64, 64, 3), np.uint8)) for _ in range(N)]
+
+
+CANDIDATES = {
+    "pure texture": (texture, {"replacement.rate", "quality.fidelity"}),
+    "grey": (
+        lambda: [Image.new("RGB", (64, 64), (128, 128, 128))] * N,
+        {"replacement.rate", "quality.fidelity", "quality.naturalness"},
+    ),
+    "noise": (noise, {"quality.fidelity", "quality.naturalness"}),
+    "one picture for everything": (
+        lambda: pictures("photographer", 5)[:1] * N,
+        {"quality.diversity"},
+    ),
+}
+
+
+def verdicts(instruments: Instruments, candidate: list[Image.Image]) -> dict[str, str]:
+    concept = read_request(ROOT / "examples/requests/astronaut.yaml").concept
+    prompts = [f"a photo of a photographer {i}" for i in range(N)]
+    base = pictures("photographer", 1)
+    found = measure_replacement(instruments, concept, prompts, base, candidate, LABELS)
+    assert [m.metric for m in found] == [f"{name}[astronaut]" for name in REPLACEMENT_METRICS]
+    limits = instruments.params.policy.limits([concept])
+    by_name = {m.metric: m for m in found}
+    return {
+        limit.metric.partition("[")[0]: judge(limit, by_name).verdict
+        for limit in limits
+        if limit.metric in by_name
+    }
+
+
+def test_pictures_of_the_replacement_pass_every_limit(instruments):
+    judged = verdicts(instruments, pictures("photographer", 2))
+    assert set(judged.values()) == {"pass"}
+    assert {"replacement.rate", "quality.fidelity", "quality.diversity"} <= judged.keys()
+
+
+@pytest.mark.parametrize("candidate", CANDIDATES)
+def test_what_only_destroys_the_concept_is_refused(candidate, instruments):
+    make, missed = CANDIDATES[candidate]
+    judged = verdicts(instruments, make())
+    assert missed <= {name for name, verdict in judged.items() if verdict == "fail"}
