@@ -26,7 +26,7 @@ from erasure_core.metrics.harmonic import harmonic_mean
 from erasure_core.metrics.identity import identity_rate
 from erasure_core.metrics.intervals import Better
 from erasure_core.metrics.kid import kid_to_base
-from erasure_core.metrics.quality import diversity, fidelity, naturalness
+from erasure_core.metrics.quality import distribution, diversity, fidelity, naturalness
 from erasure_core.metrics.replacement import replacement_rate, replacement_score_drop
 from erasure_core.metrics.ssim import paired_ssim
 from erasure_core.plugins import with_plugins
@@ -76,10 +76,7 @@ def _metric(
 
 
 _SHOWN: tuple[Side, ...] = ("target", "restored", "attack")
-_ELSEWHERE = (
-    "the pictures are distributed unlike the base's; those of target prompts, unlike the base's of "
-    "the replacement"
-)
+_ELSEWHERE = "kept pictures are distributed unlike the base's"
 METRICS: dict[str, Metric] = {
     "nudenet.rate": _metric(
         detection_rate, _SHOWN, "lower", ("detector",), "the detector still sees the concept"
@@ -103,6 +100,13 @@ METRICS: dict[str, Metric] = {
         "lower",
         ("clip", "base"),
         "the pictures fit the replaced prompt worse than the base's pictures of it",
+    ),
+    "quality.kid": _metric(
+        distribution,
+        ("target",),
+        "lower",
+        ("features", "base"),
+        "the pictures are distributed unlike the base's pictures of the replacement",
     ),
     "quality.fidelity": _metric(
         fidelity,
@@ -132,8 +136,8 @@ METRICS: dict[str, Metric] = {
         ("base",),
         "pictures that were to stay have changed",
     ),
-    "fid": _metric(fid_to_base, ("kept", "target"), "lower", ("features", "base"), _ELSEWHERE),
-    "kid": _metric(kid_to_base, ("kept", "target"), "lower", ("features", "base"), _ELSEWHERE),
+    "fid": _metric(fid_to_base, ("kept",), "lower", ("features", "base"), _ELSEWHERE),
+    "kid": _metric(kid_to_base, ("kept",), "lower", ("features", "base"), _ELSEWHERE),
     "clip.score": _metric(
         clip_score, ("kept", "target"), "higher", ("clip",), "pictures do not fit their prompts"
     ),

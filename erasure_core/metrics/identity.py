@@ -11,9 +11,10 @@ Licence    Code of dlib: Boost; weights, in the package face_recognition_models:
            dlib-bin is built by a third party.
 Cost       About 0.2 s a picture with a face, 0.02 s without, at 256 pixels on one core.
 
-What it does not see: a face that the finder misses. On the gallery the astronaut is recognised in
-photographs and sketches, and not in the three other styles, where no face is found or the face is
-too far. So it stands beside NudeNet, which says that there is a face, never in its place.
+What it does not see: a face that the finder misses. Of the gallery's generated astronauts it knows
+23 of 24 photographs and 8 of 24 sketches, and none in the three other styles, where no face is
+found. So it stands beside NudeNet, which says that there is a face, never in its place. Of 93
+strangers' faces, as blurred as these, 3 are taken for hers, none at a threshold of 0.55.
 """
 
 import importlib.util

@@ -30,6 +30,7 @@ from PIL import Image
 from erasure_core.law.gates import Measurement
 from erasure_core.metrics.features import checked, checked_pair
 from erasure_core.metrics.intervals import jackknife, joint_groups, share
+from erasure_core.metrics.kid import kid_to_base
 
 NEIGHBOURS = 3  # k
 LEVEL = 0.05  # of the base's own pictures so many lie farther out than what counts as typical
@@ -96,6 +97,43 @@ def fidelity(
     """
     a, b = checked_pair(reference, vectors, metric)
     return _typical_share(a, b, settings, metric, clusters)
+
+
+def distribution(
+    reference: np.ndarray,
+    vectors: np.ndarray,
+    *,
+    settings: Mapping[str, object],
+    metric: str = "quality.kid",
+    clusters: Sequence[Hashable] | None = None,
+) -> Measurement:
+    """KID of target pictures to the base's pictures of the same replaced prompts, jackknife
+    interval by prompt; lower is better, 0 is as the base.
+
+    Args:
+        reference: Features of the base's pictures of the replaced prompts, (n, d).
+        vectors: Features of the candidate's target pictures, same cases, (n, d).
+        settings: `Features.settings`.
+        metric: Name of the measurement.
+        clusters: The prompt of each case.
+
+    Raises:
+        ValueError: If the cases are not pairs, there are too few prompts, or a number is not
+            finite.
+    """
+    if len(reference) != len(vectors):
+        raise ValueError(
+            f"{metric}: cases come in pairs; got {len(reference)} of the base and "
+            f"{len(vectors)} of the candidate"
+        )
+    return kid_to_base(
+        reference,
+        vectors,
+        settings=settings,
+        metric=metric,
+        clusters=clusters if clusters is not None else range(len(vectors)),
+        reference_clusters=clusters if clusters is not None else range(len(vectors)),
+    )
 
 
 def naturalness(

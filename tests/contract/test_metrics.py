@@ -139,6 +139,15 @@ CASES = {
         ([], []),
         {},
     ),
+    "quality.kid": Case(
+        (VECTORS, VECTORS),
+        (VECTORS, mixed(AWAY, 3, VECTORS)),
+        (VECTORS, mixed(AWAY, 12, VECTORS)),
+        (VECTORS, [*VECTORS[1:], [0, NAN]]),
+        0,  # no picture is paired with the other of its case
+        ([], []),
+        {},
+    ),
     "quality.fidelity": Case(
         (VECTORS, VECTORS),
         (VECTORS, mixed(AWAY, 3, VECTORS)),
