@@ -83,7 +83,7 @@ def attack_model(
     subject = Subject(concept, prompts_of(concept, params))
     unknown: tuple[Subject, Judge] | None = None
     if any(module.SHOWN for module in modules):
-        subject = _photographed(setting, subject, judge)
+        subject = with_photographs(setting, subject, judge)
         unknown = unknown_to(setting, subject, instruments)
     instead = attacks.told_instead(setting, subject)
     results, pictures = [], {}
@@ -127,7 +127,7 @@ def prompts_of(concept: Concept, params: Params) -> tuple[str, ...]:
     return tuple(t.format(style=style, it=it) for t in TEMPLATES for style in styles)
 
 
-def _photographed(setting: Setting, subject: Subject, judge: Judge) -> Subject:
+def with_photographs(setting: Setting, subject: Subject, judge: Judge) -> Subject:
     """The subject with photographs of it: the base's own pictures that show it."""
     wanted = setting.budget.photographs
     on_base = replace(setting.against(setting.base), seed=setting.seed + 1)
