@@ -67,14 +67,15 @@ def erase_concepts(
     fresh: bool = False,
     method: str | None = None,
     wait: bool = True,
+    compare: bool = False,
 ) -> list[Released]:
     """Release a model from the base with the requests of these files and every request honoured
-    so far.
+    so far; `compare` trains and reports the parameters' comparisons beside it.
 
     Raises:
         NotPromoted: The gate refused it.
     """
-    home, inputs = home_of_run(), Inputs.read(params, base, method)
+    home, inputs = home_of_run(), Inputs.read(params, base, method, compare)
     asked = [read_request(path) for path in requests]
     book = open_book(home)
     check(book, asked, inputs.model)

@@ -6,6 +6,7 @@ from prefect import flow
 
 from erasure_core.planning.plan import BASE, Plan, Stage
 from tasks.erasing.erase import erase
+from tasks.erasing.first_look import first_look
 from tasks.erasing.generate import generate
 from tasks.evidence.attack_candidate import attack
 from tasks.placement import home_of_run
@@ -25,6 +26,7 @@ def erase_and_generate(run: str, stage: Stage, candidates: list[str]) -> None:
     home = home_of_run()
     plan = Plan.read(home.runs / run)
     check_made_here(plan)
+    first_look(plan, home)
     generate(plan, BASE, home, stage)
     for candidate in candidates:
         erase(plan, candidate, home)

@@ -57,6 +57,13 @@ def run(
             "--fresh", help="Do everything again, even if the same run was answered before."
         ),
     ] = False,
+    compare: Annotated[
+        bool,
+        typer.Option(
+            "--compare",
+            help="Train the parameters' `comparisons` too, for the report; takes as much longer.",
+        ),
+    ] = False,
     no_wait: NoWait = False,
     by: By = None,
     as_json: Json = False,
@@ -75,7 +82,9 @@ def run(
     if fresh and not files:
         raise BadInput("--fresh does named requests again; name their files")
     asked = [read_request(file) for file in files]
-    inputs = Inputs.read(params, base, method)
+    if compare and not files:
+        raise BadInput("--compare reports beside named requests; name their files")
+    inputs = Inputs.read(params, base, method, compare)
     if not files and not _due(book, inputs):
         behind = _errands(book, inputs)
         show(
@@ -92,7 +101,10 @@ def run(
             outcomes, code = [known], DONE if known["promoted"] else REFUSED
         else:
             outcomes, code = _flow(
-                home, lambda flow: _started(flow, files, params, base, fresh, method, not no_wait)
+                home,
+                lambda flow: _started(
+                    flow, files, params, base, fresh, method, not no_wait, compare
+                ),
             )
     return _answer(
         open_book(home, make=False), inputs, outcomes, code, wanted, bool(files), as_json
@@ -107,9 +119,10 @@ def _started(
     fresh: bool,
     method: str | None,
     wait: bool,
+    compare: bool,
 ) -> Outcomes:
     if files:
-        return list(flow.erase_concepts(files, params, base, fresh, method, wait))
+        return list(flow.erase_concepts(files, params, base, fresh, method, wait, compare))
     return list(flow.honour_pending(params, base, method, wait))
 
 

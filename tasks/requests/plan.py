@@ -35,10 +35,18 @@ class Inputs:
 
     @classmethod
     def read(
-        cls, params_file: Path, base: str | None = None, method: str | None = None
+        cls,
+        params_file: Path,
+        base: str | None = None,
+        method: str | None = None,
+        compare: bool = False,
     ) -> "Inputs":
-        """Read and check the parameters. `BadInput` for the first that is not acceptable."""
+        """Read and check the parameters, without their comparisons unless `compare`. `BadInput` for
+        the first that is not acceptable.
+        """
         params = with_base(read_params(params_file), base)
+        if not compare:
+            params = params.model_copy(update={"comparisons": {}})
         params.with_method(method)
         return cls(params, method)
 

@@ -199,6 +199,14 @@ def test_help_imports_nothing_heavy():
     assert done.stdout == "[]\n"
 
 
+def test_comparisons_are_made_only_when_asked_for():
+    names = [
+        list(Inputs.read(ROOT / "params.yaml", compare=compare).params.comparisons)
+        for compare in (False, True)
+    ]
+    assert names == [[], ["paper"]]
+
+
 # Nothing to do
 
 
@@ -247,6 +255,15 @@ def test_the_answer_of_a_run_is_one_json_object_with_every_key(ran):
     steps = {"validate", "erase and generate, report", "measure, report", "checkpoint"}
     assert steps <= found["seconds"].keys()
     assert Path(found["report"]).is_file()
+
+
+def test_a_run_shows_a_first_pair_of_pictures(ran):
+    report = Path(json.loads(ran.answers[0].stdout)["report"])
+    pair = [
+        (report.parent / "first-look" / name).read_bytes() for name in ("before.png", "after.png")
+    ]
+    assert pair[0] != pair[1]
+    assert "first-look/before.png" in ran.answers[0].stderr
 
 
 def test_every_check_stands_with_its_numbers_in_the_answer(ran):
