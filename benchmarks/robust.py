@@ -89,6 +89,8 @@ def on_words(
         found = measure_kept(instruments, kept, untouched, draw(kept), labels, concept.keep)
         for composed in (False, True):
             rows = [row for row in target if bool(row.also) == composed]
+            if not rows:  # the set that chooses has no composed prompts
+                continue
             prompts = [row.prompt for row in rows]
             seen = measure_target(instruments, concept, draw(rows), labels, prompts)
             found += [replace(m, metric=COMPOSED * composed + m.metric) for m in seen]

@@ -61,6 +61,7 @@ class Version:
     restored: tuple[str, ...] = ()
     statement: str | None = None  # hash of the signed statement's text
     purged: bool = False
+    audience: str | None = None  # to whom the policy may release it; None: it declared nobody
 
 
 @dataclass(frozen=True, slots=True)

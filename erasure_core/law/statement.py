@@ -41,6 +41,7 @@ class Statement(BaseModel):
     model: str
     version: int = Field(ge=1)
     verdict: Verdict
+    audience: str | None = None  # against whom it was tried: who types words, has embeddings, ...
     request_ids: tuple[str, ...]
     restored_ids: tuple[str, ...]
     base_sha256: Sha256

@@ -11,7 +11,17 @@ from pydantic import BaseModel
 from torch import nn
 
 from erasure_core.law.concepts import Concept
-from erasure_core.methods import ablating, all_but_one, esd, forget_me_not, rece, sdd, sepme, uce
+from erasure_core.methods import (
+    ablating,
+    all_but_one,
+    esd,
+    forget_me_not,
+    rece,
+    sdd,
+    sepme,
+    speed,
+    uce,
+)
 from erasure_core.network.models import Teacher
 from erasure_core.network.weights import WeightDelta
 from erasure_core.network.work import Work
@@ -76,6 +86,7 @@ METHODS: dict[str, Method[Any, Any]] = {
     "rece": _method(rece),
     "sdd": _method(sdd),
     "sepme": _method(sepme),
+    "speed": _method(speed),
     "uce": _method(uce),
 }
 

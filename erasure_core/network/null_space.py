@@ -43,7 +43,10 @@ def null_basis(rows: Tensor, tolerance: float = ROUNDING, floor: float = 0.0) ->
         raise BadInput(f"floor={floor} must be 0 or more")
     if not len(rows):
         return torch.eye(rows.shape[1], dtype=torch.float64, device=rows.device)
-    _, values, directions = torch.linalg.svd(rows.double(), full_matrices=True)
+    tall = rows.double()
+    if len(tall) > tall.shape[1]:  # its triangle has the same singular values and directions
+        tall = torch.linalg.qr(tall, mode="r")[1]
+    _, values, directions = torch.linalg.svd(tall, full_matrices=True)
     rank = int((values > max(tolerance * float(values[0]), floor)).sum())
     if not rank:  # every direction is free: the plain axes, not singular vectors of rounding
         return torch.eye(rows.shape[1], dtype=torch.float64, device=rows.device)

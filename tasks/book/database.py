@@ -22,7 +22,7 @@ from tasks.book.schema import metadata
 from tasks.home import Home
 
 URL = "ERASURE_DATABASE_URL"
-REVISION = "b0001"  # of the newest file in migrations/versions; a test compares them
+REVISION = "b0002"  # of the newest file in migrations/versions; a test compares them
 PATIENCE = 60.0  # seconds that a database may be away, or locked, before a command gives up
 LOCK = 0x65726173  # of PostgreSQL's advisory lock: one writer at a time, as in SQLite
 # secure_delete: what was deleted is overwritten, for it may be a person's name

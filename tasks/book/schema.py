@@ -81,6 +81,7 @@ versions = Table(
     Column("restored", JSON, nullable=False),
     Column("statement", String(64)),
     Column("purged", Boolean, nullable=False),
+    Column("audience", String),
     Index("versions_by_plan", "model", "plan"),
 )
 aliases = Table(

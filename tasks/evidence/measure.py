@@ -1,6 +1,7 @@
 """Measure what went and what stayed, on the pictures of one run or of anybody's prompt file."""
 
 import json
+from collections import Counter
 from collections.abc import Iterable, Mapping, Sequence
 from dataclasses import dataclass, replace
 from pathlib import Path
@@ -223,15 +224,14 @@ def _instead(
             table = rows[target := target_name(concept)]
             shown = [p for p, row in zip(pictures[target], table, strict=True) if not row.also]
             base = _pictures(plan, BASE, name, judged[name])
-            prompts = [row.prompt for row in judged[name]]
-            found += measure_replacement(instruments, concept, prompts, base, shown, labels)
+            found += measure_replacement(instruments, concept, judged[name], base, shown, labels)
     return found
 
 
 def measure_replacement(
     instruments: Instruments,
     concept: Concept,
-    prompts: Sequence[str],
+    rows: Sequence[PromptRow],
     base: Sequence[Image.Image],
     pictures: Sequence[Image.Image],
     labels: Sequence[str],
@@ -242,12 +242,14 @@ def measure_replacement(
     Args:
         instruments: Detector and scorer.
         concept: With its replacement.
-        prompts: The replaced prompts, one a picture.
+        rows: The replaced prompts, one a picture. Pictures of one style are compared with one
+            another, so that a picture memorised for each style has no diversity either.
         base: The base's pictures of them.
         pictures: The candidate's pictures of the prompts that name the concept, same seeds.
         labels: What pictures may be named by.
     """
     scorer, features = instruments.scorer, ClipFeatures(instruments.scorer)
+    prompts = [row.prompt for row in rows]
     among, label = labels_with(sorted({*labels, concept.name}), concept.replacement)
     reference, vectors = features.of(base), features.of(pictures)
     scores = [scorer.scores(some, prompts).tolist() for some in (base, pictures)]
@@ -262,13 +264,21 @@ def measure_replacement(
         ),
         replacement_score_drop(*scores, settings=scorer.settings, **same),
         fidelity(reference, vectors, **of_features),
-        diversity(reference, vectors, **of_features),
+        diversity(reference, vectors, within=_comparable(rows), **of_features),
         naturalness(base, pictures, **same),
         kid_to_base(
             reference, vectors, metric="quality.kid", reference_clusters=prompts, **of_features
         ),
     ]
     return [replace(m, metric=f"{m.metric}[{concept.name}]") for m in found]
+
+
+def _comparable(rows: Sequence[PromptRow]) -> list[str]:
+    """Per row, with which others it is compared: those of its style, where that has three prompts
+    (the jackknife leaves one out); the rest among themselves.
+    """
+    prompts = Counter(style for style, _ in {(row.style, row.prompt) for row in rows})
+    return [row.style if prompts[row.style] > 2 else "" for row in rows]
 
 
 def seen_by_detector(

@@ -55,8 +55,14 @@ def _made_by(record: RunRecord) -> dict[str, str]:
         "params.sha256": record.params_sha256,
         "code.sha256": record.code_sha256,
         "git.commit": record.git_commit,
-        "audience": record.params["policy"].get("audience") or "",
+        "audience": audience_of(record) or "",
     }
+
+
+def audience_of(record: RunRecord) -> str | None:
+    """To whom the policy may release what a record tells of; the base was not attacked."""
+    declared: str | None = record.params["policy"].get("audience")
+    return declared if record.delta_sha256 else None
 
 
 def _description(version: Version) -> str:

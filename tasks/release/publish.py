@@ -10,6 +10,7 @@ from tasks.evidence.decide import Decision
 from tasks.evidence.measure import Evidence
 from tasks.progress import Clock
 from tasks.release.checkpoint import build_base_checkpoint, build_checkpoint
+from tasks.release.mirrored import audience_of
 from tasks.release.record import record_file
 from tasks.release.recording import base_record, run_record
 from tasks.release.settle import Outcome, Restoring, policy_sha256, settle
@@ -56,6 +57,7 @@ def _settle(
         record=record,
         plan_sha256=planned.plan.sha256,
         policy_sha256=policy_sha256(planned.plan.params.policy),
+        audience=audience_of(record),
         new=planned.new,
         champion_before=planned.champion,
         restoring=restoring,

@@ -41,6 +41,7 @@ class Outcome:
     record: RunRecord
     plan_sha256: str
     policy_sha256: str
+    audience: str | None
     new: Sequence[str]  # requests that this run tries to honour
     champion_before: int | None  # as it was when the run was planned
     restoring: Restoring | None = None
@@ -175,6 +176,7 @@ def _decide(tx: Transaction, outcome: Outcome, record_sha256: str) -> Version:
         plan=outcome.plan_sha256,
         base=record.base_sha256,
         policy=outcome.policy_sha256,
+        audience=outcome.audience,
         checkpoint=record.checkpoint_sha256,
         delta=record.delta_sha256,
         record=record_sha256,
@@ -213,6 +215,7 @@ def statement_of(version: Version, head_seq: int, head_sha256: str) -> Statement
         model=version.model,
         version=version.version,
         verdict=version.verdict,
+        audience=version.audience,
         request_ids=version.requests,
         restored_ids=version.restored,
         base_sha256=version.base,

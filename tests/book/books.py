@@ -96,6 +96,7 @@ def outcome(
         record=record,
         plan_sha256=sha256_json(["plan", request_ids]),
         policy_sha256="a" * 64,
+        audience=None,
         new=[str(i) for i in new],
         champion_before=book.ask(lambda reader: reader.alias(model, "champion")),
         restoring=Restoring(str(restoring), "asked for") if restoring else None,

@@ -6,6 +6,7 @@ import json
 from datetime import UTC, datetime, timedelta, timezone
 
 import pytest
+import rfc8785
 from cryptography.hazmat.primitives.asymmetric.ed25519 import Ed25519PrivateKey
 from pydantic import ValidationError
 
@@ -50,6 +51,16 @@ def edited(envelope: bytes, **fields: object) -> bytes:
 
 def test_what_was_signed_comes_back(statement, signer, trusted):
     assert opened(sign(statement, signer), trusted) == statement
+
+
+def test_a_statement_from_before_audiences_is_still_believed(statement, signer, trusted):
+    """It was signed without that field."""
+    content = {k: v for k, v in statement.model_dump(mode="json").items() if k != "audience"}
+    payload = rfc8785.dumps(content)
+    signature = base64.b64encode(signer.private.sign(payload)).decode()
+    named = {"key": signer.key, "name": signer.name, "signature": signature}
+    envelope = json.dumps({"statement": content, "signatures": [named]}).encode()
+    assert opened(envelope, trusted).audience is None
 
 
 def test_the_same_statement_and_key_give_the_same_bytes(statement, signer):

@@ -8,6 +8,7 @@ from PIL import Image
 
 from erasure_core.gallery.pictures import STYLES, photograph
 from erasure_core.law.gates import judge
+from erasure_core.law.prompts import PromptRow
 from erasure_core.law.requests import read_request
 from erasure_core.planning.params import read_params
 from tasks.evidence.measure import REPLACEMENT_METRICS, Instruments, measure_replacement
@@ -50,14 +51,32 @@ CANDIDATES = {
         lambda: pictures("photographer", 5)[:1] * N,
         {"quality.diversity"},
     ),
+    "one picture for each style": (
+        lambda: pictures("photographer", 5)[: len(STYLES)] * (N // len(STYLES)),
+        {"quality.diversity"},
+    ),
 }
 
 
-def verdicts(instruments: Instruments, candidate: list[Image.Image]) -> dict[str, str]:
+def verdicts(
+    instruments: Instruments, candidate: list[Image.Image], styles: int = len(STYLES)
+) -> dict[str, str]:
+    """Judged by the shipped limits; the prompts have so many styles, one after another."""
     concept = read_request(ROOT / "examples/requests/astronaut.yaml").concept
-    prompts = [f"a photo of a photographer {i}" for i in range(N)]
+    names = [f"style{i}" for i in range(styles)]
+    rows = [
+        PromptRow(
+            case_number=i,
+            prompt=f"a {names[i % styles]} of a photographer {i}",
+            evaluation_seed=i,
+            evaluation_guidance=4.0,
+            concept="astronaut",
+            style=names[i % styles],
+        )
+        for i in range(N)
+    ]
     base = pictures("photographer", 1)
-    found = measure_replacement(instruments, concept, prompts, base, candidate, LABELS)
+    found = measure_replacement(instruments, concept, rows, base, candidate, LABELS)
     assert [m.metric for m in found] == [f"{name}[astronaut]" for name in REPLACEMENT_METRICS]
     limits = instruments.params.policy.limits([concept])
     by_name = {m.metric: m for m in found}
@@ -66,6 +85,11 @@ def verdicts(instruments: Instruments, candidate: list[Image.Image]) -> dict[str
         for limit in limits
         if limit.metric in by_name
     }
+
+
+def test_styles_of_one_prompt_each_are_compared_with_one_another(instruments):
+    judged = verdicts(instruments, pictures("photographer", 5)[:1] * N, styles=N)
+    assert judged["quality.diversity"] == "fail"
 
 
 def test_pictures_of_the_replacement_pass_every_limit(instruments):
