@@ -3,6 +3,7 @@ its files go.
 """
 
 import json
+from collections import Counter
 from collections.abc import Iterator, Mapping, Sequence
 from dataclasses import dataclass, replace
 from pathlib import Path
@@ -320,7 +321,8 @@ def in_order(requests: Sequence[DeletionRequest]) -> list[DeletionRequest]:
 
 def check_distinct(concepts: Sequence[Concept]) -> None:
     """Refuse two erasures of one concept: `BadInput`."""
-    if twice := {c.name for c in concepts if sum(c.name == other.name for other in concepts) > 1}:
+    names = Counter(concept.name.casefold() for concept in concepts)
+    if twice := {c.name for c in concepts if names[c.name.casefold()] > 1}:
         raise BadInput(
             f"more than one request erases {', '.join(sorted(twice))}; withdraw one of them"
         )

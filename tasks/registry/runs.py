@@ -146,7 +146,9 @@ def metric_key(metric: str) -> str:
     """`metric` in the characters MLflow allows: `clip.concept_rate[neon sign]` becomes
     `clip.concept_rate/neon sign`.
     """
-    return re.sub(r"[^\w./ :-]", "_", metric.replace("[", "/").replace("]", ""))
+    metric, _, name = metric.partition("[")
+    parts = [metric, re.sub(r"[/]|\.(?=\.)", "_", name.replace("]", ""))]  # a name is no path
+    return "/".join(re.sub(r"[^\w./ :-]", "_", part) for part in parts if part)
 
 
 def flatten(settings: Mapping[str, object], prefix: str = "") -> dict[str, str]:

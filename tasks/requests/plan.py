@@ -333,8 +333,8 @@ def brought_back(
     restored: Sequence[Entry], erased: Sequence[DeletionRequest]
 ) -> list[DeletionRequest]:
     """What was restored before, but for concepts that are erased again."""
-    names = {request.concept.name for request in erased}
-    return [e.known for e in restored if e.request and e.concept not in names]
+    names = {request.concept.name.casefold() for request in erased}
+    return [e.known for e in restored if e.request and e.concept.casefold() not in names]
 
 
 def _state(
