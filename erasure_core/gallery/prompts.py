@@ -61,6 +61,9 @@ COMPOSED = (  # the concept beside something else
     "one {style} of {subject} with {other}",
     "this is a {style} of {subject} and {other}",
     "a small {style} of {subject} with {other}",
+    "{style}: {subject} and {other}",
+    "this {style} shows {other} and {subject}",
+    "the {style} of {subject} with {other}",
 )
 SEED = 20261125
 GUIDANCE = 4.0
@@ -93,10 +96,11 @@ def bare(concept: str, n: int) -> Iterator[Row]:
 
 
 def composed(concept: str) -> Iterator[Row]:
-    """The concept beside each of six others, as a photograph, a sketch and a poster."""
+    """The concept beside each of six others, each of the templates in a style of its own."""
     others = [name for name in SUBJECTS if name not in ("astronaut", "cat", "photographer")][:6]
+    styles = cycle(("photo", "sketch", "poster", "neon sign", "mosaic"))
     for other in others:
-        for template, style in zip(COMPOSED, ("photo", "sketch", "poster"), strict=True):
+        for template, style in zip(COMPOSED, styles, strict=False):
             words = {"subject": SUBJECTS[concept].phrase, "other": SUBJECTS[other].phrase}
             yield Row(template.format(style=style, **words), concept, style, other)
 

@@ -154,7 +154,7 @@ def test_the_report_set_has_more_wordings_than_a_limit_of_10_percent_needs(name)
     alone = [r for r in rows if not r.also]
     assert len({r.prompt for r in alone}) >= 35
     assert {r.style for r in alone} == {*gallery_prompts.STYLES, ""}
-    assert len([r for r in rows if r.also]) == 18
+    assert len([r for r in rows if r.also]) == 36
     assert all(r.concept == name for r in rows)
 
 
