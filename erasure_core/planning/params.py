@@ -69,6 +69,9 @@ class MeasuredSet(_Section):
 class PromptSets(MeasuredSet):
     """The report set, on which the gate decides, and the set on which candidates are chosen."""
 
+    vocabulary: Path | None = Field(
+        None, description="CSV of what the base knows, from which new requests take wordings"
+    )
     choose: MeasuredSet | None = Field(
         None, description="on which the candidate is chosen; needed where there are several"
     )
