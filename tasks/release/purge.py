@@ -7,11 +7,12 @@ import shutil
 from collections.abc import Iterator
 from datetime import UTC, datetime, timedelta
 
+from erasure_core.errors import ErasureError
 from erasure_core.law.fold import CHAMPION, Version
 from erasure_core.law.life import ENDED
 from erasure_core.planning.params import Retention
 from tasks.book.database import clear_log
-from tasks.book.lease import holding
+from tasks.book.lease import alive, holding, said
 from tasks.book.store import Book, Entry, Transaction
 from tasks.home import Home
 from tasks.registry.runs import forget_run
@@ -32,10 +33,11 @@ def purge(book: Book, model: str, retention: Retention, now: datetime | None = N
         with holding(book, OUTSIDE, "purging"):
             for half in _half_purged(book, model):
                 _remove(book, half)
-            requests = [_purge_request(book, e) for e in _ended(book, model, retention, now)]
+            ended = list(_ended(book, model, retention, now))
+            if ended:
+                _forget_beside(book, model)
+            requests = [_purge_request(book, entry) for entry in ended]
             versions = [_purge_version(book, v) for v in _unused(book, model, retention, now)]
-            if requests:  # what methods prepared may show the concept
-                shutil.rmtree(book.home.prepared, ignore_errors=True)
         clear_log(book.engine)
         run_errands(book, model)
     return [*requests, *versions]
@@ -47,6 +49,26 @@ def _ended(book: Book, model: str, retention: Retention, now: datetime) -> Itera
     for entry in entries:
         if not entry.row.purged and datetime.fromisoformat(entry.row.since) <= before:
             yield entry
+
+
+def _forget_beside(book: Book, model: str) -> None:
+    """What may show or name a concept and is no record: what methods prepared, and the history of
+    ended runs of the Prefect server that lives in the state folder. Before the events, so that a
+    purge that was killed does it again.
+
+    Raises:
+        ErasureError: Another model is being released: its run uses that server.
+    """
+    others = [m for m in book.ask(lambda reader: reader.models()) if m != model]
+    for other in others:
+        lease = book.ask(lambda reader, m=other: reader.lease(m))  # type: ignore[misc]
+        if lease is not None and alive(lease):
+            raise ErasureError(
+                f"{other}: {said(lease)}; names in Prefect's history can be purged when it is done"
+            )
+    shutil.rmtree(book.home.prepared, ignore_errors=True)
+    for file in (*book.home.prefect.glob("prefect.db*"), book.home.prefect / "server.log"):
+        file.unlink(missing_ok=True)
 
 
 def _purge_request(book: Book, entry: Entry) -> str:
