@@ -1,8 +1,8 @@
 """Every published method, one file each, behind one interface.
 
-A method module has a header (`erasure_core/headers.py`), a frozen `Settings` whose defaults are its
-paper's, and the functions of `Method`; it never changes the teacher it is given. `PRESETS` holds the
-published settings of the kinds of concepts for which the paper has others than these defaults.
+A method module has a header (`erasure_core/headers.py`), a frozen `Settings` whose defaults are
+its paper's, and the functions of `Method`; it never changes the teacher it is given. `PRESETS`
+holds the published settings of the kinds of concepts for which these are others.
 """
 
 from collections.abc import Iterable, Sequence

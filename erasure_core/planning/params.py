@@ -340,7 +340,8 @@ class Params(Preset):
     )
     comparisons: dict[Annotated[str, Field(pattern=r"^[a-z0-9-]+$")], Preset] = Field(
         {},
-        description="other settings, of the same method or of others, measured beside it and never promoted",
+        description="other settings, of the same method or of others, measured beside it and never "
+        "promoted",
     )
     approval: Literal["none", "one", "two"] = Field(
         "none", description="how many people must approve a plan before it is carried out"
@@ -455,6 +456,8 @@ class Params(Preset):
         return sha256_json(self.model_dump(mode="json", by_alias=True))
 
 
-def read_params(path: Path) -> Params:
-    """Read the parameters. `BadInput` names the file and every faulty key."""
-    return read_yaml(path, Params)
+def read_params(path: Path, changes: Sequence[str] = ()) -> Params:
+    """Read the parameters, with `changes` as `read_yaml` takes them. `BadInput` names the file and
+    every faulty key.
+    """
+    return read_yaml(path, Params, changes)

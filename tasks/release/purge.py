@@ -13,7 +13,7 @@ from erasure_core.planning.params import Retention
 from tasks.book.database import clear_log
 from tasks.book.lease import holding
 from tasks.book.store import Book, Entry, Transaction
-from tasks.home import Home
+from tasks.home import TRIAL, Home
 from tasks.registry.runs import forget_run
 from tasks.release.errands import OUTSIDE, run_errands
 from tasks.release.record import record_file
@@ -36,6 +36,8 @@ def purge(book: Book, model: str, retention: Retention, now: datetime | None = N
             versions = [_purge_version(book, v) for v in _unused(book, model, retention, now)]
             if requests:  # what methods prepared may show the concept
                 shutil.rmtree(book.home.prepared, ignore_errors=True)
+                for trial in book.home.runs.glob(f"{TRIAL}*"):  # and what was tried does
+                    shutil.rmtree(trial, ignore_errors=True)
         clear_log(book.engine)
         run_errands(book, model)
     return [*requests, *versions]
