@@ -14,19 +14,22 @@ from erasure_core.law.requests import read_request
 from erasure_core.planning.plan import Plan, Stage
 from flows.approval import approved
 from flows.gpu import erase_and_generate
-from flows.naming import named_after_requests, nightly_name, restore_name
+from flows.naming import named_after_requests, nightly_name, restore_name, trial_name
 from tasks.book.door import check_whole, open_book
 from tasks.book.lease import Held, LeaseLost, holding, said
 from tasks.book.store import Book, Entry
 from tasks.erasing.snapshot import snapshot
 from tasks.evidence.data import validate_prompt_sets
-from tasks.evidence.decide import choose_candidate, decide
+from tasks.evidence.decide import Decision, choose_candidate, decide
 from tasks.evidence.measure import Evidence, Found, measure
+from tasks.home import Home
+from tasks.pages.publish import write_report
 from tasks.placement import home_of_run, run_gpu_step
 from tasks.progress import Clock
 from tasks.release.errands import run_errands
 from tasks.release.outcome import outcome_of, refreshed
 from tasks.release.publish import publish, publish_base
+from tasks.release.recording import run_record
 from tasks.release.settle import Overtaken, Restoring, answer_again
 from tasks.requests.intake import add, check
 from tasks.requests.park import park
@@ -40,6 +43,7 @@ from tasks.requests.plan import (
     groups,
     plan_release,
     plan_restore,
+    plan_trial,
     start_afresh,
     take_up,
 )
@@ -68,14 +72,16 @@ def erase_concepts(
     method: str | None = None,
     wait: bool = True,
     compare: bool = False,
+    changes: list[str] | None = None,
 ) -> list[Released]:
     """Release a model from the base with the requests of these files and every request honoured
-    so far; `compare` trains and reports the parameters' comparisons beside it.
+    so far; `compare` trains and reports the parameters' comparisons beside it, `changes` are
+    `key=value` in place of what the parameters have.
 
     Raises:
         NotPromoted: The gate refused it.
     """
-    home, inputs = home_of_run(), Inputs.read(params, base, method, compare)
+    home, inputs = home_of_run(), Inputs.read(params, base, method, compare, changes or ())
     asked = [read_request(path) for path in requests]
     book = open_book(home)
     check(book, asked, inputs.model)
@@ -96,6 +102,28 @@ def honour_pending(
     """
     book, inputs = open_book(home_of_run()), Inputs.read(params, base, method)
     return approved(book, lambda: _release_all(book, inputs, None, False, wait))
+
+
+@flow(name="try-concepts", flow_run_name=trial_name)
+def try_concepts(
+    requests: list[Path],
+    params: Path = PARAMS,
+    base: str | None = None,
+    method: str | None = None,
+    compare: bool = False,
+    changes: list[str] | None = None,
+) -> Released:
+    """Do what a run of these requests would do up to its verdict and report, in a folder of its
+    own; the book, the registry and the champion stay as they are.
+    """
+    home, inputs = home_of_run(), Inputs.read(params, base, method, compare, changes or ())
+    planned = plan_trial(open_book(home, make=False), inputs, [read_request(f) for f in requests])
+    plan, clock = planned.plan, Clock()
+    evidence, decision = _judged(plan, home, clock)
+    record = run_record(plan, evidence, decision, "", None, clock.seconds)
+    record.to_json(plan.folder / "record.json")
+    report = write_report(plan, record, decision, evidence, planned.champion)
+    return {**record.model_dump(mode="json", by_alias=True), "report": str(report)}
 
 
 @flow(name="restore-concept", flow_run_name=restore_name)
@@ -182,14 +210,20 @@ def _worked(
     book: Book, held: Held, planned: Planned, restoring: Restoring | None = None
 ) -> Released:
     """Erase, measure, choose and gate, then publish what came of it."""
-    plan, clock = planned.plan, Clock()
+    clock = Clock()
+    evidence, decision = _judged(planned.plan, book.home, clock)
+    version = publish(book, held, planned, evidence, decision, clock, restoring)
+    return outcome_of(book, version, answered=False)
+
+
+def _judged(plan: Plan, home: Home, clock: Clock) -> tuple[Evidence, Decision]:
+    """Carry a plan out up to its verdict."""
     with clock("validate"):
         validate_prompt_sets(plan.sources())
     with clock("snapshot"):
-        snapshot(plan, book.home)
+        snapshot(plan, home)
     evidence = _evidence(plan, clock)
-    version = publish(book, held, planned, evidence, decide(plan, evidence), clock, restoring)
-    return outcome_of(book, version, answered=False)
+    return evidence, decide(plan, evidence)
 
 
 def _evidence(plan: Plan, clock: Clock) -> Evidence:

@@ -9,6 +9,15 @@ from tasks.home import Home
 
 def named_after_requests() -> str:
     """`erase astronaut, cat (uce) in /srv/erasure`."""
+    return f"erase {_requests()}{_where()}"
+
+
+def trial_name() -> str:
+    """`try astronaut (uce) in /srv/erasure`."""
+    return f"try {_requests()}{_where()}"
+
+
+def _requests() -> str:
     given = runtime.flow_run.parameters
     names = []
     for file in given.get("requests", ()):
@@ -16,7 +25,7 @@ def named_after_requests() -> str:
             names.append(read_request(file).concept.name)
         except ErasureError:
             names.append(str(file))  # the run itself says what is wrong with it
-    return f"erase {', '.join(names)}{_where()}"
+    return ", ".join(names)
 
 
 def nightly_name() -> str:

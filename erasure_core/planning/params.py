@@ -1,6 +1,6 @@
 """Every number a run depends on: the one typed reader of params.yaml."""
 
-from collections.abc import Sequence
+from collections.abc import Iterable, Sequence
 from pathlib import Path
 from string import Formatter
 from typing import Annotated, Any, Literal
@@ -23,7 +23,7 @@ from erasure_core.files import read_yaml
 from erasure_core.law.concepts import Concept, Kind
 from erasure_core.law.gates import Limit
 from erasure_core.law.lineage import sha256_json
-from erasure_core.methods import METHODS, AnySettings
+from erasure_core.methods import METHODS, AnySettings, completed
 
 # Begin the metrics of what stands in the concept's place: they need the base's pictures of it.
 INSTEAD = ("replacement.", "quality.")
@@ -339,7 +339,9 @@ class Params(Preset):
         {}, description="others to choose from"
     )
     comparisons: dict[Annotated[str, Field(pattern=r"^[a-z0-9-]+$")], Preset] = Field(
-        {}, description="other settings of the same method, measured beside it and never promoted"
+        {},
+        description="other settings, of the same method or of others, measured beside it and never "
+        "promoted",
     )
     approval: Literal["none", "one", "two"] = Field(
         "none", description="how many people must approve a plan before it is carried out"
@@ -404,8 +406,7 @@ class Params(Preset):
         return {DEFAULT_PRESET: self, **self.comparisons}
 
     def with_method(self, name: str | None) -> "Params":
-        """These parameters with the method that a run uses, and without what it does not: other
-        methods, their comparisons.
+        """These parameters with the method that a run uses, and without the others to choose from.
 
         Raises:
             BadInput: There are no settings for `name`.
@@ -420,15 +421,23 @@ class Params(Preset):
                 f"{', '.join(sorted(have))}"
             )
         method = have[name] if name else self.method
-        same = {
-            key: other
-            for key, other in self.comparisons.items()
-            if other.method.method == method.method
-        }
         lambdas = self.lambdas if has_lambda(method) else None
-        return self.model_copy(
-            update={"method": method, "methods": {}, "comparisons": same, "lambdas": lambdas}
-        )
+        return self.model_copy(update={"method": method, "methods": {}, "lambdas": lambdas})
+
+    def of_kinds(self, kinds: Iterable[Kind]) -> "Params":
+        """These parameters with every setting of a method that is not given as its paper has it
+        for concepts of these kinds.
+
+        Raises:
+            BadInput: The papers' settings for the kinds differ, see `methods.completed`.
+        """
+        kinds = list(kinds)
+        others = {
+            name: other.model_copy(update={"method": completed(other.method, kinds)})
+            for name, other in self.comparisons.items()
+        }
+        method = completed(self.method, kinds)
+        return self.model_copy(update={"method": method, "comparisons": others})
 
     def protecting(self, prompts: Sequence[str]) -> "Params":
         """These parameters with a method that must leave `prompts` exactly as they are, if it can
@@ -447,6 +456,8 @@ class Params(Preset):
         return sha256_json(self.model_dump(mode="json", by_alias=True))
 
 
-def read_params(path: Path) -> Params:
-    """Read the parameters. `BadInput` names the file and every faulty key."""
-    return read_yaml(path, Params)
+def read_params(path: Path, changes: Sequence[str] = ()) -> Params:
+    """Read the parameters, with `changes` as `read_yaml` takes them. `BadInput` names the file and
+    every faulty key.
+    """
+    return read_yaml(path, Params, changes)

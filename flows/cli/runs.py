@@ -19,9 +19,18 @@ from flows.cli.common import (
     stdout_free,
     uuid_or_none,
 )
-from flows.cli.options import said
+from flows.cli.options import all_said, said
 from flows.cli.server import prefect_server
-from flows.cli.show import announce, complain, hint, released, show, show_release
+from flows.cli.show import (
+    announce,
+    complain,
+    hint,
+    released,
+    show,
+    show_release,
+    trial_lines,
+    tried,
+)
 from tasks.home import Home
 
 if TYPE_CHECKING:
@@ -64,6 +73,30 @@ def run(
             help="Train the parameters' `comparisons` too, for the report; takes as much longer.",
         ),
     ] = False,
+    trial: Annotated[
+        bool,
+        typer.Option(
+            "--trial",
+            help="Only try: erase, measure, gate and report, in a folder of its own. Nothing is "
+            "registered, no request is touched.",
+        ),
+    ] = False,
+    seed: Annotated[
+        int | None, typer.Option(help="Seed of the training, instead of the parameters'.")
+    ] = None,
+    lambdas: Annotated[
+        str | None,
+        typer.Option(help="Lambdas, with commas between them, instead of the parameters'."),
+    ] = None,
+    changed: Annotated[
+        list[str] | None,
+        typer.Option(
+            "--set",
+            metavar="KEY=VALUE",
+            callback=all_said,
+            help="A value in place of the parameters', as method.updates=100; again for another.",
+        ),
+    ] = None,
     no_wait: NoWait = False,
     by: By = None,
     as_json: Json = False,
@@ -71,20 +104,28 @@ def run(
     """Honour deletion requests: erase, measure, gate, register, promote or refuse. Exit 0 promoted,
     3 refused.
     """
-    home, files = Home.from_env(), requests or []
+    home, files, changes = Home.from_env(), requests or [], _changes(seed, lambdas, changed or [])
+    if trial:
+        if fresh:
+            raise BadInput("--fresh does a release again; a trial is none, leave one of them out")
+        return _try(home, files, params, base, method, compare, changes, as_json)
     announce(f"honouring {', '.join(map(str, files)) or 'what is due'}", home)
     book = _look_at_lease(home, params, no_wait)
     from erasure_core.law.requests import read_request
     from tasks.book.actor import acting_as
     from tasks.book.door import open_book
-    from tasks.requests.plan import Inputs, known_answer
+    from tasks.requests.plan import Inputs, check_sweep, known_answer
 
+    if changes and not files:
+        raise BadInput("--seed, --lambdas and --set are for named requests; name their files")
     if fresh and not files:
         raise BadInput("--fresh does named requests again; name their files")
     asked = [read_request(file) for file in files]
     if compare and not files:
         raise BadInput("--compare reports beside named requests; name their files")
-    inputs = Inputs.read(params, base, method, compare)
+    inputs = Inputs.read(params, base, method, compare, changes)
+    if lambdas is not None:
+        check_sweep(inputs, asked)
     if not files and not _due(book, inputs):
         behind = _errands(book, inputs)
         show(
@@ -103,7 +144,7 @@ def run(
             outcomes, code = _flow(
                 home,
                 lambda flow: _started(
-                    flow, files, params, base, fresh, method, not no_wait, compare
+                    flow, files, params, base, fresh, method, not no_wait, compare, changes
                 ),
             )
     return _answer(
@@ -120,10 +161,48 @@ def _started(
     method: str | None,
     wait: bool,
     compare: bool,
+    changes: list[str],
 ) -> Outcomes:
     if files:
-        return list(flow.erase_concepts(files, params, base, fresh, method, wait, compare))
+        return list(flow.erase_concepts(files, params, base, fresh, method, wait, compare, changes))
     return list(flow.honour_pending(params, base, method, wait))
+
+
+def _changes(seed: int | None, lambdas: str | None, changed: list[str]) -> list[str]:
+    """What the command says in place of the parameters, as `key=value`."""
+    named = [] if seed is None else [f"seed={seed}"]
+    if lambdas is not None:
+        named.append(f"lambdas=[{lambdas}]")
+    return [*named, *changed]
+
+
+def _try(
+    home: Home,
+    files: list[Path],
+    params: Path,
+    base: str | None,
+    method: str | None,
+    compare: bool,
+    changes: list[str],
+    as_json: bool,
+) -> int:
+    """Show what a run would come to. Exit 0 if it would be promoted, 3 if not."""
+    if not files:
+        raise BadInput("--trial tries named requests; name their files")
+    announce(f"trying {', '.join(map(str, files))}; nothing is registered", home)
+    from erasure_core.law.requests import read_request
+    from tasks.requests.plan import Inputs, check_sweep
+
+    asked = [read_request(file) for file in files]
+    inputs = Inputs.read(params, base, method, compare, changes)
+    if any(change.startswith("lambdas=") for change in changes):
+        check_sweep(inputs, asked)
+    with stdout_free(), prefect_server(home):
+        from flows import erase
+
+        found = erase.try_concepts(files, params, base, method, compare, changes)
+    show(tried(found) if as_json else "\n".join(trial_lines(found)))
+    return DONE if found["gate"]["verdict"] == "pass" else REFUSED
 
 
 @app.command()

@@ -262,6 +262,12 @@ def _banner(facts: ReportFacts) -> dict[str, str]:
         to_whom = _AUDIENCES[facts.audience]
         text = f"{_capital(version)} met every limit and is now the champion ({was}). {to_whom}"
         return {"look": "good", "mark": "✓", "headline": "Promoted", "text": text}
+    if facts.verdict == "pass" and facts.model_version is None:
+        text = (
+            f"{_capital(version)} met every limit. This was a trial: nothing was registered or put "
+            f"into use; {now}."
+        )
+        return {"look": "good", "mark": "✓", "headline": "Trial: passes", "text": text}
     if facts.verdict == "void":
         text = (
             f"The test failed its own control on the unerased model, so what it says "

@@ -14,7 +14,7 @@ from erasure_core.planning.params import Retention
 from tasks.book.database import clear_log
 from tasks.book.lease import alive, holding, said
 from tasks.book.store import Book, Entry, Transaction
-from tasks.home import Home
+from tasks.home import TRIAL, Home
 from tasks.registry.runs import forget_run
 from tasks.release.errands import OUTSIDE, run_errands
 from tasks.release.record import record_file
@@ -52,8 +52,8 @@ def _ended(book: Book, model: str, retention: Retention, now: datetime) -> Itera
 
 
 def _forget_beside(book: Book, model: str) -> None:
-    """What may show or name a concept and is no record: what methods prepared, and the history of
-    ended runs of the Prefect server that lives in the state folder. Before the events, so that a
+    """What may show or name a concept and is no record: what methods prepared, what was tried,
+    and the history of ended runs of the Prefect server that lives in the state folder. Before the events, so that a
     purge that was killed does it again.
 
     Raises:
@@ -66,7 +66,8 @@ def _forget_beside(book: Book, model: str) -> None:
             raise ErasureError(
                 f"{other}: {said(lease)}; names in Prefect's history can be purged when it is done"
             )
-    shutil.rmtree(book.home.prepared, ignore_errors=True)
+    for folder in (book.home.prepared, *book.home.runs.glob(f"{TRIAL}*")):
+        shutil.rmtree(folder, ignore_errors=True)
     for file in (*book.home.prefect.glob("prefect.db*"), book.home.prefect / "server.log"):
         file.unlink(missing_ok=True)
 

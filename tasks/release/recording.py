@@ -21,10 +21,12 @@ def run_record(
     evidence: Evidence,
     decision: Decision,
     checkpoint_sha256: str,
-    version: int,
+    version: int | None,
     seconds: Mapping[str, float],
 ) -> RunRecord:
-    """Everything a run rests on and came to, in one value."""
+    """Everything a run rests on and came to, in one value; a trial has no version, and is not
+    promoted.
+    """
     from erasure_core.network.weights import WeightDelta
 
     deltas = {c.name: WeightDelta.load(plan.delta_file(c.name)).sha256 for c in plan.candidates()}
@@ -48,7 +50,7 @@ def run_record(
         delta_sha256=deltas[decision.chosen],
         checkpoint_sha256=checkpoint_sha256,
         gate=asdict(decision.gate),
-        promoted=decision.promoted,
+        promoted=decision.promoted and version is not None,
         evidence=hashes(plan.folder, plan.delta_file(decision.chosen)),
         seconds={**seconds, **trained},
     )
@@ -70,7 +72,7 @@ def base_record(plan: Plan, version: int, reason: str) -> RunRecord:
     )
 
 
-def _record(plan: Plan, version: int, **came_to: object) -> RunRecord:
+def _record(plan: Plan, version: int | None, **came_to: object) -> RunRecord:
     return RunRecord.model_validate(
         {
             "run_key": plan.run_key,
