@@ -13,6 +13,7 @@ from torch import Tensor, nn
 
 from erasure_core.errors import BadInput
 from erasure_core.export.single_file import unet_name
+from erasure_core.network import layers
 from erasure_core.network.models import XL, Teacher
 from erasure_core.network.weights import WeightDelta
 
@@ -84,10 +85,7 @@ def lora(
 
 def _linear_changes(unet: nn.Module, delta: WeightDelta) -> dict[str, Tensor]:
     changed = {name: tensor.double() for name, tensor in delta.tensors.items() if tensor.any()}
-    linear = {
-        f"{name}.weight" for name, module in unet.named_modules() if isinstance(module, nn.Linear)
-    }
-    if other := sorted(changed.keys() - linear):
+    if other := sorted(changed.keys() - layers.linear(unet)):
         raise BadInput(
             f"a LoRA holds linear weights only; {len(other)} others changed, such as {other[0]}; "
             f"export diffusers or delta, or erase with `lora: true` in the method's settings"
