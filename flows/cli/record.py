@@ -27,7 +27,9 @@ if TYPE_CHECKING:
 @app.command()
 @reported
 def methods(as_json: Json = False) -> int:
-    """The methods of erasing: paper, cost, what each changes, how it is taken back."""
+    """The methods of erasing: paper, cost, what each changes, how it is taken back, and whether
+    its change can be a LoRA.
+    """
     with stdout_free():
         from tasks.release.cite import methods as known
 
@@ -40,7 +42,9 @@ def methods(as_json: Json = False) -> int:
                 "\n".join(
                     [
                         m["method"],
-                        *labelled({k: m[k] for k in ("paper", "changes", "cost", "restore")}),
+                        *labelled(
+                            {k: m[k] for k in ("paper", "changes", "cost", "restore", "lora")}
+                        ),
                     ]
                 )
                 for m in found
