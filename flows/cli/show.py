@@ -78,6 +78,7 @@ def released(record: Mapping[str, Any] | None, home: Home) -> dict[str, Any]:
         "gate": {
             "verdict": record["gate"]["verdict"],
             "checks": [{key: check[key] for key in CHECK} for check in record["gate"]["checks"]],
+            "advice": record["gate"].get("advice", []),
         },
         "report": str(report_file(record, home)),
     }
@@ -108,6 +109,8 @@ def show_release(outcome: Mapping[str, Any], home: Home) -> None:
     for check in outcome["gate"]["checks"]:
         if check["verdict"] != "pass":
             show(f"  {check['verdict']}: {check['reason']}")
+    for line in outcome["gate"].get("advice", []):  # records from before advice have none
+        show(f"  {line}")
     if report_file(outcome, home).exists():
         show(f"  report  {report_file(outcome, home)}")
     draw = f"erasure generate PROMPT --model {version} --seed 1 --out pictures"
