@@ -149,6 +149,7 @@ def _facts(
         measurement_settings={m.metric: m.settings for m in found.values()},
         seconds=record.seconds,
         audience=params.policy.audience,
+        advice=record.gate.get("advice", ()),
     )
 
 

@@ -127,6 +127,7 @@ class ReportFacts:
     )  # metric -> settings
     seconds: Mapping[str, float] = field(default_factory=dict)  # step -> seconds
     audience: str | None = None  # to whom the policy releases models; None: nobody was declared
+    advice: Sequence[str] = ()  # what to try where the gate refused
 
 
 def render_report(run_folder: Path, facts: ReportFacts) -> Path:
