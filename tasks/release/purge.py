@@ -52,9 +52,9 @@ def _ended(book: Book, model: str, retention: Retention, now: datetime) -> Itera
 
 
 def _forget_beside(book: Book, model: str) -> None:
-    """What may show or name a concept and is no record: what methods prepared, what was tried,
-    and the history of ended runs of the Prefect server that lives in the state folder. Before the events, so that a
-    purge that was killed does it again.
+    """What may show or name a concept and is no record: what methods prepared, what was tried, and
+    the history of ended runs of the Prefect server that lives in the state folder. Before the
+    events, so that a purge that was killed does it again.
 
     Raises:
         ErasureError: Another model is being released: its run uses that server.
