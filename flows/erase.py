@@ -10,7 +10,6 @@ from uuid import UUID
 from prefect import flow
 
 from erasure_core.errors import BadInput, ErasureError
-from erasure_core.law.requests import read_request
 from erasure_core.planning.plan import Plan, Stage
 from flows.approval import approved
 from flows.gpu import erase_and_generate
@@ -29,6 +28,7 @@ from tasks.release.outcome import outcome_of, refreshed
 from tasks.release.publish import publish, publish_base
 from tasks.release.settle import Overtaken, Restoring, answer_again
 from tasks.requests.intake import add, check
+from tasks.requests.named import read_source
 from tasks.requests.park import park
 from tasks.requests.plan import (
     Inputs,
@@ -61,7 +61,7 @@ class NotPromoted(ErasureError):
 
 @flow(name="erase-concepts", flow_run_name=named_after_requests)
 def erase_concepts(
-    requests: list[Path],
+    requests: list[Path | UUID],
     params: Path = PARAMS,
     base: str | None = None,
     fresh: bool = False,
@@ -69,15 +69,16 @@ def erase_concepts(
     wait: bool = True,
     compare: bool = False,
 ) -> list[Released]:
-    """Release a model from the base with the requests of these files and every request honoured
-    so far; `compare` trains and reports the parameters' comparisons beside it.
+    """Release a model from the base with the requests of these files, or of these ids in the book,
+    and every request honoured so far; `compare` trains and reports the parameters' comparisons
+    beside it.
 
     Raises:
         NotPromoted: The gate refused it.
     """
     home, inputs = home_of_run(), Inputs.read(params, base, method, compare)
-    asked = [read_request(path) for path in requests]
     book = open_book(home)
+    asked = [read_source(book, source) for source in requests]
     check(book, asked, inputs.model)
     check_inputs(inputs, asked, home)
     named = [entry.row.id for entry in add(book, asked, inputs.model)]

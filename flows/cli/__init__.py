@@ -11,6 +11,7 @@ from flows.cli import (  # noqa: F401 - each adds commands
     check,
     keys,
     models,
+    new,
     record,
     requests,
     runs,

@@ -16,7 +16,6 @@ from contextvars import ContextVar
 from pathlib import Path
 from types import FrameType
 from typing import Annotated, ParamSpec
-from uuid import UUID
 
 import typer
 
@@ -154,10 +153,3 @@ def _interrupt(_number: int, frame: FrameType | None) -> None:
             return
         frame = frame.f_back
     raise KeyboardInterrupt
-
-
-def uuid_or_none(text: str) -> UUID | None:
-    try:
-        return UUID(text)
-    except ValueError:
-        return None
