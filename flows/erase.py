@@ -10,7 +10,6 @@ from uuid import UUID
 from prefect import flow
 
 from erasure_core.errors import BadInput, ErasureError
-from erasure_core.law.requests import read_request
 from erasure_core.planning.plan import Plan, Stage
 from flows.approval import approved
 from flows.gpu import erase_and_generate
@@ -32,6 +31,7 @@ from tasks.release.publish import publish, publish_base
 from tasks.release.recording import run_record
 from tasks.release.settle import Overtaken, Restoring, answer_again
 from tasks.requests.intake import add, check
+from tasks.requests.named import read_source
 from tasks.requests.park import park
 from tasks.requests.plan import (
     Inputs,
@@ -65,7 +65,7 @@ class NotPromoted(ErasureError):
 
 @flow(name="erase-concepts", flow_run_name=named_after_requests)
 def erase_concepts(
-    requests: list[Path],
+    requests: list[Path | UUID],
     params: Path = PARAMS,
     base: str | None = None,
     fresh: bool = False,
@@ -74,16 +74,16 @@ def erase_concepts(
     compare: bool = False,
     changes: list[str] | None = None,
 ) -> list[Released]:
-    """Release a model from the base with the requests of these files and every request honoured
-    so far; `compare` trains and reports the parameters' comparisons beside it, `changes` are
-    `key=value` in place of what the parameters have.
+    """Release a model from the base with the requests of these files, or of these ids in the book,
+    and every request honoured so far; `compare` trains and reports the parameters' comparisons
+    beside it, `changes` are `key=value` in place of what the parameters have.
 
     Raises:
         NotPromoted: The gate refused it.
     """
     home, inputs = home_of_run(), Inputs.read(params, base, method, compare, changes or ())
-    asked = [read_request(path) for path in requests]
     book = open_book(home)
+    asked = [read_source(book, source) for source in requests]
     check(book, asked, inputs.model)
     check_inputs(inputs, asked, home)
     named = [entry.row.id for entry in add(book, asked, inputs.model)]
@@ -106,7 +106,7 @@ def honour_pending(
 
 @flow(name="try-concepts", flow_run_name=trial_name)
 def try_concepts(
-    requests: list[Path],
+    requests: list[Path | UUID],
     params: Path = PARAMS,
     base: str | None = None,
     method: str | None = None,
@@ -117,7 +117,8 @@ def try_concepts(
     own; the book, the registry and the champion stay as they are.
     """
     home, inputs = home_of_run(), Inputs.read(params, base, method, compare, changes or ())
-    planned = plan_trial(open_book(home, make=False), inputs, [read_request(f) for f in requests])
+    book = open_book(home, make=False)
+    planned = plan_trial(book, inputs, [read_source(book, source) for source in requests])
     plan, clock = planned.plan, Clock()
     evidence, decision = _judged(plan, home, clock)
     record = run_record(plan, evidence, decision, "", None, clock.seconds)

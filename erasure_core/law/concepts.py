@@ -95,15 +95,18 @@ class Concept(BaseModel):
 
     @property
     def slug(self) -> str:
-        """File name stem of the concept's prompt set: its name in ASCII, and a hash where that does
-        not tell it from others.
-        """
-        folded = self.name.casefold()
-        plain = unicodedata.normalize("NFKD", folded).encode("ascii", "ignore").decode()
-        stem = re.sub(r"[^a-z0-9]+", "-", plain).strip("-")
-        if re.fullmatch(r"[a-z0-9][a-z0-9 _-]*", folded):
-            return stem
-        return f"{stem}-{sha256(folded.encode()).hexdigest()[:8]}".strip("-")
+        """File name stem of the concept's prompt set."""
+        return slug(self.name)
+
+
+def slug(name: str) -> str:
+    """A name in ASCII for files, with a hash where that does not tell it from others."""
+    folded = name.casefold()
+    plain = unicodedata.normalize("NFKD", folded).encode("ascii", "ignore").decode()
+    stem = re.sub(r"[^a-z0-9]+", "-", plain).strip("-")
+    if re.fullmatch(r"[a-z0-9][a-z0-9 _-]*", folded):
+        return stem
+    return f"{stem}-{sha256(folded.encode()).hexdigest()[:8]}".strip("-")
 
 
 def kept_prompts(concepts: Sequence[Concept]) -> list[str]:
