@@ -268,7 +268,7 @@ def check_folder(folder: Path) -> Family:
     Raises:
         BadInput: Naming the file at fault and what is allowed.
     """
-    family = _family(folder)
+    family = family_of(folder)
     named = bases.named_parts(read_json(folder / bases.INDEX))
     if absent := sorted({*family.parts, *family.tokenizers, "scheduler"} - named):
         raise BadInput(f"{folder}/{bases.INDEX} names no {', '.join(absent)}; restore the base")
@@ -279,7 +279,7 @@ def check_folder(folder: Path) -> Family:
     return family
 
 
-def _family(folder: Path) -> Family:
+def family_of(folder: Path) -> Family:
     """The row of `FAMILIES` that a folder belongs to, from its configurations alone."""
     if not (folder / "model_index.json").is_file():
         raise BadInput(
@@ -467,7 +467,7 @@ def load_tokenizers(folder: Path) -> "tuple[CLIPTokenizer, ...]":
             lambda: CLIPTokenizer.from_pretrained(view / name, local_files_only=True),
         )
 
-    family = _family(folder)
+    family = family_of(folder)
     with bases.as_loaded(folder) as view:
         tokenizers = tuple(load(view, name) for name in family.tokenizers)
     for tokenizer, (name, encoder) in zip(tokenizers, family.readers, strict=True):
@@ -521,7 +521,7 @@ def text_reader(folder: Path) -> "Callable[[Sequence[str]], Tensor]":
     import torch
 
     tokenizer = load_tokenizer(folder)
-    encoder = load_part(folder, _family(folder).readers[0][1]).eval()
+    encoder = load_part(folder, family_of(folder).readers[0][1]).eval()
 
     @torch.no_grad()
     def read(prompts: Sequence[str]) -> "Tensor":

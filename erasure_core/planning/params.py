@@ -41,10 +41,15 @@ class _Section(BaseModel):
 
 
 class Base(_Section):
-    """The teacher: a folder, or a hub id pinned by revision."""
+    """The teacher: a folder, a hub id pinned by revision, or a checkpoint in one file."""
 
     path: str = Field(min_length=1)
-    revision: str | None = None
+    revision: str | None = Field(None, description="commit hash of a hub id")
+    config: str | None = Field(
+        None,
+        description="for a checkpoint in one file: folder of its family's configurations and "
+        "tokenizer; null is the folder beside it that has its name without the ending",
+    )
     sha256: str | None = Field(
         None,
         pattern=r"^[0-9a-f]{64}$",

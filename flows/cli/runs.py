@@ -53,7 +53,12 @@ def run(
     params: ParamsFile = Path("params.yaml"),
     base: Annotated[
         str | None,
-        typer.Option(help="Folder, or hub id as owner/name@revision, instead of the parameters'."),
+        typer.Option(
+            help=(
+                "Folder, checkpoint in one .safetensors file, or hub id as owner/name@commit, "
+                "instead of the parameters'."
+            )
+        ),
     ] = None,
     method: Annotated[
         str | None,

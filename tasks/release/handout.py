@@ -21,13 +21,13 @@ from erasure_core.network.diffusion import check_prompts, timesteps
 from erasure_core.network.images import save_png
 from erasure_core.network.weights import WeightDelta
 from erasure_core.planning.params import Params
-from erasure_core.planning.plan import checked_base
+from erasure_core.planning.plan import BASE
 from tasks.book.door import open_book
 from tasks.book.store import Book
 from tasks.home import Home
 from tasks.progress import progress
 from tasks.release.record import record_of
-from tasks.release.resolve import base_of, folder_of, open_model, version_named
+from tasks.release.resolve import base_of, folder_of, open_model, resolve_model, version_named
 
 SAFETENSORS = ".safetensors"
 
@@ -141,7 +141,7 @@ def purify_pictures(
             f"names, or an empty folder"
         )
     if which.endswith(SAFETENSORS):
-        base, delta = checked_base(params.base)[0], WeightDelta.load(Path(which))
+        base, delta = resolve_model(BASE, params, home), WeightDelta.load(Path(which))
     else:
         book = open_book(home, make=False)
         version = version_named(book, which, params.registered_model)
