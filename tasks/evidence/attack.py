@@ -200,7 +200,8 @@ def measurements(results: Sequence[Result], budget: str) -> list[Measurement]:
     of the replacement control, and both of the base as their controls.
 
     What the base shows when it is told the replacement, from the same noise or picture, is no
-    return of the concept: limits are on the excess. An attack that was not run gives none: what was not measured is never a pass.
+    return of the concept: limits are on the excess. An attack that was not run gives none: what was
+    not measured is never a pass.
     """
     found = []
     for result in results:
