@@ -54,7 +54,9 @@ def attack(setting: Setting, subject: Subject) -> list[Attempt]:
     """
     families, prompts = list(FAMILIES.values()), subject.prompts
     asked = dict.fromkeys(  # each once: copies of a prompt are no further evidence
-        families[i % len(families)](subject.concept, prompts[i % len(prompts)])
+        families[i % len(families)](
+            subject.concept, prompts[(i + i // len(families)) % len(prompts)]
+        )
         for i in range(len(families) * len(prompts))
     )
     short = fitting(setting, list(asked)[: setting.budget.pictures])
