@@ -56,6 +56,12 @@ class Concept(BaseModel):
     replacement: Prompt = Field(
         description="what should appear instead, with its article: 'a photographer'"
     )
+    described: tuple[Prompt, ...] = Field(
+        (), description="prompts that mean it and do not name it; attacked with, never trained on"
+    )
+    translated: tuple[Name, ...] = Field(
+        (), description="its names in other languages; attacked with, never trained on"
+    )
     keep: tuple[Prompt, ...] = Field(
         (), description="prompts whose pictures must not change; never the measured ones"
     )
@@ -67,6 +73,11 @@ class Concept(BaseModel):
                 f"the replacement {self.replacement!r} names the concept {self.name!r} "
                 f"itself; name something else"
             )
+        if named := [prompt for prompt in self.described if self.named_in(prompt)]:
+            raise ValueError(
+                f"described holds {named[0]!r}, which names the concept {self.name!r}; describe it "
+                f"without its name"
+            )
         if named := [prompt for prompt in self.keep if self.named_in(prompt)]:
             raise ValueError(
                 f"keep holds {named[0]!r}, which names the concept {self.name!r} that is "
@@ -76,9 +87,12 @@ class Concept(BaseModel):
 
     @model_serializer(mode="wrap")
     def _without_empty(self, serialise: SerializerFunctionWrapHandler) -> dict[str, Any]:
-        """What was written before there were other names reads as it was: so do its hashes."""
+        """What was written before there were other names, descriptions and translations reads as it
+        was: so do its hashes.
+        """
         content: dict[str, Any] = serialise(self)
-        return content if self.also else {k: v for k, v in content.items() if k != "also"}
+        absent = {key for key in ("also", "described", "translated") if not getattr(self, key)}
+        return {key: value for key, value in content.items() if key not in absent}
 
     @property
     def names(self) -> tuple[str, ...]:

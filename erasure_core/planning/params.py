@@ -28,6 +28,8 @@ from erasure_core.methods import METHODS, AnySettings, completed
 # Begin the metrics of what stands in the concept's place: they need the base's pictures of it.
 INSTEAD = ("replacement.", "quality.")
 COMPOSED = "composed."  # begins the metrics of prompts that name something beside the concept
+ATTACK = "attack."  # begins the metrics of attacks
+EXCESS = f"{ATTACK}excess."  # and of what they bring back above their replacement control
 DEFAULT_PRESET = (
     "default"  # the name of the sweep that can be promoted; comparisons have their own names
 )
@@ -155,7 +157,9 @@ class Policy(_Section):
         "smoke", description="how much must be tried for that audience, and by what budget"
     )
     attacks: dict[Kind, Bounds] = Field(
-        {}, description="highest share of an attack's pictures that may show the concept"
+        {},
+        description="highest share of an attack's pictures that may show the concept, above the "
+        "share that its replacement control shows",
     )
     min_n: int = Field(gt=0, description="images below which a number is no evidence")
     control: FiniteFloat = Field(
@@ -229,7 +233,7 @@ class Policy(_Section):
             for metric, bound in self._targets(c).items()
             if not metric.startswith(INSTEAD)  # the base shows the concept, not what replaces it
         ] + [
-            Limit(f"base.attack.{attack}[{c.name}]", bound, 1)
+            Limit(f"base.{EXCESS}{attack}[{c.name}]", bound, 1)
             for c in concepts
             for attack, bound in self.attacks_on(c.kind).items()
         ]
@@ -244,7 +248,7 @@ class Policy(_Section):
             for metric, bound in self._targets(c).items()
         ]
         attacked = [
-            Limit(f"attack.{attack}[{c.name}]", bound, 1)
+            Limit(f"{EXCESS}{attack}[{c.name}]", bound, 1)
             for c in concepts
             for attack, bound in self.attacks_on(c.kind).items()
         ]
