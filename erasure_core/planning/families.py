@@ -184,13 +184,20 @@ def bare(word: Word) -> Iterator[Row]:
         yield Row(template.format(subject=word.phrase), word.name)
 
 
-def composed(word: Word, others: Iterable[Word], styles: Sequence[str]) -> Iterator[Row]:
-    """The concept beside each of some others, each of the templates in a style of its own."""
-    turn = cycle(styles)
+def composed(
+    word: Word, others: Iterable[Word], styles: Sequence[str], fits: Fits = anything
+) -> Iterator[Row]:
+    """The concept beside each of some others, each of the templates in a style of its own, or in
+    the next that fits.
+    """
+    turn = cycle(range(len(styles)))
     for other in others:
-        for template, style in zip(COMPOSED, turn, strict=False):
-            prompt = filled(template, style, word.phrase, other.phrase)
-            yield Row(prompt, word.name, style, other.name)
+        for template, first in zip(COMPOSED, turn, strict=False):
+            for style in _from(styles, first):
+                prompt = filled(template, style, word.phrase, other.phrase)
+                if fits(prompt):
+                    yield Row(prompt, word.name, style, other.name)
+                    break
 
 
 def each(pairs: Iterable[tuple[Word, str]], templates: Sequence[str]) -> list[Row]:
@@ -360,7 +367,7 @@ def _measured_thing(
         for j, style in enumerate(styles):
             its = Word(word.name, one.phrase, word.kind)
             alone += rows(its, (style,), _from(REPORTED, i + j), 1, fits)
-    pairs = composed(word, others[-BESIDE:], styles)
+    pairs = islice(composed(word, others[::-1], styles, fits), BESIDE * len(COMPOSED))
     return tuple(row for row in dict.fromkeys([*alone, *pairs]) if fits(row.prompt))
 
 

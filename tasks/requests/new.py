@@ -107,16 +107,14 @@ def draft(asked: Asked, params: Params, out: Path = REQUESTS) -> Draft:
         texts = (prompt, bare.replaced(prompt))
         return all(len(t(x).input_ids) <= t.model_max_length for t in tokenizers for x in texts)
 
-    sets = sets_of(word, also, known, styles, fits, _wanted(params.policy, asked.kind))
+    wanted = round(SPARE * _fewest(params.policy, asked.kind)[False])
+    sets = sets_of(word, also, known, styles, fits, wanted)
     spelled = spelled_out(tokenizers, [*bare.names, bare.replacement])
-    if not sets.prompts:
-        raise BadInput(f"the base can read no wording of {bare.name!r}: {'; '.join(spelled)}")
+    if not asked.prompts:
+        _check_room(bare, sets, params.policy, tokenizers)
     concept = _concept(asked, sets.prompts, [p for p in sets.keep if not bare.named_in(p)])
     rows = _rows(params, concept, sets, asked.prompts)
-    try:
-        _check(params, concept, rows, tokenizers, directions)
-    except BadInput as fault:
-        raise BadInput("; ".join([str(fault), *spelled])) from None
+    _check(params, concept, rows, tokenizers, directions)
     file = out / f"{concept.slug}.yaml"
     made = {_set_file(where, concept): rows[stage] for stage, where in _stages(params).items()}
     request = _request(asked, concept, file)
@@ -211,14 +209,34 @@ def _neighbours(
     return tuple(n.name for n in nearest(encode, word.phrase, others))
 
 
-def _wanted(policy: Policy, kind: Kind) -> int:
-    """How many prompts of the concept alone can show that every limit is met, and some to spare."""
-    bounds = [
-        bound
-        for metric, bound in policy.targets[kind].items()
-        if not metric.startswith((*INSTEAD, COMPOSED)) and bound > 0
-    ]
-    return max(policy.min_n, *(round(SPARE * enough(bound)) for bound in bounds), 1)
+def _check_room(
+    concept: Concept, sets: Sets, policy: Policy, tokenizers: "Sequence[CLIPTokenizer]"
+) -> None:
+    """Refuse a name so long that the tokenizers read too few wordings of it: `BadInput`."""
+    needed = _fewest(policy, concept.kind)
+    alone = len({row.prompt for row in sets.report if not row.also})
+    beside = len({row.prompt for row in sets.report if row.also})
+    if alone >= needed[False] and beside >= needed[True] and sets.prompts and sets.choose:
+        return
+    pieces, places = max(
+        (len(t.tokenize(concept.name)), t.model_max_length - 2) for t in tokenizers
+    )
+    raise BadInput(
+        f"the base's tokenizer reads {concept.name!r} in {pieces} pieces, and a prompt has places "
+        f"for {places}: {alone} wordings of it alone and {beside} beside something else fit, and "
+        f"the policy's limits take {needed[False]} and {needed[True]}; give a shorter name that "
+        f"prompts use, or a base that knows this one"
+    )
+
+
+def _fewest(policy: Policy, kind: Kind) -> dict[bool, int]:
+    """Whether something else is named -> how many prompts can just show that each limit is met."""
+    fewest = {False: policy.min_n, True: 0}
+    for metric, bound in policy.targets[kind].items():
+        if not metric.startswith(INSTEAD) and bound > 0:
+            beside = metric.startswith(COMPOSED)
+            fewest[beside] = max(fewest[beside], policy.min_n, enough(bound))
+    return fewest
 
 
 def _stages(params: Params) -> dict[Stage, MeasuredSet]:
