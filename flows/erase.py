@@ -22,6 +22,8 @@ from tasks.erasing.snapshot import snapshot
 from tasks.evidence.data import validate_prompt_sets
 from tasks.evidence.decide import choose_candidate, decide
 from tasks.evidence.measure import Evidence, Found, measure
+from tasks.home import Home
+from tasks.pages.shown import measured, working
 from tasks.placement import home_of_run, run_gpu_step
 from tasks.progress import Clock
 from tasks.release.errands import run_errands
@@ -183,30 +185,33 @@ def _worked(
 ) -> Released:
     """Erase, measure, choose and gate, then publish what came of it."""
     plan, clock = planned.plan, Clock()
-    with clock("validate"):
-        validate_prompt_sets(plan.sources())
-    with clock("snapshot"):
-        snapshot(plan, book.home)
-    evidence = _evidence(plan, clock)
-    version = publish(book, held, planned, evidence, decide(plan, evidence), clock, restoring)
+    with working(plan, book.home):
+        with clock("validate"):
+            validate_prompt_sets(plan.sources())
+        with clock("snapshot"):
+            snapshot(plan, book.home)
+        evidence = _evidence(plan, clock, book.home)
+        version = publish(book, held, planned, evidence, decide(plan, evidence), clock, restoring)
     return outcome_of(book, version, answered=False)
 
 
-def _evidence(plan: Plan, clock: Clock) -> Evidence:
+def _evidence(plan: Plan, clock: Clock, home: Home) -> Evidence:
     """Train, choose on one set of pictures, and measure the chosen candidate on another."""
 
-    def measured(stage: Stage, candidates: list[str]) -> dict[str, Found]:
+    def seen(stage: Stage, candidates: list[str]) -> dict[str, Found]:
         with clock(f"erase and generate, {stage}"):
             step = {"run": plan.folder.name, "stage": stage, "candidates": candidates}
             run_gpu_step(erase_and_generate, step)
         with clock(f"measure, {stage}"):
-            return measure(plan, stage, candidates)
+            found = measure(plan, stage, candidates)
+        measured(plan, stage, found, home)
+        return found
 
     (chosen, *_), choice = plan.eligible, dict[str, Found]()
     if plan.chooses:
-        choice = measured("choose", plan.eligible)
+        choice = seen("choose", plan.eligible)
         chosen = choose_candidate(plan, choice)
-    return Evidence(choice, measured("report", [chosen, *plan.comparisons]))
+    return Evidence(choice, seen("report", [chosen, *plan.comparisons]))
 
 
 def _restored(

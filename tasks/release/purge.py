@@ -14,7 +14,8 @@ from tasks.book.database import clear_log
 from tasks.book.lease import holding
 from tasks.book.store import Book, Entry, Transaction
 from tasks.home import Home
-from tasks.registry.runs import forget_run
+from tasks.registry.runs import forget_attempts, forget_run
+from tasks.registry.versions import clear_free_pages
 from tasks.release.errands import OUTSIDE, run_errands
 from tasks.release.record import record_file
 from tasks.versions.dvc_store import checkpoint_folder, forget_checkpoint
@@ -32,13 +33,18 @@ def purge(book: Book, model: str, retention: Retention, now: datetime | None = N
         with holding(book, OUTSIDE, "purging"):
             for half in _half_purged(book, model):
                 _remove(book, half)
-            requests = [_purge_request(book, e) for e in _ended(book, model, retention, now)]
+            gone = list(_ended(book, model, retention, now))
+            requests = [_purge_request(book, entry) for entry in gone]
             versions = [_purge_version(book, v) for v in _unused(book, model, retention, now)]
+            ended = [entry.row.id for entry in gone]
+            attempts = forget_attempts(book.home, now - timedelta(days=retention.refused), ended)
             if requests:  # what methods prepared may show the concept
                 shutil.rmtree(book.home.prepared, ignore_errors=True)
         clear_log(book.engine)
         run_errands(book, model)
-    return [*requests, *versions]
+        if requests or versions:
+            clear_free_pages(book.home)
+    return [*requests, *versions, *(f"MLflow's run {i}, which came to nothing" for i in attempts)]
 
 
 def _ended(book: Book, model: str, retention: Retention, now: datetime) -> Iterator[Entry]:
@@ -53,6 +59,9 @@ def _purge_request(book: Book, entry: Entry) -> str:
     def work(tx: Transaction) -> None:
         texts = tx.forget_texts(entry.row.id)
         tx.append("request.purged", id=entry.row.id, texts=texts)
+        for version in tx.versions(entry.row.model):
+            if entry.row.id in version.requests:  # its page in MLflow says the name
+                tx.send(version.model, version.version, "mlflow version")
 
     book.change(work)
     return f"request {entry.row.id}: names, wordings and reasons"
