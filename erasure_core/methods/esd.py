@@ -18,7 +18,7 @@ Cost       Literal: about T + 3 UNet evaluations an update (a guided step takes 
 Restore    By releasing again without the concept; the change of several is one.
 """
 
-from collections.abc import Sequence
+from collections.abc import Mapping, Sequence
 from dataclasses import dataclass
 from typing import Literal
 
@@ -28,7 +28,7 @@ from torch import Tensor, nn
 
 from erasure_core import seeding
 from erasure_core.errors import BadInput
-from erasure_core.law.concepts import Concept
+from erasure_core.law.concepts import Concept, Kind
 from erasure_core.network import diffusion, layers, training
 from erasure_core.network.models import Teacher
 from erasure_core.network.weights import WeightDelta
@@ -38,7 +38,7 @@ Variant = Literal["x", "u", "strict"]
 GROUPS: dict[Variant, layers.Group] = {"x": "xattn", "u": "noxattn", "strict": "kv"}
 
 
-class Settings(training.Training):
+class Settings(training.LoraTraining):
     """Defaults are the paper's code's."""
 
     method: Literal["esd"] = "esd"
@@ -71,6 +71,10 @@ class Settings(training.Training):
     updates: training.Updates = 1000
     lr: training.Lr = 1e-5
     keep_weight: training.KeepWeight = 0.0
+
+
+# The paper's: what appears unnamed is erased in the layers that read no text.
+PRESETS: Mapping[Kind, Settings] = {"explicit": Settings(variant="u")}
 
 
 @dataclass(frozen=True, slots=True)
@@ -106,7 +110,7 @@ def check(concepts: Sequence[Concept], settings: Settings) -> None:
 
 def declared(unet: nn.Module, settings: Settings) -> frozenset[str]:
     """Names of the weights that `settings.variant` may change."""
-    return frozenset(layers.select(unet, GROUPS[settings.variant]))
+    return training.declared(unet, GROUPS[settings.variant], settings)
 
 
 def steps(concepts: Sequence[Concept], settings: Settings) -> int:
@@ -181,7 +185,7 @@ def erase(
         return terms
 
     student = training.student_of(teacher, settings)
-    trainable = layers.select(student, GROUPS[settings.variant])
+    trainable = training.trainable(student, GROUPS[settings.variant], settings, work.seed)
     loop = training.Loop(generators=[draws], on_step=work.on_step, resume=work.resume)
     training.fit(student, trainable, loss, settings, steps(concepts, settings), loop)
-    return WeightDelta.between(teacher.unet, student, frozenset(trainable))
+    return training.change(teacher.unet, student, trainable, settings)

@@ -387,6 +387,7 @@ def make_plan(
     requests, restored = in_order(requests), in_order(restored)
     named = next((r.method for r in reversed(requests) if r.method), None)
     params = params.with_method(method or named)
+    params = params.of_kinds(request.concept.kind for request in requests)
     params = params.protecting([p for request in restored for p in request.concept.prompts])
     concepts = [request.concept for request in requests]
     check_distinct(concepts)

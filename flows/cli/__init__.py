@@ -12,6 +12,7 @@ from flows.cli import (  # noqa: F401 - each adds commands
     init,
     keys,
     models,
+    new,
     record,
     requests,
     runs,

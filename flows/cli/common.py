@@ -17,7 +17,6 @@ from importlib.metadata import version
 from pathlib import Path
 from types import FrameType
 from typing import Annotated, ParamSpec
-from uuid import UUID
 
 import typer
 
@@ -183,10 +182,3 @@ def _interrupt(_number: int, frame: FrameType | None) -> None:
             return
         frame = frame.f_back
     raise KeyboardInterrupt
-
-
-def uuid_or_none(text: str) -> UUID | None:
-    try:
-        return UUID(text)
-    except ValueError:
-        return None

@@ -72,12 +72,12 @@ def write_report(
 def _show_in_prefect(record: RunRecord, decision: Decision, report: Path) -> None:
     from prefect.artifacts import create_markdown_artifact, create_table_artifact
 
-    outcome = "promoted" if record.promoted else "refused"
-    version = (
-        f"**{record.model_name} version {record.model_version}: {outcome}** "
-        f"({decision.gate.verdict})"
-    )
-    text = f"{version}, `{decision.chosen}`. Report: `{report}`"
+    if record.model_version is None:
+        said = f"trial of {record.model_name}"
+    else:
+        outcome = "promoted" if record.promoted else "refused"
+        said = f"{record.model_name} version {record.model_version}: {outcome}"
+    text = f"**{said}** ({decision.gate.verdict}), `{decision.chosen}`. Report: `{report}`"
     create_markdown_artifact(text, key="decision")
     table = [
         {k: v for k, v in asdict(check).items() if k != "reason"} for check in decision.gate.checks
@@ -136,6 +136,7 @@ def _facts(
         measurement_settings={m.metric: m.settings for m in found.values()},
         seconds=record.seconds,
         audience=params.policy.audience,
+        advice=record.gate.get("advice", ()),
     )
 
 

@@ -17,13 +17,13 @@ from pathlib import Path
 from erasure_core.files import write_text
 from erasure_core.law.gates import Check
 from erasure_core.network.images import save_png
+from erasure_core.planning.params import EXCESS
 
 _TEMPLATES = Path(__file__).with_name("templates")
 _SHOWN = 12  # pairs visible before the rest is folded away
 BOUND = {"<=": "at most ", ">=": "at least "}
 _LARGEST = 256  # pixels; larger pictures are embedded reduced, so that the page can be mailed
 
-_ATTACK = "attack."  # begins the metrics of attacks
 # What each audience can do, and what is not said of the others.
 _AUDIENCES = {
     None: "The policy declares no audience: no attack was tried.",
@@ -127,6 +127,7 @@ class ReportFacts:
     )  # metric -> settings
     seconds: Mapping[str, float] = field(default_factory=dict)  # step -> seconds
     audience: str | None = None  # to whom the policy releases models; None: nobody was declared
+    advice: Sequence[str] = ()  # what to try where the gate refused
 
 
 def render_report(run_folder: Path, facts: ReportFacts) -> Path:
@@ -262,6 +263,12 @@ def _banner(facts: ReportFacts) -> dict[str, str]:
         to_whom = _AUDIENCES[facts.audience]
         text = f"{_capital(version)} met every limit and is now the champion ({was}). {to_whom}"
         return {"look": "good", "mark": "✓", "headline": "Promoted", "text": text}
+    if facts.verdict == "pass" and facts.model_version is None:
+        text = (
+            f"{_capital(version)} met every limit. This was a trial: nothing was registered or put "
+            f"into use; {now}."
+        )
+        return {"look": "good", "mark": "✓", "headline": "Trial: passes", "text": text}
     if facts.verdict == "void":
         text = (
             f"The test failed its own control on the unerased model, so what it says "
@@ -298,8 +305,9 @@ def _row(check: Check) -> dict[str, object]:
     """
     stem = _stem(check.metric)
     sentence, unit = _PLAIN.get(stem, (check.metric, ""))
-    if stem.startswith(_ATTACK):
-        sentence, unit = f"Pictures that the attack {stem.removeprefix(_ATTACK)!r} brings back", "%"
+    if stem.startswith(EXCESS):
+        attack = stem.removeprefix(EXCESS)
+        sentence, unit = f"Pictures that the attack {attack!r} brings back, above its control", "%"
     subject = re.search(r"\[(.+)\]", check.metric)
     sign = re.search(r"required (<=|>=)", check.reason)
     numbers = (check.value, check.low, check.high)

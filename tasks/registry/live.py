@@ -16,7 +16,7 @@ from erasure_core.errors import ErasureError
 from erasure_core.law.gates import Measurement
 from erasure_core.text import escaped
 from tasks.home import Home
-from tasks.registry.client import connected, mirroring
+from tasks.registry.client import EXPERIMENT, connected, has_store, mirroring
 from tasks.registry.runs import (
     MODEL,
     NOTE,
@@ -94,14 +94,15 @@ def losses_shown(
 def show_measured(home: Home, folder: str, name: str, measurements: Sequence[Measurement]) -> None:
     """Show what was just measured of a candidate."""
 
-    def log(client: "MlflowClient", experiment: str) -> None:
-        if (parent := running_run(client, experiment, folder)) is not None:
+    def log(client: "MlflowClient") -> None:
+        if (parent := _parent(client, folder)) is not None:
             run = candidate_run(client, parent, name, parent.data.tags[MODEL])
             log_metrics(client, run.info.run_id, metrics_of(measurements))
             if run.info.status == "RUNNING":  # trained by an earlier attempt
                 client.set_terminated(run.info.run_id, "FINISHED")
 
-    _as_far_as_possible(lambda: _mirroring(home, log))
+    if has_store(home):
+        _as_far_as_possible(lambda: _with(home, log))
 
 
 def _open(home: Home, facts: RunFacts) -> str:
@@ -125,8 +126,10 @@ def _end(home: Home, run_id: str, status: str, said: str) -> None:
 
 def _begin(home: Home, folder: str, candidate: CandidateRun) -> str | None:
     """The nested run of a candidate, running; None where no run of this folder is shown."""
-    with mirroring(home) as (client, experiment):
-        parent = running_run(client, experiment, folder)
+    if not has_store(home):
+        return None
+    with connected(home) as client:
+        parent = _parent(client, folder)
         if parent is None:
             return None
         run = candidate_run(client, parent, candidate.name, parent.data.tags[MODEL])
@@ -134,14 +137,15 @@ def _begin(home: Home, folder: str, candidate: CandidateRun) -> str | None:
         return str(run.info.run_id)
 
 
+def _parent(client: "MlflowClient", folder: str) -> Any:
+    """The run of a folder that is shown while it works; None where there is none."""
+    experiment = client.get_experiment_by_name(EXPERIMENT)
+    return running_run(client, experiment.experiment_id, folder) if experiment else None
+
+
 def _with(home: Home, work: Callable[["MlflowClient"], object]) -> None:
     with connected(home) as client:
         work(client)
-
-
-def _mirroring(home: Home, work: Callable[["MlflowClient", str], object]) -> None:
-    with mirroring(home) as (client, experiment):
-        work(client, experiment)
 
 
 def _as_far_as_possible(work: Callable[[], Value]) -> Value | None:

@@ -7,13 +7,14 @@ import shutil
 from collections.abc import Iterator
 from datetime import UTC, datetime, timedelta
 
+from erasure_core.errors import ErasureError
 from erasure_core.law.fold import CHAMPION, Version
 from erasure_core.law.life import ENDED
 from erasure_core.planning.params import Retention
 from tasks.book.database import clear_log
-from tasks.book.lease import holding
+from tasks.book.lease import alive, holding, said
 from tasks.book.store import Book, Entry, Transaction
-from tasks.home import Home
+from tasks.home import TRIAL, Home
 from tasks.registry.runs import forget_attempts, forget_run
 from tasks.registry.versions import clear_free_pages
 from tasks.release.errands import OUTSIDE, run_errands
@@ -33,13 +34,13 @@ def purge(book: Book, model: str, retention: Retention, now: datetime | None = N
         with holding(book, OUTSIDE, "purging"):
             for half in _half_purged(book, model):
                 _remove(book, half)
-            gone = list(_ended(book, model, retention, now))
-            requests = [_purge_request(book, entry) for entry in gone]
+            ended = list(_ended(book, model, retention, now))
+            if ended:
+                _forget_beside(book, model)
+            requests = [_purge_request(book, entry) for entry in ended]
             versions = [_purge_version(book, v) for v in _unused(book, model, retention, now)]
-            ended = [entry.row.id for entry in gone]
-            attempts = forget_attempts(book.home, now - timedelta(days=retention.refused), ended)
-            if requests:  # what methods prepared may show the concept
-                shutil.rmtree(book.home.prepared, ignore_errors=True)
+            gone = [entry.row.id for entry in ended]
+            attempts = forget_attempts(book.home, now - timedelta(days=retention.refused), gone)
         clear_log(book.engine)
         run_errands(book, model)
         if requests or versions:
@@ -53,6 +54,27 @@ def _ended(book: Book, model: str, retention: Retention, now: datetime) -> Itera
     for entry in entries:
         if not entry.row.purged and datetime.fromisoformat(entry.row.since) <= before:
             yield entry
+
+
+def _forget_beside(book: Book, model: str) -> None:
+    """What may show or name a concept and is no record: what methods prepared, what was tried, and
+    the history of ended runs of the Prefect server that lives in the state folder. Before the
+    events, so that a purge that was killed does it again.
+
+    Raises:
+        ErasureError: Another model is being released: its run uses that server.
+    """
+    others = [m for m in book.ask(lambda reader: reader.models()) if m != model]
+    for other in others:
+        lease = book.ask(lambda reader, m=other: reader.lease(m))  # type: ignore[misc]
+        if lease is not None and alive(lease):
+            raise ErasureError(
+                f"{other}: {said(lease)}; names in Prefect's history can be purged when it is done"
+            )
+    for folder in (book.home.prepared, *book.home.runs.glob(f"{TRIAL}*")):
+        shutil.rmtree(folder, ignore_errors=True)
+    for file in (*book.home.prefect.glob("prefect.db*"), book.home.prefect / "server.log"):
+        file.unlink(missing_ok=True)
 
 
 def _purge_request(book: Book, entry: Entry) -> str:

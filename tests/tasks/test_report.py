@@ -294,6 +294,13 @@ def test_a_refusal_says_which_champion_still_serves(tmp_path):
     assert "is now the champion" not in page.text
 
 
+def test_a_refusal_says_what_to_try_next(tmp_path):
+    facts = invented_facts(tmp_path, images=[], points=[], advice=["try: `erasure run --method x`"])
+    assert "try: `erasure run --method x`" in rendered(tmp_path, facts).text
+    none = invented_facts(tmp_path, images=[], points=[])
+    assert "What to try next" not in rendered(tmp_path, none).text
+
+
 def test_a_gate_that_passed_without_promotion_is_not_called_a_promotion(tmp_path):
     page = rendered(
         tmp_path,
