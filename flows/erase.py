@@ -23,6 +23,7 @@ from tasks.evidence.decide import Decision, choose_candidate, decide
 from tasks.evidence.measure import Evidence, Found, measure
 from tasks.home import Home
 from tasks.pages.publish import write_report
+from tasks.pages.shown import measured, working
 from tasks.placement import home_of_run, run_gpu_step
 from tasks.progress import Clock
 from tasks.release.errands import run_errands
@@ -212,8 +213,9 @@ def _worked(
 ) -> Released:
     """Erase, measure, choose and gate, then publish what came of it."""
     clock = Clock()
-    evidence, decision = _judged(planned.plan, book.home, clock)
-    version = publish(book, held, planned, evidence, decision, clock, restoring)
+    with working(planned.plan, book.home):
+        evidence, decision = _judged(planned.plan, book.home, clock)
+        version = publish(book, held, planned, evidence, decision, clock, restoring)
     return outcome_of(book, version, answered=False)
 
 
@@ -223,25 +225,27 @@ def _judged(plan: Plan, home: Home, clock: Clock) -> tuple[Evidence, Decision]:
         validate_prompt_sets(plan.sources())
     with clock("snapshot"):
         snapshot(plan, home)
-    evidence = _evidence(plan, clock)
+    evidence = _evidence(plan, clock, home)
     return evidence, decide(plan, evidence)
 
 
-def _evidence(plan: Plan, clock: Clock) -> Evidence:
+def _evidence(plan: Plan, clock: Clock, home: Home) -> Evidence:
     """Train, choose on one set of pictures, and measure the chosen candidate on another."""
 
-    def measured(stage: Stage, candidates: list[str]) -> dict[str, Found]:
+    def seen(stage: Stage, candidates: list[str]) -> dict[str, Found]:
         with clock(f"erase and generate, {stage}"):
             step = {"run": plan.folder.name, "stage": stage, "candidates": candidates}
             run_gpu_step(erase_and_generate, step)
         with clock(f"measure, {stage}"):
-            return measure(plan, stage, candidates)
+            found = measure(plan, stage, candidates)
+        measured(plan, stage, found, home)
+        return found
 
     (chosen, *_), choice = plan.eligible, dict[str, Found]()
     if plan.chooses:
-        choice = measured("choose", plan.eligible)
+        choice = seen("choose", plan.eligible)
         chosen = choose_candidate(plan, choice)
-    return Evidence(choice, measured("report", [chosen, *plan.comparisons]))
+    return Evidence(choice, seen("report", [chosen, *plan.comparisons]))
 
 
 def _restored(

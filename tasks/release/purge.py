@@ -15,7 +15,8 @@ from tasks.book.database import clear_log
 from tasks.book.lease import alive, holding, said
 from tasks.book.store import Book, Entry, Transaction
 from tasks.home import TRIAL, Home
-from tasks.registry.runs import forget_run
+from tasks.registry.runs import forget_attempts, forget_run
+from tasks.registry.versions import clear_free_pages
 from tasks.release.errands import OUTSIDE, run_errands
 from tasks.release.record import record_file
 from tasks.versions.dvc_store import checkpoint_folder, forget_checkpoint
@@ -38,9 +39,13 @@ def purge(book: Book, model: str, retention: Retention, now: datetime | None = N
                 _forget_beside(book, model)
             requests = [_purge_request(book, entry) for entry in ended]
             versions = [_purge_version(book, v) for v in _unused(book, model, retention, now)]
+            gone = [entry.row.id for entry in ended]
+            attempts = forget_attempts(book.home, now - timedelta(days=retention.refused), gone)
         clear_log(book.engine)
         run_errands(book, model)
-    return [*requests, *versions]
+        if requests or versions:
+            clear_free_pages(book.home)
+    return [*requests, *versions, *(f"MLflow's run {i}, which came to nothing" for i in attempts)]
 
 
 def _ended(book: Book, model: str, retention: Retention, now: datetime) -> Iterator[Entry]:
@@ -76,6 +81,9 @@ def _purge_request(book: Book, entry: Entry) -> str:
     def work(tx: Transaction) -> None:
         texts = tx.forget_texts(entry.row.id)
         tx.append("request.purged", id=entry.row.id, texts=texts)
+        for version in tx.versions(entry.row.model):
+            if entry.row.id in version.requests:  # its page in MLflow says the name
+                tx.send(version.model, version.version, "mlflow version")
 
     book.change(work)
     return f"request {entry.row.id}: names, wordings and reasons"
