@@ -206,7 +206,7 @@ class Policy(_Section):
             kind: {m: bound for m, bound in bounds.items() if not m.startswith(begins)}
             for kind, bounds in self.targets.items()
         }
-        return self.model_copy(update={"audience": None, "targets": targets})
+        return self.model_copy(update={"audience": None, "attacks": {}, "targets": targets})
 
     @property
     def required(self) -> tuple[str, ...]:

@@ -9,6 +9,7 @@ import gc
 from flows.cli import (  # noqa: F401 - each adds commands
     attack,
     check,
+    compare,
     init,
     keys,
     models,

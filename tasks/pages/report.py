@@ -19,7 +19,7 @@ from erasure_core.law.gates import Check
 from erasure_core.network.images import save_png
 from erasure_core.planning.params import EXCESS
 
-_TEMPLATES = Path(__file__).with_name("templates")
+TEMPLATES = Path(__file__).with_name("templates")
 _SHOWN = 12  # pairs visible before the rest is folded away
 BOUND = {"<=": "at most ", ">=": "at least "}
 _LARGEST = 256  # pixels; larger pictures are embedded reduced, so that the page can be mailed
@@ -156,7 +156,7 @@ def render_report(run_folder: Path, facts: ReportFacts) -> Path:
     )
     with tempfile.TemporaryDirectory() as folder:
         curves = Path(folder) / "losses.png"
-        losses = _data_uri(curves.read_bytes()) if charts.losses(facts.points, curves) else None
+        losses = data_uri(curves.read_bytes()) if charts.losses(facts.points, curves) else None
     target_rows = [row for row in facts.images if row.set_label.startswith("target")]
     pictures = [
         (
@@ -171,13 +171,13 @@ def render_report(run_folder: Path, facts: ReportFacts) -> Path:
         ),
     ]
     environment = Environment(
-        loader=FileSystemLoader(_TEMPLATES),
+        loader=FileSystemLoader(TEMPLATES),
         autoescape=True,
         undefined=StrictUndefined,
         trim_blocks=True,
         lstrip_blocks=True,
     )
-    environment.filters.update(stamp=_stamp, embed=_embed, plain=_plain, flat=_flat)
+    environment.filters.update(stamp=_stamp, embed=embedded, plain=_plain, flat=_flat)
     page = environment.get_template("report.html.j2").render(
         facts=facts,
         banner=_banner(facts),
@@ -187,7 +187,7 @@ def render_report(run_folder: Path, facts: ReportFacts) -> Path:
         glance=_glance(facts.checks),
         pictures=pictures,
         shown=_SHOWN,
-        tradeoff=_data_uri(plot.read_bytes()),
+        tradeoff=data_uri(plot.read_bytes()),
         losses=losses,
         concepts=", ".join(dict.fromkeys(asked.concept for asked in facts.requests)),
         explicit=any(asked.kind == "explicit" for asked in facts.requests),
@@ -417,21 +417,21 @@ def _capital(sentence: str) -> str:
     return sentence[:1].upper() + sentence[1:]
 
 
-def _embed(png: Path) -> str:
+def embedded(png: Path) -> str:
     """A picture file as a data URI."""
     from PIL import Image
 
     with Image.open(png) as picture:
         if max(picture.size) <= _LARGEST and picture.format == "PNG":
-            return _data_uri(png.read_bytes())
+            return data_uri(png.read_bytes())
         small = picture.convert("RGB")
     small.thumbnail((_LARGEST, _LARGEST))
     buffer = io.BytesIO()
     small.save(buffer, format="PNG", optimize=True)
-    return _data_uri(buffer.getvalue())
+    return data_uri(buffer.getvalue())
 
 
-def _data_uri(png: bytes) -> str:
+def data_uri(png: bytes) -> str:
     return f"data:image/png;base64,{base64.b64encode(png).decode()}"
 
 
