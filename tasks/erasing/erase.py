@@ -34,7 +34,10 @@ def erase(plan: Plan, candidate: str, home: Home) -> None:
     teacher = teacher_of(plan, home)
     method = METHODS[chosen.settings.method]
     prepared, resume = _prepared(plan.folder, chosen.preset, home), file.with_suffix(".resume")
-    with progress(f"erase, {candidate}", method.steps(plan.concepts, chosen.settings)) as advance:
+    effective = "" if chosen.lambda_eff is None else f" (lambda_eff {chosen.lambda_eff:.2g})"
+    with progress(
+        f"erase, {candidate}{effective}", method.steps(plan.concepts, chosen.settings)
+    ) as advance:
 
         def on_step(_update: int, terms: Any) -> None:
             losses.append(dict(terms))
@@ -44,7 +47,13 @@ def erase(plan: Plan, candidate: str, home: Home) -> None:
         delta = method.erase(teacher, plan.concepts, chosen.settings, work, prepared)
     write_text(
         plan.losses_file(candidate),
-        pretty_json({"losses": losses, "seconds": time.monotonic() - began}),
+        pretty_json(
+            {
+                "losses": losses,
+                "lambda_eff": chosen.lambda_eff,
+                "seconds": time.monotonic() - began,
+            }
+        ),
     )
     requests = ",".join(str(r.subject_request_id) for r in plan.requests)
     delta.save(

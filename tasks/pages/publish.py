@@ -7,7 +7,6 @@ from typing import Any
 
 from erasure_core.law.gates import Measurement
 from erasure_core.law.lineage import RunRecord
-from erasure_core.methods import AnySettings, all_but_one
 from erasure_core.planning.plan import BASE, Candidate, Plan, Stage, kept_name, target_name
 from tasks.evidence.decide import Decision
 from tasks.evidence.measure import Evidence, Found
@@ -35,7 +34,7 @@ def candidate_runs(
             candidate.name,
             settings={
                 **candidate.settings.model_dump(mode="json", by_alias=True),
-                **_derived(candidate.settings),
+                **({} if candidate.lambda_eff is None else {"lambda_eff": candidate.lambda_eff}),
                 "seed": plan.params.seed,
             },
             measurements=[
@@ -59,11 +58,6 @@ def candidate_runs(
         )
         for candidate in plan.candidates()
     ]
-
-
-def _derived(settings: AnySettings) -> dict[str, float]:
-    """What settings amount to and is shown beside them: All-but-One's lambda_eff."""
-    return {"lambda_eff": settings.lambda_eff} if isinstance(settings, all_but_one.Settings) else {}
 
 
 def write_report(
@@ -159,6 +153,7 @@ def _point(
     accuracy = found.get("clip.accuracy")
     return LambdaPoint(
         lambda_=candidate.lambda_,
+        lambda_eff=candidate.lambda_eff,
         method=candidate.settings.method,
         preset=candidate.preset,
         target_rate=_estimate(found[target]),
