@@ -38,8 +38,9 @@ def erase(plan: Plan, candidate: str, home: Home) -> None:
     method = METHODS[chosen.settings.method]
     prepared, resume = _prepared(plan.folder, chosen.preset, home), file.with_suffix(".resume")
     steps = method.steps(plan.concepts, chosen.settings)
+    effective = "" if chosen.lambda_eff is None else f" (lambda_eff {chosen.lambda_eff:.2g})"
     with (
-        progress(f"erase, {candidate}", steps) as advance,
+        progress(f"erase, {candidate}{effective}", steps) as advance,
         training(plan, candidate, home) as on_loss,
     ):
 
@@ -53,7 +54,14 @@ def erase(plan: Plan, candidate: str, home: Home) -> None:
         delta = method.erase(teacher, plan.concepts, chosen.settings, work, prepared)
     write_text(
         plan.losses_file(candidate),
-        pretty_json({"losses": losses, "times": times, "seconds": time.monotonic() - began}),
+        pretty_json(
+            {
+                "losses": losses,
+                "times": times,
+                "lambda_eff": chosen.lambda_eff,
+                "seconds": time.monotonic() - began,
+            }
+        ),
     )
     requests = ",".join(str(r.subject_request_id) for r in plan.requests)
     delta.save(

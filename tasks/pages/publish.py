@@ -146,6 +146,7 @@ def _point(
     accuracy = found.get("clip.accuracy")
     return LambdaPoint(
         lambda_=candidate.lambda_,
+        lambda_eff=candidate.lambda_eff,
         method=candidate.settings.method,
         preset=candidate.preset,
         target_rate=_estimate(found[target]),

@@ -81,11 +81,15 @@ class LambdaPoint:
     concept_accuracy: float | None  # on kept prompts
     verdict: str
     losses: Sequence[float] = ()
+    lambda_eff: float | None = None  # All-but-One's lambda / gamma2^2
 
     @property
     def label(self) -> str:
         """How the point is called in plots and tables."""
-        return self.method if self.lambda_ is None else f"λ = {self.lambda_:g}"
+        if self.lambda_ is None:
+            return self.method
+        effective = "" if self.lambda_eff is None else f" (λ/γ₂² = {self.lambda_eff:.2g})"
+        return f"λ = {self.lambda_:g}{effective}"
 
 
 @dataclass(frozen=True, slots=True)

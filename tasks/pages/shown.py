@@ -13,7 +13,6 @@ from typing import Any
 
 from erasure_core.law.gates import Measurement
 from erasure_core.law.lineage import git_commit
-from erasure_core.methods import AnySettings, all_but_one
 from erasure_core.planning.plan import KEPT, Candidate, Plan, Stage, stage_of
 from tasks.book.actor import acting
 from tasks.evidence.measure import Found
@@ -88,7 +87,7 @@ def candidate_facts(plan: Plan, name: str) -> CandidateRun:
         name,
         settings={
             **candidate.settings.model_dump(mode="json", by_alias=True),
-            **_derived(candidate.settings),
+            **({} if candidate.lambda_eff is None else {"lambda_eff": candidate.lambda_eff}),
             "seed": plan.params.seed,
         },
         tags={
@@ -115,8 +114,3 @@ def _role(prompt_set: str) -> str:
     """What a set is for, without the concept that its name holds."""
     bare = prompt_set.removeprefix(f"{stage_of(prompt_set)}-")
     return KEPT if bare == KEPT else bare.partition("-")[0]
-
-
-def _derived(settings: AnySettings) -> dict[str, float]:
-    """What settings amount to and is shown beside them: All-but-One's lambda_eff."""
-    return {"lambda_eff": settings.lambda_eff} if isinstance(settings, all_but_one.Settings) else {}
