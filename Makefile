@@ -1,11 +1,11 @@
-# make erase | make test | make check | make test-slow | make test-faults | make teacher
+# make erase | make test | make check | make docs | make test-slow | make test-faults | make teacher
 PYTHON ?= python3
 BIN := .venv/bin
 REQUEST ?= examples/requests/astronaut.yaml
 FAULTS ?= .faults
 export PIP_DISABLE_PIP_VERSION_CHECK = 1
 
-.PHONY: erase test test-slow test-faults check teacher format
+.PHONY: erase test test-slow test-faults check docs teacher format
 
 # The environment, at exact versions; made once, and again when a version changes.
 .venv/installed: constraints.txt pyproject.toml
@@ -36,6 +36,11 @@ check: .venv/installed
 	$(BIN)/ruff check .
 	$(BIN)/mypy
 	$(BIN)/lint-imports
+
+# The pages of docs/ as a site, in site/.
+docs: .venv/installed
+	$(BIN)/pip install --quiet --constraint constraints.txt --editable '.[docs]'
+	NO_MKDOCS_2_WARNING=1 $(BIN)/mkdocs build --quiet
 
 format: .venv/installed
 	$(BIN)/ruff format .

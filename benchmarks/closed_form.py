@@ -34,7 +34,7 @@ from torch.nn.functional import layer_norm
 from benchmarks import literal_closed_form as literal
 from erasure_core.files import pretty_json, write_text
 from erasure_core.gallery.pictures import STYLES, SUBJECTS
-from erasure_core.gallery.prompts import GUIDANCE, REPORTED, TRAINED
+from erasure_core.gallery.prompts import GUIDANCE
 from erasure_core.law.concepts import Concept
 from erasure_core.methods import rece, uce
 from erasure_core.metrics.clip_score import ClipScorer
@@ -43,6 +43,7 @@ from erasure_core.network.diffusion import sample
 from erasure_core.network.images import to_pil
 from erasure_core.network.models import Teacher, load_teacher
 from erasure_core.network.work import Work
+from erasure_core.planning.families import REPORTED, TRAINED
 from erasure_core.planning.params import read_params
 
 Result = TypeVar("Result")

@@ -192,10 +192,16 @@ def read_table(path: Path) -> str:
     return text
 
 
-def read_yaml(path: Path, model: type[Model]) -> Model:
+def read_yaml(path: Path, model: type[Model], changes: Sequence[str] = ()) -> Model:
     """Read `path` as one `model`.
 
     YAML 1.2, so that `no` is a word and `1e-5` a number, and a key written twice is an error.
+
+    Args:
+        path: The file.
+        model: What it holds.
+        changes: `key=value` each, in this order: the value, as YAML has it, takes the place of what
+            the file has for the key, `a.b` being the key b of the mapping a.
 
     Raises:
         BadInput: Unreadable, not YAML, or not a `model`; one line that names every faulty key, what
@@ -207,15 +213,38 @@ def read_yaml(path: Path, model: type[Model]) -> Model:
         raise BadInput(
             f"{path}: found {type(content).__name__}, expected a mapping with the keys {allowed}"
         )
-    _check_values(path, content)
+    for change in changes:
+        _change(content, change)
+    where = " with ".join([str(path), *filter(None, [", ".join(changes)])])
+    _check_values(where, content)
     try:
         return model.model_validate(content)
     except ValidationError as error:
         faults = "; ".join(_describe(fault, model) for fault in error.errors(include_url=False))
-        raise BadInput(f"{path}: {faults}") from None
+        raise BadInput(f"{where}: {faults}") from None
+
+
+def _change(content: dict[Any, Any], change: str) -> None:
+    """Put `key=value` into a YAML file's content."""
+    key, equals, text = change.partition("=")
+    *sections, last = key.strip().split(".")
+    if not equals or not all([*sections, last]):
+        raise BadInput(f"{_shortened(change)} is no change; write key=value, as seed=3 or a.b=3")
+    value = _parsed(text, _shortened(change))
+    for name in sections:
+        if content.get(name) is None:
+            content[name] = {}
+        content = content[name]
+        if not isinstance(content, dict):
+            raise BadInput(f"{_shortened(change)}: {name} is a value and has no keys")
+    content[last] = value
 
 
 def _loaded(path: Path) -> object:
+    return _parsed(read_input(path, YAML_BYTES), str(path))
+
+
+def _parsed(text: str, where: str) -> object:
     from ruamel.yaml import YAML
     from ruamel.yaml.composer import Composer, ComposerError
     from ruamel.yaml.error import MarkedYAMLError
@@ -234,17 +263,16 @@ def _loaded(path: Path) -> object:
             self.depth -= 1
             return node
 
-    text = read_input(path, YAML_BYTES)
     reader = YAML(typ="safe", pure=True)
     reader.Composer = Bounded
     try:
         return reader.load(text)
     except MarkedYAMLError as error:
-        where = f"line {error.problem_mark.line + 1}" if error.problem_mark else "the file"
-        raise BadInput(f"{path}: {where} is not valid YAML: {error.problem}; correct it") from None
+        line = f"line {error.problem_mark.line + 1}" if error.problem_mark else "the file"
+        raise BadInput(f"{where}: {line} is not valid YAML: {error.problem}; correct it") from None
     except Exception as error:  # the parser meets bad text with nearly any exception of Python
         problem = (str(error) or type(error).__name__).splitlines()[0]
-        raise BadInput(f"{path}: not valid YAML: {problem}; correct it") from None
+        raise BadInput(f"{where}: not valid YAML: {problem}; correct it") from None
 
 
 def _beyond(depth: int, count: int) -> str | None:
@@ -254,7 +282,7 @@ def _beyond(depth: int, count: int) -> str | None:
     return f"more than {YAML_VALUES} values" if count > YAML_VALUES else None
 
 
-def _check_values(path: Path, content: object) -> None:
+def _check_values(where: str, content: object) -> None:
     """Refuse what no key of ours can mean and what would cost memory or fail later: depth and
     number of values as the aliases multiply them, huge integers, characters that cannot be written.
     """
@@ -263,7 +291,7 @@ def _check_values(path: Path, content: object) -> None:
         value, depth = waiting.pop()
         count += 1
         if fault := _beyond(depth, count) or _fault_of(value):
-            raise BadInput(f"{path}: {fault}; correct it")
+            raise BadInput(f"{where}: {fault}; correct it")
         waiting += ((part, depth + 1) for part in _parts(value))
 
 

@@ -33,6 +33,11 @@ def seen(text: str) -> str:
     return text
 
 
+def composed(text: str) -> str:
+    """`text` with its accents composed (NFC): the same word is the same characters."""
+    return unicodedata.normalize("NFC", text)
+
+
 def one_line(text: str) -> str:
     """`text`, for pydantic. `ValueError` unless it is one line that can be seen and printed."""
     if escaped(text) != text:

@@ -1,5 +1,7 @@
 """Names of flow runs: concept, method and state folder, so that a person finds one again."""
 
+from pathlib import Path
+
 from prefect import runtime
 
 from erasure_core.errors import ErasureError
@@ -9,14 +11,23 @@ from tasks.home import Home
 
 def named_after_requests() -> str:
     """`erase astronaut, cat (uce) in /srv/erasure`."""
+    return f"erase {_requests()}{_where()}"
+
+
+def trial_name() -> str:
+    """`try astronaut (uce) in /srv/erasure`."""
+    return f"try {_requests()}{_where()}"
+
+
+def _requests() -> str:
     given = runtime.flow_run.parameters
     names = []
-    for file in given.get("requests", ()):
+    for file in map(str, given.get("requests", ())):
         try:
-            names.append(read_request(file).concept.name)
+            names.append(read_request(Path(file)).concept.name)
         except ErasureError:
-            names.append(str(file))  # the run itself says what is wrong with it
-    return f"erase {', '.join(names)}{_where()}"
+            names.append(file)  # an id; or the run itself says what is wrong with it
+    return ", ".join(names)
 
 
 def nightly_name() -> str:

@@ -26,6 +26,7 @@ QUIET = {
     # default 20; a busy two-core machine takes up to 23
     "PREFECT_SERVER_EPHEMERAL_STARTUP_TIMEOUT_SECONDS": "120",
 }
+TRIAL = "trial-"  # begins the folders, among those of runs, of what was tried and not registered
 
 
 @dataclass(frozen=True, slots=True)

@@ -23,6 +23,7 @@ from torch import Tensor
 from erasure_core.attacks import (
     concept_vector,
     image_to_image,
+    implicit,
     latent_inversion,
     plain,
     preimage,
@@ -30,6 +31,7 @@ from erasure_core.attacks import (
     ridge,
     textual_inversion,
     token_search,
+    translated,
     wordings,
 )
 from erasure_core.attacks.setting import (
@@ -62,6 +64,8 @@ __all__ = [
 Judge = Callable[[Tensor], list[bool]]  # pictures (n, 3, h, w) -> whether each shows the subject
 MODULES: tuple[Any, ...] = (
     wordings,
+    implicit,
+    translated,
     preimage,
     ridge,
     concept_vector,
@@ -74,7 +78,7 @@ MODULES: tuple[Any, ...] = (
 ENTRY_POINTS = "erasure.attacks"  # of other packages: name -> module
 OFFERED = ("NAME", "AUDIENCE", "SHOWN", "attack")
 ATTACKS: dict[str, Attack] = {module.NAME: module for module in MODULES}
-CHEAP = ("wordings", "preimage", "ridge", "concept vector")  # no gradient
+CHEAP = ("wordings", "implicit", "translated", "preimage", "ridge", "concept vector")  # no gradient
 
 
 def all_attacks(plugins: Iterable[EntryPoint] | None = None) -> dict[str, Attack]:
@@ -171,6 +175,7 @@ def run(
     judge: Judge,
     unknown: tuple[Subject, Judge] | None = None,
     instead: Attempt | None = None,
+    on_base: dict[str, list[Attempt]] | None = None,
 ) -> tuple[Result, dict[str, Tensor]]:
     """Attack, judge, and add the controls.
 
@@ -181,6 +186,8 @@ def run(
         judge: Who says whether a picture shows it.
         unknown: A subject that the base does not know, and its own judge.
         instead: What `told_instead` draws, where several attacks share it; None draws it.
+        on_base: Attempts on the base by attack, of the same setting and subject: filled, and not
+            made again.
 
     Returns:
         The result, and the pictures of the best attempt and of each control.
@@ -196,7 +203,8 @@ def run(
     tried = [_judged(attempt, judge) for attempt in attempts]
     best = max(range(len(tried)), key=lambda i: tried[i].rate)
     pictures, controls = {"attack": attempts[best].pictures}, {}
-    beside = _controls(module, setting, subject, judge, unknown, best, instead)
+    known = {} if on_base is None else on_base
+    beside = _controls(module, setting, subject, judge, unknown, best, instead, known)
     for name, (attempt, who) in beside.items():
         pictures[name], controls[name] = attempt.pictures, _judged(attempt, who)
     result = Result(
@@ -213,12 +221,15 @@ def _controls(
     unknown: tuple[Subject, Judge] | None,
     best: int,
     instead: Attempt | None,
+    known: dict[str, list[Attempt]],
 ) -> dict[str, tuple[Attempt, Judge]]:
     """The attempts of each control, at the strength of the best attempt."""
-    on_base = setting.against(setting.base)
-    found = {"base": (module.attack(on_base, subject)[best], judge)}
+    against_base = setting.against(setting.base)
+    if module.NAME not in known:
+        known[module.NAME] = module.attack(against_base, subject)
+    found = {"base": (known[module.NAME][best], judge)}
     if module in (image_to_image, latent_inversion):  # begun at a picture, and so is its control
-        instead = module.attack(on_base, _replaced(subject))[0]
+        instead = module.attack(against_base, _replaced(subject))[0]
     found["replacement"] = (instead or told_instead(setting, subject), judge)
     if module.SHOWN and unknown is not None:
         found["unknown"] = (module.attack(setting, unknown[0])[best], unknown[1])

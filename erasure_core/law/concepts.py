@@ -3,18 +3,44 @@ what must stay.
 """
 
 import re
+import unicodedata
 from collections.abc import Sequence
-from typing import Annotated, Literal, Self
+from hashlib import sha256
+from typing import Annotated, Any, Literal, Self
 
-from pydantic import AfterValidator, BaseModel, ConfigDict, Field, model_validator
+from pydantic import (
+    AfterValidator,
+    BaseModel,
+    ConfigDict,
+    Field,
+    SerializerFunctionWrapHandler,
+    model_serializer,
+    model_validator,
+)
 
-from erasure_core.text import seen
+from erasure_core.law.wording import mentions, replaced
+from erasure_core.text import composed, one_line, seen
 
 Kind = Literal["likeness", "style", "object", "explicit"]
 # No tokenizer reads more characters; its own limit is checked once a base is chosen.
-Prompt = Annotated[str, Field(min_length=1, max_length=2000), AfterValidator(seen)]
+Prompt = Annotated[
+    str, Field(min_length=1, max_length=2000), AfterValidator(composed), AfterValidator(seen)
+]
 # A file name holds 255 bytes and MLflow's name of a metric 250: room for what is put around it.
 NAME_LENGTH = 200
+
+
+def _name(text: str) -> str:
+    """A name as people write it, in one form: its accents composed, single spaces."""
+    name = " ".join(one_line(composed(text)).split())
+    if not any(c.isalnum() for c in name):
+        raise ValueError(f"{name!r} has no letter; write the word that names it in prompts")
+    if len(name.encode()) > NAME_LENGTH:
+        raise ValueError(f"it has {len(name.encode())} bytes; at most {NAME_LENGTH}")
+    return name
+
+
+Name = Annotated[str, Field(min_length=1, max_length=NAME_LENGTH), AfterValidator(_name)]
 
 
 class Concept(BaseModel):
@@ -23,16 +49,18 @@ class Concept(BaseModel):
     """
 
     model_config = ConfigDict(frozen=True, extra="forbid", str_strip_whitespace=True)
-    name: str = Field(
-        min_length=1,
-        max_length=NAME_LENGTH,
-        pattern=r"^[a-z0-9][a-z0-9 _-]*$",
-        description="the word that names it in prompts, lower case",
-    )
+    name: Name = Field(description="what names it in prompts, as it is written there")
+    also: tuple[Name, ...] = Field((), description="other names of it, which go too")
     kind: Kind
     prompts: tuple[Prompt, ...] = Field(min_length=1, description="prompts that evoke the concept")
     replacement: Prompt = Field(
         description="what should appear instead, with its article: 'a photographer'"
+    )
+    described: tuple[Prompt, ...] = Field(
+        (), description="prompts that mean it and do not name it; attacked with, never trained on"
+    )
+    translated: tuple[Name, ...] = Field(
+        (), description="its names in other languages; attacked with, never trained on"
     )
     keep: tuple[Prompt, ...] = Field(
         (), description="prompts whose pictures must not change; never the measured ones"
@@ -45,6 +73,11 @@ class Concept(BaseModel):
                 f"the replacement {self.replacement!r} names the concept {self.name!r} "
                 f"itself; name something else"
             )
+        if named := [prompt for prompt in self.described if self.named_in(prompt)]:
+            raise ValueError(
+                f"described holds {named[0]!r}, which names the concept {self.name!r}; describe it "
+                f"without its name"
+            )
         if named := [prompt for prompt in self.keep if self.named_in(prompt)]:
             raise ValueError(
                 f"keep holds {named[0]!r}, which names the concept {self.name!r} that is "
@@ -52,26 +85,42 @@ class Concept(BaseModel):
             )
         return self
 
+    @model_serializer(mode="wrap")
+    def _without_empty(self, serialise: SerializerFunctionWrapHandler) -> dict[str, Any]:
+        """What was written before there were other names, descriptions and translations reads as it
+        was: so do its hashes.
+        """
+        content: dict[str, Any] = serialise(self)
+        absent = {key for key in ("also", "described", "translated") if not getattr(self, key)}
+        return {key: value for key, value in content.items() if key not in absent}
+
+    @property
+    def names(self) -> tuple[str, ...]:
+        """All that it is called."""
+        return (self.name, *self.also)
+
     def named_in(self, prompt: str) -> bool:
-        """Whether `prompt` names the concept, as a word of its own."""
-        return re.search(rf"\b{re.escape(self.name)}\b", prompt, re.IGNORECASE) is not None
+        """Whether `prompt` names the concept, in words of their own, one or several of it."""
+        return next(mentions(self.names, prompt), None) is not None
 
     def replaced(self, prompt: Prompt) -> Prompt:
-        """`prompt` with the concept's name (and the article before it) replaced; the bare
-        replacement if it is not named.
-        """
-        swapped, count = re.subn(
-            rf"\b(?:(?:an?|the)\s+)?{re.escape(self.name)}\b",
-            self.replacement,
-            prompt,
-            flags=re.IGNORECASE,
-        )
-        return swapped if count else self.replacement
+        """`prompt` with the replacement in the concept's place (`wording.replaced`)."""
+        return replaced(self.names, self.replacement, prompt, self.kind == "style")
 
     @property
     def slug(self) -> str:
         """File name stem of the concept's prompt set."""
-        return re.sub(r"[^a-z0-9]+", "-", self.name).strip("-")
+        return slug(self.name)
+
+
+def slug(name: str) -> str:
+    """A name in ASCII for files, with a hash where that does not tell it from others."""
+    folded = name.casefold()
+    plain = unicodedata.normalize("NFKD", folded).encode("ascii", "ignore").decode()
+    stem = re.sub(r"[^a-z0-9]+", "-", plain).strip("-")
+    if re.fullmatch(r"[a-z0-9][a-z0-9 _-]*", folded):
+        return stem
+    return f"{stem}-{sha256(folded.encode()).hexdigest()[:8]}".strip("-")
 
 
 def kept_prompts(concepts: Sequence[Concept]) -> list[str]:

@@ -12,14 +12,14 @@ import io
 import math
 import re
 from collections.abc import Iterable, Mapping, Sequence
-from dataclasses import dataclass
+from dataclasses import astuple, dataclass
 from difflib import get_close_matches
 from pathlib import Path
 
 from erasure_core.errors import BadInput
 from erasure_core.files import read_table
 from erasure_core.law.concepts import Concept
-from erasure_core.text import visible, whole_number
+from erasure_core.text import composed, visible, whole_number
 
 OPTIONAL = ("concept", "style", "also")  # what the picture should show
 COLUMNS = (
@@ -113,7 +113,7 @@ def _row(record: Mapping[str, str], where: str) -> PromptRow:
             )
         return value
 
-    prompt = record["prompt"].strip()
+    prompt = composed(record["prompt"].strip())
     if not visible(prompt):
         raise BadInput(f"{where}: prompt is empty; write one or remove the row")
     return PromptRow(
@@ -121,8 +121,17 @@ def _row(record: Mapping[str, str], where: str) -> PromptRow:
         prompt,
         whole("evaluation_seed"),
         number("evaluation_guidance"),
-        *(record.get(column, "").strip() for column in OPTIONAL),
+        *(composed(record.get(column, "").strip()) for column in OPTIONAL),
     )
+
+
+def written(rows: Iterable[PromptRow]) -> str:
+    """The table of `rows`, as `read_prompt_set` reads it."""
+    out = io.StringIO()
+    writer = csv.writer(out, lineterminator="\n")
+    writer.writerow([*COLUMNS, *OPTIONAL])
+    writer.writerows(astuple(row) for row in rows)
+    return out.getvalue()
 
 
 def target_set(folder: Path, concept: Concept) -> Path:
@@ -151,11 +160,11 @@ def kept_rows(rows: Iterable[PromptRow], concepts: Sequence[Concept]) -> list[Pr
     """The rows that none of the erased `concepts` touches, neither by their `concept` nor by their
     wording.
     """
-    erased = {concept.name for concept in concepts}
+    erased = {name.casefold() for concept in concepts for name in concept.names}
     return [
         row
         for row in rows
-        if not {row.concept.lower(), row.also.lower()} & erased
+        if not {row.concept.casefold(), row.also.casefold()} & erased
         and not any(c.named_in(row.prompt) for c in concepts)
     ]
 

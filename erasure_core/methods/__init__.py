@@ -1,16 +1,18 @@
 """Every published method, one file each, behind one interface.
 
-A method module has a header (`erasure_core/headers.py`), a frozen `Settings`, and the functions of
-`Method`; it never changes the teacher it is given.
+A method module has a header (`erasure_core/headers.py`), a frozen `Settings` whose defaults are
+its paper's, and the functions of `Method`; it never changes the teacher it is given. `PRESETS`
+holds the published settings of the kinds of concepts for which these are others.
 """
 
-from collections.abc import Sequence
+from collections.abc import Iterable, Sequence
 from typing import TYPE_CHECKING, Any, Protocol, TypeVar, Union
 
 from pydantic import BaseModel
 from torch import nn
 
-from erasure_core.law.concepts import Concept
+from erasure_core.errors import BadInput
+from erasure_core.law.concepts import Concept, Kind
 from erasure_core.methods import (
     ablating,
     all_but_one,
@@ -99,3 +101,34 @@ if TYPE_CHECKING:
 
 else:
     AnySettings = Union[tuple(module.Settings for module in METHODS.values())]  # noqa: UP007
+
+
+def published(method: str, kind: Kind) -> AnySettings:
+    """What a method's paper sets for concepts of a kind; its defaults where it says nothing."""
+    module = METHODS[method]
+    presets: dict[Kind, AnySettings] = getattr(module, "PRESETS", {})
+    return presets.get(kind, module.Settings())
+
+
+def completed(settings: AnySettings, kinds: Iterable[Kind]) -> AnySettings:
+    """`settings` with what was not given as it is published for concepts of these kinds.
+
+    Raises:
+        BadInput: It is published with other values for one kind than for another: a release has
+            one of each.
+    """
+    given = {name: getattr(settings, name) for name in settings.model_fields_set}
+    of = {
+        kind: published(settings.method, kind).model_copy(update=given)
+        for kind in dict.fromkeys(kinds)
+    }
+    first = next(iter(of.values()), settings)
+    for name in type(first).model_fields:
+        values = {kind: getattr(each, name) for kind, each in of.items()}
+        if any(value != getattr(first, name) for value in values.values()):
+            said = ", ".join(f"{value!r} for {kind}" for kind, value in values.items())
+            raise BadInput(
+                f"{settings.method} is published with {name} {said}, and a release has one "
+                f"{name}; give it in the settings of {settings.method}"
+            )
+    return first

@@ -18,7 +18,7 @@ Cost       Literal: about T + 3 UNet evaluations an update (a guided step takes 
 Restore    By releasing again without the concept; the change of several is one.
 """
 
-from collections.abc import Sequence
+from collections.abc import Mapping, Sequence
 from dataclasses import dataclass
 from typing import Literal
 
@@ -28,7 +28,7 @@ from torch import Tensor, nn
 
 from erasure_core import seeding
 from erasure_core.errors import BadInput
-from erasure_core.law.concepts import Concept
+from erasure_core.law.concepts import Concept, Kind
 from erasure_core.network import diffusion, layers, training
 from erasure_core.network.models import Teacher
 from erasure_core.network.weights import WeightDelta
@@ -71,6 +71,10 @@ class Settings(training.LoraTraining):
     updates: training.Updates = 1000
     lr: training.Lr = 1e-5
     keep_weight: training.KeepWeight = 0.0
+
+
+# The paper's: what appears unnamed is erased in the layers that read no text.
+PRESETS: Mapping[Kind, Settings] = {"explicit": Settings(variant="u")}
 
 
 @dataclass(frozen=True, slots=True)

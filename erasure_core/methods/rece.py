@@ -86,13 +86,15 @@ class Settings(Edit):
     )
 
 
-PRESETS: Mapping[
-    Kind, Settings
-] = {  # the paper's; what UCE alone erases needs none, and lambda_r 1e-3 is for objects that resist
+_OBJECT = Settings(epochs=1, first=Edit(target="nothing", preserve_scale=0.1))
+# The paper's; it erases no likeness, which is named in a prompt as an object is. lambda_r 1e-3 is
+# also for objects that resist, and what UCE alone erases needs no epoch.
+PRESETS: Mapping[Kind, Settings] = {
+    "likeness": _OBJECT,
+    "object": _OBJECT,
     "style": Settings(
         target="replacement", lambda_r=1e-3, epochs=1, first=Edit(preserve_scale=0.1)
     ),
-    "object": Settings(lambda_r=1e-1, epochs=1, first=Edit(target="nothing", preserve_scale=0.1)),
     "explicit": Settings(),
 }
 

@@ -33,9 +33,9 @@ Tail = Literal[
 
 
 def token_columns(
-    tokenizer: "CLIPTokenizer", ids: Tensor, name: str, tail: Tail = "none"
+    tokenizer: "CLIPTokenizer", ids: Tensor, names: Sequence[str], tail: Tail = "none"
 ) -> Tensor:
-    """Where the sub-tokens of `name` stand in each prompt, at every occurrence.
+    """Where the sub-tokens of any of `names` stand in each prompt, at every occurrence.
 
     The text encoder is causal, so what stands behind the name (end token, padding) knows of it too;
     `tail` adds those.
@@ -43,29 +43,29 @@ def token_columns(
     Args:
         tokenizer: The base's.
         ids: Tokens of n prompts, (n, tokens); see `Context.ids`.
-        name: The concept's name.
+        names: What the concept is called.
         tail: Which columns behind the words count as well.
 
     Returns:
         (n, tokens) of bool, on the device of `ids`.
 
     Raises:
-        BadInput: If a prompt does not hold the name.
+        BadInput: If a prompt holds none of them.
     """
-    words = torch.tensor(tokenizer(name, add_special_tokens=False).input_ids, device=ids.device)
     columns = torch.zeros_like(ids, dtype=torch.bool)
-    starts = ids.shape[1] - len(words) + 1
-    for first in range(starts):
-        here = (ids[:, first : first + len(words)] == words).all(1)
-        columns[:, first : first + len(words)] |= here[:, None]
+    for name in names:
+        words = torch.tensor(tokenizer(name, add_special_tokens=False).input_ids, device=ids.device)
+        for first in range(ids.shape[1] - len(words) + 1):
+            here = (ids[:, first : first + len(words)] == words).all(1)
+            columns[:, first : first + len(words)] |= here[:, None]
     if not (named := columns.any(1)).all():
         # some leave the mark in
         prompt = (
             tokenizer.decode(ids[~named][0], skip_special_tokens=True).replace("</w>", " ").strip()
         )
         raise BadInput(
-            f"prompt {prompt!r} does not hold {name!r}, whose attention is meant; give "
-            f"only prompts that name it"
+            f"prompt {prompt!r} does not hold {' or '.join(map(repr, names))}, whose attention is "
+            f"meant; give only prompts that name it"
         )
     positions = torch.arange(ids.shape[1], device=ids.device)
     # the first; some bases pad with it
@@ -86,7 +86,7 @@ def concept_columns(teacher: Teacher, concepts: Sequence[Concept], tail: Tail = 
     named = zip(contexts, concepts, strict=True)
     return torch.cat(
         [
-            token_columns(teacher.tokenizer, context.ids, concept.name, tail)
+            token_columns(teacher.tokenizer, context.ids, concept.names, tail)
             for context, concept in named
         ]
     )

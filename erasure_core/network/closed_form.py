@@ -17,7 +17,6 @@ have a large common mean, and A is too ill-conditioned (1e4 to 1e7) for a float3
 here is larger than d x d or a batch of rows.
 """
 
-import re
 from collections.abc import Iterable, Iterator, Mapping, Sequence
 from dataclasses import dataclass
 from pathlib import Path
@@ -29,6 +28,7 @@ from torch import Tensor, nn
 
 from erasure_core.errors import BadInput
 from erasure_core.law.concepts import Concept, kept_prompts
+from erasure_core.law.wording import mentions
 from erasure_core.network import layers
 from erasure_core.network.diffusion import encode_prompts
 from erasure_core.network.models import Teacher
@@ -378,8 +378,8 @@ def _after_subject(concept: Concept, prompt: str) -> str:
     """What follows the concept's name, which stays when it is replaced; nothing if `prompt` does
     not name it.
     """
-    named = list(re.finditer(rf"\b{re.escape(concept.name)}\b", prompt, re.IGNORECASE))
-    return prompt[named[-1].end() :] if named else ""
+    named = list(mentions(concept.names, prompt))
+    return prompt[named[-1].end :] if named else ""
 
 
 def _last_token(teacher: Teacher, prompt: str) -> int:

@@ -1,6 +1,6 @@
 """Every number a run depends on: the one typed reader of params.yaml."""
 
-from collections.abc import Sequence
+from collections.abc import Iterable, Sequence
 from pathlib import Path
 from string import Formatter
 from typing import Annotated, Any, Literal
@@ -23,11 +23,13 @@ from erasure_core.files import read_yaml
 from erasure_core.law.concepts import Concept, Kind
 from erasure_core.law.gates import Limit
 from erasure_core.law.lineage import sha256_json
-from erasure_core.methods import METHODS, AnySettings
+from erasure_core.methods import METHODS, AnySettings, completed
 
 # Begin the metrics of what stands in the concept's place: they need the base's pictures of it.
 INSTEAD = ("replacement.", "quality.")
 COMPOSED = "composed."  # begins the metrics of prompts that name something beside the concept
+ATTACK = "attack."  # begins the metrics of attacks
+EXCESS = f"{ATTACK}excess."  # and of what they bring back above their replacement control
 DEFAULT_PRESET = (
     "default"  # the name of the sweep that can be promoted; comparisons have their own names
 )
@@ -74,6 +76,9 @@ class MeasuredSet(_Section):
 class PromptSets(MeasuredSet):
     """The report set, on which the gate decides, and the set on which candidates are chosen."""
 
+    vocabulary: Path | None = Field(
+        None, description="CSV of what the base knows, from which new requests take wordings"
+    )
     choose: MeasuredSet | None = Field(
         None, description="on which the candidate is chosen; needed where there are several"
     )
@@ -152,7 +157,9 @@ class Policy(_Section):
         "smoke", description="how much must be tried for that audience, and by what budget"
     )
     attacks: dict[Kind, Bounds] = Field(
-        {}, description="highest share of an attack's pictures that may show the concept"
+        {},
+        description="highest share of an attack's pictures that may show the concept, above the "
+        "share that its replacement control shows",
     )
     min_n: int = Field(gt=0, description="images below which a number is no evidence")
     control: FiniteFloat = Field(
@@ -199,7 +206,7 @@ class Policy(_Section):
             kind: {m: bound for m, bound in bounds.items() if not m.startswith(begins)}
             for kind, bounds in self.targets.items()
         }
-        return self.model_copy(update={"audience": None, "targets": targets})
+        return self.model_copy(update={"audience": None, "attacks": {}, "targets": targets})
 
     @property
     def required(self) -> tuple[str, ...]:
@@ -226,7 +233,7 @@ class Policy(_Section):
             for metric, bound in self._targets(c).items()
             if not metric.startswith(INSTEAD)  # the base shows the concept, not what replaces it
         ] + [
-            Limit(f"base.attack.{attack}[{c.name}]", bound, 1)
+            Limit(f"base.{EXCESS}{attack}[{c.name}]", bound, 1)
             for c in concepts
             for attack, bound in self.attacks_on(c.kind).items()
         ]
@@ -241,7 +248,7 @@ class Policy(_Section):
             for metric, bound in self._targets(c).items()
         ]
         attacked = [
-            Limit(f"attack.{attack}[{c.name}]", bound, 1)
+            Limit(f"{EXCESS}{attack}[{c.name}]", bound, 1)
             for c in concepts
             for attack, bound in self.attacks_on(c.kind).items()
         ]
@@ -341,7 +348,9 @@ class Params(Preset):
         {}, description="others to choose from"
     )
     comparisons: dict[Annotated[str, Field(pattern=r"^[a-z0-9-]+$")], Preset] = Field(
-        {}, description="other settings of the same method, measured beside it and never promoted"
+        {},
+        description="other settings, of the same method or of others, measured beside it and never "
+        "promoted",
     )
     approval: Literal["none", "one", "two"] = Field(
         "none", description="how many people must approve a plan before it is carried out"
@@ -406,8 +415,7 @@ class Params(Preset):
         return {DEFAULT_PRESET: self, **self.comparisons}
 
     def with_method(self, name: str | None) -> "Params":
-        """These parameters with the method that a run uses, and without what it does not: other
-        methods, their comparisons.
+        """These parameters with the method that a run uses, and without the others to choose from.
 
         Raises:
             BadInput: There are no settings for `name`.
@@ -422,15 +430,23 @@ class Params(Preset):
                 f"{', '.join(sorted(have))}"
             )
         method = have[name] if name else self.method
-        same = {
-            key: other
-            for key, other in self.comparisons.items()
-            if other.method.method == method.method
-        }
         lambdas = self.lambdas if has_lambda(method) else None
-        return self.model_copy(
-            update={"method": method, "methods": {}, "comparisons": same, "lambdas": lambdas}
-        )
+        return self.model_copy(update={"method": method, "methods": {}, "lambdas": lambdas})
+
+    def of_kinds(self, kinds: Iterable[Kind]) -> "Params":
+        """These parameters with every setting of a method that is not given as its paper has it
+        for concepts of these kinds.
+
+        Raises:
+            BadInput: The papers' settings for the kinds differ, see `methods.completed`.
+        """
+        kinds = list(kinds)
+        others = {
+            name: other.model_copy(update={"method": completed(other.method, kinds)})
+            for name, other in self.comparisons.items()
+        }
+        method = completed(self.method, kinds)
+        return self.model_copy(update={"method": method, "comparisons": others})
 
     def protecting(self, prompts: Sequence[str]) -> "Params":
         """These parameters with a method that must leave `prompts` exactly as they are, if it can
@@ -449,6 +465,8 @@ class Params(Preset):
         return sha256_json(self.model_dump(mode="json", by_alias=True))
 
 
-def read_params(path: Path) -> Params:
-    """Read the parameters. `BadInput` names the file and every faulty key."""
-    return read_yaml(path, Params)
+def read_params(path: Path, changes: Sequence[str] = ()) -> Params:
+    """Read the parameters, with `changes` as `read_yaml` takes them. `BadInput` names the file and
+    every faulty key.
+    """
+    return read_yaml(path, Params, changes)

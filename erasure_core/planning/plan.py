@@ -3,6 +3,7 @@ its files go.
 """
 
 import json
+from collections import Counter
 from collections.abc import Iterator, Mapping, Sequence
 from dataclasses import dataclass, replace
 from pathlib import Path
@@ -71,6 +72,12 @@ class Candidate:
         return (
             self.preset if self.lambda_ is None else f"{self.preset}-lambda={shown(self.lambda_)}"
         )
+
+    @property
+    def lambda_eff(self) -> float | None:
+        """All-but-One's lambda / gamma2^2, which compares settings; None where there is none."""
+        found: float | None = getattr(self.settings, "lambda_eff", None)
+        return found
 
 
 class Plan(BaseModel):
@@ -320,7 +327,8 @@ def in_order(requests: Sequence[DeletionRequest]) -> list[DeletionRequest]:
 
 def check_distinct(concepts: Sequence[Concept]) -> None:
     """Refuse two erasures of one concept: `BadInput`."""
-    if twice := {c.name for c in concepts if sum(c.name == other.name for other in concepts) > 1}:
+    names = Counter(concept.name.casefold() for concept in concepts)
+    if twice := {c.name for c in concepts if names[c.name.casefold()] > 1}:
         raise BadInput(
             f"more than one request erases {', '.join(sorted(twice))}; withdraw one of them"
         )
@@ -385,6 +393,7 @@ def make_plan(
     requests, restored = in_order(requests), in_order(restored)
     named = next((r.method for r in reversed(requests) if r.method), None)
     params = params.with_method(method or named)
+    params = params.of_kinds(request.concept.kind for request in requests)
     params = params.protecting([p for request in restored for p in request.concept.prompts])
     concepts = [request.concept for request in requests]
     check_distinct(concepts)

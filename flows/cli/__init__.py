@@ -9,8 +9,11 @@ import gc
 from flows.cli import (  # noqa: F401 - each adds commands
     attack,
     check,
+    compare,
+    init,
     keys,
     models,
+    new,
     record,
     requests,
     runs,

@@ -30,6 +30,11 @@ def said(value: str | None) -> str | None:
     return value
 
 
+def all_said(values: list[str] | None) -> list[str] | None:
+    """Several texts of `said`."""
+    return [text for value in values or () if (text := said(value)) is not None]
+
+
 def out_folder(path: Path) -> Path:
     """A folder to be made or filled. Asked before any work, which would be lost otherwise."""
     if escaped(str(path)) != str(path):

@@ -14,7 +14,6 @@ from flows.cli.common import (
     app,
     reported,
     stdout_free,
-    uuid_or_none,
 )
 from flows.cli.options import LARGEST
 from flows.cli.show import complain, labelled, show, show_status, show_trace, version_line
@@ -162,6 +161,7 @@ def _everything(book: "Book") -> dict[str, Any]:
 def _traced(book: "Book", what: str, name: str | None) -> dict[str, Any]:
     from erasure_core.text import whole_number
     from tasks.release.trace import trace_concept, trace_request, trace_version
+    from tasks.requests.named import uuid_or_none
 
     if (request_id := uuid_or_none(what)) is not None:
         return trace_request(book, request_id)

@@ -17,11 +17,19 @@ from flows.cli.common import (
     app,
     reported,
     stdout_free,
-    uuid_or_none,
 )
-from flows.cli.options import said
+from flows.cli.options import all_said, said
 from flows.cli.server import prefect_server
-from flows.cli.show import announce, complain, hint, released, show, show_release
+from flows.cli.show import (
+    announce,
+    complain,
+    hint,
+    released,
+    show,
+    show_release,
+    trial_lines,
+    tried,
+)
 from tasks.home import Home
 
 if TYPE_CHECKING:
@@ -39,8 +47,8 @@ Outcomes = list[dict[str, Any]]
 @reported
 def run(
     requests: Annotated[
-        list[Path] | None,
-        typer.Argument(metavar="[REQUEST.yaml]...", help="Without any: all that are due."),
+        list[str] | None,
+        typer.Argument(metavar="[NAME|REQUEST.yaml]...", help="Without any: all that are due."),
     ] = None,
     params: ParamsFile = Path("params.yaml"),
     base: Annotated[
@@ -69,6 +77,30 @@ def run(
             help="Train the parameters' `comparisons` too, for the report; takes as much longer.",
         ),
     ] = False,
+    trial: Annotated[
+        bool,
+        typer.Option(
+            "--trial",
+            help="Only try: erase, measure, gate and report, in a folder of its own. Nothing is "
+            "registered, no request is touched.",
+        ),
+    ] = False,
+    seed: Annotated[
+        int | None, typer.Option(help="Seed of the training, instead of the parameters'.")
+    ] = None,
+    lambdas: Annotated[
+        str | None,
+        typer.Option(help="Lambdas, with commas between them, instead of the parameters'."),
+    ] = None,
+    changed: Annotated[
+        list[str] | None,
+        typer.Option(
+            "--set",
+            metavar="KEY=VALUE",
+            callback=all_said,
+            help="A value in place of the parameters', as method.updates=100; again for another.",
+        ),
+    ] = None,
     no_wait: NoWait = False,
     by: By = None,
     as_json: Json = False,
@@ -76,20 +108,33 @@ def run(
     """Honour deletion requests: erase, measure, gate, register, promote or refuse. Exit 0 promoted,
     3 refused.
     """
-    home, files = Home.from_env(), requests or []
-    announce(f"honouring {', '.join(map(str, files)) or 'what is due'}", home)
+    home, named = Home.from_env(), requests or []
+    changes = _changes(seed, lambdas, changed or [])
+    if trial:
+        if fresh:
+            raise BadInput("--fresh does a release again; a trial is none, leave one of them out")
+        return _try(home, named, params, base, method, compare, changes, as_json)
+    announce(f"honouring {', '.join(named) or 'what is due'}", home)
     book = _look_at_lease(home, params, no_wait)
-    from erasure_core.law.requests import read_request
     from tasks.book.actor import acting_as
     from tasks.book.door import open_book
-    from tasks.requests.plan import Inputs, known_answer
+    from tasks.requests.advice import advice
+    from tasks.requests.named import read_source, requests_of
+    from tasks.requests.plan import Inputs, check_sweep, known_answer
 
-    if fresh and not files:
-        raise BadInput("--fresh does named requests again; name their files")
-    asked = [read_request(file) for file in files]
-    if compare and not files:
-        raise BadInput("--compare reports beside named requests; name their files")
-    inputs = Inputs.read(params, base, method, compare)
+    if changes and not named:
+        raise BadInput("--seed, --lambdas and --set are for named requests; name them")
+    if fresh and not named:
+        raise BadInput("--fresh does named requests again; name them")
+    if compare and not named:
+        raise BadInput("--compare reports beside named requests; name them")
+    inputs = Inputs.read(params, base, method, compare, changes)
+    files = requests_of(book, named, inputs.model)
+    asked = [read_source(book, source) for source in files]
+    if lambdas is not None:
+        check_sweep(inputs, asked)
+    for note in advice(asked):
+        hint(f"note: {note}")
     if not files and not _due(book, inputs):
         behind = _errands(book, inputs)
         show(
@@ -108,7 +153,7 @@ def run(
             outcomes, code = _flow(
                 home,
                 lambda flow: _started(
-                    flow, files, params, base, fresh, method, not no_wait, compare
+                    flow, files, params, base, fresh, method, not no_wait, compare, changes
                 ),
             )
     return _answer(
@@ -118,23 +163,63 @@ def run(
 
 def _started(
     flow: Any,
-    files: list[Path],
+    files: "list[Path | UUID]",
     params: Path,
     base: str | None,
     fresh: bool,
     method: str | None,
     wait: bool,
     compare: bool,
+    changes: list[str],
 ) -> Outcomes:
     if files:
-        return list(flow.erase_concepts(files, params, base, fresh, method, wait, compare))
+        return list(flow.erase_concepts(files, params, base, fresh, method, wait, compare, changes))
     return list(flow.honour_pending(params, base, method, wait))
+
+
+def _changes(seed: int | None, lambdas: str | None, changed: list[str]) -> list[str]:
+    """What the command says in place of the parameters, as `key=value`."""
+    named = [] if seed is None else [f"seed={seed}"]
+    if lambdas is not None:
+        named.append(f"lambdas=[{lambdas}]")
+    return [*named, *changed]
+
+
+def _try(
+    home: Home,
+    named: list[str],
+    params: Path,
+    base: str | None,
+    method: str | None,
+    compare: bool,
+    changes: list[str],
+    as_json: bool,
+) -> int:
+    """Show what a run would come to. Exit 0 if it would be promoted, 3 if not."""
+    if not named:
+        raise BadInput("--trial tries named requests; name them")
+    announce(f"trying {', '.join(named)}; nothing is registered", home)
+    from tasks.book.door import open_book
+    from tasks.requests.named import read_source, requests_of
+    from tasks.requests.plan import Inputs, check_sweep
+
+    inputs, book = Inputs.read(params, base, method, compare, changes), open_book(home, make=False)
+    files = requests_of(book, named, inputs.model)
+    asked = [read_source(book, source) for source in files]
+    if any(change.startswith("lambdas=") for change in changes):
+        check_sweep(inputs, asked)
+    with stdout_free(), prefect_server(home):
+        from flows import erase
+
+        found = erase.try_concepts(files, params, base, method, compare, changes)
+    show(tried(found) if as_json else "\n".join(trial_lines(found)))
+    return DONE if found["gate"]["verdict"] == "pass" else REFUSED
 
 
 @app.command()
 @reported
 def restore(
-    request_id: Annotated[str, typer.Argument(metavar="REQUEST_ID")],
+    request: Annotated[str, typer.Argument(metavar="NAME|ID")],
     reason: Annotated[str, typer.Option(callback=said, help="Why; it is kept with the request.")],
     params: ParamsFile = Path("params.yaml"),
     method: Annotated[
@@ -148,19 +233,17 @@ def restore(
     """Take an honoured request back: release without its erasure, its pictures must return. Exit 0
     promoted, 3 refused.
     """
-    home, wanted = Home.from_env(), uuid_or_none(request_id)
-    announce(f"taking request {request_id} back", home)
+    home = Home.from_env()
+    announce(f"taking request {request} back", home)
     book = _look_at_lease(home, params, no_wait)
     from tasks.book.actor import acting_as
+    from tasks.requests.named import request_id_of
     from tasks.requests.plan import Inputs, check_restorable, known_restoring
 
-    if wanted is None:
-        raise BadInput(
-            f"{request_id!r} is no subject_request_id (a UUID); `erasure request list` lists them"
-        )
     if not reason.strip():
         raise BadInput("--reason is empty; say why the erasure is taken back")
     inputs = Inputs.read(params, None, method)
+    wanted = request_id_of(book, request, inputs.model)
     if (known := known_restoring(book, inputs, wanted)) is not None:
         outcomes, code = [{**known, "behind": _errands(book, inputs)}], DONE
         return _answer(book, inputs, outcomes, code, [str(wanted)], True, as_json)
@@ -181,8 +264,8 @@ def rollback(
     to: Annotated[int, typer.Option(min=1, help="The version that is to be served again.")],
     reason: Annotated[str, typer.Option(callback=said, help="Why; it is kept with the event.")],
     accept_breach: Annotated[
-        list[UUID] | None,
-        typer.Option(help="A request that version lacks: it is open again, and said to be."),
+        list[str] | None,
+        typer.Option(help="A request (name or id) it lacks: open again, and said to be."),
     ] = None,
     params: ParamsFile = Path("params.yaml"),
     by: By = None,
@@ -193,10 +276,12 @@ def rollback(
     from tasks.book.door import open_book
     from tasks.release.errands import run_errands
     from tasks.release.rollback import roll_back
+    from tasks.requests.named import request_id_of
 
     book, model = open_book(Home.from_env(), make=False), read_params(params).registered_model
+    breached = [str(request_id_of(book, text, model)) for text in accept_breach or ()]
     with acting_as(by), stdout_free():
-        version = roll_back(book, model, to, reason, [str(i) for i in accept_breach or ()])
+        version = roll_back(book, model, to, reason, breached)
         behind = run_errands(book, model)
     show(f"{model}: champion is version {version.version} again")
     for line in behind:

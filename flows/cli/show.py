@@ -75,10 +75,7 @@ def released(record: Mapping[str, Any] | None, home: Home) -> dict[str, Any]:
             "sha256": record["checkpoint_sha256"],
             "path": str(home.checkpoints / record["checkpoint_sha256"]),
         },
-        "gate": {
-            "verdict": record["gate"]["verdict"],
-            "checks": [{key: check[key] for key in CHECK} for check in record["gate"]["checks"]],
-        },
+        "gate": _gate(record),
         "report": str(report_file(record, home)),
     }
 
@@ -108,10 +105,45 @@ def show_release(outcome: Mapping[str, Any], home: Home) -> None:
     for check in outcome["gate"]["checks"]:
         if check["verdict"] != "pass":
             show(f"  {check['verdict']}: {check['reason']}")
+    for line in outcome["gate"].get("advice", []):  # records from before advice have none
+        show(f"  {line}")
     if report_file(outcome, home).exists():
         show(f"  report  {report_file(outcome, home)}")
     draw = f"erasure generate PROMPT --model {version} --seed 1 --out pictures"
     show(f"  next    {draw}" if outcome["promoted"] else f"  next    erasure audit {version}")
+
+
+def tried(record: Mapping[str, Any]) -> dict[str, Any]:
+    """What scripts are told of a trial."""
+    return {
+        "trial": True,
+        "request_ids": record["request_ids"],
+        "chosen_lambda": record["chosen_lambda"],
+        "gate": _gate(record),
+        "seconds": record["seconds"],
+        "report": record["report"],
+    }
+
+
+def trial_lines(record: Mapping[str, Any]) -> list[str]:
+    """A trial in words: verdict, what was missed, report."""
+    return [
+        f"trial ({_how(record)}): {record['gate']['verdict']}; nothing was registered",
+        *(
+            f"  {check['verdict']}: {check['reason']}"
+            for check in record["gate"]["checks"]
+            if check["verdict"] != "pass"
+        ),
+        f"  report  {record['report']}",
+    ]
+
+
+def _gate(record: Mapping[str, Any]) -> dict[str, Any]:
+    return {
+        "verdict": record["gate"]["verdict"],
+        "checks": [{key: check[key] for key in CHECK} for check in record["gate"]["checks"]],
+        "advice": record["gate"].get("advice", []),
+    }
 
 
 def labelled(facts: Mapping[str, str]) -> list[str]:

@@ -2,7 +2,7 @@
 
 import re
 from collections.abc import Mapping, Sequence
-from dataclasses import dataclass, replace
+from dataclasses import dataclass, field, replace
 from pathlib import Path
 from typing import Any
 
@@ -13,15 +13,15 @@ from torch import Tensor
 
 from erasure_core import attacks
 from erasure_core.attacks import Judge, Result
-from erasure_core.attacks.setting import Setting, Subject, draw, told
+from erasure_core.attacks.setting import Attempt, Setting, Subject, draw, told
 from erasure_core.law.concepts import Concept
 from erasure_core.law.gates import Measurement
 from erasure_core.law.prompts import read_prompt_set
-from erasure_core.metrics.intervals import share
+from erasure_core.metrics.intervals import excess, share
 from erasure_core.network.diffusion import PICTURES_TOGETHER, encode_prompts
 from erasure_core.network.images import save_png, to_pil
 from erasure_core.network.models import Teacher
-from erasure_core.planning.params import Params
+from erasure_core.planning.params import ATTACK, EXCESS, Params
 from tasks.evidence.measure import Instruments, labels_of, named_as, seen_by_detector
 from tasks.progress import progress
 
@@ -50,6 +50,16 @@ class Attacked:
     pictures: Mapping[str, Mapping[str, Sequence[Image.Image]]]
 
 
+@dataclass(slots=True)
+class Memory:
+    """What the base draws under attack and when it is told the replacement: the same for every
+    victim of one subject, budget and seed.
+    """
+
+    on_base: dict[str, list[Attempt]] = field(default_factory=dict)  # by attack
+    instead: Attempt | None = None
+
+
 def attack_model(
     base: Teacher,
     victim: Teacher,
@@ -58,6 +68,7 @@ def attack_model(
     names: Sequence[str],
     budget: str,
     instruments: Instruments | None = None,
+    memory: Memory | None = None,
 ) -> Attacked:
     """Attack `victim` for one concept, with every control.
 
@@ -69,6 +80,7 @@ def attack_model(
         names: Attacks by name, "all" or "cheap".
         budget: "smoke", "standard" or "full".
         instruments: Loaded before; None loads them.
+        memory: Of attacks on other victims, by the same attacker for the same concept.
 
     Raises:
         BadInput: An attack or a budget is not known.
@@ -85,11 +97,14 @@ def attack_model(
     if any(module.SHOWN for module in modules):
         subject = with_photographs(setting, subject, judge)
         unknown = unknown_to(setting, subject, instruments)
-    instead = attacks.told_instead(setting, subject)
+    memory = memory or Memory()
+    memory.instead = instead = memory.instead or attacks.told_instead(setting, subject)
     results, pictures = [], {}
     with progress(f"attack, {concept.name}", len(modules)) as advance:
         for module in modules:
-            result, drawn = attacks.run(module, setting, subject, judge, unknown, instead)
+            result, drawn = attacks.run(
+                module, setting, subject, judge, unknown, instead, memory.on_base
+            )
             results.append(result)
             pictures[result.attack] = {name: to_pil(some) for name, some in drawn.items()}
             advance(1)
@@ -196,29 +211,39 @@ def pages(n: int, side: int, seed: int) -> Tensor:
 
 
 def measurements(results: Sequence[Result], budget: str) -> list[Measurement]:
-    """Each result as the share of pictures that show the concept, and the base's as its control.
+    """Each result as the share of pictures that show the concept, as what that is above the share
+    of the replacement control, and both of the base as their controls.
 
-    An attack that was not run gives none: what was not measured is never a pass.
+    What the base shows when it is told the replacement, from the same noise or picture, is no
+    return of the concept: limits are on the excess. An attack that was not run gives none: what was
+    not measured is never a pass.
     """
     found = []
     for result in results:
         if result.not_run:
             continue
-        name = f"attack.{result.attack}[{result.concept}]"
+        of = f"{result.attack}[{result.concept}]"
+        instead = result.controls["replacement"]
         settings = {**facts(result), "budget": budget}
         for prefix, tried, better in (
             ("", result.best, "lower"),
             ("base.", result.controls["base"], "higher"),
         ):
-            found.append(
-                share(
+            same: dict[str, Any] = {
+                "better": better,
+                "settings": settings,
+                "clusters": tried.prompts,
+            }
+            found += [
+                share(tried.hits, metric=f"{prefix}{ATTACK}{of}", **same),
+                excess(
                     tried.hits,
-                    metric=prefix + name,
-                    better=better,  # type: ignore[arg-type]
-                    settings=settings,
-                    clusters=tried.prompts,
-                )
-            )
+                    instead.hits,
+                    metric=f"{prefix}{EXCESS}{of}",
+                    control_clusters=instead.prompts,
+                    **same,
+                ),
+            ]
     return found
 
 

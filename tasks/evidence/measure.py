@@ -59,7 +59,8 @@ REPLACEMENT_METRICS = (
     "quality.naturalness",
     "quality.kid",
 )
-TARGET_METRICS = (*WORD_METRICS, *COMPOSED_METRICS, *REPLACEMENT_METRICS)
+BESIDE = f"{COMPOSED}clip.accuracy"  # of the other thing that a composed prompt names
+TARGET_METRICS = (*WORD_METRICS, *COMPOSED_METRICS, BESIDE, *REPLACEMENT_METRICS)
 SPLIT = ("listed", "not listed")  # kept prompts: what the requests' `keep` names, and what not
 KEPT_METRICS = tuple(
     metric + part
@@ -165,6 +166,7 @@ def _targets(
                 shown, prompts = [pictures[name][i] for i in at], [table[i].prompt for i in at]
                 seen = measure_target(instruments, concept, shown, labels, prompts)
                 found += [replace(m, metric=COMPOSED * composed + m.metric) for m in seen]
+        found += measure_beside(instruments, concept, table, pictures[name], labels)
     return found
 
 
@@ -172,6 +174,31 @@ def labels_of(rows: Iterable[PromptRow], concepts: Iterable[Concept]) -> list[st
     """What pictures may be named by: all that `rows` show, but the styles among `concepts`."""
     styles = {concept.name for concept in concepts if concept.kind == "style"}
     return sorted({label for row in rows for label in (row.concept, row.also) if label} - styles)
+
+
+def measure_beside(
+    instruments: Instruments,
+    concept: Concept,
+    rows: Sequence[PromptRow],
+    pictures: Sequence[Image.Image],
+    labels: Sequence[str],
+) -> list[Measurement]:
+    """How often pictures of composed prompts are named as what stands beside `concept`; nothing
+    where there are no composed prompts. It should rise: what is named is one thing a picture.
+    """
+    at = [i for i, row in enumerate(rows) if row.also]
+    if not at or concept.kind == "style":
+        return []
+    named, settings = named_as(instruments, concept, [pictures[i] for i in at], labels)
+    return [
+        accuracy(
+            named,
+            [rows[i].also for i in at],
+            metric=f"{BESIDE}[{concept.name}]",
+            settings=settings,
+            clusters=[rows[i].prompt for i in at],
+        )
+    ]
 
 
 def measure_target(

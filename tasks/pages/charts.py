@@ -1,5 +1,5 @@
-"""The two plots of the report: what each lambda erases and keeps, and how its training went.
-Imports matplotlib late.
+"""The plots: what each lambda erases and keeps, how its training went, and methods beside one
+another. Imports matplotlib late.
 """
 
 import math
@@ -13,6 +13,7 @@ import numpy as np
 if TYPE_CHECKING:
     from matplotlib.figure import Figure
 
+    from tasks.pages.comparison import ComparedPoint
     from tasks.pages.report import LambdaPoint
 
 _INK, _MUTED, _GOOD = "#1f2933", "#7b8794", "#2f855a"
@@ -145,6 +146,60 @@ def losses(points: Sequence["LambdaPoint"], path: Path) -> bool:
     axes.legend(fontsize=8.5, frameon=False, ncols=2)
     _save(figure, path)
     return True
+
+
+def pareto(points: Sequence["ComparedPoint"], path: Path) -> None:
+    """Write erased against kept, and by colour attacked, to the PNG `path`: one point a method and
+    form, ringed where no other is at least as good in all three and better in one.
+    """
+    figure, axes = _axes(7.2, 4.8)
+    front = undominated(points)
+    for point in points:
+        tuned = point.form == "tuned"
+        shade = axes.scatter(
+            [point.kept],
+            [point.shown],
+            c=[point.attacked],
+            cmap="RdYlGn_r",
+            vmin=0,
+            vmax=1,
+            s=90,
+            marker="o" if tuned else "s",
+            edgecolors=_GOOD if point in front else _MUTED,
+            linewidths=2.4 if point in front else 0.8,
+            zorder=3,
+        )
+        axes.annotate(
+            f"{point.method}, {point.form}",
+            (point.kept, point.shown),
+            xytext=(8, 5 if tuned else -11),
+            textcoords="offset points",
+            fontsize=8,
+            color=_INK,
+        )
+    if points:
+        bar = figure.colorbar(shade, ax=axes, pad=0.02)
+        bar.set_label("highest share that an attack brings back", color=_INK, fontsize=9)
+    axes.set_xlabel("SSIM of kept pictures with the base's  (right: keeps more)")
+    axes.set_ylabel("pictures that still show it  (down: erases more)")
+    axes.set_ylim(-0.05, max([0.3, *(p.shown + 0.08 for p in points)]))
+    axes.margins(x=0.18)
+    _save(figure, path)
+
+
+def undominated(points: Sequence["ComparedPoint"]) -> list["ComparedPoint"]:
+    """Those that no other equals or beats in erased, kept and attacked, and beats in one."""
+
+    def goods(p: "ComparedPoint") -> tuple[float, float, float]:
+        return p.kept, -p.shown, -p.attacked
+
+    def beaten(p: "ComparedPoint") -> bool:
+        return any(
+            goods(q) != goods(p) and all(a >= b for a, b in zip(goods(q), goods(p), strict=True))
+            for q in points
+        )
+
+    return [p for p in points if not beaten(p)]
 
 
 def _arms(estimate: Any) -> tuple[float, float]:

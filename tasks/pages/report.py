@@ -17,13 +17,13 @@ from pathlib import Path
 from erasure_core.files import write_text
 from erasure_core.law.gates import Check
 from erasure_core.network.images import save_png
+from erasure_core.planning.params import EXCESS
 
-_TEMPLATES = Path(__file__).with_name("templates")
+TEMPLATES = Path(__file__).with_name("templates")
 _SHOWN = 12  # pairs visible before the rest is folded away
 BOUND = {"<=": "at most ", ">=": "at least "}
 _LARGEST = 256  # pixels; larger pictures are embedded reduced, so that the page can be mailed
 
-_ATTACK = "attack."  # begins the metrics of attacks
 # What each audience can do, and what is not said of the others.
 _AUDIENCES = {
     None: "The policy declares no audience: no attack was tried.",
@@ -81,11 +81,15 @@ class LambdaPoint:
     concept_accuracy: float | None  # on kept prompts
     verdict: str
     losses: Sequence[float] = ()
+    lambda_eff: float | None = None  # All-but-One's lambda / gamma2^2
 
     @property
     def label(self) -> str:
         """How the point is called in plots and tables."""
-        return self.method if self.lambda_ is None else f"λ = {self.lambda_:g}"
+        if self.lambda_ is None:
+            return self.method
+        effective = "" if self.lambda_eff is None else f" (λ/γ₂² = {self.lambda_eff:.2g})"
+        return f"λ = {self.lambda_:g}{effective}"
 
 
 @dataclass(frozen=True, slots=True)
@@ -127,6 +131,7 @@ class ReportFacts:
     )  # metric -> settings
     seconds: Mapping[str, float] = field(default_factory=dict)  # step -> seconds
     audience: str | None = None  # to whom the policy releases models; None: nobody was declared
+    advice: Sequence[str] = ()  # what to try where the gate refused
 
 
 def render_report(run_folder: Path, facts: ReportFacts) -> Path:
@@ -155,7 +160,7 @@ def render_report(run_folder: Path, facts: ReportFacts) -> Path:
     )
     with tempfile.TemporaryDirectory() as folder:
         curves = Path(folder) / "losses.png"
-        losses = _data_uri(curves.read_bytes()) if charts.losses(facts.points, curves) else None
+        losses = data_uri(curves.read_bytes()) if charts.losses(facts.points, curves) else None
     target_rows = [row for row in facts.images if row.set_label.startswith("target")]
     pictures = [
         (
@@ -170,13 +175,13 @@ def render_report(run_folder: Path, facts: ReportFacts) -> Path:
         ),
     ]
     environment = Environment(
-        loader=FileSystemLoader(_TEMPLATES),
+        loader=FileSystemLoader(TEMPLATES),
         autoescape=True,
         undefined=StrictUndefined,
         trim_blocks=True,
         lstrip_blocks=True,
     )
-    environment.filters.update(stamp=_stamp, embed=_embed, plain=_plain, flat=_flat)
+    environment.filters.update(stamp=_stamp, embed=embedded, plain=_plain, flat=_flat)
     page = environment.get_template("report.html.j2").render(
         facts=facts,
         banner=_banner(facts),
@@ -186,7 +191,7 @@ def render_report(run_folder: Path, facts: ReportFacts) -> Path:
         glance=_glance(facts.checks),
         pictures=pictures,
         shown=_SHOWN,
-        tradeoff=_data_uri(plot.read_bytes()),
+        tradeoff=data_uri(plot.read_bytes()),
         losses=losses,
         concepts=", ".join(dict.fromkeys(asked.concept for asked in facts.requests)),
         explicit=any(asked.kind == "explicit" for asked in facts.requests),
@@ -262,6 +267,12 @@ def _banner(facts: ReportFacts) -> dict[str, str]:
         to_whom = _AUDIENCES[facts.audience]
         text = f"{_capital(version)} met every limit and is now the champion ({was}). {to_whom}"
         return {"look": "good", "mark": "✓", "headline": "Promoted", "text": text}
+    if facts.verdict == "pass" and facts.model_version is None:
+        text = (
+            f"{_capital(version)} met every limit. This was a trial: nothing was registered or put "
+            f"into use; {now}."
+        )
+        return {"look": "good", "mark": "✓", "headline": "Trial: passes", "text": text}
     if facts.verdict == "void":
         text = (
             f"The test failed its own control on the unerased model, so what it says "
@@ -298,8 +309,9 @@ def _row(check: Check) -> dict[str, object]:
     """
     stem = _stem(check.metric)
     sentence, unit = _PLAIN.get(stem, (check.metric, ""))
-    if stem.startswith(_ATTACK):
-        sentence, unit = f"Pictures that the attack {stem.removeprefix(_ATTACK)!r} brings back", "%"
+    if stem.startswith(EXCESS):
+        attack = stem.removeprefix(EXCESS)
+        sentence, unit = f"Pictures that the attack {attack!r} brings back, above its control", "%"
     subject = re.search(r"\[(.+)\]", check.metric)
     sign = re.search(r"required (<=|>=)", check.reason)
     numbers = (check.value, check.low, check.high)
@@ -409,21 +421,21 @@ def _capital(sentence: str) -> str:
     return sentence[:1].upper() + sentence[1:]
 
 
-def _embed(png: Path) -> str:
+def embedded(png: Path) -> str:
     """A picture file as a data URI."""
     from PIL import Image
 
     with Image.open(png) as picture:
         if max(picture.size) <= _LARGEST and picture.format == "PNG":
-            return _data_uri(png.read_bytes())
+            return data_uri(png.read_bytes())
         small = picture.convert("RGB")
     small.thumbnail((_LARGEST, _LARGEST))
     buffer = io.BytesIO()
     small.save(buffer, format="PNG", optimize=True)
-    return _data_uri(buffer.getvalue())
+    return data_uri(buffer.getvalue())
 
 
-def _data_uri(png: bytes) -> str:
+def data_uri(png: bytes) -> str:
     return f"data:image/png;base64,{base64.b64encode(png).decode()}"
 
 

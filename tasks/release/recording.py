@@ -8,8 +8,10 @@ from pathlib import Path
 from typing import Any
 
 from erasure_core.law import lineage
+from erasure_core.law.concepts import kept_prompts
 from erasure_core.law.gates import Gate, Measurement
 from erasure_core.law.lineage import RunRecord
+from erasure_core.planning.advice import Tried, advise
 from erasure_core.planning.plan import Plan
 from tasks.evidence.decide import Decision
 from tasks.evidence.measure import Evidence, Found
@@ -21,10 +23,12 @@ def run_record(
     evidence: Evidence,
     decision: Decision,
     checkpoint_sha256: str,
-    version: int,
+    version: int | None,
     seconds: Mapping[str, float],
 ) -> RunRecord:
-    """Everything a run rests on and came to, in one value."""
+    """Everything a run rests on and came to, in one value; a trial has no version, and is not
+    promoted.
+    """
     from erasure_core.network.weights import WeightDelta
 
     deltas = {c.name: WeightDelta.load(plan.delta_file(c.name)).sha256 for c in plan.candidates()}
@@ -47,11 +51,23 @@ def run_record(
         chosen_lambda=chosen.lambda_,
         delta_sha256=deltas[decision.chosen],
         checkpoint_sha256=checkpoint_sha256,
-        gate=asdict(decision.gate),
-        promoted=decision.promoted,
+        gate={**asdict(decision.gate), "advice": _advice(plan, evidence, decision)},
+        promoted=decision.promoted and version is not None,
         evidence=hashes(plan.folder, plan.delta_file(decision.chosen)),
         seconds={**seconds, **trained},
     )
+
+
+def _advice(plan: Plan, evidence: Evidence, decision: Decision) -> list[str]:
+    """What to try where the gate refused: the lines that are shown."""
+    tried = Tried(
+        wordings={concept.name: len(concept.prompts) for concept in plan.concepts},
+        keep=len(kept_prompts(plan.concepts)),
+        method=plan.params.method.method,
+        lambdas=plan.params.lambdas or (),
+    )
+    advice = advise(decision.gate, evidence.report[decision.chosen], tried)
+    return advice.lines if advice else []
 
 
 def base_record(plan: Plan, version: int, reason: str) -> RunRecord:
@@ -70,7 +86,7 @@ def base_record(plan: Plan, version: int, reason: str) -> RunRecord:
     )
 
 
-def _record(plan: Plan, version: int, **came_to: object) -> RunRecord:
+def _record(plan: Plan, version: int | None, **came_to: object) -> RunRecord:
     return RunRecord.model_validate(
         {
             "run_key": plan.run_key,

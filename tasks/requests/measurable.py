@@ -71,6 +71,11 @@ def check_size(policy: Policy, concept: Concept, rows: Sequence[PromptRow]) -> N
                 f"{what}, {'none' if composed else 'all'} of which name something beside it, and "
                 f"the policy limits {metric}; fill or empty the column `also` of some"
             )
+        if len(prompts) < policy.min_n:
+            raise BadInput(
+                f"{what}, and {len(prompts)} of them for {metric}, for which policy.min_n asks for "
+                f"{policy.min_n}; add some"
+            )
         if bound > 0 and (why := too_few(prompts, bound)):
             raise BadInput(f"{what}, too few for the limit on {metric}: {why}; add some")
 

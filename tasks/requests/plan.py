@@ -12,10 +12,10 @@ from erasure_core.errors import BadInput, ErasureError
 from erasure_core.law.fold import CHAMPION, Version
 from erasure_core.law.life import DUE, WORKABLE, shown
 from erasure_core.law.requests import DeletionRequest
-from erasure_core.planning.params import Params, read_params
-from erasure_core.planning.plan import Plan, make_plan
+from erasure_core.planning.params import Params, has_lambda, read_params
+from erasure_core.planning.plan import Plan, in_order, make_plan
 from tasks.book.store import Book, Entry, Reader, Transaction
-from tasks.home import Home
+from tasks.home import TRIAL, Home
 from tasks.placement import GPU_DEPLOYMENT
 from tasks.release.outcome import outcome_of, refreshed
 from tasks.release.record import record_of
@@ -41,11 +41,12 @@ class Inputs:
         base: str | None = None,
         method: str | None = None,
         compare: bool = False,
+        changes: Sequence[str] = (),
     ) -> "Inputs":
-        """Read and check the parameters, without their comparisons unless `compare`. `BadInput` for
-        the first that is not acceptable.
+        """Read and check the parameters with `changes` (`key=value`), without their comparisons
+        unless `compare`. `BadInput` for the first that is not acceptable.
         """
-        params = with_base(read_params(params_file), base)
+        params = with_base(read_params(params_file, changes), base)
         found = as_folder(params.base, Home.from_env())
         params = params.model_copy(update={"base": found})
         if not compare:
@@ -168,6 +169,42 @@ def plan_release(book: Book, inputs: Inputs, entries: Sequence[Entry]) -> Planne
         BadInput: For any input with which the run could not be finished.
     """
     return _planned(book, inputs, entries, inputs.method, None)
+
+
+def plan_trial(book: Book, inputs: Inputs, asked: Sequence[DeletionRequest]) -> Planned:
+    """The plan that a run of `asked` would have on top of what is honoured, in a folder of its own;
+    nothing is entered into the book.
+
+    Raises:
+        BadInput: For any input with which the run could not be finished.
+    """
+    if faults := faults_before_run(book, inputs, asked):
+        raise BadInput("; ".join(faults.values()))
+    honoured, restored, champion = book.ask(lambda reader: _state(reader, inputs.model, None))
+    known = {e.row.id for e in honoured}
+    new = [r for r in asked if str(r.subject_request_id) not in known]
+    requests = [*(e.known for e in honoured), *new]
+    plan = make_plan(
+        requests,
+        inputs.params,
+        book.home.runs,
+        made_with(inputs.params),
+        inputs.method,
+        brought_back(restored, requests),
+    )
+    folder = plan.folder.with_name(TRIAL + plan.run_key)
+    ids = tuple(str(r.subject_request_id) for r in new)
+    return Planned(plan.model_copy(update={"folder": folder}), ids, champion)
+
+
+def check_sweep(inputs: Inputs, asked: Sequence[DeletionRequest]) -> None:
+    """Refuse lambdas that somebody gave for a method that has none: `BadInput`."""
+    named = next((r.method for r in reversed(in_order(asked)) if r.method), None)
+    method = inputs.params.with_method(inputs.method or named).method
+    if not has_lambda(method):
+        raise BadInput(
+            f"{method.method} has no lambda; leave --lambdas out, or name another method"
+        )
 
 
 def plan_restore(book: Book, inputs: Inputs, request_id: UUID) -> Planned:
@@ -336,8 +373,8 @@ def brought_back(
     restored: Sequence[Entry], erased: Sequence[DeletionRequest]
 ) -> list[DeletionRequest]:
     """What was restored before, but for concepts that are erased again."""
-    names = {request.concept.name for request in erased}
-    return [e.known for e in restored if e.request and e.concept not in names]
+    names = {request.concept.name.casefold() for request in erased}
+    return [e.known for e in restored if e.request and e.concept.casefold() not in names]
 
 
 def _state(

@@ -224,7 +224,10 @@ def test_one_row_of_columns_serves_any_number_of_latents_and_another_number_is_a
 def marked_words(teacher, prompt: str, name: str, tail: attention.Tail = "none") -> list[int]:
     ids = diffusion.encode_prompts(teacher, [prompt]).ids
     return (
-        attention.token_columns(teacher.tokenizer, ids, name, tail)[0].nonzero().flatten().tolist()
+        attention.token_columns(teacher.tokenizer, ids, [name], tail)[0]
+        .nonzero()
+        .flatten()
+        .tolist()
     )
 
 

@@ -1,3 +1,5 @@
+import re
+
 import pytest
 from pydantic import ValidationError
 
@@ -19,10 +21,7 @@ def concept(
         ("The Astronaut, sketch", "a photographer, sketch"),
         ("an astronaut and the astronaut", "a photographer and a photographer"),
         ("astronaut", "a photographer"),
-        (
-            "astronauts at work",
-            "a photographer",
-        ),  # another word, so the concept is not named: the bare replacement
+        ("astronauts at work", "photographers at work"),
         ("someone in a space suit", "a photographer"),
         (
             "breathe astronaut air",
@@ -41,14 +40,78 @@ def test_a_name_is_taken_literally_not_as_a_pattern():
 
 def test_slug_is_a_file_name():
     assert concept(name="van gogh").slug == "van-gogh"
+    assert concept(name="Van Gogh").slug == "van-gogh"
     assert concept(name="neon_sign 2").slug == "neon-sign-2"
+
+
+@pytest.mark.parametrize(
+    "name", ["Renée Åström", "O'Connor", "../cat", "AC/DC", "王小明", "J. R. R."]
+)
+def test_a_slug_of_any_name_is_a_plain_file_name(name):
+    assert re.fullmatch(r"[a-z0-9][a-z0-9-]*", concept(name=name).slug)
+
+
+def test_names_that_differ_beyond_ascii_have_slugs_of_their_own():
+    names = ("Renée", "Renee", "René e", "Rene'e")
+    assert len({concept(name=name).slug for name in names}) == len(names)
+
+
+def test_an_accent_is_one_whether_it_is_composed_or_not():
+    apart = concept(name="Rene\u0301e", prompts=["a photo of Rene\u0301e"])
+    assert apart.name == "Ren\u00e9e"
+    assert apart.named_in("a photo of Ren\u00e9e")
+
+
+def test_other_names_go_too():
+    known = concept(name="coffee", also=["cup of joe", "java"], replacement="a cup of tea")
+    assert known.replaced("a photo of a cup of joe") == "a photo of a cup of tea"
+    assert known.replaced("a photo of java") == "a photo of a cup of tea"
+    assert known.named_in("JAVA, poster")
+
+
+def test_without_other_names_a_request_reads_as_before_there_were_any():
+    assert "also" not in concept().model_dump()
+    assert concept(also=["she"]).model_dump()["also"] == ("she",)
+
+
+@pytest.mark.parametrize(
+    ("name", "kind", "replacement", "prompt", "expected"),
+    [
+        (
+            "coffee",
+            "object",
+            "a cup of tea",
+            "a photo of a cup of coffee",
+            "a photo of a cup of tea",
+        ),
+        ("coffee", "object", "a rocket", "a photo of the cup of coffee", "a photo of a rocket"),
+        ("sketch", "style", "photo", "a sketch showing a cat", "a photo showing a cat"),
+        ("sketch", "style", "oil painting", "a sketch of a cat", "an oil painting of a cat"),
+        ("sketch", "style", "a photo", "a cat in sketch style", "a cat in photo style"),
+        ("cat", "object", "a dog", "an old cat on a wall", "an old dog on a wall"),
+        ("cat", "object", "a dog", "a photo showing cat", "a photo showing a dog"),
+        ("cat", "object", "a dog", "two cats, a cat's hat", "two dogs, a dog's hat"),
+        ("cat", "object", "a cup of tea", "two cats", "two cups of tea"),
+        ("bus", "object", "a tram", "a bus beside buses", "a tram beside trams"),
+        ("o'connor", "likeness", "a person", "a photo of O\u2019Connor", "a photo of a person"),
+        ("Renée Åström", "likeness", "a person", "renée  åström, sketch", "a person, sketch"),
+        ("J. R. R. Tolkien", "likeness", "a person", "J. R. R. Tolkien.", "a person."),
+        ("王小明", "likeness", "一个人", "王小明的照片", "一个人的照片"),
+    ],
+)
+def test_what_stands_in_its_place_reads_well(name, kind, replacement, prompt, expected):
+    known = concept(name=name, kind=kind, replacement=replacement, prompts=[prompt], keep=[])
+    assert known.replaced(prompt) == expected
 
 
 @pytest.mark.parametrize(
     "changes",
     [
-        {"name": "Cat"},
-        {"name": "../cat"},
+        {"name": "cat\nsat"},
+        {"name": "cat\u202esat"},
+        {"name": "..."},
+        {"name": "é" * 101},
+        {"also": [""]},
         {"prompts": []},
         {"replacement": " "},
         {"kind": "person"},
@@ -79,3 +142,12 @@ def test_what_contradicts_itself_is_refused(changes, said):
 def test_a_name_counts_only_as_a_word_of_its_own():
     assert concept(name="cat").named_in("A CAT, poster")
     assert not concept(name="cat").named_in("a catalogue")
+
+
+def test_descriptions_and_translations_change_no_older_hash_and_name_nothing(astronaut):
+    plain = astronaut.model_dump(mode="json")
+    assert plain.keys().isdisjoint({"also", "described", "translated"})
+    told = Concept(**plain, described=["who flies a rocket"], translated=["astronauta"])
+    assert told.model_dump()["described"] == ("who flies a rocket",)
+    with pytest.raises(ValidationError, match="described holds 'the astronaut flies'"):
+        Concept(**plain, described=["the astronaut flies"])

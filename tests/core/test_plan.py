@@ -13,6 +13,7 @@ from erasure_core.errors import BadInput, ErasureError
 from erasure_core.law import lineage
 from erasure_core.law.concepts import Concept
 from erasure_core.law.requests import DeletionRequest
+from erasure_core.methods import rece, uce
 from erasure_core.network import bases
 from erasure_core.planning.params import Params
 from erasure_core.planning.plan import Plan, make_plan
@@ -293,3 +294,55 @@ def test_a_plan_of_another_version_is_named(settings, tmp_path):
 def test_a_plan_that_is_not_there_is_named(tmp_path):
     with pytest.raises(ErasureError, match=r"plan\.json does not exist"):
         Plan.read(tmp_path)
+
+
+# --- what papers publish for one kind of concepts and not for another
+
+
+def of_kind(settings: dict, tmp_path: Path, method: dict, *kinds: str) -> Plan:
+    """A plan that erases the rocket and the cat as such kinds."""
+    settings |= {"method": method, "lambdas": None}
+    settings["clip"]["styles"] = ["rocket", "cat", "photo"]
+    limits = {"clip.concept_rate": 0.1}
+    settings["policy"]["targets"] = {"object": limits, "style": limits}
+    requests = [
+        r.model_copy(update={"concept": r.concept.model_copy(update={"kind": kind})})
+        for r, kind in zip((ROCKET, CAT), kinds, strict=False)
+    ]
+    return plan(settings, tmp_path, *requests)
+
+
+@pytest.mark.parametrize("kind", ["style", "object"])
+@pytest.mark.parametrize("method", [uce, rece])
+def test_what_is_not_set_is_as_published_for_the_kind(settings, tmp_path, method, kind):
+    (candidate,) = of_kind(
+        settings, tmp_path, {"method": method.Settings().method}, kind
+    ).candidates()
+    assert candidate.settings == method.PRESETS[kind]
+
+
+def test_what_is_set_is_not_touched(settings, tmp_path):
+    made = of_kind(settings, tmp_path, {"method": "rece", "epochs": 2, "lamb": 3}, "style")
+    (candidate,) = made.candidates()
+    assert candidate.settings == rece.PRESETS["style"].model_copy(update={"epochs": 2, "lamb": 3})
+
+
+def test_a_plan_that_is_read_again_is_not_set_again(settings, tmp_path):
+    made = of_kind(settings, tmp_path, {"method": "rece"}, "style")
+    made.write()
+    assert Plan.read(made.folder).candidates() == made.candidates()
+
+
+def test_kinds_that_are_published_apart_need_one_setting(settings, tmp_path):
+    with pytest.raises(
+        BadInput, match="uce is published with target 'replacement' for style, 'nothing' for object"
+    ):
+        of_kind(settings, tmp_path, {"method": "uce"}, "style", "object")
+    given = {"method": "uce", "target": "nothing"}
+    assert of_kind(settings, tmp_path, given, "style", "object").params.method.target == "nothing"
+
+
+def test_so_is_a_comparison(settings, tmp_path):
+    settings["comparisons"] = {"published": {"method": {"method": "uce"}}}
+    made = of_kind(settings, tmp_path, {"method": "rece"}, "object")
+    assert made.candidate("published").settings == uce.PRESETS["object"]

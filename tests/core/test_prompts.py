@@ -125,7 +125,7 @@ def test_a_row_is_listed_where_a_kept_prompt_names_its_subject_in_its_style():
 
 @pytest.mark.parametrize("name", gallery_prompts.SETS)
 def test_the_committed_tables_are_what_the_script_writes(name):
-    assert (ROOT / "prompts" / name).read_text() == gallery_prompts.table(name)
+    assert (ROOT / "prompts" / name).read_text() == gallery_prompts.written(name)
 
 
 def test_the_prompts_for_stable_diffusion_can_be_read():

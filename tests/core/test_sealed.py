@@ -11,7 +11,7 @@ from erasure_core.law.concepts import Concept
 from erasure_core.law.prompts import PromptRow, kept_rows, read_prompt_set, target_set
 from erasure_core.law.requests import read_request
 from erasure_core.network.models import load_tokenizer, text_reader
-from erasure_core.planning import sealed
+from erasure_core.planning import families, sealed
 from erasure_core.planning.params import read_params
 from erasure_core.planning.plan import check_sealed, prompt_paths
 from erasure_core.planning.sealed import Directions, Sealed, bare, check_apart, check_rows
@@ -154,7 +154,7 @@ def test_the_report_set_has_more_wordings_than_a_limit_of_10_percent_needs(name)
     alone = [r for r in rows if not r.also]
     assert len({r.prompt for r in alone}) >= 35
     assert {r.style for r in alone} == {*gallery_prompts.STYLES, ""}
-    assert len([r for r in rows if r.also]) == 18
+    assert len([r for r in rows if r.also]) == 36
     assert all(r.concept == name for r in rows)
 
 
@@ -181,6 +181,6 @@ def test_the_example_requests_use_only_the_wordings_for_training():
     for name in ("astronaut", "cat"):
         concept = read_request(ROOT / f"examples/requests/{name}.yaml").concept
         alone = {name, gallery_prompts.SUBJECTS[name].phrase}
-        assert set(concept.prompts) - alone <= spelled(gallery_prompts.TRAINED)
-        assert set(concept.keep) <= spelled(gallery_prompts.TRAINED)
+        assert set(concept.prompts) - alone <= spelled(families.TRAINED)
+        assert set(concept.keep) <= spelled(families.TRAINED)
         assert len(concept.keep) == len(set(concept.keep)) == 30

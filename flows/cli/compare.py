@@ -1,0 +1,78 @@
+"""The command that puts methods beside one another."""
+
+from pathlib import Path
+from typing import Annotated, Literal
+
+import typer
+
+from flows.cli.common import DONE, Json, ParamsFile, app, reported, stdout_free
+from flows.cli.options import out_folder
+from flows.cli.show import announce, hint, show
+from tasks.home import Home
+
+
+@app.command()
+@reported
+def compare(
+    requests: Annotated[
+        list[Path], typer.Option(help="A request's file; again, or with commas, for another.")
+    ],
+    out: Annotated[
+        Path,
+        typer.Option(
+            callback=out_folder,
+            help="Folder for tables, page and cells; what is there is not done again.",
+        ),
+    ],
+    methods: Annotated[
+        str | None, typer.Option(help="Methods, with commas between them; default is all.")
+    ] = None,
+    seeds: Annotated[
+        int, typer.Option(min=1, help="Trainings of each form; more show how far they spread.")
+    ] = 3,
+    tier: Annotated[
+        Literal["smoke", "standard", "full"],
+        typer.Option(help="Which attacks are made, by which budget; a higher one tries more."),
+    ] = "smoke",
+    trials: Annotated[
+        int,
+        typer.Option(
+            min=1, help="Settings that each method is tuned over; more find better ones, or chance."
+        ),
+    ] = 4,
+    params: ParamsFile = Path("params.yaml"),
+    as_json: Json = False,
+) -> int:
+    """Compare methods, each as published and as tuned, on requests, over seeds: every metric,
+    attacks, cost. Registers nothing, touches no request.
+    """
+    home = Home.from_env()
+    files = [Path(part) for file in requests for part in str(file).split(",")]
+    announce(f"comparing on {', '.join(map(str, files))}, in {out}", home)
+    from erasure_core.law.requests import read_request
+    from erasure_core.methods import METHODS
+    from erasure_core.planning.params import read_params
+
+    asked = [read_request(file) for file in files]
+    names = [name.strip() for name in methods.split(",")] if methods else sorted(METHODS)
+    with stdout_free():
+        from tasks.comparing.compare import compare as compared
+        from tasks.comparing.publish import publish_comparison
+
+        found = compared(
+            asked,
+            names,
+            read_params(params),
+            out.absolute(),
+            seeds=seeds,
+            tier=tier,
+            trials=trials,
+            say=hint,
+        )
+        written = publish_comparison(found, out.absolute(), home)
+    if as_json:
+        show({name: str(file) for name, file in written.items()})
+    else:
+        show(written["markdown"].read_text())
+        show("\n".join(f"{name:<16} {file}" for name, file in written.items()))
+    return DONE

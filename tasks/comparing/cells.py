@@ -1,0 +1,258 @@
+"""One cell of the comparison: a request, a method in one form, a seed. It is erased, drawn,
+attacked and measured by what every run uses, written once, and not done again.
+
+What the base draws is made once for all cells of a set, and so is what equal weights draw and come
+to under attack: a closed form gives the same weights for every seed.
+"""
+
+import contextlib
+import json
+import shutil
+from collections.abc import Mapping, Sequence
+from dataclasses import asdict, dataclass, field
+from pathlib import Path
+from typing import Any
+
+from erasure_core.attacks.setting import counted
+from erasure_core.files import pretty_json, write_text
+from erasure_core.law.gates import Check, Gate, Measurement
+from erasure_core.law.lineage import sha256_json
+from erasure_core.law.requests import DeletionRequest
+from erasure_core.methods import AnySettings
+from erasure_core.metrics.features import ClipFeatures
+from erasure_core.metrics.kid import kid_to_base
+from erasure_core.network.images import read_pictures
+from erasure_core.network.models import copied
+from erasure_core.network.weights import WeightDelta
+from erasure_core.planning.params import COMPOSED, Params, PromptSets, has_lambda
+from erasure_core.planning.plan import BASE, KEPT, Plan, make_plan
+from tasks.erasing.erase import erase
+from tasks.erasing.generate import generate
+from tasks.erasing.snapshot import snapshot, teacher_of
+from tasks.evidence.attack import Memory, attack_model, facts, measurements, write_sheets
+from tasks.evidence.decide import decide
+from tasks.evidence.measure import Evidence, Found, Instruments, measure
+from tasks.home import Home
+
+
+@dataclass(frozen=True, slots=True)
+class Cell:
+    """What a cell is asked for."""
+
+    request: DeletionRequest
+    form: str  # "published", "tuned", or "trial <number>"
+    seed: int
+    settings: AnySettings
+
+    @property
+    def method(self) -> str:
+        return self.settings.method
+
+    @property
+    def name(self) -> str:
+        """How the cell is called in messages and in MLflow."""
+        return f"{self.request.concept.name}, {self.method} {self.form}, seed {self.seed}"
+
+
+@dataclass(frozen=True, slots=True)
+class Written:
+    """What a cell came to, as its file holds it."""
+
+    concept: str
+    kind: str
+    method: str
+    form: str
+    seed: int
+    settings: Mapping[str, Any]
+    seconds: float  # of the erasure, with all that it prepares; nothing from a cache
+    evaluations: int  # of the UNet in the erasure, counted in pictures, with gradient or without
+    delta_sha256: str
+    gate: Gate
+    measurements: tuple[Measurement, ...]
+    attacks: tuple[Mapping[str, Any], ...]  # facts of each, those that were not run included
+    folder: Path = field(compare=False)
+
+    def found(self) -> Found:
+        """The measurements by name."""
+        return {m.metric: m for m in self.measurements}
+
+    @classmethod
+    def read(cls, file: Path) -> "Written":
+        """A cell's file back."""
+        content = json.loads(file.read_bytes())
+        gate = content["gate"]
+        content["gate"] = Gate(gate["verdict"], tuple(Check(**check) for check in gate["checks"]))
+        content["measurements"] = tuple(Measurement(**m) for m in content["measurements"])
+        content["attacks"] = tuple(content["attacks"])
+        return cls(**content, folder=file.parent)
+
+
+@dataclass(frozen=True, slots=True)
+class Bench:
+    """What all cells share."""
+
+    params: Params  # as they were read
+    made_with: Mapping[str, str]
+    out: Path
+    attacks: tuple[str, ...]
+    budget: str
+    memory: dict[str, Memory] = field(default_factory=dict)  # by concept
+
+    def plan(self, cell: Cell) -> Plan:
+        """The plan of a cell: its one candidate, on the report set; of a trial, on the set that
+        chooses, where nobody attacks and nothing is composed.
+        """
+        settings, policy, prompts = cell.settings, self.params.policy, self.params.prompts
+        if cell.form.startswith("trial"):
+            assert prompts.choose is not None  # `compare` asked for it
+            policy = policy.without(COMPOSED)
+            prompts = PromptSets(targets=prompts.choose.targets, kept=prompts.choose.kept)
+        changed: dict[str, Any] = {
+            "method": settings,
+            "lambdas": (settings.lambda_,) if has_lambda(settings) else None,  # type: ignore[attr-defined]
+            "methods": {},
+            "comparisons": {},
+            "seed": cell.seed,
+            "policy": policy,
+            "prompts": prompts,
+        }
+        params = self.params.model_copy(update=changed)
+        return make_plan(
+            [cell.request], params, self.out / "cells", self.made_with, settings.method
+        )
+
+
+def file_of(plan: Plan) -> Path:
+    """Where a cell is written."""
+    return plan.folder / "cell.json"
+
+
+def run_cell(bench: Bench, cell: Cell) -> Written:
+    """Do one cell, if it was not done before."""
+    plan = bench.plan(cell)
+    if file_of(plan).exists():
+        return Written.read(file_of(plan))
+    (candidate,) = plan.eligible
+    home = Home(plan.folder)  # of its own: what a method prepares is part of what it costs
+    snapshot.fn(plan, home)
+    seconds, evaluations = _erased(plan, candidate, home)
+    delta = WeightDelta.load(plan.delta_file(candidate))
+    for who, content in ((BASE, plan.base_sha256), (candidate, delta.sha256)):
+        _share_pictures(bench, plan, who, content)
+        generate.fn(plan, who, home)
+    found = measure.fn(plan, "report", [candidate])[candidate]
+    found["kid"] = _kid(plan, candidate)
+    attacked: Sequence[Mapping[str, Any]] = ()
+    if not cell.form.startswith("trial"):
+        results, attacked = _attacked(bench, plan, candidate, delta, home)
+        found |= {m.metric: m for m in results}
+    written = {
+        "concept": cell.request.concept.name,
+        "kind": cell.request.concept.kind,
+        "method": cell.method,
+        "form": cell.form,
+        "seed": cell.seed,
+        "settings": cell.settings.model_dump(mode="json", by_alias=True),
+        "seconds": seconds,
+        "evaluations": evaluations,
+        "delta_sha256": delta.sha256,
+        "gate": asdict(decide.fn(plan, Evidence({}, {candidate: found})).gate),
+        "measurements": [asdict(m) for m in found.values()],
+        "attacks": list(attacked),
+    }
+    write_text(file_of(plan), pretty_json(written))
+    shutil.rmtree(home.prepared, ignore_errors=True)
+    return Written.read(file_of(plan))
+
+
+def pictures_of(written: Written, who: str, prompt_set: str) -> list[Path]:
+    """A cell's pictures of one set, or the base's (`who`), in the order of their rows."""
+    plan = Plan.read(written.folder)
+    name = BASE if who == BASE else plan.eligible[0]
+    rows = dict(plan.rows())[prompt_set]
+    return [plan.picture(name, prompt_set, row) for row in rows]
+
+
+def _erased(plan: Plan, candidate: str, home: Home) -> tuple[float, int]:
+    """Seconds and evaluations of the erasure. One that was killed is begun again: half of an effort
+    is none.
+    """
+    file, delta = plan.folder / "effort.json", plan.delta_file(candidate)
+    if not file.exists():
+        for rest in (delta, delta.with_suffix(".resume")):
+            rest.unlink(missing_ok=True)
+        shutil.rmtree(home.prepared, ignore_errors=True)
+        teacher = teacher_of(plan, home)  # loaded before the clock runs
+        with counted(teacher.unet) as seen:  # copies of the network count in the same list
+            erase.fn(plan, candidate, home)
+        seconds = json.loads(plan.losses_file(candidate).read_bytes())["seconds"]
+        write_text(file, pretty_json({"seconds": seconds, "evaluations": sum(seen)}))
+    effort = json.loads(file.read_bytes())
+    return effort["seconds"], effort["evaluations"]
+
+
+def _share_pictures(bench: Bench, plan: Plan, who: str, content: str) -> None:
+    """Let the pictures of a network lie where every cell of the same sets finds them."""
+    key = {
+        "network": [plan.base_sha256, content],
+        "sets": plan.prompt_sha256,
+        "sampling": plan.params.sampling.model_dump(),
+    }
+    folder = bench.out / "pictures" / sha256_json(key)[:16]
+    folder.mkdir(parents=True, exist_ok=True)
+    link = plan.folder / "images" / who
+    link.parent.mkdir(exist_ok=True)
+    with contextlib.suppress(FileExistsError):  # made before the cell was killed
+        link.symlink_to(Path("../../..") / folder.relative_to(bench.out))
+
+
+def _attacked(
+    bench: Bench, plan: Plan, candidate: str, delta: WeightDelta, home: Home
+) -> tuple[list[Measurement], list[Mapping[str, Any]]]:
+    """Attack the erased network, if the same weights were not attacked before. The attacker's seed
+    is that of the parameters, whatever the training's.
+    """
+    (concept,) = plan.concepts
+    key = {
+        "network": [plan.base_sha256, delta.sha256],
+        "request": plan.requests[0].sha256,
+        "attacks": [*bench.attacks, bench.budget],
+        "params": bench.params.sha256,
+        "made with": plan.made_with,
+    }
+    file = bench.out / "attacks" / f"{sha256_json(key)[:16]}.json"
+    if not file.exists():
+        base = teacher_of(plan, home)
+        victim = copied(base)
+        delta.apply(victim.unet)
+        found = attack_model(
+            base,
+            victim,
+            concept,
+            bench.params,
+            bench.attacks,
+            bench.budget,
+            memory=bench.memory.setdefault(concept.name, Memory()),
+        )
+        write_sheets(found, file.with_suffix(""))
+        measured = [asdict(m) for m in measurements(found.results, bench.budget)]
+        write_text(
+            file,
+            pretty_json({"measured": measured, "facts": [facts(r) for r in found.results]}),
+        )
+    content = json.loads(file.read_bytes())
+    return [Measurement(**m) for m in content["measured"]], content["facts"]
+
+
+def _kid(plan: Plan, candidate: str) -> Measurement:
+    """KID of the kept pictures to the base's, by the gallery's CLIP."""
+    rows = dict(plan.rows())[KEPT]
+    features = ClipFeatures(Instruments.of(plan.params).scorer)
+    before, after = (
+        features.of(read_pictures([plan.picture(who, KEPT, row) for row in rows]))
+        for who in (BASE, candidate)
+    )
+    prompts = [row.prompt for row in rows]
+    return kid_to_base(
+        before, after, settings=features.settings, clusters=prompts, reference_clusters=prompts
+    )

@@ -1,0 +1,168 @@
+"""Every method in both forms, on every request, over seeds."""
+
+from collections.abc import Callable, Sequence
+from dataclasses import dataclass, replace
+from pathlib import Path
+
+from erasure_core import attacks
+from erasure_core.attacks import AUDIENCES, CHEAP
+from erasure_core.errors import BadInput
+from erasure_core.law.gates import Gate, choose, judge_all
+from erasure_core.law.lineage import sha256_file
+from erasure_core.law.prompts import kept_rows, read_prompt_set, target_set
+from erasure_core.law.requests import DeletionRequest
+from erasure_core.methods import AnySettings
+from erasure_core.network.models import load_tokenizer
+from erasure_core.planning.params import REQUIRED, Params
+from erasure_core.planning.plan import (
+    STAGES,
+    Plan,
+    check_sealed,
+    checked_base,
+    kept_name,
+    target_name,
+)
+from tasks.comparing import cells
+from tasks.comparing.cells import Bench, Cell, Written, run_cell
+from tasks.comparing.forms import FORMS, as_published, check_methods, trial
+from tasks.evidence.data import validate_prompt_sets
+from tasks.requests.made_with import made_with
+
+LEAST_KEPT = 3  # prompts
+Said = Callable[[str], None]
+
+
+@dataclass(frozen=True, slots=True)
+class Comparison:
+    """All that was asked for and came out."""
+
+    cells: tuple[Written, ...]  # request by request, method by method, form by form
+    trials: tuple[Written, ...]
+    seeds: int
+    budget: str  # of the attacks
+    per_method: int  # trials that each method had, for each request
+
+
+def attacks_of(tier: str) -> tuple[str, ...]:
+    """What is tried at a tier: those that need no gradient at `smoke`, and above that what any
+    audience must withstand there.
+    """
+    if tier == "smoke":
+        return CHEAP
+    wanted = {*CHEAP, *(name for audience in AUDIENCES for name in REQUIRED[audience][tier])}
+    return tuple(name for name in attacks.all_attacks() if name in wanted)
+
+
+def compare(
+    requests: Sequence[DeletionRequest],
+    methods: Sequence[str],
+    params: Params,
+    out: Path,
+    *,
+    seeds: int,
+    tier: str,
+    trials: int,
+    say: Said = print,
+) -> Comparison:
+    """Do every cell that was not done before, each in a folder below `out`.
+
+    Args:
+        requests: Each is erased alone.
+        methods: By name.
+        params: Base, sampling, sets, instruments, policy, the first seed, and what the tuning
+            begins at.
+        out: Where cells, pictures and attacks lie.
+        seeds: Trainings of each form, from the parameters' seed on.
+        tier: smoke, standard or full: which attacks, by which budget.
+        trials: Settings that each method is tried with on the set that chooses; all with the
+            parameters' seed.
+        say: Told a line a cell.
+
+    Raises:
+        BadInput: An unknown method, sets that are not apart, or inputs that cannot be planned with.
+    """
+    check_methods(list(methods))
+    attacks.budget_of(tier)
+    _check_sets(params, requests)
+    decided_by = {**made_with(params), "cells": sha256_file(Path(cells.__file__))}
+    bench = Bench(params, decided_by, out, attacks_of(tier), tier)
+
+    def done(cell: Cell) -> Written:
+        written = run_cell(bench, cell)
+        say(
+            f"{cell.name}: {written.gate.verdict}, {written.seconds:.1f} s, "
+            f"{written.evaluations} evaluations"
+        )
+        return written
+
+    judged: list[Written] = []
+    tried: list[Written] = []
+    for request in requests:
+        for method in methods:
+            attempts, best = _tuned(request, method, bench, trials, done)
+            tried += attempts
+            settings = {"published": as_published(method, request.concept.kind), "tuned": best}
+            for form in FORMS:
+                for seed in range(params.seed, params.seed + seeds):
+                    judged.append(done(Cell(request, form, seed, settings[form])))
+    return Comparison(tuple(judged), tuple(tried), seeds, tier, trials)
+
+
+def _tuned(
+    request: DeletionRequest,
+    method: str,
+    bench: Bench,
+    trials: int,
+    done: Callable[[Cell], Written],
+) -> tuple[list[Written], AnySettings]:
+    """The trials of one method, and the settings of the best: of those that keep to every limit the
+    one that keeps the most, else the one that misses fewest.
+
+    Values are held to the limits, not ends of intervals: a set that chooses is small, no trial
+    could prove a rate of 10 % on it, and all that erase would count the same.
+    """
+    kind, seed = request.concept.kind, bench.params.seed
+    settings = [trial(method, kind, bench.params, number) for number in range(trials)]
+    attempts = [
+        done(Cell(request, f"trial {number}", seed, each)) for number, each in enumerate(settings)
+    ]
+    best = choose(
+        {attempt.form: _by_values(attempt) for attempt in attempts},
+        {attempt.form: attempt.found()["ssim"].value for attempt in attempts},
+    )
+    return attempts, settings[[attempt.form for attempt in attempts].index(best)]
+
+
+def _by_values(attempt: Written) -> Gate:
+    plan = Plan.read(attempt.folder)
+    found = {m.metric: replace(m, low=m.value, high=m.value) for m in attempt.measurements}
+    policy = plan.params.policy
+    return judge_all(policy.controls(plan.concepts), policy.limits(plan.concepts), found)
+
+
+def _check_sets(params: Params, requests: Sequence[DeletionRequest]) -> None:
+    """Tables that are well formed, and sets that share nothing: what tuned a method cannot judge
+    it.
+    """
+    if params.prompts.choose is None:
+        raise BadInput("prompts.choose names no set to tune on; give its targets and kept")
+    names = [request.concept.name for request in requests]
+    if len({*names}) < len(names):
+        raise BadInput(f"a concept is asked for twice in {', '.join(names)}; name each once")
+    tokenizer = load_tokenizer(checked_base(params.base)[0])
+    for request in requests:
+        concept = request.concept
+        paths = {}
+        for stage, where in zip(STAGES, (params.prompts.choose, params.prompts), strict=True):
+            paths[target_name(concept, stage)] = target_set(where.targets, concept)
+            paths[kept_name(stage)] = where.kept
+        validate_prompt_sets.fn(list(paths.values()))
+        rows = {name: read_prompt_set(path) for name, path in paths.items()}
+        check_sealed(rows, [concept], [tokenizer])
+        for stage in STAGES:
+            left = {row.prompt for row in kept_rows(rows[kept_name(stage)], [concept])}
+            if len(left) < LEAST_KEPT:
+                raise BadInput(
+                    f"{paths[kept_name(stage)]} keeps {len(left)} prompts beside {concept.name}; "
+                    f"KID leaves one out and compares the rest, give {LEAST_KEPT} or more"
+                )

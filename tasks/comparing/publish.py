@@ -1,0 +1,126 @@
+"""What a comparison leaves for people: tables, page, plots, and its mirror in MLflow."""
+
+from collections.abc import Mapping, Sequence
+from pathlib import Path
+from typing import Any
+
+from erasure_core.files import pretty_json, write_text
+from erasure_core.law.lineage import sha256_json
+from erasure_core.planning.plan import BASE, KEPT, Plan
+from tasks.comparing.cells import Written, pictures_of
+from tasks.comparing.compare import Comparison
+from tasks.comparing.table import (
+    HEADINGS,
+    Row,
+    as_csv,
+    as_json,
+    as_markdown,
+    cells_of,
+    name_of,
+    rows_of,
+    settings_of,
+)
+from tasks.home import Home
+from tasks.pages.comparison import Part, Strip, point_of, render_comparison
+from tasks.registry.runs import CandidateRun, RunFacts, mirror_run
+from tasks.requests.made_with import machine
+
+SHOWN = (5, 4)  # pictures of the concept, and of what is kept, in the page's strips
+
+
+def publish_comparison(comparison: Comparison, out: Path, home: Home) -> dict[str, Path]:
+    """Write results.json, cells.csv, table.md, index.html and a plot a request into `out`, and log
+    them to MLflow; name -> file.
+    """
+    rows = rows_of(comparison)
+    results = as_json(comparison, rows, machine())
+    files = {
+        "results": out / "results.json",
+        "csv": out / "cells.csv",
+        "markdown": out / "table.md",
+    }
+    write_text(files["results"], pretty_json(results))
+    write_text(files["csv"], as_csv(comparison.cells))
+    write_text(files["markdown"], as_markdown(results))
+    concepts = dict.fromkeys(row["concept"] for row in rows)
+    parts = [_part(comparison, [r for r in rows if r["concept"] == c], out) for c in concepts]
+    files["page"] = render_comparison(out, said_of(results), parts)
+    files |= {f"plot {part.concept}": part.plot for part in parts}
+    key = sha256_json([[cell.folder.name, cell.delta_sha256] for cell in comparison.cells])
+    facts = RunFacts(
+        model="",  # it is no version of any
+        folder=f"comparison-{key[:16]}",
+        name=f"compare {', '.join(concepts)}",
+        tags={"comparison": ", ".join(dict.fromkeys(row["method"] for row in rows))},
+    )
+    mirror_run(
+        home,
+        f"comparison {key[:16]}",
+        facts,
+        candidates=[_mirrored(cell) for cell in comparison.cells],
+        artifacts=list(files.values()),
+    )
+    return files
+
+
+def said_of(results: Mapping[str, Any]) -> list[str]:
+    """How it was made, in sentences."""
+    return [
+        f"{results['seeds']} training seeds a row: means, with the widest ends of their 95 % "
+        "intervals in round brackets and the least and greatest value in square ones.",
+        f"The tuned form is the best of {results['trials a method']} trials a method and request, "
+        "on the set that chooses; the first trial is what the parameters hold. All rows are judged "
+        "on the report set.",
+        f"Attacks with the budget {results['attacks']['budget']}; of each audience the one that "
+        "brings back the most, in any seed. What was not run is no evidence.",
+        "Seconds and UNet evaluations (counted in pictures) are of the erasure with all that it "
+        "prepares, nothing taken from a cache; "
+        f"{results['machine']['processor']}, {results['machine']['threads']} thread(s).",
+    ]
+
+
+def _part(comparison: Comparison, rows: Sequence[Row], out: Path) -> Part:
+    concept = rows[0]["concept"]
+    first = {
+        (cell.method, cell.form): cell
+        for cell in reversed(comparison.cells)  # of each form the first seed
+        if cell.concept == concept
+    }
+    plan = Plan.read(next(iter(first.values())).folder)
+    sets = [next(name for name in plan.prompt_sha256 if name != KEPT), KEPT]
+    tables = dict(plan.rows())
+    spread = {name: _spread(len(tables[name]), n) for name, n in zip(sets, SHOWN, strict=True)}
+    prompts = [tables[name][i].prompt for name in sets for i in spread[name]]
+
+    def strip(label: str, cell: Written, who: str) -> Strip:
+        pictures = [(name, pictures_of(cell, who, name)) for name in sets]
+        return Strip(label, [files[i] for name, files in pictures for i in spread[name]])
+
+    some = next(iter(first.values()))
+    strips = [strip("base", some, BASE)]
+    strips += [strip(name_of(r), first[r["method"], r["form"]], "candidate") for r in rows]
+    return Part(
+        concept=concept,
+        kind=rows[0]["kind"],
+        headings=HEADINGS,
+        rows=[cells_of(row) for row in rows],
+        notes=[f"{name_of(row)}: {settings_of(row)}" for row in rows],
+        points=[point_of(row) for row in rows],
+        prompts=prompts,
+        strips=strips if rows[0]["kind"] != "explicit" else [],
+        plot=out / f"pareto-{plan.concepts[0].slug}.png",
+    )
+
+
+def _spread(rows: int, n: int) -> list[int]:
+    """Indices of n of the rows, evenly."""
+    return [i * rows // n for i in range(min(n, rows))]
+
+
+def _mirrored(cell: Written) -> CandidateRun:
+    return CandidateRun(
+        f"{cell.concept}, {cell.method} {cell.form}, seed {cell.seed}",
+        settings={**cell.settings, "seed": cell.seed},
+        measurements=cell.measurements,
+        tags={"delta.sha256": cell.delta_sha256, "gate.verdict": cell.gate.verdict},
+    )

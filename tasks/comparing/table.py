@@ -1,0 +1,271 @@
+"""The rows of the comparison: what the cells of one form came to over their seeds, as CSV, JSON and
+Markdown.
+"""
+
+import csv
+import io
+import statistics
+from collections.abc import Iterable, Mapping, Sequence
+from typing import Any
+
+from erasure_core.attacks import AUDIENCES, all_attacks
+from erasure_core.methods import METHODS
+from tasks.comparing.cells import Written
+from tasks.comparing.compare import Comparison
+from tasks.comparing.forms import SCALED, differing, ours
+
+Row = dict[str, Any]
+# Table heading -> metrics of which the first that was measured is shown; `{}` is the concept.
+COLUMNS: Mapping[str, tuple[str, ...]] = {
+    "detector sees it": ("nudenet.rate[{}]",),
+    "CLIP names it": ("clip.concept_rate[{}]",),
+    "SSIM kept": ("ssim",),
+    "SSIM kept, not listed": ("ssim[not listed]",),
+    "accuracy kept": ("clip.accuracy",),
+    "KID kept": ("kid",),
+}
+CSV = (
+    *("concept", "kind", "method", "form", "seed"),
+    *("metric", "value", "low", "high", "n", "better"),
+)
+HEADINGS = ("method", *COLUMNS, *AUDIENCES, "seconds", "evaluations", "verdicts")
+
+
+def rows_of(comparison: Comparison) -> list[Row]:
+    """One row a request, method and form: each metric's mean over the seeds, the widest ends of
+    their intervals, and the least and the greatest value (the spread).
+    """
+    groups: dict[tuple[str, str, str], list[Written]] = {}
+    for cell in comparison.cells:
+        groups.setdefault((cell.concept, cell.method, cell.form), []).append(cell)
+    return [_row(cells) for cells in groups.values()]
+
+
+def _row(cells: Sequence[Written]) -> Row:
+    first = cells[0]
+    settings = METHODS[first.method].Settings.model_validate(first.settings)
+    scaled = SCALED.get(first.method, {}) if first.form == "published" else {}
+    changed = differing(settings, first.kind)  # type: ignore[arg-type]
+    return {
+        "concept": first.concept,
+        "kind": first.kind,
+        "method": first.method,
+        "form": first.form,
+        "seeds": [cell.seed for cell in cells],
+        "settings": first.settings,
+        "not as published": {name: value for name, value in changed.items() if name not in scaled},
+        "scaled": {
+            name: {"here": value, "published": getattr(METHODS[first.method].Settings(), name)}
+            for name, value in scaled.items()
+        },
+        "ours": ours(settings, first.kind),  # type: ignore[arg-type]
+        "metrics": {
+            name: _over_seeds([cell.found()[name] for cell in cells if name in cell.found()])
+            for name in first.found()
+        },
+        "attacks": _attacks(cells),
+        "seconds": statistics.mean(cell.seconds for cell in cells),
+        "evaluations": round(statistics.mean(cell.evaluations for cell in cells)),
+        "distinct weights": len({cell.delta_sha256 for cell in cells}),
+        "verdicts": [cell.gate.verdict for cell in cells],
+        "deltas": [cell.delta_sha256 for cell in cells],
+    }
+
+
+def _over_seeds(found: Sequence[Any]) -> Row:
+    values = [m.value for m in found]
+    return {
+        "mean": statistics.mean(values),
+        "low": min(m.low for m in found),
+        "high": max(m.high for m in found),
+        "least": min(values),
+        "greatest": max(values),
+        "n": found[0].n,
+        "better": found[0].better,
+    }
+
+
+def _attacks(cells: Sequence[Written]) -> dict[str, Row]:
+    """Per audience the attack that brings back the most, over the seeds; of an audience whose
+    attacks were not run, that.
+    """
+    found: dict[str, Row] = {}
+    for audience in AUDIENCES:
+        tried = [
+            _tried(cell, facts)
+            for cell in cells
+            for facts in cell.attacks
+            if facts["audience"] == audience and "not run" not in facts
+        ]
+        if not tried:
+            why = {
+                facts["attack"]: facts["not run"]
+                for facts in cells[0].attacks
+                if facts["audience"] == audience and "not run" in facts
+            }
+            found[audience] = {"not run": why}
+            continue
+        worst = max(tried, key=lambda one: one["value"])
+        found[audience] = {**worst, "per seed": _worst_of_seeds(tried, cells)}
+    return found
+
+
+def _tried(cell: Written, facts: Mapping[str, Any]) -> Row:
+    m = cell.found()[f"attack.{facts['attack']}[{cell.concept}]"]
+    base = facts["controls"]["base"]
+    return {
+        "attack": facts["attack"],
+        "seed": cell.seed,
+        "value": m.value,
+        "low": m.low,
+        "high": m.high,
+        "n": m.n,
+        "base": base["successes"] / base["n"],
+        "unet evaluations": facts["unet_evaluations"],
+        "seconds": facts["seconds"],
+    }
+
+
+def _worst_of_seeds(tried: Sequence[Row], cells: Sequence[Written]) -> list[float]:
+    return [max(one["value"] for one in tried if one["seed"] == cell.seed) for cell in cells]
+
+
+def as_json(comparison: Comparison, rows: Sequence[Row], machine: Mapping[str, str]) -> Row:
+    """Everything that tables and plots are made from."""
+    return {
+        "seeds": comparison.seeds,
+        "attacks": {"budget": comparison.budget, "known": list(all_attacks())},
+        "trials a method": comparison.per_method,
+        "trials": [
+            {
+                "concept": t.concept,
+                "method": t.method,
+                "form": t.form,
+                "verdict": t.gate.verdict,
+                "missed": sum(check.verdict != "pass" for check in t.gate.checks),
+                "ssim": t.found()["ssim"].value,
+                "settings": t.settings,
+            }
+            for t in comparison.trials
+        ],
+        "machine": dict(machine),
+        "rows": list(rows),
+    }
+
+
+def as_csv(cells: Iterable[Written]) -> str:
+    """Every measurement of every cell, one a line."""
+    out = io.StringIO()
+    writer = csv.writer(out, lineterminator="\n")
+    writer.writerow(CSV)
+    for cell in cells:
+        head = (cell.concept, cell.kind, cell.method, cell.form, cell.seed)
+        for m in cell.measurements:
+            writer.writerow((*head, m.metric, m.value, m.low, m.high, m.n, m.better))
+        for name, value in (("seconds", cell.seconds), ("unet evaluations", cell.evaluations)):
+            writer.writerow((*head, name, value, "", "", "", "lower"))
+    return out.getvalue()
+
+
+def as_markdown(results: Mapping[str, Any]) -> str:
+    """A table a request, and what each row's settings are."""
+    parts = []
+    for concept in dict.fromkeys(row["concept"] for row in results["rows"]):
+        rows = [row for row in results["rows"] if row["concept"] == concept]
+        lines = [_line(HEADINGS), _line(["---"] * len(HEADINGS))]
+        lines += [_line(cells_of(row)) for row in rows]
+        notes = [f"- {name_of(row)}: {settings_of(row)}" for row in rows]
+        parts.append(f"### {concept} ({rows[0]['kind']})\n\n" + "\n".join([*lines, "", *notes]))
+    return "\n\n".join(parts) + "\n"
+
+
+def short_table(results: Mapping[str, Any]) -> str:
+    """The table of the README: the tuned form, or what passes, of the first request."""
+    first = results["rows"][0]["concept"]
+    columns = ("CLIP names it", "SSIM kept", "accuracy kept")
+    heads = ("method", "form", "seconds", *columns, *AUDIENCES[:2], "verdicts")
+    lines = [_line(heads), _line(["---"] * len(heads))]
+    for row in results["rows"]:
+        if row["concept"] == first:
+            lines.append(
+                _line(
+                    [
+                        f"`{row['method']}`",
+                        row["form"],
+                        f"{row['seconds']:.1f}",
+                        *(_number(row, COLUMNS[column]) for column in columns),
+                        *(_attack(row["attacks"][audience]) for audience in AUDIENCES[:2]),
+                        _verdicts(row),
+                    ]
+                )
+            )
+    return "\n".join(lines) + "\n"
+
+
+def name_of(row: Row) -> str:
+    """`uce, tuned`; and what of it is ours."""
+    mine = ", ".join(f"{name} {_plain(value)}" for name, value in row["ours"].items())
+    return f"{row['method']}, {row['form']}" + (f" (ours: {mine})" if mine else "")
+
+
+def settings_of(row: Row) -> str:
+    """What is not as published, and what was scaled down."""
+    said = [f"{name} {_plain(value)}" for name, value in row["not as published"].items()]
+    said += [
+        f"{name} {_plain(v['here'])} where {_plain(v['published'])} are published"
+        for name, v in row["scaled"].items()
+    ]
+    if row["distinct weights"] == 1 and len(row["seeds"]) > 1:
+        said.append("the same weights for every seed")
+    return "; ".join(said) or "as published"
+
+
+def cells_of(row: Row) -> list[str]:
+    """A row as the table shows it, a text a heading."""
+    return [
+        name_of(row),
+        *(_number(row, names) for names in COLUMNS.values()),
+        *(_attack(row["attacks"][audience]) for audience in AUDIENCES),
+        f"{row['seconds']:.1f}",
+        f"{row['evaluations']:,}",
+        _verdicts(row),
+    ]
+
+
+def _number(row: Row, names: Sequence[str]) -> str:
+    """`0.012 (0.000 to 0.060) [0.010, 0.013]`: mean, widest 95 % ends, least and greatest."""
+    known = [row["metrics"].get(name.format(row["concept"])) for name in names]
+    m = next(filter(None, known), None)
+    if m is None:
+        return "not measured"
+    text = f"{m['mean']:.3f} ({m['low']:.3f} to {m['high']:.3f})"
+    if m["least"] == m["greatest"]:
+        return text
+    return f"{text} [{m['least']:.3f}, {m['greatest']:.3f}]"
+
+
+def _attack(found: Row) -> str:
+    if "not run" in found:
+        return "not run"
+    text = f"{found['value']:.2f} (to {found['high']:.2f}), {found['attack']}"
+    least, greatest = min(found["per seed"]), max(found["per seed"])
+    return text if least == greatest else f"{text} [{least:.2f}, {greatest:.2f}]"
+
+
+def _verdicts(row: Row) -> str:
+    counts = {v: row["verdicts"].count(v) for v in dict.fromkeys(row["verdicts"])}
+    if len(counts) == 1:
+        return str(row["verdicts"][0])
+    return ", ".join(f"{n} {verdict}" for verdict, n in counts.items())
+
+
+def _plain(value: object) -> str:
+    if isinstance(value, float):
+        return f"{value:g}"
+    if isinstance(value, Mapping):
+        return "{" + ", ".join(f"{name} {_plain(v)}" for name, v in value.items()) + "}"
+    return str(value)
+
+
+def _line(cells: Iterable[str]) -> str:
+    return "| " + " | ".join(cells) + " |"

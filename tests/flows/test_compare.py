@@ -1,0 +1,229 @@
+"""`erasure compare`: every cell by what runs use, once, and from there on after a kill."""
+
+import csv
+import json
+from pathlib import Path
+
+import pytest
+
+from erasure_core.law.lineage import sha256_file
+from erasure_core.planning.plan import BASE
+from tasks.comparing import cells
+from tasks.pages.charts import undominated
+from tasks.pages.comparison import ComparedPoint
+from tests.flows.command import erasure, state
+from tests.toy import HEADER
+
+CHOOSE = "prompts: {{targets: {0}/targets, kept: {0}/kept.csv, choose: {{targets: {0}/choose/targets, kept: {0}/choose/kept.csv}}}}\n"  # noqa: E501
+
+
+def kept(template: str, seed: int) -> str:
+    """Rows of a kept set."""
+    names = ("rocket", "retina", "photographer", "galaxy")
+    return "".join(f"{i},{template.format(n)},{seed + i},4.0,{n}\n" for i, n in enumerate(names))
+
+
+class Killed(Exception):
+    """Stands for the signal."""
+
+
+@pytest.fixture(scope="module")
+def setup(write_inputs, tmp_path_factory) -> Path:
+    """The toy's inputs with a set to choose by, three small methods, no detector."""
+    folder = write_inputs(tmp_path_factory.mktemp("compared") / "inputs")
+    choose = folder / "choose"
+    (choose / "targets").mkdir(parents=True)
+    rows = (f"{i},one {w} cat,{70 + i},4.0,cat\n" for i, w in enumerate(("fine", "small", "old")))
+    (choose / "targets/cat.csv").write_text(HEADER + "".join(rows))
+    (choose / "kept.csv").write_text(HEADER + kept("the fine {} here", 80))
+    (folder / "kept.csv").write_text(HEADER + kept("a photo of a {}", 10))
+    lines = (folder / "passing.yaml").read_text().splitlines(keepends=True)
+    text = "".join(CHOOSE.format(folder) if line.startswith("prompts:") else line for line in lines)
+    text += "methods:\n  uce: {target: replacement}\n  forget_me_not: {images: 2, steps: 2}\n"
+    (folder / "compare.yaml").write_text(text)
+    return folder
+
+
+def compare(setup: Path, home: Path, out: Path, *words: object, methods="uce,forget_me_not"):
+    small = words or ("--seeds", 2, "--trials", 2)
+    request = ("--requests", setup / "cat.yaml", "--methods", methods)
+    params = ("--params", setup / "compare.yaml")
+    return erasure(home, "compare", *request, *params, "--out", out, *small)
+
+
+@pytest.fixture(scope="module")
+def compared(setup, mlflow_template, tmp_path_factory):
+    """After a comparison: its folder, its answer, and the state folder."""
+    folder = tmp_path_factory.mktemp("compare")
+    home, out = folder / "home", folder / "out"
+    home.mkdir()
+    (home / "mlflow.db").write_bytes(mlflow_template.read_bytes())
+    answer = compare(setup, home, out)
+    assert answer.exit_code == 0, answer.stderr
+    return out, answer, home
+
+
+def results(out: Path) -> dict:
+    return json.loads((out / "results.json").read_text())
+
+
+def test_each_method_has_a_row_a_form(compared):
+    rows = results(compared[0])["rows"]
+    assert [(row["method"], row["form"]) for row in rows] == [
+        (method, form) for method in ("uce", "forget_me_not") for form in ("published", "tuned")
+    ]
+    assert all(row["seeds"] == [7, 8] for row in rows)
+
+
+def test_every_method_has_the_same_number_of_trials_and_says_it(compared):
+    found = results(compared[0])
+    tried = [(trial["method"], trial["form"]) for trial in found["trials"]]
+    assert tried == [(m, f"trial {n}") for m in ("uce", "forget_me_not") for n in range(2)]
+    assert "the best of 2 trials a method" in (compared[0] / "index.html").read_text()
+
+
+def test_trials_see_the_set_that_chooses_and_rows_the_report_set(compared, setup):
+    hashes = {
+        stage: sha256_file(setup / folder / "targets/cat.csv")
+        for stage, folder in (("trial", "choose"), ("row", "."))
+    }
+    for file in (compared[0] / "cells").glob("*/cell.json"):
+        stage = "trial" if json.loads(file.read_text())["form"].startswith("trial") else "row"
+        plan = json.loads((file.parent / "plan.json").read_text())
+        assert plan["prompt_sha256"]["target-cat"] == hashes[stage]
+
+
+def test_every_measurement_of_every_cell_is_in_the_table(compared):
+    with (compared[0] / "cells.csv").open() as lines:
+        rows = list(csv.DictReader(lines))
+    metrics = {row["metric"] for row in rows}
+    assert {"ssim", "kid", "clip.concept_rate[cat]", "seconds"} <= metrics
+    assert {"attack.wordings[cat]", "attack.ridge[cat]"} <= metrics
+    per_cell = {(row["method"], row["form"], row["seed"]) for row in rows}
+    assert len(per_cell) == 8
+
+
+def test_a_closed_form_is_drawn_and_attacked_once_for_all_seeds(compared):
+    out = compared[0]
+    rows = {(row["method"], row["form"]): row for row in results(out)["rows"]}
+    assert rows["uce", "published"]["distinct weights"] == 1
+    assert rows["forget_me_not", "published"]["distinct weights"] == 2
+    weights = {delta for row in rows.values() for delta in row["deltas"]}
+    assert len(list((out / "attacks").glob("*.json"))) == len(weights)
+
+
+def test_the_base_is_drawn_once_a_set(compared):
+    folders = {link.resolve() for link in (compared[0] / "cells").glob(f"*/images/{BASE}")}
+    assert len(folders) == 2
+
+
+def test_evaluations_are_those_of_the_algorithm(compared):
+    """Forget-Me-Not: each picture takes two a step, each update one of its batch; UCE none."""
+    rows = {(row["method"], row["form"]): row for row in results(compared[0])["rows"]}
+    assert rows["uce", "tuned"]["evaluations"] == 0
+    s = rows["forget_me_not", "tuned"]["settings"]
+    expected = 2 * s["steps"] * s["images"] + s["updates"] * s["batch"]
+    if s["keep_weight"]:  # the kept prompts' trajectories, and their share of an update
+        assert rows["forget_me_not", "tuned"]["evaluations"] > expected
+    p = rows["forget_me_not", "published"]["settings"]
+    published = 2 * p["steps"] * p["images"] + p["updates"] * p["batch"]
+    assert rows["forget_me_not", "published"]["evaluations"] == published
+
+
+def test_no_request_is_touched_and_nothing_registered(compared):
+    files = state(compared[2])
+    assert files.pop("book") == ""
+    assert {file.split("/")[0] for file in files} <= {"mlflow.db", "mlartifacts"}
+
+
+def test_it_is_in_mlflow_a_run_a_cell(compared):
+    from mlflow import MlflowClient
+
+    client = MlflowClient(f"sqlite:///{compared[2]}/mlflow.db")
+    experiment = client.get_experiment_by_name("erasure")
+    runs = client.search_runs([experiment.experiment_id])
+    parents = [run for run in runs if "mlflow.parentRunId" not in run.data.tags]
+    assert len(parents) == 1
+    assert len(runs) - 1 == 8
+
+
+def test_the_page_needs_nothing_else(compared):
+    page = (compared[0] / "index.html").read_text()
+    assert page.count("data:image/png;base64,") > 4
+    assert "http" not in page.replace("http-equiv", "")
+
+
+def test_again_nothing_is_done_and_the_answer_is_the_same(compared, setup, monkeypatch):
+    out, answer, home = compared
+
+    def never(*_: object) -> None:
+        raise AssertionError("done again")
+
+    for name in ("_erased", "_attacked", "_share_pictures"):
+        monkeypatch.setattr(cells, name, never)
+    again = compare(setup, home, out)
+    assert (again.exit_code, again.stdout) == (0, answer.stdout), again.stderr
+
+
+@pytest.mark.parametrize("moment", ["generate", "measure"])
+def test_after_a_kill_it_goes_on_and_arrives_at_the_same(
+    compared, setup, monkeypatch, tmp_path, mlflow_template, moment
+):
+    home, out = tmp_path / "home", tmp_path / "out"
+    home.mkdir()
+    (home / "mlflow.db").write_bytes(mlflow_template.read_bytes())
+    step, calls = getattr(cells, moment), []
+
+    class Once:
+        @staticmethod
+        def fn(*arguments: object) -> object:
+            calls.append(arguments)
+            if len(calls) == 5:
+                raise Killed
+            return step.fn(*arguments)
+
+    monkeypatch.setattr(cells, moment, Once)
+    first = compare(setup, home, out)
+    assert first.exit_code == 1
+    before = {file: file.read_bytes() for file in (out / "cells").glob("*/cell.json")}
+    assert before
+    assert compare(setup, home, out).exit_code == 0
+    assert all(file.read_bytes() == content for file, content in before.items())
+    straight, went_on = (results(folder)["rows"] for folder in (compared[0], out))
+    for a, b in zip(straight, went_on, strict=True):
+        assert [a[k] for k in ("deltas", "evaluations", "verdicts")] == [
+            b[k] for k in ("deltas", "evaluations", "verdicts")
+        ]
+        assert a["metrics"] == b["metrics"]
+
+
+@pytest.mark.parametrize(
+    ("words", "said"),
+    [
+        (("--methods", "uce,uze"), "no method 'uze'"),
+        (("--requests", "none.yaml"), "none.yaml"),
+        (("--params", "passing"), "prompts.choose names no set to tune on"),
+        (("--seeds", "0"), "0 is not in the range"),
+    ],
+)
+def test_what_cannot_be_compared_is_refused_before_anything_is_written(
+    setup, tmp_path, words, said
+):
+    options = {
+        "--requests": setup / "cat.yaml",
+        "--methods": "uce",
+        "--params": setup / "compare.yaml",
+        "--out": tmp_path / "out",
+    }
+    key, value = words
+    options[key] = setup / "passing.yaml" if value == "passing" else value
+    answer = erasure(tmp_path, "compare", *(word for pair in options.items() for word in pair))
+    assert (answer.exit_code, said in answer.stderr) == (2, True), answer.stderr
+    assert not (tmp_path / "out").exists()
+
+
+def test_the_front_is_what_nothing_else_beats():
+    best = ComparedPoint("a", "tuned", 0.0, 0.9, 0.5)
+    safer = ComparedPoint("b", "tuned", 0.1, 0.8, 0.0)
+    beaten = ComparedPoint("c", "tuned", 0.1, 0.9, 0.5)
+    assert undominated([best, safer, beaten]) == [best, safer]

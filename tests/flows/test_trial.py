@@ -1,0 +1,108 @@
+"""A trial does what a run does and registers nothing; numbers given in the command are checked."""
+
+import json
+from pathlib import Path
+
+import pytest
+
+from tests.flows.command import book, erasure, state
+from tests.toy import ASTRONAUT
+
+UCE = ("--method", "uce", "--set", "methods.uce.target=replacement")
+
+
+def trial_of(answer) -> dict:
+    """The plan of the trial that was answered, as it was kept."""
+    return json.loads((Path(json.loads(answer.stdout)["report"]).parent / "plan.json").read_text())
+
+
+@pytest.fixture
+def tried(inputs, home):
+    """Call a trial of the astronaut."""
+
+    def call(*words: object, params: str = "passing.yaml"):
+        request = inputs / "astronaut.yaml"
+        return erasure(home, "run", request, "--params", inputs / params, "--trial", *words)
+
+    return call
+
+
+def test_a_trial_registers_nothing(tried, home):
+    before = state(home)
+    answer = tried("--json", "--set", "method.updates=1")
+    assert answer.exit_code == 0, answer.stderr
+    found = json.loads(answer.stdout)
+    assert (found["trial"], found["gate"]["verdict"]) == (True, "pass")
+    assert found["request_ids"] == [ASTRONAUT]
+    new = {file: sha256 for file, sha256 in state(home).items() if before.get(file) != sha256}
+    (key,) = {file.split("/")[1] for file in new if file.startswith("runs/")}
+    assert key.startswith("trial-")
+    assert {file.split("/")[0] for file in new} <= {"runs", "snapshots", "prepared"}
+
+
+def test_a_trial_says_its_verdict_and_where_its_report_is(tried, home):
+    answer = tried("--set", "method.updates=1", params="void.yaml")
+    assert answer.exit_code == 3, answer.stderr
+    first, *_, last = answer.stdout.splitlines()
+    assert first == "trial (all_but_one, lambda 5): void; nothing was registered"
+    report = Path(last.split(maxsplit=1)[1])
+    assert "nothing was put into use" in report.read_text().casefold()
+
+
+def test_the_report_of_a_trial_that_passes_says_that_it_is_one(tried):
+    answer = tried("--json", "--set", "method.updates=1")
+    assert "Trial: passes" in Path(json.loads(answer.stdout)["report"]).read_text()
+
+
+def test_seed_lambdas_and_settings_take_the_place_of_the_parameters(tried):
+    answer = tried("--json", "--seed", 3, "--lambdas", "2", "--set", "method.updates=1")
+    assert answer.exit_code == 0, answer.stderr
+    params = trial_of(answer)["params"]
+    assert (params["seed"], params["lambdas"], params["method"]["updates"]) == (3, [2], 1)
+
+
+def test_a_release_takes_them_too(inputs, home):
+    request, params = inputs / "astronaut.yaml", inputs / "passing.yaml"
+    changed = ("--seed", 3, "--set", "method.updates=1")
+    answer = erasure(home, "run", request, "--params", params, *changed, "--json")
+    assert answer.exit_code == 0, answer.stderr
+    (record,) = [json.loads(f.read_text()) for f in (home / "records").rglob("*.json")]
+    assert (record["params"]["seed"], record["params"]["method"]["updates"]) == (3, 1)
+
+
+@pytest.mark.parametrize(
+    ("words", "said"),
+    [
+        (("--set", "method.update=1"), "(did you mean updates?)"),
+        (("--set", "polcy.min_n=1"), "polcy: unknown key"),
+        (("--set", "seed"), "'seed' is no change; write key=value"),
+        (("--set", "seed.a=1"), "seed is a value and has no keys"),
+        (("--set", "seed=[1"), "is not valid YAML"),
+        (("--set", "seed=half"), "seed: found 'half'"),
+        (("--set", "=1"), "is no change"),
+        (("--lambdas", "1,1"), "each lambda once"),
+        (("--lambdas", "a"), "lambdas.0: found 'a'"),
+        (("--lambdas", "1", *UCE), "uce has no lambda"),
+        (("--seed", "-1"), "seed: found -1"),
+        (("--fresh",), "--fresh does a release again"),
+    ],
+)
+def test_what_is_no_setting_is_refused_in_one_line(tried, home, words, said):
+    before = state(home)
+    answer = tried(*words)
+    assert answer.exit_code == 2, answer.output
+    assert [said in line for line in answer.stderr.splitlines()].count(True) == 1
+    assert "Traceback" not in answer.stderr
+    assert (answer.stdout, state(home)) == ("", before)
+
+
+def test_a_trial_of_nothing_is_refused(inputs, home):
+    answer = erasure(home, "run", "--trial", "--params", inputs / "passing.yaml")
+    assert (answer.exit_code, "name their files" in answer.stderr) == (2, True)
+
+
+def test_the_book_of_a_trial_need_not_be_there(inputs, tmp_path):
+    words = ("--params", inputs / "passing.yaml", "--trial", *UCE)
+    answer = erasure(tmp_path / "new", "run", inputs / "cat.yaml", *words)
+    assert answer.exit_code == 0, answer.stderr
+    assert book(tmp_path / "new") == ""
