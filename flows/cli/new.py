@@ -9,6 +9,7 @@ from erasure_core.law.concepts import Kind
 from flows.cli.common import DONE, Json, ParamsFile, inbox, reported, stdout_free
 from flows.cli.options import out_folder, said
 from flows.cli.show import hint, show
+from tasks.home import Home
 
 if TYPE_CHECKING:
     from tasks.requests.look import Look
@@ -52,10 +53,11 @@ def new_request(
 
     with stdout_free():
         from erasure_core.network.images import save_png
+        from tasks.requests.base_file import with_folder
         from tasks.requests.look import durations, look, sheet
         from tasks.requests.new import Asked, draft
 
-        settings = read_params(params)
+        settings = with_folder(read_params(params), Home.from_env())
         asked = Asked(name, kind, instead, tuple(also or ()), law, prompts)
         made = draft(asked, settings, out)
         found = look(made, settings)

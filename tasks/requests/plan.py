@@ -19,7 +19,7 @@ from tasks.home import TRIAL, Home
 from tasks.placement import GPU_DEPLOYMENT
 from tasks.release.outcome import outcome_of, refreshed
 from tasks.release.record import record_of
-from tasks.requests.base_file import as_folder
+from tasks.requests.base_file import with_folder
 from tasks.requests.intake import workable
 from tasks.requests.made_with import made_with
 from tasks.requests.park import make_ready, park
@@ -47,8 +47,7 @@ class Inputs:
         unless `compare`. `BadInput` for the first that is not acceptable.
         """
         params = with_base(read_params(params_file, changes), base)
-        found = as_folder(params.base, Home.from_env())
-        params = params.model_copy(update={"base": found})
+        params = with_folder(params, Home.from_env())
         if not compare:
             params = params.model_copy(update={"comparisons": {}})
         params.with_method(method)
