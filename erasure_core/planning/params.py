@@ -27,6 +27,8 @@ from erasure_core.methods import METHODS, AnySettings, completed
 
 # Begin the metrics of what stands in the concept's place: they need the base's pictures of it.
 INSTEAD = ("replacement.", "quality.")
+# Begin the metrics of what an erasure did besides, which the base has no control of.
+BESIDES = ("neighbour.", "harmonic", "leak")
 COMPOSED = "composed."  # begins the metrics of prompts that name something beside the concept
 ATTACK = "attack."  # begins the metrics of attacks
 EXCESS = f"{ATTACK}excess."  # and of what they bring back above their replacement control
@@ -167,6 +169,11 @@ class Policy(_Section):
     )
     targets: dict[Kind, Bounds]
     kept: Bounds
+    neighbours: dict[str, tuple[str, ...]] = Field(
+        {},
+        description="concept -> kept things that are measured as its neighbours, beside those "
+        "that its text states find",
+    )
     restored: Bounds = Field(
         {"ssim": 0.85}, description="what pictures of a concept that was brought back must be"
     )
@@ -231,7 +238,9 @@ class Policy(_Section):
             )
             for c in concepts
             for metric, bound in self._targets(c).items()
-            if not metric.startswith(INSTEAD)  # the base shows the concept, not what replaces it
+            if not metric.startswith(
+                (*INSTEAD, *BESIDES)
+            )  # the base shows the concept, not what replaces it
         ] + [
             Limit(f"base.{EXCESS}{attack}[{c.name}]", bound, 1)
             for c in concepts

@@ -47,6 +47,7 @@ def candidate_runs(
                 **facts.tags,
                 "delta.sha256": deltas[candidate.preset, candidate.lambda_],
                 "gate.verdict": decision.verdict(candidate.name),
+                "not_measured": ", ".join(record.not_measured),
             },
         )
         for candidate in plan.candidates()
@@ -136,8 +137,16 @@ def _facts(
         measurement_settings={m.metric: m.settings for m in found.values()},
         seconds=record.seconds,
         audience=params.policy.audience,
+        not_measured=record.not_measured,
+        others=_unlimited(found, decision),
         advice=record.gate.get("advice", ()),
     )
+
+
+def _unlimited(found: Found, decision: Decision) -> list[tuple[str, Estimate]]:
+    """What was measured of the candidate and judged by no limit."""
+    judged = {check.metric for check in decision.gate.checks}
+    return [(name, _estimate(m)) for name, m in sorted(found.items()) if name not in judged]
 
 
 def _point(
