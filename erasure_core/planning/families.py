@@ -17,8 +17,8 @@ from typing import get_args
 
 from erasure_core.errors import BadInput
 from erasure_core.files import read_table
+from erasure_core.law.columns import COLUMNS
 from erasure_core.law.concepts import Kind
-from erasure_core.law.prompts import COLUMNS, OPTIONAL
 
 TRAINED = (
     "{style} of {subject}",
@@ -170,7 +170,7 @@ def table(wanted: Sequence[Row], seeded_by: str, guidance: float) -> str:
     seeds = random.Random(seeded_by).sample(range(2**31), len(wanted))
     out = io.StringIO()
     writer = csv.writer(out, lineterminator="\n")
-    writer.writerow([*COLUMNS, *OPTIONAL])
+    writer.writerow(COLUMNS)
     for case, (row, seed) in enumerate(zip(wanted, seeds, strict=True)):
         prompt, *shown = astuple(row)
         writer.writerow([case, prompt, seed, guidance, *shown])
