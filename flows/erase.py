@@ -222,7 +222,7 @@ def _worked(
 def _judged(plan: Plan, home: Home, clock: Clock) -> tuple[Evidence, Decision]:
     """Carry a plan out up to its verdict."""
     with clock("validate"):
-        validate_prompt_sets(plan.sources())
+        validate_prompt_sets(plan.sources(), plan.params.reading)
     with clock("snapshot"):
         snapshot(plan, home)
     evidence = _evidence(plan, clock, home)

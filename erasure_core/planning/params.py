@@ -23,6 +23,7 @@ from erasure_core.files import read_yaml
 from erasure_core.law.concepts import Concept, Kind
 from erasure_core.law.gates import Limit
 from erasure_core.law.lineage import sha256_json
+from erasure_core.law.prompts import GUIDANCE, Reading
 from erasure_core.methods import METHODS, AnySettings, completed
 
 # Begin the metrics of what stands in the concept's place: they need the base's pictures of it.
@@ -66,6 +67,13 @@ class Sampling(_Section):
 
     steps: int = Field(gt=0)
     batch_size: int = Field(gt=0)
+    guidance: float | None = Field(
+        None,
+        ge=GUIDANCE[0],
+        le=GUIDANCE[1],
+        exclude_if=lambda value: value is None,
+        description="guidance of the prompt files' rows that have none; null refuses such rows",
+    )
 
 
 class MeasuredSet(_Section):
@@ -418,6 +426,11 @@ class Params(Preset):
                 f"detector.labels has no labels; add them"
             )
         return self
+
+    @property
+    def reading(self) -> Reading:
+        """What prompt files are read with where they say nothing themselves."""
+        return Reading(guidance=self.sampling.guidance, seed=self.seed)
 
     def presets(self) -> dict[str, Preset]:
         """What is tried: the default, and the comparisons by their names."""

@@ -311,8 +311,8 @@ class _Prompts:
 
     def table(self, path: Path) -> list[PromptRow]:
         """A well formed prompt set without copies of a row. `BadInput` if it is none."""
-        rows = read_prompt_set(path)
-        validate_prompt_sets.fn([path])
+        validate_prompt_sets.fn([path], self.params.reading)
+        rows = read_prompt_set(path, self.params.reading)
         for tokenizer in self.tokenizers:
             sealed.check_rows(tokenizer, rows, str(path))
         return rows
