@@ -14,6 +14,7 @@ from prefect.cache_policies import NO_CACHE
 from erasure_core.law.concepts import Concept, kept_prompts
 from erasure_core.law.gates import Measurement
 from erasure_core.law.prompts import PromptRow, is_listed
+from erasure_core.metrics import METRICS, Metric, all_metrics
 from erasure_core.metrics.clip_score import (
     ClipScorer,
     accuracy,
@@ -22,7 +23,7 @@ from erasure_core.metrics.clip_score import (
     concept_rate,
     score_drop,
 )
-from erasure_core.metrics.detectors import Detector, NudeNet, detection_rate
+from erasure_core.metrics.detectors import Detector, detection_rate, opened
 from erasure_core.metrics.features import ClipFeatures
 from erasure_core.metrics.kid import kid_to_base
 from erasure_core.metrics.quality import diversity, fidelity, naturalness
@@ -62,12 +63,22 @@ REPLACEMENT_METRICS = (
 BESIDE = f"{COMPOSED}clip.accuracy"  # of the other thing that a composed prompt names
 TARGET_METRICS = (*WORD_METRICS, *COMPOSED_METRICS, BESIDE, *REPLACEMENT_METRICS)
 SPLIT = ("listed", "not listed")  # kept prompts: what the requests' `keep` names, and what not
-KEPT_METRICS = tuple(
-    metric + part
-    for metric in ("ssim", "clip.score", "clip.score_drop", "clip.accuracy", "clip.accuracy_drop")
-    for part in ("", *(f"[{part}]" for part in SPLIT))
-)
+KEPT_METRICS = ("ssim", "clip.score", "clip.score_drop", "clip.accuracy", "clip.accuracy_drop")
 RESTORED_METRICS = ("ssim", *WORD_METRICS)
+
+
+def plugged() -> dict[str, Metric]:
+    """The metrics of other packages that are measured: of kept pictures, alone or beside the
+    base's, as `measure(images, clusters=...)` or `measure(base_images, images, clusters=...)`.
+    """
+    others = {name: m for name, m in all_metrics().items() if name not in METRICS}
+    return {n: m for n, m in others.items() if "kept" in m.sides and m.needs <= {"base"}}
+
+
+def kept_metrics() -> tuple[str, ...]:
+    """What a policy can limit of kept pictures, of all and of each part."""
+    names = (*KEPT_METRICS, *plugged())
+    return tuple(name + part for name in names for part in ("", *(f"[{p}]" for p in SPLIT)))
 
 
 @dataclass(frozen=True, slots=True)
@@ -94,9 +105,8 @@ class Instruments:
     def of(cls, params: Params) -> "Instruments":
         """The instruments that the parameters name."""
         scorer = ClipScorer(params.clip.path, params.clip.revision, params.clip.templates)
-        return cls(
-            NudeNet(params.detector.threshold, params.detector.inference_resolution), scorer, params
-        )
+        d = params.detector
+        return cls(opened(d.name, d.threshold, d.inference_resolution), scorer, params)
 
 
 @task(name="measure", task_run_name="measure, {stage}", cache_policy=NO_CACHE)
@@ -350,7 +360,7 @@ def measure_kept(
 
     def measured(at: Sequence[int]) -> list[Measurement]:
         """Of the rows `at`, by what is known of all."""
-        drawn = ([some[i] for i in at] for some in (base, pictures))
+        drawn = [[some[i] for i in at] for some in (base, pictures)]
         was, now = ([names[i] for i in at] for names in (named_base, named))
         old, new = (some[list(at)].tolist() for some in (before, after))
         wanted = [rows[i].concept for i in at]
@@ -361,8 +371,10 @@ def measure_kept(
             score_drop(old, new, settings=scorer.settings, **same),
             accuracy(now, wanted, settings=settings, **same),
             accuracy_drop(was, now, wanted, settings=settings, **same),
+            *(m(*(drawn if "base" in m.needs else drawn[1:]), **same) for m in others),
         ]
 
+    others = list(plugged().values())
     found = measured(range(len(rows)))
     for part, listed in zip(SPLIT, (True, False), strict=True):
         if at := [i for i, row in enumerate(rows) if is_listed(row, keep) == listed]:

@@ -7,7 +7,7 @@ from erasure_core.law.concepts import Concept
 from erasure_core.law.prompts import PromptRow, kept_rows
 from erasure_core.metrics.intervals import effective, enough, wilson
 from erasure_core.planning.params import COMPOSED, INSTEAD, Policy
-from tasks.evidence.measure import KEPT_METRICS, RESTORED_METRICS, TARGET_METRICS
+from tasks.evidence.measure import RESTORED_METRICS, TARGET_METRICS, kept_metrics
 
 NAMED_BY_CLIP = "clip.concept_rate"
 ACCURACY = {"clip.accuracy", "clip.accuracy_drop"}
@@ -17,7 +17,7 @@ def policy_faults(policy: Policy) -> Iterator[str]:
     """Limits that nothing measures, and limits that no pictures can meet."""
     sections = [
         *((f"targets.{kind}", bounds, TARGET_METRICS) for kind, bounds in policy.targets.items()),
-        ("kept", policy.kept, KEPT_METRICS),
+        ("kept", policy.kept, kept_metrics()),
         ("restored", policy.restored, RESTORED_METRICS),
     ]
     for section, bounds, known in sections:
