@@ -95,8 +95,9 @@ class PromptSets(MeasuredSet):
 
 
 class Detector(_Section):
-    """NudeNet: which labels count as seeing a concept of each kind, and from which score."""
+    """Who sees a concept: which labels count for each kind, and from which score."""
 
+    name: str = Field("nudenet", description="`nudenet`, or the detector of an installed plug-in")
     labels: dict[Kind, Annotated[tuple[str, ...], Field(min_length=1)]]
     threshold: float = Field(gt=0, le=1, allow_inf_nan=False)
     inference_resolution: int = Field(320, gt=0, le=4096, multiple_of=32)
