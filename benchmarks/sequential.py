@@ -5,9 +5,9 @@ the base again (the question of CUIG, continual unlearning)?
 
 The gallery's eight objects and four of its styles, in `ORDER`, by the settings of `params.yaml`.
 After every request, for both ways, of keys and values, exact and without a picture: how far those
-of prompts that nobody erased have moved, and how much of each erased concept is back (0: it is where
-its erasure leads, 1: it is where it was; along the line between the two). After the requests in
-`--drawn` every subject is drawn in every style and named by CLIP.
+of prompts that nobody erased have moved, and how much of each erased concept is back (0: it is
+where its erasure leads, 1: it is where it was; along the line between the two). After the requests
+in `--drawn` every subject is drawn in every style and named by CLIP.
 """
 
 import json
