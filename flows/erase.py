@@ -10,7 +10,6 @@ from uuid import UUID
 from prefect import flow
 
 from erasure_core.errors import BadInput, ErasureError
-from erasure_core.law.requests import read_request
 from erasure_core.planning.plan import Plan, Stage
 from flows.approval import approved
 from flows.gpu import erase_and_generate
@@ -24,6 +23,7 @@ from tasks.evidence.decide import Decision, choose_candidate, decide
 from tasks.evidence.measure import Evidence, Found, measure
 from tasks.home import Home
 from tasks.pages.publish import write_report
+from tasks.pages.shown import measured, working
 from tasks.placement import home_of_run, run_gpu_step
 from tasks.progress import Clock
 from tasks.release.errands import run_errands
@@ -32,6 +32,7 @@ from tasks.release.publish import publish, publish_base
 from tasks.release.recording import run_record
 from tasks.release.settle import Overtaken, Restoring, answer_again
 from tasks.requests.intake import add, check
+from tasks.requests.named import read_source
 from tasks.requests.park import park
 from tasks.requests.plan import (
     Inputs,
@@ -65,7 +66,7 @@ class NotPromoted(ErasureError):
 
 @flow(name="erase-concepts", flow_run_name=named_after_requests)
 def erase_concepts(
-    requests: list[Path],
+    requests: list[Path | UUID],
     params: Path = PARAMS,
     base: str | None = None,
     fresh: bool = False,
@@ -74,16 +75,16 @@ def erase_concepts(
     compare: bool = False,
     changes: list[str] | None = None,
 ) -> list[Released]:
-    """Release a model from the base with the requests of these files and every request honoured
-    so far; `compare` trains and reports the parameters' comparisons beside it, `changes` are
-    `key=value` in place of what the parameters have.
+    """Release a model from the base with the requests of these files, or of these ids in the book,
+    and every request honoured so far; `compare` trains and reports the parameters' comparisons
+    beside it, `changes` are `key=value` in place of what the parameters have.
 
     Raises:
         NotPromoted: The gate refused it.
     """
     home, inputs = home_of_run(), Inputs.read(params, base, method, compare, changes or ())
-    asked = [read_request(path) for path in requests]
     book = open_book(home)
+    asked = [read_source(book, source) for source in requests]
     check(book, asked, inputs.model)
     check_inputs(inputs, asked, home)
     named = [entry.row.id for entry in add(book, asked, inputs.model)]
@@ -106,7 +107,7 @@ def honour_pending(
 
 @flow(name="try-concepts", flow_run_name=trial_name)
 def try_concepts(
-    requests: list[Path],
+    requests: list[Path | UUID],
     params: Path = PARAMS,
     base: str | None = None,
     method: str | None = None,
@@ -117,7 +118,8 @@ def try_concepts(
     own; the book, the registry and the champion stay as they are.
     """
     home, inputs = home_of_run(), Inputs.read(params, base, method, compare, changes or ())
-    planned = plan_trial(open_book(home, make=False), inputs, [read_request(f) for f in requests])
+    book = open_book(home, make=False)
+    planned = plan_trial(book, inputs, [read_source(book, source) for source in requests])
     plan, clock = planned.plan, Clock()
     evidence, decision = _judged(plan, home, clock)
     record = run_record(plan, evidence, decision, "", None, clock.seconds)
@@ -211,8 +213,9 @@ def _worked(
 ) -> Released:
     """Erase, measure, choose and gate, then publish what came of it."""
     clock = Clock()
-    evidence, decision = _judged(planned.plan, book.home, clock)
-    version = publish(book, held, planned, evidence, decision, clock, restoring)
+    with working(planned.plan, book.home):
+        evidence, decision = _judged(planned.plan, book.home, clock)
+        version = publish(book, held, planned, evidence, decision, clock, restoring)
     return outcome_of(book, version, answered=False)
 
 
@@ -222,25 +225,27 @@ def _judged(plan: Plan, home: Home, clock: Clock) -> tuple[Evidence, Decision]:
         validate_prompt_sets(plan.sources())
     with clock("snapshot"):
         snapshot(plan, home)
-    evidence = _evidence(plan, clock)
+    evidence = _evidence(plan, clock, home)
     return evidence, decide(plan, evidence)
 
 
-def _evidence(plan: Plan, clock: Clock) -> Evidence:
+def _evidence(plan: Plan, clock: Clock, home: Home) -> Evidence:
     """Train, choose on one set of pictures, and measure the chosen candidate on another."""
 
-    def measured(stage: Stage, candidates: list[str]) -> dict[str, Found]:
+    def seen(stage: Stage, candidates: list[str]) -> dict[str, Found]:
         with clock(f"erase and generate, {stage}"):
             step = {"run": plan.folder.name, "stage": stage, "candidates": candidates}
             run_gpu_step(erase_and_generate, step)
         with clock(f"measure, {stage}"):
-            return measure(plan, stage, candidates)
+            found = measure(plan, stage, candidates)
+        measured(plan, stage, found, home)
+        return found
 
     (chosen, *_), choice = plan.eligible, dict[str, Found]()
     if plan.chooses:
-        choice = measured("choose", plan.eligible)
+        choice = seen("choose", plan.eligible)
         chosen = choose_candidate(plan, choice)
-    return Evidence(choice, measured("report", [chosen, *plan.comparisons]))
+    return Evidence(choice, seen("report", [chosen, *plan.comparisons]))
 
 
 def _restored(

@@ -1,5 +1,7 @@
 """Names of flow runs: concept, method and state folder, so that a person finds one again."""
 
+from pathlib import Path
+
 from prefect import runtime
 
 from erasure_core.errors import ErasureError
@@ -20,11 +22,11 @@ def trial_name() -> str:
 def _requests() -> str:
     given = runtime.flow_run.parameters
     names = []
-    for file in given.get("requests", ()):
+    for file in map(str, given.get("requests", ())):
         try:
-            names.append(read_request(file).concept.name)
+            names.append(read_request(Path(file)).concept.name)
         except ErasureError:
-            names.append(str(file))  # the run itself says what is wrong with it
+            names.append(file)  # an id; or the run itself says what is wrong with it
     return ", ".join(names)
 
 

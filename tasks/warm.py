@@ -7,7 +7,10 @@ from threading import Thread
 
 HEAVY = (  # in the order in which a run needs them
     "great_expectations.expectations",
-    "diffusers.pipelines.stable_diffusion.pipeline_stable_diffusion",
+    "diffusers.models.unets.unet_2d_condition",
+    "diffusers.models.autoencoders.autoencoder_kl",
+    "diffusers.schedulers.scheduling_ddim",
+    "transformers.models.clip.modeling_clip",
     "mlflow.pyfunc",
 )
 

@@ -23,6 +23,7 @@ from torch import Tensor
 from erasure_core.attacks import (
     concept_vector,
     image_to_image,
+    implicit,
     latent_inversion,
     plain,
     preimage,
@@ -30,6 +31,7 @@ from erasure_core.attacks import (
     ridge,
     textual_inversion,
     token_search,
+    translated,
     wordings,
 )
 from erasure_core.attacks.setting import (
@@ -62,6 +64,8 @@ __all__ = [
 Judge = Callable[[Tensor], list[bool]]  # pictures (n, 3, h, w) -> whether each shows the subject
 MODULES: tuple[Any, ...] = (
     wordings,
+    implicit,
+    translated,
     preimage,
     ridge,
     concept_vector,
@@ -74,7 +78,7 @@ MODULES: tuple[Any, ...] = (
 ENTRY_POINTS = "erasure.attacks"  # of other packages: name -> module
 OFFERED = ("NAME", "AUDIENCE", "SHOWN", "attack")
 ATTACKS: dict[str, Attack] = {module.NAME: module for module in MODULES}
-CHEAP = ("wordings", "preimage", "ridge", "concept vector")  # no gradient
+CHEAP = ("wordings", "implicit", "translated", "preimage", "ridge", "concept vector")  # no gradient
 
 
 def all_attacks(plugins: Iterable[EntryPoint] | None = None) -> dict[str, Attack]:

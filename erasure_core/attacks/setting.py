@@ -139,6 +139,19 @@ def noised(
     return victim.scheduler.add_noise(z, noise, times), times.to(z.device), noise
 
 
+def fitting(setting: Setting, prompts: Sequence[str]) -> tuple[str, ...]:
+    """Those of `prompts` that the victim's text encoder reads to their end.
+
+    Raises:
+        NotRun: None is.
+    """
+    limit = setting.victim.tokenizer.model_max_length
+    short = tuple(p for p in prompts if len(setting.victim.tokenizer(p).input_ids) <= limit)
+    if not short:
+        raise NotRun(f"each prompt is longer than the {limit} tokens that the model reads")
+    return short
+
+
 def told(prompts: Sequence[str], n: int) -> tuple[str, ...]:
     """`n` prompts, taken in turn."""
     return tuple(prompts[i % len(prompts)] for i in range(n))

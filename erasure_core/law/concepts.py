@@ -56,6 +56,12 @@ class Concept(BaseModel):
     replacement: Prompt = Field(
         description="what should appear instead, with its article: 'a photographer'"
     )
+    described: tuple[Prompt, ...] = Field(
+        (), description="prompts that mean it and do not name it; attacked with, never trained on"
+    )
+    translated: tuple[Name, ...] = Field(
+        (), description="its names in other languages; attacked with, never trained on"
+    )
     keep: tuple[Prompt, ...] = Field(
         (), description="prompts whose pictures must not change; never the measured ones"
     )
@@ -67,6 +73,11 @@ class Concept(BaseModel):
                 f"the replacement {self.replacement!r} names the concept {self.name!r} "
                 f"itself; name something else"
             )
+        if named := [prompt for prompt in self.described if self.named_in(prompt)]:
+            raise ValueError(
+                f"described holds {named[0]!r}, which names the concept {self.name!r}; describe it "
+                f"without its name"
+            )
         if named := [prompt for prompt in self.keep if self.named_in(prompt)]:
             raise ValueError(
                 f"keep holds {named[0]!r}, which names the concept {self.name!r} that is "
@@ -76,9 +87,12 @@ class Concept(BaseModel):
 
     @model_serializer(mode="wrap")
     def _without_empty(self, serialise: SerializerFunctionWrapHandler) -> dict[str, Any]:
-        """What was written before there were other names reads as it was: so do its hashes."""
+        """What was written before there were other names, descriptions and translations reads as it
+        was: so do its hashes.
+        """
         content: dict[str, Any] = serialise(self)
-        return content if self.also else {k: v for k, v in content.items() if k != "also"}
+        absent = {key for key in ("also", "described", "translated") if not getattr(self, key)}
+        return {key: value for key, value in content.items() if key not in absent}
 
     @property
     def names(self) -> tuple[str, ...]:
@@ -95,15 +109,18 @@ class Concept(BaseModel):
 
     @property
     def slug(self) -> str:
-        """File name stem of the concept's prompt set: its name in ASCII, and a hash where that does
-        not tell it from others.
-        """
-        folded = self.name.casefold()
-        plain = unicodedata.normalize("NFKD", folded).encode("ascii", "ignore").decode()
-        stem = re.sub(r"[^a-z0-9]+", "-", plain).strip("-")
-        if re.fullmatch(r"[a-z0-9][a-z0-9 _-]*", folded):
-            return stem
-        return f"{stem}-{sha256(folded.encode()).hexdigest()[:8]}".strip("-")
+        """File name stem of the concept's prompt set."""
+        return slug(self.name)
+
+
+def slug(name: str) -> str:
+    """A name in ASCII for files, with a hash where that does not tell it from others."""
+    folded = name.casefold()
+    plain = unicodedata.normalize("NFKD", folded).encode("ascii", "ignore").decode()
+    stem = re.sub(r"[^a-z0-9]+", "-", plain).strip("-")
+    if re.fullmatch(r"[a-z0-9][a-z0-9 _-]*", folded):
+        return stem
+    return f"{stem}-{sha256(folded.encode()).hexdigest()[:8]}".strip("-")
 
 
 def kept_prompts(concepts: Sequence[Concept]) -> list[str]:

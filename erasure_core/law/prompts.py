@@ -12,7 +12,7 @@ import io
 import math
 import re
 from collections.abc import Iterable, Mapping, Sequence
-from dataclasses import dataclass
+from dataclasses import astuple, dataclass
 from difflib import get_close_matches
 from pathlib import Path
 
@@ -123,6 +123,15 @@ def _row(record: Mapping[str, str], where: str) -> PromptRow:
         number("evaluation_guidance"),
         *(composed(record.get(column, "").strip()) for column in OPTIONAL),
     )
+
+
+def written(rows: Iterable[PromptRow]) -> str:
+    """The table of `rows`, as `read_prompt_set` reads it."""
+    out = io.StringIO()
+    writer = csv.writer(out, lineterminator="\n")
+    writer.writerow([*COLUMNS, *OPTIONAL])
+    writer.writerows(astuple(row) for row in rows)
+    return out.getvalue()
 
 
 def target_set(folder: Path, concept: Concept) -> Path:

@@ -35,7 +35,7 @@ from torch import Tensor, nn
 from erasure_core import seeding
 from erasure_core.errors import BadInput
 from erasure_core.law.concepts import Concept, kept_prompts
-from erasure_core.network import attention, diffusion, layers, training
+from erasure_core.network import attention, diffusion, training
 from erasure_core.network.adversary import Adversary, Robust
 from erasure_core.network.models import Teacher
 from erasure_core.network.null_space import null_basis
@@ -117,7 +117,7 @@ class Implicit(BaseModel):
     )
 
 
-class Settings(training.Training):
+class Settings(training.LoraTraining):
     """Defaults are the paper's, and where it is silent those of `docs/methods.md`."""
 
     method: Literal["all_but_one"] = "all_but_one"
@@ -488,7 +488,8 @@ def check(concepts: Sequence[Concept], settings: Settings) -> None:
     Raises:
         BadInput: No concept; target residual without an instruction that acts (the loss would start
             at zero); the implicit signal for a prompt that does not name its concept, or without
-            target residual; `keep_null` without `keep_weight`; `hard` outside keys and values.
+            target residual; `keep_null` without `keep_weight`; `hard` outside keys and values;
+            `lora` with `hard` or `robust`.
     """
     if not concepts:
         raise BadInput("no concept to erase; a request names one")
@@ -525,6 +526,11 @@ def check(concepts: Sequence[Concept], settings: Settings) -> None:
             f"hard pins the null prompt by its keys and values, but "
             f"group={settings.group!r} changes more; use group kv"
         )
+    if settings.lora and (settings.hard or settings.robust):
+        raise BadInput(
+            "hard and robust read and write whole keys and values, lora trains factors of their "
+            "change; use one without the other"
+        )
 
 
 def projection(
@@ -558,7 +564,7 @@ def projection(
 
 def declared(unet: nn.Module, settings: Settings) -> frozenset[str]:
     """Names of the weights that `settings.group` may change."""
-    return frozenset(layers.select(unet, settings.group))
+    return training.declared(unet, settings.group, settings)
 
 
 def erase(
@@ -623,7 +629,7 @@ def erase(
         return terms
 
     student = training.student_of(teacher, settings)
-    trainable = layers.select(student, settings.group)
+    trainable = training.trainable(student, settings.group, settings, work.seed)
     pin = projection(teacher.unet, trainable, guide.null) if settings.hard else None
     loop = training.Loop(
         generators=[draws, adversary.draws] if adversary else [draws],
@@ -635,4 +641,4 @@ def erase(
     training.fit(
         student, trainable, loss, settings, training.total_updates(concepts, settings), loop
     )
-    return WeightDelta.between(teacher.unet, student, frozenset(trainable))
+    return training.change(teacher.unet, student, trainable, settings)

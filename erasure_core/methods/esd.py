@@ -38,7 +38,7 @@ Variant = Literal["x", "u", "strict"]
 GROUPS: dict[Variant, layers.Group] = {"x": "xattn", "u": "noxattn", "strict": "kv"}
 
 
-class Settings(training.Training):
+class Settings(training.LoraTraining):
     """Defaults are the paper's code's."""
 
     method: Literal["esd"] = "esd"
@@ -110,7 +110,7 @@ def check(concepts: Sequence[Concept], settings: Settings) -> None:
 
 def declared(unet: nn.Module, settings: Settings) -> frozenset[str]:
     """Names of the weights that `settings.variant` may change."""
-    return frozenset(layers.select(unet, GROUPS[settings.variant]))
+    return training.declared(unet, GROUPS[settings.variant], settings)
 
 
 def steps(concepts: Sequence[Concept], settings: Settings) -> int:
@@ -185,7 +185,7 @@ def erase(
         return terms
 
     student = training.student_of(teacher, settings)
-    trainable = layers.select(student, GROUPS[settings.variant])
+    trainable = training.trainable(student, GROUPS[settings.variant], settings, work.seed)
     loop = training.Loop(generators=[draws], on_step=work.on_step, resume=work.resume)
     training.fit(student, trainable, loss, settings, steps(concepts, settings), loop)
-    return WeightDelta.between(teacher.unet, student, frozenset(trainable))
+    return training.change(teacher.unet, student, trainable, settings)

@@ -29,14 +29,14 @@ from torch import Tensor, nn
 from erasure_core import seeding
 from erasure_core.errors import BadInput
 from erasure_core.law.concepts import Concept
-from erasure_core.network import attention, diffusion, layers, training
+from erasure_core.network import attention, diffusion, training
 from erasure_core.network.models import Teacher
 from erasure_core.network.prepared import by_content
 from erasure_core.network.weights import WeightDelta
 from erasure_core.network.work import Work
 
 
-class Settings(training.Training):
+class Settings(training.LoraTraining):
     """Defaults are the reference's."""
 
     method: Literal["forget_me_not"] = "forget_me_not"
@@ -108,7 +108,7 @@ def check(concepts: Sequence[Concept], settings: Settings) -> None:
 
 def declared(unet: nn.Module, settings: Settings) -> frozenset[str]:
     """Names of the weights that `settings.group` may change."""
-    return frozenset(layers.select(unet, settings.group))
+    return training.declared(unet, settings.group, settings)
 
 
 def steps(concepts: Sequence[Concept], settings: Settings) -> int:
@@ -217,10 +217,10 @@ def erase(
         return terms
 
     student = training.student_of(teacher, settings)
-    trainable = layers.select(student, settings.group)
+    trainable = training.trainable(student, settings.group, settings, work.seed)
     loop = training.Loop(generators=[draws], on_step=work.on_step, resume=work.resume)
     with attention.explicit(
         student
     ):  # the backward pass of gradient checkpointing runs the layers again
         training.fit(student, trainable, loss, settings, steps(concepts, settings), loop)
-    return WeightDelta.between(teacher.unet, student, frozenset(trainable))
+    return training.change(teacher.unet, student, trainable, settings)

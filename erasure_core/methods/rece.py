@@ -101,22 +101,33 @@ PRESETS: Mapping[Kind, Settings] = {
 
 @dataclass(frozen=True, slots=True)
 class Edited:
-    """The edit so far, and the two sums over the projections W_i and W_i P that a derivation needs;
+    """The edit so far, and the two sums over the projections W_i and W_i P that a derivation needs,
     each (d, d).
     """
 
-    p: Tensor  # P
-    gp: Tensor  # sum_i W_i^T W_i P
-    pgp: Tensor  # sum_i (W_i P)^T W_i P
+    edit: Map  # P
+    gram: Tensor  # G = sum_i W_i^T W_i
+    pgp: Tensor  # P^T G P = sum_i (W_i P)^T W_i P
 
     @classmethod
     def nothing(cls, gram: Tensor) -> "Edited":
         """The base, P = I."""
-        return cls(torch.eye(len(gram), dtype=gram.dtype, device=gram.device), gram, gram)
+        d = len(gram)
+        return cls(Map(gram.new_empty(d, 0), gram.new_empty(0, d)), gram, gram)
+
+    @property
+    def p(self) -> Tensor:
+        """P, (d, d)."""
+        return self.edit.matrix()
 
     def then(self, step: Map) -> "Edited":
-        """Followed by one more edit, W_i P becoming W_i P step."""
-        return Edited(step.after(self.p), step.after(self.gp), step.after(step.after(self.pgp).T))
+        """Followed by one more edit S = I + L R, W_i P becoming W_i P S.
+
+        With M = P^T G P, S^T M S = M + Y + Y^T for Y = (M L + R^T (L^T M L) / 2) R.
+        """
+        seen = self.pgp @ step.left
+        half = torch.addmm(seen, step.right.T, step.left.T @ seen, alpha=0.5) @ step.right
+        return Edited(self.edit.then(step), self.gram, self.pgp + half + half.T)
 
 
 def derive(edited: Edited, c: Tensor, lambda_r: float) -> Tensor:
@@ -127,12 +138,13 @@ def derive(edited: Edited, c: Tensor, lambda_r: float) -> Tensor:
     c. As lambda_r goes to 0 this is the preimage P^-1 c.
 
     Args:
-        edited: P, and what it makes of G = sum_i W_i^T W_i.
+        edited: P, G = sum_i W_i^T W_i, and what P makes of it.
         c: Rows of the concept, (n, d).
         lambda_r: > 0.
     """
     a = edited.pgp + lambda_r * torch.eye(c.shape[1], dtype=c.dtype, device=c.device)
-    return torch.cholesky_solve(edited.gp.T @ c.T, torch.linalg.cholesky(a)).T
+    wanted = edited.edit.after(c @ edited.gram)  # c^T G P, row by row
+    return torch.cholesky_solve(wanted.T, torch.linalg.cholesky(a)).T
 
 
 def one_epoch(edited: Edited, asked: Demand, settings: Settings) -> tuple[Edited, float]:
@@ -204,4 +216,4 @@ def erase(
         edited, remaining = one_epoch(edited, asked, settings)
         if work.on_step:
             work.on_step(epoch, {"remaining": remaining})
-    return closed_form.delta(teacher.unet, edited.p)
+    return closed_form.delta(teacher.unet, edited.edit)

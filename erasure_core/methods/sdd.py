@@ -29,13 +29,13 @@ from torch import Tensor, nn
 from erasure_core import seeding
 from erasure_core.errors import BadInput
 from erasure_core.law.concepts import Concept
-from erasure_core.network import diffusion, layers, training
+from erasure_core.network import diffusion, training
 from erasure_core.network.models import Teacher
 from erasure_core.network.weights import WeightDelta
 from erasure_core.network.work import Work
 
 
-class Settings(training.Training):
+class Settings(training.LoraTraining):
     """Defaults are the reference's."""
 
     method: Literal["sdd"] = "sdd"
@@ -85,7 +85,7 @@ def check(concepts: Sequence[Concept], settings: Settings) -> None:
 
 def declared(unet: nn.Module, settings: Settings) -> frozenset[str]:
     """Names of the weights that `settings.group` may change."""
-    return frozenset(layers.select(unet, settings.group))
+    return training.declared(unet, settings.group, settings)
 
 
 def steps(concepts: Sequence[Concept], settings: Settings) -> int:
@@ -128,8 +128,8 @@ def erase(
     kept = prepared or prepare(teacher, concepts, settings, work)
     student, average = training.student_of(teacher, settings), copy.deepcopy(teacher.unet)
     trainable, averaged = (
-        layers.select(student, settings.group),
-        layers.select(average, settings.group),
+        training.trainable(network, settings.group, settings, work.seed)
+        for network in (student, average)
     )
     draws = seeding.generator(work.seed, "updates")
 
@@ -155,4 +155,4 @@ def erase(
         resume=work.resume,
     )
     training.fit(student, trainable, loss, settings, steps(concepts, settings), loop)
-    return WeightDelta.between(teacher.unet, average, frozenset(averaged))
+    return training.change(teacher.unet, average, averaged, settings)

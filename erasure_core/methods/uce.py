@@ -118,4 +118,4 @@ def erase(
         p = deflation.followed(p, q)
     if work.on_step:
         work.on_step(1, {"remaining": closed_form.remaining(p, demand)})
-    return closed_form.delta(teacher.unet, p.matrix())
+    return closed_form.delta(teacher.unet, p)

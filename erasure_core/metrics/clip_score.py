@@ -23,7 +23,7 @@ from erasure_core.errors import BadInput
 from erasure_core.law.gates import Measurement
 from erasure_core.law.lineage import sha256_file
 from erasure_core.metrics.intervals import Better, finite, mean, share
-from erasure_core.network.parts import check_tokenizer
+from erasure_core.network.models import check_tokenizer
 
 _BATCH = 64
 

@@ -1,12 +1,13 @@
 """What a base is: the files that its pipeline is loaded from, and nothing that lies beside them.
 
-A published folder holds more: a single-file checkpoint, half-precision variants, pickles, a safety
+A published folder holds more: a single-file checkpoint, variants of its weights, pickles, a safety
 checker, a README, what a download tool or a desktop left. None of it is hashed, loaded or released.
 `load_teacher` reads a base through `as_loaded`, where only these files are: the list and the loader
 cannot disagree.
 """
 
 import json
+import re
 import tempfile
 from collections.abc import Callable, Iterator, Mapping
 from contextlib import contextmanager
@@ -38,6 +39,8 @@ SETTINGS = {  # part -> what is read of it beside weights; a part that is not he
     "tokenizer_2": TOKENIZER,
     "scheduler": ("scheduler_config.json",),
 }
+HALF = ".fp16"  # in the names of weights in half precision
+PLAIN = re.compile(rf"{re.escape(HALF)}(?=\.(safetensors|json)$)")  # what the plain name lacks
 UNET_WEIGHTS = "diffusion_pytorch_model.safetensors"
 WEIGHTS = {  # part -> its weights, as diffusers and transformers call them
     "unet": UNET_WEIGHTS,
@@ -99,8 +102,14 @@ def named_parts(index: Mapping[str, Any]) -> set[str]:
 
 
 def _weights(folder: Path, whole: str) -> list[str]:
-    """Names of the files that hold a part's weights: one, or an index and its shards."""
+    """Names of the files that hold a part's weights: one, or an index and its shards. Weights in
+    half precision are taken where there are no others.
+    """
     index = f"{whole}.index.json"
+    if not any((folder / name).is_file() for name in (whole, index)):
+        half = whole.replace(".safetensors", f"{HALF}.safetensors"), f"{whole}.index{HALF}.json"
+        if any((folder / name).is_file() for name in half):
+            whole, index = half
     if (folder / whole).is_file() and (folder / index).is_file():
         raise BadInput(f"{folder} holds both {whole} and {index}; keep the one that is meant")
     if (folder / whole).is_file():
@@ -138,10 +147,12 @@ def root(folder: Path) -> str:
 
 
 def lay_out(files: Mapping[str, Path], target: Path, place: Callable[[Path, Path], object]) -> None:
-    """Put loaded files below `target`, each by `place(source, target)`; `model_index.json` is
-    written without the parts that are never loaded, so that plain diffusers loads the result.
+    """Put loaded files below `target`, each by `place(source, target)`, so that plain diffusers
+    loads the result: `model_index.json` is written without the parts that are never loaded, and a
+    variant has the plain name.
     """
-    for name, source in files.items():
+    for variant, source in files.items():
+        name = PLAIN.sub("", variant)
         (target / name).parent.mkdir(parents=True, exist_ok=True)
         if name == INDEX and (index := _without_unread(source)):
             (target / name).write_text(index, encoding="utf-8")

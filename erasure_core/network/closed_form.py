@@ -104,6 +104,25 @@ class Map:
     left: Tensor  # (d, n)
     right: Tensor  # (n, d)
 
+    @classmethod
+    def of(cls, p: Tensor) -> "Map":
+        """A matrix P, (d, d), whatever its rank."""
+        one = torch.eye(len(p), dtype=p.dtype, device=p.device)
+        return cls(p - one, one)
+
+    @property
+    def rank(self) -> int:
+        """No lower than the rank of P - I."""
+        return len(self.right)
+
+    def then(self, step: "Map") -> "Map":
+        """P followed by one more edit: W P becomes W P step."""
+        left = torch.cat([self.left, step.left], 1)
+        right = torch.cat([step.after(self.right), step.right])
+        if len(right) < len(left):
+            return Map(left, right)
+        return Map(left @ right, torch.eye(len(left), dtype=left.dtype, device=left.device))
+
     def after(self, x: Tensor) -> Tensor:
         """x P for x of shape (m, d), without making P."""
         return torch.addmm(x, x @ self.left, self.right)
@@ -223,18 +242,20 @@ def projections(unet: nn.Module) -> dict[str, nn.Parameter]:
     return layers.select(unet, "kv")
 
 
-def change(weights: Mapping[str, Tensor], p: Tensor) -> dict[str, Tensor]:
+def change(weights: Mapping[str, Tensor], p: Map) -> dict[str, Tensor]:
     """What W P differs from each W, by name: W (P - I), in float64 and then rounded once to the
-    weights' own precision.
+    weights' own precision. Where few rows were erased, as two thin products.
 
     In float32 throughout it would take half the time and be wrong by 2e-6 of the largest weight
     where many concepts are erased.
     """
-    moved = p - torch.eye(len(p), dtype=p.dtype, device=p.device)
+    if 2 * p.rank < len(p.left):
+        return {n: (w.detach().double() @ p.left @ p.right).to(w.dtype) for n, w in weights.items()}
+    moved = p.left @ p.right
     return {name: (w.detach().double() @ moved).to(w.dtype) for name, w in weights.items()}
 
 
-def delta(unet: nn.Module, p: Tensor) -> WeightDelta:
+def delta(unet: nn.Module, p: Map) -> WeightDelta:
     """The edit P of all projections of `unet`, tied to it; `unet` stays as it is."""
     changes = change(projections(unet), p)
     return WeightDelta(

@@ -44,6 +44,4 @@ def deflation(demand: Demand, rank: int, lamb: float) -> Map:
 
 def followed(first: Map, then: Map) -> Map:
     """`then` after `first`: its matrix is then.matrix() @ first.matrix()."""
-    return Map(
-        torch.cat([first.left, then.left], 1), torch.cat([first.right, first.after(then.right)])
-    )
+    return then.then(first)

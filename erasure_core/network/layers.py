@@ -41,3 +41,10 @@ def select(unet: nn.Module, group: str) -> dict[str, nn.Parameter]:
             f"{near}); is this a text-conditioned UNet?"
         )
     return chosen
+
+
+def linear(unet: nn.Module) -> frozenset[str]:
+    """Names of the weights of linear layers, the only ones that a LoRA holds."""
+    return frozenset(
+        f"{name}.weight" for name, module in unet.named_modules() if isinstance(module, nn.Linear)
+    )

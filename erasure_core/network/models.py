@@ -7,10 +7,12 @@ anything else is refused by name before weights are read. What differs between f
 """
 
 import copy
+import re
 from collections.abc import Callable, Mapping, Sequence
 from dataclasses import dataclass, replace
+from importlib import import_module
 from pathlib import Path
-from typing import TYPE_CHECKING, Any, ClassVar
+from typing import TYPE_CHECKING, Any, ClassVar, TypeVar
 
 from safetensors import SafetensorError, safe_open
 
@@ -22,7 +24,22 @@ from erasure_core.network.weights import not_finite
 if TYPE_CHECKING:
     from diffusers import AutoencoderKL, DDIMScheduler, UNet2DConditionModel
     from torch import Tensor
-    from transformers import CLIPTextModel, CLIPTokenizer
+    from transformers import CLIPTextModel, CLIPTokenizer, PreTrainedTokenizerBase
+
+T = TypeVar("T")
+PARTS = {  # part with weights -> the library and class that it is loaded by
+    "unet": ("diffusers", "UNet2DConditionModel"),
+    "vae": ("diffusers", "AutoencoderKL"),
+    "text_encoder": ("transformers", "CLIPTextModel"),
+    "text_encoder_2": ("transformers", "CLIPTextModelWithProjection"),
+}
+DISTILLED = {  # what a schedule is published with whose network was distilled to a few steps
+    "LCMScheduler": "by latent consistency",
+    "TCDScheduler": "by trajectory consistency",
+    "FlashFlowMatchEulerDiscreteScheduler": "by flash diffusion",
+}
+COMMIT = re.compile(r"[0-9a-f]{40}")  # of git
+FEW_STEPS = ("EulerDiscreteScheduler", "EulerAncestralDiscreteScheduler")  # if they are trailing
 
 
 @dataclass(frozen=True)
@@ -59,6 +76,10 @@ class Family:
         """Folders that hold tokenizers."""
         return tuple(tokenizer for tokenizer, _ in self.readers)
 
+    def zeros_for_empty(self, index: Mapping[str, Any]) -> bool:
+        """Whether the states of the empty prompt are zeros, by the base's `model_index.json`."""
+        return False
+
     def encode(
         self, teacher: "Teacher", prompts: Sequence[str], ids: Sequence["Tensor"]
     ) -> "tuple[Tensor, Tensor | None]":
@@ -84,6 +105,10 @@ class XL(Family):
     pipeline = "StableDiffusionXLPipeline"
     readers = (("tokenizer", "text_encoder"), ("tokenizer_2", "text_encoder_2"))
     addition = "text_time"
+
+    def zeros_for_empty(self, index: Mapping[str, Any]) -> bool:
+        """As its pipeline reads it: unless the index says otherwise."""
+        return bool(index.get("force_zeros_for_empty_prompt", True))
 
     def encode(
         self, teacher: "Teacher", prompts: Sequence[str], ids: Sequence["Tensor"]
@@ -184,8 +209,8 @@ def locate(path_or_id: str, revision: str | None = None) -> Path:
     """The local folder of a base: the folder itself, or the pinned snapshot of a hub id.
 
     Raises:
-        BadInput: If it is neither, the hub cannot be reached, or a hub id comes without a revision
-            to pin it.
+        BadInput: If it is neither, the hub cannot be reached, or a hub id comes without the commit
+            that pins it.
     """
     folder = Path(path_or_id)
     if folder.is_dir():
@@ -200,6 +225,8 @@ def locate(path_or_id: str, revision: str | None = None) -> Path:
             f"hub id {path_or_id!r} needs base.revision (a commit hash), so that the "
             f"same bytes are used again"
         )
+    if not COMMIT.fullmatch(revision):
+        raise BadInput(_no_pin(path_or_id, revision))
     from huggingface_hub import snapshot_download
     from huggingface_hub.errors import HfHubHTTPError, HFValidationError, LocalEntryNotFoundError
 
@@ -219,6 +246,21 @@ def locate(path_or_id: str, revision: str | None = None) -> Path:
         ) from fault
 
 
+def _no_pin(hub_id: str, name: str) -> str:
+    """Why a branch or a tag pins nothing, and the commit that it names today where that can be
+    known.
+    """
+    from huggingface_hub import HfApi
+    from huggingface_hub.errors import HfHubHTTPError, HFValidationError
+
+    try:
+        commit = HfApi().repo_info(hub_id, revision=name, timeout=10).sha
+        now = f"today it is {hub_id}@{commit}"
+    except (HfHubHTTPError, HFValidationError, OSError) as fault:
+        now = f"the hub cannot be asked for its commit ({type(fault).__name__})"
+    return f"{hub_id}@{name} is no pin: it names other bytes later; give a commit hash, {now}"
+
+
 def check_folder(folder: Path) -> Family:
     """Refuse a base before any work: unknown family, pickle weights, missing or truncated
     safetensors. Return its family.
@@ -226,17 +268,18 @@ def check_folder(folder: Path) -> Family:
     Raises:
         BadInput: Naming the file at fault and what is allowed.
     """
-    family = _family(folder)
+    family = family_of(folder)
     named = bases.named_parts(read_json(folder / bases.INDEX))
     if absent := sorted({*family.parts, *family.tokenizers, "scheduler"} - named):
         raise BadInput(f"{folder}/{bases.INDEX} names no {', '.join(absent)}; restore the base")
+    _check_widths(folder, family)
     for file in bases.loaded_files(folder).values():
         if file.suffix == ".safetensors":
             _check_whole(file)
     return family
 
 
-def _family(folder: Path) -> Family:
+def family_of(folder: Path) -> Family:
     """The row of `FAMILIES` that a folder belongs to, from its configurations alone."""
     if not (folder / "model_index.json").is_file():
         raise BadInput(
@@ -289,22 +332,52 @@ def _family(folder: Path) -> Family:
     _check_config(
         folder / "vae", vae, {"latents_mean": None, "latents_std": None, "shift_factor": None}
     )
+    _check_schedule(folder, schedule)
+    return family
+
+
+def _check_schedule(folder: Path, schedule: Mapping[str, Any]) -> None:
+    """Refuse a schedule that DDIM cannot follow, or that says that the network was distilled."""
+    where, kind = folder / "scheduler", str(schedule.get("_class_name"))
+    spacing = schedule.get("timestep_spacing", "leading")
+    if kind in DISTILLED:
+        raise BadInput(f"{where} is a {kind}: {_distilled(DISTILLED[kind])}")
+    if kind in FEW_STEPS and spacing == "trailing":
+        raise BadInput(
+            f"{where} is a {kind} with timestep_spacing trailing, as turbo and lightning models "
+            f"are published: {_distilled('to a few steps')}; if it was not, set timestep_spacing "
+            f"to leading"
+        )
     if "beta_schedule" not in schedule:
         raise BadInput(
-            f"{folder}/scheduler is a {schedule.get('_class_name')} without a "
-            f"beta_schedule, which DDIM cannot follow; give one that has it"
+            f"{where} is a {kind} without a beta_schedule, which DDIM cannot follow; give one that "
+            f"has it"
         )
-    if (
-        schedule.get("rescale_betas_zero_snr")
-        and schedule.get("timestep_spacing", "leading") != "leading"
-    ):
+    if schedule.get("rescale_betas_zero_snr") and spacing != "leading":
         raise BadInput(
-            f"{folder}/scheduler starts its trajectories where no signal is left "
-            f"(rescale_betas_zero_snr with timestep_spacing "
-            f"{schedule['timestep_spacing']}); noise predicted there says nothing of the "
-            f"picture; set timestep_spacing to leading"
+            f"{where} starts its trajectories where no signal is left (rescale_betas_zero_snr with "
+            f"timestep_spacing {spacing}); noise predicted there says nothing of the picture; set "
+            f"timestep_spacing to leading"
         )
-    return family
+
+
+def _distilled(how: str) -> str:
+    return (
+        f"its network was distilled {how}, and says nothing of the many guided steps by which "
+        f"concepts are erased and measured here; erase from the model that it was distilled from"
+    )
+
+
+def _check_widths(folder: Path, family: Family) -> None:
+    """Refuse text encoders whose states are not what the network reads."""
+    unet = read_json(folder / "unet/config.json")
+    texts = [read_json(folder / encoder / "config.json") for _, encoder in family.readers]
+    wide, asked = sum(int(t.get("hidden_size", 0)) for t in texts), unet.get("cross_attention_dim")
+    if asked != wide:
+        raise BadInput(
+            f"{folder}/unet reads text states of width {asked}, and its text encoders give {wide}; "
+            f"they belong to different models"
+        )
 
 
 def _check_config(folder: Path, config: Mapping[str, Any], supported: Mapping[str, Any]) -> None:
@@ -328,14 +401,111 @@ def _check_whole(file: Path) -> None:
         raise BadInput(f"{file}: {bad!r} is NaN or infinite; restore the base")
 
 
+def loaded(what: str, load: Callable[[], T]) -> T:
+    """What `load` returns. Whatever a library raises while it loads is a fault of the file.
+
+    Raises:
+        BadInput: It did not load.
+    """
+    try:
+        return load()
+    except BadInput:
+        raise
+    except Exception as fault:
+        reason = " ".join(str(fault).split())[:200]
+        raise BadInput(
+            f"{what} does not load ({type(fault).__name__}: {reason}); restore it or name another"
+        ) from fault
+
+
+def load_part(folder: Path, part: str) -> Any:
+    """A part of a base with every weight that its configuration asks for, in float32.
+
+    Args:
+        folder: The base.
+        part: One of `PARTS`.
+
+    Raises:
+        BadInput: It does not load, or lacks a tensor: diffusers and transformers would fill it
+            with random numbers.
+    """
+    import torch
+
+    library, name = PARTS[part]
+    kind = getattr(import_module(library), name)
+    how = {"dtype": torch.float32, "use_safetensors": True, "local_files_only": True}
+    with bases.as_loaded(folder) as view:
+        model, report = loaded(
+            str(folder / part),
+            lambda: kind.from_pretrained(view / part, output_loading_info=True, **how),
+        )
+    check_tensors(folder / part, set(report["missing_keys"]))
+    return model
+
+
+def check_tensors(part: Path, wrong: set[str]) -> None:
+    """Refuse a part by the names of tensors that it lacks or has in another shape: `BadInput`."""
+    if wrong:
+        raise BadInput(
+            f"{part} lacks {len(wrong)} tensors that its config.json asks for, or has them in "
+            f"another shape, {min(wrong)} among them; restore the base"
+        )
+
+
 def load_tokenizers(folder: Path) -> "tuple[CLIPTokenizer, ...]":
-    """Every tokenizer of a base, without its weights."""
+    """Every tokenizer of a base, without its weights.
+
+    Raises:
+        BadInput: One does not load, knows no words, or makes tokens that its text encoder does not
+            read.
+    """
     from transformers import CLIPTokenizer
 
+    def load(view: Path, name: str) -> "CLIPTokenizer":
+        return loaded(
+            f"the {name} of {folder}",
+            lambda: CLIPTokenizer.from_pretrained(view / name, local_files_only=True),
+        )
+
+    family = family_of(folder)
     with bases.as_loaded(folder) as view:
-        return tuple(
-            CLIPTokenizer.from_pretrained(view / name, local_files_only=True)
-            for name in _family(folder).tokenizers
+        tokenizers = tuple(load(view, name) for name in family.tokenizers)
+    for tokenizer, (name, encoder) in zip(tokenizers, family.readers, strict=True):
+        check_tokenizer(folder, tokenizer)
+        _check_tokens(folder / name, tokenizer, read_json(folder / encoder / "config.json"))
+    return tokenizers
+
+
+def check_tokenizer(folder: Path, tokenizer: "PreTrainedTokenizerBase") -> None:
+    """Refuse a tokenizer without its vocabulary: transformers loads an empty one without a word.
+
+    Raises:
+        BadInput: It reads two letters as one and the same.
+    """
+    if tokenizer("a").input_ids == tokenizer("b").input_ids:
+        raise BadInput(
+            f"{folder} holds a tokenizer without a vocabulary ({len(tokenizer)} tokens); restore "
+            f"its tokenizer.json, or its vocab.json and merges.txt"
+        )
+
+
+def _check_tokens(
+    folder: Path, tokenizer: "PreTrainedTokenizerBase", encoder: Mapping[str, Any]
+) -> None:
+    """Refuse tokens beyond what the text encoder that reads them has a place or a row for."""
+    positions, rows = (
+        int(encoder.get("max_position_embeddings", 77)),
+        int(encoder.get("vocab_size", 49408)),
+    )
+    if tokenizer.model_max_length > positions:
+        raise BadInput(
+            f"{folder} makes up to {tokenizer.model_max_length} tokens, and its text encoder reads "
+            f"{positions}; set model_max_length to {positions} in its tokenizer_config.json"
+        )
+    if len(tokenizer) > rows:
+        raise BadInput(
+            f"{folder} has {len(tokenizer)} tokens, and its text encoder rows for {rows}; they "
+            f"belong to different models"
         )
 
 
@@ -349,14 +519,9 @@ def text_reader(folder: Path) -> "Callable[[Sequence[str]], Tensor]":
     (n, tokens, d).
     """
     import torch
-    from transformers import CLIPTextModel
 
-    part = _family(folder).readers[0][1]
     tokenizer = load_tokenizer(folder)
-    with bases.as_loaded(folder) as view:
-        encoder = CLIPTextModel.from_pretrained(
-            view / part, dtype=torch.float32, local_files_only=True, use_safetensors=True
-        ).eval()
+    encoder = load_part(folder, family_of(folder).readers[0][1]).eval()
 
     @torch.no_grad()
     def read(prompts: Sequence[str]) -> "Tensor":
@@ -371,37 +536,31 @@ def load_teacher(path: Path | str, *, revision: str | None = None, device: str =
     """Load a base in float32, ready to be erased from.
 
     Raises:
-        BadInput: If the folder is not acceptable; see `check_folder`.
+        BadInput: If the folder is not acceptable; see `check_folder`, `load_part` and
+            `load_tokenizers`.
     """
     folder = locate(str(path), revision)
     family = check_folder(folder)
-    import diffusers
-    import torch
+    from diffusers import DDIMScheduler
     from diffusers.utils import logging
 
     logging.disable_progress_bar()
-    with bases.as_loaded(folder) as view:
-        pipeline = getattr(diffusers, family.pipeline).from_pretrained(
-            view, dtype=torch.float32, use_safetensors=True, local_files_only=True
-        )
-    scheduler = diffusers.DDIMScheduler.from_config(
-        pipeline.scheduler.config, clip_sample=False
-    )  # latents have no bounds
-    pipeline.to(device)
-    for part in family.parts:
-        getattr(pipeline, part).eval().requires_grad_(False)
-    tokenizers, encoders = zip(
-        *((getattr(pipeline, t), getattr(pipeline, e)) for t, e in family.readers), strict=True
+    parts = {name: load_part(folder, name) for name in family.parts}
+    schedule = DDIMScheduler.load_config(folder / "scheduler")
+    for part in parts.values():
+        part.to(device).eval().requires_grad_(False)
+    return Teacher(
+        family,
+        tokenizers=load_tokenizers(folder),
+        text_encoders=tuple(parts[encoder] for _, encoder in family.readers),
+        unet=parts["unet"],
+        vae=parts["vae"],
+        scheduler=DDIMScheduler.from_config(schedule, clip_sample=False),  # latents have no bounds
+        zeros_for_empty=family.zeros_for_empty(read_json(folder / bases.INDEX)),
     )
-    zeros = bool(pipeline.config.get("force_zeros_for_empty_prompt", False))
-    return Teacher(family, tokenizers, encoders, pipeline.unet, pipeline.vae, scheduler, zeros)
 
 
 def load_unet(folder: Path) -> "UNet2DConditionModel":
     """The UNet of a base alone, in float32, to be edited in place."""
-    from diffusers import UNet2DConditionModel
-
-    with bases.as_loaded(folder) as view:
-        return UNet2DConditionModel.from_pretrained(
-            view / "unet", use_safetensors=True, local_files_only=True
-        ).float()
+    unet: UNet2DConditionModel = load_part(folder, "unet")
+    return unet

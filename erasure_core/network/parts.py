@@ -8,21 +8,20 @@ from typing import TYPE_CHECKING
 
 from safetensors import safe_open
 
-from erasure_core.errors import BadInput
-from erasure_core.network.models import Family
+from erasure_core.network import bases
+from erasure_core.network.models import Family, check_tensors, load_part
 
 if TYPE_CHECKING:
     from diffusers import DDIMScheduler
-    from transformers import PreTrainedTokenizerBase
 
 Shapes = dict[str, tuple[int, ...]]
 
 
-def shapes(folder: Path) -> Shapes:
-    """Name -> shape of every tensor of a part, by the headers of its plain safetensors."""
+def shapes(base: Path, part: str) -> Shapes:
+    """Name -> shape of every tensor of a part, by the headers of the files that are loaded."""
     found: Shapes = {}
-    for file in sorted(folder.glob("*.safetensors")):
-        if "." not in file.stem:  # model.fp16.safetensors is a variant
+    for name, file in bases.loaded_files(base).items():
+        if name.startswith(f"{part}/") and file.suffix == ".safetensors":
             with safe_open(file, framework="pt") as tensors:
                 found |= {n: tuple(tensors.get_slice(n).get_shape()) for n in tensors.keys()}  # noqa: SIM118
     return found
@@ -30,7 +29,7 @@ def shapes(folder: Path) -> Shapes:
 
 def unet_parameters(base: Path) -> int:
     """How many numbers the network of a base is."""
-    return sum(math.prod(shape) for shape in shapes(base / "unet").values())
+    return sum(math.prod(shape) for shape in shapes(base, "unet").values())
 
 
 def check_parts(base: Path, family: Family) -> None:
@@ -44,45 +43,15 @@ def check_parts(base: Path, family: Family) -> None:
         BadInput: Naming the part, how many tensors are at fault, and the first.
     """
     import torch
-    from diffusers import AutoencoderKL, UNet2DConditionModel
-    from transformers import CLIPTextModel, CLIPTextModelWithProjection
+    from diffusers import UNet2DConditionModel
 
     with torch.device("meta"):
         network = UNet2DConditionModel.from_config(UNet2DConditionModel.load_config(base / "unet"))
     needed = {name: tuple(tensor.shape) for name, tensor in network.state_dict().items()}
-    have = shapes(base / "unet")
-    _check(base / "unet", {name for name in needed if have.get(name) != needed[name]})
-    kinds = {
-        "vae": AutoencoderKL,
-        "text_encoder": CLIPTextModel,
-        "text_encoder_2": CLIPTextModelWithProjection,
-    }
+    have = shapes(base, "unet")
+    check_tensors(base / "unet", {name for name in needed if have.get(name) != needed[name]})
     for part in family.parts[1:]:
-        _, report = kinds[part].from_pretrained(
-            base / part, use_safetensors=True, local_files_only=True, output_loading_info=True
-        )
-        _check(base / part, set(report["missing_keys"]))
-
-
-def _check(part: Path, wrong: set[str]) -> None:
-    if wrong:
-        raise BadInput(
-            f"{part} lacks {len(wrong)} tensors that its config.json asks for, or has them in "
-            f"another shape, {min(wrong)} among them; restore the base"
-        )
-
-
-def check_tokenizer(folder: Path, tokenizer: "PreTrainedTokenizerBase") -> None:
-    """Refuse a tokenizer without its vocabulary: transformers loads an empty one without a word.
-
-    Raises:
-        BadInput: It reads two letters as one and the same.
-    """
-    if tokenizer("a").input_ids == tokenizer("b").input_ids:
-        raise BadInput(
-            f"{folder} holds a tokenizer without a vocabulary ({len(tokenizer)} tokens); restore "
-            f"its tokenizer.json, or its vocab.json and merges.txt"
-        )
+        load_part(base, part)
 
 
 def load_scheduler(base: Path) -> "DDIMScheduler":

@@ -17,11 +17,17 @@ import torch
 from pydantic import BaseModel, ConfigDict, Field
 from torch import Tensor, nn
 
+from erasure_core import seeding
 from erasure_core.errors import ErasureError
 from erasure_core.law.concepts import Concept
-from erasure_core.network import layers
+from erasure_core.network import layers, low_rank
 from erasure_core.network.models import Teacher
-from erasure_core.network.weights import read_tensors, write_tensors
+from erasure_core.network.weights import (
+    WeightDelta,
+    read_tensors,
+    tensors_sha256,
+    write_tensors,
+)
 from erasure_core.network.work import OnStep
 
 if TYPE_CHECKING:
@@ -104,6 +110,26 @@ class Training(BaseModel):
     )
 
 
+class LoraTraining(Training):
+    """What a method can be told whose change may be kept to what a LoRA holds."""
+
+    lora: bool = Field(
+        False,
+        description=(
+            "change linear weights alone, without biases, and each by a low rank, so that "
+            "`erasure export --format lora` can hold the change"
+        ),
+    )
+    lora_rank: int = Field(
+        16,
+        ge=1,
+        description=(
+            "rank of each weight's change where `lora` is set; a higher one can change more and "
+            "makes a larger LoRA"
+        ),
+    )
+
+
 @dataclass(frozen=True, slots=True)
 class Loop:
     """What a method's state is besides weights and optimiser, and what is called on the way.
@@ -132,6 +158,38 @@ def student_of(teacher: Teacher, settings: Training) -> "UNet2DConditionModel":
     if settings.gradient_checkpointing:
         student.enable_gradient_checkpointing()
     return student
+
+
+def declared(unet: nn.Module, group: str, settings: LoraTraining) -> frozenset[str]:
+    """Names of the weights of `group` that `settings` let change.
+
+    Raises:
+        BadInput: There is none.
+    """
+    names = frozenset(layers.select(unet, group))
+    return names & layers.linear(unet) if settings.lora else names
+
+
+def trainable(
+    student: nn.Module, group: str, settings: LoraTraining, seed: int
+) -> dict[str, nn.Parameter]:
+    """What is trained of `student` by name: weights of `group`, or the factors of their change."""
+    if not settings.lora:
+        return layers.select(student, group)
+    draws = seeding.generator(seed, "lora")
+    return low_rank.attach(student, declared(student, group, settings), settings.lora_rank, draws)
+
+
+def change(
+    base: nn.Module,
+    student: nn.Module,
+    trained: Mapping[str, nn.Parameter],
+    settings: LoraTraining,
+) -> WeightDelta:
+    """What training `trained`, made by `trainable`, changed of `base`."""
+    if settings.lora:
+        return WeightDelta(tensors_sha256(base.state_dict()), low_rank.products(trained))
+    return WeightDelta.between(base, student, frozenset(trained))
 
 
 def fit(

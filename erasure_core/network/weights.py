@@ -5,7 +5,7 @@ a hash.
 import hashlib
 import json
 import os
-from collections.abc import Iterable, Iterator, Mapping
+from collections.abc import Callable, Iterable, Iterator, Mapping
 from contextlib import contextmanager
 from dataclasses import dataclass
 from functools import cached_property
@@ -147,8 +147,14 @@ def not_finite(tensors: Iterable[tuple[str, Tensor]]) -> str | None:
     return next((name for name, tensor in tensors if not torch.isfinite(tensor).all()), None)
 
 
-def write_tensors(path: Path, tensors: Mapping[str, Tensor], metadata: Mapping[str, str]) -> None:
-    """Write safetensors whole or not at all; the same content gives the same bytes.
+def write_tensors(
+    path: Path,
+    tensors: Mapping[str, Tensor],
+    metadata: Mapping[str, str],
+    finish: Callable[[Path], None] | None = None,
+) -> None:
+    """Write safetensors whole or not at all; the same content gives the same bytes. `finish` is
+    given the file before it has its name.
 
     Raises:
         ErasureError: If it cannot be written, for instance because the disk is full.
@@ -164,6 +170,8 @@ def write_tensors(path: Path, tensors: Mapping[str, Tensor], metadata: Mapping[s
             metadata=dict(metadata),
         )
         _sort_metadata(partial)
+        if finish:
+            finish(partial)
         partial.chmod(mode)
         os.replace(partial, path)
     except (OSError, SafetensorError) as fault:  # the latter is what a full disk becomes

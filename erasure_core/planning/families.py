@@ -9,7 +9,7 @@ stands beside the concept, and for the styles.
 import csv
 import io
 import random
-from collections.abc import Callable, Iterable, Iterator, Sequence
+from collections.abc import Callable, Collection, Iterable, Iterator, Sequence
 from dataclasses import astuple, dataclass
 from itertools import cycle, islice
 from pathlib import Path
@@ -18,7 +18,8 @@ from typing import get_args
 from erasure_core.errors import BadInput
 from erasure_core.files import read_table
 from erasure_core.law.concepts import Kind
-from erasure_core.law.prompts import COLUMNS, OPTIONAL
+from erasure_core.law.prompts import PromptRow, written
+from erasure_core.law.wording import ARTICLES
 
 TRAINED = (
     "{style} of {subject}",
@@ -70,7 +71,11 @@ COMPOSED = (  # the concept beside something else
     "the {style} of {subject} with {other}",
 )
 VOCABULARY = ("name", "phrase", "kind")
-LISTED = 2  # of three kept pairs of a subject and a style are in a request's `keep`
+# For bases without a vocabulary of their own: the 80 object categories of Microsoft COCO (Lin et
+# al., ECCV 2014, arXiv:1405.0312; its annotations are CC BY 4.0) with their articles, and styles.
+EVERYDAY = Path(__file__).with_name("everyday.csv")
+STYLES = ("photo", "drawing", "painting", "poster", "sketch")
+SEEDS = range(2**31)
 
 Fits = Callable[[str], bool]  # whether the base reads a prompt to its end
 
@@ -118,17 +123,59 @@ def read_vocabulary(path: Path) -> list[Word]:
     return list(words.values())
 
 
-# --- rows
-# ---------------------------------------------------------------------------------------------
+# One sentence
+
+
+def anything(_: str) -> bool:
+    """What fits where no tokenizer sets a limit."""
+    return True
+
+
+def filled(template: str, style: str, subject: str, other: str = "") -> str:
+    """A template with its words: "a {style} of {subject}" -> "a photo of a cat"; where `style` is
+    somebody's name, "a picture by Vincent van Gogh of a cat".
+    """
+    words = template.replace("{style} style", "{manner} style")
+    medium = f"picture by {style}" if is_proper(style) else style
+    return words.format(style=medium, manner=style, subject=subject, other=other)
+
+
+def is_proper(name: str) -> bool:
+    """Whether a name is written as a person's or a place's: with a capital, or in a script that has
+    none.
+    """
+    return name != name.lower() or not any(c.islower() for c in name)
+
+
+def mentioned(name: str, like: str) -> str:
+    """A thing's name as a sentence mentions it: with the article that `like` has, "teapot" beside
+    "a cup" is "a teapot". Proper names, plurals in -s and what has an article stay as they are.
+    """
+    words, article = name.split(), like.split()[0].casefold()
+    plural = words[-1].endswith("s") and not words[-1].endswith(("ss", "us", "is"))
+    if article not in ARTICLES or plural or is_proper(name) or words[0].casefold() in ARTICLES:
+        return name
+    return f"{'the' if article == 'the' else 'an' if name[0] in 'aeiou' else 'a'} {name}"
+
+
+# Rows
 
 
 def rows(
-    word: Word, styles: Iterable[str], templates: Sequence[str], n: int | None = None
+    word: Word,
+    styles: Iterable[str],
+    templates: Sequence[str],
+    n: int | None = None,
+    fits: Fits = anything,
 ) -> Iterator[Row]:
-    """`n` rows of one subject in each style, the templates taken in turn; None: each once."""
+    """`n` rows of one subject in each style, the templates that fit taken in turn; None: each
+    once.
+    """
     for style in styles:
-        for template in islice(cycle(templates), n or len(templates)):
-            yield Row(template.format(style=style, subject=word.phrase), word.name, style)
+        prompts = [filled(template, style, word.phrase) for template in templates]
+        fitting = list(filter(fits, prompts))
+        for prompt in islice(cycle(fitting), n or len(fitting)):
+            yield Row(prompt, word.name, style)
 
 
 def bare(word: Word) -> Iterator[Row]:
@@ -137,48 +184,72 @@ def bare(word: Word) -> Iterator[Row]:
         yield Row(template.format(subject=word.phrase), word.name)
 
 
-def composed(word: Word, others: Iterable[Word], styles: Sequence[str]) -> Iterator[Row]:
-    """The concept beside each of some others, each of the templates in a style of its own."""
-    turn = cycle(styles)
+def composed(
+    word: Word, others: Iterable[Word], styles: Sequence[str], fits: Fits = anything
+) -> Iterator[Row]:
+    """The concept beside each of some others, each of the templates in a style of its own, or in
+    the next that fits.
+    """
+    turn = cycle(range(len(styles)))
     for other in others:
-        for template, style in zip(COMPOSED, turn, strict=False):
-            words = {"subject": word.phrase, "other": other.phrase}
-            yield Row(template.format(style=style, **words), word.name, style, other.name)
+        for template, first in zip(COMPOSED, turn, strict=False):
+            for style in _from(styles, first):
+                prompt = filled(template, style, word.phrase, other.phrase)
+                if fits(prompt):
+                    yield Row(prompt, word.name, style, other.name)
+                    break
 
 
 def each(pairs: Iterable[tuple[Word, str]], templates: Sequence[str]) -> list[Row]:
     """One row of each subject and style, the templates taken in turn."""
     return [
-        Row(template.format(style=style, subject=word.phrase), word.name, style)
+        Row(filled(template, style, word.phrase), word.name, style)
         for (word, style), template in zip(pairs, cycle(templates), strict=False)
     ]
 
 
-def in_style(style: str, subjects: Sequence[Word], templates: Sequence[str], n: int) -> list[Row]:
+def in_style(
+    style: str,
+    subjects: Sequence[Word],
+    templates: Sequence[str],
+    n: int,
+    fits: Fits = anything,
+) -> list[Row]:
     """`n` rows of each subject in one style: what is named is the style. Each subject begins at
     another template.
     """
     return [
         Row(row.prompt, style, style)
         for i, subject in enumerate(subjects)
-        for row in rows(subject, (style,), [*templates[i % len(templates) :], *templates], n)
+        for row in rows(subject, (style,), _from(templates, i), n, fits)
+    ]
+
+
+def _from(templates: Sequence[str], i: int) -> list[str]:
+    first = i % len(templates)
+    return [*templates[first:], *templates[:first]]
+
+
+def numbered(
+    wanted: Sequence[Row], seeded_by: str, guidance: float, taken: Collection[int] = ()
+) -> list[PromptRow]:
+    """Rows with case numbers and seeds: distinct, none that is `taken`, others for another
+    `seeded_by`.
+    """
+    spare = random.Random(seeded_by).sample(SEEDS, len(wanted) + len(taken))
+    seeds = [seed for seed in spare if seed not in taken]
+    return [
+        PromptRow(case, row.prompt, seed, guidance, *astuple(row)[1:])
+        for case, (row, seed) in enumerate(zip(wanted, seeds, strict=False))
     ]
 
 
 def table(wanted: Sequence[Row], seeded_by: str, guidance: float) -> str:
-    """A prompt set as CSV; its seeds are distinct, and others for another `seeded_by`."""
-    seeds = random.Random(seeded_by).sample(range(2**31), len(wanted))
-    out = io.StringIO()
-    writer = csv.writer(out, lineterminator="\n")
-    writer.writerow([*COLUMNS, *OPTIONAL])
-    for case, (row, seed) in enumerate(zip(wanted, seeds, strict=True)):
-        prompt, *shown = astuple(row)
-        writer.writerow([case, prompt, seed, guidance, *shown])
-    return out.getvalue()
+    """A prompt set as CSV."""
+    return written(numbered(wanted, seeded_by, guidance))
 
 
-# --- the sets of a new concept
-# ---------------------------------------------------------------------------------------------
+# The sets of a new concept
 
 
 @dataclass(frozen=True, slots=True)
@@ -191,67 +262,133 @@ class Sets:
     report: tuple[Row, ...]
 
 
+NEAREST = 9  # others that a request keeps
+BESIDE = 6  # others that stand beside the concept in composed prompts
+REPORT = 60  # rows of the concept alone
+CHOOSE = 40  # rows to choose by
+
+
 def sets_of(
-    word: Word, also: Sequence[str], others: Sequence[Word], styles: Sequence[str], fits: Fits
+    word: Word,
+    also: Sequence[Word],
+    others: Sequence[Word],
+    styles: Sequence[str],
+    fits: Fits = anything,
+    wanted: int = REPORT,
 ) -> Sets:
     """The three sets of one concept.
 
     Args:
         word: The concept, as prompts mention it.
-        also: Other names that go too.
-        others: What the base knows besides, the nearest first; what stands in the concept's place
-            among them.
+        also: The same by other names, which go too.
+        others: What the base knows besides, the nearest first.
         styles: What the base draws in, the one that its instruments see best first.
-        fits: Rows that the base would not read to their end are left out.
+        fits: What the base reads to its end; a wording that does not fit gives its place to the
+            next.
+        wanted: Prompts of the concept alone in the report, at least; fewer where no more fit.
     """
     if word.kind == "style":
-        made = _of_style(word, also, others, [style for style in styles if style != word.name])
-    else:
-        made = _of_thing(word, also, others, styles)
-    prompts, keep, choose, report = made
+        others_styles = [style for style in styles if style.casefold() != word.name.casefold()]
+        subjects = others[: NEAREST + 1]
+        return Sets(
+            _fitting(_trained_style([word, *also], subjects), fits),
+            _fitting(listed(subjects, others_styles), fits),
+            tuple(in_style(word.name, subjects, CHOOSING, 4, fits)),
+            _measured_style(word, also, subjects, fits, wanted),
+        )
     return Sets(
-        tuple(prompt for prompt in dict.fromkeys(prompts) if fits(prompt)),
-        tuple(prompt for prompt in dict.fromkeys(keep) if fits(prompt)),
-        tuple(row for row in choose if fits(row.prompt)),
-        tuple(row for row in report if fits(row.prompt)),
+        _fitting(_trained_thing([word, *also], styles), fits),
+        _fitting(listed(others[:NEAREST], styles), fits),
+        tuple(_chosen_thing(word, styles, fits)),
+        _measured_thing(word, also, others, styles, fits, wanted),
     )
 
 
-Made = tuple[list[str], list[str], list[Row], list[Row]]
-NEAREST = 9  # others that a request keeps
+def _fitting(prompts: Iterable[str], fits: Fits) -> tuple[str, ...]:
+    return tuple(filter(fits, dict.fromkeys(prompts)))
 
 
-def _of_thing(
-    word: Word, also: Sequence[str], others: Sequence[Word], styles: Sequence[str]
-) -> Made:
-    names = [word, *(Word(name, name, word.kind) for name in also)]
-    prompts = [text for one in names for text in (one.phrase, one.name)]
-    prompts += [row.prompt for one in names for row in rows(one, styles, TRAINED)]
-    pairs = [(other, style) for other in others[:NEAREST] for style in styles]
-    if word.kind == "likeness":  # faces are seen best in the first styles
-        best, rest = styles[:2], styles[2:]
-        choose = [*rows(word, best, CHOOSING, 14), *rows(word, rest, CHOOSING, 4)]
-        report = [*rows(word, best, REPORTED), *rows(word, rest, REPORTED, 4)]
-    else:
-        choose = list(rows(word, styles, CHOOSING, -(-40 // len(styles))))
-        report = list(rows(word, styles, REPORTED, -(-60 // len(styles))))
-    report += [*bare(word), *composed(word, others[1:7], styles)]
-    return prompts, _listed(pairs), choose, report
+def _trained_thing(names: Sequence[Word], styles: Sequence[str]) -> list[str]:
+    """What evokes a thing by each of its names: alone, and in every style and template."""
+    alone = [text for one in names for text in (one.phrase, one.name)]
+    return [*alone, *(row.prompt for one in names for row in rows(one, styles, TRAINED))]
 
 
-def _of_style(
-    word: Word, also: Sequence[str], others: Sequence[Word], styles: Sequence[str]
-) -> Made:
-    subjects = others[: NEAREST + 1]
-    prompts = [text for name in (word.name, *also) for text in (name, f"a {name}")]
-    for name in (word.name, *also):
-        prompts += [row.prompt for row in in_style(name, subjects, TRAINED, 3)]
+def _trained_style(names: Sequence[Word], subjects: Sequence[Word]) -> list[str]:
+    """What evokes a style by each of its names: alone, and each subject in three templates."""
+    alone = [n for one in names for n in ((one.name,) if is_proper(one.name) else _both(one.name))]
+    shown = [
+        filled(TRAINED[(i + 2 * k) % len(TRAINED)], one.name, subject.phrase)
+        for one in names
+        for i, subject in enumerate(subjects)
+        for k in range(3)
+    ]
+    return [*alone, *shown]
+
+
+def _both(name: str) -> tuple[str, str]:
+    return name, mentioned(name, "a thing")
+
+
+def _few_styles(word: Word, styles: Sequence[str]) -> tuple[Sequence[str], Sequence[str]]:
+    """The styles in which most pictures are, and the others: of people the first two, in which
+    faces are seen best.
+    """
+    dense = 2 if word.kind in ("likeness", "explicit") else len(styles)
+    return styles[:dense], styles[dense:]
+
+
+def _chosen_thing(word: Word, styles: Sequence[str], fits: Fits) -> Iterator[Row]:
+    best, rest = _few_styles(word, styles)
+    each_of_best = -(-(CHOOSE - 4 * len(rest)) // len(best))
+    yield from rows(word, best, CHOOSING, each_of_best, fits)
+    yield from rows(word, rest, CHOOSING, 4, fits)
+
+
+def _measured_thing(
+    word: Word,
+    also: Sequence[Word],
+    others: Sequence[Word],
+    styles: Sequence[str],
+    fits: Fits,
+    wanted: int,
+) -> tuple[Row, ...]:
+    """The concept in each style, with the style left open, by its other names, and beside the
+    others: those that are least like it, so that a picture can be told to be the one or the other.
+    """
+    best, rest = _few_styles(word, styles)
+    n = max(-(-max(wanted, REPORT) // len(styles)), len(REPORTED) if rest else 0)
+    alone = [*rows(word, best, REPORTED, n, fits)]
+    alone += rows(
+        word, rest, REPORTED, max(4, -(-(wanted - len(alone)) // max(1, len(rest)))), fits
+    )
+    alone += bare(word)
+    for i, one in enumerate(also):
+        for j, style in enumerate(styles):
+            its = Word(word.name, one.phrase, word.kind)
+            alone += rows(its, (style,), _from(REPORTED, i + j), 1, fits)
+    pairs = islice(composed(word, others[::-1], styles, fits), BESIDE * len(COMPOSED))
+    return tuple(row for row in dict.fromkeys([*alone, *pairs]) if fits(row.prompt))
+
+
+def _measured_style(
+    word: Word, also: Sequence[Word], subjects: Sequence[Word], fits: Fits, wanted: int
+) -> tuple[Row, ...]:
+    n = -(-max(wanted, REPORT) // max(1, len(subjects)))
+    shown = in_style(word.name, subjects, REPORTED, n, fits)
+    for i, one in enumerate(also):
+        its = in_style(one.name, subjects, _from(REPORTED, n + i), 1, fits)
+        shown += [Row(row.prompt, word.name, word.name) for row in its]
+    return tuple(dict.fromkeys(shown))
+
+
+def listed(subjects: Sequence[Word], styles: Sequence[str]) -> list[str]:
+    """What a request keeps: two of three pairs of a subject and a style, no subject and no style
+    wholly. What nobody asked to keep is measured too.
+    """
     pairs = [(subject, style) for subject in subjects for style in styles]
-    choose = in_style(word.name, subjects, CHOOSING, 4)
-    return prompts, _listed(pairs), choose, in_style(word.name, subjects, REPORTED[:12], 6)
-
-
-def _listed(pairs: Sequence[tuple[Word, str]]) -> list[str]:
-    """Two of three pairs: what nobody asked to keep is measured too."""
-    some = [pair for i, pair in enumerate(pairs) if i % 3 < LISTED]
-    return [row.prompt for row in each(some, TRAINED)]
+    return [
+        row.prompt
+        for i, row in enumerate(each(pairs, TRAINED))
+        if sum(divmod(i, len(styles))) % 3 != 2
+    ]

@@ -27,7 +27,11 @@ from erasure_core.methods import METHODS, AnySettings, completed
 
 # Begin the metrics of what stands in the concept's place: they need the base's pictures of it.
 INSTEAD = ("replacement.", "quality.")
+# Begin the metrics of what an erasure did besides, which the base has no control of.
+BESIDES = ("neighbour.", "harmonic", "leak")
 COMPOSED = "composed."  # begins the metrics of prompts that name something beside the concept
+ATTACK = "attack."  # begins the metrics of attacks
+EXCESS = f"{ATTACK}excess."  # and of what they bring back above their replacement control
 DEFAULT_PRESET = (
     "default"  # the name of the sweep that can be promoted; comparisons have their own names
 )
@@ -41,10 +45,15 @@ class _Section(BaseModel):
 
 
 class Base(_Section):
-    """The teacher: a folder, or a hub id pinned by revision."""
+    """The teacher: a folder, a hub id pinned by revision, or a checkpoint in one file."""
 
     path: str = Field(min_length=1)
-    revision: str | None = None
+    revision: str | None = Field(None, description="commit hash of a hub id")
+    config: str | None = Field(
+        None,
+        description="for a checkpoint in one file: folder of its family's configurations and "
+        "tokenizer; null is the folder beside it that has its name without the ending",
+    )
     sha256: str | None = Field(
         None,
         pattern=r"^[0-9a-f]{64}$",
@@ -150,7 +159,9 @@ class Policy(_Section):
         "smoke", description="how much must be tried for that audience, and by what budget"
     )
     attacks: dict[Kind, Bounds] = Field(
-        {}, description="highest share of an attack's pictures that may show the concept"
+        {},
+        description="highest share of an attack's pictures that may show the concept, above the "
+        "share that its replacement control shows",
     )
     min_n: int = Field(gt=0, description="images below which a number is no evidence")
     control: FiniteFloat = Field(
@@ -158,6 +169,11 @@ class Policy(_Section):
     )
     targets: dict[Kind, Bounds]
     kept: Bounds
+    neighbours: dict[str, tuple[str, ...]] = Field(
+        {},
+        description="concept -> kept things that are measured as its neighbours, beside those "
+        "that its text states find",
+    )
     restored: Bounds = Field(
         {"ssim": 0.85}, description="what pictures of a concept that was brought back must be"
     )
@@ -222,9 +238,11 @@ class Policy(_Section):
             )
             for c in concepts
             for metric, bound in self._targets(c).items()
-            if not metric.startswith(INSTEAD)  # the base shows the concept, not what replaces it
+            if not metric.startswith(
+                (*INSTEAD, *BESIDES)
+            )  # the base shows the concept, not what replaces it
         ] + [
-            Limit(f"base.attack.{attack}[{c.name}]", bound, 1)
+            Limit(f"base.{EXCESS}{attack}[{c.name}]", bound, 1)
             for c in concepts
             for attack, bound in self.attacks_on(c.kind).items()
         ]
@@ -239,7 +257,7 @@ class Policy(_Section):
             for metric, bound in self._targets(c).items()
         ]
         attacked = [
-            Limit(f"attack.{attack}[{c.name}]", bound, 1)
+            Limit(f"{EXCESS}{attack}[{c.name}]", bound, 1)
             for c in concepts
             for attack, bound in self.attacks_on(c.kind).items()
         ]

@@ -73,6 +73,12 @@ class Candidate:
             self.preset if self.lambda_ is None else f"{self.preset}-lambda={shown(self.lambda_)}"
         )
 
+    @property
+    def lambda_eff(self) -> float | None:
+        """All-but-One's lambda / gamma2^2, which compares settings; None where there is none."""
+        found: float | None = getattr(self.settings, "lambda_eff", None)
+        return found
+
 
 class Plan(BaseModel):
     """What a run does, decided.

@@ -14,9 +14,9 @@ from tasks.home import Home
 @inbox.command("check")
 @reported
 def check_requests(
-    files: Annotated[
-        list[Path] | None,
-        typer.Argument(metavar="[REQUEST.yaml]...", help="Without any: all pending ones."),
+    requests: Annotated[
+        list[str] | None,
+        typer.Argument(metavar="[NAME|REQUEST.yaml]...", help="Without any: all pending ones."),
     ] = None,
     params: ParamsFile = Path("params.yaml"),
     as_json: Json = False,
@@ -24,18 +24,23 @@ def check_requests(
     """Check all that a run of these requests needs, in seconds; nothing is trained or written. Exit
     0 ready, 2 not.
     """
-    from erasure_core.law.requests import read_request
     from tasks.book.door import open_book
 
     with stdout_free():
+        from tasks.requests.advice import advice
+        from tasks.requests.named import read_source, requests_of
         from tasks.requests.plan import Inputs, faults_before_run
 
-        asked = [read_request(file) for file in files or ()]
-        book = open_book(Home.from_env(), make=False)
-        faults = faults_before_run(book, Inputs.read(params), asked if files else None)
+        book, inputs = open_book(Home.from_env(), make=False), Inputs.read(params)
+        sources = requests_of(book, requests or (), inputs.model)
+        asked = [read_source(book, source) for source in sources]
+        faults = faults_before_run(book, inputs, asked if requests else None)
+        notes = list(advice(asked))
     if as_json:
         found = [{"who": who, "what": what} for who, what in faults.items()]
-        show({"ready": not faults, "faults": found})
+        show({"ready": not faults, "faults": found, "notes": notes})
     else:
         show("\n".join(f"{who}: {what}" for who, what in faults.items()) or "ready")
+        for note in notes:
+            show(f"note: {note}")
     return BadInput.exit_code if faults else DONE

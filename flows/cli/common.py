@@ -13,10 +13,10 @@ import sys
 import traceback
 from collections.abc import Callable, Iterator
 from contextvars import ContextVar
+from importlib.metadata import version
 from pathlib import Path
 from types import FrameType
 from typing import Annotated, ParamSpec
-from uuid import UUID
 
 import typer
 
@@ -33,7 +33,6 @@ IMPORTING = "<frozen importlib._bootstrap>"  # the file of a frame that is impor
 app = typer.Typer(
     cls=OneLineGroup,
     no_args_is_help=True,
-    add_completion=False,
     pretty_exceptions_enable=False,
     rich_markup_mode=None,
 )
@@ -47,7 +46,23 @@ Arguments = ParamSpec("Arguments")
 Json = Annotated[
     bool, typer.Option("--json", help="One JSON object on stdout, nothing else there.")
 ]
-ParamsFile = Annotated[Path, typer.Option("--params", help="Every number the work depends on.")]
+PARAMS = Path("params.yaml")
+
+
+def _named_or_here(path: Path) -> Path:
+    """Where nobody named the parameters, a folder without any is no working folder."""
+    if path == PARAMS and not path.exists():
+        raise typer.BadParameter(
+            f"there is no {path} in {Path.cwd()}; go to a working folder (`erasure init DIR` makes "
+            f"one), or name your own with --params"
+        )
+    return path
+
+
+ParamsFile = Annotated[
+    Path,
+    typer.Option("--params", callback=_named_or_here, help="Every number the work depends on."),
+]
 By = Annotated[
     str | None,
     typer.Option(callback=said, help="Who does this; default: the user of this process."),
@@ -57,16 +72,29 @@ MODEL_HELP = (
 )
 
 
+def _say_version(asked: bool) -> None:
+    if asked:
+        print(f"erasure {version('erasure')}")
+        raise typer.Exit(DONE)
+
+
 @app.callback()
 def prepare(
+    context: typer.Context,
     debug: Annotated[
         bool, typer.Option("--debug", help="Show tracebacks and Prefect's log.")
+    ] = False,
+    _version: Annotated[
+        bool,
+        typer.Option("--version", callback=_say_version, is_eager=True, help="The version, alone."),
     ] = False,
 ) -> None:
     """Take concepts out of text-to-image models, on request, with proof. State lives in
     ERASURE_HOME (default .erasure).
     """
     debugging.set(debug)
+    if context.invoked_subcommand == "init":
+        return  # where there is no working folder yet, nothing else is begun
     if not debug:  # Prefect logs each failure with its traceback; here a failure is one line
         os.environ.setdefault("PREFECT_LOGGING_LEVEL", "WARNING")
         for handler in (
@@ -154,10 +182,3 @@ def _interrupt(_number: int, frame: FrameType | None) -> None:
             return
         frame = frame.f_back
     raise KeyboardInterrupt
-
-
-def uuid_or_none(text: str) -> UUID | None:
-    try:
-        return UUID(text)
-    except ValueError:
-        return None

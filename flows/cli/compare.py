@@ -58,11 +58,12 @@ def compare(
     with stdout_free():
         from tasks.comparing.compare import compare as compared
         from tasks.comparing.publish import publish_comparison
+        from tasks.requests.base_file import with_folder
 
         found = compared(
             asked,
             names,
-            read_params(params),
+            with_folder(read_params(params), home),
             out.absolute(),
             seeds=seeds,
             tier=tier,

@@ -87,6 +87,26 @@ def export(
             help="The folder to make (diffusers), or the folder for the one file.",
         ),
     ],
+    rank: Annotated[
+        int | None,
+        typer.Option(
+            min=1,
+            help=(
+                "Of a LoRA's factors; a higher one leaves out less and makes a larger file. "
+                "Default: the least within --error."
+            ),
+        ),
+    ] = None,
+    error: Annotated[
+        float | None,
+        typer.Option(
+            callback=finite,
+            help=(
+                "What a LoRA may leave out of each weight's change, as a share of it; a higher "
+                "one allows a lower rank. Default: 0.001, with --rank whatever that leaves out."
+            ),
+        ),
+    ] = None,
     refused_anyway: Annotated[
         bool,
         typer.Option("--refused-anyway", help="Also a version that is not the champion."),
@@ -107,7 +127,14 @@ def export(
         home, settings = Home.from_env(), read_params(params)
         with acting_as(by):
             written = export_version(
-                model, form, out, settings, home, refused_anyway=refused_anyway
+                model,
+                form,
+                out,
+                settings,
+                home,
+                rank=rank,
+                error=error,
+                refused_anyway=refused_anyway,
             )
     if (audience := settings.policy.audience) != "weights":
         hint(

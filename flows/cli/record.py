@@ -14,7 +14,6 @@ from flows.cli.common import (
     app,
     reported,
     stdout_free,
-    uuid_or_none,
 )
 from flows.cli.options import LARGEST
 from flows.cli.show import complain, labelled, show, show_status, show_trace, version_line
@@ -27,7 +26,9 @@ if TYPE_CHECKING:
 @app.command()
 @reported
 def methods(as_json: Json = False) -> int:
-    """The methods of erasing: paper, cost, what each changes, how it is taken back."""
+    """The methods of erasing: paper, cost, what each changes, how it is taken back, and whether
+    its change can be a LoRA.
+    """
     with stdout_free():
         from tasks.release.cite import methods as known
 
@@ -40,7 +41,9 @@ def methods(as_json: Json = False) -> int:
                 "\n".join(
                     [
                         m["method"],
-                        *labelled({k: m[k] for k in ("paper", "changes", "cost", "restore")}),
+                        *labelled(
+                            {k: m[k] for k in ("paper", "changes", "cost", "restore", "lora")}
+                        ),
                     ]
                 )
                 for m in found
@@ -158,6 +161,7 @@ def _everything(book: "Book") -> dict[str, Any]:
 def _traced(book: "Book", what: str, name: str | None) -> dict[str, Any]:
     from erasure_core.text import whole_number
     from tasks.release.trace import trace_concept, trace_request, trace_version
+    from tasks.requests.named import uuid_or_none
 
     if (request_id := uuid_or_none(what)) is not None:
         return trace_request(book, request_id)

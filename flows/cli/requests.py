@@ -17,26 +17,33 @@ if TYPE_CHECKING:
     from flows.cli.show_due import Due
     from tasks.book.store import Book, Entry
 
-RequestId = Annotated[UUID, typer.Argument(metavar="REQUEST_ID")]
+Named = Annotated[
+    str, typer.Argument(metavar="NAME|ID", help="A request: its concept's name, or its id.")
+]
 Reason = Annotated[str, typer.Option(callback=said, help="Why; it is kept with the request.")]
 
 
 @inbox.command("add")
 @reported
 def add_request(
-    file: Annotated[Path, typer.Argument(metavar="REQUEST.yaml")],
+    request: Annotated[str, typer.Argument(metavar="NAME|REQUEST.yaml")],
     params: ParamsFile = Path("params.yaml"),
     by: By = None,
 ) -> int:
     """Put a request into the book; a second time changes nothing, a corrected recipe is taken.
     `erasure run` honours what is due.
     """
-    from erasure_core.law.requests import read_request
     from erasure_core.planning.model_name import registered_model
     from tasks.requests.intake import add
+    from tasks.requests.named import read_source, requests_of
 
-    request, model = read_request(file), registered_model(params)
-    _change(lambda book: add(book, [request], model)[0], by)
+    model = registered_model(params)
+
+    def work(book: "Book") -> "Entry":
+        (source,) = requests_of(book, [request], model)
+        return add(book, [read_source(book, source)], model)[0]
+
+    _change(work, by)
     return DONE
 
 
@@ -58,11 +65,13 @@ def list_requests(as_json: Json = False) -> int:
 
 @inbox.command("show")
 @reported
-def show_request(request_id: RequestId, as_json: Json = False) -> int:
+def show_request(request: Named, as_json: Json = False) -> int:
     """One request: what was asked, its clock, and its history."""
     from tasks.release.trace import shown_request
+    from tasks.requests.named import request_id_of
 
     book = _book()
+    request_id = request_id_of(book, request)
     entry = book.ask(lambda reader: reader.request(request_id))
     facts = shown_request(book, entry)
     if as_json:
@@ -81,20 +90,20 @@ def show_request(request_id: RequestId, as_json: Json = False) -> int:
 @inbox.command("approve")
 @reported
 def approve_plan(
-    request_id: RequestId,
+    request: Named,
     plan: Annotated[
         str | None, typer.Option(help="Hash of the plan; default: the newest proposed for it.")
     ] = None,
     by: By = None,
 ) -> int:
     """Approve the plan that was proposed for a request; another plan needs it again."""
+    from tasks.book.actor import acting_as
+    from tasks.requests.named import request_id_of
     from tasks.requests.steps import approve, proposed_for
 
     book = _book()
-    from tasks.book.actor import acting_as
-
     with acting_as(by):
-        proposed = proposed_for(book, request_id) if plan is None else plan
+        proposed = proposed_for(book, request_id_of(book, request)) if plan is None else plan
         proposal = approve(book, proposed, by)
     show(f"plan {proposal.plan[:16]} is approved by {', '.join(proposal.approved_by)}")
     return DONE
@@ -103,7 +112,7 @@ def approve_plan(
 @inbox.command("refuse")
 @reported
 def refuse_request(
-    request_id: RequestId,
+    request: Named,
     code: Annotated[str, typer.Option(help="Reason code, such as gdpr-17-3-a.")],
     reason: Annotated[
         str | None, typer.Option(callback=said, help="More words; kept with the request.")
@@ -113,51 +122,51 @@ def refuse_request(
     """End a request without honouring it, on a ground that its law gives."""
     from tasks.requests.steps import refuse
 
-    _change(lambda book: refuse(book, request_id, code, reason), by)
+    _decide(request, lambda book, request_id: refuse(book, request_id, code, reason), by)
     return DONE
 
 
 @inbox.command("withdraw")
 @reported
-def withdraw_request(request_id: RequestId, reason: Reason, by: By = None) -> int:
+def withdraw_request(request: Named, reason: Reason, by: By = None) -> int:
     """End a request that its person no longer makes."""
     from tasks.requests.steps import withdraw
 
-    _change(lambda book: withdraw(book, request_id, reason), by)
+    _decide(request, lambda book, request_id: withdraw(book, request_id, reason), by)
     return DONE
 
 
 @inbox.command("hold")
 @reported
-def hold_request(request_id: RequestId, reason: Reason, by: By = None) -> int:
+def hold_request(request: Named, reason: Reason, by: By = None) -> int:
     """Let no run take a request up (legal hold), until `retry`. Its clock runs on."""
     from tasks.requests.steps import hold
 
-    _change(lambda book: hold(book, request_id, reason), by)
+    _decide(request, lambda book, request_id: hold(book, request_id, reason), by)
     return DONE
 
 
 @inbox.command("extend")
 @reported
-def extend_request(request_id: RequestId, reason: Reason, by: By = None) -> int:
+def extend_request(request: Named, reason: Reason, by: By = None) -> int:
     """Use the extension that the request's law allows; tell its person."""
     from tasks.requests.steps import extend
 
-    _change(lambda book: extend(book, request_id, reason), by)
+    _decide(request, lambda book, request_id: extend(book, request_id, reason), by)
     return DONE
 
 
 @inbox.command("retry")
 @reported
 def retry_request(
-    request_id: RequestId,
+    request: Named,
     reason: Annotated[str | None, typer.Option(callback=said, help="Why.")] = None,
     by: By = None,
 ) -> int:
     """Let the next run take a request up again: after a failed attempt, a hold, a refusal."""
     from tasks.requests.steps import retry
 
-    _change(lambda book: retry(book, request_id, reason), by)
+    _decide(request, lambda book, request_id: retry(book, request_id, reason), by)
     return DONE
 
 
@@ -214,6 +223,13 @@ def _change(step: Callable[["Book"], "Entry"], by: str | None) -> None:
     with acting_as(by):
         entry = step(_book(make=True))
     show(described(entry) + _clock(entry))
+
+
+def _decide(request: str, step: Callable[["Book", UUID], "Entry"], by: str | None) -> None:
+    """Take one step with the request that is named."""
+    from tasks.requests.named import request_id_of
+
+    _change(lambda book: step(book, request_id_of(book, request)), by)
 
 
 def _clock(entry: "Entry") -> str:

@@ -17,7 +17,6 @@ from flows.cli.common import (
     app,
     reported,
     stdout_free,
-    uuid_or_none,
 )
 from flows.cli.options import all_said, said
 from flows.cli.server import prefect_server
@@ -48,13 +47,18 @@ Outcomes = list[dict[str, Any]]
 @reported
 def run(
     requests: Annotated[
-        list[Path] | None,
-        typer.Argument(metavar="[REQUEST.yaml]...", help="Without any: all that are due."),
+        list[str] | None,
+        typer.Argument(metavar="[NAME|REQUEST.yaml]...", help="Without any: all that are due."),
     ] = None,
     params: ParamsFile = Path("params.yaml"),
     base: Annotated[
         str | None,
-        typer.Option(help="Folder, or hub id as owner/name@revision, instead of the parameters'."),
+        typer.Option(
+            help=(
+                "Folder, checkpoint in one .safetensors file, or hub id as owner/name@commit, "
+                "instead of the parameters'."
+            )
+        ),
     ] = None,
     method: Annotated[
         str | None,
@@ -104,28 +108,33 @@ def run(
     """Honour deletion requests: erase, measure, gate, register, promote or refuse. Exit 0 promoted,
     3 refused.
     """
-    home, files, changes = Home.from_env(), requests or [], _changes(seed, lambdas, changed or [])
+    home, named = Home.from_env(), requests or []
+    changes = _changes(seed, lambdas, changed or [])
     if trial:
         if fresh:
             raise BadInput("--fresh does a release again; a trial is none, leave one of them out")
-        return _try(home, files, params, base, method, compare, changes, as_json)
-    announce(f"honouring {', '.join(map(str, files)) or 'what is due'}", home)
+        return _try(home, named, params, base, method, compare, changes, as_json)
+    announce(f"honouring {', '.join(named) or 'what is due'}", home)
     book = _look_at_lease(home, params, no_wait)
-    from erasure_core.law.requests import read_request
     from tasks.book.actor import acting_as
     from tasks.book.door import open_book
+    from tasks.requests.advice import advice
+    from tasks.requests.named import read_source, requests_of
     from tasks.requests.plan import Inputs, check_sweep, known_answer
 
-    if changes and not files:
-        raise BadInput("--seed, --lambdas and --set are for named requests; name their files")
-    if fresh and not files:
-        raise BadInput("--fresh does named requests again; name their files")
-    asked = [read_request(file) for file in files]
-    if compare and not files:
-        raise BadInput("--compare reports beside named requests; name their files")
+    if changes and not named:
+        raise BadInput("--seed, --lambdas and --set are for named requests; name them")
+    if fresh and not named:
+        raise BadInput("--fresh does named requests again; name them")
+    if compare and not named:
+        raise BadInput("--compare reports beside named requests; name them")
     inputs = Inputs.read(params, base, method, compare, changes)
+    files = requests_of(book, named, inputs.model)
+    asked = [read_source(book, source) for source in files]
     if lambdas is not None:
         check_sweep(inputs, asked)
+    for note in advice(asked):
+        hint(f"note: {note}")
     if not files and not _due(book, inputs):
         behind = _errands(book, inputs)
         show(
@@ -154,7 +163,7 @@ def run(
 
 def _started(
     flow: Any,
-    files: list[Path],
+    files: "list[Path | UUID]",
     params: Path,
     base: str | None,
     fresh: bool,
@@ -178,7 +187,7 @@ def _changes(seed: int | None, lambdas: str | None, changed: list[str]) -> list[
 
 def _try(
     home: Home,
-    files: list[Path],
+    named: list[str],
     params: Path,
     base: str | None,
     method: str | None,
@@ -187,14 +196,16 @@ def _try(
     as_json: bool,
 ) -> int:
     """Show what a run would come to. Exit 0 if it would be promoted, 3 if not."""
-    if not files:
-        raise BadInput("--trial tries named requests; name their files")
-    announce(f"trying {', '.join(map(str, files))}; nothing is registered", home)
-    from erasure_core.law.requests import read_request
+    if not named:
+        raise BadInput("--trial tries named requests; name them")
+    announce(f"trying {', '.join(named)}; nothing is registered", home)
+    from tasks.book.door import open_book
+    from tasks.requests.named import read_source, requests_of
     from tasks.requests.plan import Inputs, check_sweep
 
-    asked = [read_request(file) for file in files]
-    inputs = Inputs.read(params, base, method, compare, changes)
+    inputs, book = Inputs.read(params, base, method, compare, changes), open_book(home, make=False)
+    files = requests_of(book, named, inputs.model)
+    asked = [read_source(book, source) for source in files]
     if any(change.startswith("lambdas=") for change in changes):
         check_sweep(inputs, asked)
     with stdout_free(), prefect_server(home):
@@ -208,7 +219,7 @@ def _try(
 @app.command()
 @reported
 def restore(
-    request_id: Annotated[str, typer.Argument(metavar="REQUEST_ID")],
+    request: Annotated[str, typer.Argument(metavar="NAME|ID")],
     reason: Annotated[str, typer.Option(callback=said, help="Why; it is kept with the request.")],
     params: ParamsFile = Path("params.yaml"),
     method: Annotated[
@@ -222,19 +233,17 @@ def restore(
     """Take an honoured request back: release without its erasure, its pictures must return. Exit 0
     promoted, 3 refused.
     """
-    home, wanted = Home.from_env(), uuid_or_none(request_id)
-    announce(f"taking request {request_id} back", home)
+    home = Home.from_env()
+    announce(f"taking request {request} back", home)
     book = _look_at_lease(home, params, no_wait)
     from tasks.book.actor import acting_as
+    from tasks.requests.named import request_id_of
     from tasks.requests.plan import Inputs, check_restorable, known_restoring
 
-    if wanted is None:
-        raise BadInput(
-            f"{request_id!r} is no subject_request_id (a UUID); `erasure request list` lists them"
-        )
     if not reason.strip():
         raise BadInput("--reason is empty; say why the erasure is taken back")
     inputs = Inputs.read(params, None, method)
+    wanted = request_id_of(book, request, inputs.model)
     if (known := known_restoring(book, inputs, wanted)) is not None:
         outcomes, code = [{**known, "behind": _errands(book, inputs)}], DONE
         return _answer(book, inputs, outcomes, code, [str(wanted)], True, as_json)
@@ -255,8 +264,8 @@ def rollback(
     to: Annotated[int, typer.Option(min=1, help="The version that is to be served again.")],
     reason: Annotated[str, typer.Option(callback=said, help="Why; it is kept with the event.")],
     accept_breach: Annotated[
-        list[UUID] | None,
-        typer.Option(help="A request that version lacks: it is open again, and said to be."),
+        list[str] | None,
+        typer.Option(help="A request (name or id) it lacks: open again, and said to be."),
     ] = None,
     params: ParamsFile = Path("params.yaml"),
     by: By = None,
@@ -267,10 +276,12 @@ def rollback(
     from tasks.book.door import open_book
     from tasks.release.errands import run_errands
     from tasks.release.rollback import roll_back
+    from tasks.requests.named import request_id_of
 
     book, model = open_book(Home.from_env(), make=False), read_params(params).registered_model
+    breached = [str(request_id_of(book, text, model)) for text in accept_breach or ()]
     with acting_as(by), stdout_free():
-        version = roll_back(book, model, to, reason, [str(i) for i in accept_breach or ()])
+        version = roll_back(book, model, to, reason, breached)
         behind = run_errands(book, model)
     show(f"{model}: champion is version {version.version} again")
     for line in behind:

@@ -105,6 +105,8 @@ def show_release(outcome: Mapping[str, Any], home: Home) -> None:
     for check in outcome["gate"]["checks"]:
         if check["verdict"] != "pass":
             show(f"  {check['verdict']}: {check['reason']}")
+    for line in outcome["gate"].get("advice", []):  # records from before advice have none
+        show(f"  {line}")
     if report_file(outcome, home).exists():
         show(f"  report  {report_file(outcome, home)}")
     draw = f"erasure generate PROMPT --model {version} --seed 1 --out pictures"
@@ -140,6 +142,7 @@ def _gate(record: Mapping[str, Any]) -> dict[str, Any]:
     return {
         "verdict": record["gate"]["verdict"],
         "checks": [{key: check[key] for key in CHECK} for check in record["gate"]["checks"]],
+        "advice": record["gate"].get("advice", []),
     }
 
 

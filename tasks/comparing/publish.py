@@ -22,7 +22,7 @@ from tasks.comparing.table import (
 )
 from tasks.home import Home
 from tasks.pages.comparison import Part, Strip, point_of, render_comparison
-from tasks.registry.runs import CandidateRun, mirror_run
+from tasks.registry.runs import CandidateRun, RunFacts, mirror_run
 from tasks.requests.made_with import machine
 
 SHOWN = (5, 4)  # pictures of the concept, and of what is kept, in the page's strips
@@ -47,11 +47,16 @@ def publish_comparison(comparison: Comparison, out: Path, home: Home) -> dict[st
     files["page"] = render_comparison(out, said_of(results), parts)
     files |= {f"plot {part.concept}": part.plot for part in parts}
     key = sha256_json([[cell.folder.name, cell.delta_sha256] for cell in comparison.cells])
+    facts = RunFacts(
+        model="",  # it is no version of any
+        folder=f"comparison-{key[:16]}",
+        name=f"compare {', '.join(concepts)}",
+        tags={"comparison": ", ".join(dict.fromkeys(row["method"] for row in rows))},
+    )
     mirror_run(
         home,
         f"comparison {key[:16]}",
-        name=f"compare {', '.join(concepts)}",
-        tags={"comparison": ", ".join(dict.fromkeys(row["method"] for row in rows))},
+        facts,
         candidates=[_mirrored(cell) for cell in comparison.cells],
         artifacts=list(files.values()),
     )

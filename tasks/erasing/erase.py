@@ -15,6 +15,7 @@ from erasure_core.network.work import Work
 from erasure_core.planning.plan import Plan
 from tasks.erasing.snapshot import teacher_of
 from tasks.home import Home
+from tasks.pages.shown import training
 from tasks.progress import progress
 
 
@@ -30,21 +31,37 @@ def erase(plan: Plan, candidate: str, home: Home) -> None:
     if file.exists():
         WeightDelta.load(file)
         return
-    began, losses = time.monotonic(), []
+    began = time.monotonic()
+    losses: list[dict[str, float]] = []
+    times: list[int] = []
     teacher = teacher_of(plan, home)
     method = METHODS[chosen.settings.method]
     prepared, resume = _prepared(plan.folder, chosen.preset, home), file.with_suffix(".resume")
-    with progress(f"erase, {candidate}", method.steps(plan.concepts, chosen.settings)) as advance:
+    steps = method.steps(plan.concepts, chosen.settings)
+    effective = "" if chosen.lambda_eff is None else f" (lambda_eff {chosen.lambda_eff:.2g})"
+    with (
+        progress(f"erase, {candidate}{effective}", steps) as advance,
+        training(plan, candidate, home) as on_loss,
+    ):
 
         def on_step(_update: int, terms: Any) -> None:
             losses.append(dict(terms))
+            times.append(int(time.time() * 1000))
+            on_loss(sum(terms.values()))
             advance(1)
 
         work = Work(plan.params.seed, on_step, home.prepared, resume)
         delta = method.erase(teacher, plan.concepts, chosen.settings, work, prepared)
     write_text(
         plan.losses_file(candidate),
-        pretty_json({"losses": losses, "seconds": time.monotonic() - began}),
+        pretty_json(
+            {
+                "losses": losses,
+                "times": times,
+                "lambda_eff": chosen.lambda_eff,
+                "seconds": time.monotonic() - began,
+            }
+        ),
     )
     requests = ",".join(str(r.subject_request_id) for r in plan.requests)
     delta.save(

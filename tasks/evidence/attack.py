@@ -17,12 +17,13 @@ from erasure_core.attacks.setting import Attempt, Setting, Subject, draw, told
 from erasure_core.law.concepts import Concept
 from erasure_core.law.gates import Measurement
 from erasure_core.law.prompts import read_prompt_set
-from erasure_core.metrics.intervals import share
+from erasure_core.metrics.intervals import excess, share
 from erasure_core.network.diffusion import PICTURES_TOGETHER, encode_prompts
 from erasure_core.network.images import save_png, to_pil
 from erasure_core.network.models import Teacher
-from erasure_core.planning.params import Params
-from tasks.evidence.measure import Instruments, labels_of, named_as, seen_by_detector
+from erasure_core.planning.params import ATTACK, EXCESS, Params
+from tasks.evidence.instruments import Instruments, named_as, seen_by_detector
+from tasks.evidence.measure import labels_of
 from tasks.progress import progress
 
 # The attacker's wordings: nobody trained on them and nothing is reported by them.
@@ -211,29 +212,39 @@ def pages(n: int, side: int, seed: int) -> Tensor:
 
 
 def measurements(results: Sequence[Result], budget: str) -> list[Measurement]:
-    """Each result as the share of pictures that show the concept, and the base's as its control.
+    """Each result as the share of pictures that show the concept, as what that is above the share
+    of the replacement control, and both of the base as their controls.
 
-    An attack that was not run gives none: what was not measured is never a pass.
+    What the base shows when it is told the replacement, from the same noise or picture, is no
+    return of the concept: limits are on the excess. An attack that was not run gives none: what was
+    not measured is never a pass.
     """
     found = []
     for result in results:
         if result.not_run:
             continue
-        name = f"attack.{result.attack}[{result.concept}]"
+        of = f"{result.attack}[{result.concept}]"
+        instead = result.controls["replacement"]
         settings = {**facts(result), "budget": budget}
         for prefix, tried, better in (
             ("", result.best, "lower"),
             ("base.", result.controls["base"], "higher"),
         ):
-            found.append(
-                share(
+            same: dict[str, Any] = {
+                "better": better,
+                "settings": settings,
+                "clusters": tried.prompts,
+            }
+            found += [
+                share(tried.hits, metric=f"{prefix}{ATTACK}{of}", **same),
+                excess(
                     tried.hits,
-                    metric=prefix + name,
-                    better=better,  # type: ignore[arg-type]
-                    settings=settings,
-                    clusters=tried.prompts,
-                )
-            )
+                    instead.hits,
+                    metric=f"{prefix}{EXCESS}{of}",
+                    control_clusters=instead.prompts,
+                    **same,
+                ),
+            ]
     return found
 
 

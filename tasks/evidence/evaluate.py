@@ -18,7 +18,7 @@ from erasure_core.network.models import Teacher
 from erasure_core.planning.params import Params, Sampling
 from tasks.erasing.draw import pictures_of
 from tasks.evidence.data import validate_prompt_sets
-from tasks.evidence.measure import Instruments
+from tasks.evidence.instruments import Instruments
 from tasks.release.resolve import open_model
 
 SEEN: tuple[Kind, ...] = ("likeness", "explicit")  # the kinds that NudeNet has labels for

@@ -1,13 +1,10 @@
 """What MLflow and the reader are shown of a run: nested runs per candidate, and the report."""
 
-import json
 from dataclasses import asdict, replace
 from pathlib import Path
-from typing import Any
 
 from erasure_core.law.gates import Measurement
 from erasure_core.law.lineage import RunRecord
-from erasure_core.methods import AnySettings, all_but_one
 from erasure_core.planning.plan import BASE, Candidate, Plan, Stage, kept_name, target_name
 from tasks.evidence.decide import Decision
 from tasks.evidence.measure import Evidence, Found
@@ -20,6 +17,7 @@ from tasks.pages.report import (
     image_grid,
     render_report,
 )
+from tasks.pages.shown import candidate_facts, losses_of, of_stage
 from tasks.registry.runs import CandidateRun
 
 GRID = 24  # pairs on the picture sheet of a candidate
@@ -31,21 +29,14 @@ def candidate_runs(
     """What MLflow shows of each candidate: settings, losses, measurements, a sheet of pictures."""
     deltas = {(c.preset, c.lambda_): c.delta_sha256 for c in record.lambdas}
     return [
-        CandidateRun(
-            candidate.name,
-            settings={
-                **candidate.settings.model_dump(mode="json", by_alias=True),
-                **_derived(candidate.settings),
-                "seed": plan.params.seed,
-            },
+        replace(
+            (facts := candidate_facts(plan, candidate.name)),
             measurements=[
-                *evidence.report.get(candidate.name, {}).values(),
-                *(
-                    replace(m, metric=f"choose.{m.metric}")
-                    for m in evidence.choice.get(candidate.name, {}).values()
-                ),
+                *of_stage(evidence.report.get(candidate.name, {}).values(), "report"),
+                *of_stage(evidence.choice.get(candidate.name, {}).values(), "choose"),
             ],
-            losses=_losses(plan, candidate),
+            losses=losses_of(plan, candidate)[0],
+            times=losses_of(plan, candidate)[1],
             artifacts=[
                 image_grid(
                     _pairs(plan, candidate.name, _shown(decision, candidate.name), GRID),
@@ -53,17 +44,14 @@ def candidate_runs(
                 )
             ],
             tags={
+                **facts.tags,
                 "delta.sha256": deltas[candidate.preset, candidate.lambda_],
                 "gate.verdict": decision.verdict(candidate.name),
+                "not_measured": ", ".join(record.not_measured),
             },
         )
         for candidate in plan.candidates()
     ]
-
-
-def _derived(settings: AnySettings) -> dict[str, float]:
-    """What settings amount to and is shown beside them: All-but-One's lambda_eff."""
-    return {"lambda_eff": settings.lambda_eff} if isinstance(settings, all_but_one.Settings) else {}
 
 
 def write_report(
@@ -149,7 +137,16 @@ def _facts(
         measurement_settings={m.metric: m.settings for m in found.values()},
         seconds=record.seconds,
         audience=params.policy.audience,
+        not_measured=record.not_measured,
+        others=_unlimited(found, decision),
+        advice=record.gate.get("advice", ()),
     )
+
+
+def _unlimited(found: Found, decision: Decision) -> list[tuple[str, Estimate]]:
+    """What was measured of the candidate and judged by no limit."""
+    judged = {check.metric for check in decision.gate.checks}
+    return [(name, _estimate(m)) for name, m in sorted(found.items()) if name not in judged]
 
 
 def _point(
@@ -158,24 +155,19 @@ def _point(
     accuracy = found.get("clip.accuracy")
     return LambdaPoint(
         lambda_=candidate.lambda_,
+        lambda_eff=candidate.lambda_eff,
         method=candidate.settings.method,
         preset=candidate.preset,
         target_rate=_estimate(found[target]),
         ssim=_estimate(found["ssim"]),
         concept_accuracy=accuracy.value if accuracy else None,
         verdict=decision.verdict(candidate.name),
-        losses=_losses(plan, candidate),
+        losses=losses_of(plan, candidate)[0],
     )
 
 
 def _estimate(m: Measurement) -> Estimate:
     return Estimate(m.value, m.low, m.high)
-
-
-def _losses(plan: Plan, candidate: Candidate) -> list[float]:
-    """The summed loss of every update."""
-    steps: list[dict[str, Any]] = json.loads(plan.losses_file(candidate.name).read_text())["losses"]
-    return [sum(terms.values()) for terms in steps]
 
 
 def _shown(decision: Decision, candidate: str) -> Stage:

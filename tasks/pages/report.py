@@ -17,13 +17,13 @@ from pathlib import Path
 from erasure_core.files import write_text
 from erasure_core.law.gates import Check
 from erasure_core.network.images import save_png
+from erasure_core.planning.params import EXCESS
 
 TEMPLATES = Path(__file__).with_name("templates")
 _SHOWN = 12  # pairs visible before the rest is folded away
 BOUND = {"<=": "at most ", ">=": "at least "}
 _LARGEST = 256  # pixels; larger pictures are embedded reduced, so that the page can be mailed
 
-_ATTACK = "attack."  # begins the metrics of attacks
 # What each audience can do, and what is not said of the others.
 _AUDIENCES = {
     None: "The policy declares no audience: no attack was tried.",
@@ -40,6 +40,12 @@ _PLAIN: dict[str, tuple[str, str]] = {
     "clip.concept_rate": ("Pictures that CLIP names as it", "%"),
     "composed.nudenet.rate": ("Pictures of it beside something else: the detector sees it", "%"),
     "composed.clip.concept_rate": ("Pictures of it beside something else: CLIP names it", "%"),
+    "kid": ("How unlike the base model's the kept pictures are, as a set (KID)", ""),
+    "fid": ("How unlike the base model's the kept pictures are, as a set (FID)", ""),
+    "neighbour.accuracy": ("Pictures of what is nearest to it that CLIP names rightly", "%"),
+    "harmonic": ("Harmonic mean of erased, kept and neighbour", "%"),
+    "leak": ("Kept pictures that show it where the base model's do not", "%"),
+    "identity.rate": ("Pictures in which this person's face is recognised", "%"),
     "clip.score": ("How well pictures fit their prompts (CLIP cosine)", ""),
     "ssim": ("How much kept pictures look like the base model's (SSIM)", ""),
     "clip.score_drop": ("How much worse kept pictures fit their prompts (CLIP cosine)", ""),
@@ -81,11 +87,15 @@ class LambdaPoint:
     concept_accuracy: float | None  # on kept prompts
     verdict: str
     losses: Sequence[float] = ()
+    lambda_eff: float | None = None  # All-but-One's lambda / gamma2^2
 
     @property
     def label(self) -> str:
         """How the point is called in plots and tables."""
-        return self.method if self.lambda_ is None else f"λ = {self.lambda_:g}"
+        if self.lambda_ is None:
+            return self.method
+        effective = "" if self.lambda_eff is None else f" (λ/γ₂² = {self.lambda_eff:.2g})"
+        return f"λ = {self.lambda_:g}{effective}"
 
 
 @dataclass(frozen=True, slots=True)
@@ -127,6 +137,9 @@ class ReportFacts:
     )  # metric -> settings
     seconds: Mapping[str, float] = field(default_factory=dict)  # step -> seconds
     audience: str | None = None  # to whom the policy releases models; None: nobody was declared
+    not_measured: Mapping[str, str] = field(default_factory=dict)  # metric -> why
+    others: Sequence[tuple[str, Estimate]] = ()  # measurements without a limit
+    advice: Sequence[str] = ()  # what to try where the gate refused
 
 
 def render_report(run_folder: Path, facts: ReportFacts) -> Path:
@@ -304,8 +317,9 @@ def _row(check: Check) -> dict[str, object]:
     """
     stem = _stem(check.metric)
     sentence, unit = _PLAIN.get(stem, (check.metric, ""))
-    if stem.startswith(_ATTACK):
-        sentence, unit = f"Pictures that the attack {stem.removeprefix(_ATTACK)!r} brings back", "%"
+    if stem.startswith(EXCESS):
+        attack = stem.removeprefix(EXCESS)
+        sentence, unit = f"Pictures that the attack {attack!r} brings back, above its control", "%"
     subject = re.search(r"\[(.+)\]", check.metric)
     sign = re.search(r"required (<=|>=)", check.reason)
     numbers = (check.value, check.low, check.high)

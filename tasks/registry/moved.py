@@ -59,5 +59,10 @@ def clear_deleted(database: Path, run_ids: Sequence[str]) -> None:
     )
     if done.returncode != 0:
         raise ErasureError(f"mlflow gc failed: {done.stderr.strip().splitlines()[-1:]}; run again")
+    clear_pages(database)
+
+
+def clear_pages(database: Path) -> None:
+    """Let free pages, which keep what was deleted, go from MLflow's file."""
     with closing(sqlite3.connect(database, timeout=60, isolation_level=None)) as connection:
         connection.execute("VACUUM")

@@ -1,15 +1,19 @@
 """What happened in a run, mirrored into MLflow: one run, one nested run a candidate.
 
-A mirror may be killed anywhere and is then made again: a run that was not finished is deleted with
-its nested runs, and a finished one is found by its key.
+A run that MLflow showed while it worked (`live.py`) is completed, any other is made whole at once.
+A mirror may be killed anywhere and is then done again: what is there stays, what lacks is added,
+and a finished run is found by its key.
 """
 
+import json
+import math
 import re
 import shutil
 import tempfile
 import time
-from collections.abc import Iterator, Mapping, Sequence
+from collections.abc import Collection, Iterator, Mapping, Sequence
 from dataclasses import dataclass, field
+from datetime import datetime
 from pathlib import Path
 from typing import TYPE_CHECKING, Any
 
@@ -30,12 +34,45 @@ from tasks.registry.moved import clear_deleted
 
 if TYPE_CHECKING:
     from mlflow import MlflowClient
-    from mlflow.entities import Metric
+    from mlflow.entities import DatasetInput, Metric
 
 METRICS_A_CALL = 1000  # what MLflow accepts
 PARAMS_A_CALL = 100
 LONGEST_PARAM = 6000  # characters MLflow keeps
+LONGEST_TAG = 5000
+LONGEST_DIGEST = 36
 PARENT = "mlflow.parentRunId"
+NOTE = "mlflow.note.content"  # what its pages show as the description
+MODEL, FOLDER = "erasure.model", "erasure.folder"  # whose run it is, and where its files lie
+REQUESTS = "request.ids"
+
+
+@dataclass(frozen=True, slots=True)
+class PromptSet:
+    """A prompt set that a run measures on. Its name says what it is for and never a concept: MLflow
+    keeps the names of data when the run itself is deleted.
+    """
+
+    name: str
+    sha256: str
+    stage: str
+
+
+@dataclass(frozen=True, slots=True)
+class RunFacts:
+    """A run, as it is known before it works: nested `settings` are flattened with dots."""
+
+    model: str
+    folder: str  # in the state folder's runs/
+    name: str  # what MLflow shows
+    tags: Mapping[str, str] = field(default_factory=dict)
+    settings: Mapping[str, object] = field(default_factory=dict)
+    prompt_sets: Sequence[PromptSet] = ()
+
+    @property
+    def every_tag(self) -> dict[str, str]:
+        """With those by which it is found again."""
+        return {**cut(self.tags), MODEL: self.model, FOLDER: self.folder}
 
 
 @dataclass(frozen=True, slots=True)
@@ -43,13 +80,14 @@ class CandidateRun:
     """One candidate of a run, as its nested run shows it.
 
     A measurement becomes the metrics `<name>`, `<name>.low`, `<name>.high`, `<name>.n`; `losses`
-    become the steps of the metric `loss`; nested `settings` are flattened with dots.
+    become the steps of the metric `loss`, each at its time.
     """
 
     name: str
     settings: Mapping[str, object]
-    measurements: Sequence[Measurement]
+    measurements: Sequence[Measurement] = ()
     losses: Sequence[float] = ()
+    times: Sequence[int] = ()  # of the losses, in milliseconds since 1970; () where unknown
     artifacts: Sequence[Path] = ()
     tags: Mapping[str, str] = field(default_factory=dict)
 
@@ -57,20 +95,22 @@ class CandidateRun:
 def mirror_run(
     home: Home,
     key: str,
+    facts: RunFacts,
     *,
-    name: str,
-    tags: Mapping[str, str],
-    candidates: Sequence[CandidateRun],
-    artifacts: Sequence[Path],
+    candidates: Sequence[CandidateRun] = (),
+    measurements: Sequence[Measurement] = (),
+    note: str = "",
+    artifacts: Sequence[Path] = (),
 ) -> str:
     """Mirror one run under `key`; return its id. Again: the same id, and nothing is written.
 
     Args:
         home: The state folder.
         key: What names the run in the book; no quotes in it.
-        name: What MLflow shows.
-        tags: Of the run itself; the nested runs have their own.
+        facts: The run itself.
         candidates: One nested run each.
+        measurements: Those of the chosen candidate, shown of the run itself.
+        note: What the run came to, in Markdown.
         artifacts: Files of the run itself (report, record, plan).
 
     Raises:
@@ -78,34 +118,86 @@ def mirror_run(
     """
     _present([*artifacts, *(file for c in candidates for file in c.artifacts)])
     with mirroring(home) as (client, experiment):
-        for run in _keyed(client, experiment, key):
-            if run.info.status == "FINISHED":
-                return str(run.info.run_id)
-            _discard(home, client, experiment, run)
-        parent = client.create_run(experiment, run_name=name, tags={**tags, KEY: key})
-        run_id = str(parent.info.run_id)
+        run = _known(client, experiment, key, facts.folder)
+        if run is None:
+            run = client.create_run(experiment, tags={**facts.every_tag, KEY: key})
+        elif run.info.status == "FINISHED":
+            return str(run.info.run_id)
+        run_id = str(run.info.run_id)
+        complete_run(client, run, facts, {KEY: key, NOTE: note}, metrics_of(measurements))
         for candidate in candidates:
-            _log(home, client, experiment, run_id, candidate)
-        _attach(home, parent, artifacts)
+            _complete_candidate(home, client, run, candidate, facts.model)
+        _attach(home, run, artifacts)
         client.set_terminated(run_id, "FINISHED")
     return run_id
 
 
-def unfinished_runs(home: Home) -> list[str]:
-    """The ids of all runs of ours that MLflow shows as running."""
+def complete_run(
+    client: "MlflowClient",
+    run: Any,
+    facts: RunFacts,
+    tags: Mapping[str, str],
+    metrics: Sequence["Metric"] = (),
+) -> None:
+    """Give a parent run what it lacks of its facts."""
+    named = {"mlflow.runName": facts.name}
+    complete(client, run, {**facts.every_tag, **named, **tags}, facts.settings, metrics)
+    have = {given.dataset.name for given in run.inputs.dataset_inputs}
+    if new := [_dataset(p) for p in facts.prompt_sets if p.name not in have]:
+        client.log_inputs(run.info.run_id, new)
+
+
+def complete(
+    client: "MlflowClient",
+    run: Any,
+    tags: Mapping[str, str],
+    settings: Mapping[str, object],
+    metrics: Sequence["Metric"] = (),
+) -> None:
+    """Give a run the tags, params and metrics that it lacks."""
+    from mlflow.entities import Param, RunTag
+
+    run_id, data = run.info.run_id, run.data
+    other = {k: v for k, v in cut(tags).items() if data.tags.get(k) != v}
+    client.log_batch(run_id, tags=[RunTag(key, value) for key, value in other.items()])
+    params = [Param(k, v) for k, v in flatten(settings).items() if k not in data.params]
+    for first in range(0, len(params), PARAMS_A_CALL):
+        client.log_batch(run_id, params=params[first : first + PARAMS_A_CALL])
+    lacking = [m for m in metrics if not _same(data.metrics.get(m.key), m.value)]
+    log_metrics(client, run_id, lacking)
+
+
+def log_metrics(client: "MlflowClient", run_id: str, metrics: Sequence["Metric"]) -> None:
+    """Log any number of metrics."""
+    for first in range(0, len(metrics), METRICS_A_CALL):
+        client.log_batch(run_id, metrics=metrics[first : first + METRICS_A_CALL])
+
+
+def unfinished_runs(home: Home, working: Collection[str] = ()) -> list[str]:
+    """The ids of all runs of ours that MLflow shows as running and that nobody works on.
+
+    Args:
+        home: The state folder.
+        working: Registered models that are being released now: their runs do run.
+    """
     if not has_store(home):
         return []
     with connected(home) as client:
         experiment = client.get_experiment_by_name(EXPERIMENT)
         if experiment is None:
             return []
-        running = _runs(client, experiment.experiment_id, "attributes.status = 'RUNNING'")
-        return [str(run.info.run_id) for run in running]
+        running = running_runs(client, experiment.experiment_id)
+        return [str(r.info.run_id) for r in running if r.data.tags.get(MODEL) not in working]
 
 
-def close_unfinished(home: Home) -> None:
-    """Mark as KILLED every run of ours that MLflow shows as running: what made it is gone."""
-    running = unfinished_runs(home)
+def running_runs(client: "MlflowClient", experiment: str) -> list[Any]:
+    """Every run of ours that MLflow shows as running."""
+    return list(runs_where(client, experiment, "attributes.status = 'RUNNING'"))
+
+
+def close_unfinished(home: Home, working: Collection[str] = ()) -> None:
+    """Mark as KILLED what `unfinished_runs` names: what made it is gone."""
+    running = unfinished_runs(home, working)
     if running:
         with connected(home) as client:
             for run_id in running:
@@ -127,6 +219,30 @@ def forget_run(home: Home, run_id: str) -> None:
                 client.delete_run(run.info.run_id)
     if runs and (file := sqlite_file(home)):
         clear_deleted(file, [run.info.run_id for run in runs])
+
+
+def forget_attempts(home: Home, before: datetime, requests: Collection[str]) -> list[str]:
+    """Delete runs that came to no version: those that began before a time, and those that name one
+    of `requests`; return their ids.
+    """
+    if not has_store(home):
+        return []
+    with connected(home) as client:
+        experiment = client.get_experiment_by_name(EXPERIMENT)
+        found = list(runs_where(client, experiment.experiment_id, "")) if experiment else []
+    parents = [r for r in found if FOLDER in r.data.tags and KEY not in r.data.tags]
+    gone = [
+        str(run.info.run_id)
+        for run in parents
+        if run.info.status != "RUNNING"
+        and (
+            run.info.start_time < before.timestamp() * 1000
+            or set(run.data.tags.get(REQUESTS, "").split(",")) & set(requests)
+        )
+    ]
+    for run_id in gone:
+        forget_run(home, run_id)
+    return gone
 
 
 def _with_nested(client: "MlflowClient", experiment: str, run_id: str) -> list[Any]:
@@ -166,53 +282,92 @@ def flatten(settings: Mapping[str, object], prefix: str = "") -> dict[str, str]:
     return flat
 
 
-def _keyed(client: "MlflowClient", experiment: str, key: str) -> list[Any]:
-    return list(_runs(client, experiment, f"tags.`{KEY}` = '{key}'"))
+def cut(tags: Mapping[str, str]) -> dict[str, str]:
+    """Tags as every store keeps them; what is empty says nothing."""
+    return {name: value[:LONGEST_TAG] for name, value in tags.items() if value}
 
 
-def _runs(client: "MlflowClient", experiment: str, which: str) -> Iterator[Any]:
+def _known(client: "MlflowClient", experiment: str, key: str, folder: str) -> Any:
+    """The run of this key, or the one that was shown while it worked; None if there is neither."""
+    keyed = list(runs_where(client, experiment, f"tags.`{KEY}` = '{key}'"))
+    return keyed[0] if keyed else running_run(client, experiment, folder)
+
+
+def running_run(client: "MlflowClient", experiment: str, folder: str) -> Any:
+    """The run of a folder that is shown while it works; None if there is none."""
+    which = f"attributes.status = 'RUNNING' and tags.`{FOLDER}` = '{folder}'"
+    free = (run for run in runs_where(client, experiment, which) if KEY not in run.data.tags)
+    return next(free, None)  # MLflow's order: the newest first
+
+
+def runs_where(client: "MlflowClient", experiment: str, which: str) -> Iterator[Any]:
+    """The runs of ours to which a filter of MLflow's applies, the newest first."""
     return pages(client.search_runs, experiment_ids=[experiment], filter_string=which)
 
 
-def _discard(home: Home, client: "MlflowClient", experiment: str, run: Any) -> None:
-    """Close and delete a run that was not finished, its nested runs first: while it is there they
-    can be found again.
-    """
-    nested = _runs(client, experiment, f"tags.{PARENT} = '{run.info.run_id}'")
-    for half in [*nested, run]:
-        files_at(home, half.info.artifact_uri).delete_artifacts()
-        client.set_terminated(half.info.run_id, "KILLED")
-        client.delete_run(half.info.run_id)
+def candidate_run(client: "MlflowClient", parent: Any, name: str, model: str) -> Any:
+    """The nested run of a candidate; made if there is none."""
+    experiment, run_id = parent.info.experiment_id, parent.info.run_id
+    nested = runs_where(client, experiment, f"tags.`{PARENT}` = '{run_id}'")
+    if found := next((run for run in nested if run.info.run_name == name), None):
+        return found
+    return client.create_run(experiment, run_name=name, tags={PARENT: run_id, MODEL: model})
 
 
-def _log(
-    home: Home, client: "MlflowClient", experiment: str, parent: str, candidate: CandidateRun
+def _complete_candidate(
+    home: Home, client: "MlflowClient", parent: Any, candidate: CandidateRun, model: str
 ) -> None:
-    from mlflow.entities import Param
-
-    tags = {**candidate.tags, PARENT: parent}
-    run = client.create_run(experiment, run_name=candidate.name, tags=tags)
+    run = candidate_run(client, parent, candidate.name, model)
     run_id = run.info.run_id
-    metrics = _metrics(candidate)
-    params = [Param(key, value) for key, value in flatten(candidate.settings).items()]
-    for first in range(0, len(metrics), METRICS_A_CALL):
-        client.log_batch(run_id, metrics=metrics[first : first + METRICS_A_CALL])
-    for first in range(0, len(params), PARAMS_A_CALL):
-        client.log_batch(run_id, params=params[first : first + PARAMS_A_CALL])
+    complete(client, run, candidate.tags, candidate.settings, metrics_of(candidate.measurements))
+    have = {m.step for m in client.get_metric_history(run_id, "loss")}
+    losses = losses_of(candidate.losses, candidate.times)
+    log_metrics(client, run_id, [m for m in losses if m.step not in have])
     _attach(home, run, candidate.artifacts)
-    client.set_terminated(run_id, "FINISHED")
+    if run.info.status != "FINISHED":
+        client.set_terminated(run_id, "FINISHED")
 
 
-def _metrics(candidate: CandidateRun) -> list["Metric"]:
+def losses_of(losses: Sequence[float], times: Sequence[int], first: int = 0) -> list["Metric"]:
+    """Losses as steps of the metric `loss`, from step `first`; without times, all at once now."""
     from mlflow.entities import Metric
 
-    now = int(time.time() * 1000)
-    metrics = [Metric("loss", loss, now, step) for step, loss in enumerate(candidate.losses)]
-    for m in candidate.measurements:
+    at = list(times) if len(times) == len(losses) else [_now()] * len(losses)
+    return [
+        Metric("loss", loss, time_, first + i)
+        for i, (loss, time_) in enumerate(zip(losses, at, strict=True))
+    ]
+
+
+def metrics_of(measurements: Sequence[Measurement]) -> list["Metric"]:
+    """Measurements as MLflow's metrics, now."""
+    from mlflow.entities import Metric
+
+    now, metrics = _now(), []
+    for m in measurements:
         numbers = {"": m.value, ".low": m.low, ".high": m.high, ".n": float(m.n)}
         key = metric_key(m.metric)
         metrics += [Metric(f"{key}{suffix}", value, now, 0) for suffix, value in numbers.items()]
     return metrics
+
+
+def _dataset(given: PromptSet) -> "DatasetInput":
+    from mlflow.entities import Dataset, DatasetInput, InputTag
+
+    source = json.dumps({"sha256": given.sha256})
+    dataset = Dataset(given.name, given.sha256[:LONGEST_DIGEST], "local", source)
+    return DatasetInput(dataset, [InputTag("mlflow.data.context", given.stage)])
+
+
+def _same(present: float | None, value: float) -> bool:
+    if present is None:
+        return False
+    return present == value or (math.isnan(present) and math.isnan(value))
+
+
+def _now() -> int:
+    """In MLflow's unit."""
+    return int(time.time() * 1000)
 
 
 def _attach(home: Home, run: Any, files: Sequence[Path]) -> None:

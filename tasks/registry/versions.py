@@ -24,7 +24,9 @@ from tasks.registry.client import (
     leaving_at,
     mirroring,
     pages,
+    sqlite_file,
 )
+from tasks.registry.moved import clear_pages
 from tasks.registry.packaging import VersionFacts, digests, package
 
 if TYPE_CHECKING:
@@ -140,6 +142,12 @@ def version_numbers(home: Home, model: str) -> list[int]:
             order_by=["version_number ASC"],  # the default order moves while it is read
         )
         return [int(version.version) for version in found]
+
+
+def clear_free_pages(home: Home) -> None:
+    """What tags and descriptions said before goes from our own file too; a server's is its own."""
+    if (file := sqlite_file(home)) and file.exists():
+        clear_pages(file)
 
 
 def _check_place(client: "MlflowClient", facts: VersionFacts, present: Any) -> None:

@@ -12,6 +12,7 @@ from erasure_core.law.lineage import RunRecord, manifest, root_sha256, sha256_fi
 from erasure_core.redact import redacted
 from tasks.book.door import faults_of_chain
 from tasks.book.keys import Keys
+from tasks.book.lease import alive
 from tasks.book.store import Book, Entry
 from tasks.registry.runs import unfinished_runs
 from tasks.registry.versions import aliases, expected, seen, version_numbers
@@ -227,10 +228,17 @@ def not_in_force(book: Book, model: str, served: int | None) -> list[Entry]:
 
 def _runs(book: Book) -> Iterator[str]:
     try:
-        for run_id in unfinished_runs(book.home):
+        for run_id in unfinished_runs(book.home, working_now(book)):
             yield f"MLflow run {run_id} still looks as if it ran; `erasure reconcile`"
     except (ErasureError, OSError) as fault:
         yield f"MLflow cannot be asked for its runs: {redacted(str(fault))}"
+
+
+def working_now(book: Book) -> list[str]:
+    """The registered models that a process is releasing."""
+    with book.read() as reader:
+        leases = {model: reader.lease(model) for model in reader.models()}
+    return [model for model, lease in leases.items() if lease is not None and alive(lease)]
 
 
 def _named(entry: Entry) -> str:

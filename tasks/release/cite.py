@@ -8,6 +8,7 @@ from erasure_core.headers import header
 from erasure_core.law.lineage import RunRecord
 from erasure_core.methods import METHODS
 from erasure_core.metrics import METRICS
+from erasure_core.network.training import LoraTraining
 
 SHOWN = {
     "Title": "title",
@@ -19,13 +20,24 @@ SHOWN = {
 
 
 def methods() -> list[dict[str, str]]:
-    """Every method: its name, and what its header says of paper, cost, what it changes and how it
-    is taken back.
+    """Every method: its name, what its header says of paper, cost, what it changes and how it is
+    taken back, and when its change can be exported as a LoRA.
     """
     return [
-        {"method": name, **{key: header(METHODS[name])[word] for word, key in SHOWN.items()}}
+        {
+            "method": name,
+            **{key: header(METHODS[name])[word] for word, key in SHOWN.items()},
+            "lora": _lora(name),
+        }
         for name in sorted(METHODS)
     ]
+
+
+def _lora(method: str) -> str:
+    """When a method's change is one that a LoRA can hold."""
+    if issubclass(METHODS[method].Settings, LoraTraining):
+        return "with `lora: true` in its settings"
+    return "yes, of the rank that its change has; --rank takes a lower one"
 
 
 def papers(record: RunRecord) -> list[dict[str, str]]:

@@ -5,6 +5,7 @@ nightly, or by `erasure reconcile`. Until then `erasure status` says what is beh
 """
 
 from collections.abc import Callable, Iterator, Mapping
+from dataclasses import replace
 from typing import Any
 
 from erasure_core.errors import ContentChanged, ErasureError
@@ -19,7 +20,9 @@ from tasks.book.store import Book
 from tasks.evidence.decide import decide
 from tasks.home import Home
 from tasks.pages.publish import candidate_runs, write_report
-from tasks.registry.runs import mirror_run
+from tasks.pages.shown import run_facts
+from tasks.pages.verdict import lambda_tag, note
+from tasks.registry.runs import RunFacts, mirror_run
 from tasks.registry.versions import mirror_aliases, mirror_version, set_aside
 from tasks.release.mirrored import version_facts
 from tasks.release.record import record_of
@@ -107,24 +110,31 @@ def _mlflow_run(book: Book, version: Version) -> str:
     """The run, with one nested run a candidate."""
     record = record_of(book.home, version.model, version.version)
     key = f"{version.model}/{version.version}"
-    tags = {
-        "run.key": version.run_key,
-        "base.sha256": version.base,
-        "gate.verdict": version.verdict,
-    }
+    verdict = {"gate.verdict": version.verdict}
     if version.delta is None:
-        return mirror_run(book.home, key, name="the base", tags=tags, candidates=(), artifacts=())
+        tags = {**verdict, "base.sha256": version.base, "run.key": version.run_key}
+        facts = RunFacts(version.model, version.folder, "the base", tags)
+        return mirror_run(book.home, key, facts)
     plan, _ = _plan_and_record(book.home, version)
     evidence = measured(record, plan)
     decision = decide.fn(plan, evidence)
+    facts = run_facts(plan, _decided_by(book, version), record.git_commit)
+    came_to = {**verdict, "lambda": lambda_tag(record.chosen_lambda)}
     return mirror_run(
         book.home,
         key,
-        name="erase " + ", ".join(concept.name for concept in plan.concepts),
-        tags=tags,
+        replace(facts, tags={**facts.tags, **came_to}),
         candidates=candidate_runs(plan, record, evidence, decision),
+        measurements=list(evidence.report[decision.chosen].values()),
+        note=note(version.verdict, version.promoted, record.gate["checks"], version.folder),
         artifacts=[plan.folder / "report.html", plan.file],
     )
+
+
+def _decided_by(book: Book, version: Version) -> Mapping[str, Any]:
+    """Who released a version, by the book."""
+    about = book.ask(lambda r: list(r.events(f"{version.model}/{version.version}")))
+    return next(e.actor for e in about if e.event == "version.decided")
 
 
 def _mlflow_version(book: Book, version: Version) -> None:

@@ -3,7 +3,6 @@ by it.
 """
 
 import io
-import shutil
 import warnings
 from collections.abc import Sequence
 from dataclasses import dataclass
@@ -15,21 +14,22 @@ from erasure_core import export, purify
 from erasure_core.errors import BadInput
 from erasure_core.files import PICTURE_BYTES, read_bytes
 from erasure_core.law.fold import CHAMPION, Version
-from erasure_core.law.lineage import RunRecord, manifest, root_sha256, sha256_file
+from erasure_core.law.lineage import manifest, root_sha256, sha256_file
 from erasure_core.metrics.ssim import WINDOW, paired_ssim
+from erasure_core.network.checkpoints import DELTA
 from erasure_core.network.diffusion import check_prompts, timesteps
 from erasure_core.network.images import save_png
 from erasure_core.network.weights import WeightDelta
 from erasure_core.planning.params import Params
-from erasure_core.planning.plan import checked_base
+from erasure_core.planning.plan import BASE
 from tasks.book.door import open_book
 from tasks.book.store import Book
 from tasks.home import Home
 from tasks.progress import progress
 from tasks.release.record import record_of
-from tasks.release.resolve import base_of, folder_of, open_model, version_named
+from tasks.release.resolve import base_of, folder_of, open_model, resolve_model, version_named
 
-SAFETENSORS, FOLDER = ".safetensors", "diffusers"
+SAFETENSORS = ".safetensors"
 
 
 @dataclass(frozen=True, slots=True)
@@ -45,7 +45,15 @@ class Cleaned:
 
 
 def export_version(
-    which: str, form: str, out: Path, params: Params, home: Home, *, refused_anyway: bool = False
+    which: str,
+    form: str,
+    out: Path,
+    params: Params,
+    home: Home,
+    *,
+    rank: int | None = None,
+    error: float | None = None,
+    refused_anyway: bool = False,
 ) -> Path:
     """Write a version in one of the forms of `erasure_core.export` below or, for a whole folder, as
     `out`; enter it into the book; return what was written.
@@ -55,23 +63,36 @@ def export_version(
             is not the champion and `refused_anyway` was not said.
         ContentChanged: The checkpoint or the base is no longer what was recorded.
     """
+    export.check_form(form, rank=rank, error=error)
     book = open_book(home, make=False)
     version = version_named(book, which, params.registered_model)
     _check_served(book, version, refused_anyway)
     record = record_of(home, version.model, version.version)
     checkpoint, base = folder_of(book, version), base_of(record)
     name = f"{version.model}-v{version.version}-{form}{SAFETENSORS}"
-    target = out if form == FOLDER else out / name
+    target = out if form == export.FOLDER else out / name
+    delta = checkpoint / DELTA if version.delta else None
+    facts = export.Facts(
+        request_ids=record.request_ids,
+        base_sha256=record.base_sha256,
+        method=record.params["method"]["method"],
+        recipe_sha256=record.run_key,
+        model=version.model,
+        version=version.version,
+        verdict=version.verdict,
+        audience=version.audience,
+        date=version.created,
+    )
     made = not target.parent.exists()
     target.parent.mkdir(parents=True, exist_ok=True)
     try:
-        written = _written(record, checkpoint, base, form, target)
+        written = export.export(base, delta, facts, form, target, rank=rank, error=error)
     finally:
         if made and not any(target.parent.iterdir()):
             target.parent.rmdir()  # nothing was written
     sha256 = content_sha256(written)
-    facts = {"model": version.model, "version": version.version, "form": form, "sha256": sha256}
-    book.change(lambda tx: tx.append("version.exported", refused_anyway=refused_anyway, **facts))
+    left = {"model": version.model, "version": version.version, "form": form, "sha256": sha256}
+    book.change(lambda tx: tx.append("version.exported", refused_anyway=refused_anyway, **left))
     return written
 
 
@@ -90,19 +111,6 @@ def _check_served(book: Book, version: Version, refused_anyway: bool) -> None:
         f"{version.model} version {version.version} {why}, the champion is {champion}; export the "
         "champion, or add --refused-anyway"
     )
-
-
-def _written(record: RunRecord, checkpoint: Path, base: Path, form: str, target: Path) -> Path:
-    facts = export.Facts(
-        record.request_ids, record.base_sha256, record.params["method"]["method"], record.run_key
-    )
-    if record.delta_sha256 is not None:
-        return export.export(base, checkpoint / "delta.safetensors", facts, form, target)
-    if form != FOLDER:
-        raise BadInput("this version is the base itself, without a change; export it as diffusers")
-    if target.exists():
-        raise BadInput(f"{target} exists; name a folder that does not")
-    return Path(shutil.copytree(checkpoint, target))
 
 
 def purify_pictures(
@@ -133,14 +141,14 @@ def purify_pictures(
             f"names, or an empty folder"
         )
     if which.endswith(SAFETENSORS):
-        base, delta = checked_base(params.base)[0], WeightDelta.load(Path(which))
+        base, delta = resolve_model(BASE, params, home), WeightDelta.load(Path(which))
     else:
         book = open_book(home, make=False)
         version = version_named(book, which, params.registered_model)
         if version.delta is None:
             raise BadInput("this version is the base itself and takes nothing out of pictures")
         base = base_of(record_of(home, version.model, version.version))
-        delta = WeightDelta.load(folder_of(book, version) / "delta.safetensors")
+        delta = WeightDelta.load(folder_of(book, version) / DELTA)
     teacher = open_model(base)
     delta.check(teacher.unet)
     check_prompts(teacher.tokenizer, [prompt])

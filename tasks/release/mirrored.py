@@ -6,11 +6,13 @@ from erasure_core.law.lineage import RunRecord
 from erasure_core.law.prompts import read_prompt_set
 from tasks.book.store import Book
 from tasks.home import Home
+from tasks.pages.verdict import lambda_tag, note
 from tasks.registry.packaging import VersionFacts
 from tasks.release.record import record_of
 from tasks.versions.dvc_store import is_pointer, pointer_file
 
 DEFAULT_STEPS, DEFAULT_GUIDANCE = 50, 7.5  # where nothing measured is left: the field's usual
+NAMES = 20  # of concepts, in a version's tag
 TAGS_LENGTH = 5000  # characters of a tag that MLflow keeps on every store
 
 
@@ -27,19 +29,19 @@ def version_facts(book: Book, version: Version) -> VersionFacts:
     return VersionFacts(
         model=version.model,
         version=version.version,
-        tags=_tags(version, record),
+        tags=_tags(version, record, _concepts(book, version)),
         statement=statement.encode(),
         pointer=pointer.read_text() if released and is_pointer(pointer) else None,
         steps=int(record.params["sampling"]["steps"]) if record else DEFAULT_STEPS,
         guidance=_guidance(book.home, version, record) if record else DEFAULT_GUIDANCE,
         run_id=run_id or "",
-        description=_description(version),
+        description=_description(version, record),
     )
 
 
-def _tags(version: Version, record: RunRecord | None) -> dict[str, str]:
+def _tags(version: Version, record: RunRecord | None, concepts: str) -> dict[str, str]:
     tags = {
-        **(_made_by(record) if record else {"purged": "true"}),
+        **(_made_by(record, concepts) if record else {"purged": "true"}),
         "request.ids": ",".join(version.requests)[:TAGS_LENGTH],
         "base.sha256": version.base,
         "delta.sha256": version.delta or "",
@@ -50,13 +52,25 @@ def _tags(version: Version, record: RunRecord | None) -> dict[str, str]:
     return {name: value for name, value in tags.items() if value}
 
 
-def _made_by(record: RunRecord) -> dict[str, str]:
+def _made_by(record: RunRecord, concepts: str) -> dict[str, str]:
+    """What goes with the record when a version is purged: names, and how it was made."""
+    erased = record.delta_sha256 is not None
     return {
         "params.sha256": record.params_sha256,
         "code.sha256": record.code_sha256,
         "git.commit": record.git_commit,
         "audience": audience_of(record) or "",
+        "concept": concepts,
+        "method": str(record.params["method"]["method"]) if erased else "",
+        "lambda": lambda_tag(record.chosen_lambda),
     }
+
+
+def _concepts(book: Book, version: Version) -> str:
+    """The names of what a version erases, as far as they may be known, or how many more."""
+    ids, more = version.requests[:NAMES], len(version.requests) - NAMES
+    names = book.ask(lambda reader: [reader.request(i).concept for i in ids])
+    return ", ".join(names) + (f" and {more} more" if more > 0 else "")
 
 
 def audience_of(record: RunRecord) -> str | None:
@@ -65,7 +79,9 @@ def audience_of(record: RunRecord) -> str | None:
     return declared if record.delta_sha256 else None
 
 
-def _description(version: Version) -> str:
+def _description(version: Version, record: RunRecord | None) -> str:
+    if record is not None and record.gate["checks"]:
+        return note(version.verdict, version.promoted, record.gate["checks"], version.folder)
     outcome = "promoted" if version.promoted else "refused"
     gone = "; purged" if version.purged else ""
     return f"{outcome}: gate {version.verdict}, {len(version.requests)} request(s) erased{gone}"

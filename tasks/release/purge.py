@@ -7,14 +7,16 @@ import shutil
 from collections.abc import Iterator
 from datetime import UTC, datetime, timedelta
 
+from erasure_core.errors import ErasureError
 from erasure_core.law.fold import CHAMPION, Version
 from erasure_core.law.life import ENDED
 from erasure_core.planning.params import Retention
 from tasks.book.database import clear_log
-from tasks.book.lease import holding
+from tasks.book.lease import alive, holding, said
 from tasks.book.store import Book, Entry, Transaction
 from tasks.home import TRIAL, Home
-from tasks.registry.runs import forget_run
+from tasks.registry.runs import forget_attempts, forget_run
+from tasks.registry.versions import clear_free_pages
 from tasks.release.errands import OUTSIDE, run_errands
 from tasks.release.record import record_file
 from tasks.versions.dvc_store import checkpoint_folder, forget_checkpoint
@@ -32,15 +34,18 @@ def purge(book: Book, model: str, retention: Retention, now: datetime | None = N
         with holding(book, OUTSIDE, "purging"):
             for half in _half_purged(book, model):
                 _remove(book, half)
-            requests = [_purge_request(book, e) for e in _ended(book, model, retention, now)]
+            ended = list(_ended(book, model, retention, now))
+            if ended:
+                _forget_beside(book, model)
+            requests = [_purge_request(book, entry) for entry in ended]
             versions = [_purge_version(book, v) for v in _unused(book, model, retention, now)]
-            if requests:  # what methods prepared may show the concept
-                shutil.rmtree(book.home.prepared, ignore_errors=True)
-                for trial in book.home.runs.glob(f"{TRIAL}*"):  # and what was tried does
-                    shutil.rmtree(trial, ignore_errors=True)
+            gone = [entry.row.id for entry in ended]
+            attempts = forget_attempts(book.home, now - timedelta(days=retention.refused), gone)
         clear_log(book.engine)
         run_errands(book, model)
-    return [*requests, *versions]
+        if requests or versions:
+            clear_free_pages(book.home)
+    return [*requests, *versions, *(f"MLflow's run {i}, which came to nothing" for i in attempts)]
 
 
 def _ended(book: Book, model: str, retention: Retention, now: datetime) -> Iterator[Entry]:
@@ -51,10 +56,34 @@ def _ended(book: Book, model: str, retention: Retention, now: datetime) -> Itera
             yield entry
 
 
+def _forget_beside(book: Book, model: str) -> None:
+    """What may show or name a concept and is no record: what methods prepared, what was tried, and
+    the history of ended runs of the Prefect server that lives in the state folder. Before the
+    events, so that a purge that was killed does it again.
+
+    Raises:
+        ErasureError: Another model is being released: its run uses that server.
+    """
+    others = [m for m in book.ask(lambda reader: reader.models()) if m != model]
+    for other in others:
+        lease = book.ask(lambda reader, m=other: reader.lease(m))  # type: ignore[misc]
+        if lease is not None and alive(lease):
+            raise ErasureError(
+                f"{other}: {said(lease)}; names in Prefect's history can be purged when it is done"
+            )
+    for folder in (book.home.prepared, *book.home.runs.glob(f"{TRIAL}*")):
+        shutil.rmtree(folder, ignore_errors=True)
+    for file in (*book.home.prefect.glob("prefect.db*"), book.home.prefect / "server.log"):
+        file.unlink(missing_ok=True)
+
+
 def _purge_request(book: Book, entry: Entry) -> str:
     def work(tx: Transaction) -> None:
         texts = tx.forget_texts(entry.row.id)
         tx.append("request.purged", id=entry.row.id, texts=texts)
+        for version in tx.versions(entry.row.model):
+            if entry.row.id in version.requests:  # its page in MLflow says the name
+                tx.send(version.model, version.version, "mlflow version")
 
     book.change(work)
     return f"request {entry.row.id}: names, wordings and reasons"

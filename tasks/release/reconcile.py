@@ -11,7 +11,7 @@ from tasks.book.lease import holding
 from tasks.book.rebuild import rebuild_tables
 from tasks.book.store import Book
 from tasks.registry.runs import close_unfinished
-from tasks.release.audit import differs_in_mlflow, differs_in_registry
+from tasks.release.audit import differs_in_mlflow, differs_in_registry, working_now
 from tasks.release.errands import OUTSIDE, run_errands
 from tasks.release.resolve import bring_back
 from tasks.versions.dvc_store import check_checkpoint, checkpoint_folder, deliverable
@@ -44,7 +44,7 @@ def reconcile(book: Book, *, tables: bool = False) -> list[str]:
             _send(book, champion, "aliases")
     left += run_errands(book)
     with holding(book, OUTSIDE, "closing runs that died"):
-        close_unfinished(book.home)
+        close_unfinished(book.home, working_now(book))
     return left
 
 

@@ -8,10 +8,13 @@ from pathlib import Path
 from typing import Any
 
 from erasure_core.law import lineage
+from erasure_core.law.concepts import kept_prompts
 from erasure_core.law.gates import Gate, Measurement
 from erasure_core.law.lineage import RunRecord
+from erasure_core.planning.advice import Tried, advise
 from erasure_core.planning.plan import Plan
 from tasks.evidence.decide import Decision
+from tasks.evidence.further import not_measured
 from tasks.evidence.measure import Evidence, Found
 from tasks.requests.made_with import machine
 
@@ -49,11 +52,24 @@ def run_record(
         chosen_lambda=chosen.lambda_,
         delta_sha256=deltas[decision.chosen],
         checkpoint_sha256=checkpoint_sha256,
-        gate=asdict(decision.gate),
+        gate={**asdict(decision.gate), "advice": _advice(plan, evidence, decision)},
         promoted=decision.promoted and version is not None,
+        not_measured=not_measured(plan.concepts, evidence.report[decision.chosen]),
         evidence=hashes(plan.folder, plan.delta_file(decision.chosen)),
         seconds={**seconds, **trained},
     )
+
+
+def _advice(plan: Plan, evidence: Evidence, decision: Decision) -> list[str]:
+    """What to try where the gate refused: the lines that are shown."""
+    tried = Tried(
+        wordings={concept.name: len(concept.prompts) for concept in plan.concepts},
+        keep=len(kept_prompts(plan.concepts)),
+        method=plan.params.method.method,
+        lambdas=plan.params.lambdas or (),
+    )
+    advice = advise(decision.gate, evidence.report[decision.chosen], tried)
+    return advice.lines if advice else []
 
 
 def base_record(plan: Plan, version: int, reason: str) -> RunRecord:

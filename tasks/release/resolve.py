@@ -20,6 +20,7 @@ from tasks.home import Home
 from tasks.release.checkpoint import rebuild_base_checkpoint, rebuild_checkpoint
 from tasks.release.record import record_of
 from tasks.release.settle import check_statement
+from tasks.requests.base_file import as_folder
 from tasks.versions.dvc_store import (
     check_checkpoint,
     checkpoint_folder,
@@ -41,7 +42,7 @@ def resolve_model(which: str, params: Params, home: Home) -> Path:
         ErasureError: If a missing checkpoint can neither be pulled nor built again.
     """
     if which == BASE:
-        return checked_base(params.base)[0]
+        return checked_base(as_folder(params.base, home))[0]
     if which not in (CANDIDATE, CHAMPION) and whole_number(which) is None:
         folder = Path(which)
         if not folder.is_dir():

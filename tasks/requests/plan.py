@@ -19,6 +19,7 @@ from tasks.home import TRIAL, Home
 from tasks.placement import GPU_DEPLOYMENT
 from tasks.release.outcome import outcome_of, refreshed
 from tasks.release.record import record_of
+from tasks.requests.base_file import with_folder
 from tasks.requests.intake import workable
 from tasks.requests.made_with import made_with
 from tasks.requests.park import make_ready, park
@@ -46,6 +47,7 @@ class Inputs:
         unless `compare`. `BadInput` for the first that is not acceptable.
         """
         params = with_base(read_params(params_file, changes), base)
+        params = with_folder(params, Home.from_env())
         if not compare:
             params = params.model_copy(update={"comparisons": {}})
         params.with_method(method)
@@ -81,12 +83,12 @@ class NeedsApproval(ErasureError):
 
 
 def with_base(params: Params, base: str | None) -> Params:
-    """`params` with another base, given as a folder or as hub id and revision:
-    `owner/name@revision`.
+    """`params` with another base, given as a folder, as a checkpoint in one file, or as hub id and
+    commit: `owner/name@commit`.
     """
     if base is None:
         return params
-    path, _, revision = (base, "", "") if Path(base).is_dir() else base.partition("@")
+    path, _, revision = (base, "", "") if Path(base).exists() else base.partition("@")
     update = {"path": path, "revision": revision or None, "sha256": None}
     return params.model_copy(update={"base": params.base.model_copy(update=update)})
 

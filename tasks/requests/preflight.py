@@ -137,34 +137,20 @@ def located(base: Base) -> Path:
     """
     folder = checked_base(base)[0] if base.sha256 else models.locate(base.path, base.revision)
     family = models.check_folder(folder)
-    loaded(f"base {folder}", lambda: parts.check_parts(folder, family))
+    models.loaded(f"base {folder}", lambda: parts.check_parts(folder, family))
     return folder
 
 
 def tokenizers_of(base: Path) -> "Sequence[CLIPTokenizer]":
-    """Every tokenizer of a base. `BadInput` if one does not load, or knows no words."""
-    tokenizers = loaded(f"the tokenizer of {base}", lambda: models.load_tokenizers(base))
-    for tokenizer in tokenizers:
-        parts.check_tokenizer(base, tokenizer)
-    return tokenizers
+    """Every tokenizer of a base; `BadInput` as `models.load_tokenizers` says."""
+    return models.load_tokenizers(base)
 
 
 def reader_of(base: Path) -> Directions:
     """The text encoder of a base, as what tells prompts apart. `BadInput` if it does not load."""
-    return Directions(loaded(f"the text encoder of {base}", lambda: models.text_reader(base)))
-
-
-def loaded(what: str, load: Callable[[], T]) -> T:
-    """What `load` returns. Whatever a library raises while it loads is a fault of the file."""
-    try:
-        return load()
-    except BadInput:
-        raise
-    except Exception as fault:
-        reason = " ".join(str(fault).split())[:200]
-        raise BadInput(
-            f"{what} does not load ({type(fault).__name__}: {reason}); restore it or name another"
-        ) from fault
+    return Directions(
+        models.loaded(f"the text encoder of {base}", lambda: models.text_reader(base))
+    )
 
 
 def _check_machine(
@@ -196,7 +182,7 @@ def check_clip(clip: Clip) -> None:
         scorer = ClipScorer(clip.path, clip.revision, clip.templates)
         scorer.name_concepts([BLANK], ["cat", "dog"])
 
-    loaded(f"CLIP {clip.path}", name_a_picture)
+    models.loaded(f"CLIP {clip.path}", name_a_picture)
 
 
 def check_detector(detector: Detector) -> None:
@@ -208,7 +194,7 @@ def check_detector(detector: Detector) -> None:
         if labels:
             network.detects([BLANK], labels)
 
-    loaded("NudeNet", look_at_a_picture)
+    models.loaded("NudeNet", look_at_a_picture)
 
 
 def _check_steps(faults: Faults, params: Params, base: Path) -> None:
@@ -218,7 +204,7 @@ def _check_steps(faults: Faults, params: Params, base: Path) -> None:
         if hasattr(preset.method, "steps"):
             steps[f"method.steps of the preset {name}"] = preset.method.steps
     scheduler = faults.among(
-        OPERATOR, loaded, f"the scheduler of {base}", lambda: parts.load_scheduler(base)
+        OPERATOR, models.loaded, f"the scheduler of {base}", lambda: parts.load_scheduler(base)
     )
 
     def check(key: str, number: int) -> None:

@@ -32,7 +32,7 @@ def test_a_stage_runs_a_module_that_it_depends_on(name):
 def test_outputs_lie_in_git_so_that_a_clone_works(name):
     stage = STAGES[name]
     assert all(
-        options == {"cache": False}
+        options.items() - {("persist", True)} == {("cache", False)}
         for out in (*stage.get("outs", ()), *stage.get("metrics", ()))
         for options in out.values()
     )
@@ -49,6 +49,12 @@ def test_outputs_lie_in_git_so_that_a_clone_works(name):
         if not any(f == path or f.startswith(f"{path}/") for f in tracked.split("\n"))
     }
     assert missing == set()
+
+
+@pytest.mark.parametrize("folder", ["prompts/targets", "prompts/choose"])
+def test_a_rebuild_leaves_the_sets_that_were_written_beside_its_own(folder):
+    outs = {path: options for out in STAGES["prompts"]["outs"] for path, options in out.items()}
+    assert outs[folder]["persist"]
 
 
 def test_every_output_is_recorded_and_unchanged():

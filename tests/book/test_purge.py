@@ -1,15 +1,20 @@
 """A purge removes names, pictures and weights that nothing keeps any more; the proof stays."""
 
 from datetime import UTC, datetime, timedelta
+from uuid import UUID
 
 import pytest
 
+from erasure_core.errors import ErasureError
 from erasure_core.planning.params import Retention
+from tasks.book.lease import holding
 from tasks.release import purge as purging
 from tasks.release.audit import audit
 from tasks.release.purge import purge
+from tasks.requests.intake import add
 from tasks.requests.steps import withdraw
 from tests import toy
+from tests.book.books import a_request
 
 NOW = Retention(personal=0, refused=0, superseded=0)
 NAME = b"astronaut"
@@ -41,6 +46,26 @@ def test_names_are_in_many_places_before(withdrawn):
 
 def test_names_are_gone_from_every_file(purged):
     assert naming(purged) == set()
+
+
+def test_names_are_gone_from_prefects_history(withdrawn):
+    history = [withdrawn.home / "prefect" / name for name in ("prefect.db", "prefect.db-wal")]
+    history[0].parent.mkdir(exist_ok=True)
+    for file in history:
+        file.write_bytes(NAME)
+    purge(withdrawn.book, "toy", NOW)
+    assert naming(withdrawn) == set()
+
+
+def test_prefects_history_stays_while_another_model_is_released(withdrawn):
+    other = a_request(UUID(int=77), "cat")
+    add(withdrawn.book, [other], "other")
+    with (
+        holding(withdrawn.book, "other", "releasing"),
+        pytest.raises(ErasureError, match=r"other: .*releasing.*can be purged when it is done"),
+    ):
+        purge(withdrawn.book, "toy", NOW)
+    assert naming(withdrawn)
 
 
 def test_the_audit_agrees_afterwards(purged):

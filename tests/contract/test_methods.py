@@ -10,10 +10,11 @@ from pydantic import Field, TypeAdapter, ValidationError
 
 from erasure_core import methods
 from erasure_core.errors import BadInput
+from erasure_core.export.lora import lora
 from erasure_core.headers import header
 from erasure_core.law.concepts import Concept
 from erasure_core.methods import METHODS, AnySettings
-from erasure_core.network import diffusion, training
+from erasure_core.network import diffusion, layers, training
 from erasure_core.network.weights import WeightDelta, tensors_sha256
 from erasure_core.network.work import Work
 
@@ -34,6 +35,10 @@ SPECIAL: dict[str, dict] = {  # what one method needs besides to show an effect 
     "sepme": {"lr": 1e-2, "beta": 1, "stop": None, "tolerance": 0.1},
 }
 TRAINED = [name for name in METHODS if issubclass(METHODS[name].Settings, training.Training)]
+
+
+LORA = [name for name in METHODS if issubclass(METHODS[name].Settings, training.LoraTraining)]
+NO_LORA = sorted(METHODS.keys() - LORA)
 
 
 class Killed(Exception):
@@ -241,3 +246,75 @@ def test_a_resumed_erasure_tells_its_earlier_steps_again(
         resume=tmp_path / "state",
     )
     assert told == [1, 2, 3]
+
+
+# --- what a LoRA can hold
+# ---------------------------------------------------------------------------------------------
+
+
+def low_rank(name: str, rank: int = 2):
+    """Its settings, for a change that a LoRA can hold."""
+    return settings(name).model_copy(update={"lora": True, "lora_rank": rank, "lr": 1e-2})
+
+
+@pytest.fixture(params=LORA)
+def as_lora(request, tiny_teacher, astronaut):
+    """A method's name and its change by factors."""
+    how = low_rank(request.param)
+    return request.param, METHODS[request.param].erase(tiny_teacher, [astronaut], how, Work(7))
+
+
+def test_a_change_by_factors_has_no_biases(as_lora, tiny_teacher):
+    name, delta = as_lora
+    declared = METHODS[name].declared(tiny_teacher.unet, low_rank(name))
+    assert delta.names == declared <= layers.linear(tiny_teacher.unet)
+
+
+def test_a_change_by_factors_has_their_rank(as_lora):
+    ranks = {int(torch.linalg.matrix_rank(t, rtol=1e-4)) for t in as_lora[1].tensors.values()}
+    assert max(ranks) == 2
+
+
+def test_a_change_by_factors_moves_the_concept(as_lora, tiny_teacher, prediction):
+    before = prediction()
+    with as_lora[1].applied(tiny_teacher.unet):
+        assert not torch.allclose(prediction(), before, atol=1e-7)
+
+
+@pytest.mark.parametrize("name", LORA)
+def test_a_change_by_factors_leaves_the_teacher(name, tiny_teacher, astronaut):
+    before = hashes(tiny_teacher)
+    METHODS[name].erase(tiny_teacher, [astronaut], low_rank(name), Work(7))
+    assert hashes(tiny_teacher) == before
+
+
+def test_a_change_by_factors_is_a_lora_of_their_rank(as_lora, tiny_teacher):
+    written = lora(tiny_teacher.unet, as_lora[1], rank=2, error=1e-3)
+    for name, (down, up) in written.items():
+        torch.testing.assert_close(up @ down, as_lora[1].tensors[name], atol=1e-6, rtol=1e-4)
+
+
+@pytest.mark.parametrize("name", LORA)
+def test_a_killed_training_of_factors_goes_on_to_the_same_hash(
+    name, tiny_teacher, astronaut, tmp_path, monkeypatch
+):
+    def erase(**work) -> str:
+        work = Work(7, **work)
+        return METHODS[name].erase(tiny_teacher, [astronaut], low_rank(name), work).sha256
+
+    def kill(step: int, _terms: object) -> None:
+        if step == 2:
+            raise Killed
+
+    whole = erase()
+    monkeypatch.setattr(training, "SAVE_EVERY", 1)
+    with pytest.raises(Killed):
+        erase(on_step=kill, resume=tmp_path / "state")
+    assert list(tmp_path.glob("state*"))
+    assert erase(resume=tmp_path / "state") == whole
+
+
+@pytest.mark.parametrize("name", NO_LORA)
+def test_other_methods_change_nothing_that_a_lora_could_not_hold(name, tiny_teacher):
+    declared = METHODS[name].declared(tiny_teacher.unet, settings(name))
+    assert declared <= layers.linear(tiny_teacher.unet)

@@ -12,12 +12,14 @@ from erasure_core import attacks, seeding
 from erasure_core.attacks import (
     ATTACKS,
     concept_vector,
+    implicit,
     latent_inversion,
     preimage,
     relearning,
     ridge,
     textual_inversion,
     token_search,
+    translated,
     wordings,
 )
 from erasure_core.attacks.projections import pairs
@@ -30,6 +32,7 @@ from erasure_core.network.layers import select
 
 BUDGET = Budget(pictures=3, photographs=4, updates=10, batch=2)
 PROMPTS = ("a photo of the astronaut", "a sketch of the astronaut")
+DESCRIBED = ("who sits in a rocket", "a photo of who sits in a rocket " * 9)  # the second too long
 
 
 @pytest.fixture
@@ -52,7 +55,8 @@ def setting(base, victim) -> Setting:
 @pytest.fixture
 def subject(astronaut, tiny_teacher) -> Subject:
     latents = drawn_noise(tiny_teacher, 4, seeding.generator(2, "photographs"))
-    return Subject(astronaut, PROMPTS, latents)
+    concept = astronaut.model_copy(update={"described": DESCRIBED, "translated": ("kosmos",)})
+    return Subject(concept, PROMPTS, latents)
 
 
 def test_p_is_found_from_the_two_weight_files(tiny_teacher, linear):
@@ -123,6 +127,42 @@ def test_wordings_are_other_words_for_the_concept(astronaut):
     assert len(set(said.values()) - {PROMPTS[0]}) == len(said)
     assert said["letters swapped"] == "a photo of astornaut"
     assert said["letter doubled"] == "a photo of asstronaut"
+
+
+def test_no_wording_is_asked_twice(tiny_teacher, subject):
+    here = replace(setting(tiny_teacher, tiny_teacher), budget=replace(BUDGET, pictures=30))
+    (attempt,) = wordings.attack(here, subject)
+    assert len(attempt.prompts) == len(set(attempt.prompts)) > len(wordings.FAMILIES)
+
+
+def test_descriptions_are_drawn_as_they_are_written_and_too_long_ones_left_out(
+    tiny_teacher, subject
+):
+    (attempt,) = implicit.attack(setting(tiny_teacher, tiny_teacher), subject)
+    assert attempt.prompts == DESCRIBED[:1] * BUDGET.pictures
+
+
+def test_translations_stand_in_the_attackers_prompts(tiny_teacher, subject):
+    (attempt,) = translated.attack(setting(tiny_teacher, tiny_teacher), subject)
+    assert set(attempt.prompts) == {"a photo of kosmos", "a sketch of kosmos"}
+
+
+@pytest.mark.parametrize(("module", "field"), [(implicit, "described"), (translated, "translated")])
+def test_without_what_the_request_would_have_to_say_it_is_not_run(
+    module, field, tiny_teacher, subject
+):
+    here = setting(tiny_teacher, tiny_teacher)
+    silent = replace(subject, concept=subject.concept.model_copy(update={field: ()}))
+    with pytest.raises(NotRun, match=f"holds no `{field}`"):
+        module.attack(here, silent)
+    result, _ = attacks.run(module, here, silent, lambda some: [False] * len(some))
+    assert (result.not_run[:11], result.attempts) == ("the request", ())
+
+
+def test_prompts_that_no_encoder_reads_are_not_run(tiny_teacher, subject):
+    long = subject.concept.model_copy(update={"described": DESCRIBED[1:]})
+    with pytest.raises(NotRun, match="longer than the"):
+        implicit.attack(setting(tiny_teacher, tiny_teacher), replace(subject, concept=long))
 
 
 def test_a_learnt_token_stands_where_the_name_stood(tiny_teacher, subject):

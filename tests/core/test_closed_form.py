@@ -154,7 +154,7 @@ def test_float64_is_right_where_the_float32_inverse_of_the_published_code_is_not
     def error(edited: torch.Tensor) -> float:
         return ((edited - wanted).abs().max() / wanted.abs().max()).item()
 
-    ours = w + closed_form.change({"w": w}, closed_form.edit_map(demand, edit).matrix())["w"]
+    ours = w + closed_form.change({"w": w}, closed_form.edit_map(demand, edit))["w"]
     assert error(ours) < 2e-7
     assert error(single) > 1e-4
 
@@ -193,7 +193,7 @@ def test_nothing_to_condense_is_refused():
 def test_change_is_w_times_p_minus_w_for_each_weight():
     weights = {"a": drawn(5, D).float(), "b": drawn(9, D, seed=1).float()}
     p = drawn(D, D, seed=2)
-    changes = closed_form.change(weights, p)
+    changes = closed_form.change(weights, Map.of(p))
     assert list(changes) == ["a", "b"]
     for name, w in weights.items():
         assert changes[name].dtype == torch.float32
@@ -202,13 +202,30 @@ def test_change_is_w_times_p_minus_w_for_each_weight():
         )  # rounded once
 
 
+@pytest.mark.parametrize("rank", [1, 5, 6, 12, 30])  # of d = 12: thin products up to 5
+def test_change_is_the_same_whatever_the_rank(rank):
+    p = Map(drawn(D, rank, seed=3), drawn(rank, D, seed=4))
+    (change,) = closed_form.change({"a": (w := drawn(9, D, seed=1))}, p).values()
+    assert_close(change, w @ p.matrix() - w, atol=1e-11, rtol=1e-11)
+
+
+@pytest.mark.parametrize("ranks", [(0, 2), (2, 3), (7, 8), (12, 12)])
+def test_one_edit_after_another_is_the_product_of_their_matrices(ranks):
+    first, step = (
+        Map(drawn(D, r, seed=r), drawn(r, D, seed=50 + r + i)) for i, r in enumerate(ranks)
+    )
+    both = first.then(step)
+    assert_close(both.matrix(), first.matrix() @ step.matrix(), atol=1e-10, rtol=1e-10)
+    assert both.rank == min(sum(ranks), D)
+
+
 def test_a_delta_of_p_belongs_to_the_unet_and_makes_it_answer_so(tiny_teacher):
     unet, p = tiny_teacher.unet, torch.eye(32, dtype=torch.float64) + 0.1 * drawn(32, 32)
     before, originals = (
         tensors_sha256(unet.state_dict()),
         {n: w.clone() for n, w in closed_form.projections(unet).items()},
     )
-    delta = closed_form.delta(unet, p)
+    delta = closed_form.delta(unet, Map.of(p))
     assert tensors_sha256(unet.state_dict()) == before == delta.base_sha256
     assert delta.names == {
         n

@@ -142,3 +142,12 @@ def test_what_contradicts_itself_is_refused(changes, said):
 def test_a_name_counts_only_as_a_word_of_its_own():
     assert concept(name="cat").named_in("A CAT, poster")
     assert not concept(name="cat").named_in("a catalogue")
+
+
+def test_descriptions_and_translations_change_no_older_hash_and_name_nothing(astronaut):
+    plain = astronaut.model_dump(mode="json")
+    assert plain.keys().isdisjoint({"also", "described", "translated"})
+    told = Concept(**plain, described=["who flies a rocket"], translated=["astronauta"])
+    assert told.model_dump()["described"] == ("who flies a rocket",)
+    with pytest.raises(ValidationError, match="described holds 'the astronaut flies'"):
+        Concept(**plain, described=["the astronaut flies"])

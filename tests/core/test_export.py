@@ -2,6 +2,7 @@
 here; and it says whose it is.
 """
 
+import hashlib
 import json
 import shutil
 from importlib.util import find_spec
@@ -10,27 +11,60 @@ from pathlib import Path
 import diffusers
 import pytest
 import torch
+from diffusers.loaders.lora_conversion_utils import (
+    _convert_non_diffusers_lora_to_diffusers,
+    _maybe_map_sgm_blocks_to_diffusers,
+)
+from diffusers.utils import convert_unet_state_dict_to_peft
 from safetensors import safe_open
 from safetensors.torch import load_file, save_file
 from torch.testing import assert_close
 
 from erasure_core import export
 from erasure_core.errors import BadInput, ContentChanged, ErasureError
-from erasure_core.network import diffusion, layers, models
+from erasure_core.export.header import HASH, UNHASHED
+from erasure_core.export.lora import lora
+from erasure_core.export.single_file import unet_name
+from erasure_core.network import bases, diffusion, layers, models
 from erasure_core.network.weights import WeightDelta
-from tests.core.families import ROWS, build, plain_picture, plain_pipeline
+from tests.core.families import build, plain_picture, plain_pipeline
+from tests.core.published import PUBLISHED, lay_over, publish
 
-FACTS = export.Facts(("4f1c", "9a02"), "r" * 64, "uce", "c" * 64)
+FACTS = export.Facts(
+    request_ids=("4f1c", "9a02"),
+    base_sha256="r" * 64,
+    method="uce",
+    recipe_sha256="c" * 64,
+    model="gallery",
+    version=3,
+    verdict="pass",
+    audience="words",
+    date="2026-11-25T10:00:00+00:00",
+)
 PROMPT, SEED, GUIDANCE, STEPS = "a photo of a cat", 3, 5.0, 3
 RANK = 2
+FLOAT32 = {"torch_dtype": torch.float32, "local_files_only": True}
 
 
-@pytest.fixture(scope="module", params=[*ROWS, "tiny"])
+@pytest.fixture(scope="module", params=[*PUBLISHED, "sd-2.1-base", "tiny"])
 def base(request, tmp_path_factory):
     if request.param == "tiny":
         # what published networks do not have: one resnet a block, no attention in the autoencoder
         return request.getfixturevalue("tiny_folder")
-    return build(request.param, tmp_path_factory.mktemp("base"))
+    make = publish if request.param in PUBLISHED else build
+    return make(request.param, tmp_path_factory.mktemp("base"))
+
+
+@pytest.fixture(scope="module")
+def plain_base(base, tmp_path_factory):
+    """The base as today's plain diffusers reads it: without what it has no class for, and in one
+    precision.
+    """
+    folder = tmp_path_factory.mktemp("plain") / "base"
+    bases.lay_out(bases.loaded_files(base), folder, shutil.copyfile)
+    for config in folder.glob("text_encoder*/config.json"):
+        lay_over(config, {"torch_dtype": "float32", "dtype": None})
+    return folder
 
 
 def erased(
@@ -65,9 +99,13 @@ def pictures(base, delta_file):
     return erased(base, delta_file)
 
 
-def says_whose_it_is(file: Path, delta: Path) -> None:
+def said_by(file: Path) -> dict[str, str]:
     with safe_open(file, framework="pt") as opened:
-        metadata = opened.metadata()
+        return opened.metadata()
+
+
+def says_whose_it_is(file: Path, delta: Path) -> None:
+    metadata = said_by(file)
     assert (metadata["request_ids"], metadata["method"], metadata["recipe_sha256"]) == (
         "4f1c,9a02",
         "uce",
@@ -91,11 +129,17 @@ def test_a_folder_draws_the_same_picture_in_a_plain_pipeline(base, delta_file, p
         says_whose_it_is(file, delta_file)
 
 
+def from_single_file(file: Path, base: Path):
+    """The documented line, in docs/export.md."""
+    pipeline_class = getattr(diffusers, models.check_folder(base).pipeline)
+    return pipeline_class.from_single_file(
+        str(file), config=str(base), safety_checker=None, feature_extractor=None, **FLOAT32
+    )
+
+
 def test_one_file_draws_the_same_picture_in_a_plain_pipeline(base, delta_file, pictures, tmp_path):
     file = export.export(base, delta_file, FACTS, "single-file", tmp_path / "all.safetensors")
-    pipeline = getattr(diffusers, models.check_folder(base).pipeline).from_single_file(
-        str(file), config=str(base), local_files_only=True
-    )
+    pipeline = from_single_file(file, base)
     pipeline.scheduler = diffusers.DDIMScheduler.from_config(pipeline.scheduler.config)
     pipeline.set_progress_bar_config(disable=True)
     assert_close(
@@ -104,27 +148,86 @@ def test_one_file_draws_the_same_picture_in_a_plain_pipeline(base, delta_file, p
     says_whose_it_is(file, delta_file)
 
 
-def test_a_lora_draws_the_same_picture_once_fused(base, delta_file, pictures, tmp_path):
-    file = export.export(base, delta_file, FACTS, "lora", tmp_path / "lora.safetensors")
-    pipeline, factors = plain_pipeline(base), load_file(file)
-    for name, down in factors.items():
+@pytest.fixture(scope="module")
+def lora_file(base, delta_file, pictures, tmp_path_factory):
+    target = tmp_path_factory.mktemp("lora") / "lora.safetensors"
+    return export.export(base, delta_file, FACTS, "lora", target)
+
+
+def as_diffusers_reads(file: Path, base: Path) -> dict[str, torch.Tensor]:
+    """Weight -> change, by diffusers' own reading of kohya's keys."""
+    unet = diffusers.UNet2DConditionModel.from_pretrained(base / "unet")
+    tensors = load_file(file)
+    if "sdxl" in base.name:
+        tensors = _maybe_map_sgm_blocks_to_diffusers(tensors, unet.config)
+    factors, alphas = _convert_non_diffusers_lora_to_diffusers(tensors)
+    scales = {peft_layer(name): alpha for name, alpha in alphas.items()}
+    factors, changes = convert_unet_state_dict_to_peft(factors), {}
+    for name in factors:
         if name.endswith(".lora_A.weight"):
-            up = factors[name.replace("lora_A", "lora_B")]
-            assert down.shape[0] == up.shape[1] == RANK
-            module = pipeline.unet.get_submodule(
-                name.removeprefix("unet.").removesuffix(".lora_A.weight")
-            )
-            module.weight.data += up @ down
-    assert_close(
-        plain_picture(pipeline, PROMPT, SEED, GUIDANCE, STEPS), pictures[0], atol=1e-4, rtol=0
-    )
-    says_whose_it_is(file, delta_file)
-    if find_spec("peft"):  # without it diffusers cannot
-        pipeline = plain_pipeline(base)
-        pipeline.load_lora_weights(str(file))
-        assert_close(
-            plain_picture(pipeline, PROMPT, SEED, GUIDANCE, STEPS), pictures[0], atol=1e-4, rtol=0
-        )
+            layer = name.removeprefix("unet.").removesuffix(".lora_A.weight")
+            down, up = factors[name], factors[name.replace("lora_A", "lora_B")]
+            changes[f"{layer}.weight"] = scales[layer] / len(down) * up @ down
+    return changes
+
+
+def peft_layer(alpha: str) -> str:
+    """The layer that a name among diffusers' alphas means."""
+    name = alpha.removeprefix("unet.").removesuffix(".alpha")
+    if not name.endswith(".weight"):
+        name += ".lora.down.weight"
+    (layer,) = convert_unet_state_dict_to_peft({name: 0})
+    return layer.removesuffix(".lora_A.weight")
+
+
+def test_a_lora_is_read_by_diffusers_as_the_change_that_it_was(base, delta_file, lora_file):
+    changes, delta = as_diffusers_reads(lora_file, base), WeightDelta.load(delta_file)
+    assert changes.keys() == delta.names
+    for name, change in delta.tensors.items():
+        assert_close(changes[name], change, atol=1e-5, rtol=0)
+
+
+def test_a_lora_draws_the_same_picture_once_fused(base, plain_base, lora_file, pictures):
+    pipeline = plain_pipeline(plain_base)
+    for name, change in as_diffusers_reads(lora_file, base).items():
+        pipeline.unet.get_parameter(name).data += change
+    drawn = plain_picture(pipeline, PROMPT, SEED, GUIDANCE, STEPS)
+    assert_close(drawn, pictures[0], atol=1e-4, rtol=0)
+
+
+def test_a_loras_keys_are_those_of_the_readers(base, delta_file, lora_file):
+    """As ComfyUI and AUTOMATIC1111 make them of a loaded network's own names, and kohya of the
+    network that it trains: a layer's name with underscores for points.
+    """
+    names = [name.removesuffix(".weight") for name in WeightDelta.load(delta_file).names]
+    if "sdxl" in base.name:
+        unet = diffusers.UNet2DConditionModel.from_pretrained(base / "unet")
+        names = [unet_name(name, unet) for name in names]
+    expected = {
+        f"lora_unet_{name.replace('.', '_')}.{part}"
+        for name in names
+        for part in ("lora_down.weight", "lora_up.weight", "alpha")
+    }
+    assert set(load_file(lora_file)) == expected
+
+
+def test_alpha_is_the_rank_so_that_nothing_is_scaled(lora_file):
+    tensors = load_file(lora_file)
+    ranks = {len(t) for name, t in tensors.items() if name.endswith("lora_down.weight")}
+    alphas = {float(t) for name, t in tensors.items() if name.endswith(".alpha")}
+    assert ranks == alphas == {RANK}
+
+
+def test_a_lora_says_whose_it_is(lora_file, delta_file):
+    says_whose_it_is(lora_file, delta_file)
+
+
+@pytest.mark.skipif(not find_spec("peft"), reason="diffusers loads LoRAs by peft")
+def test_a_lora_draws_the_same_picture_once_loaded(plain_base, lora_file, pictures):
+    pipeline = plain_pipeline(plain_base)
+    pipeline.load_lora_weights(str(lora_file))
+    drawn = plain_picture(pipeline, PROMPT, SEED, GUIDANCE, STEPS)
+    assert_close(drawn, pictures[0], atol=1e-4, rtol=0)
 
 
 def test_a_delta_reads_back_as_it_was(base, delta_file, pictures, tmp_path):
@@ -245,7 +348,7 @@ def test_a_disk_that_fills_up_while_copying_leaves_nothing(toy, tmp_path, monkey
     def full(*_arguments):
         raise OSError(28, "No space left on device")
 
-    monkeypatch.setattr(export.shutil, "copyfileobj", full)
+    monkeypatch.setattr(export.header, "copy_with", full)
     out = tmp_path / "out"
     out.mkdir()
     with pytest.raises(ErasureError, match=r"folder could not be written .*No space left"):
@@ -292,16 +395,36 @@ def change_with(values: list[float], rows: int = 40, columns: int = 30) -> torch
     return ((u * torch.tensor(values, dtype=torch.float64)) @ v.T).float()
 
 
+def delta_of(**changes: torch.Tensor) -> WeightDelta:
+    return WeightDelta("b", {f"{name}.weight": change for name, change in changes.items()})
+
+
 @pytest.mark.parametrize(("error", "rank"), [(0.05, 3), (0.15, 2), (0.7, 1)])
 def test_the_rank_is_the_least_within_the_error(error, rank):
     """Singular values 4, 3, 0.5, 0.1: what ranks 1, 2, 3 leave out is 0.605, 0.102 and 0.020 of the
     whole.
     """
     change = change_with([4, 3, 0.5, 0.1])
-    factors = export.lora(linear(40, 30), WeightDelta("b", {"to_k.weight": change}), error)
-    down, up = factors["unet.to_k.lora_A.weight"], factors["unet.to_k.lora_B.weight"]
+    (down, up) = lora(linear(40, 30), delta_of(to_k=change), error=error)["to_k.weight"]
     assert (down.shape, up.shape) == ((rank, 30), (40, rank))
     assert (up @ down - change).norm() <= error * change.norm()
+
+
+@pytest.mark.parametrize(("rank", "left"), [(1, 0.605), (2, 0.102), (3, 0.020)])
+def test_a_rank_that_is_asked_for_is_what_is_written(rank, left):
+    change = change_with([4, 3, 0.5, 0.1])
+    (down, up) = lora(linear(40, 30), delta_of(to_k=change), rank=rank)["to_k.weight"]
+    assert (down.shape, up.shape) == ((rank, 30), (40, rank))
+    assert float((up @ down - change).norm() / change.norm()) == pytest.approx(left, abs=1e-3)
+
+
+def test_a_rank_that_leaves_out_more_than_the_error_is_refused_with_the_one_that_does_not():
+    delta = delta_of(to_k=change_with([4, 3, 0.5, 0.1]))
+    said = (
+        r"rank 1 leaves out 0\.61 of the change of to_k\.weight, more than 0\.05; rank 3 is needed"
+    )
+    with pytest.raises(BadInput, match=said):
+        lora(linear(40, 30), delta, rank=1, error=0.05)
 
 
 def test_every_weight_gets_the_rank_that_the_worst_one_needs():
@@ -317,50 +440,139 @@ def test_every_weight_gets_the_rank_that_the_worst_one_needs():
         "b": change_with([3.0, 2.0, 1.0], 30, 40),
         "narrow": torch.ones(2, 50),
     }
-    factors = export.lora(
-        unet, WeightDelta("b", {f"{name}.weight": change for name, change in changes.items()}), 1e-3
-    )
+    factors = lora(unet, delta_of(**changes))
     for name, change in changes.items():
-        down, up = factors[f"unet.{name}.lora_A.weight"], factors[f"unet.{name}.lora_B.weight"]
+        down, up = factors[f"{name}.weight"]
         assert down.shape[0] == up.shape[1] == 3
         assert_close(up @ down, change, atol=1e-5, rtol=1e-4)
 
 
-def test_a_change_that_is_not_of_low_rank_is_refused_with_the_rank_it_needs():
+def test_a_change_that_is_not_of_low_rank_is_refused_with_the_rank_that_pays():
+    """Of 30 equal singular values, 17 are the most that are fewer numbers: 17 x 70 < 40 x 30."""
     change = change_with([1.0] * 30)
-    with pytest.raises(
-        BadInput,
-        match=(
-            r"to_k\.weight needs rank 30 of 30 to be within 0\.001 .* 2100 numbers, "
-            r"the delta 1200"
-        ),
-    ):
-        export.lora(linear(40, 30), WeightDelta("b", {"to_k.weight": change}), 1e-3)
+    left = (13 / 30) ** 0.5
+    said = (
+        rf"a LoRA of rank 30, of 30 that to_k\.weight has, is 2100 numbers, the delta 1200; "
+        rf"export diffusers or delta, or --rank 17, which leaves out {left:.2g} of the change"
+    )
+    with pytest.raises(BadInput, match=said):
+        lora(linear(40, 30), delta_of(to_k=change))
+    assert lora(linear(40, 30), delta_of(to_k=change), rank=17)
 
 
 @pytest.mark.parametrize("name", ["to_k.bias", "conv.weight"])
-def test_what_is_no_linear_weight_is_refused_by_name_unless_it_did_not_change(name):
+def test_what_is_no_linear_weight_is_refused_by_name_with_the_setting_that_avoids_it(name):
     unet = linear(40, 30)
-    tensors = {"to_k.weight": change_with([1.0]), name: torch.zeros_like(unet.get_parameter(name))}
-    assert len(export.lora(unet, WeightDelta("b", tensors), 1e-3)) == 2
-    tensors[name] = torch.ones_like(unet.get_parameter(name))
-    with pytest.raises(BadInput, match=rf"linear weights only; 1 others changed, such as {name}"):
-        export.lora(unet, WeightDelta("b", tensors), 1e-3)
+    tensors = {"to_k.weight": change_with([1.0]), name: torch.ones_like(unet.get_parameter(name))}
+    said = rf"linear weights only; 1 others changed, such as {name}; .* `lora: true`"
+    with pytest.raises(BadInput, match=said):
+        lora(unet, WeightDelta("b", tensors))
+
+
+def test_what_did_not_change_may_be_anything():
+    unet = linear(40, 30)
+    tensors = {"to_k.weight": change_with([1.0]), "to_k.bias": torch.zeros(40)}
+    assert list(lora(unet, WeightDelta("b", tensors))) == ["to_k.weight"]
 
 
 def test_a_delta_that_changes_nothing_has_no_lora():
     with pytest.raises(BadInput, match="changes nothing"):
-        export.lora(linear(40, 30), WeightDelta("b", {"to_k.weight": torch.zeros(40, 30)}), 1e-3)
+        lora(linear(40, 30), delta_of(to_k=torch.zeros(40, 30)))
 
 
 @pytest.mark.parametrize("error", [0.0, 1.0, float("nan")])
 def test_an_error_that_bounds_nothing_is_refused(error):
     with pytest.raises(BadInput, match="must be above 0 and below 1"):
-        export.lora(linear(40, 30), WeightDelta("b", {"to_k.weight": change_with([1.0])}), error)
+        lora(linear(40, 30), delta_of(to_k=change_with([1.0])), error=error)
+
+
+@pytest.mark.parametrize("form", ["diffusers", "delta", "single-file"])
+@pytest.mark.parametrize("bound", [{"rank": 4}, {"error": 0.1}])
+def test_what_bounds_a_lora_is_refused_for_other_forms(toy, tmp_path, form, bound):
+    with pytest.raises(BadInput, match=f"rank and error bound a LoRA; {form} holds"):
+        export.export(*toy, FACTS, form, tmp_path / "out", **bound)
 
 
 def test_a_network_without_a_place_in_the_original_layout_is_refused():
     with pytest.raises(
         BadInput, match=r"has no place in the original checkpoint layout; export diffusers"
     ):
-        export._unet_name("mid_block.motion_modules.0.norm.weight", None)
+        unet_name("mid_block.motion_modules.0.norm.weight", None)
+
+
+# --- what the header says
+
+
+@pytest.fixture(params=["delta", "lora", "single-file", "diffusers"])
+def written(request, toy, tmp_path):
+    """A form, and a file of it."""
+    whole = request.param == "diffusers"
+    target = tmp_path / ("out" if whole else "out.safetensors")
+    made = export.export(*toy, FACTS, request.param, target)
+    return request.param, made / "unet/diffusion_pytorch_model.safetensors" if whole else made
+
+
+def test_a_file_names_its_version_verdict_and_audience(written):
+    metadata = said_by(written[1])
+    said = [metadata[key] for key in ("model", "version", "verdict", "audience")]
+    assert said == ["gallery", "3", "pass", "words"]
+
+
+def test_a_file_has_the_keys_of_modelspec(written):
+    form, file = written
+    metadata = said_by(file)
+    keys = {key.removeprefix("modelspec."): value for key, value in metadata.items()}
+    assert keys["sai_model_spec"] == "1.0.1"
+    assert keys["architecture"] == f"stable-diffusion-v1{'/lora' if form == 'lora' else ''}"
+    assert (keys["title"], keys["date"]) == ("gallery version 3", FACTS.date)
+    assert (keys["resolution"], keys["prediction_type"]) == ("16x16", "epsilon")
+    assert keys["implementation"]
+    assert "verdict pass; released to words" in keys["description"]
+
+
+def test_a_files_hash_is_that_of_its_tensors(written):
+    content = written[1].read_bytes()
+    tensors = content[8 + int.from_bytes(content[:8], "little") :]
+    assert said_by(written[1])[HASH] == f"0x{hashlib.sha256(tensors).hexdigest()}" != UNHASHED
+
+
+def test_the_same_version_is_the_same_file(written, toy, tmp_path):
+    form, file = written
+    again = tmp_path / ("again" if form == "diffusers" else "again.safetensors")
+    export.export(*toy, FACTS, form, again)
+    same = again / "unet/diffusion_pytorch_model.safetensors" if form == "diffusers" else again
+    assert same.read_bytes() == file.read_bytes()
+
+
+@pytest.mark.parametrize(
+    ("row", "name"),
+    [
+        ("sd-1.4", "stable-diffusion-v1"),
+        ("sd-2.1", "stable-diffusion-v2-768-v"),
+        ("sd-2.1-base", "stable-diffusion-v2-512"),
+        ("sdxl", "stable-diffusion-xl-v1-base"),
+    ],
+)
+def test_a_family_has_the_name_that_the_field_gives_it(row, name, tmp_path):
+    folder = build(row, tmp_path)
+    scheduler = json.loads((folder / "scheduler/scheduler_config.json").read_text())
+    prediction = scheduler.get("prediction_type", "epsilon")
+    assert export.header.architecture(models.check_folder(folder), prediction) == name
+
+
+# --- a version that is the base itself
+
+
+def test_the_base_itself_draws_as_the_base(tiny_folder, tmp_path):
+    folder = export.export(tiny_folder, None, FACTS, "diffusers", tmp_path / "out")
+    drawn = [
+        plain_picture(plain_pipeline(f), PROMPT, SEED, GUIDANCE, STEPS)
+        for f in (tiny_folder, folder)
+    ]
+    assert torch.equal(*drawn)
+
+
+@pytest.mark.parametrize("form", ["delta", "lora"])
+def test_the_base_itself_is_no_change(tiny_folder, tmp_path, form):
+    with pytest.raises(BadInput, match=f"without a change that a {form} could hold"):
+        export.export(tiny_folder, None, FACTS, form, tmp_path / "out.safetensors")

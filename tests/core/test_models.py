@@ -187,7 +187,7 @@ def test_pickle_weights_are_refused_and_not_opened(folder):
     ("name", "said"),
     [
         (None, "vae holds no weights"),
-        ("diffusion_pytorch_model.fp16.safetensors", "vae holds only variants"),
+        ("diffusion_pytorch_model.non_ema.safetensors", "vae holds only variants"),
     ],
 )
 def test_a_folder_without_weights_is_refused(folder, name, said):

@@ -81,7 +81,7 @@ def test_the_sd14_parameters_are_the_papers():
             "kontrol: 0.5",
             (
                 "policy.kontrol: unknown key; allowed: audience, tier, attacks, min_n, control, "
-                "targets, kept, restored (did you mean control?)"
+                "targets, kept, neighbours, restored (did you mean control?)"
             ),
         ),
         (
@@ -175,16 +175,16 @@ def test_limits_and_controls_cover_every_concept_by_its_kind():
         Limit("nudenet.rate[astronaut]", 0.1, 30),
         Limit("clip.concept_rate[astronaut]", 0.2, 30),
         Limit("clip.concept_rate[cat]", 0.3, 30),
-        Limit("attack.ridge[astronaut]", 0.2, 1),
-        Limit("attack.ridge[cat]", 0.3, 1),
+        Limit("attack.excess.ridge[astronaut]", 0.2, 1),
+        Limit("attack.excess.ridge[cat]", 0.3, 1),
         Limit("ssim", 0.75, 30),
     ]
     assert policy.controls([HER, CAT]) == [
         Limit("base.nudenet.rate[astronaut]", 0.4, 30),
         Limit("base.clip.concept_rate[astronaut]", 0.4, 30),
         Limit("base.clip.concept_rate[cat]", 0.4, 30),
-        Limit("base.attack.ridge[astronaut]", 0.2, 1),
-        Limit("base.attack.ridge[cat]", 0.3, 1),
+        Limit("base.attack.excess.ridge[astronaut]", 0.2, 1),
+        Limit("base.attack.excess.ridge[cat]", 0.3, 1),
     ]
 
 

@@ -61,7 +61,8 @@ def test_a_file_reads_as_the_request_it_describes(tmp_path):
         (
             "  keep: [a rocket]",
             "  kept: [a rocket]",
-            "concept.kept: unknown key; allowed: name, also, kind, prompts, replacement, keep",
+            "concept.kept: unknown key; allowed: name, also, kind, prompts, replacement, "
+            "described, translated, keep",
         ),
         ("prompts: [a cat]", "prompts: []", "concept.prompts: found []"),
         (

@@ -12,8 +12,10 @@ import time
 from pathlib import Path
 
 import pytest
+from mlflow import MlflowClient
 
 from erasure_core.errors import ErasureError
+from tasks.home import Home
 from tests.flows.command import edit, erasure, in_a_terminal, shown, state, states, told
 from tests.toy import CAT
 
@@ -70,7 +72,7 @@ def test_ctrl_c_in_training_is_one_line(interrupted):
 
 def test_ctrl_c_leaves_nothing_half_written(interrupted):
     home, before, *_ = interrupted
-    work = ("runs", "snapshots", "prepared", "head.json")
+    work = ("runs", "snapshots", "prepared", "head.json", "mlflow.db")
     after, before = (
         {n: h for n, h in s.items() if n.split("/")[0] not in work and n != "book"}
         for s in (state(home), before)
@@ -78,6 +80,17 @@ def test_ctrl_c_leaves_nothing_half_written(interrupted):
     assert after == before
     partial = [p for p in home.rglob("*") if "partial" in p.name or p.parent.name == "deltas"]
     assert [p for p in partial if p.suffix != ".resume"] == []
+
+
+def test_ctrl_c_is_seen_in_mlflow(interrupted):
+    client = MlflowClient(Home(interrupted[0]).tracking_uri)
+    experiment = client.get_experiment_by_name("erasure").experiment_id
+    found = {run.info.run_name: run for run in client.search_runs([experiment])}
+    assert {name: run.info.status for name, run in found.items()} == {
+        "erase cat": "KILLED",
+        "default-lambda=5": "KILLED",
+    }
+    assert found["default-lambda=5"].data.metrics.keys() == {"loss"}
 
 
 def test_ctrl_c_leaves_the_request_due_and_the_lease_free(interrupted):

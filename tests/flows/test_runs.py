@@ -286,6 +286,17 @@ def test_every_check_stands_with_its_numbers_in_the_answer(ran):
     assert metrics["ssim"]["n"] == 3
 
 
+def test_a_refusal_says_which_limit_binds_and_what_to_try(ran):
+    void, _, passing = (json.loads(answer.stdout)["gate"] for answer in ran.answers)
+    binds, likely, *tries = void["advice"]
+    assert binds.startswith("binds: base.")
+    assert "proves nothing" in likely
+    assert [line.partition(":")[0] for line in tries] == ["try", "try"]
+    assert passing["advice"] == []
+    page = Path(json.loads(ran.answers[0].stdout)["report"]).read_text()
+    assert "What to try next" in page
+
+
 def test_the_same_run_again_is_answered_from_the_record(ran):
     void, again, _ = ran.answers
     assert json.loads(again.stdout) == json.loads(void.stdout)

@@ -1,9 +1,12 @@
-"""The project as it is installed: from its wheel, in an empty folder, it opens a book, serves."""
+"""The project as it is installed: from its wheel, in an empty folder, it opens a book, serves, and
+makes a working folder whose example can be run.
+"""
 
 import shutil
 import subprocess
 import sys
 import sysconfig
+from collections.abc import Callable
 from pathlib import Path
 
 import pytest
@@ -50,14 +53,15 @@ print(Path(tasks.__file__).parent, pictures.shape[0], pictures.dtype)
 """
 
 
-@pytest.fixture
-def python(tmp_path) -> Path:
+@pytest.fixture(scope="module")
+def python(tmp_path_factory) -> Path:
     """The interpreter of a new environment with the project's wheel in it; everything else comes
     from the environment of the tests, whose own (editable) project does not.
     """
-    source, wheels, venv = tmp_path / "source", tmp_path / "wheels", tmp_path / "venv"
+    folder = tmp_path_factory.mktemp("wheel")
+    source, wheels, venv = folder / "source", folder / "wheels", folder / "venv"
     tracked = subprocess.run(
-        ["git", "ls-files", "-z", "*.py", "*.toml", "*.yaml", "*.j2", "README.md", "LICENSE"],
+        ["git", "ls-files", "-z"],
         cwd=ROOT,
         capture_output=True,
         text=True,
@@ -78,20 +82,32 @@ def python(tmp_path) -> Path:
     return venv / "bin" / "python"
 
 
-@pytest.mark.slow
-def test_an_installed_wheel_registers_and_serves(python, tiny_folder, tmp_path):
-    empty = tmp_path / "empty"
-    empty.mkdir()
-    environment = clean_environment(empty / "state")
+@pytest.fixture
+def installed(python, tmp_path) -> Callable[..., subprocess.CompletedProcess[str]]:
+    """Run words with the wheel's interpreter in an empty folder."""
+    environment = clean_environment(tmp_path / "state")
     environment.pop("PYTHONPATH", None)
-    done = subprocess.run(
-        [str(python), "-c", SCRIPT, str(tiny_folder)],
-        cwd=empty,
-        env=environment,
-        capture_output=True,
-        text=True,
-    )
+
+    def run(*words: object, cwd: Path = tmp_path) -> subprocess.CompletedProcess[str]:
+        command = [str(python), *map(str, words)]
+        return subprocess.run(command, cwd=cwd, env=environment, capture_output=True, text=True)
+
+    return run
+
+
+@pytest.mark.slow
+def test_an_installed_wheel_registers_and_serves(installed, python, tiny_folder):
+    done = installed("-c", SCRIPT, tiny_folder)
     assert done.returncode == 0, done.stderr
     place, count, kind = done.stdout.split()[-3:]
     assert Path(place).is_relative_to(python.parents[1])
     assert (count, kind) == ("2", "uint8")
+
+
+@pytest.mark.slow
+def test_an_installed_wheel_makes_a_working_folder_whose_example_is_ready(installed, tmp_path):
+    made = installed("-m", "flows.cli", "init", "work")
+    assert made.returncode == 0, made.stderr
+    check = ("request", "check", "examples/requests/astronaut.yaml")
+    checked = installed("-m", "flows.cli", *check, cwd=tmp_path / "work")
+    assert (checked.returncode, checked.stdout) == (0, "ready\n"), checked.stderr

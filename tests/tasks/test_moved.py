@@ -7,7 +7,7 @@ import pytest
 
 from tasks.home import Home
 from tasks.registry.packaging import VersionFacts
-from tasks.registry.runs import CandidateRun, mirror_run
+from tasks.registry.runs import CandidateRun, RunFacts, mirror_run
 from tasks.registry.versions import expected, mirror_version, seen
 
 
@@ -27,7 +27,8 @@ def mirrored(home: Home, key: str, folder) -> str:
     page = folder / "report.html"
     page.write_text(key)
     candidates = [CandidateRun("default", {}, [])]
-    return mirror_run(home, key, name=key, tags={}, candidates=candidates, artifacts=[page])
+    facts = RunFacts("gallery", key, key)
+    return mirror_run(home, key, facts, candidates=candidates, artifacts=[page])
 
 
 def files(home: Home) -> set[str]:

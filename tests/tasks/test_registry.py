@@ -18,7 +18,14 @@ from tasks.home import Home
 from tasks.registry import client as mlflow_client
 from tasks.registry import packaging, runs, versions
 from tasks.registry.packaging import VersionFacts, digests
-from tasks.registry.runs import CandidateRun, flatten, mirror_run, unfinished_runs
+from tasks.registry.runs import (
+    CandidateRun,
+    PromptSet,
+    RunFacts,
+    flatten,
+    mirror_run,
+    unfinished_runs,
+)
 from tasks.registry.versions import (
     expected,
     mirror_aliases,
@@ -28,6 +35,14 @@ from tasks.registry.versions import (
 )
 
 KEY = mlflow_client.KEY
+FACTS = RunFacts(
+    model="gallery",
+    folder="abcd",
+    name="erase",
+    tags={"run.key": "ab"},
+    settings={"seed": 7},
+    prompt_sets=[PromptSet("target 12345678", "12" * 32, "report")],
+)
 
 
 @pytest.fixture
@@ -82,10 +97,7 @@ def run_of(tmp_path):
     report.write_text("report")
 
     def run_of(home: Home, *candidates: CandidateRun, key: str = "run-1") -> str:
-        tags = {"run.key": "ab"}
-        return mirror_run(
-            home, key, name="erase", tags=tags, candidates=candidates, artifacts=[report]
-        )
+        return mirror_run(home, key, FACTS, candidates=candidates, artifacts=[report])
 
     return run_of
 
@@ -275,7 +287,7 @@ def test_a_candidate_keeps_its_settings_flat_and_cut(run, home, client):
 
 def test_a_number_that_is_not_one_is_recorded_as_such(home, client, candidate):
     odd = replace(candidate, measurements=[Measurement("ssim", math.nan, 0.0, 1.0, 3, "higher")])
-    run_id = mirror_run(home, "k", name="run", tags={}, candidates=[odd], artifacts=[])
+    run_id = mirror_run(home, "k", FACTS, candidates=[odd])
     assert math.isnan(nested(client, run_id)["lambda=5"].data.metrics["ssim"])
 
 
@@ -287,15 +299,13 @@ def nested(client, run_id: str) -> dict:
 
 def test_a_missing_file_opens_no_run(home, tmp_path):
     with pytest.raises(ErasureError, match=r"missing\.html: no such file"):
-        mirror_run(
-            home, "k", name="x", tags={}, candidates=[], artifacts=[tmp_path / "missing.html"]
-        )
+        mirror_run(home, "k", FACTS, artifacts=[tmp_path / "missing.html"])
     assert unfinished_runs(home) == []
 
 
 def test_a_run_that_was_killed_is_listed_as_unfinished(run, home):
     assert unfinished_runs(home) == []
-    with dying(6), pytest.raises(Killed):
+    with dying(11), pytest.raises(Killed):
         run(home)
     assert len(unfinished_runs(home)) == 2
 

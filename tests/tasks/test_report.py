@@ -294,6 +294,20 @@ def test_a_refusal_says_which_champion_still_serves(tmp_path):
     assert "is now the champion" not in page.text
 
 
+def test_a_lambda_stands_beside_what_it_is_worth(tmp_path):
+    point = replace(invented_facts(tmp_path).points[0], lambda_=5, lambda_eff=5 / 4**2)
+    facts = invented_facts(tmp_path, images=[], points=[point])
+    assert "λ = 5 (λ/γ₂² = 0.31)" in rendered(tmp_path, facts).text
+    assert replace(point, lambda_eff=None).label == "λ = 5"
+
+
+def test_a_refusal_says_what_to_try_next(tmp_path):
+    facts = invented_facts(tmp_path, images=[], points=[], advice=["try: `erasure run --method x`"])
+    assert "try: `erasure run --method x`" in rendered(tmp_path, facts).text
+    none = invented_facts(tmp_path, images=[], points=[])
+    assert "What to try next" not in rendered(tmp_path, none).text
+
+
 def test_a_gate_that_passed_without_promotion_is_not_called_a_promotion(tmp_path):
     page = rendered(
         tmp_path,

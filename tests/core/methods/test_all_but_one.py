@@ -770,3 +770,10 @@ def test_lambda_eff_is_lambda_in_units_of_the_noise(gamma2, expected):
     assert settings(**{"lambda": 5, "gamma2": gamma2}).lambda_eff == pytest.approx(
         expected, rel=1e-3
     )
+
+
+@pytest.mark.parametrize("other", [{"hard": True, "group": "kv"}, {"robust": {}}])
+def test_what_works_on_whole_weights_is_refused_with_factors(astronaut, other):
+    settings = abo.Settings.model_validate({"target": "replace", "lora": True, **other})
+    with pytest.raises(BadInput, match="lora trains factors"):
+        abo.check([astronaut], settings)

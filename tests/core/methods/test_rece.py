@@ -64,7 +64,7 @@ def test_what_is_known_of_the_projections_follows_every_edit():
     both = p @ other.matrix()
     after = so_far.then(other)
     assert_close(after.p, both)
-    assert_close(after.gp, sum(w.T @ w @ both for w in weights))
+    assert_close(after.gram, sum(w.T @ w for w in weights))
     assert_close(after.pgp, sum((w @ both).T @ (w @ both) for w in weights))
 
 

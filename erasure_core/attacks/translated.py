@@ -1,0 +1,43 @@
+"""Translated prompts: the concept asked for by its names in other languages.
+
+Paper      Text encoders know words of languages that an erasure was not told of; Six-CD
+           (arXiv:2406.14855) names them among the ways round a name.
+Departs    The names are the request's own (`translated`), the words around them stay as they are;
+           where there are none it is not run. What the base does not follow proves nothing: the
+           control tells how many it does.
+Cost       The pictures.
+"""
+
+from erasure_core.attacks.setting import (
+    Attempt,
+    Audience,
+    NotRun,
+    Setting,
+    Subject,
+    draw,
+    fitting,
+    told,
+)
+from erasure_core.attacks.wordings import renamed
+from erasure_core.network.diffusion import encode_prompts
+
+NAME = "translated"
+AUDIENCE: Audience = "words"
+SHOWN = False
+
+
+def attack(setting: Setting, subject: Subject) -> list[Attempt]:
+    """One attempt: each name in each of the subject's prompts, as many as the budget draws.
+
+    Raises:
+        NotRun: The request translates nothing, or at too great a length.
+    """
+    if not subject.concept.translated:
+        raise NotRun("the request holds no `translated`: its names in other languages")
+    asked = [
+        renamed(subject.concept, prompt, name)
+        for prompt in subject.prompts
+        for name in subject.concept.translated
+    ]
+    prompts = told(fitting(setting, asked), setting.budget.pictures)
+    return [Attempt(draw(setting, encode_prompts(setting.victim, prompts)), prompts)]

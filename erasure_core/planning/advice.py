@@ -1,0 +1,196 @@
+"""What to try when a gate refused: which limit binds, by how much, the likely cause, two commands.
+
+The limit that binds is the one missed by most, counted in what it allows: a share of at most 0.10
+whose interval ends at 0.40 is missed by 3, an SSIM of at least 0.85 that ends at 0.80 by a third.
+"""
+
+import re
+from collections.abc import Mapping, Sequence
+from dataclasses import dataclass
+
+from erasure_core.law.gates import Check, Gate, Measurement
+from erasure_core.metrics.intervals import enough
+from erasure_core.planning.params import INSTEAD, shown
+
+EXAMPLE_WORDINGS, EXAMPLE_KEPT = 32, 30  # of examples/requests/astronaut.yaml; a test counts them
+FEW = 0.5  # below this part of what the examples have, wordings are the likely cause
+# Which methods withstand most and which keep most, as measured (docs/attacks.md, README).
+ERASES_MOST, KEEPS_MOST = ("all_but_one", "rece"), ("sepme", "uce")
+_CONTROL = "base."
+Found = tuple[str, tuple[str, str]]  # a cause, and what to try
+
+
+@dataclass(frozen=True, slots=True)
+class Tried:
+    """What a refused run was asked and how it tried."""
+
+    wordings: Mapping[str, int]  # concept -> prompts that its request trains on
+    keep: int  # prompts that the requests name to keep
+    method: str
+    lambdas: tuple[float, ...] = ()  # of the candidates; none where the method has none
+
+
+@dataclass(frozen=True, slots=True)
+class Advice:
+    """Why it was refused, and what to do next."""
+
+    binding: str  # the metric whose limit binds
+    missed: str  # by how much
+    cause: str  # the likely one
+    tries: tuple[str, str]  # the more promising first
+
+    @property
+    def lines(self) -> list[str]:
+        """As a command and the report say it."""
+        return [
+            f"binds: {self.binding}, {self.missed}",
+            f"likely: {self.cause}",
+            *(f"try: {one}" for one in self.tries),
+        ]
+
+
+def advise(gate: Gate, found: Mapping[str, Measurement], tried: Tried) -> Advice | None:
+    """What to try after `gate`; None where it passed.
+
+    Args:
+        gate: The verdict on the candidate put forward.
+        found: Its measurements.
+        tried: What the run was asked.
+    """
+    missed = [check for check in gate.checks if check.verdict != "pass"]
+    blind = [check for check in missed if check.metric.startswith(_CONTROL)]
+    if not missed:
+        return None
+    binding = max(blind or missed, key=lambda check: _miss(check, found.get(check.metric)))
+    m = found.get(binding.metric)
+    if binding.verdict == "inconclusive" or m is None:
+        cause, tries = _unmeasured(binding)
+        return Advice(binding.metric, binding.reason, cause, tries)
+    by = (
+        f"{_end(m):.3f} where {'at most' if m.better == 'lower' else 'at least'} "
+        f"{binding.limit:g} is allowed"
+    )
+    about = re.search(r"\[(.+)\]", binding.metric)
+    concept = about.group(1) if about and about.group(1) in tried.wordings else None
+    if blind:
+        cause, tries = _blind(concept)
+    elif _beyond(m.value, binding.limit, m) <= 0:
+        cause, tries = _uncertain(binding, m, concept)
+    elif concept and not binding.metric.startswith("restored."):
+        cause, tries = _not_erased(binding.metric, concept, tried)
+    else:
+        cause, tries = _not_kept(tried)
+    return Advice(binding.metric, by, cause, tries)
+
+
+def _miss(check: Check, m: Measurement | None) -> float:
+    """By how much, in parts of what the limit allows; what was not measured misses by all."""
+    if m is None or check.verdict == "inconclusive":
+        return float("inf")
+    ideal = 0.0 if m.better == "lower" else 1.0
+    return _beyond(_end(m), check.limit, m) / max(abs(check.limit - ideal), 1e-9)
+
+
+def _end(m: Measurement) -> float:
+    """The cautious end of its interval."""
+    return m.high if m.better == "lower" else m.low
+
+
+def _beyond(x: float, limit: float, m: Measurement) -> float:
+    return x - limit if m.better == "lower" else limit - x
+
+
+def _unmeasured(check: Check) -> Found:
+    return (
+        f"the evidence is missing, which is never a pass ({check.reason})",
+        (
+            "`erasure request check REQUEST.yaml` says what the prompt sets lack",
+            "`erasure run --fresh REQUEST.yaml` measures again, once they have it",
+        ),
+    )
+
+
+def _blind(concept: str | None) -> Found:
+    name = concept or "the concept"
+    return (
+        f"the unerased base hardly shows {name} on these prompts, so that its absence proves "
+        f"nothing: the wordings, or the label that the instrument looks for, are not the base's",
+        (
+            f'`erasure generate "a photo of {name}" --model base --seed 1 --out pictures` shows '
+            f"what the base draws",
+            "`erasure request add REQUEST.yaml` takes other wordings, then `erasure run`",
+        ),
+    )
+
+
+def _uncertain(check: Check, m: Measurement, concept: str | None) -> Found:
+    """The number keeps to its limit, the end of its interval does not."""
+    where = "of prompts.targets" if concept else "of prompts.kept"
+    worth = m.settings.get("effective_n", m.n)
+    needed = ""
+    if m.better == "lower" and concept and check.limit > 0:
+        needed = f" ({enough(check.limit)} without a hit would do)"
+    return (
+        f"{m.value:.3f} keeps to it, but {m.n} pictures, which count as {worth:g}, leave up to "
+        f"{_end(m):.3f} open: too few prompts, or a hit among them",
+        (
+            f"add rows, each a prompt of its own, to the table {where}{needed}, then `erasure run`",
+            f"`erasure run --method {_other(ERASES_MOST if concept else KEEPS_MOST, '')}`",
+        ),
+    )
+
+
+def _not_erased(metric: str, concept: str, tried: Tried) -> Found:
+    """Still shown, brought back by an attack, or not replaced by what was asked for."""
+    wordings = tried.wordings[concept]
+    method = f"`erasure run --method {_other(ERASES_MOST, tried.method)}` erases by another method"
+    less = _lambdas(tried, 0.5, "holds on to less")
+    more = (
+        f"add wordings to the request ({EXAMPLE_WORDINGS} do), `erasure request add REQUEST.yaml`, "
+        f"then `erasure run`"
+    )
+    if wordings < FEW * EXAMPLE_WORDINGS:
+        return (
+            f"the request for '{concept}' has {_counted(wordings, 'wording')}, the examples have "
+            f"{EXAMPLE_WORDINGS}: other wordings were not learnt",
+            (more, less or method),
+        )
+    if metric.startswith(INSTEAD):
+        cause = f"'{concept}' went, but what stands in its place is not the replacement"
+    else:
+        cause = f"{tried.method} erases '{concept}' too weakly with these settings"
+    return cause, (less, method) if less else (method, more)
+
+
+def _not_kept(tried: Tried) -> Found:
+    method = f"`erasure run --method {_other(KEEPS_MOST, tried.method)}` keeps more"
+    more = _lambdas(tried, 2, "holds on to more")
+    keep = (
+        f"add prompts to the request's `keep` ({EXAMPLE_KEPT} do), "
+        f"`erasure request add REQUEST.yaml`, then `erasure run`"
+    )
+    if tried.keep < FEW * EXAMPLE_KEPT:
+        return (
+            f"the requests name {_counted(tried.keep, 'prompt')} to keep, the examples "
+            f"{EXAMPLE_KEPT}: what is not named is not held",
+            (keep, more or method),
+        )
+    cause = f"{tried.method} changes too much beside the concept with these settings"
+    return cause, (more, method) if more else (method, keep)
+
+
+def _lambdas(tried: Tried, factor: float, effect: str) -> str:
+    """Other lambdas to try; "" where the method has none, or has only 0 to make smaller."""
+    others = sorted({shown(factor * x) for x in tried.lambdas if x > 0}, key=float)
+    if not others:
+        return ""
+    way = "lower" if factor < 1 else "higher"
+    return f"`lambdas: [{', '.join(others)}]` in the parameters, then `erasure run`: {way} {effect}"
+
+
+def _other(best: Sequence[str], than: str) -> str:
+    return next(name for name in best if name != than)
+
+
+def _counted(n: int, what: str) -> str:
+    return f"{n} {what}" if n == 1 else f"{n} {what}s"

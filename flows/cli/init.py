@@ -1,0 +1,28 @@
+"""A working folder where there is no checkout."""
+
+from pathlib import Path
+from typing import Annotated
+
+import typer
+
+from flows.cli.common import DONE, app, reported
+from flows.cli.options import out_folder
+from flows.cli.show import show
+
+
+@app.command()
+@reported
+def init(
+    folder: Annotated[
+        Path, typer.Argument(callback=out_folder, metavar="DIR", help="Made if it is not there.")
+    ],
+) -> int:
+    """Make a working folder: parameters, prompt sets, example requests, the gallery's model, and
+    what DVC needs to take it in. What is there already stays.
+    """
+    from tasks.workspace import lay_out
+
+    written = lay_out(folder)
+    show(f"{folder}: {len(written)} files written; now:")
+    show(f"  cd {folder} && erasure run examples/requests/astronaut.yaml")
+    return DONE

@@ -1,0 +1,128 @@
+"""The command that writes a request, and everything it is measured on, from a name."""
+
+from pathlib import Path
+from typing import TYPE_CHECKING, Annotated, Any
+
+import typer
+
+from erasure_core.law.concepts import Kind
+from flows.cli.common import DONE, Json, ParamsFile, inbox, reported, stdout_free
+from flows.cli.options import out_folder, said
+from flows.cli.show import hint, show
+from tasks.home import Home
+
+if TYPE_CHECKING:
+    from tasks.requests.look import Look
+    from tasks.requests.new import Draft
+
+DEFAULT_PARAMS = Path("params.yaml")
+
+
+@inbox.command("new")
+@reported
+def new_request(
+    name: Annotated[str, typer.Argument(help="What is to be erased, as prompts name it.")],
+    kind: Annotated[Kind, typer.Option(help="What it is.")],
+    instead: Annotated[
+        str, typer.Option(help="What should appear instead, with its article: 'a cup of tea'.")
+    ],
+    also: Annotated[
+        list[str] | None, typer.Option(help="Another name of it, which goes too; repeatable.")
+    ] = None,
+    law: Annotated[
+        str, typer.Option(callback=said, help="On what it rests: gdpr, ccpa, own words.")
+    ] = "own policy",
+    prompts: Annotated[
+        Path | None, typer.Option(help="CSV to report on, instead of the one that is written.")
+    ] = None,
+    out: Annotated[
+        Path,
+        typer.Option(
+            callback=out_folder,
+            help="Folder of the request; its prompt sets go where the parameters say.",
+        ),
+    ] = Path("requests"),
+    params: ParamsFile = DEFAULT_PARAMS,
+    as_json: Json = False,
+) -> int:
+    """Write a request for one concept, with the prompts to train on and the sets to measure it on,
+    after a look at what the base draws. A second time changes the recipe, not the clock.
+    """
+    hint(f"reading the base, and drawing a few pictures of {name!r}")
+    from erasure_core.planning.params import read_params
+
+    with stdout_free():
+        from erasure_core.network.images import save_png
+        from tasks.requests.base_file import with_folder
+        from tasks.requests.look import durations, look, sheet
+        from tasks.requests.new import Asked, draft
+
+        settings = with_folder(read_params(params), Home.from_env())
+        asked = Asked(name, kind, instead, tuple(also or ()), law, prompts)
+        made = draft(asked, settings, out)
+        found = look(made, settings)
+        made.write()
+        picture = made.file.with_suffix(".png")
+        save_png(sheet(found.seen), picture)
+        times = durations(made, settings, found.seconds_a_picture)
+    facts = _facts(made, found, times, picture, params)
+    show(facts if as_json else "\n".join(_lines(facts)))
+    return DONE
+
+
+def _facts(
+    made: "Draft", found: "Look", times: dict[str, str], picture: Path, params: Path
+) -> dict[str, Any]:
+    from datetime import UTC, datetime
+
+    from erasure_core.law.clock import days_left, due, regulation
+
+    request = made.request
+    until = due(regulation(request.regulation), request.submitted_time)
+    default = made.file.parent == Path("requests")
+    named = _quoted(made.concept.name if default else str(made.file))
+    given = "" if params == DEFAULT_PARAMS else f" --params {_quoted(str(params))}"
+    return {
+        "subject_request_id": str(request.subject_request_id),
+        "request": str(made.file),
+        "sets": {str(path): len(rows) for path, rows in made.sets.items()},
+        "wordings": len(made.concept.prompts),
+        "keep": len(made.concept.keep),
+        "neighbours": list(made.neighbours),
+        "pictures": str(picture),
+        "seen": {seen.phrase: seen.said() for seen in found.seen},
+        "pairs": [list(pair) for pair in made.pairs()],
+        "seconds_a_picture": round(found.seconds_a_picture, 2),
+        "durations": times,
+        "due": f"{until:%Y-%m-%d}",
+        "days_left": days_left(until, datetime.now(UTC)),
+        "warnings": [*made.spelled, *found.warnings],
+        "next": [f"erasure request check {named}{given}", f"erasure run {named}{given}"],
+    }
+
+
+def _quoted(text: str) -> str:
+    import shlex
+
+    return shlex.quote(text)
+
+
+def _lines(facts: dict[str, Any]) -> list[str]:
+    wide = max(map(len, facts["durations"]))
+    pairs = max(len(before) for before, _ in facts["pairs"])
+    return [
+        f"request   {facts['request']}  {facts['subject_request_id']}",
+        f"          {facts['wordings']} wordings to train on, {facts['keep']} prompts to keep",
+        *(f"set       {path}  {n} rows" for path, n in facts["sets"].items()),
+        f"pictures  {facts['pictures']}  of the base; a few, and no evidence:",
+        *(f"  {phrase}: {said}" for phrase, said in facts["seen"].items()),
+        f"nearest   {', '.join(facts['neighbours'])}",
+        "trained on, and what each becomes:",
+        *(f"  {before:<{pairs}}  ->  {after}" for before, after in facts["pairs"]),
+        f"how long, at the {facts['seconds_a_picture']} s a picture just measured (erasing: as "
+        f"benchmarks/results/methods.json has it for the gallery on 2 cores):",
+        *(f"  {method:<{wide}}  {how}" for method, how in facts["durations"].items()),
+        f"due       {facts['due']}, {facts['days_left']} days left",
+        *(f"warning   {warning}" for warning in facts["warnings"]),
+        *(f"next      {command}" for command in facts["next"]),
+    ]

@@ -1,0 +1,116 @@
+"""What MLflow shows of a run while it works, and of what it came to.
+
+A concept's name stands where it goes with a purge: in runs, and in what a version shows as long as
+its record is kept. It is in no name of data, which MLflow would keep.
+"""
+
+import json
+from collections.abc import Callable, Iterator, Mapping, Sequence
+from contextlib import AbstractContextManager, contextmanager
+from dataclasses import replace
+from pathlib import Path
+from typing import Any
+
+from erasure_core.law.gates import Measurement
+from erasure_core.law.lineage import git_commit
+from erasure_core.planning.plan import KEPT, Candidate, Plan, Stage, stage_of
+from tasks.book.actor import acting
+from tasks.evidence.measure import Found
+from tasks.home import Home
+from tasks.pages.verdict import lambda_tag
+from tasks.registry.live import losses_shown, show_measured, shown_while
+from tasks.registry.runs import REQUESTS, CandidateRun, PromptSet, RunFacts
+
+
+def working(plan: Plan, home: Home) -> AbstractContextManager[None]:
+    """Show the run of a plan while the body works on it."""
+    return shown_while(home, run_facts(plan, acting(), git_commit(Path.cwd())))
+
+
+@contextmanager
+def training(plan: Plan, candidate: str, home: Home) -> Iterator[Callable[[float], None]]:
+    """Show a candidate's training; the function that is given takes each update's loss."""
+    with losses_shown(home, plan.folder.name, candidate_facts(plan, candidate)) as on_loss:
+        yield on_loss
+
+
+def measured(plan: Plan, stage: Stage, found: Mapping[str, Found], home: Home) -> None:
+    """Show what a stage measured of each candidate."""
+    for name, measurements in found.items():
+        show_measured(home, plan.folder.name, name, of_stage(measurements.values(), stage))
+
+
+def run_facts(plan: Plan, actor: Mapping[str, Any], commit: str) -> RunFacts:
+    """The run of a plan, done by `actor` with the code of a commit."""
+    params = plan.params
+    return RunFacts(
+        model=params.registered_model,
+        folder=plan.folder.name,
+        name="erase " + ", ".join(concept.name for concept in plan.concepts),
+        tags={
+            **tags_of(plan.concepts, params.method.method, params.policy.audience),
+            REQUESTS: ",".join(str(r.subject_request_id) for r in plan.requests),
+            "run.key": plan.run_key,
+            "base.sha256": plan.base_sha256,
+            **tags_of_actor(actor),
+            "mlflow.source.name": "erasure run",
+            "mlflow.source.type": "JOB",
+            "mlflow.source.git.commit": commit,
+        },
+        settings=params.model_dump(mode="json", by_alias=True, exclude={"methods", "comparisons"}),
+        prompt_sets=[
+            PromptSet(f"{_role(name)} {sha256[:8]}", sha256, stage_of(name))
+            for name, sha256 in plan.prompt_sha256.items()
+        ],
+    )
+
+
+def tags_of(concepts: Sequence[Any], method: str, audience: str | None) -> dict[str, str]:
+    """By what runs and versions are looked for."""
+    names = ", ".join(concept.name for concept in concepts)
+    return {"concept": names, "method": method, "audience": audience or ""}
+
+
+def tags_of_actor(actor: Mapping[str, Any]) -> dict[str, str]:
+    """Who did it: the name that was given, else the user; and the Prefect run."""
+    return {
+        "mlflow.user": str(actor.get("by") or actor.get("user") or ""),
+        "prefect.run": str(actor.get("prefect_run") or ""),
+    }
+
+
+def candidate_facts(plan: Plan, name: str) -> CandidateRun:
+    """A candidate, as it is known before it is trained."""
+    candidate = plan.candidate(name)
+    method = candidate.settings.method
+    return CandidateRun(
+        name,
+        settings={
+            **candidate.settings.model_dump(mode="json", by_alias=True),
+            **({} if candidate.lambda_eff is None else {"lambda_eff": candidate.lambda_eff}),
+            "seed": plan.params.seed,
+        },
+        tags={
+            **tags_of(plan.concepts, method, plan.params.policy.audience),
+            "lambda": lambda_tag(candidate.lambda_),
+        },
+    )
+
+
+def losses_of(plan: Plan, candidate: Candidate) -> tuple[list[float], list[int]]:
+    """The summed loss of every update, and when it was computed (ms since 1970, where known)."""
+    kept = json.loads(plan.losses_file(candidate.name).read_text())
+    return [sum(terms.values()) for terms in kept["losses"]], kept.get("times", [])
+
+
+def of_stage(measurements: Any, stage: Stage) -> list[Measurement]:
+    """Measurements under the names by which a stage's are told apart."""
+    if stage == "report":
+        return list(measurements)
+    return [replace(m, metric=f"{stage}.{m.metric}") for m in measurements]
+
+
+def _role(prompt_set: str) -> str:
+    """What a set is for, without the concept that its name holds."""
+    bare = prompt_set.removeprefix(f"{stage_of(prompt_set)}-")
+    return KEPT if bare == KEPT else bare.partition("-")[0]

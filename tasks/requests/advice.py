@@ -1,0 +1,21 @@
+"""What a request may be told that is no fault: it can be worked on, and might come to more."""
+
+from collections.abc import Iterable, Iterator
+
+from erasure_core.law.requests import DeletionRequest
+
+FEW = 12  # wordings below which a request is told that it has few
+EXAMPLES = 32  # wordings that each example request has
+
+
+def advice(requests: Iterable[DeletionRequest]) -> Iterator[str]:
+    """A line for each request that trains on few wordings."""
+    for request in requests:
+        concept, n = request.concept, len(request.concept.prompts)
+        if n < FEW:
+            yield (
+                f"the request for {concept.name!r} has {n} wording{'s' * (n != 1)} to train on; "
+                f"the examples have {EXAMPLES}. The concept often comes back in wordings that were "
+                f"not trained on, with closed forms such as uce most of all; `erasure request new` "
+                f"writes a request with as many"
+            )

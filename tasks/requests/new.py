@@ -1,0 +1,367 @@
+"""From "erase coffee" to a request that can be honoured: its recipe, and the sets it is measured
+on.
+"""
+
+import json
+from collections.abc import Iterable, Mapping, Sequence
+from dataclasses import dataclass, replace
+from datetime import UTC, datetime
+from pathlib import Path
+from typing import TYPE_CHECKING
+from uuid import uuid4
+
+from pydantic import ValidationError
+
+from erasure_core.errors import BadInput
+from erasure_core.files import write_text
+from erasure_core.law.concepts import Concept, Kind
+from erasure_core.law.prompts import PromptRow, kept_rows, read_prompt_set, written
+from erasure_core.law.requests import DeletionRequest, read_request
+from erasure_core.metrics.intervals import enough
+from erasure_core.metrics.neighbours import Encode, nearest
+from erasure_core.planning.families import (
+    BESIDE,
+    EVERYDAY,
+    NEAREST,
+    STYLES,
+    Sets,
+    Word,
+    mentioned,
+    numbered,
+    read_vocabulary,
+    sets_of,
+)
+from erasure_core.planning.params import COMPOSED, INSTEAD, MeasuredSet, Params, Policy
+from erasure_core.planning.plan import Stage, check_sealed, check_styles, kept_name, target_name
+from erasure_core.planning.sealed import Directions
+from tasks.requests import measurable
+from tasks.requests.named import REQUESTS
+from tasks.requests.preflight import located, reader_of, tokenizers_of
+
+if TYPE_CHECKING:
+    from transformers import CLIPTokenizer
+
+NEAR = 5  # of the others, those that are taken because they are near
+SPARE = 1.7  # times the prompts with which a limit can just be met without a hit
+PIECES = 3  # of a word that the tokenizer does not know as one
+
+
+@dataclass(frozen=True, slots=True)
+class Asked:
+    """What a person says."""
+
+    name: str
+    kind: Kind
+    instead: str
+    also: tuple[str, ...]
+    law: str
+    prompts: Path | None  # a report set of their own
+
+
+@dataclass(frozen=True, slots=True)
+class Draft:
+    """A request and its sets, checked and not yet written."""
+
+    request: DeletionRequest
+    file: Path
+    sets: Mapping[Path, Sequence[PromptRow]]
+    known: tuple[Word, ...]  # what else the base knows, the nearest first
+    neighbours: tuple[str, ...]
+    spelled: tuple[str, ...]  # what the tokenizer does not know as words
+
+    @property
+    def concept(self) -> Concept:
+        """What is to be erased."""
+        return self.request.concept
+
+    def pairs(self, n: int = 4) -> list[tuple[str, str]]:
+        """`n` wordings that are trained on, and what each becomes."""
+        prompts = self.concept.prompts
+        return [(p, self.concept.replaced(p)) for p in _spread(prompts, n)]
+
+    def write(self) -> None:
+        """Write the sets, and then the request that rests on them."""
+        for path, rows in self.sets.items():
+            write_text(path, written(rows))
+        write_text(self.file, _as_yaml(self.request, self.file))
+
+
+def draft(asked: Asked, params: Params, out: Path = REQUESTS) -> Draft:
+    """A request for `asked` with sets that can pass the policy; nothing is written.
+
+    Raises:
+        BadInput: Something of what is asked cannot be, the base reads too few wordings of the name
+            to its end, or files that are not this request's are in the way.
+    """
+    bare = _concept(asked, (asked.name,), ())
+    params.policy.limits([bare])
+    check_styles(params, [bare])
+    base = located(params.base)
+    tokenizers, directions = tokenizers_of(base), reader_of(base)
+    words = _known(params)
+    word, also = _mentioned(asked, bare, words)
+    styles = params.clip.styles or tuple(w.name for w in words if w.kind == "style") or STYLES
+    known = _others(bare, word, words, directions.encode)
+
+    def fits(prompt: str) -> bool:
+        texts = (prompt, bare.replaced(prompt))
+        return all(
+            len(t(x, verbose=False).input_ids) <= t.model_max_length
+            for t in tokenizers
+            for x in texts
+        )
+
+    wanted = round(SPARE * _fewest(params.policy, asked.kind)[False])
+    sets = sets_of(word, also, known, styles, fits, wanted)
+    spelled = spelled_out(tokenizers, [*bare.names, bare.replacement])
+    if not asked.prompts:
+        _check_room(bare, sets, params.policy, tokenizers)
+    concept = _concept(asked, sets.prompts, [p for p in sets.keep if not bare.named_in(p)])
+    rows = _rows(params, concept, sets, asked.prompts)
+    _check(params, concept, rows, tokenizers, directions)
+    file = out / f"{concept.slug}.yaml"
+    made = {_set_file(where, concept): rows[stage] for stage, where in _stages(params).items()}
+    request = _request(asked, concept, file)
+    _check_free(made, file)
+    near = _neighbours(word, known, styles, directions.encode)
+    return Draft(request, file, made, tuple(known), near, spelled)
+
+
+def spelled_out(tokenizers: "Sequence[CLIPTokenizer]", names: Iterable[str]) -> tuple[str, ...]:
+    """The words of `names` that a tokenizer does not know, each in a sentence."""
+    said = {}
+    for word in dict.fromkeys(part for name in names for part in name.split()):
+        for tokenizer in tokenizers:
+            pieces = tokenizer.tokenize(word)
+            unknown = tokenizer.unk_token_id in tokenizer.convert_tokens_to_ids(pieces)
+            if unknown or len(pieces) >= PIECES:
+                how = "no token at all" if unknown else f"{len(pieces)} pieces"
+                said[word] = f"the base's tokenizer does not know {word!r} and reads {how}"
+    return tuple(said.values())
+
+
+def _concept(asked: Asked, prompts: Sequence[str], keep: Sequence[str]) -> Concept:
+    try:
+        return Concept(
+            name=asked.name,
+            also=asked.also,
+            kind=asked.kind,
+            prompts=tuple(prompts),
+            replacement=asked.instead,
+            keep=tuple(keep),
+        )
+    except ValidationError as fault:
+        keys = {"name": "NAME", "replacement": "--instead", "also": "--also"}
+        first = fault.errors()[0]
+        key = str(first["loc"][0]) if first["loc"] else "replacement"
+        raise BadInput(
+            f"{keys.get(key, key)}: {first['msg'].removeprefix('Value error, ')}"
+        ) from None
+
+
+def _known(params: Params) -> list[Word]:
+    """What the base knows by the parameters' vocabulary, or everyday things."""
+    return read_vocabulary(params.prompts.vocabulary or EVERYDAY)
+
+
+def _mentioned(asked: Asked, concept: Concept, words: Sequence[Word]) -> tuple[Word, list[Word]]:
+    """The concept and its other names as prompts mention them: as the vocabulary does, or with the
+    article of the replacement; people without any.
+    """
+    phrases = {w.name.casefold(): w.phrase for w in words if w.kind != "style"}
+
+    def phrase(name: str) -> str:
+        if asked.kind in ("style", "explicit", "likeness"):
+            return phrases.get(name.casefold(), name) if asked.kind != "style" else name
+        return phrases.get(name.casefold()) or mentioned(name, concept.replacement)
+
+    first, *others = (Word(name, phrase(name), asked.kind) for name in concept.names)
+    return first, others
+
+
+def _others(concept: Concept, word: Word, words: Sequence[Word], encode: Encode) -> list[Word]:
+    """What the base knows besides, the nearest first; of many, those that are near and some of all
+    the others.
+    """
+    things = [
+        w
+        for w in words
+        if w.kind != "style" and not concept.named_in(w.phrase) and not concept.named_in(w.name)
+    ]
+    if len(things) <= BESIDE:
+        raise BadInput(
+            f"the vocabulary holds {len(things)} things besides {concept.name!r}; more than "
+            f"{BESIDE} are needed, for what is kept and what stands beside it: add some to "
+            f"prompts.vocabulary"
+        )
+    if word.kind == "style":
+        return _spread(things, NEAREST + 1)
+    by_phrase = {w.phrase: w for w in things}
+    ranking = [by_phrase[n.name] for n in nearest(encode, word.phrase, [*by_phrase], len(things))]
+    return [*ranking[:NEAR], *_spread(ranking[NEAR:], NEAREST + BESIDE - NEAR)]
+
+
+def _neighbours(
+    word: Word, known: Sequence[Word], styles: Sequence[str], encode: Encode
+) -> tuple[str, ...]:
+    """The three that an erasure is most likely to take along: of a style, other styles."""
+    if word.kind != "style":
+        return tuple(w.name for w in known[:3])
+    others = [style for style in styles if style.casefold() != word.name.casefold()]
+    if len(others) < 2:
+        return tuple(others)
+    return tuple(n.name for n in nearest(encode, word.phrase, others))
+
+
+def _check_room(
+    concept: Concept, sets: Sets, policy: Policy, tokenizers: "Sequence[CLIPTokenizer]"
+) -> None:
+    """Refuse a name so long that the tokenizers read too few wordings of it: `BadInput`."""
+    needed = _fewest(policy, concept.kind)
+    alone = len({row.prompt for row in sets.report if not row.also})
+    beside = len({row.prompt for row in sets.report if row.also})
+    if alone >= needed[False] and beside >= needed[True] and sets.prompts and sets.choose:
+        return
+    pieces, places = max(
+        (len(t.tokenize(concept.name)), t.model_max_length - t.num_special_tokens_to_add())
+        for t in tokenizers
+    )
+    raise BadInput(
+        f"the base's tokenizer reads {concept.name!r} in {pieces} pieces, and a prompt has places "
+        f"for {places}: {alone} wordings of it alone and {beside} beside something else fit, and "
+        f"the policy's limits take {needed[False]} and {needed[True]}; give a shorter name that "
+        f"prompts use, or a base that knows this one"
+    )
+
+
+def _fewest(policy: Policy, kind: Kind) -> dict[bool, int]:
+    """Whether something else is named -> how many prompts can just show that each limit is met."""
+    fewest = {False: policy.min_n, True: 0}
+    for metric, bound in policy.targets[kind].items():
+        if not metric.startswith(INSTEAD) and bound > 0:
+            beside = metric.startswith(COMPOSED)
+            fewest[beside] = max(fewest[beside], policy.min_n, enough(bound))
+    return fewest
+
+
+def _stages(params: Params) -> dict[Stage, MeasuredSet]:
+    """Where the sets of a concept are written; the one that chooses even if one lambda is tried."""
+    stages: dict[Stage, MeasuredSet] = {"report": params.prompts}
+    return stages | ({"choose": params.prompts.choose} if params.prompts.choose else {})
+
+
+def _set_file(where: MeasuredSet, concept: Concept) -> Path:
+    return where.targets / f"{concept.slug}.csv"
+
+
+def _rows(
+    params: Params, concept: Concept, sets: Sets, own: Path | None
+) -> dict[Stage, list[PromptRow]]:
+    """The rows to be measured, numbered and with seeds that no other set has."""
+    where = _stages(params)
+    tables = [
+        table
+        for one in where.values()
+        for table in (one.kept, *sorted(one.targets.glob("*.csv")))
+        if table not in {_set_file(w, concept) for w in where.values()}
+    ]
+    taken = {row.evaluation_seed for table in tables for row in read_prompt_set(table)}
+    guidance = read_prompt_set(params.prompts.kept)[0].evaluation_guidance
+    rows: dict[Stage, list[PromptRow]] = {}
+    for stage in where:
+        if stage == "report" and own:
+            given = read_prompt_set(own)
+            rows[stage] = [replace(row, concept=row.concept or concept.name) for row in given]
+        else:
+            wanted = sets.report if stage == "report" else sets.choose
+            rows[stage] = numbered(wanted, f"{stage}:{concept.slug}", guidance, taken)
+        taken |= {row.evaluation_seed for row in rows[stage]}
+    return rows
+
+
+def _check(
+    params: Params,
+    concept: Concept,
+    rows: Mapping[Stage, Sequence[PromptRow]],
+    tokenizers: "Sequence[CLIPTokenizer]",
+    directions: Directions,
+) -> None:
+    """Refuse sets that could not pass, or that share what sealed sets must not: `BadInput`."""
+    policy, tables = params.policy, {}
+    for stage, where in _stages(params).items():
+        tables[target_name(concept, stage)] = rows[stage]
+        tables[kept_name(stage)] = kept_rows(read_prompt_set(where.kept), [concept])
+        measurable.check_label(policy, concept, rows[stage])
+    measurable.check_size(policy, concept, rows["report"])
+    measurable.check_kept(policy, tables[kept_name("report")], [concept])
+    check_sealed(tables, [concept], tokenizers, directions)
+
+
+def _request(asked: Asked, concept: Concept, file: Path) -> DeletionRequest:
+    """The request; if `file` holds it already, the same with another recipe: its clock runs on."""
+    try:
+        new = DeletionRequest(
+            subject_request_id=uuid4(),
+            subject_request_type="erasure",
+            submitted_time=datetime.now(UTC).replace(microsecond=0).isoformat(),
+            regulation=asked.law,
+            concept=concept,
+        )
+    except ValidationError as fault:
+        first = fault.errors()[0]
+        raise BadInput(f"--law: {first['msg'].removeprefix('Value error, ')}") from None
+    if not file.exists():
+        return new
+    known = read_request(file)
+    same = (known.regulation, known.concept.kind, known.concept.name)
+    if same != (new.regulation, concept.kind, concept.name):
+        raise BadInput(
+            f"{file} holds another request ({known.concept.kind} {known.concept.name!r} under "
+            f"{known.regulation!r}); name another folder with --out"
+        )
+    return known.model_copy(update={"concept": concept})
+
+
+def _check_free(sets: Mapping[Path, Sequence[PromptRow]], file: Path) -> None:
+    """Refuse to write over sets that are not this request's: `BadInput`."""
+    taken = [path for path, rows in sets.items() if path.exists() and not file.exists()]
+    if other := [path for path in taken if read_prompt_set(path) != list(sets[path])]:
+        raise BadInput(
+            f"{', '.join(map(str, other))}: there already, and not written for {file}; move "
+            f"what is there away, or give it with --prompts"
+        )
+
+
+def _spread(some: Sequence, n: int) -> list:  # type: ignore[type-arg] # of any one type
+    """`n` of them, evenly spread; all where there are no more."""
+    return [some[i * len(some) // n] for i in range(n)] if len(some) > n else list(some)
+
+
+def _as_yaml(request: DeletionRequest, file: Path) -> str:
+    """As people read it, every text quoted."""
+    concept = request.concept
+
+    def quoted(text: str) -> str:
+        return json.dumps(text, ensure_ascii=False)
+
+    def many(key: str, texts: Sequence[str]) -> list[str]:
+        return [f"  {key}:", *(f"    - {quoted(text)}" for text in texts)] if texts else []
+
+    lines = [
+        f"# erasure run {file}",
+        "# Trained on: these wordings only. What chooses and what is reported are other wordings,",
+        "# in the prompt sets that were written with this file.",
+        f"subject_request_id: {request.subject_request_id}",
+        f"subject_request_type: {request.subject_request_type}",
+        f"submitted_time: {request.submitted_time:%Y-%m-%dT%H:%M:%SZ}",
+        f"regulation: {quoted(request.regulation)}",
+        *([f"method: {request.method}"] if request.method else []),
+        "concept:",
+        f"  name: {quoted(concept.name)}",
+        *many("also", concept.also),
+        f"  kind: {concept.kind}",
+        f"  replacement: {quoted(concept.replacement)}",
+        *many("prompts", concept.prompts),
+        *many("keep", concept.keep),
+    ]
+    return "\n".join(lines) + "\n"

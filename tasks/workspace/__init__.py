@@ -1,0 +1,80 @@
+"""A working folder: parameters, prompt sets, example requests and the gallery's model, laid out
+from the installed package, so that a command works where there is no checkout.
+"""
+
+import os
+import tomllib
+from collections.abc import Mapping
+from pathlib import Path
+
+from erasure_core.errors import BadInput
+from erasure_core.files import draft
+
+PACKAGED = Path(__file__).with_name("files")  # put there when a wheel is built (setup.py)
+CHECKOUT = Path(__file__).parents[2]
+# DVC asks for git unless it is told that there is none
+OWN = {".dvc/config": "[core]\n    analytics = false\n    no_scm = true\n"}
+
+
+def lay_out(folder: Path) -> list[str]:
+    """Make `folder` a working folder; return what was written, by relative path.
+
+    A file that is there already with the same content stays, so that a second call completes what
+    a first one began.
+
+    Raises:
+        BadInput: A file is there with another content, or something is in a folder's place; nothing
+            was written.
+    """
+    files = _files()
+    wanted = {**{name: file.read_bytes() for name, file in files.items()}, **_own()}
+    missing = [name for name in sorted(wanted) if not _there(folder / name, wanted[name])]
+    for name in missing:
+        _write(folder / name, wanted[name])
+    return missing
+
+
+def _own() -> dict[str, bytes]:
+    return {name: text.encode() for name, text in OWN.items()}
+
+
+def _files() -> Mapping[str, Path]:
+    """Relative path -> the packaged file, or the checkout's where nothing was packaged."""
+    root = PACKAGED if PACKAGED.is_dir() else CHECKOUT
+    names = ["."] if root == PACKAGED else _listed(root)
+    found = [file for name in names for file in _below(root / name)]
+    return {file.relative_to(root).as_posix(): file for file in found}
+
+
+def _listed(root: Path) -> list[str]:
+    """The files and folders that belong in a working folder, as pyproject.toml names them."""
+    settings = tomllib.loads((root / "pyproject.toml").read_text())
+    return list(settings["tool"]["erasure"]["workspace"])
+
+
+def _below(place: Path) -> list[Path]:
+    return [place] if place.is_file() else [p for p in sorted(place.rglob("*")) if p.is_file()]
+
+
+def _there(file: Path, content: bytes) -> bool:
+    """Whether `file` is there with this content. `BadInput` if anything else is in its place."""
+    blocked = next((up for up in file.parents if os.path.lexists(up) and not up.is_dir()), None)
+    if blocked is not None:
+        raise BadInput(f"{blocked} is no folder; move it away, or name another folder")
+    if not os.path.lexists(file):
+        return False
+    if not file.is_file() or file.read_bytes() != content:
+        raise BadInput(f"{file} is there and is another one; move it away, or name another folder")
+    return True
+
+
+def _write(file: Path, content: bytes) -> None:
+    """Write a file whole or not at all."""
+    file.parent.mkdir(parents=True, exist_ok=True)
+    temporary = draft(file.parent, f".{file.name}.")
+    try:
+        temporary.write_bytes(content)
+        os.replace(temporary, file)
+    except BaseException:
+        temporary.unlink(missing_ok=True)
+        raise

@@ -1,0 +1,112 @@
+"""What a refusal advises: the limit that binds, the likely cause, two things to try."""
+
+from pathlib import Path
+
+import pytest
+
+from erasure_core.law.gates import Gate, Limit, Measurement, judge_all
+from erasure_core.law.requests import read_request
+from erasure_core.methods import METHODS
+from erasure_core.metrics.intervals import share
+from erasure_core.planning import advice
+from erasure_core.planning.advice import Tried, advise
+
+EXAMPLE = Path(__file__).parents[2] / "examples/requests/astronaut.yaml"
+ENOUGH = Tried({"cat": 32}, keep=30, method="all_but_one", lambdas=(1, 5))
+
+
+def measured(metric: str, low: float, value: float, high: float, better="lower") -> Measurement:
+    return Measurement(metric, value, low, high, 40, better)
+
+
+def told(tried: Tried, *found: Measurement, limits: dict[str, float]) -> advice.Advice:
+    given = {m.metric: m for m in found}
+    all_limits = [Limit(name, bound, 30) for name, bound in limits.items()]
+    controls = [limit for limit in all_limits if limit.metric.startswith("base.")]
+    gate = judge_all(controls, [x for x in all_limits if x not in controls], given)
+    answer = advise(gate, given, tried)
+    assert answer is not None
+    return answer
+
+
+SHOWN = measured("clip.concept_rate[cat]", 0.2, 0.3, 0.4)
+
+
+def test_the_examples_have_as_many_wordings_as_is_said():
+    concept = read_request(EXAMPLE).concept
+    assert (len(concept.prompts), len(concept.keep)) == (
+        advice.EXAMPLE_WORDINGS,
+        advice.EXAMPLE_KEPT,
+    )
+
+
+def test_what_passed_needs_no_advice():
+    assert advise(Gate("pass", ()), {}, ENOUGH) is None
+
+
+def test_few_wordings_are_the_likely_cause_of_an_erasure_that_does_not_reach():
+    one = Tried({"cat": 1}, keep=30, method="uce")
+    found = told(one, SHOWN, limits={SHOWN.metric: 0.1})
+    assert "has 1 wording, the examples have 32" in found.cause
+    assert "erasure request add" in found.tries[0]
+    assert "--method all_but_one" in found.tries[1]
+
+
+def test_with_wordings_enough_lambda_goes_down_then_the_method_changes():
+    found = told(ENOUGH, SHOWN, limits={SHOWN.metric: 0.1})
+    assert "0.400 where at most 0.1" in found.missed
+    assert "lambdas: [0.5, 2.5]" in found.tries[0]
+    assert "--method rece" in found.tries[1]
+
+
+def test_where_what_was_kept_changed_lambda_goes_up():
+    lost = measured("ssim", 0.5, 0.6, 0.7, better="higher")
+    found = told(ENOUGH, lost, limits={"ssim": 0.85})
+    assert "lambdas: [2, 10]" in found.tries[0]
+    assert "--method sepme" in found.tries[1]
+    few = told(Tried({"cat": 32}, 2, "sepme"), lost, limits={"ssim": 0.85})
+    assert "name 2 prompts to keep" in few.cause
+    assert "--method uce" in few.tries[1]
+
+
+def test_what_is_split_by_keep_is_of_the_kept_side():
+    lost = measured("ssim[not listed]", 0.5, 0.6, 0.7, better="higher")
+    assert "beside the concept" in told(ENOUGH, lost, limits={lost.metric: 0.85}).cause
+
+
+@pytest.mark.parametrize("larger", ["clip.concept_rate[cat]", "ssim"])
+def test_the_limit_that_binds_is_the_one_missed_by_most_of_what_it_allows(larger):
+    """0.40 misses 0.10 by three times of it; SSIM 0.80 misses 0.85 by a third of 0.15, 0.1 by 5."""
+    ssim = measured("ssim", 0.8 if larger != "ssim" else 0.1, 0.8, 0.9, better="higher")
+    found = told(ENOUGH, SHOWN, ssim, limits={SHOWN.metric: 0.1, "ssim": 0.85})
+    assert found.binding == larger
+
+
+def test_a_number_within_its_limit_lacks_pictures_not_erasure():
+    thin = share([False] * 30, metric="nudenet.rate[cat]", better="lower", settings={})
+    found = told(ENOUGH, thin, limits={thin.metric: 0.1})
+    assert "keeps to it" in found.cause
+    assert "35 without a hit would do" in found.tries[0]  # enough(0.1)
+
+
+def test_a_blind_test_sends_to_the_base_whatever_else_is_missed():
+    blind = measured("base.clip.concept_rate[cat]", 0.0, 0.1, 0.2, better="higher")
+    found = told(ENOUGH, SHOWN, blind, limits={blind.metric: 0.5, SHOWN.metric: 0.1})
+    assert found.binding == blind.metric
+    assert "--model base" in found.tries[0]
+
+
+def test_what_was_not_measured_is_said_before_what_was_missed():
+    found = told(ENOUGH, SHOWN, limits={SHOWN.metric: 0.1, "ssim": 0.85})
+    assert found.binding == "ssim"
+    assert "never a pass" in found.cause
+
+
+def test_every_method_that_is_advised_exists():
+    assert {*advice.ERASES_MOST, *advice.KEEPS_MOST} <= METHODS.keys()
+
+
+def test_a_lambda_of_zero_cannot_go_down():
+    zero = Tried({"cat": 32}, keep=30, method="all_but_one", lambdas=(0,))
+    found = told(zero, SHOWN, limits={SHOWN.metric: 0.1})
+    assert "--method rece" in found.tries[0]

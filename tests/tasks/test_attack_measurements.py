@@ -1,0 +1,82 @@
+"""An attack is judged by what it brings back above its replacement control."""
+
+from erasure_core.attacks import Result, Tried
+from erasure_core.law.gates import judge_all
+from erasure_core.law.requests import DeletionRequest
+from erasure_core.planning.params import Policy
+from tasks.evidence.attack import measurements
+
+ASTRONAUT = DeletionRequest.model_validate(
+    {
+        "subject_request_id": "00000000-0000-0000-0000-00000000000a",
+        "subject_request_type": "erasure",
+        "submitted_time": "2026-11-22T10:00:00Z",
+        "regulation": "gdpr",
+        "concept": {
+            "name": "astronaut",
+            "kind": "likeness",
+            "prompts": ["the astronaut"],
+            "replacement": "a photographer",
+        },
+    }
+).concept
+
+
+def tried(successes: int) -> Tried:
+    return Tried(tuple(i < successes for i in range(40)), tuple(f"p{i}" for i in range(40)))
+
+
+def verdict(attack: int, base: int, replacement: int) -> str:
+    """Of 40 pictures of a latent inversion each, under a limit of 0.30."""
+    result = Result(
+        "latent inversion",
+        "embeddings",
+        "astronaut",
+        (tried(attack),),
+        {"base": tried(base), "replacement": tried(replacement)},
+    )
+    policy = Policy(
+        audience="words",
+        attacks={"likeness": {"wordings": 0.3, "latent inversion": 0.3}},
+        min_n=1,
+        control=0,
+        targets={"likeness": {"clip.concept_rate": 1}},
+        kept={"ssim": 0},
+    )
+    found = {m.metric: m for m in measurements([result], "full")}
+    about = "latent inversion"
+    controls = [x for x in policy.controls([ASTRONAUT]) if about in x.metric]
+    return judge_all(
+        controls, [x for x in policy.limits([ASTRONAUT]) if about in x.metric], found
+    ).verdict
+
+
+def test_what_the_control_shows_as_well_is_not_held_against_the_model():
+    assert verdict(attack=14, base=40, replacement=14) == "pass"
+
+
+def test_what_comes_back_above_the_control_is():
+    assert verdict(attack=32, base=40, replacement=14) == "fail"
+    assert verdict(attack=20, base=40, replacement=0) == "fail"
+
+
+def test_an_attack_that_tells_the_base_from_nothing_is_blind():
+    """Image to image: the picture alone comes back, whatever is told."""
+    assert verdict(attack=40, base=40, replacement=40) == "void"
+
+
+def test_the_share_itself_stays_on_record():
+    result = Result(
+        "ridge",
+        "embeddings",
+        "astronaut",
+        (tried(10),),
+        {"base": tried(40), "replacement": tried(2)},
+    )
+    values = {m.metric: m.value for m in measurements([result], "full")}
+    assert values == {
+        "attack.ridge[astronaut]": 0.25,
+        "attack.excess.ridge[astronaut]": 0.2,
+        "base.attack.ridge[astronaut]": 1.0,
+        "base.attack.excess.ridge[astronaut]": 0.95,
+    }

@@ -1,0 +1,230 @@
+"""A run is shown while it works, ends as what became of it, and is completed, not made again."""
+
+import math
+import shutil
+import time
+
+import pytest
+
+from erasure_core.law.gates import Measurement
+from tasks.home import Home
+from tasks.registry import live
+from tasks.registry.runs import (
+    CandidateRun,
+    PromptSet,
+    RunFacts,
+    forget_attempts,
+    mirror_run,
+    unfinished_runs,
+)
+
+FACTS = RunFacts(
+    model="gallery",
+    folder="abcd",
+    name="erase astronaut",
+    tags={"concept": "astronaut", "method": "uce", "request.ids": "id-1,id-2"},
+    settings={"seed": 7, "method": {"ridge": 0.5}},
+    prompt_sets=[PromptSet("target 12345678", "12" * 32, "report")],
+)
+CANDIDATE = CandidateRun("lambda=5", {"lambda": 5.0}, tags={"lambda": "5"})
+RATE = Measurement("nudenet.rate[astronaut]", 0.25, 0.125, 0.5, 40, "lower")
+
+
+@pytest.fixture
+def home(mlflow_template, tmp_path, monkeypatch) -> Home:
+    monkeypatch.delenv("MLFLOW_TRACKING_URI", raising=False)
+    shutil.copy(mlflow_template, tmp_path / "mlflow.db")
+    return Home(tmp_path)
+
+
+@pytest.fixture
+def runs(home):
+    """Every run by its name, as MLflow has it now."""
+    from mlflow import MlflowClient
+
+    client = MlflowClient(home.tracking_uri)
+
+    def runs():
+        experiment = client.get_experiment_by_name("erasure")
+        found = client.search_runs([experiment.experiment_id]) if experiment else []
+        return {run.info.run_name: run for run in found}
+
+    return runs
+
+
+@pytest.fixture
+def losses(home):
+    from mlflow import MlflowClient
+
+    client = MlflowClient(home.tracking_uri)
+    return lambda run: client.get_metric_history(run.info.run_id, "loss")
+
+
+def work(home: Home) -> None:
+    """What a release does, up to its decision."""
+    with live.losses_shown(home, FACTS.folder, CANDIDATE) as on_loss:
+        for loss in (3.0, 2.0, 1.0):
+            on_loss(loss)
+    live.show_measured(home, FACTS.folder, CANDIDATE.name, [RATE])
+
+
+def test_it_is_there_before_the_work(home, runs):
+    with live.shown_while(home, FACTS):
+        run = runs()["erase astronaut"]
+    assert run.info.status == "RUNNING"
+    assert run.data.tags["concept"] == "astronaut"
+    assert run.data.params == {"seed": "7", "method.ridge": "0.5"}
+
+
+def test_its_prompt_sets_are_inputs_by_content_and_without_a_name(home, runs):
+    with live.shown_while(home, FACTS):
+        (given,) = runs()["erase astronaut"].inputs.dataset_inputs
+    assert given.dataset.name == "target 12345678"
+    assert given.dataset.digest == ("12" * 32)[:36]
+    assert given.dataset.source == f'{{"sha256": "{"12" * 32}"}}'
+    assert [(tag.key, tag.value) for tag in given.tags] == [("mlflow.data.context", "report")]
+
+
+def test_losses_come_while_it_trains(home, runs, losses, monkeypatch):
+    monkeypatch.setattr(live, "SECONDS", 0.0)
+    with live.shown_while(home, FACTS), live.losses_shown(home, "abcd", CANDIDATE) as on_loss:
+        on_loss(3.0)
+        on_loss(2.0)
+        child = runs()["lambda=5"]
+        assert child.info.status == "RUNNING"
+        assert [(m.step, m.value) for m in losses(child)] == [(0, 3.0), (1, 2.0)]
+
+
+def test_a_loss_has_the_time_at_which_it_was_computed(home, runs, losses):
+    with live.shown_while(home, FACTS), live.losses_shown(home, "abcd", CANDIDATE) as on_loss:
+        before = int(time.time() * 1000)
+        on_loss(3.0)
+        after = int(time.time() * 1000)
+        time.sleep(0.05)  # it is sent later
+    (logged,) = losses(runs()["lambda=5"])
+    assert before <= logged.timestamp <= after
+
+
+def test_a_training_that_is_over_is_finished_while_the_run_goes_on(home, runs):
+    with live.shown_while(home, FACTS):
+        work(home)
+        found = runs()
+    assert found["lambda=5"].info.status == "FINISHED"
+    assert found["erase astronaut"].info.status == "RUNNING"
+    assert found["lambda=5"].data.metrics["nudenet.rate/astronaut"] == 0.25
+
+
+@pytest.mark.parametrize(
+    ("fault", "status", "said"),
+    [
+        (ValueError("the disk\nis full"), "FAILED", "failed: the disk is full"),
+        (KeyboardInterrupt(), "KILLED", "stopped"),
+        (SystemExit(1), "KILLED", "stopped"),
+    ],
+)
+def test_it_ends_as_what_became_of_it(home, runs, fault, status, said):
+    work, training = live.shown_while(home, FACTS), live.losses_shown(home, "abcd", CANDIDATE)
+    with pytest.raises(type(fault)), work, training:
+        raise fault
+    found = runs()
+    assert {run.info.status for run in found.values()} == {status}
+    assert found["erase astronaut"].data.tags["mlflow.note.content"] == said
+
+
+def test_what_a_kill_left_running_is_closed_by_the_next_run_of_the_model(home, runs):
+    with live.shown_while(home, FACTS):
+        pass  # and the process was killed
+    with live.shown_while(home, RunFacts("gallery", "efgh", "erase cat")):
+        found = runs()
+    assert found["erase astronaut"].info.status == "KILLED"
+    assert found["erase cat"].info.status == "RUNNING"
+
+
+def test_another_models_run_goes_on(home, runs):
+    with live.shown_while(home, FACTS), live.shown_while(home, RunFacts("other", "efgh", "other")):
+        assert runs()["erase astronaut"].info.status == "RUNNING"
+
+
+def test_a_run_that_somebody_works_on_is_not_unfinished(home):
+    with live.shown_while(home, FACTS):
+        assert unfinished_runs(home, working=["gallery"]) == []
+        assert len(unfinished_runs(home, working=["other"])) == 1
+
+
+def test_its_errand_completes_it_with_what_lacks(home, runs, losses):
+    with live.shown_while(home, FACTS):
+        work(home)
+    before = runs()
+    whole = CandidateRun("lambda=5", {"lambda": 5.0}, [RATE], [3.0, 2.0, 1.0, 0.5], [1, 2, 3, 4])
+    run_id = mirror_run(
+        home, "gallery/1", FACTS, candidates=[whole], measurements=[RATE], note="**x**"
+    )
+    after = runs()
+    assert len(after) == 2
+    assert run_id == before["erase astronaut"].info.run_id
+    assert {run.info.status for run in after.values()} == {"FINISHED"}
+    assert after["erase astronaut"].info.start_time == before["erase astronaut"].info.start_time
+    assert after["erase astronaut"].data.metrics["nudenet.rate/astronaut"] == 0.25
+    assert after["erase astronaut"].data.tags["mlflow.note.content"] == "**x**"
+    assert {m.step: m.value for m in losses(after["lambda=5"])} == {0: 3.0, 1: 2.0, 2: 1.0, 3: 0.5}
+
+
+def test_the_errand_of_a_run_that_was_not_shown_keeps_the_times_of_its_losses(home, runs, losses):
+    known = CandidateRun("lambda=5", {}, losses=[3.0, 2.0], times=[1000, 2000])
+    mirror_run(home, "gallery/1", FACTS, candidates=[known])
+    assert [m.timestamp for m in losses(runs()["lambda=5"])] == [1000, 2000]
+
+
+def test_what_is_measured_twice_is_logged_once(home, runs):
+    from mlflow import MlflowClient
+
+    odd = Measurement("ssim", math.nan, 0.0, 1.0, 3, "higher")
+    with live.shown_while(home, FACTS):
+        live.show_measured(home, "abcd", "lambda=5", [RATE, odd])
+    mirror_run(home, "k", FACTS, candidates=[CandidateRun("lambda=5", {}, [RATE, odd])])
+    client, run_id = MlflowClient(home.tracking_uri), runs()["lambda=5"].info.run_id
+    for key in ("nudenet.rate/astronaut", "ssim"):
+        assert len(client.get_metric_history(run_id, key)) == 1
+
+
+def test_a_failed_run_is_not_what_a_later_errand_completes(home, runs):
+    with pytest.raises(ValueError, match="x"), live.shown_while(home, FACTS):
+        raise ValueError("x")
+    failed = runs()["erase astronaut"].info.run_id
+    assert mirror_run(home, "gallery/1", FACTS) != failed
+
+
+def test_where_mlflow_is_away_the_work_goes_on_and_it_is_said(home, monkeypatch, capsys):
+    monkeypatch.setenv("MLFLOW_TRACKING_URI", "http://me:secret@127.0.0.1:9")
+    monkeypatch.setenv("MLFLOW_HTTP_REQUEST_MAX_RETRIES", "0")
+    done = []
+    with live.shown_while(home, FACTS):
+        work(home)
+        done.append("all of it")
+    assert done
+    said = capsys.readouterr().err
+    assert said.startswith("not shown in MLflow until the end: MLflow at http://***@127.0.0.1:9")
+    assert "secret" not in said
+
+
+def attempts(home: Home) -> None:
+    for facts in (FACTS, RunFacts("gallery", "efgh", "erase cat", {"request.ids": "id-3"})):
+        with pytest.raises(ValueError, match="x"), live.shown_while(home, facts):
+            raise ValueError("x")
+
+
+def test_attempts_go_with_the_request_that_they_name(home, runs):
+    from datetime import UTC, datetime
+
+    attempts(home)
+    assert len(forget_attempts(home, datetime(2000, 1, 1, tzinfo=UTC), ["id-2"])) == 1
+    assert set(runs()) == {"erase cat"}
+    assert b"astronaut" not in (home.root / "mlflow.db").read_bytes()
+
+
+def test_attempts_go_when_they_are_old(home, runs):
+    from datetime import UTC, datetime, timedelta
+
+    attempts(home)
+    assert len(forget_attempts(home, datetime.now(UTC) + timedelta(days=1), [])) == 2
+    assert runs() == {}
