@@ -19,19 +19,15 @@ from erasure_core.law.gates import Check, Gate, Measurement
 from erasure_core.law.lineage import sha256_json
 from erasure_core.law.requests import DeletionRequest
 from erasure_core.methods import AnySettings
-from erasure_core.metrics.features import ClipFeatures
-from erasure_core.metrics.kid import kid_to_base
-from erasure_core.network.images import read_pictures
 from erasure_core.network.models import copied
 from erasure_core.network.weights import WeightDelta
 from erasure_core.planning.params import COMPOSED, Params, PromptSets, has_lambda
-from erasure_core.planning.plan import BASE, KEPT, Plan, make_plan
+from erasure_core.planning.plan import BASE, Plan, make_plan
 from tasks.erasing.erase import erase
 from tasks.erasing.generate import generate
 from tasks.erasing.snapshot import snapshot, teacher_of
 from tasks.evidence.attack import Memory, attack_model, facts, measurements, write_sheets
 from tasks.evidence.decide import decide
-from tasks.evidence.instruments import Instruments
 from tasks.evidence.measure import Evidence, Found, measure
 from tasks.home import Home
 
@@ -142,7 +138,6 @@ def run_cell(bench: Bench, cell: Cell) -> Written:
         _share_pictures(bench, plan, who, content)
         generate.fn(plan, who, home)
     found = measure.fn(plan, "report", [candidate])[candidate]
-    found["kid"] = _kid(plan, candidate)
     attacked: Sequence[Mapping[str, Any]] = ()
     if not cell.form.startswith("trial"):
         results, attacked = _attacked(bench, plan, candidate, delta, home)
@@ -243,17 +238,3 @@ def _attacked(
         )
     content = json.loads(file.read_bytes())
     return [Measurement(**m) for m in content["measured"]], content["facts"]
-
-
-def _kid(plan: Plan, candidate: str) -> Measurement:
-    """KID of the kept pictures to the base's, by the gallery's CLIP."""
-    rows = dict(plan.rows())[KEPT]
-    features = ClipFeatures(Instruments.of(plan.params).scorer)
-    before, after = (
-        features.of(read_pictures([plan.picture(who, KEPT, row) for row in rows]))
-        for who in (BASE, candidate)
-    )
-    prompts = [row.prompt for row in rows]
-    return kid_to_base(
-        before, after, settings=features.settings, clusters=prompts, reference_clusters=prompts
-    )

@@ -9,7 +9,7 @@ from erasure_core.attacks import AUDIENCES, CHEAP
 from erasure_core.errors import BadInput
 from erasure_core.law.gates import Gate, choose, judge_all
 from erasure_core.law.lineage import sha256_file
-from erasure_core.law.prompts import kept_rows, read_prompt_set, target_set
+from erasure_core.law.prompts import read_prompt_set, target_set
 from erasure_core.law.requests import DeletionRequest
 from erasure_core.methods import AnySettings
 from erasure_core.network.models import load_tokenizer
@@ -28,7 +28,6 @@ from tasks.comparing.forms import FORMS, as_published, check_methods, trial
 from tasks.evidence.data import validate_prompt_sets
 from tasks.requests.made_with import made_with
 
-LEAST_KEPT = 3  # prompts
 Said = Callable[[str], None]
 
 
@@ -159,10 +158,3 @@ def _check_sets(params: Params, requests: Sequence[DeletionRequest]) -> None:
         validate_prompt_sets.fn(list(paths.values()))
         rows = {name: read_prompt_set(path) for name, path in paths.items()}
         check_sealed(rows, [concept], [tokenizer])
-        for stage in STAGES:
-            left = {row.prompt for row in kept_rows(rows[kept_name(stage)], [concept])}
-            if len(left) < LEAST_KEPT:
-                raise BadInput(
-                    f"{paths[kept_name(stage)]} keeps {len(left)} prompts beside {concept.name}; "
-                    f"KID leaves one out and compares the rest, give {LEAST_KEPT} or more"
-                )

@@ -9,7 +9,7 @@ from pathlib import Path
 
 import pytest
 
-from benchmarks import book, closed_form, implicit, purify
+from benchmarks import book, closed_form, implicit, purify, sequential
 
 ROOT = Path(__file__).parents[2]
 SCRIPTS = sorted(
@@ -73,3 +73,31 @@ def test_it_runs_as_a_script(name):
     script = [sys.executable, f"benchmarks/{name}.py", "--help"]
     done = subprocess.run(script, cwd=ROOT, env=environment, capture_output=True, text=True)
     assert done.returncode == 0, done.stderr
+
+
+def test_so_is_the_table_of_requests_one_after_another():
+    measured = rows(sequential.RESULTS)
+    assert sequential.table(measured) in (ROOT / "docs/compare.md").read_text()
+    steps = [(row["method"], row["way"], row["requests"]) for row in measured]
+    assert steps == [
+        (method, way, n)
+        for method in ("uce", "rece")
+        for way in sequential.WAYS
+        for n in range(1, len(sequential.ORDER) + 1)
+    ]
+
+
+def test_the_first_request_is_the_same_both_ways():
+    first = [row for row in rows(sequential.RESULTS) if row["requests"] == 1]
+    for method in ("uce", "rece"):
+        one, other = (row["back"] for row in first if row["method"] == method)
+        assert one == pytest.approx(other, abs=1e-6)
+
+
+def test_how_much_is_back_is_measured_along_the_line():
+    import torch
+
+    target, start = torch.zeros(2, 3).double(), torch.ones(2, 3).double()
+    aside = torch.tensor([[1.0, -1, 0], [0, 1, -1]]).double()
+    for share in (0, 0.25, 1, 1.5):
+        assert sequential._share(share * start + aside, target, start) == pytest.approx(share)
