@@ -165,14 +165,34 @@ def _from_json(path: Path, text: str, prompt_column: str | None) -> Records:
         if not isinstance(item, dict):
             rows.append(Record(line, fault="neither a text nor an object"))
             continue
-        cells = {column: item.get(name) for column, name in named.items()}
-        if any(isinstance(cell, (list, dict, bool)) for cell in cells.values()):
-            rows.append(Record(line, fault="a list or an object where a text or number is read"))
-            continue
-        rows.append(
-            Record(line, {c: "" if v is None else str(v).strip() for c, v in cells.items()})
-        )
+        rows.append(_cells(line, {column: item.get(name) for column, name in named.items()}))
     return Records(rows, named, header)
+
+
+def given_records(columns: Mapping[str, Sequence[object]]) -> Records:
+    """A table in memory, its columns by name; a single one holds the prompts.
+
+    Raises:
+        BadInput: No column of prompts, or several that could be it.
+    """
+    header = list(columns)
+    named = {"prompt": header[0]} if len(header) == 1 else matched(Path("input"), header)
+    if "prompt" not in named:
+        raise BadInput(f"no column prompt (found {_listed(header)}); call the prompts' column so")
+    given = zip(*(columns[name] for name in named.values()), strict=True)
+    rows = [_cells(n, dict(zip(named, row, strict=True))) for n, row in enumerate(given, 1)]
+    return Records(rows, named, header)
+
+
+def _cells(line: int, cells: Mapping[str, object]) -> Record:
+    """A row whose cells are values; None and NaN are empty ones."""
+    plain = (str, int, float, type(None))
+    if any(isinstance(c, bool) or not isinstance(c, plain) for c in cells.values()):
+        return Record(line, fault="a list or an object where a text or number is read")
+    written = {c: "" if v is None or v != v else str(v).strip() for c, v in cells.items()}
+    if written["prompt"] and not isinstance(cells["prompt"], str):
+        return Record(line, fault=f"prompt is '{written['prompt'][:40]}', which is no text")
+    return Record(line, written)
 
 
 def _values(text: str) -> Iterator[tuple[int, object]]:

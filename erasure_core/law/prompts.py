@@ -11,7 +11,7 @@ import csv
 import io
 import math
 import re
-from collections.abc import Iterable, Sequence
+from collections.abc import Iterable, Mapping, Sequence
 from dataclasses import astuple, dataclass
 from decimal import Decimal
 from difflib import get_close_matches
@@ -19,7 +19,7 @@ from pathlib import Path
 from typing import Literal
 
 from erasure_core.errors import BadInput
-from erasure_core.law.columns import COLUMNS, Record, Records, read_records
+from erasure_core.law.columns import COLUMNS, Record, Records, given_records, read_records
 from erasure_core.law.concepts import Concept
 from erasure_core.text import composed, visible, whole_number
 
@@ -80,6 +80,35 @@ def read_prompt_file(path: Path, reading: Reading = STRICT) -> PromptFile:
     if not records.rows:
         raise BadInput(f"{path}: no rows below the header; a prompt set needs at least one prompt")
     numbered = _numbered(records)
+    rows, faults = _usable(records, numbered, reading)
+    if faults and (reading.bad_rows == "refuse" or not rows):
+        raise BadInput(
+            f"{path}: {_told(faults, len(records.rows))}; correct them (`erasure evaluate` can "
+            f"leave rows out: --bad-rows skip)"
+        )
+    return PromptFile(rows, [*_said(records, numbered, reading), *_left_out(faults, records)])
+
+
+def rows_given(columns: Mapping[str, Sequence[object]], reading: Reading) -> list[PromptRow]:
+    """The rows of a table in memory, numbered by their place; a single column holds the prompts,
+    whatever its name. Cells may be texts, numbers, None or NaN; prompts only texts.
+
+    Raises:
+        BadInput: No column of prompts, no row, or rows that cannot be used; a line is a row.
+    """
+    records = given_records(columns)
+    if not records.rows:
+        raise BadInput("no row; give at least one prompt")
+    rows, faults = _usable(records, False, reading)
+    if faults:
+        raise BadInput(f"{_told(faults, len(records.rows))}; correct them")
+    return rows
+
+
+def _usable(
+    records: Records, numbered: bool, reading: Reading
+) -> tuple[list[PromptRow], list[tuple[int, str]]]:
+    """The rows that can be used, and line and fault of each other one."""
     rows, faults, line_of = [], list[tuple[int, str]](), dict[int, int]()
     for position, record in enumerate(records.rows):
         try:
@@ -92,12 +121,7 @@ def read_prompt_file(path: Path, reading: Reading = STRICT) -> PromptFile:
             continue
         line_of[row.case_number] = record.line
         rows.append(row)
-    if faults and (reading.bad_rows == "refuse" or not rows):
-        raise BadInput(
-            f"{path}: {_told(faults, len(records.rows))}; correct them (`erasure evaluate` can "
-            f"leave rows out: --bad-rows skip)"
-        )
-    return PromptFile(rows, [*_said(records, numbered, reading), *_left_out(faults, records)])
+    return rows, faults
 
 
 def _check_columns(path: Path, records: Records, reading: Reading) -> None:

@@ -75,7 +75,9 @@ def _mlmodel(facts: VersionFacts, artifacts: list[str]) -> dict[str, object]:
 
 
 def _signature(facts: VersionFacts) -> dict[str, str]:
-    """Prompts in, as one unnamed column, so that a plain list is accepted; uint8 pictures out."""
+    """Uint8 pictures out. Inputs are not declared: MLflow would take the first column of a table
+    for an unnamed one, and refuse a list where columns have names; the model reads all of them.
+    """
     tensor = {"dtype": "uint8", "shape": [-1, -1, -1, 3]}
     params = {
         "seed": ("long", 0),
@@ -87,7 +89,6 @@ def _signature(facts: VersionFacts) -> dict[str, str]:
         for name, (kind, default) in params.items()
     ]
     return {
-        "inputs": json.dumps([{"type": "string", "required": True}]),
         "outputs": json.dumps([{"type": "tensor", "tensor-spec": tensor}]),
         "params": json.dumps(described),
     }

@@ -511,13 +511,12 @@ def test_the_description_of_the_model_is_mlflows_own(facts, tmp_path):
     """Our MLmodel against the one that MLflow writes for the same signature."""
     import numpy as np
     from mlflow.models import Model, ModelSignature
-    from mlflow.types import ColSpec, ParamSchema, ParamSpec, Schema, TensorSpec
+    from mlflow.types import ParamSchema, ParamSpec, Schema, TensorSpec
 
     (tmp_path / "MLmodel").write_bytes(packaging.package(facts())["MLmodel"])
     params = {"seed": ("long", 0), "num_inference_steps": ("long", 12)}
     specs = [ParamSpec(name, kind, default) for name, (kind, default) in params.items()]
     assert Model.load(str(tmp_path / "MLmodel")).signature == ModelSignature(
-        inputs=Schema([ColSpec("string")]),
         outputs=Schema([TensorSpec(np.dtype(np.uint8), (-1, -1, -1, 3))]),
         params=ParamSchema([*specs, ParamSpec("guidance_scale", "double", 4.0)]),
     )

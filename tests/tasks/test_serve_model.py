@@ -158,6 +158,81 @@ def test_a_seed_repeats_the_picture(model):
     )
 
 
+@pytest.fixture(scope="module")
+def answered(model):
+    """What MLflow's own scoring server answers to a JSON body: status and content."""
+    from fastapi.testclient import TestClient
+    from mlflow.pyfunc.scoring_server import init
+
+    client = TestClient(init(model), raise_server_exceptions=False)
+
+    def answered(body: dict) -> tuple[int, dict]:
+        answer = client.post("/invocations", json=body)
+        return answer.status_code, answer.json()
+
+    return answered
+
+
+TABLE = {"columns": ["id", "prompt"], "data": [[i, p] for i, p in enumerate(PROMPTS)]}
+RECORDS = [{"id": i, "prompt": p} for i, p in enumerate(PROMPTS)]
+
+
+@pytest.mark.parametrize(
+    "body",
+    [
+        {"dataframe_split": TABLE},
+        {"dataframe_split": {"data": [[p] for p in PROMPTS]}},
+        {"dataframe_records": RECORDS},
+        {"instances": PROMPTS},
+        {"instances": RECORDS},
+        {"inputs": PROMPTS},
+        {"inputs": {"prompt": PROMPTS}},
+        {"inputs": {"id": [7, 8, 9], "prompt": PROMPTS}},
+        {"inputs": {"caption": PROMPTS}},
+        {"inputs": RECORDS},
+    ],
+)
+def test_every_shape_of_input_draws_the_prompts(body, answered, model):
+    status, content = answered(body)
+    assert status == 200, content
+    np.testing.assert_array_equal(content["predictions"], model.predict(PROMPTS))
+
+
+def test_seed_and_guidance_of_a_row_are_its_own(model):
+    table = pd.DataFrame({"prompt": PROMPTS[:2], "sd_seed": [5, 9], "guidance": [9.0, None]})
+    first = model.predict(PROMPTS[:1], params={"seed": 5, "guidance_scale": 9.0})
+    second = model.predict(PROMPTS[1:2], params={"seed": 9})
+    np.testing.assert_array_equal(model.predict(table), np.concatenate([first, second]))
+
+
+@pytest.mark.parametrize(
+    ("body", "expected"),
+    [
+        ({"inputs": {"prompt": ["a cat", " "]}}, "line 2: prompt is empty"),
+        ({"inputs": {"prompt": ["\u200b"]}}, "line 1: prompt is empty"),
+        ({"inputs": {"prompt": [None]}}, "line 1: prompt is empty"),
+        ({"inputs": {"prompt": [12]}}, "prompt is '12', which is no text"),
+        ({"inputs": [[1, 2], [3, 4]]}, "a list or an object where a text or number is read"),
+        ({"inputs": {"id": [1], "words": ["a cat"]}}, "no column prompt (found id, words)"),
+        ({"inputs": []}, "no row"),
+        ({"dataframe_split": {"columns": ["prompt"], "data": []}}, "no row"),
+        ({"inputs": {"prompt": ["a cat"], "seed": ["x"]}}, "evaluation_seed is 'x'"),
+        ({"inputs": {"prompt": ["a cat"], "guidance": [1e30]}}, "evaluation_guidance is '1e+30'"),
+        ({"inputs": {"prompt": ["a cat"], "seed": [1, 2]}}, "columns differ in length"),
+        ({"inputs": ["a cat " * 40]}, "this base reads 16; shorten it"),
+        ({"inputs": ["a cat"], "params": {"seed": -1}}, "seed is -1"),
+        ({"inputs": ["a cat"], "params": {"num_inference_steps": 0}}, "a trajectory of 0 steps"),
+        ({"inputs": ["a cat"], "params": {"guidance_scale": 1e30}}, "guidance_scale is 1e+30"),
+    ],
+)
+def test_input_that_cannot_be_drawn_is_refused_in_one_line(body, expected, answered):
+    status, content = answered(body)
+    assert status == 400, content
+    assert expected in content["message"]
+    assert len(content["message"].splitlines()) == 1
+    assert "stack_trace" not in content
+
+
 def test_missing_weights_are_pulled_by_the_stored_pointer(served, version, no_checkpoint):
     home, folder, _ = served
     shutil.rmtree(home.dvc)
