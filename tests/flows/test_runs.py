@@ -482,10 +482,15 @@ def test_a_restored_request_cannot_be_run_again(restored):
 
 
 UNFIT = {
-    "restore what is no id": (
-        ("restore", "cat", "--reason", "r"),
-        "'cat' is no subject_request_id",
+    "restore what nobody asked for": (
+        ("restore", "dog", "--reason", "r"),
+        "no request in the book asks for 'dog'",
     ),
+    "restore by name what is not honoured": (
+        ("restore", "cat", "--reason", "r"),
+        "is received; only an honoured request can be restored",
+    ),
+    "run what nobody asked for": (("run", "dog"), "'dog' is no file, and no request"),
     "restore an unknown request": (("restore", ASTRONAUT, "--reason", "r"), "is not in the book"),
     "restore what is not honoured": (
         ("restore", CAT, "--reason", "r"),
