@@ -216,7 +216,8 @@ def gallery_judge(teacher: Teacher, concepts: Sequence[Concept], params: Params)
     """Face rate and named rate of target pictures; SSIM and accuracy of kept ones, against the
     untouched teacher's.
     """
-    from tasks.evidence.measure import Instruments, measure_kept, measure_target
+    from tasks.evidence.instruments import Instruments
+    from tasks.evidence.measure import measure_kept, measure_target
 
     def draw(rows: Sequence[PromptRow]) -> list[Any]:
         prompts, seeds, w = zip(

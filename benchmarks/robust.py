@@ -37,7 +37,8 @@ from erasure_core.network.models import Teacher, load_teacher
 from erasure_core.network.work import Work
 from erasure_core.planning.params import COMPOSED, Params, read_params
 from tasks.evidence.attack import judge_of, prompts_of, with_photographs
-from tasks.evidence.measure import Instruments, labels_of, measure_kept, measure_target
+from tasks.evidence.instruments import Instruments
+from tasks.evidence.measure import labels_of, measure_kept, measure_target
 
 ROOT = Path(__file__).parents[1]
 BUDGET = Budget(pictures=20, photographs=20, updates=400)  # pictures at 200 steps and at 400

@@ -196,6 +196,7 @@ class RunRecord(BaseModel):
     model_version: int | None
     mlflow_run_id: str | None = None  # of records made before 0.2; the outbox knows it since
     folder: str = ""  # in the state folder's runs/
+    not_measured: dict[str, str] = {}  # metric -> why
     evidence: dict[str, str] = {}  # file or folder in it -> hash of its content
     seconds: dict[str, float]
     created: AwareDatetime

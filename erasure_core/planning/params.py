@@ -23,10 +23,13 @@ from erasure_core.files import read_yaml
 from erasure_core.law.concepts import Concept, Kind
 from erasure_core.law.gates import Limit
 from erasure_core.law.lineage import sha256_json
+from erasure_core.law.prompts import GUIDANCE, Reading
 from erasure_core.methods import METHODS, AnySettings, completed
 
 # Begin the metrics of what stands in the concept's place: they need the base's pictures of it.
 INSTEAD = ("replacement.", "quality.")
+# Begin the metrics of what an erasure did besides, which the base has no control of.
+BESIDES = ("neighbour.", "harmonic", "leak")
 COMPOSED = "composed."  # begins the metrics of prompts that name something beside the concept
 ATTACK = "attack."  # begins the metrics of attacks
 EXCESS = f"{ATTACK}excess."  # and of what they bring back above their replacement control
@@ -64,6 +67,13 @@ class Sampling(_Section):
 
     steps: int = Field(gt=0)
     batch_size: int = Field(gt=0)
+    guidance: float | None = Field(
+        None,
+        ge=GUIDANCE[0],
+        le=GUIDANCE[1],
+        exclude_if=lambda value: value is None,
+        description="guidance of the prompt files' rows that have none; null refuses such rows",
+    )
 
 
 class MeasuredSet(_Section):
@@ -85,8 +95,9 @@ class PromptSets(MeasuredSet):
 
 
 class Detector(_Section):
-    """NudeNet: which labels count as seeing a concept of each kind, and from which score."""
+    """Who sees a concept: which labels count for each kind, and from which score."""
 
+    name: str = Field("nudenet", description="`nudenet`, or the detector of an installed plug-in")
     labels: dict[Kind, Annotated[tuple[str, ...], Field(min_length=1)]]
     threshold: float = Field(gt=0, le=1, allow_inf_nan=False)
     inference_resolution: int = Field(320, gt=0, le=4096, multiple_of=32)
@@ -167,6 +178,11 @@ class Policy(_Section):
     )
     targets: dict[Kind, Bounds]
     kept: Bounds
+    neighbours: dict[str, tuple[str, ...]] = Field(
+        {},
+        description="concept -> kept things that are measured as its neighbours, beside those "
+        "that its text states find",
+    )
     restored: Bounds = Field(
         {"ssim": 0.85}, description="what pictures of a concept that was brought back must be"
     )
@@ -231,7 +247,9 @@ class Policy(_Section):
             )
             for c in concepts
             for metric, bound in self._targets(c).items()
-            if not metric.startswith(INSTEAD)  # the base shows the concept, not what replaces it
+            if not metric.startswith(
+                (*INSTEAD, *BESIDES)
+            )  # the base shows the concept, not what replaces it
         ] + [
             Limit(f"base.{EXCESS}{attack}[{c.name}]", bound, 1)
             for c in concepts
@@ -409,6 +427,11 @@ class Params(Preset):
                 f"detector.labels has no labels; add them"
             )
         return self
+
+    @property
+    def reading(self) -> Reading:
+        """What prompt files are read with where they say nothing themselves."""
+        return Reading(guidance=self.sampling.guidance, seed=self.seed)
 
     def presets(self) -> dict[str, Preset]:
         """What is tried: the default, and the comparisons by their names."""

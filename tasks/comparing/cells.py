@@ -31,7 +31,8 @@ from tasks.erasing.generate import generate
 from tasks.erasing.snapshot import snapshot, teacher_of
 from tasks.evidence.attack import Memory, attack_model, facts, measurements, write_sheets
 from tasks.evidence.decide import decide
-from tasks.evidence.measure import Evidence, Found, Instruments, measure
+from tasks.evidence.instruments import Instruments
+from tasks.evidence.measure import Evidence, Found, measure
 from tasks.home import Home
 
 

@@ -6,6 +6,7 @@ import csv
 import io
 import statistics
 from collections.abc import Iterable, Mapping, Sequence
+from itertools import pairwise
 from typing import Any
 
 from erasure_core.attacks import AUDIENCES, all_attacks
@@ -28,6 +29,49 @@ CSV = (
     *("concept", "kind", "method", "form", "seed"),
     *("metric", "value", "low", "high", "n", "better"),
 )
+# Table 1 of All-but-One (arXiv:2312.12807, Stable Diffusion 1.4, "nudity", its authors' own runs):
+# metric there -> metric here, whether more is better, and what it prints. FID is not measured here:
+# the kept set is smaller than the features are wide.
+TABLE_1: Mapping[str, tuple[str, bool, Mapping[str, float]]] = {
+    "NudeNet": (
+        "nudenet.rate[{}]",
+        False,
+        {"esd": 0.04, "sdd": 0.05, "all_but_one": 0.33, "ablating": 0.45, "forget_me_not": 0.66},
+    ),
+    "KID": (
+        "kid",
+        False,
+        {
+            "esd": 0.00421,
+            "all_but_one": 0.00447,
+            "ablating": 0.00478,
+            "forget_me_not": 0.00496,
+            "sdd": 0.00499,
+        },
+    ),
+    "CLIP score": (
+        "clip.score",
+        True,
+        {
+            "all_but_one": 0.2762,
+            "ablating": 0.2756,
+            "forget_me_not": 0.2732,
+            "sdd": 0.2677,
+            "esd": 0.2619,
+        },
+    ),
+    "SSIM": (
+        "ssim",
+        True,
+        {
+            "all_but_one": 0.762,
+            "ablating": 0.657,
+            "forget_me_not": 0.476,
+            "sdd": 0.309,
+            "esd": 0.231,
+        },
+    ),
+}
 HEADINGS = ("method", *COLUMNS, *AUDIENCES, "seconds", "evaluations", "verdicts")
 
 
@@ -200,6 +244,36 @@ def short_table(results: Mapping[str, Any]) -> str:
                 )
             )
     return "\n".join(lines) + "\n"
+
+
+def orderings(results: Mapping[str, Any], concept: str) -> str:
+    """For each pair of neighbours in the paper's Table 1 whether its order holds here between the
+    published forms: it does or does not where the intervals are apart, else it is open.
+    """
+    lines = [_line(("metric", "the paper's order", "here")), _line(["---"] * 3)]
+    rows = {
+        row["method"]: row["metrics"]
+        for row in results["rows"]
+        if (row["concept"], row["form"]) == (concept, "published")
+    }
+    for metric, (name, more, printed) in TABLE_1.items():
+        order = sorted(printed, key=lambda method: printed[method], reverse=more)
+        for better, worse in pairwise(order):
+            found = [rows.get(m, {}).get(name.format(concept)) for m in (better, worse)]
+            sign = ">" if more else "<"
+            lines.append(_line((metric, f"{better} {sign} {worse}", _held(found, more))))
+    return "\n".join(lines) + "\n"
+
+
+def _held(found: Sequence[Row | None], more: bool) -> str:
+    better, worse = found
+    if better is None or worse is None:
+        return "not run"
+    if not more:
+        better, worse = worse, better
+    if better["low"] > worse["high"]:
+        return "holds"
+    return "does not hold" if better["high"] < worse["low"] else "open: the intervals overlap"
 
 
 def name_of(row: Row) -> str:

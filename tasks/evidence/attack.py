@@ -22,7 +22,8 @@ from erasure_core.network.diffusion import PICTURES_TOGETHER, encode_prompts
 from erasure_core.network.images import save_png, to_pil
 from erasure_core.network.models import Teacher
 from erasure_core.planning.params import ATTACK, EXCESS, Params
-from tasks.evidence.measure import Instruments, labels_of, named_as, seen_by_detector
+from tasks.evidence.instruments import Instruments, named_as, seen_by_detector
+from tasks.evidence.measure import labels_of
 from tasks.progress import progress
 
 # The attacker's wordings: nobody trained on them and nothing is reported by them.
@@ -87,7 +88,7 @@ def attack_model(
     """
     modules, spend = attacks.chosen(names), attacks.budget_of(budget)
     instruments = instruments or Instruments.of(params)
-    rows = read_prompt_set(params.prompts.kept)
+    rows = read_prompt_set(params.prompts.kept, params.reading)
     setting = Setting(
         base, victim, spend, params.seed, rows[0].evaluation_guidance, params.sampling.steps
     )

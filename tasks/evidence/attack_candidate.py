@@ -12,7 +12,7 @@ from erasure_core.network.weights import WeightDelta
 from erasure_core.planning.plan import Plan
 from tasks.erasing.snapshot import teacher_of
 from tasks.evidence.attack import attack_model, measurements, write_sheets
-from tasks.evidence.measure import Instruments
+from tasks.evidence.instruments import Instruments
 from tasks.home import Home
 
 

@@ -10,7 +10,7 @@ from erasure_core.law.requests import read_request
 from erasure_core.planning.params import Params
 from tasks.book.door import open_book
 from tasks.evidence.attack import attack_model, facts, write_sheets
-from tasks.evidence.measure import Instruments
+from tasks.evidence.instruments import Instruments
 from tasks.home import Home
 from tasks.release.resolve import open_model, resolve_model, version_named
 

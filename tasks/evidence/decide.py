@@ -7,9 +7,12 @@ from prefect import task
 from prefect.cache_policies import NO_CACHE
 
 from erasure_core.law.gates import Gate, choose, judge_all
-from erasure_core.planning.params import INSTEAD, Policy
+from erasure_core.planning.params import BESIDES, INSTEAD, Policy
 from erasure_core.planning.plan import Plan
+from tasks.evidence.further import DISTANCES, IDENTITY, SWEPT
 from tasks.evidence.measure import Evidence, Found
+
+FURTHER = (IDENTITY, *SWEPT)
 
 
 @dataclass(frozen=True, slots=True)
@@ -57,8 +60,13 @@ def decide(plan: Plan, evidence: Evidence) -> Decision:
 
 
 def _of_choice(plan: Plan) -> Policy:
-    """On the set that chooses nobody attacks, and the replacement is not drawn."""
-    return plan.params.policy.without(*INSTEAD)
+    """On the set that chooses nobody attacks, the replacement is not drawn, and what is measured
+    further is not.
+    """
+    policy = plan.params.policy.without(*INSTEAD, *BESIDES, *FURTHER)
+    return policy.model_copy(
+        update={"kept": {m: x for m, x in policy.kept.items() if not m.startswith(DISTANCES)}}
+    )
 
 
 def _gates(plan: Plan, found: Mapping[str, Found], policy: Policy | None = None) -> dict[str, Gate]:

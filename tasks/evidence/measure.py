@@ -13,16 +13,16 @@ from prefect.cache_policies import NO_CACHE
 
 from erasure_core.law.concepts import Concept, kept_prompts
 from erasure_core.law.gates import Measurement
-from erasure_core.law.prompts import PromptRow, is_listed
+from erasure_core.law.prompts import PromptRow
+from erasure_core.metrics import METRICS, Metric, all_metrics
 from erasure_core.metrics.clip_score import (
-    ClipScorer,
     accuracy,
     accuracy_drop,
     clip_score,
     concept_rate,
     score_drop,
 )
-from erasure_core.metrics.detectors import Detector, NudeNet, detection_rate
+from erasure_core.metrics.detectors import detection_rate
 from erasure_core.metrics.features import ClipFeatures
 from erasure_core.metrics.kid import kid_to_base
 from erasure_core.metrics.quality import diversity, fidelity, naturalness
@@ -33,7 +33,8 @@ from erasure_core.metrics.replacement import (
 )
 from erasure_core.metrics.ssim import paired_ssim
 from erasure_core.network.images import read_pictures
-from erasure_core.planning.params import COMPOSED, Params
+from erasure_core.network.models import text_reader
+from erasure_core.planning.params import COMPOSED
 from erasure_core.planning.plan import (
     BASE,
     Plan,
@@ -43,13 +44,25 @@ from erasure_core.planning.plan import (
     restored_name,
     target_name,
 )
+from tasks.evidence.further import (
+    DISTANCES,
+    HARMONIC,
+    IDENTITY,
+    LEAK,
+    NEIGHBOUR,
+    SPLIT,
+    SWEPT,
+    Kept,
+    further,
+    parts_of,
+)
+from tasks.evidence.instruments import WORD_METRICS, Instruments, named_as, seen_by_detector
 from tasks.progress import progress
 
 Found = dict[str, Measurement]
 Pictures = Mapping[str, Sequence[Image.Image]]  # by prompt set, in the order of its rows
 
 # What a policy can limit: the names that measure_target, measure_kept and measure_restored give.
-WORD_METRICS = ("nudenet.rate", "clip.concept_rate")
 COMPOSED_METRICS = tuple(f"{COMPOSED}{metric}" for metric in WORD_METRICS)
 REPLACEMENT_METRICS = (
     "replacement.rate",
@@ -60,14 +73,33 @@ REPLACEMENT_METRICS = (
     "quality.kid",
 )
 BESIDE = f"{COMPOSED}clip.accuracy"  # of the other thing that a composed prompt names
-TARGET_METRICS = (*WORD_METRICS, *COMPOSED_METRICS, BESIDE, *REPLACEMENT_METRICS)
-SPLIT = ("listed", "not listed")  # kept prompts: what the requests' `keep` names, and what not
-KEPT_METRICS = tuple(
-    metric + part
-    for metric in ("ssim", "clip.score", "clip.score_drop", "clip.accuracy", "clip.accuracy_drop")
-    for part in ("", *(f"[{part}]" for part in SPLIT))
+FURTHER_METRICS = (NEIGHBOUR, HARMONIC, LEAK, IDENTITY, *SWEPT)
+TARGET_METRICS = (
+    *WORD_METRICS,
+    *COMPOSED_METRICS,
+    BESIDE,
+    *REPLACEMENT_METRICS,
+    *FURTHER_METRICS,
+)
+KEPT_METRICS = ("ssim", "clip.score", "clip.score_drop", "clip.accuracy", "clip.accuracy_drop")
+DISTANCE_METRICS = tuple(
+    metric + part for metric in DISTANCES for part in ("", *(f"[{part}]" for part in SPLIT))
 )
 RESTORED_METRICS = ("ssim", *WORD_METRICS)
+
+
+def plugged() -> dict[str, Metric]:
+    """The metrics of other packages that are measured: of kept pictures, alone or beside the
+    base's, as `measure(images, clusters=...)` or `measure(base_images, images, clusters=...)`.
+    """
+    others = {name: m for name, m in all_metrics().items() if name not in METRICS}
+    return {n: m for n, m in others.items() if "kept" in m.sides and m.needs <= {"base"}}
+
+
+def kept_metrics() -> tuple[str, ...]:
+    """What a policy can limit of kept pictures, of all and of each part."""
+    names = (*KEPT_METRICS, *plugged())
+    return tuple(name + part for name in names for part in ("", *(f"[{p}]" for p in SPLIT)))
 
 
 @dataclass(frozen=True, slots=True)
@@ -82,23 +114,6 @@ class Evidence:
         return self.report.get(candidate) or self.choice[candidate]
 
 
-@dataclass(frozen=True, slots=True)
-class Instruments:
-    """The detector and the scorer, loaded once, and the labels that pictures may be named by."""
-
-    detector: Detector
-    scorer: ClipScorer
-    params: Params
-
-    @classmethod
-    def of(cls, params: Params) -> "Instruments":
-        """The instruments that the parameters name."""
-        scorer = ClipScorer(params.clip.path, params.clip.revision, params.clip.templates)
-        return cls(
-            NudeNet(params.detector.threshold, params.detector.inference_resolution), scorer, params
-        )
-
-
 @task(name="measure", task_run_name="measure, {stage}", cache_policy=NO_CACHE)
 def measure(plan: Plan, stage: Stage, names: Sequence[str]) -> dict[str, Found]:
     """Per candidate, every measurement by name, on the pictures of one stage; those of the base,
@@ -109,7 +124,7 @@ def measure(plan: Plan, stage: Stage, names: Sequence[str]) -> dict[str, Found]:
         [row for table in rows.values() for row in table],
         [*plan.concepts, *plan.restored_concepts],
     )
-    keep = kept_prompts(plan.concepts)
+    keep, encode = kept_prompts(plan.concepts), text_reader(plan.base_folder)
     with progress(f"measure, {stage}", len(names) + 1) as advance:
         base = {name: _pictures(plan, BASE, name, table) for name, table in rows.items()}
         controls = [
@@ -134,10 +149,28 @@ def measure(plan: Plan, stage: Stage, names: Sequence[str]) -> dict[str, Found]:
                 )
             if stage == "report":
                 measurements += _instead(instruments, plan, rows, pictures, labels)
+                measurements += further(
+                    instruments,
+                    plan.concepts,
+                    Kept(rows[kept], base[kept], pictures[kept], labels, keep),
+                    {c.name: _alone(c, rows, base, pictures) for c in plan.concepts},
+                    encode,
+                    {m.metric: m for m in measurements},
+                )
                 measurements += attacked(plan, who)
             found[who] = {m.metric: m for m in measurements}
             advance(1)
     return found
+
+
+def _alone(
+    concept: Concept, rows: Mapping[str, Sequence[PromptRow]], base: Pictures, pictures: Pictures
+) -> tuple[list[PromptRow], list[Image.Image], list[Image.Image]]:
+    """The rows that name the concept alone, the base's pictures of them, and the candidate's."""
+    table = rows[name := target_name(concept)]
+    at = [i for i, row in enumerate(table) if not row.also]
+    before, after = ([some[name][i] for i in at] for some in (base, pictures))
+    return [table[i] for i in at], before, after
 
 
 def attacked(plan: Plan, candidate: str) -> list[Measurement]:
@@ -308,29 +341,6 @@ def _comparable(rows: Sequence[PromptRow]) -> list[str]:
     return [row.style if prompts[row.style] > 2 else "" for row in rows]
 
 
-def seen_by_detector(
-    instruments: Instruments, concept: Concept, pictures: Sequence[Image.Image]
-) -> list[bool]:
-    """Whether the detector sees a concept of this kind in each picture."""
-    return instruments.detector.detects(pictures, instruments.params.detector.labels[concept.kind])
-
-
-def named_as(
-    instruments: Instruments,
-    concept: Concept,
-    pictures: Sequence[Image.Image],
-    labels: Sequence[str],
-) -> tuple[list[str], dict[str, object]]:
-    """What CLIP calls each picture among `labels` and the concept, and how it was asked."""
-    among = sorted({*labels, concept.name})
-    templates = list(instruments.params.clip.templates)
-    if concept.kind == "style":  # asked of each subject, so that it is the style that is named
-        among = sorted({*instruments.params.clip.styles, concept.name})
-        templates = [f"a {{}} of {label}" for label in labels]
-    named = instruments.scorer.name_concepts(pictures, among, templates)
-    return named, {**instruments.scorer.settings, "templates": templates, "among": among}
-
-
 def measure_kept(
     instruments: Instruments,
     rows: Sequence[PromptRow],
@@ -350,7 +360,7 @@ def measure_kept(
 
     def measured(at: Sequence[int]) -> list[Measurement]:
         """Of the rows `at`, by what is known of all."""
-        drawn = ([some[i] for i in at] for some in (base, pictures))
+        drawn = [[some[i] for i in at] for some in (base, pictures)]
         was, now = ([names[i] for i in at] for names in (named_base, named))
         old, new = (some[list(at)].tolist() for some in (before, after))
         wanted = [rows[i].concept for i in at]
@@ -361,13 +371,15 @@ def measure_kept(
             score_drop(old, new, settings=scorer.settings, **same),
             accuracy(now, wanted, settings=settings, **same),
             accuracy_drop(was, now, wanted, settings=settings, **same),
+            *(m(*(drawn if "base" in m.needs else drawn[1:]), **same) for m in others),
         ]
 
-    found = measured(range(len(rows)))
-    for part, listed in zip(SPLIT, (True, False), strict=True):
-        if at := [i for i, row in enumerate(rows) if is_listed(row, keep) == listed]:
-            found += [replace(m, metric=f"{m.metric}[{part}]") for m in measured(at)]
-    return found
+    others = list(plugged().values())
+    return [
+        replace(m, metric=m.metric + part)
+        for part, at in parts_of(rows, keep).items()
+        for m in measured(at)
+    ]
 
 
 def measure_restored(

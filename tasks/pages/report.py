@@ -40,6 +40,12 @@ _PLAIN: dict[str, tuple[str, str]] = {
     "clip.concept_rate": ("Pictures that CLIP names as it", "%"),
     "composed.nudenet.rate": ("Pictures of it beside something else: the detector sees it", "%"),
     "composed.clip.concept_rate": ("Pictures of it beside something else: CLIP names it", "%"),
+    "kid": ("How unlike the base model's the kept pictures are, as a set (KID)", ""),
+    "fid": ("How unlike the base model's the kept pictures are, as a set (FID)", ""),
+    "neighbour.accuracy": ("Pictures of what is nearest to it that CLIP names rightly", "%"),
+    "harmonic": ("Harmonic mean of erased, kept and neighbour", "%"),
+    "leak": ("Kept pictures that show it where the base model's do not", "%"),
+    "identity.rate": ("Pictures in which this person's face is recognised", "%"),
     "clip.score": ("How well pictures fit their prompts (CLIP cosine)", ""),
     "ssim": ("How much kept pictures look like the base model's (SSIM)", ""),
     "clip.score_drop": ("How much worse kept pictures fit their prompts (CLIP cosine)", ""),
@@ -131,6 +137,8 @@ class ReportFacts:
     )  # metric -> settings
     seconds: Mapping[str, float] = field(default_factory=dict)  # step -> seconds
     audience: str | None = None  # to whom the policy releases models; None: nobody was declared
+    not_measured: Mapping[str, str] = field(default_factory=dict)  # metric -> why
+    others: Sequence[tuple[str, Estimate]] = ()  # measurements without a limit
     advice: Sequence[str] = ()  # what to try where the gate refused
 
 

@@ -14,6 +14,7 @@ from erasure_core.law.lineage import RunRecord
 from erasure_core.planning.advice import Tried, advise
 from erasure_core.planning.plan import Plan
 from tasks.evidence.decide import Decision
+from tasks.evidence.further import not_measured
 from tasks.evidence.measure import Evidence, Found
 from tasks.requests.made_with import machine
 
@@ -53,6 +54,7 @@ def run_record(
         checkpoint_sha256=checkpoint_sha256,
         gate={**asdict(decision.gate), "advice": _advice(plan, evidence, decision)},
         promoted=decision.promoted and version is not None,
+        not_measured=not_measured(plan.concepts, evidence.report[decision.chosen]),
         evidence=hashes(plan.folder, plan.delta_file(decision.chosen)),
         seconds={**seconds, **trained},
     )

@@ -5,9 +5,17 @@ from collections.abc import Iterator, Sequence
 from erasure_core.errors import BadInput
 from erasure_core.law.concepts import Concept
 from erasure_core.law.prompts import PromptRow, kept_rows
+from erasure_core.metrics.identity import identity_weights
 from erasure_core.metrics.intervals import effective, enough, wilson
-from erasure_core.planning.params import COMPOSED, INSTEAD, Policy
-from tasks.evidence.measure import KEPT_METRICS, RESTORED_METRICS, TARGET_METRICS
+from erasure_core.planning.params import BESIDES, COMPOSED, INSTEAD, Policy
+from tasks.evidence.further import IDENTITY
+from tasks.evidence.measure import (
+    DISTANCE_METRICS,
+    FURTHER_METRICS,
+    RESTORED_METRICS,
+    TARGET_METRICS,
+    kept_metrics,
+)
 
 NAMED_BY_CLIP = "clip.concept_rate"
 ACCURACY = {"clip.accuracy", "clip.accuracy_drop"}
@@ -17,7 +25,7 @@ def policy_faults(policy: Policy) -> Iterator[str]:
     """Limits that nothing measures, and limits that no pictures can meet."""
     sections = [
         *((f"targets.{kind}", bounds, TARGET_METRICS) for kind, bounds in policy.targets.items()),
-        ("kept", policy.kept, KEPT_METRICS),
+        ("kept", policy.kept, (*kept_metrics(), *DISTANCE_METRICS)),
         ("restored", policy.restored, RESTORED_METRICS),
     ]
     for section, bounds, known in sections:
@@ -26,9 +34,14 @@ def policy_faults(policy: Policy) -> Iterator[str]:
                 f"policy.{section} limits {metric}, which nothing measures; known there are "
                 f"{', '.join(known)}"
             )
+    if any(IDENTITY in bounds for bounds in policy.targets.values()):
+        try:
+            identity_weights()
+        except BadInput as why:
+            yield f"policy.targets limits {IDENTITY}: {why}"
     for kind, bounds in policy.targets.items():
         for metric, bound in bounds.items():
-            if bound <= 0 and not metric.startswith(INSTEAD):
+            if bound <= 0 and not metric.startswith((*INSTEAD, *BESIDES)):
                 yield (
                     f"policy.targets.{kind} limits {metric} to {bound:g}, which no number of "
                     f"pictures can show; raise it above 0"
@@ -62,7 +75,7 @@ def check_size(policy: Policy, concept: Concept, rows: Sequence[PromptRow]) -> N
     if len(rows) < policy.min_n:
         raise BadInput(f"{what}, and policy.min_n asks for {policy.min_n}; add some")
     for metric, bound in policy.targets[concept.kind].items():
-        if metric.startswith(INSTEAD):
+        if metric.startswith((*INSTEAD, *FURTHER_METRICS)):
             continue
         composed = metric.startswith(COMPOSED)
         prompts = [row.prompt for row in rows if bool(row.also) == composed]

@@ -105,7 +105,11 @@ def draft(asked: Asked, params: Params, out: Path = REQUESTS) -> Draft:
 
     def fits(prompt: str) -> bool:
         texts = (prompt, bare.replaced(prompt))
-        return all(len(t(x).input_ids) <= t.model_max_length for t in tokenizers for x in texts)
+        return all(
+            len(t(x, verbose=False).input_ids) <= t.model_max_length
+            for t in tokenizers
+            for x in texts
+        )
 
     wanted = round(SPARE * _fewest(params.policy, asked.kind)[False])
     sets = sets_of(word, also, known, styles, fits, wanted)
@@ -219,7 +223,8 @@ def _check_room(
     if alone >= needed[False] and beside >= needed[True] and sets.prompts and sets.choose:
         return
     pieces, places = max(
-        (len(t.tokenize(concept.name)), t.model_max_length - 2) for t in tokenizers
+        (len(t.tokenize(concept.name)), t.model_max_length - t.num_special_tokens_to_add())
+        for t in tokenizers
     )
     raise BadInput(
         f"the base's tokenizer reads {concept.name!r} in {pieces} pieces, and a prompt has places "
@@ -265,16 +270,13 @@ def _rows(
     rows: dict[Stage, list[PromptRow]] = {}
     for stage in where:
         if stage == "report" and own:
-            rows[stage] = [replace(r, concept=r.concept or concept.name) for r in _own(own)]
+            given = read_prompt_set(own)
+            rows[stage] = [replace(row, concept=row.concept or concept.name) for row in given]
         else:
             wanted = sets.report if stage == "report" else sets.choose
             rows[stage] = numbered(wanted, f"{stage}:{concept.slug}", guidance, taken)
         taken |= {row.evaluation_seed for row in rows[stage]}
     return rows
-
-
-def _own(path: Path) -> list[PromptRow]:
-    return read_prompt_set(path)
 
 
 def _check(

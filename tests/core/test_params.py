@@ -81,7 +81,7 @@ def test_the_sd14_parameters_are_the_papers():
             "kontrol: 0.5",
             (
                 "policy.kontrol: unknown key; allowed: audience, tier, attacks, min_n, control, "
-                "targets, kept, restored (did you mean control?)"
+                "targets, kept, neighbours, restored (did you mean control?)"
             ),
         ),
         (

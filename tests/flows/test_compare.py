@@ -203,7 +203,7 @@ def test_after_a_kill_it_goes_on_and_arrives_at_the_same(
         (("--methods", "uce,uze"), "no method 'uze'"),
         (("--requests", "none.yaml"), "none.yaml"),
         (("--params", "passing"), "prompts.choose names no set to tune on"),
-        (("--seeds", "0"), "0 is not in the range"),
+        (("--seeds", "0"), "greater than or equal to 1"),
     ],
 )
 def test_what_cannot_be_compared_is_refused_before_anything_is_written(

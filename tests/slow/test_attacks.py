@@ -17,7 +17,7 @@ from erasure_core.network.models import load_teacher
 from erasure_core.network.work import Work
 from erasure_core.planning.params import read_params
 from tasks.evidence.attack import attack_model, pages, prompts_of, unknown_to
-from tasks.evidence.measure import Instruments
+from tasks.evidence.instruments import Instruments
 
 pytestmark = pytest.mark.slow
 

@@ -11,7 +11,8 @@ from erasure_core.law.gates import judge
 from erasure_core.law.prompts import PromptRow
 from erasure_core.law.requests import read_request
 from erasure_core.planning.params import read_params
-from tasks.evidence.measure import REPLACEMENT_METRICS, Instruments, measure_replacement
+from tasks.evidence.instruments import Instruments
+from tasks.evidence.measure import REPLACEMENT_METRICS, measure_replacement
 
 ROOT = Path(__file__).parents[2]
 N = 40

@@ -24,6 +24,7 @@ from erasure_core.metrics.clip_score import ClipScorer
 from erasure_core.planning.params import Params
 from flows.cli import app
 from tasks.evidence import measure
+from tasks.evidence.instruments import Instruments
 from tasks.home import Home
 from tasks.requests.preflight import OPERATOR, Fault, preflight
 
@@ -517,7 +518,7 @@ def test_metrics_that_a_policy_can_limit_are_those_measured(setup):
     setup.settings["policy"]["targets"]["likeness"] = dict.fromkeys(measure.WORD_METRICS, 0.5)
     params = Params.model_validate(setup.settings)
     scorer = ClipScorer(params.clip.path, None, params.clip.templates)
-    instruments = measure.Instruments(Blind(), scorer, params)
+    instruments = Instruments(Blind(), scorer, params)
     concept = described("cat", UUID(CAT), kind="likeness").concept
     pictures, labels = [Image.new("RGB", (32, 32))] * 2, ["retina", "galaxy"]
     kept = read_prompt_set(setup.folder / "kept.csv")

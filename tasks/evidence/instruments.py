@@ -1,0 +1,52 @@
+"""What looks at pictures: the detector and the scorer, loaded once."""
+
+from collections.abc import Sequence
+from dataclasses import dataclass
+
+from PIL import Image
+
+from erasure_core.law.concepts import Concept
+from erasure_core.metrics.clip_score import ClipScorer
+from erasure_core.metrics.detectors import Detector, opened
+from erasure_core.planning.params import Params
+
+WORD_METRICS = ("nudenet.rate", "clip.concept_rate")  # whether a picture shows a concept
+
+
+@dataclass(frozen=True, slots=True)
+class Instruments:
+    """The detector and the scorer, loaded once, and the labels that pictures may be named by."""
+
+    detector: Detector
+    scorer: ClipScorer
+    params: Params
+
+    @classmethod
+    def of(cls, params: Params) -> "Instruments":
+        """The instruments that the parameters name."""
+        scorer = ClipScorer(params.clip.path, params.clip.revision, params.clip.templates)
+        d = params.detector
+        return cls(opened(d.name, d.threshold, d.inference_resolution), scorer, params)
+
+
+def seen_by_detector(
+    instruments: Instruments, concept: Concept, pictures: Sequence[Image.Image]
+) -> list[bool]:
+    """Whether the detector sees a concept of this kind in each picture."""
+    return instruments.detector.detects(pictures, instruments.params.detector.labels[concept.kind])
+
+
+def named_as(
+    instruments: Instruments,
+    concept: Concept,
+    pictures: Sequence[Image.Image],
+    labels: Sequence[str],
+) -> tuple[list[str], dict[str, object]]:
+    """What CLIP calls each picture among `labels` and the concept, and how it was asked."""
+    among = sorted({*labels, concept.name})
+    templates = list(instruments.params.clip.templates)
+    if concept.kind == "style":  # asked of each subject, so that it is the style that is named
+        among = sorted({*instruments.params.clip.styles, concept.name})
+        templates = [f"a {{}} of {label}" for label in labels]
+    named = instruments.scorer.name_concepts(pictures, among, templates)
+    return named, {**instruments.scorer.settings, "templates": templates, "among": among}

@@ -1,0 +1,148 @@
+"""What is measured besides: on pictures of the gallery, with the embedded CLIP and NudeNet."""
+
+from pathlib import Path
+
+import numpy as np
+import pytest
+import torch
+
+from erasure_core.gallery.pictures import STYLES as ALL
+from erasure_core.gallery.pictures import draw
+from erasure_core.law.gates import Measurement
+from erasure_core.law.prompts import PromptRow
+from erasure_core.law.requests import read_request
+from erasure_core.planning.params import read_params
+from tasks.evidence.further import (
+    SWEPT,
+    Kept,
+    distances,
+    further,
+    leak,
+    likeness,
+    neighbours,
+    not_measured,
+    together,
+)
+from tasks.evidence.instruments import Instruments
+
+ROOT = Path(__file__).parents[2]
+STYLES = tuple(ALL)
+SUBJECTS = ("cat", "coffee", "rocket", "galaxy")
+CONCEPT = read_request(ROOT / "examples/requests/astronaut.yaml").concept
+WHERE = {"astronaut": 0.0, "cat": 0.4, "coffee": 0.9, "rocket": 0.2, "galaxy": 2.0}
+
+
+def encode(prompts):
+    """Text states on a circle: the rocket is nearest to the astronaut, then the cat."""
+    angles = torch.tensor([WHERE.get(p, 0.0) for p in prompts])
+    points = torch.stack([angles.cos(), angles.sin()], dim=1)
+    points[[i for i, p in enumerate(prompts) if not p]] = 0
+    return points[:, None]
+
+
+@pytest.fixture(scope="module")
+def instruments():
+    return Instruments.of(read_params(ROOT / "params.yaml"))
+
+
+def kept(swap: int = 0, n: int = 24) -> Kept:
+    """`swap` pictures of the candidate show the astronaut."""
+    rows, base = [], []
+    for i in range(n):
+        subject, style = SUBJECTS[i % 4], STYLES[0] if i < 8 else STYLES[i % len(STYLES)]
+        rows.append(PromptRow(i, f"a {style} of a {subject} {i}", i, 4.0, subject, style))
+        base.append(draw(subject, style, np.random.default_rng(i)))
+    astronauts = [draw("astronaut", "photo", np.random.default_rng(90 + i)) for i in range(swap)]
+    return Kept(rows, base, [*astronauts, *base[swap:]], [*SUBJECTS, "photographer"], ())
+
+
+def test_the_leak_is_what_shows_the_concept_where_the_base_does_not(instruments):
+    none, three = leak(instruments, CONCEPT, kept()), leak(instruments, CONCEPT, kept(swap=3))
+    assert (none.value, none.settings["shows it"]) == (0, [])
+    assert three.value == pytest.approx(3 / 24)
+    prompts = [row.prompt for row in kept().rows[:3]]
+    assert three.settings["shows it"] == sorted(prompts)
+    assert set(three.settings["changed most"]) == set(prompts)
+
+
+def test_a_base_that_shows_it_too_leaks_nothing(instruments):
+    swapped = kept(swap=3)
+    both = Kept(swapped.rows, swapped.pictures, swapped.pictures, swapped.labels, ())
+    assert leak(instruments, CONCEPT, both).value == 0
+
+
+def test_distances_grow_with_what_changed_and_fid_is_refused_for_few_pictures(instruments):
+    same, changed = (
+        {m.metric: m.value for m in distances(instruments, kept(swap=n))} for n in (0, 6)
+    )
+    assert same.keys() == {"kid", "kid[not listed]"}
+    assert same["kid"] == pytest.approx(0, abs=1e-9)
+    assert changed["kid"] > 0.01
+    found = {m.metric: m for m in distances(instruments, kept())}
+    assert "with 64 numbers a picture needs more than 64" in not_measured([], found)["fid"]
+
+
+def test_fid_is_measured_where_there_are_pictures_enough(instruments):
+    found = {m.metric: m for m in distances(instruments, kept(n=90))}
+    assert found["fid"].value == pytest.approx(0, abs=1e-6)
+    assert "fid" not in not_measured([], found)
+
+
+def test_neighbours_are_found_by_text_states_and_named_by_the_policy(instruments):
+    (m,) = neighbours(instruments, CONCEPT, kept(), encode, ["astronaut"])
+    assert next(iter(m.settings["neighbours"])) == "rocket"
+    assert m.n == 18  # three of the four subjects
+    (fewer,) = neighbours(instruments, CONCEPT, kept(), encode, ["astronaut", "rocket"])
+    assert "rocket" not in fewer.settings["neighbours"]
+
+
+def test_what_was_taken_along_lowers_the_neighbours(instruments):
+    whole, harmed = (
+        neighbours(instruments, CONCEPT, some, encode, [])[0].value
+        for some in (kept(), kept(swap=8))
+    )
+    assert harmed < whole - 0.2
+
+
+def share_of(metric: str, value: float, better="higher") -> Measurement:
+    return Measurement(metric, value, value, value, 30, better)
+
+
+def test_the_harmonic_mean_takes_erased_kept_and_neighbour():
+    parts = [
+        share_of("clip.concept_rate[astronaut]", 0.5, "lower"),
+        share_of("clip.accuracy", 1.0),
+        share_of("neighbour.accuracy[astronaut]", 0.25),
+    ]
+    (m,) = together(CONCEPT, {p.metric: p for p in parts})
+    assert m.value == pytest.approx(3 / (2 + 1 + 4))
+    without = {p.metric: p for p in parts[:2]}
+    assert together(CONCEPT, without) == []
+    said = not_measured([CONCEPT], without)["harmonic[astronaut]"]
+    assert said == "not measured, as neighbour was not"
+
+
+def test_everything_is_measured_or_said_not_to_be(instruments):
+    rows = [PromptRow(i, f"a photo of her {i}", i, 4.0, "astronaut") for i in range(6)]
+    shown = [draw("astronaut", "photo", np.random.default_rng(i)) for i in range(6)]
+    gone = [draw("photographer", "photo", np.random.default_rng(i)) for i in range(6)]
+    targets = {"astronaut": (rows, shown, gone)}
+    seen = share_of("clip.concept_rate[astronaut]", 0.0, "lower")
+    given = {m.metric: m for m in (seen, share_of("clip.accuracy", 0.9))}
+    found = {m.metric: m for m in further(instruments, [CONCEPT], kept(), targets, encode, given)}
+    missing = not_measured([CONCEPT], {**given, **found})
+    named = {name.partition("[")[0] for name in (*found, *missing)}
+    assert {"kid", "fid", "leak", "harmonic", "neighbour.accuracy", "identity.rate"} <= named
+    assert found.keys().isdisjoint(missing)
+    on_base = [found[f"base.{name}[astronaut]"].value for name in SWEPT]
+    assert on_base == sorted(on_base, reverse=True)
+    assert on_base[0] > 0.5 > found[f"{SWEPT[0]}[astronaut]"].value
+
+
+def test_without_the_extra_identity_is_said_not_to_be_measured(monkeypatch):
+    def absent(*_):
+        return None
+
+    monkeypatch.setattr("importlib.util.find_spec", absent)
+    assert likeness(CONCEPT, kept().base, kept().base, ["p"] * 24) == []
+    assert "not installed" in not_measured([CONCEPT], {})["identity.rate[astronaut]"]

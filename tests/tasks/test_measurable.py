@@ -1,0 +1,37 @@
+"""What can never pass is said before work."""
+
+from pathlib import Path
+
+import pytest
+
+from erasure_core.errors import BadInput
+from erasure_core.law.prompts import PromptRow
+from erasure_core.law.requests import read_request
+from erasure_core.planning.params import read_params
+from tasks.requests.measurable import check_size
+
+ROOT = Path(__file__).parents[2]
+CAT = read_request(ROOT / "examples/requests/cat.yaml").concept
+POLICY = read_params(ROOT / "params.yaml").policy
+
+
+def rows(alone: int, beside: int) -> list[PromptRow]:
+    also = [""] * alone + ["rocket"] * beside
+    return [PromptRow(i, f"a cat {i}", i, 4.0, "cat", "", a) for i, a in enumerate(also)]
+
+
+def test_enough_of_both_kinds_pass():
+    assert POLICY.min_n == 30
+    check_size(POLICY, CAT, rows(35, 30))
+
+
+@pytest.mark.parametrize(("alone", "beside"), [(62, 28), (28, 62)])
+def test_each_limit_needs_as_many_prompts_as_the_gate_asks_of_it(alone, beside):
+    """28 prompts are enough for 0.2, and the gate takes fewer than 30 for no evidence."""
+    with pytest.raises(BadInput, match="28 of them"):
+        check_size(POLICY, CAT, rows(alone, beside))
+
+
+def test_thirty_can_never_show_ten_percent():
+    with pytest.raises(BadInput, match="35 can"):
+        check_size(POLICY, CAT, rows(30, 30))

@@ -1,0 +1,252 @@
+"""From a name to a request and sets with which a run can start, on the embedded teacher."""
+
+import json
+import re
+import shutil
+from collections import Counter
+from pathlib import Path
+
+import pytest
+from PIL import Image
+
+from erasure_core.errors import BadInput
+from erasure_core.law.prompts import read_prompt_set
+from erasure_core.law.requests import read_request
+from erasure_core.metrics.intervals import effective, enough
+from erasure_core.network.models import load_tokenizers
+from erasure_core.planning.params import Params, read_params
+from flows.cli.new import _facts, _lines
+from tasks.home import Home
+from tasks.requests import look
+from tasks.requests.new import Asked, draft, spelled_out
+from tasks.requests.preflight import preflight
+
+ROOT = Path(__file__).parents[2]
+TEACHER = ROOT / "models/gallery/teacher"
+OWN = "case_number,prompt,evaluation_seed,evaluation_guidance\n"
+
+
+@pytest.fixture
+def params(tmp_path, monkeypatch) -> Params:
+    """The shipped parameters, with prompt sets that a test may add to, in a folder of its own."""
+    monkeypatch.chdir(tmp_path)
+    shutil.copytree(ROOT / "prompts", tmp_path / "prompts")
+    for folder in ("targets", "choose/targets"):  # what somebody wrote in this checkout
+        for file in (tmp_path / "prompts" / folder).glob("*.csv"):
+            if file.stem not in ("astronaut", "cat", "mosaic"):
+                file.unlink()
+    given = read_params(ROOT / "params.yaml").model_dump(mode="json", by_alias=True)
+    text = json.dumps(given).replace('"prompts/', f'"{tmp_path}/prompts/')
+    return Params.model_validate_json(text.replace('"models/', f'"{ROOT}/models/'))
+
+
+def asked(name: str, kind="object", instead="a rocket", also=(), law="gdpr", prompts=None):
+    return Asked(name, kind, instead, tuple(also), law, prompts)
+
+
+CASES = {
+    "a thing that the vocabulary has": asked("coffee"),
+    "the same by another name": asked("coffee", also=["cup of joe"]),
+    "a thing that it has not": asked("teapot"),
+    "a style": asked("sketch", "style", "photo"),
+    "a person with an accent": asked("Zo\u00eb", "likeness", "a photographer"),
+    "a person with an apostrophe": asked("O'Neil", "likeness", "a photographer"),
+    "a person with a title and an initial": asked("Dr. E. Ho", "likeness", "a photographer"),
+    "a person in another script": asked("\u674e", "likeness", "a photographer"),
+}
+
+
+@pytest.mark.parametrize("case", CASES.values(), ids=CASES)
+def test_what_it_writes_can_be_worked_on(case, params, tmp_path):
+    made = draft(case, params, tmp_path / "requests")
+    made.write()
+    request = read_request(made.file)
+    assert preflight(params, [request], Home(tmp_path / "home"), gpu_needed=False) == []
+    assert request.concept.name == case.name
+    assert request.concept.also == case.also
+
+
+@pytest.mark.parametrize("name", ["coffee", "teapot"])
+def test_its_report_can_meet_the_limits_without_a_hit(name, params):
+    made = draft(asked(name), params)
+    rows = made.sets[params.prompts.targets / f"{name}.csv"]
+    alone, beside = ([r.prompt for r in rows if bool(r.also) == b] for b in (False, True))
+    bounds = params.policy.targets["object"]
+    assert effective(alone) >= enough(bounds["clip.concept_rate"])
+    assert effective(beside) >= enough(bounds["composed.clip.concept_rate"])
+    assert min(len(alone), len(beside)) >= params.policy.min_n
+
+
+def test_a_stricter_limit_gets_more_prompts(params):
+    bounds = {"object": {"clip.concept_rate": 0.05, "composed.clip.concept_rate": 0.2}}
+    strict = params.model_copy(
+        update={"policy": params.policy.model_copy(update={"targets": bounds})}
+    )
+    rows = draft(asked("coffee"), strict).sets[params.prompts.targets / "coffee.csv"]
+    assert effective([r.prompt for r in rows if not r.also]) > enough(0.05) == 73
+
+
+def test_no_seed_is_in_two_sets(params):
+    made = draft(asked("coffee"), params)
+    tables = [*made.sets.values()]
+    tables += [read_prompt_set(f) for f in params.prompts.targets.glob("*.csv")]
+    tables += [read_prompt_set(f) for f in params.prompts.choose.targets.glob("*.csv")]
+    tables += [read_prompt_set(f) for f in (params.prompts.kept, params.prompts.choose.kept)]
+    seeds = Counter(row.evaluation_seed for table in tables for row in table)
+    mine = {row.evaluation_seed for table in made.sets.values() for row in table}
+    assert all(seeds[seed] == 1 for seed in mine)
+
+
+def test_a_vocabularys_phrase_is_replaced_whole(params):
+    pairs = dict(draft(asked("coffee", instead="a cup of tea"), params).pairs(40))
+    assert pairs["a photo with a cup of coffee"] == "a photo with a cup of tea"
+    assert not [after for after in pairs.values() if "cup of a" in after or "coffee" in after]
+
+
+def test_a_style_is_replaced_with_its_article(params):
+    pairs = dict(draft(asked("sketch", "style", "photo"), params).pairs(40))
+    assert pairs["a sketch showing a photographer"] == "a photo showing a photographer"
+
+
+def test_its_neighbours_are_the_nearest_by_text_states(params):
+    made = draft(asked("astronomer", "likeness", "a cat"), params)
+    assert len(made.neighbours) == 3
+    assert set(made.neighbours) <= {w.name for w in made.known}
+    assert "photographer" in {w.name for w in made.known}
+
+
+def test_a_second_time_the_recipe_changes_and_the_clock_does_not(params, tmp_path):
+    first = draft(asked("coffee"), params, tmp_path)
+    first.write()
+    again = draft(asked("coffee", instead="a cat"), params, tmp_path)
+    assert again.request.asked == first.request.asked
+    assert again.request.concept.replacement == "a cat"
+
+
+def test_another_request_in_its_place_is_not_written_over(params, tmp_path):
+    draft(asked("coffee"), params, tmp_path).write()
+    with pytest.raises(BadInput, match="holds another request"):
+        draft(asked("coffee", law="ccpa"), params, tmp_path)
+
+
+def test_sets_that_somebody_wrote_are_not_written_over(params, tmp_path):
+    with pytest.raises(BadInput, match=r"cat\.csv: there already"):
+        draft(asked("cat"), params, tmp_path)
+
+
+def test_nothing_is_written_before_it_is_asked_for(params, tmp_path):
+    before = sorted(tmp_path.rglob("*"))
+    draft(asked("coffee"), params, tmp_path / "requests")
+    assert sorted(tmp_path.rglob("*")) == before
+
+
+def test_ones_own_prompts_are_the_report_and_are_labelled(params, tmp_path):
+    own = tmp_path / "own.csv"
+    own.write_text(OWN + "".join(f"{i},coffee number {i},{i + 9},4.0\n" for i in range(40)))
+    without = {"object": {"clip.concept_rate": 0.1}}
+    policy = params.policy.model_copy(update={"targets": without})
+    alone = params.model_copy(update={"policy": policy})
+    made = draft(asked("coffee", prompts=own), alone)
+    rows = made.sets[params.prompts.targets / "coffee.csv"]
+    assert [row.prompt for row in rows] == [f"coffee number {i}" for i in range(40)]
+    assert {row.concept for row in rows} == {"coffee"}
+
+
+def test_too_few_prompts_of_ones_own_are_refused(params, tmp_path):
+    own = tmp_path / "own.csv"
+    own.write_text(OWN + "".join(f"{i},coffee number {i},{i + 9},4.0\n" for i in range(30)))
+    with pytest.raises(BadInput, match="has 30 rows"):
+        draft(asked("coffee", prompts=own), params)
+
+
+@pytest.mark.parametrize(
+    ("case", "said"),
+    [
+        (asked("Ren\u00e9e \u00c5str\u00f6m", "likeness"), "in 13 pieces, and a prompt has places"),
+        (asked("cof\u202efee"), "NAME: it holds control or format characters"),
+        (asked("coffee", instead="a cup of coffee"), "--instead: the replacement"),
+        (asked("coffee", also=["\u200b"]), "--also: it holds control"),
+        (asked("coffee", law="a\nb"), "--law: it holds control"),
+    ],
+    ids=["too long", "bidi", "itself", "invisible", "law"],
+)
+def test_what_cannot_be_is_refused_in_words(case, said, params):
+    with pytest.raises(BadInput) as fault:
+        draft(case, params)
+    assert said in str(fault.value)
+
+
+def test_what_the_tokenizer_does_not_know_is_said():
+    tokenizers = load_tokenizers(TEACHER)
+    assert spelled_out(tokenizers, ["a cup of tea", "a rocket"]) == (
+        "the base's tokenizer does not know 'tea' and reads 3 pieces",
+    )
+
+
+# What was seen
+
+
+def seen(names: dict[str, int], detected=None, as_replacement=None) -> look.Seen:
+    black = Image.new("RGB", (8, 8))
+    return look.Seen("x", [black] * 5, Counter(names), detected, as_replacement)
+
+
+def warned(params, case, *some) -> list[str]:
+    return look._warnings(draft(case, params), params, some)
+
+
+def test_a_replacement_that_is_drawn_as_the_concept_is_warned_of(params):
+    case = asked("coffee", instead="a cup of tea")
+    (warning,) = warned(params, case, seen({"coffee": 5}), seen({"coffee": 5}, None, 0))
+    assert "for 'a cup of tea' too (5 of 5 pictures)" in warning
+
+
+def test_a_replacement_that_is_drawn_as_itself_is_not(params):
+    assert warned(params, asked("coffee"), seen({"coffee": 5}), seen({"rocket": 5}, None, 5)) == []
+
+
+def test_a_name_that_the_base_does_not_draw_is_warned_of(params):
+    case = asked("teapot")
+    (warning,) = warned(params, case, seen({"cat": 5}), seen({"rocket": 5}, None, 5))
+    assert "hardly draws 'teapot'" in warning
+
+
+def test_a_likeness_without_a_face_is_warned_of(params):
+    case = asked("Zo\u00eb", "likeness", "a photographer")
+    (warning,) = warned(params, case, seen({"Zo\u00eb": 5}, 1), seen({"cat": 5}, 0, 5))
+    assert "NudeNet sees a likeness in 1 of 5" in warning
+
+
+def test_a_run_draws_as_many_pictures_as_it_says(params):
+    """uce chooses among nothing: base and candidate on the report set and the kept one, and the
+    base once more for what stands instead.
+    """
+    made = draft(asked("coffee"), params)
+    rows = made.sets[params.prompts.targets / "coffee.csv"]
+    kept = [r for r in read_prompt_set(params.prompts.kept) if r.concept != "coffee"]
+    expected = 2 * (len(rows) + len(kept)) + sum(not r.also for r in rows)
+    assert look.durations(made, params, 60)["uce"].startswith(f"{expected} pictures, {expected}.0")
+
+
+def test_it_looks_with_the_base_and_says_everything(params, tmp_path):
+    few = params.model_copy(update={"sampling": params.sampling.model_copy(update={"steps": 4})})
+    made = draft(asked("coffee", also=["cup of joe"]), few, tmp_path)
+    found = look.look(made, few)
+    assert [len(one.pictures) for one in found.seen] == [5, 5, 5]
+    assert look.sheet(found.seen).size == (5 * 64, 3 * 64)
+    times = look.durations(made, few, found.seconds_a_picture)
+    facts = _facts(made, found, times, tmp_path / "coffee.png", Path("params.yaml"))
+    lines = _lines(facts)
+    assert facts["days_left"] in range(25, 35)
+    assert sum("  ->  " in line for line in lines) == 4
+    assert lines[-2:] == [
+        f"next      erasure request check {made.file}",
+        f"next      erasure run {made.file}",
+    ]
+
+
+def test_the_request_that_the_docs_show_can_be_worked_on(params, tmp_path):
+    (text,) = re.findall(r"```yaml\n(.*?)```", (ROOT / "docs/requests.md").read_text(), re.DOTALL)
+    (tmp_path / "request.yaml").write_text(text)
+    request = read_request(tmp_path / "request.yaml")
+    assert preflight(params, [request], Home(tmp_path / "home"), gpu_needed=False) == []

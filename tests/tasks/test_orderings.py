@@ -1,0 +1,44 @@
+"""Which orders of All-but-One's Table 1 hold is decided by intervals, of published forms."""
+
+from tasks.comparing.table import TABLE_1, orderings
+
+
+def row(method: str, low: float, high: float, form: str = "published") -> dict:
+    metric = {"mean": (low + high) / 2, "low": low, "high": high}
+    metrics = {"ssim": metric, "nudenet.rate[cat]": metric}
+    return {"concept": "cat", "form": form, "method": method, "metrics": metrics}
+
+
+def here(*rows: dict) -> dict[tuple[str, str], str]:
+    lines = orderings({"rows": rows}, "cat").splitlines()[2:]
+    cells = [[cell.strip() for cell in line.strip("|").split("|")] for line in lines]
+    return {(metric, order): said for metric, order, said in cells}
+
+
+def test_it_holds_where_the_intervals_are_apart():
+    found = here(row("all_but_one", 0.8, 0.9), row("ablating", 0.5, 0.6))
+    assert found["SSIM", "all_but_one > ablating"] == "holds"
+    assert found["NudeNet", "all_but_one < ablating"] == "does not hold"
+
+
+def test_it_is_open_where_they_overlap():
+    found = here(row("esd", 0.1, 0.3), row("sdd", 0.2, 0.4))
+    assert found["SSIM", "sdd > esd"].startswith("open")
+    assert found["NudeNet", "esd < sdd"].startswith("open")
+
+
+def test_what_was_not_run_is_said():
+    assert set(here().values()) == {"not run"}
+    only_tuned = here(row("esd", 0, 0.1, "tuned"), row("sdd", 0.2, 0.4, "tuned"))
+    assert set(only_tuned.values()) == {"not run"}
+
+
+def test_the_printed_numbers_are_sorted_as_the_paper_ranks_them():
+    best = {metric: max if more else min for metric, (_, more, _) in TABLE_1.items()}
+    winners = {m: best[m](printed, key=printed.get) for m, (_, _, printed) in TABLE_1.items()}
+    assert winners == {
+        "NudeNet": "esd",
+        "KID": "esd",
+        "CLIP score": "all_but_one",
+        "SSIM": "all_but_one",
+    }
