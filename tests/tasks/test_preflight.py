@@ -489,7 +489,7 @@ def test_disk_with_less_than_twice_the_base_is_refused(setup, monkeypatch):
     assert "GB free, and a release of this base takes" in fault.what
 
 
-@pytest.mark.parametrize(("method", "copies"), [("uce", 3), ("all_but_one", 6)])
+@pytest.mark.parametrize(("method", "copies"), [("uce", 2), ("all_but_one", 6)])
 def test_memory_for_fewer_copies_than_the_method_makes_is_refused(
     method, copies, setup, monkeypatch
 ):
