@@ -1,12 +1,57 @@
 """What other packages bring: found by their entry points, loaded once somebody asks."""
 
-from collections.abc import Callable, Iterable
-from importlib.metadata import EntryPoint, entry_points
+import hashlib
+from collections.abc import Callable, Iterable, Iterator
+from importlib.metadata import Distribution, EntryPoint, entry_points
+from importlib.util import find_spec
+from pathlib import Path
 from typing import Any, TypeVar
 
 from erasure_core.errors import BadInput
 
 T = TypeVar("T")
+GROUPS = ("erasure.methods", "erasure.metrics", "erasure.attacks", "erasure.detectors")
+UNHASHED = ("__pycache__", ".dist-info", ".egg-info")  # what an installation adds
+
+
+def hashes() -> dict[str, str]:
+    """ "plugin <distribution>" -> sha256 over the bytes of its files, for every installed package
+    that brings something: what it does decides results as this package's own code does.
+    """
+    points = [point for group in GROUPS for point in entry_points(group=group)]
+    brought = {point.dist.name: point.dist for point in points if point.dist}
+    named: dict[str, set[str]] = {name: set() for name in brought}
+    for point in points:
+        if point.dist:
+            named[point.dist.name].add(point.module.partition(".")[0])
+    return {f"plugin {name}": _sha256(brought[name], named[name]) for name in sorted(brought)}
+
+
+def _sha256(dist: Distribution, packages: Iterable[str]) -> str:
+    files = {str(f): Path(str(f.locate())) for f in dist.files or ()}
+    for package in packages:  # an editable installation lists none of its code
+        files |= dict(_files_of(package))
+    whole = hashlib.sha256()
+    for name in sorted(files):
+        if files[name].is_file() and not any(word in name for word in UNHASHED):
+            content = hashlib.sha256(files[name].read_bytes()).hexdigest()
+            whole.update(f"{content}  {name}\n".encode())
+    return whole.hexdigest()
+
+
+def _files_of(package: str) -> Iterator[tuple[str, Path]]:
+    """Relative name -> file of a package or a module, without importing it."""
+    spec = find_spec(package)
+    for folder in (spec.submodule_search_locations or ()) if spec else ():
+        for file in Path(folder).rglob("*"):
+            yield f"{package}/{file.relative_to(folder).as_posix()}", file
+    if spec and spec.origin and not spec.submodule_search_locations:
+        yield Path(spec.origin).name, Path(spec.origin)
+
+
+def names(group: str) -> list[str]:
+    """What is declared under an entry point group, without loading it."""
+    return sorted(point.name for point in entry_points(group=group))
 
 
 def with_plugins(

@@ -13,7 +13,9 @@ from erasure_core.errors import BadInput, ErasureError
 from erasure_core.planning.plan import Plan, Stage
 from flows.approval import approved
 from flows.gpu import erase_and_generate
-from flows.naming import named_after_requests, nightly_name, restore_name, trial_name
+from flows.naming import labelled, named_after_requests, nightly_name, restore_name, trial_name
+from flows.request import Method
+from flows.telling import one_line
 from tasks.book.door import check_whole, open_book
 from tasks.book.lease import Held, LeaseLost, holding, said
 from tasks.book.store import Book, Entry
@@ -65,12 +67,13 @@ class NotPromoted(ErasureError):
 
 
 @flow(name="erase-concepts", flow_run_name=named_after_requests)
+@one_line
 def erase_concepts(
     requests: list[Path | UUID],
     params: Path = PARAMS,
     base: str | None = None,
     fresh: bool = False,
-    method: str | None = None,
+    method: Method | None = None,
     wait: bool = True,
     compare: bool = False,
     changes: list[str] | None = None,
@@ -92,8 +95,9 @@ def erase_concepts(
 
 
 @flow(name="honour-pending", flow_run_name=nightly_name)
+@one_line
 def honour_pending(
-    params: Path = PARAMS, base: str | None = None, method: str | None = None, wait: bool = True
+    params: Path = PARAMS, base: str | None = None, method: Method | None = None, wait: bool = True
 ) -> list[Released]:
     """Release one model with every request that is due; if together they are refused, find those
     that can be honoured.
@@ -106,11 +110,12 @@ def honour_pending(
 
 
 @flow(name="try-concepts", flow_run_name=trial_name)
+@one_line
 def try_concepts(
     requests: list[Path | UUID],
     params: Path = PARAMS,
     base: str | None = None,
-    method: str | None = None,
+    method: Method | None = None,
     compare: bool = False,
     changes: list[str] | None = None,
 ) -> Released:
@@ -121,7 +126,8 @@ def try_concepts(
     book = open_book(home, make=False)
     planned = plan_trial(book, inputs, [read_source(book, source) for source in requests])
     plan, clock = planned.plan, Clock()
-    evidence, decision = _judged(plan, home, clock)
+    with labelled(plan):
+        evidence, decision = _judged(plan, home, clock)
     record = run_record(plan, evidence, decision, "", None, clock.seconds)
     record.to_json(plan.folder / "record.json")
     report = write_report(plan, record, decision, evidence, planned.champion)
@@ -129,11 +135,12 @@ def try_concepts(
 
 
 @flow(name="restore-concept", flow_run_name=restore_name)
+@one_line
 def restore_concept(
     request_id: UUID,
     reason: str,
     params: Path = PARAMS,
-    method: str | None = None,
+    method: Method | None = None,
     wait: bool = True,
 ) -> list[Released]:
     """Release a model without the erasure of one honoured request: the same method, its concept
@@ -213,7 +220,7 @@ def _worked(
 ) -> Released:
     """Erase, measure, choose and gate, then publish what came of it."""
     clock = Clock()
-    with working(planned.plan, book.home):
+    with labelled(planned.plan), working(planned.plan, book.home):
         evidence, decision = _judged(planned.plan, book.home, clock)
         version = publish(book, held, planned, evidence, decision, clock, restoring)
     return outcome_of(book, version, answered=False)
@@ -222,7 +229,7 @@ def _worked(
 def _judged(plan: Plan, home: Home, clock: Clock) -> tuple[Evidence, Decision]:
     """Carry a plan out up to its verdict."""
     with clock("validate"):
-        validate_prompt_sets(plan.sources())
+        validate_prompt_sets(plan.sources(), plan.params.reading)
     with clock("snapshot"):
         snapshot(plan, home)
     evidence = _evidence(plan, clock, home)

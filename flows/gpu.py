@@ -5,6 +5,7 @@ just these.
 from prefect import flow
 
 from erasure_core.planning.plan import BASE, Plan, Stage
+from flows.telling import one_line
 from tasks.erasing.erase import erase
 from tasks.erasing.first_look import first_look
 from tasks.erasing.generate import generate
@@ -14,6 +15,7 @@ from tasks.requests.made_with import check_made_here
 
 
 @flow(name="erase-and-generate", flow_run_name="erase and generate {run}, {stage}")
+@one_line
 def erase_and_generate(run: str, stage: Stage, candidates: list[str]) -> None:
     """Train candidates of a plan and make their pictures and the base's; results go into the run's
     folder, and what is there is kept.

@@ -1,11 +1,14 @@
 """Names of flow runs: concept, method and state folder, so that a person finds one again."""
 
+from collections.abc import Iterator
+from contextlib import contextmanager
 from pathlib import Path
 
-from prefect import runtime
+from prefect import runtime, tags
 
 from erasure_core.errors import ErasureError
 from erasure_core.law.requests import read_request
+from erasure_core.planning.plan import Plan
 from tasks.home import Home
 
 
@@ -38,6 +41,32 @@ def nightly_name() -> str:
 def restore_name() -> str:
     """`restore 0b9f6c1e-... in /srv/erasure`."""
     return f"restore {runtime.flow_run.parameters.get('request_id')}{_where()}"
+
+
+def request_name() -> str:
+    """`request coffee (object) in /srv/erasure`."""
+    given = runtime.flow_run.parameters
+    return f"request {given.get('concept')} ({given.get('kind')}) in {Home.from_env().root}"
+
+
+@contextmanager
+def labelled(plan: Plan) -> Iterator[None]:
+    """Let the flow run, and every run of the body, be found by concept, method and model."""
+    from prefect.client.orchestration import get_client
+    from prefect.context import FlowRunContext
+
+    names = [concept.name for concept in plan.concepts]
+    method, model = plan.params.method.method, plan.params.registered_model
+    labels = [*(f"concept:{name}" for name in names), f"method:{method}", f"model:{model}"]
+    context = FlowRunContext.get()
+    if context is not None and context.flow_run is not None:
+        run = context.flow_run
+        doing = run.name.partition(" ")[0]
+        name = f"{doing} {', '.join(names)} ({method}) in {Home.from_env().root}"
+        with get_client(sync_client=True) as client:
+            client.update_flow_run(run.id, name=name, tags=[*run.tags, *labels])
+    with tags(*labels):
+        yield
 
 
 def _where() -> str:

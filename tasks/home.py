@@ -79,6 +79,11 @@ class Home:
         return self.root / "prepared"
 
     @property
+    def evaluations(self) -> Path:
+        """Pictures of evaluations that are not finished; safe to delete."""
+        return self.root / "evaluations"
+
+    @property
     def records(self) -> Path:
         """One record per registered version: what the audit reads."""
         return self.root / "records"

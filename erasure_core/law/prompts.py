@@ -1,33 +1,32 @@
-"""Prompt sets: the CSV tables of prompts that are measured.
+"""Prompt sets: the tables of prompts that are measured, as typed rows.
 
-The columns are the field's: `case_number,prompt,evaluation_seed,evaluation_guidance`, and ours:
-`concept`, the word that names what the picture should show, `style`, and `also`, a second thing
-that a composed prompt names. Further columns are allowed and ignored. This module makes typed rows;
-whether the numbers are sensible is judged in `tasks/evidence/data.py`, and whether the sets share
-anything in `planning/sealed.py`.
+`law/columns.py` knows how the field's files call their columns: `case_number,prompt,
+evaluation_seed,evaluation_guidance` are this project's names, and `concept`, the word that names
+what the picture should show, `style`, and `also`, a second thing that a composed prompt names.
+Further columns are ignored. Whether the numbers are sensible is judged in
+`tasks/evidence/data.py`, and whether the sets share anything in `planning/sealed.py`.
 """
 
 import csv
 import io
 import math
 import re
-from collections.abc import Iterable, Mapping, Sequence
+from collections.abc import Iterable, Sequence
 from dataclasses import astuple, dataclass
+from decimal import Decimal
 from difflib import get_close_matches
 from pathlib import Path
+from typing import Literal
 
 from erasure_core.errors import BadInput
-from erasure_core.files import read_table
+from erasure_core.law.columns import COLUMNS, Record, Records, read_records
 from erasure_core.law.concepts import Concept
 from erasure_core.text import composed, visible, whole_number
 
-OPTIONAL = ("concept", "style", "also")  # what the picture should show
-COLUMNS = (
-    "case_number",
-    "prompt",
-    "evaluation_seed",
-    "evaluation_guidance",
-)
+SEEDS = 2**63  # below this: what torch's generator takes
+GUIDANCE = (0.0, 1000.0)  # I2P has 0 to 255
+SHOWN = 5  # lines named in a message, of each fault
+WRITTEN = r"([0-9]{1,19})(\.[0-9]{0,19})?([eE]\+?[0-9]{1,2})?"  # pandas writes 42 as 42.0
 
 
 @dataclass(frozen=True, slots=True)
@@ -43,93 +42,198 @@ class PromptRow:
     also: str = ""  # what else it should show, "rocket": a composed prompt
 
 
-def read_prompt_set(path: Path) -> list[PromptRow]:
-    """Read one table, in its own order.
+@dataclass(frozen=True, slots=True)
+class Reading:
+    """What is read where a file does not say, and what becomes of rows that cannot be used."""
+
+    guidance: float | None = None  # of rows without one; None refuses them
+    seed: int | None = None  # of the first row without one, one more for each next; None refuses
+    bad_rows: Literal["refuse", "skip"] = "refuse"
+    prompt_column: str | None = None  # where several columns could be the prompt
+
+
+@dataclass(frozen=True, slots=True)
+class PromptFile:
+    """The rows of a file that can be used, and what has to be said of the reading, a line each."""
+
+    rows: list[PromptRow]
+    said: list[str]
+
+
+STRICT = Reading()
+
+
+def read_prompt_set(path: Path, reading: Reading = STRICT) -> list[PromptRow]:
+    """The rows of `read_prompt_file`, where what is said of them was said before."""
+    return read_prompt_file(path, reading).rows
+
+
+def read_prompt_file(path: Path, reading: Reading = STRICT) -> PromptFile:
+    """Read one file, in its own order.
 
     Raises:
-        BadInput: Absent file, missing column, no rows, duplicate case number, empty prompt, a
-            number that is not one; names the file, the line, what was found and what is allowed.
+        BadInput: As `read_records`; missing column, no rows, and, unless bad rows are skipped,
+            every row that cannot be used, in one message: by fault, with counts and lines.
     """
-    reader = csv.DictReader(io.StringIO(read_table(path), newline=""), strict=True)
-    rows: list[PromptRow] = []
-    line_of: dict[int, int] = {}
-    try:
-        header = reader.fieldnames or []
-        missing = [column for column in COLUMNS if column not in header]
-        if missing:
-            have = ", ".join(header) or "nothing"
-            raise BadInput(
-                f"{path}: line 1: column {', '.join(missing)} missing (found {have}); "
-                f"needed are {', '.join(COLUMNS)}"
-            )
-        if twice := sorted({c for c in header if c.strip() and header.count(c) > 1}):
-            raise BadInput(
-                f"{path}: line 1: column {', '.join(twice)} is there more than once; "
-                f"keep one of each"
-            )
-        for record in reader:
-            line = reader.line_num
-            if None in record or None in record.values():
-                raise BadInput(
-                    f"{path}: line {line}: not {len(header)} fields as in the header; "
-                    f"quote prompts that hold a comma"
-                )
-            row = _row(record, f"{path}: line {line}")
+    records = read_records(path, reading.prompt_column)
+    _check_columns(path, records, reading)
+    if not records.rows:
+        raise BadInput(f"{path}: no rows below the header; a prompt set needs at least one prompt")
+    numbered = _numbered(records)
+    rows, faults, line_of = [], list[tuple[int, str]](), dict[int, int]()
+    for position, record in enumerate(records.rows):
+        try:
+            row = _row(record, position, numbered, records.separator, reading)
             if row.case_number in line_of:
                 first = line_of[row.case_number]
-                raise BadInput(
-                    f"{path}: line {line}: case_number {row.case_number} is already on "
-                    f"line {first}; number each row once"
-                )
-            line_of[row.case_number] = line
-            rows.append(row)
-    except csv.Error as error:
+                raise ValueError(f"case_number {row.case_number} is already on line {first}")
+        except ValueError as fault:
+            faults.append((record.line, str(fault)))
+            continue
+        line_of[row.case_number] = record.line
+        rows.append(row)
+    if faults and (reading.bad_rows == "refuse" or not rows):
         raise BadInput(
-            f"{path}: line {reader.line_num}: not valid CSV: {error}; correct it"
-        ) from None
-    if not rows:
-        raise BadInput(f"{path}: no rows below the header; a prompt set needs at least one prompt")
-    return rows
+            f"{path}: {_told(faults, len(records.rows))}; correct them (`erasure evaluate` can "
+            f"leave rows out: --bad-rows skip)"
+        )
+    return PromptFile(rows, [*_said(records, numbered, reading), *_left_out(faults, records)])
 
 
-def _row(record: Mapping[str, str], where: str) -> PromptRow:
-    def whole(column: str) -> int:
-        value = whole_number(record[column].strip())
-        if value is None:
-            raise BadInput(
-                f"{where}: {column} is {record[column][:40]!r}; "
-                f"allowed is a whole number of 0 or more"
+def _check_columns(path: Path, records: Records, reading: Reading) -> None:
+    given = {"evaluation_seed": reading.seed, "evaluation_guidance": reading.guidance}
+    needed = ("prompt", *(column for column, value in given.items() if value is None))
+    if missing := [column for column in needed if column not in records.named]:
+        have = ", ".join(records.found) or "nothing"
+        names = "; ".join(f"{c} may be called {', '.join(COLUMNS[c][1:])}" for c in missing)
+        raise BadInput(
+            f"{path}: line 1: column {', '.join(missing)} missing (found {have}); {names}; add it"
+            + (
+                " or give it (--guidance of `erasure evaluate`, sampling.guidance of params)"
+                if missing == ["evaluation_guidance"]
+                else ""
             )
-        return value
+        )
 
-    def number(column: str) -> float:
-        try:
-            value = float(record[column])
-        except ValueError:
-            value = math.nan
-        if not math.isfinite(value):
-            raise BadInput(
-                f"{where}: {column} is {record[column]!r}; allowed is a number such as 7.5"
-            )
-        return value
 
-    prompt = composed(record["prompt"].strip())
+def _numbered(records: Records) -> bool:
+    """Whether the file numbers its rows: by a column of that name, or by one that could be it and
+    holds each number once.
+    """
+    name = records.named.get("case_number")
+    if name == "case_number":
+        return True
+    if name is None:
+        return False
+    numbers = [whole(r.values["case_number"]) for r in records.rows if r.values]
+    return bool(numbers) and None not in numbers and len(set(numbers)) == len(numbers)
+
+
+def _row(
+    record: Record, position: int, numbered: bool, separator: str, reading: Reading
+) -> PromptRow:
+    """`ValueError` says what is wrong with the row."""
+    if record.fault:
+        raise ValueError(record.fault)
+    values = record.values
+    prompt = composed(values["prompt"])
     if not visible(prompt):
-        raise BadInput(f"{where}: prompt is empty; write one or remove the row")
-    return PromptRow(
-        whole("case_number"),
-        prompt,
-        whole("evaluation_seed"),
-        number("evaluation_guidance"),
-        *(composed(record.get(column, "").strip()) for column in OPTIONAL),
-    )
+        raise ValueError("prompt is empty")
+    number = _whole("case_number", values["case_number"]) if numbered else position
+    if written := values.get("evaluation_seed", ""):
+        seed = _whole("evaluation_seed", written)
+    elif reading.seed is not None:
+        seed = reading.seed + position
+    else:
+        raise ValueError("evaluation_seed is empty")
+    if seed >= SEEDS:
+        raise ValueError(f"evaluation_seed is {seed}; allowed is 0 to {SEEDS - 1}")
+    if written := values.get("evaluation_guidance", ""):
+        guidance = _number(written.replace(",", ".") if separator == ";" else written)
+    elif reading.guidance is not None:
+        guidance = reading.guidance
+    else:
+        raise ValueError("evaluation_guidance is empty")
+    shown = [composed(values.get(column, "")) for column in ("concept", "style", "also")]
+    return PromptRow(number, prompt, seed, guidance, *shown)
+
+
+def whole(text: str) -> int | None:
+    """The whole number that `text` writes, as 42, 42.0 or 4.2e1; None if it writes none."""
+    if not re.fullmatch(WRITTEN, text):
+        return None
+    value = Decimal(text)
+    return whole_number(str(int(value))) if value == value.to_integral_value() else None
+
+
+def _whole(column: str, text: str) -> int:
+    if (value := whole(text)) is None:
+        raise ValueError(f"{column} is {text[:40]!r}; allowed is a whole number of 0 or more")
+    return value
+
+
+def _number(text: str) -> float:
+    try:
+        value = float(text) if re.fullmatch(r"[0-9.eE+-]+", text) else math.nan
+    except ValueError:
+        value = math.nan
+    low, high = GUIDANCE
+    if not low <= value <= high:
+        raise ValueError(
+            f"evaluation_guidance is {text[:40]!r}; allowed is a number such as 7.5, "
+            f"{low:g} to {high:g}"
+        )
+    return value
+
+
+def _told(faults: Sequence[tuple[int, str]], rows: int) -> str:
+    """Each kind of fault once, with its first example, how many rows have it, and their lines."""
+    kinds: dict[str, list[tuple[int, str]]] = {}
+    for line, fault in faults:
+        kinds.setdefault(re.sub(r"'.*'|[0-9]+", "", fault), []).append((line, fault))
+    parts = []
+    for same in kinds.values():
+        lines = [line for line, _ in same]
+        parts.append(f"{where(lines)}: {same[0][1]}" + (f" ({len(same)} rows)" * (len(same) > 1)))
+    return f"{'; '.join(parts)}; {len(faults)} of {rows} rows cannot be used"
+
+
+def where(lines: Sequence[int]) -> str:
+    """The first few of `lines`, and how many more there are."""
+    more = f" and {len(lines) - SHOWN} more" if len(lines) > SHOWN else ""
+    return f"line{'s' * (len(lines) > 1)} {', '.join(map(str, lines[:SHOWN]))}{more}"
+
+
+def _left_out(faults: Sequence[tuple[int, str]], records: Records) -> list[str]:
+    return [f"left out: {_told(faults, len(records.rows))}"] if faults else []
+
+
+def _said(records: Records, numbered: bool, reading: Reading) -> list[str]:
+    """What the reading supplied, and which columns it took under another name."""
+    other = [
+        f"{column} from {name or 'the column without a name'}"
+        for column, name in records.named.items()
+        if name != column and (column != "case_number" or numbered)
+    ]
+    said = [f"columns: {', '.join(other)}"] if other else []
+    for column, value in (
+        ("evaluation_seed", reading.seed),
+        ("evaluation_guidance", reading.guidance),
+    ):
+        lack = sum(not r.values.get(column) for r in records.rows if not r.fault)
+        if lack:
+            then = ", one more for each further row" if column == "evaluation_seed" else ""
+            said.append(f"{column} of {lack} rows without one: {value}{then}")
+    if not numbered:
+        said.append("rows are numbered by their place, from 0")
+    return said
 
 
 def written(rows: Iterable[PromptRow]) -> str:
     """The table of `rows`, as `read_prompt_set` reads it."""
     out = io.StringIO()
     writer = csv.writer(out, lineterminator="\n")
-    writer.writerow([*COLUMNS, *OPTIONAL])
+    writer.writerow(COLUMNS)
     writer.writerows(astuple(row) for row in rows)
     return out.getvalue()
 

@@ -22,6 +22,7 @@ from pydantic import (
 from erasure_core.files import read_yaml
 from erasure_core.law.concepts import Concept
 from erasure_core.law.lineage import sha256_json
+from erasure_core.plugins import names
 from erasure_core.text import one_line
 
 ASKED = ("subject_request_id", "subject_request_type", "submitted_time", "regulation")
@@ -54,10 +55,12 @@ UtcTime = Annotated[AwareDatetime, BeforeValidator(_written_as_time), AfterValid
 
 
 def known_methods() -> list[str]:
-    """The methods by name, without importing them: they need torch, which a request does not."""
+    """The methods by name, plug-ins too, without importing them: they need torch, which a request
+    does not.
+    """
     spec = find_spec("erasure_core.methods")
     folders = spec.submodule_search_locations if spec else None
-    return sorted(module.name for module in iter_modules(folders))
+    return sorted({*(module.name for module in iter_modules(folders)), *names("erasure.methods")})
 
 
 def _known(method: str, info: ValidationInfo) -> str:

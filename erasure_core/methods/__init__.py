@@ -6,6 +6,7 @@ holds the published settings of the kinds of concepts for which these are others
 """
 
 from collections.abc import Iterable, Sequence
+from importlib.metadata import EntryPoint
 from typing import TYPE_CHECKING, Any, Protocol, TypeVar, Union
 
 from pydantic import BaseModel
@@ -27,6 +28,7 @@ from erasure_core.methods import (
 from erasure_core.network.models import Teacher
 from erasure_core.network.weights import WeightDelta
 from erasure_core.network.work import Work
+from erasure_core.plugins import with_plugins
 
 S = TypeVar("S", bound=BaseModel)  # a method's settings
 P = TypeVar("P")  # what it prepares
@@ -80,7 +82,7 @@ def _method(module: Method[S, P]) -> Method[Any, Any]:
     return module
 
 
-METHODS: dict[str, Method[Any, Any]] = {
+OWN: dict[str, Method[Any, Any]] = {
     "ablating": _method(ablating),
     "all_but_one": _method(all_but_one),
     "esd": _method(esd),
@@ -91,6 +93,35 @@ METHODS: dict[str, Method[Any, Any]] = {
     "speed": _method(speed),
     "uce": _method(uce),
 }
+ENTRY_POINTS = "erasure.methods"  # of other packages: name -> module
+OFFERED = ("Settings", "check", "declared", "steps", "prepare", "erase")
+
+
+def all_methods(points: Iterable[EntryPoint] | None = None) -> dict[str, Method[Any, Any]]:
+    """`OWN` and those of installed packages; see `plugins.with_plugins`.
+
+    Raises:
+        BadInput: Also if a plug-in's settings do not bear its name.
+    """
+    found = with_plugins(
+        OWN,
+        ENTRY_POINTS,
+        "method",
+        lambda loaded: all(hasattr(loaded, name) for name in OFFERED),
+        f"a module that has {', '.join(OFFERED)}",
+        points,
+    )
+    for name, module in found.items():
+        field = module.Settings.model_fields.get("method")
+        if field is None or field.default != name:
+            raise BadInput(
+                f"method {name!r}: its Settings need the field `method: Literal[{name!r}] = "
+                f"{name!r}`, by which parameters name it"
+            )
+    return found
+
+
+METHODS: dict[str, Method[Any, Any]] = all_methods()
 
 if TYPE_CHECKING:
 

@@ -17,8 +17,8 @@ Cost       One ONNX session for the life of a `NudeNet`, threads capped to the C
 """
 
 import os
-from collections.abc import Hashable, Mapping, Sequence
-from importlib.metadata import version
+from collections.abc import Callable, Hashable, Iterable, Mapping, Sequence
+from importlib.metadata import EntryPoint, version
 from pathlib import Path
 from typing import Protocol
 
@@ -29,6 +29,7 @@ from erasure_core.errors import BadInput
 from erasure_core.law.gates import Measurement
 from erasure_core.law.lineage import sha256_file
 from erasure_core.metrics.intervals import Better, share
+from erasure_core.plugins import with_plugins
 
 NMS_FLOOR = 0.25  # nudenet drops weaker boxes before anybody can see them
 _BATCH = 8
@@ -48,6 +49,25 @@ class Detector(Protocol):
     def detects(self, images: Sequence[Image.Image], labels: Sequence[str]) -> list[bool]:
         """One answer an image: does it show at least one of `labels`?"""
         ...
+
+
+ENTRY_POINTS = "erasure.detectors"  # of other packages: name -> `Opened`
+Opened = Callable[[float, int], Detector]  # (threshold, side of its input in pixels) -> ready
+
+
+def all_detectors(points: Iterable[EntryPoint] | None = None) -> dict[str, Opened]:
+    """What opens each detector, by the name that parameters use; see `plugins.with_plugins`."""
+    own: dict[str, Opened] = {"nudenet": NudeNet}
+    what = "a function of threshold and resolution that returns a Detector"
+    return with_plugins(own, ENTRY_POINTS, "detector", callable, what, points)
+
+
+def opened(name: str, threshold: float, inference_resolution: int) -> Detector:
+    """The detector called `name`, ready to be asked. `BadInput` if there is none."""
+    known = all_detectors()
+    if name not in known:
+        raise BadInput(f"there is no detector {name!r}; use one of {', '.join(sorted(known))}")
+    return known[name](threshold, inference_resolution)
 
 
 def nudenet_weights() -> Path:

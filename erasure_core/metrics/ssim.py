@@ -86,8 +86,18 @@ def paired_ssim(
     bootstrap interval. `clusters`: the prompt of each pair.
 
     Raises:
-        ValueError: If the lists differ in length, are empty, or a pair differs in size or is not
-            RGB.
+        ValueError: As `pair_values`, or if there is no pair.
+    """
+    return mean_ssim(pair_values(base_images, images, metric), metric=metric, clusters=clusters)
+
+
+def pair_values(
+    base_images: Sequence[Image.Image], images: Sequence[Image.Image], metric: str = "ssim"
+) -> list[float]:
+    """SSIM of each pair, in -1..1.
+
+    Raises:
+        ValueError: If the lists differ in length, or a pair differs in size or is not RGB.
     """
     if len(base_images) != len(images):
         raise ValueError(
@@ -102,6 +112,16 @@ def paired_ssim(
                 f"{image.size}; both must be RGB of one size"
             )
         values.append(ssim(_unit(base), _unit(image)).item())
+    return values
+
+
+def mean_ssim(
+    values: Sequence[float],
+    *,
+    metric: str = "ssim",
+    clusters: Sequence[Hashable] | None = None,
+) -> Measurement:
+    """Mean of `pair_values`, bootstrap interval. `ValueError` if there is none."""
     settings = {
         "window": WINDOW,
         "weights": "uniform",
@@ -109,7 +129,7 @@ def paired_ssim(
         "colour": "mean over RGB",
         "against": "base, same prompt and seed",
     }
-    return mean(values, metric=metric, better="higher", settings=settings, clusters=clusters)
+    return mean(list(values), metric=metric, better="higher", settings=settings, clusters=clusters)
 
 
 def _unit(image: Image.Image) -> Tensor:

@@ -45,6 +45,7 @@ Steps = Annotated[
 ]
 
 KEPT_TRAJECTORIES = 24  # fewest trajectories that stand for the kept prompts
+SHOWN = 5  # prompts named in a message
 PICTURES_TOGETHER = 20  # pictures of one batch; bounds the memory of making them
 # Names of random streams (`seeding.generator`). They decide the numbers drawn, and so every hash
 # of a delta: they stay, whatever the things are called.
@@ -90,16 +91,44 @@ def check_prompts(tokenizer: "CLIPTokenizer", prompts: Sequence[str]) -> None:
     """Refuse prompts that the tokenizer would cut: what is cut is neither erased nor measured.
 
     Raises:
-        BadInput: Naming the first prompt that is too long, its length and the limit.
+        BadInput: Naming the first prompts that are too long, their lengths, how many, the limit.
     """
-    limit = tokenizer.model_max_length
-    for prompt in prompts:
-        tokens = len(tokenizer(prompt).input_ids)
-        if tokens > limit:
-            raise BadInput(
-                f"prompt {prompt!r} has {tokens} tokens with its two markers; this base "
-                f"reads {limit}; shorten it"
-            )
+    long = too_long([tokenizer], prompts)
+    if not long:
+        return
+    first = ", ".join(f"{_begun(prompts[i])} has {n} tokens" for i, n in [*long.items()][:SHOWN])
+    more = f" and {len(long) - SHOWN} more are longer" if len(long) > SHOWN else ""
+    raise BadInput(
+        f"prompt {first} with its two markers{more}; this base reads "
+        f"{tokenizer.model_max_length}; shorten {'them' if len(long) > 1 else 'it'}"
+    )
+
+
+def too_long(tokenizers: Sequence["CLIPTokenizer"], prompts: Sequence[str]) -> dict[int, int]:
+    """Which of `prompts` one of the tokenizers would cut, and their tokens with the two markers."""
+    long: dict[int, int] = {}
+    for tokenizer in tokenizers:
+        read = tokenizer(list(prompts)).input_ids if prompts else []
+        for i, ids in enumerate(read):
+            if len(ids) > tokenizer.model_max_length:
+                long[i] = max(len(ids), long.get(i, 0))
+    return dict(sorted(long.items()))
+
+
+def cut(tokenizers: Sequence["CLIPTokenizer"], prompt: str) -> str:
+    """The beginning of `prompt` that each tokenizer reads whole: up to the end of the last token
+    within its limit, which leaves a place for the end marker.
+    """
+    for tokenizer in tokenizers:
+        read = tokenizer(prompt, return_offsets_mapping=True)
+        last = tokenizer.model_max_length - 2
+        while len(tokenizer(prompt).input_ids) > tokenizer.model_max_length:
+            prompt, last = prompt[: read.offset_mapping[last][1]], last - 1
+    return prompt
+
+
+def _begun(prompt: str) -> str:
+    return repr(prompt if len(prompt) <= 60 else f"{prompt[:57]}...")
 
 
 @torch.no_grad()

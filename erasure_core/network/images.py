@@ -27,6 +27,16 @@ def save_png(image: Image.Image, path: Path) -> None:
         partial.unlink(missing_ok=True)
 
 
+def is_whole(file: Path, size: int) -> bool:
+    """Whether `file` is a picture of `size` pixels a side, readable to its last byte."""
+    try:
+        with Image.open(file) as image:
+            image.load()
+            return image.size == (size, size)
+    except (OSError, SyntaxError, ValueError):  # what Pillow raises for broken PNGs
+        return False
+
+
 def read_pictures(files: Sequence[Path]) -> list[Image.Image]:
     """Read RGB pictures whole.
 

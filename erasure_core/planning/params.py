@@ -23,6 +23,7 @@ from erasure_core.files import read_yaml
 from erasure_core.law.concepts import Concept, Kind
 from erasure_core.law.gates import Limit
 from erasure_core.law.lineage import sha256_json
+from erasure_core.law.prompts import GUIDANCE, Reading
 from erasure_core.methods import METHODS, AnySettings, completed
 
 # Begin the metrics of what stands in the concept's place: they need the base's pictures of it.
@@ -66,6 +67,13 @@ class Sampling(_Section):
 
     steps: int = Field(gt=0)
     batch_size: int = Field(gt=0)
+    guidance: float | None = Field(
+        None,
+        ge=GUIDANCE[0],
+        le=GUIDANCE[1],
+        exclude_if=lambda value: value is None,
+        description="guidance of the prompt files' rows that have none; null refuses such rows",
+    )
 
 
 class MeasuredSet(_Section):
@@ -87,8 +95,9 @@ class PromptSets(MeasuredSet):
 
 
 class Detector(_Section):
-    """NudeNet: which labels count as seeing a concept of each kind, and from which score."""
+    """Who sees a concept: which labels count for each kind, and from which score."""
 
+    name: str = Field("nudenet", description="`nudenet`, or the detector of an installed plug-in")
     labels: dict[Kind, Annotated[tuple[str, ...], Field(min_length=1)]]
     threshold: float = Field(gt=0, le=1, allow_inf_nan=False)
     inference_resolution: int = Field(320, gt=0, le=4096, multiple_of=32)
@@ -418,6 +427,11 @@ class Params(Preset):
                 f"detector.labels has no labels; add them"
             )
         return self
+
+    @property
+    def reading(self) -> Reading:
+        """What prompt files are read with where they say nothing themselves."""
+        return Reading(guidance=self.sampling.guidance, seed=self.seed)
 
     def presets(self) -> dict[str, Preset]:
         """What is tried: the default, and the comparisons by their names."""

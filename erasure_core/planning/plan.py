@@ -160,7 +160,7 @@ class Plan(BaseModel):
         for prompt_set in self.prompt_sha256:
             if stage_of(prompt_set) != stage:
                 continue
-            rows = read_prompt_set(self.prompt_file(prompt_set))
+            rows = read_prompt_set(self.prompt_file(prompt_set), self.params.reading)
             erased_too = prompt_set in {target_name(c, stage) for c in self.concepts}
             yield (
                 prompt_set,
@@ -173,7 +173,7 @@ class Plan(BaseModel):
         """
         for concept in self.concepts:
             if self.params.policy.of_replacement(concept.kind):
-                rows = read_prompt_set(self.prompt_file(target_name(concept)))
+                rows = read_prompt_set(self.prompt_file(target_name(concept)), self.params.reading)
                 yield (
                     instead_name(concept),
                     [
@@ -401,7 +401,7 @@ def make_plan(
     check_styles(params, concepts)
     base, root = checked_base(params.base)
     paths = prompt_paths(params, concepts, [request.concept for request in restored])
-    rows = {name: read_prompt_set(path) for name, path in paths.items()}
+    rows = {name: read_prompt_set(path, params.reading) for name, path in paths.items()}
     for kept in {kept_name(stage) for stage in STAGES} & rows.keys():
         rows[kept] = kept_rows(rows[kept], concepts)
     for preset in params.presets().values() if concepts else ():  # none: the base is released

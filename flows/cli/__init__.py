@@ -17,6 +17,7 @@ from flows.cli import (  # noqa: F401 - each adds commands
     record,
     requests,
     runs,
+    ui,
 )
 from flows.cli.common import app, interrupt_on_signals
 

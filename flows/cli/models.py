@@ -6,7 +6,7 @@ from typing import Annotated
 import typer
 
 from flows.cli.common import DONE, MODEL_HELP, By, Json, ParamsFile, app, reported, stdout_free
-from flows.cli.options import finite, out_folder
+from flows.cli.options import LARGEST, finite, one_of, out_folder, out_folder_if_any, said
 from flows.cli.show import hint, show
 from tasks.home import Home
 
@@ -48,7 +48,7 @@ def generate(
         scale = (
             guidance
             if guidance is not None
-            else read_prompt_set(settings.prompts.kept)[0].evaluation_guidance
+            else read_prompt_set(settings.prompts.kept, settings.reading)[0].evaluation_guidance
         )
         folder = resolve_model(model, settings, Home.from_env())
         files = draw(
@@ -217,12 +217,55 @@ def evaluate(
     prompts: Annotated[
         Path,
         typer.Option(
-            help=(
-                "CSV: case_number,prompt,evaluation_seed,evaluation_guidance and, for "
-                "accuracy, concept."
-            )
+            help="Prompt file, with the columns that the field uses (docs/prompt-files.md)."
         ),
     ],
+    guidance: Annotated[
+        float | None,
+        typer.Option(
+            min=0,
+            max=1000,
+            callback=finite,
+            help=(
+                "Guidance of the rows that have none; a higher one shows the prompt more "
+                "strongly. Default: that of the kept prompt set."
+            ),
+        ),
+    ] = None,
+    seed: Annotated[
+        int | None,
+        typer.Option(
+            min=0,
+            max=LARGEST,
+            help=(
+                "Seed of the first row where rows have none, one more for each next. Default: "
+                "that of the parameters."
+            ),
+        ),
+    ] = None,
+    bad_rows: Annotated[
+        str, typer.Option(help="Rows that cannot be used: refuse or skip them.")
+    ] = "refuse",
+    too_long: Annotated[
+        str,
+        typer.Option(
+            help="Prompts with more tokens than the models read: refuse, cut or skip them."
+        ),
+    ] = "refuse",
+    prompt_column: Annotated[
+        str | None,
+        typer.Option(callback=said, help="The column of prompts, where several could be it."),
+    ] = None,
+    out: Annotated[
+        Path | None,
+        typer.Option(
+            callback=out_folder_if_any,
+            help=(
+                "Folder that keeps the pictures. Without it they are removed when all is "
+                "measured. Either way the same command goes on where it was stopped."
+            ),
+        ),
+    ] = None,
     params: ParamsFile = Path("params.yaml"),
     as_json: Json = False,
 ) -> int:
@@ -230,15 +273,40 @@ def evaluate(
     from dataclasses import asdict
 
     from erasure_core.law.lineage import sha256_file
+    from erasure_core.law.prompts import Reading, read_prompt_set
     from erasure_core.planning.params import read_params
 
+    rows_how = one_of("--bad-rows", bad_rows, ("refuse", "skip"))
+    long_how = one_of("--too-long", too_long, ("refuse", "cut", "skip"))
     with stdout_free():
         from tasks.evidence.evaluate import evaluate as measured
         from tasks.release.resolve import resolve_model
 
         settings, home = read_params(params), Home.from_env()
         folder, base = (resolve_model(which, settings, home) for which in (model, "base"))
-        found = measured(folder, base, prompts, settings)
+        if guidance is None:
+            guidance = read_prompt_set(settings.prompts.kept, settings.reading)[
+                0
+            ].evaluation_guidance
+        reading = Reading(
+            guidance=guidance,
+            seed=settings.seed if seed is None else seed,
+            bad_rows=rows_how,
+            prompt_column=prompt_column,
+        )
+        evaluation = measured(
+            folder,
+            base,
+            prompts,
+            settings,
+            scratch=home.evaluations,
+            out=out,
+            reading=reading,
+            long=long_how,
+        )
+    found = evaluation.measurements
+    for line in evaluation.said:
+        hint(f"{prompts}: {line}")
     if as_json:
         facts = {
             "model": model,
@@ -246,6 +314,7 @@ def evaluate(
             "base_path": str(base),
             "prompts": str(prompts),
             "prompts_sha256": sha256_file(prompts),
+            "said": evaluation.said,
         }
         show({**facts, "measurements": [asdict(m) for m in found]})
     else:

@@ -3,13 +3,14 @@
 import contextlib
 import math
 import os
-from collections.abc import Iterator
+from collections.abc import Iterator, Sequence
 from pathlib import Path
 from typing import Any
 
 import typer
 from typer.core import TyperGroup
 
+from erasure_core.errors import BadInput
 from erasure_core.text import escaped
 from flows.cli.show import complain
 
@@ -42,6 +43,18 @@ def out_folder(path: Path) -> Path:
     if os.path.lexists(path) and not path.is_dir():
         raise typer.BadParameter(f"{path} is no folder; name another")
     return path
+
+
+def out_folder_if_any(path: Path | None) -> Path | None:
+    """`out_folder`, for an option that may be left out."""
+    return None if path is None else out_folder(path)
+
+
+def one_of(option: str, value: str, allowed: Sequence[str]) -> Any:
+    """The value of an option that takes a few words."""
+    if value not in allowed:
+        raise BadInput(f"{option} {escaped(value)!r} is none of {', '.join(allowed)}; choose one")
+    return value
 
 
 class OneLineGroup(TyperGroup):

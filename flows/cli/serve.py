@@ -1,4 +1,5 @@
-"""The child that serves Prefect's API to the command that started it: `python -m flows.cli.serve`.
+"""The child that serves Prefect or MLflow to the command that started it:
+`python -m flows.cli.serve prefect|mlflow PORT`, 0 for any free one.
 
 It prints its port when it is ready, and ends with its parent: when standard input ends, and on
 Linux by the kernel's hand as well. No signal stops it first: a terminal or a service manager sends
@@ -18,6 +19,10 @@ from collections.abc import Iterator
 import uvicorn
 
 PR_SET_PDEATHSIG = 1  # linux/prctl.h
+APPS = {  # where the application is, and whether that is a function that makes it
+    "prefect": ("prefect.server.api.server:create_app", True),
+    "mlflow": ("mlflow.server.fastapi_app:app", False),
+}
 GRACE = 5.0  # seconds to shut down in, before it is ended
 
 
@@ -33,14 +38,15 @@ class Embedded(uvicorn.Server):
         print(self.servers[0].sockets[0].getsockname()[1], flush=True)
 
 
-def serve() -> None:
-    """Serve on a free loopback port until standard input ends."""
+def serve(what: str, port: int) -> None:
+    """Serve on a loopback port until standard input ends."""
     if sys.platform == "linux":
         ctypes.CDLL(None, use_errno=True).prctl(PR_SET_PDEATHSIG, signal.SIGKILL)
     for number in (signal.SIGINT, signal.SIGTERM, signal.SIGHUP):
         signal.signal(number, signal.SIG_IGN)
-    app = "prefect.server.api.server:create_app"
-    server = Embedded(uvicorn.Config(app, factory=True, port=0, log_level="error", lifespan="on"))
+    app, made = APPS[what]
+    config = uvicorn.Config(app, factory=made, port=port, log_level="error", lifespan="on")
+    server = Embedded(config)
     threading.Thread(target=_end_with_input, args=[server], daemon=True).start()
     server.run()
 
@@ -53,4 +59,4 @@ def _end_with_input(server: uvicorn.Server) -> None:
 
 
 if __name__ == "__main__":
-    serve()
+    serve(sys.argv[1], int(sys.argv[2]))

@@ -24,6 +24,7 @@ if TYPE_CHECKING:
 
 SECONDS_TO_STOP = 6.0  # more than the child's own grace
 SECONDS_TO_REPORT = 5.0
+NAMED_IN = {"prefect": "PREFECT_API_URL", "mlflow": "MLFLOW_TRACKING_URI"}
 OPEN = ("SCHEDULED", "PENDING", "RUNNING")
 
 
@@ -70,24 +71,35 @@ def embedded_server(home: Home) -> Iterator[str]:
 
 @contextmanager
 def _started(home: Home, password: str) -> Iterator[int]:
-    """The child, as the port that it serves on. Two that start at once would migrate one database
-    twice: they start one after the other.
+    """The child, as the port that it serves on."""
+    with serving("prefect", prefect_folder(home), _environment(password)) as port:
+        yield port
+
+
+def prefect_folder(home: Home) -> Path:
+    """Where Prefect's database is."""
+    return Path(os.environ.get("PREFECT_HOME") or home.prefect)
+
+
+@contextmanager
+def serving(what: str, folder: Path, environment: dict[str, str], port: int = 0) -> Iterator[int]:
+    """A child that serves `what` (`serve.APPS`) for as long as the body lasts; gives its port. Two
+    that start at once would migrate one database twice: they start one after the other.
     """
     from filelock import FileLock
 
-    folder = Path(os.environ.get("PREFECT_HOME") or home.prefect)
     folder.mkdir(parents=True, exist_ok=True)
     log = folder / "server.log"
     with FileLock(folder / "server.lock"), log.open("ab") as stderr:
         child = subprocess.Popen(
-            [sys.executable, "-m", "flows.cli.serve"],
-            env=_environment(password),
+            [sys.executable, "-m", "flows.cli.serve", what, str(port)],
+            env=environment,
             stdin=subprocess.PIPE,
             stdout=subprocess.PIPE,
             stderr=stderr,
         )
         try:
-            port = _port(child, log)
+            port = _port(what, child, log)
         except BaseException:
             child.kill()
             raise
@@ -108,7 +120,7 @@ def _environment(password: str) -> dict[str, str]:
     }
 
 
-def _port(child: "subprocess.Popen[bytes]", log: Path) -> int:
+def _port(what: str, child: "subprocess.Popen[bytes]", log: Path) -> int:
     from prefect.settings import PREFECT_SERVER_EPHEMERAL_STARTUP_TIMEOUT_SECONDS
 
     assert child.stdout
@@ -118,8 +130,8 @@ def _port(child: "subprocess.Popen[bytes]", log: Path) -> int:
     line = child.stdout.readline()
     if not line:
         raise ErasureError(
-            f"Prefect's server did not start within {seconds} s, or ended; its log is {log}; "
-            "run again, or name a running one in PREFECT_API_URL"
+            f"the server of {what} did not start within {seconds} s, or ended; its log is {log}; "
+            f"run again, or name a running one in {NAMED_IN[what]}"
         )
     return int(line)
 

@@ -1,12 +1,12 @@
 """Pictures for a person to look at."""
 
 import re
-from collections.abc import Sequence
+from collections.abc import Callable, Sequence
+from itertools import product
 from pathlib import Path
 
-from PIL import Image
-
 from erasure_core.errors import BadInput
+from erasure_core.law.prompts import SEEDS, PromptRow
 from erasure_core.network.diffusion import check_prompts, sample
 from erasure_core.network.images import save_png, to_pil
 from erasure_core.network.models import Teacher
@@ -15,8 +15,7 @@ from erasure_core.text import visible
 from tasks.progress import progress
 from tasks.release.resolve import open_model
 
-SEEDS = 2**63  # what torch's generator takes
-PICTURES = 10_000  # that one call draws: it holds them in memory
+PICTURES = 10_000  # that one call draws; more is a slip of the hand
 
 
 def draw(
@@ -53,29 +52,40 @@ def draw(
         raise BadInput("a prompt is empty; write what the picture should show")
     model = open_model(folder)
     check_prompts(model.tokenizer, prompts)
-    wanted = [(prompt, seed + i) for prompt in prompts for i in range(count)]
-    texts, seeds = zip(*wanted, strict=True)
-    pictures = pictures_of(model, "generate", texts, seeds, [guidance] * len(wanted), sampling)
+    rows = [
+        PromptRow(number, prompt, seed + i, guidance, "")
+        for number, (prompt, i) in enumerate(product(prompts, range(count)), 1)
+    ]
     out.mkdir(parents=True, exist_ok=True)
-    files = []
-    for number, ((prompt, its_seed), picture) in enumerate(zip(wanted, pictures, strict=True), 1):
-        slug = re.sub(r"[^a-z0-9]+", "-", prompt.lower()).strip("-")[:60] or "prompt"
-        file = out / f"{number:02}-{slug}-seed{its_seed}.png"
-        save_png(picture, file)
-        files.append(file)
-    return files
+    files = {row.case_number: out / _name(row) for row in rows}
+    with progress("generate", len(rows)) as advance:
+        draw_rows(model, rows, sampling, lambda row: files[row.case_number], advance)
+    return list(files.values())
 
 
-def pictures_of(
+def _name(row: PromptRow) -> str:
+    slug = re.sub(r"[^a-z0-9]+", "-", row.prompt.lower()).strip("-")[:60] or "prompt"
+    return f"{row.case_number:02}-{slug}-seed{row.evaluation_seed}.png"
+
+
+def draw_rows(
     model: Teacher,
-    title: str,
-    prompts: Sequence[str],
-    seeds: Sequence[int],
-    guidance: Sequence[float],
+    rows: Sequence[PromptRow],
     sampling: Sampling,
-) -> list[Image.Image]:
-    """One RGB picture per prompt, in memory, with a progress bar."""
-    with progress(title, len(prompts)) as advance:
-        return to_pil(
-            sample(model, prompts, seeds, guidance, sampling.steps, sampling.batch_size, advance)
+    file_of: Callable[[PromptRow], Path],
+    advance: Callable[[int], None] | None = None,
+) -> None:
+    """Write one PNG a row, each whole or not at all. One batch is held in memory."""
+    for first in range(0, len(rows), sampling.batch_size):
+        batch = rows[first : first + sampling.batch_size]
+        pictures = sample(
+            model,
+            [row.prompt for row in batch],
+            [row.evaluation_seed for row in batch],
+            [row.evaluation_guidance for row in batch],
+            sampling.steps,
+            sampling.batch_size,
+            advance,
         )
+        for row, picture in zip(batch, to_pil(pictures), strict=True):
+            save_png(picture, file_of(row))

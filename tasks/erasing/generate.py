@@ -11,12 +11,11 @@ from prefect import task
 from prefect.cache_policies import NO_CACHE
 
 from erasure_core.law.prompts import PromptRow
-from erasure_core.network.diffusion import sample
-from erasure_core.network.images import to_pil
 from erasure_core.network.models import Teacher
 from erasure_core.network.weights import WeightDelta
 from erasure_core.planning.params import Sampling
 from erasure_core.planning.plan import BASE, Plan, Stage
+from tasks.erasing.draw import draw_rows
 from tasks.erasing.snapshot import teacher_of
 from tasks.home import Home
 from tasks.progress import progress
@@ -63,15 +62,5 @@ def generate_rows(
     partial = folder.with_name(f"{folder.name}.partial")
     shutil.rmtree(partial, ignore_errors=True)
     partial.mkdir(parents=True)
-    pictures = sample(
-        teacher,
-        [row.prompt for row in rows],
-        [row.evaluation_seed for row in rows],
-        [row.evaluation_guidance for row in rows],
-        sampling.steps,
-        sampling.batch_size,
-        on_batch,
-    )
-    for row, image in zip(rows, to_pil(pictures), strict=True):
-        image.save(partial / f"{row.case_number}.png")
+    draw_rows(teacher, rows, sampling, lambda row: partial / f"{row.case_number}.png", on_batch)
     partial.rename(folder)

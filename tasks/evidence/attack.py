@@ -88,7 +88,7 @@ def attack_model(
     """
     modules, spend = attacks.chosen(names), attacks.budget_of(budget)
     instruments = instruments or Instruments.of(params)
-    rows = read_prompt_set(params.prompts.kept)
+    rows = read_prompt_set(params.prompts.kept, params.reading)
     setting = Setting(
         base, victim, spend, params.seed, rows[0].evaluation_guidance, params.sampling.steps
     )

@@ -1,119 +1,281 @@
-"""The measurements of a run, on any model and on anybody's prompt file."""
+"""The measurements of a run, on any model and on anybody's prompt file.
 
-from collections.abc import Sequence
+Whatever the number of rows, two batches of pictures are held in memory: pictures go to disk as they
+are drawn, and each is measured once, beside the base's of the same row. What was drawn before a
+kill is kept.
+"""
+
+import shutil
+from collections.abc import Iterator, Sequence
+from contextlib import contextmanager
+from dataclasses import astuple, dataclass, field, replace
+from importlib.metadata import version
 from pathlib import Path
-from typing import Any
+from typing import Any, Literal
 
 from PIL import Image
 
 from erasure_core.errors import BadInput
 from erasure_core.law.concepts import Kind
 from erasure_core.law.gates import Measurement
-from erasure_core.law.prompts import PromptRow, read_prompt_set
+from erasure_core.law.lineage import manifest, root_sha256, sha256_json
+from erasure_core.law.prompts import (
+    STRICT,
+    PromptRow,
+    Reading,
+    read_prompt_file,
+    read_prompt_set,
+    where,
+)
 from erasure_core.metrics.clip_score import accuracy, accuracy_drop, clip_score, score_drop
 from erasure_core.metrics.detectors import detection_rate
-from erasure_core.metrics.ssim import paired_ssim
-from erasure_core.network.diffusion import check_prompts
+from erasure_core.metrics.ssim import mean_ssim, pair_values
+from erasure_core.network.diffusion import cut, too_long
+from erasure_core.network.images import is_whole, read_pictures
 from erasure_core.network.models import Teacher
-from erasure_core.planning.params import Params, Sampling
-from tasks.erasing.draw import pictures_of
-from tasks.evidence.data import validate_prompt_sets
+from erasure_core.planning.params import Params
+from tasks.erasing.draw import draw_rows
+from tasks.evidence.data import check_rows
 from tasks.evidence.instruments import Instruments
+from tasks.progress import progress
 from tasks.release.resolve import open_model
 
 SEEN: tuple[Kind, ...] = ("likeness", "explicit")  # the kinds that NudeNet has labels for
+TOGETHER = 32  # pairs of pictures that are measured at a time
+TooLong = Literal["refuse", "cut", "skip"]
 
 
-def evaluate(model: Path, base: Path, prompts: Path, params: Params) -> list[Measurement]:
+@dataclass(frozen=True, slots=True)
+class Evaluation:
+    """What was measured, and what has to be said of the prompt file, a line each."""
+
+    measurements: list[Measurement]
+    said: list[str]
+
+
+def evaluate(
+    model: Path,
+    base: Path,
+    prompts: Path,
+    params: Params,
+    *,
+    scratch: Path,
+    out: Path | None = None,
+    reading: Reading = STRICT,
+    long: TooLong = "refuse",
+) -> Evaluation:
     """Draw every row of `prompts` with the base and with the model, same seeds, and measure both.
 
     Names that begin with "base." are of the base alone. Accuracy is measured on the rows whose
     `concept` is filled; the names a picture can be given are the concepts of this table and of the
     parameters' kept set.
 
+    Args:
+        model: A model's folder.
+        base: The base's folder.
+        prompts: The prompt file.
+        params: Sampling, instruments and kept set.
+        scratch: Where the pictures lie until all is measured; a failure leaves them.
+        out: Folder that keeps them instead. What is there already of the same model, row and
+            sampling, and whole, is not drawn again, here as there.
+        reading: What the file is read with where it does not say.
+        long: What becomes of prompts with more tokens than a model reads.
+
     Raises:
         BadInput: The table is not a prompt set, a prompt is too long, or the two models draw in
-            different sizes.
+            different sizes; nothing is drawn then.
     """
-    validate_prompt_sets.fn([prompts])
-    rows = read_prompt_set(prompts)
+    file = read_prompt_file(prompts, reading)
     before, after = open_model(base), open_model(model)
     if before.size != after.size:
         raise BadInput(
-            f"{model} draws {after.size} pixels a side, the base {base} {before.size}; "
+            f"{model} draws {after.size} pixels a side, the base {before.size}; "
             f"only pictures of one size are compared"
         )
-    for teacher in (before, after):
-        check_prompts(teacher.tokenizer, [row.prompt for row in rows])
-    pictures = [
-        _drawn(teacher, who, rows, params.sampling)
-        for who, teacher in (("base", before), ("model", after))
-    ]
-    return compare(Instruments.of(params), rows, *pictures)
+    rows, of_length = fitted(file.rows, [*before.tokenizers, *after.tokenizers], long, prompts)
+    rows, of_copies = without_copies(rows)
+    check_rows({str(prompts): rows})
+    labels = labels_of(rows, params)
+    instruments = Instruments.of(params)
+    made_of = [root_sha256(manifest(folder)) for folder in (base, model)]
+    with _folder(out, scratch, [*made_of, *map(astuple, rows)]) as pictures:
+        files = [
+            _drawn(teacher, root, rows, params, pictures / who)
+            for who, teacher, root in zip(("base", "model"), (before, after), made_of, strict=True)
+        ]
+        seen = look(instruments, rows, files[0], files[1], labels)
+    return Evaluation(compared(instruments, rows, seen, labels), file.said + of_length + of_copies)
 
 
-def compare(
+def fitted(
+    rows: list[PromptRow], tokenizers: Sequence[Any], how: TooLong, path: Path
+) -> tuple[list[PromptRow], list[str]]:
+    """The rows whose prompts the tokenizers read whole, and what has to be said of the others.
+
+    Raises:
+        BadInput: Names every row that is too long, unless they are cut or skipped.
+    """
+    long = too_long(tokenizers, [row.prompt for row in rows])
+    if not long:
+        return rows, []
+    limit = min(tokenizer.model_max_length for tokenizer in tokenizers)
+    cases = where([rows[i].case_number for i in long]).replace("line", "case", 1)
+    what = (
+        f"{len(long)} of {len(rows)} prompts have more than the {limit} tokens that the models "
+        f"read, with two markers, up to {max(long.values())} ({cases})"
+    )
+    if how == "refuse":
+        raise BadInput(f"{path}: {what}; shorten them, or give --too-long cut or --too-long skip")
+    if how == "cut":
+        short = [
+            replace(row, prompt=cut(tokenizers, row.prompt)) if i in long else row
+            for i, row in enumerate(rows)
+        ]
+        return short, [f"cut: {what}"]
+    kept = [row for i, row in enumerate(rows) if i not in long]
+    if not kept:
+        raise BadInput(f"{path}: {what}; no row is left, shorten them or give --too-long cut")
+    return kept, [f"left out: {what}"]
+
+
+def without_copies(rows: Sequence[PromptRow]) -> tuple[list[PromptRow], list[str]]:
+    """Each prompt, seed and guidance once: a second copy is the same picture, no more evidence."""
+    first: dict[tuple[str, int, float], PromptRow] = {}
+    for row in rows:
+        first.setdefault((row.prompt, row.evaluation_seed, row.evaluation_guidance), row)
+    kept = {row.case_number for row in first.values()}
+    copies = [row.case_number for row in rows if row.case_number not in kept]
+    if not copies:
+        return list(rows), []
+    cases = where(copies).replace("line", "case", 1)
+    said = f"left out: {len(copies)} copies of a prompt, seed and guidance ({cases})"
+    return list(first.values()), [said]
+
+
+def labels_of(rows: Sequence[PromptRow], params: Params) -> list[str]:
+    """What a picture can be named: the concepts of the table and of the kept set."""
+    kept = read_prompt_set(params.prompts.kept, params.reading)
+    return sorted({row.concept for row in [*rows, *kept] if row.concept})
+
+
+@dataclass(slots=True)
+class Seen:
+    """What the instruments say of one model's pictures, a value a row; names only of the rows that
+    name a concept.
+    """
+
+    scores: list[float] = field(default_factory=list)
+    names: list[str] = field(default_factory=list)
+    hits: dict[Kind, list[bool]] = field(default_factory=dict)
+
+    def add(
+        self,
+        instruments: Instruments,
+        rows: Sequence[PromptRow],
+        pictures: Sequence[Image.Image],
+        labels: Sequence[str],
+    ) -> None:
+        """Look at some more pictures."""
+        prompts = [row.prompt for row in rows]
+        self.scores += instruments.scorer.scores(pictures, prompts).tolist()
+        named = [picture for row, picture in zip(rows, pictures, strict=True) if row.concept]
+        if named and len(labels) > 1:
+            self.names += instruments.scorer.name_concepts(named, labels)
+        for kind in SEEN:
+            if classes := instruments.params.detector.labels.get(kind):
+                hits = instruments.detector.detects(pictures, classes)
+                self.hits.setdefault(kind, []).extend(hits)
+
+
+def look(
     instruments: Instruments,
     rows: Sequence[PromptRow],
-    base: Sequence[Image.Image],
-    pictures: Sequence[Image.Image],
+    base_files: Sequence[Path],
+    files: Sequence[Path],
+    labels: Sequence[str],
+) -> tuple[list[float], Seen, Seen]:
+    """SSIM of each pair, and what is seen in the base's pictures and in the model's."""
+    similar, of_base, of_model = list[float](), Seen(), Seen()
+    with progress("measure", len(rows)) as advance:
+        for first in range(0, len(rows), TOGETHER):
+            part = slice(first, first + TOGETHER)
+            base, pictures = read_pictures(base_files[part]), read_pictures(files[part])
+            similar += pair_values(base, pictures)
+            of_base.add(instruments, rows[part], base, labels)
+            of_model.add(instruments, rows[part], pictures, labels)
+            advance(len(pictures))
+    return similar, of_base, of_model
+
+
+def compared(
+    instruments: Instruments,
+    rows: Sequence[PromptRow],
+    seen: tuple[list[float], Seen, Seen],
+    labels: Sequence[str],
 ) -> list[Measurement]:
-    """Everything that can be said of `pictures` beside the base's pictures of the same rows."""
+    """Everything that can be said of a model's pictures beside the base's of the same rows."""
+    similar, base, model = seen
     params, scorer, detector = instruments.params, instruments.scorer, instruments.detector
     prompts = [row.prompt for row in rows]
-    of_base, scores = (
-        scorer.scores(base, prompts).tolist(),
-        scorer.scores(pictures, prompts).tolist(),
-    )
+    same: dict[str, Any] = {"settings": scorer.settings, "clusters": prompts}
     found = [
-        paired_ssim(base, pictures, clusters=prompts),
-        clip_score(of_base, settings=scorer.settings, metric="base.clip.score", clusters=prompts),
-        clip_score(scores, settings=scorer.settings, clusters=prompts),
-        score_drop(of_base, scores, settings=scorer.settings, clusters=prompts),
+        mean_ssim(similar, clusters=prompts),
+        clip_score(base.scores, metric="base.clip.score", **same),
+        clip_score(model.scores, **same),
+        score_drop(base.scores, model.scores, **same),
     ]
-    named = [i for i, row in enumerate(rows) if row.concept]
-    wanted = [rows[i].concept for i in named]
-    labels = sorted(
-        {*wanted, *(row.concept for row in read_prompt_set(params.prompts.kept) if row.concept)}
-    )
-    if named and len(labels) > 1:
-        same: dict[str, Any] = {
-            "settings": {**scorer.settings, "among": labels},
-            "clusters": [prompts[i] for i in named],
+    if model.names:
+        named = [row for row in rows if row.concept]
+        wanted = [row.concept for row in named]
+        same = {
+            "settings": {**scorer.settings, "among": list(labels)},
+            "clusters": [row.prompt for row in named],
         }
-        names_base, names = (
-            scorer.name_concepts([images[i] for i in named], labels) for images in (base, pictures)
-        )
         found += [
-            accuracy(names_base, wanted, metric="base.clip.accuracy", **same),
-            accuracy(names, wanted, **same),
-            accuracy_drop(names_base, names, wanted, **same),
+            accuracy(base.names, wanted, metric="base.clip.accuracy", **same),
+            accuracy(model.names, wanted, **same),
+            accuracy_drop(base.names, model.names, wanted, **same),
         ]
-    for kind in SEEN:
-        if classes := params.detector.labels.get(kind):
-            settings = {**detector.settings, "labels": list(classes)}
-            for prefix, images in (("base.", base), ("", pictures)):
-                hits = detector.detects(images, classes)
-                found.append(
-                    detection_rate(
-                        hits,
-                        metric=f"{prefix}nudenet.rate[{kind}]",
-                        settings=settings,
-                        clusters=prompts,
-                    )
-                )
+    for kind in model.hits:
+        settings = {**detector.settings, "labels": list(params.detector.labels[kind])}
+        found += [
+            detection_rate(
+                hits, metric=f"{who}nudenet.rate[{kind}]", settings=settings, clusters=prompts
+            )
+            for who, hits in (("base.", base.hits[kind]), ("", model.hits[kind]))
+        ]
     return found
 
 
 def _drawn(
-    model: Teacher, who: str, rows: Sequence[PromptRow], sampling: Sampling
-) -> list[Image.Image]:
-    prompts, seeds = [row.prompt for row in rows], [row.evaluation_seed for row in rows]
-    return pictures_of(
-        model,
-        f"generate, {who}",
-        prompts,
-        seeds,
-        [row.evaluation_guidance for row in rows],
-        sampling,
-    )
+    model: Teacher, root: str, rows: Sequence[PromptRow], params: Params, pictures: Path
+) -> list[Path]:
+    """The file of each row, drawn where it is not there whole. A file's name says what it was drawn
+    from, so that no other picture is taken for it.
+    """
+    made_with = [root, params.sampling.steps, version("erasure")]
+    files = {
+        row.case_number: pictures / f"{row.case_number}-{_key([*made_with, astuple(row)])}.png"
+        for row in rows
+    }
+    pictures.mkdir(parents=True, exist_ok=True)
+    missing = [row for row in rows if not is_whole(files[row.case_number], model.size)]
+    with progress(f"generate, {pictures.name}", len(rows)) as advance:
+        advance(len(rows) - len(missing))
+        draw_rows(model, missing, params.sampling, lambda row: files[row.case_number], advance)
+    return list(files.values())
+
+
+def _key(made_of: Sequence[object]) -> str:
+    return sha256_json(made_of)[:16]
+
+
+@contextmanager
+def _folder(out: Path | None, scratch: Path, made_of: Sequence[object]) -> Iterator[Path]:
+    """The pictures' folder: `out`, or one of this work's own, removed when it is done."""
+    if out is not None:
+        yield out
+        return
+    own = scratch / _key(made_of)
+    yield own
+    shutil.rmtree(own)

@@ -71,9 +71,10 @@ def further(
     for concept in concepts:
         rows, base, pictures = targets[concept.name]
         prompts = [row.prompt for row in rows]
-        if "nudenet.rate" in instruments.params.policy.asked_of(concept.kind):
+        asked, detector = instruments.params.policy.asked_of(concept.kind), instruments.detector
+        if "nudenet.rate" in asked and isinstance(detector, NudeNet):  # others may have no scores
             classes = instruments.params.detector.labels[concept.kind]
-            measured += swept(instruments.detector, concept, classes, base, pictures, prompts)
+            measured += swept(detector, concept, classes, base, pictures, prompts)
         if concept.kind == "likeness":
             measured += likeness(concept, base, pictures, prompts)
         near = neighbours(instruments, concept, kept, encode, erased)

@@ -7,7 +7,7 @@ from PIL import Image
 
 from erasure_core.law.concepts import Concept
 from erasure_core.metrics.clip_score import ClipScorer
-from erasure_core.metrics.detectors import NudeNet
+from erasure_core.metrics.detectors import Detector, opened
 from erasure_core.planning.params import Params
 
 WORD_METRICS = ("nudenet.rate", "clip.concept_rate")  # whether a picture shows a concept
@@ -17,7 +17,7 @@ WORD_METRICS = ("nudenet.rate", "clip.concept_rate")  # whether a picture shows 
 class Instruments:
     """The detector and the scorer, loaded once, and the labels that pictures may be named by."""
 
-    detector: NudeNet
+    detector: Detector
     scorer: ClipScorer
     params: Params
 
@@ -25,9 +25,8 @@ class Instruments:
     def of(cls, params: Params) -> "Instruments":
         """The instruments that the parameters name."""
         scorer = ClipScorer(params.clip.path, params.clip.revision, params.clip.templates)
-        return cls(
-            NudeNet(params.detector.threshold, params.detector.inference_resolution), scorer, params
-        )
+        d = params.detector
+        return cls(opened(d.name, d.threshold, d.inference_resolution), scorer, params)
 
 
 def seen_by_detector(

@@ -14,6 +14,7 @@ from prefect.cache_policies import NO_CACHE
 from erasure_core.law.concepts import Concept, kept_prompts
 from erasure_core.law.gates import Measurement
 from erasure_core.law.prompts import PromptRow
+from erasure_core.metrics import METRICS, Metric, all_metrics
 from erasure_core.metrics.clip_score import (
     accuracy,
     accuracy_drop,
@@ -80,15 +81,25 @@ TARGET_METRICS = (
     *REPLACEMENT_METRICS,
     *FURTHER_METRICS,
 )
-KEPT_METRICS = tuple(
-    metric + part
-    for metric in ("ssim", "clip.score", "clip.score_drop", "clip.accuracy", "clip.accuracy_drop")
-    for part in ("", *(f"[{part}]" for part in SPLIT))
-)
+KEPT_METRICS = ("ssim", "clip.score", "clip.score_drop", "clip.accuracy", "clip.accuracy_drop")
 DISTANCE_METRICS = tuple(
     metric + part for metric in DISTANCES for part in ("", *(f"[{part}]" for part in SPLIT))
 )
 RESTORED_METRICS = ("ssim", *WORD_METRICS)
+
+
+def plugged() -> dict[str, Metric]:
+    """The metrics of other packages that are measured: of kept pictures, alone or beside the
+    base's, as `measure(images, clusters=...)` or `measure(base_images, images, clusters=...)`.
+    """
+    others = {name: m for name, m in all_metrics().items() if name not in METRICS}
+    return {n: m for n, m in others.items() if "kept" in m.sides and m.needs <= {"base"}}
+
+
+def kept_metrics() -> tuple[str, ...]:
+    """What a policy can limit of kept pictures, of all and of each part."""
+    names = (*KEPT_METRICS, *plugged())
+    return tuple(name + part for name in names for part in ("", *(f"[{p}]" for p in SPLIT)))
 
 
 @dataclass(frozen=True, slots=True)
@@ -349,7 +360,7 @@ def measure_kept(
 
     def measured(at: Sequence[int]) -> list[Measurement]:
         """Of the rows `at`, by what is known of all."""
-        drawn = ([some[i] for i in at] for some in (base, pictures))
+        drawn = [[some[i] for i in at] for some in (base, pictures)]
         was, now = ([names[i] for i in at] for names in (named_base, named))
         old, new = (some[list(at)].tolist() for some in (before, after))
         wanted = [rows[i].concept for i in at]
@@ -360,8 +371,10 @@ def measure_kept(
             score_drop(old, new, settings=scorer.settings, **same),
             accuracy(now, wanted, settings=settings, **same),
             accuracy_drop(was, now, wanted, settings=settings, **same),
+            *(m(*(drawn if "base" in m.needs else drawn[1:]), **same) for m in others),
         ]
 
+    others = list(plugged().values())
     return [
         replace(m, metric=m.metric + part)
         for part, at in parts_of(rows, keep).items()

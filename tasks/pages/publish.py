@@ -1,8 +1,10 @@
 """What MLflow and the reader are shown of a run: nested runs per candidate, and the report."""
 
+from base64 import b64encode
 from dataclasses import asdict, replace
 from pathlib import Path
 
+from erasure_core.law.concepts import Concept
 from erasure_core.law.gates import Measurement
 from erasure_core.law.lineage import RunRecord
 from erasure_core.planning.plan import BASE, Candidate, Plan, Stage, kept_name, target_name
@@ -18,9 +20,12 @@ from tasks.pages.report import (
     render_report,
 )
 from tasks.pages.shown import candidate_facts, losses_of, of_stage
+from tasks.pages.verdict import verdict_table
 from tasks.registry.runs import CandidateRun
 
 GRID = 24  # pairs on the picture sheet of a candidate
+PAGES, PAIRS = 10, 4  # concepts that have a page in Prefect, and pairs of pictures on it
+KEY_LENGTH = 200  # of an artifact in Prefect
 
 
 def candidate_runs(
@@ -66,24 +71,44 @@ def write_report(
 
     path = render_report(plan.folder, _facts(plan, record, decision, evidence, champion_before))
     if FlowRunContext.get() is not None:
-        _show_in_prefect(record, decision, path)
+        _show_in_prefect(plan, record, decision, path)
     return path
 
 
-def _show_in_prefect(record: RunRecord, decision: Decision, report: Path) -> None:
-    from prefect.artifacts import create_markdown_artifact, create_table_artifact
+def _show_in_prefect(plan: Plan, record: RunRecord, decision: Decision, report: Path) -> None:
+    """A page a concept, the newest of them: verdict, its checks, and four pairs of pictures."""
+    from prefect.artifacts import create_markdown_artifact
 
-    if record.model_version is None:
-        said = f"trial of {record.model_name}"
-    else:
-        outcome = "promoted" if record.promoted else "refused"
-        said = f"{record.model_name} version {record.model_version}: {outcome}"
-    text = f"**{said}** ({decision.gate.verdict}), `{decision.chosen}`. Report: `{report}`"
-    create_markdown_artifact(text, key="decision")
-    table = [
-        {k: v for k, v in asdict(check).items() if k != "reason"} for check in decision.gate.checks
+    outcome = "promoted" if record.promoted else "refused"
+    what = f"version {record.model_version}" if record.model_version else "trial"
+    said = f"**{record.model_name} {what}: {outcome}**, gate {decision.gate.verdict}"
+    checks = [asdict(check) for check in decision.gate.checks]
+    for concept in plan.concepts[-PAGES:]:
+        others = {f"[{other.name}]" for other in plan.concepts if other is not concept}
+        of_it = [c for c in checks if not any(name in c["metric"] for name in others)]
+        parts = [
+            f"{said}: **{concept.name}** by `{decision.chosen}`",
+            verdict_table(of_it),
+            f"Base, then candidate:\n\n{_four_pairs(plan, concept, decision.chosen)}",
+            f"Report: `{report}`",
+        ]
+        key = f"decision-{concept.slug}"[:KEY_LENGTH]
+        create_markdown_artifact("\n\n".join(parts), key=key, description=f"{concept.name}: {said}")
+
+
+def _four_pairs(plan: Plan, concept: Concept, chosen: str) -> str:
+    """Four pairs of a concept's report set, as one picture that is in the text itself: the page
+    must be whole where the state folder is not.
+    """
+    rows = dict(plan.rows())[target_name(concept)]
+    taken = rows[:: max(1, len(rows) // PAIRS)][:PAIRS]
+    name = target_name(concept)
+    pairs = [
+        ImageRow(name, r.prompt, plan.picture(BASE, name, r), plan.picture(chosen, name, r))
+        for r in taken
     ]
-    create_table_artifact(table, key="gate")
+    sheet = image_grid(pairs, plan.folder / f"decision-{concept.slug}.png")
+    return f"![pairs](data:image/png;base64,{b64encode(sheet.read_bytes()).decode()})"
 
 
 def _facts(

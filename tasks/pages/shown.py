@@ -24,7 +24,10 @@ from tasks.registry.runs import REQUESTS, CandidateRun, PromptSet, RunFacts
 
 def working(plan: Plan, home: Home) -> AbstractContextManager[None]:
     """Show the run of a plan while the body works on it."""
-    return shown_while(home, run_facts(plan, acting(), git_commit(Path.cwd())))
+    from prefect import runtime
+
+    actor = {**acting(), "prefect_run": runtime.flow_run.id or ""}
+    return shown_while(home, run_facts(plan, actor, git_commit(Path.cwd())))
 
 
 @contextmanager

@@ -21,6 +21,7 @@ if TYPE_CHECKING:
 
 EXPERIMENT = "erasure"
 KEY = "erasure.key"  # the tag by which what was mirrored before is found again
+KIND = {"mlflow.experimentKind": "custom_model_development"}  # its pages show charts of losses
 ABSENT, TAKEN = "RESOURCE_DOES_NOT_EXIST", "RESOURCE_ALREADY_EXISTS"
 
 
@@ -50,6 +51,12 @@ def mirroring(home: Home) -> Iterator[tuple["MlflowClient", str]]:
         _make_store(home)
         with connected(home) as client:
             yield client, _experiment(home, client)
+
+
+def prepare_store(home: Home) -> None:
+    """Make MLflow's store and our experiment, where they are not there yet."""
+    with mirroring(home):
+        pass
 
 
 def files_at(home: Home, place: str) -> "ArtifactRepository":
@@ -121,7 +128,7 @@ def _experiment(home: Home, client: "MlflowClient") -> str:
     if experiment := client.get_experiment_by_name(EXPERIMENT):
         return str(experiment.experiment_id)
     place = home.artifacts.absolute().as_uri() if sqlite_file(home) else None
-    return str(client.create_experiment(EXPERIMENT, place))
+    return str(client.create_experiment(EXPERIMENT, place, tags=KIND))
 
 
 def _make_store(home: Home) -> None:

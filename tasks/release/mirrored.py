@@ -3,7 +3,7 @@
 from erasure_core.errors import ErasureError
 from erasure_core.law.fold import Version
 from erasure_core.law.lineage import RunRecord
-from erasure_core.law.prompts import read_prompt_set
+from erasure_core.law.prompts import Reading, read_prompt_set
 from tasks.book.store import Book
 from tasks.home import Home
 from tasks.pages.verdict import lambda_tag, note
@@ -92,5 +92,7 @@ def _guidance(home: Home, version: Version, record: RunRecord) -> float:
     for name in record.prompt_sha256:
         file = home.runs / version.folder / "prompts" / f"{name}.csv"
         if file.is_file():
-            return read_prompt_set(file)[0].evaluation_guidance
+            asked = record.params["sampling"].get("guidance")
+            reading = Reading(guidance=asked, seed=record.params["seed"])
+            return read_prompt_set(file, reading)[0].evaluation_guidance
     return DEFAULT_GUIDANCE

@@ -14,11 +14,14 @@ from PIL import Image
 from erasure_core.law.concepts import Concept
 from erasure_core.law.prompts import kept_rows, read_prompt_set
 from erasure_core.metrics.replacement import labels_with
+from erasure_core.network.diffusion import sample
+from erasure_core.network.images import to_pil
 from erasure_core.network.models import locate
 from erasure_core.planning.params import Params
 from erasure_core.planning.plan import choosing_set
-from tasks.erasing.draw import pictures_of
-from tasks.evidence.measure import Instruments, labels_of, named_as, seen_by_detector
+from tasks.evidence.instruments import Instruments, named_as, seen_by_detector
+from tasks.evidence.measure import labels_of
+from tasks.progress import progress
 from tasks.release.resolve import open_model
 from tasks.requests.new import Draft
 
@@ -71,12 +74,13 @@ def look(draft: Draft, params: Params) -> Look:
     by_name = [prompts, *([_renamed(concept, p, a) for p in prompts] for a in concept.also)]
     by_name.append([concept.replaced(p) for p in prompts])
     began, seen = time.monotonic(), []
-    for some in by_name:
-        n = len(some)
-        pictures = pictures_of(
-            teacher, "look", some, range(SEED, SEED + n), [guidance] * n, params.sampling
-        )
-        seen.append((some[0], pictures))
+    sampling = params.sampling
+    with progress("look", sum(map(len, by_name))) as advance:
+        for some in by_name:
+            n = len(some)
+            seeds, w = range(SEED, SEED + n), [guidance] * n
+            drawn = sample(teacher, some, seeds, w, sampling.steps, sampling.batch_size, advance)
+            seen.append((some[0], to_pil(drawn)))
     seconds = (time.monotonic() - began) / sum(map(len, by_name))
     judged = [_judged(instruments, concept, phrase, pictures, labels) for phrase, pictures in seen]
     if params.policy.of_replacement(concept.kind):

@@ -5,6 +5,7 @@ from importlib.metadata import version
 from pathlib import Path
 
 import erasure_core
+from erasure_core import plugins
 from erasure_core.errors import ErasureError
 from erasure_core.law import lineage
 from erasure_core.metrics.clip_score import clip_files, clip_folder
@@ -42,6 +43,7 @@ def made_with(params: Params) -> dict[str, str]:
         "code": code,
         "clip": lineage.root_sha256({n: lineage.sha256_file(f) for n, f in files.items()}),
         "nudenet weights": lineage.sha256_file(nudenet_weights()),
+        **plugins.hashes(),
         **{name: version(name) for name in LIBRARIES},
     }
 

@@ -12,9 +12,9 @@ from tasks.evidence.further import IDENTITY
 from tasks.evidence.measure import (
     DISTANCE_METRICS,
     FURTHER_METRICS,
-    KEPT_METRICS,
     RESTORED_METRICS,
     TARGET_METRICS,
+    kept_metrics,
 )
 
 NAMED_BY_CLIP = "clip.concept_rate"
@@ -25,7 +25,7 @@ def policy_faults(policy: Policy) -> Iterator[str]:
     """Limits that nothing measures, and limits that no pictures can meet."""
     sections = [
         *((f"targets.{kind}", bounds, TARGET_METRICS) for kind, bounds in policy.targets.items()),
-        ("kept", policy.kept, (*KEPT_METRICS, *DISTANCE_METRICS)),
+        ("kept", policy.kept, (*kept_metrics(), *DISTANCE_METRICS)),
         ("restored", policy.restored, RESTORED_METRICS),
     ]
     for section, bounds, known in sections:

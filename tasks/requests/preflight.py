@@ -23,7 +23,7 @@ from erasure_core.law.prompts import (
 from erasure_core.law.requests import DeletionRequest
 from erasure_core.methods import METHODS
 from erasure_core.metrics.clip_score import ClipScorer
-from erasure_core.metrics.detectors import NudeNet
+from erasure_core.metrics.detectors import opened
 from erasure_core.network import diffusion, models, parts
 from erasure_core.planning import sealed
 from erasure_core.planning.params import Base, Clip, Detector, MeasuredSet, Params
@@ -190,11 +190,11 @@ def check_detector(detector: Detector) -> None:
     labels = sorted({label for known in detector.labels.values() for label in known})
 
     def look_at_a_picture() -> None:
-        network = NudeNet(detector.threshold, detector.inference_resolution)
+        network = opened(detector.name, detector.threshold, detector.inference_resolution)
         if labels:
             network.detects([BLANK], labels)
 
-    models.loaded("NudeNet", look_at_a_picture)
+    models.loaded(f"detector {detector.name}", look_at_a_picture)
 
 
 def _check_steps(faults: Faults, params: Params, base: Path) -> None:
@@ -311,8 +311,8 @@ class _Prompts:
 
     def table(self, path: Path) -> list[PromptRow]:
         """A well formed prompt set without copies of a row. `BadInput` if it is none."""
-        rows = read_prompt_set(path)
-        validate_prompt_sets.fn([path])
+        validate_prompt_sets.fn([path], self.params.reading)
+        rows = read_prompt_set(path, self.params.reading)
         for tokenizer in self.tokenizers:
             sealed.check_rows(tokenizer, rows, str(path))
         return rows

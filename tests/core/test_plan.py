@@ -166,7 +166,7 @@ BAD = {
     ),
     "missing column": (
         lambda s, d: (d / "kept.csv").write_text("case_number,prompt\n0,a cat\n"),
-        "column evaluation_seed, ",
+        "column evaluation_guidance missing",
     ),
     "seed that is no number": (
         lambda s, d: write(d, KEPT.replace("11", "eleven")),

@@ -48,14 +48,11 @@ def test_columns_of_the_field_are_enough_and_more_are_allowed(tmp_path):
     [
         (
             "",
-            (
-                "line 1: column case_number, prompt, evaluation_seed, evaluation_guidance "
-                "missing (found nothing)"
-            ),
+            ("line 1: column prompt, evaluation_seed, evaluation_guidance missing (found nothing)"),
         ),
         (
-            "case_number,prompt,seed,evaluation_guidance\n1,a,2,4\n",
-            "line 1: column evaluation_seed missing (found case_number, prompt, seed",
+            "case_number,prompt,noise,evaluation_guidance\n1,a,2,4\n",
+            "line 1: column evaluation_seed missing (found case_number, prompt, noise",
         ),
         (HEADER, "no rows below the header"),
         (HEADER + "1,a,2,4,\n2,b,3,4,\n1,c,4,4,\n", "line 4: case_number 1 is already on line 2"),
@@ -67,7 +64,13 @@ def test_columns_of_the_field_are_enough_and_more_are_allowed(tmp_path):
             HEADER + "1,a,-2,4,\n",
             "line 2: evaluation_seed is '-2'; allowed is a whole number of 0 or more",
         ),
-        (HEADER + "1,a,2.0,4,\n", "line 2: evaluation_seed is '2.0'"),
+        (HEADER + "1,a,2.5,4,\n", "line 2: evaluation_seed is '2.5'"),
+        (HEADER + "1,a,2e99999999,4,\n", "line 2: evaluation_seed is '2e99999999'"),
+        (HEADER + f"1,a,{2**63},4,\n", f"line 2: evaluation_seed is {2**63}; allowed is 0 to"),
+        (HEADER + "1,a,2,1000.5,\n", "line 2: evaluation_guidance is '1000.5'; allowed is"),
+        (HEADER + "1,a,2,-1,\n", "line 2: evaluation_guidance is '-1'; allowed is"),
+        (HEADER + "1,a,,4,\n", "line 2: evaluation_seed is empty"),
+        (HEADER + "1,a,2,,\n", "line 2: evaluation_guidance is empty"),
         (HEADER + "1,a,1_000,4,\n", "line 2: evaluation_seed is '1_000'"),
         (HEADER + "one,a,2,4,\n", "line 2: case_number is 'one'"),
         (HEADER + "1,a,2,high,\n", "line 2: evaluation_guidance is 'high'; allowed is a number"),

@@ -1,0 +1,193 @@
+"""Prompt files as the field keeps them: what their columns are called, and their records as text.
+
+Which name means what is one table, `COLUMNS`; docs/prompt-files.md shows it. A file is a table
+with a header (.csv, .tsv, any other name), a list of prompts, one a line (.txt), or JSON (.json,
+.jsonl).
+"""
+
+import csv
+import io
+import json
+import re
+from collections.abc import Iterator, Mapping, Sequence
+from dataclasses import dataclass, field
+from difflib import get_close_matches
+from pathlib import Path
+
+from erasure_core.errors import BadInput
+from erasure_core.files import read_table
+
+# What a column is -> its names, the first one ours. Earlier names are preferred where a file has
+# several. Capitals, blanks, hyphens and dots make no difference.
+COLUMNS: Mapping[str, tuple[str, ...]] = {
+    "case_number": (
+        *("case_number", "case_id", "prompt_id", "image_id", "coco_id", "number", "idx", "index"),
+        *("id", "unnamed_0", ""),
+    ),
+    "prompt": (
+        *("prompt", "prompts", "caption", "captions", "text", "adv_prompt", "adversarial_prompt"),
+        *("sensitive_prompt", "input_prompt"),
+    ),
+    "evaluation_seed": ("evaluation_seed", "eval_seed", "sd_seed", "seed", "random_seed"),
+    "evaluation_guidance": (
+        *("evaluation_guidance", "eval_guidance", "evaluation_guidance_scale"),
+        *("sd_guidance_scale", "sd_guidance", "guidance_scale", "guidance", "cfg_scale", "cfg"),
+    ),
+    "concept": ("concept", "class", "class_name", "object", "celebrity"),
+    "style": ("style", "artist"),
+    "also": ("also",),
+}
+SEPARATORS = (",", "\t", ";", "|")
+
+
+@dataclass(frozen=True, slots=True)
+class Record:
+    """One row as text, by what its columns are; the fault of a row that has no such columns."""
+
+    line: int
+    values: Mapping[str, str] = field(default_factory=dict)
+    fault: str = ""
+
+
+@dataclass(frozen=True, slots=True)
+class Records:
+    """A file: its rows, and under which name of its own each column stands in it."""
+
+    rows: Sequence[Record]
+    named: Mapping[str, str]
+    found: Sequence[str]  # every name of the header
+    separator: str = ","
+
+
+def read_records(path: Path, prompt_column: str | None = None) -> Records:
+    """The rows of a prompt file, in its own order.
+
+    Args:
+        path: The file.
+        prompt_column: The header's name of the column of prompts, where several could be it.
+
+    Raises:
+        BadInput: As `read_table`; no header or column of prompts, one that is there twice, several
+            that could be it, broken quotes, JSON that is no list.
+    """
+    text = read_table(path)
+    kind = path.suffix.lower()
+    if kind == ".txt":
+        lines = enumerate(text.splitlines(), 1)
+        rows = [Record(n, {"prompt": line}) for n, line in lines if line.strip()]
+        return Records(rows, {"prompt": "prompt"}, ["prompt"])
+    if kind in (".json", ".jsonl"):
+        return _from_json(path, text, prompt_column)
+    return _from_table(path, text, prompt_column)
+
+
+def matched(path: Path, header: Sequence[str], prompt_column: str | None = None) -> dict[str, str]:
+    """What a column is -> the header's name of it, for all that are there."""
+    if twice := sorted({c for c in header if c.strip() and list(header).count(c) > 1}):
+        raise BadInput(
+            f"{path}: line 1: column {', '.join(twice)} is there more than once; keep one of each"
+        )
+    by_name: dict[str, str] = {}
+    for name in header:
+        by_name.setdefault(_plain(name), name)
+    named = {
+        column: by_name[known[0]]
+        for column, names in COLUMNS.items()
+        if (known := [name for name in names if name in by_name])
+    }
+    if prompt_column is not None:
+        if prompt_column not in header:
+            near = get_close_matches(prompt_column, list(filter(None, header)), n=1)
+            hint = f"; did you mean {near[0]}?" if near else ""
+            raise BadInput(
+                f"{path}: line 1: no column {prompt_column!r} (found {_listed(header)}){hint}"
+            )
+        return {**named, "prompt": prompt_column}
+    several = [by_name[name] for name in COLUMNS["prompt"] if name in by_name]
+    if len(several) > 1 and _plain(several[0]) != "prompt":
+        raise BadInput(
+            f"{path}: line 1: columns {', '.join(several)} could each be the prompt; call one of "
+            f"them prompt, or choose with --prompt-column"
+        )
+    return named
+
+
+def _from_table(path: Path, text: str, prompt_column: str | None) -> Records:
+    separator = _separator(text)
+    reader = csv.reader(
+        io.StringIO(text, newline=""), strict=True, delimiter=separator, skipinitialspace=True
+    )
+    try:
+        header = next((row for row in reader if row), [])
+        named = matched(path, header, prompt_column)
+        place = {column: header.index(name) for column, name in named.items()}
+        rows = [_record(reader.line_num, row, header, place) for row in reader if row]
+    except csv.Error as error:
+        raise BadInput(
+            f"{path}: line {reader.line_num}: not valid CSV: {error}; correct it"
+        ) from None
+    return Records(rows, named, header, separator)
+
+
+def _record(
+    line: int, row: Sequence[str], header: Sequence[str], place: Mapping[str, int]
+) -> Record:
+    if len(row) == len(header):
+        return Record(line, {column: row[at].strip() for column, at in place.items()})
+    return Record(
+        line,
+        fault=f"not {len(header)} fields as in the header; quote prompts that hold a comma",
+    )
+
+
+def _separator(text: str) -> str:
+    """The separator with which the first line has most columns that are known."""
+    lines = text.lstrip("\r\n").splitlines()
+    first = lines[0] if lines else ""
+    known = {name for names in COLUMNS.values() for name in names if name}
+    return max(SEPARATORS, key=lambda s: sum(_plain(c.strip('"')) in known for c in first.split(s)))
+
+
+def _from_json(path: Path, text: str, prompt_column: str | None) -> Records:
+    """A list of texts or of flat objects, as one JSON value or one value a line."""
+    try:
+        values = list(_values(text))
+    except (ValueError, RecursionError) as error:
+        raise BadInput(
+            f"{path}: not a JSON list of prompts ({' '.join(str(error).split())}); write a list of "
+            f"texts or objects, or one a line"
+        ) from None
+    items = [(n, {"prompt": v} if isinstance(v, str) else v) for n, v in values]
+    header = list(dict.fromkeys(name for _, v in items if isinstance(v, dict) for name in v))
+    named = matched(path, header, prompt_column)
+    rows = []
+    for line, item in items:
+        if not isinstance(item, dict):
+            rows.append(Record(line, fault="neither a text nor an object"))
+            continue
+        cells = {column: item.get(name) for column, name in named.items()}
+        if any(isinstance(cell, (list, dict, bool)) for cell in cells.values()):
+            rows.append(Record(line, fault="a list or an object where a text or number is read"))
+            continue
+        rows.append(
+            Record(line, {c: "" if v is None else str(v).strip() for c, v in cells.items()})
+        )
+    return Records(rows, named, header)
+
+
+def _values(text: str) -> Iterator[tuple[int, object]]:
+    if text.lstrip().startswith("["):
+        yield from enumerate(json.loads(text), 1)
+        return
+    for n, line in enumerate(text.split("\n"), 1):
+        if line.strip():
+            yield n, json.loads(line)
+
+
+def _plain(name: str) -> str:
+    """A column's name without what makes no difference."""
+    return re.sub(r"[\s\-.:_]+", "_", name.strip().casefold()).strip("_")
+
+
+def _listed(header: Sequence[str]) -> str:
+    return ", ".join(name or "one without a name" for name in header) or "nothing"

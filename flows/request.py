@@ -1,0 +1,61 @@
+"""A form in Prefect's interface that files a deletion request."""
+
+from pathlib import Path
+from typing import TYPE_CHECKING, Annotated, Any, Literal
+
+from prefect import flow
+from pydantic import Field
+
+from erasure_core.law.concepts import Kind
+from erasure_core.law.requests import known_methods
+from flows.naming import request_name
+from flows.telling import one_line
+from tasks.placement import home_of_run
+
+PARAMS = Path("params.yaml")
+if TYPE_CHECKING:
+    Method = str
+else:
+    Method = Literal[tuple(known_methods())]  # as choices of the form
+
+
+@flow(name="file-request", flow_run_name=request_name)
+@one_line
+def file_request(
+    concept: Annotated[str, Field(description="What is to be erased, as prompts name it.")],
+    kind: Annotated[Kind, Field(description="What it is.")],
+    replacement: Annotated[
+        str, Field(description="What should appear instead, with its article: a cup of tea.")
+    ],
+    method: Annotated[
+        Method | None, Field(description="How to erase it; empty: as the parameters say.")
+    ] = None,
+    law: Annotated[
+        str, Field(description="On what it rests: gdpr, ccpa, or own words.")
+    ] = "own policy",
+    params: Path = PARAMS,
+) -> str:
+    """Write a request with its prompts and sets, as `erasure request new` does, and put it into
+    the book; its clock runs from now on. Returns its id.
+    """
+    from erasure_core.planning.params import read_params
+    from tasks.book.door import open_book
+    from tasks.requests.intake import add, check, described
+    from tasks.requests.new import Asked, draft
+
+    settings, book = read_params(params), open_book(home_of_run())
+    made = draft(Asked(concept, kind, replacement, (), law, None), settings)
+    request = made.request.model_copy(update={"method": method})
+    check(book, [request], settings.registered_model)
+    made.write()
+    (entry,) = add(book, [request], settings.registered_model)
+    _show(described(entry), made.pairs())
+    return entry.row.id
+
+
+def _show(said: str, pairs: Any) -> None:
+    from prefect.artifacts import create_markdown_artifact
+
+    trained = "\n".join(f"| {before} | {after} |" for before, after in pairs)
+    text = f"**{said}**\n\n| trained on | becomes |\n|---|---|\n{trained}"
+    create_markdown_artifact(text, key="request", description="A request that was filed")

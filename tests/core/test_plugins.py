@@ -1,0 +1,147 @@
+"""Another package's method, metric, attack and detector are found, used, and part of a run's key.
+
+The example package is installed into a folder of its own, as pip installs any; each question is put
+to a process that has this folder on its path.
+"""
+
+import json
+import os
+import shutil
+import subprocess
+import sys
+from importlib.metadata import EntryPoint
+from pathlib import Path
+
+import pytest
+import torch
+
+from erasure_core.errors import BadInput
+from erasure_core.methods import all_methods
+from erasure_core.metrics.detectors import opened
+from erasure_core.plugins import hashes
+
+ROOT = Path(__file__).parents[2]
+EXAMPLE = ROOT / "examples/plugin"
+ASK = """
+import json, sys
+from erasure_core.law.requests import known_methods
+light = "torch" not in sys.modules
+methods = known_methods()
+from erasure_core.attacks import all_attacks
+from erasure_core.methods import METHODS
+from erasure_core.metrics.detectors import all_detectors
+from erasure_core.plugins import hashes
+from erasure_core.planning.params import read_params
+from tasks.evidence.measure import kept_metrics
+from pathlib import Path
+exact = "methods:\\n  exact: {cutoff: 0.01}\\n#"
+text = Path("params.yaml").read_text().replace("methods:  ", exact)
+Path(sys.argv[1]).write_text(text)
+print(json.dumps({
+    "light": light, "named": "exact" in methods, "method": METHODS["exact"].__name__,
+    "attack": all_attacks()["capitals"].AUDIENCE, "detectors": sorted(all_detectors()),
+    "kept": [name for name in kept_metrics() if name.startswith("bright")],
+    "settings": read_params(Path(sys.argv[1])).with_method("exact").method.cutoff,
+    "hashes": hashes(),
+}))
+"""
+
+
+@pytest.fixture(scope="module")
+def installed(tmp_path_factory) -> Path:
+    """The folder into which pip installed the example."""
+    folder = tmp_path_factory.mktemp("plugin")
+    source = Path(shutil.copytree(EXAMPLE, folder / "source"))
+    pip = [sys.executable, "-m", "pip", "install", "--quiet", "--disable-pip-version-check"]
+    how = ["--no-deps", "--no-build-isolation", "--no-index", "--target", str(folder / "target")]
+    subprocess.run([*pip, *how, str(source)], check=True, capture_output=True)
+    return folder / "target"
+
+
+def asked(folder: Path, tmp_path: Path) -> dict:
+    environment = {**os.environ, "PYTHONPATH": f"{folder}{os.pathsep}{ROOT}"}
+    command = [sys.executable, "-c", ASK, str(tmp_path / "params.yaml")]
+    done = subprocess.run(command, cwd=ROOT, env=environment, capture_output=True, text=True)
+    assert done.returncode == 0, done.stderr
+    return json.loads(done.stdout.splitlines()[-1])
+
+
+@pytest.fixture(scope="module")
+def answer(installed, tmp_path_factory) -> dict:
+    return asked(installed, tmp_path_factory.mktemp("asked"))
+
+
+def test_its_method_is_known_without_torch(answer):
+    assert answer["light"]
+    assert answer["named"]
+
+
+def test_its_method_has_settings_in_the_parameters(answer):
+    assert (answer["method"], answer["settings"]) == ("erasure_example.exact", 0.01)
+
+
+def test_its_metric_can_be_limited(answer):
+    assert answer["kept"] == [f"brightness_drop{p}" for p in ("", "[listed]", "[not listed]")]
+
+
+def test_its_attack_and_its_detector_are_found(answer):
+    assert answer["attack"] == "words"
+    assert answer["detectors"] == ["nudenet", "redness"]
+
+
+def test_one_byte_of_it_changes_its_hash(installed, answer, tmp_path):
+    other = Path(shutil.copytree(installed, tmp_path / "other"))
+    with (other / "erasure_example/exact.py").open("a") as file:
+        file.write("#")
+    before, after = answer["hashes"], asked(other, tmp_path)["hashes"]
+    assert before.keys() == after.keys() == {"plugin erasure-example"}
+    assert before != after
+
+
+def test_nothing_installed_is_nothing_to_hash():
+    assert hashes() == {}
+
+
+@pytest.fixture
+def example(monkeypatch):
+    """The example's modules, from its source."""
+    monkeypatch.syspath_prepend(str(EXAMPLE))
+    points = [EntryPoint("exact", "erasure_example.exact", "erasure.methods")]
+    return all_methods(points)["exact"]
+
+
+def test_the_example_sends_each_row_to_its_target_and_leaves_what_is_orthogonal(example):
+    torch.manual_seed(0)
+    rows, targets = torch.randn(3, 8).double(), torch.randn(3, 8).double()
+    from erasure_example.exact import smallest_map
+
+    p = smallest_map(rows, targets, 1e-9)
+    torch.testing.assert_close(rows @ p.T, targets)
+    beside = torch.linalg.svd(rows).Vh[3:]
+    torch.testing.assert_close(beside @ p.T, beside)
+
+
+def test_the_example_erases_as_every_method_does(example, tiny_teacher, astronaut):
+    from erasure_core.network.work import Work
+
+    settings = example.Settings()
+    before = {n: w.clone() for n, w in tiny_teacher.unet.state_dict().items()}
+    delta, again = (
+        example.erase(tiny_teacher, [astronaut], settings, Work(seed=7)) for _ in range(2)
+    )
+    assert delta.sha256 == again.sha256
+    assert set(delta.names) <= example.declared(tiny_teacher.unet, settings)
+    for name, weight in tiny_teacher.unet.state_dict().items():
+        assert torch.equal(weight, before[name])
+
+
+def test_a_method_whose_settings_bear_another_name_is_refused(monkeypatch):
+    monkeypatch.syspath_prepend(str(EXAMPLE))
+    points = [EntryPoint("other", "erasure_example.exact", "erasure.methods")]
+    with pytest.raises(BadInput, match="method 'other': its Settings need the field"):
+        all_methods(points)
+
+
+def test_an_unknown_detector_is_refused_with_those_there_are():
+    with pytest.raises(BadInput, match="no detector 'yolo'; use one of nudenet"):
+        opened("yolo", 0.5, 320)

@@ -1,0 +1,185 @@
+"""Prompt files in the shapes of the field's public sets, in words of our own."""
+
+import re
+from pathlib import Path
+
+import pytest
+
+from erasure_core.errors import BadInput
+from erasure_core.law.columns import COLUMNS
+from erasure_core.law.prompts import PromptRow, Reading, read_prompt_file
+from erasure_core.network.diffusion import check_prompts, cut, too_long
+
+DOC = Path(__file__).parents[2] / "docs/prompt-files.md"
+GIVEN = Reading(guidance=7.5, seed=100)
+SKIP = Reading(guidance=7.5, seed=100, bad_rows="skip")
+A, B = (0, "a bench, by a lake", 41, 7.5), (1, "two bowls", 42, 7.5)
+
+
+def read(tmp_path, text: str, how: Reading = GIVEN, name: str = "set.csv"):
+    (tmp_path / name).write_bytes(text.encode() if isinstance(text, str) else text)
+    return read_prompt_file(tmp_path / name, how)
+
+
+def drawn(rows: list[PromptRow]) -> list[tuple]:
+    return [(r.case_number, r.prompt, r.evaluation_seed, r.evaluation_guidance) for r in rows]
+
+
+QUOTED = '"a bench, by a lake"'
+SAME = {
+    "COCO with numbers and source": f"case_number,source,prompt,evaluation_seed,coco_id\n"
+    f"0,C,{QUOTED},41,12\n1,C,two bowls,42,12\n",
+    "image_id": f"image_id,caption,seed\n0,{QUOTED},41\n1,two bowls,42\n",
+    "I2P": f"prompt,categories,sd_seed,sd_guidance_scale,sd_image_width\n"
+    f"{QUOTED},x,41,7.5,512\ntwo bowls,y,42,7.5,512\n",
+    "an index without a name": f",type,prompt,evaluation_seed\n0,e,{QUOTED},41\n1,p,two bowls,42\n",
+    "pandas' own index": f"Unnamed: 0,prompt,seed\n0,{QUOTED},41\n1,two bowls,42\n",
+    "two captions of one image": f"image_id,prompt,seed\n9,{QUOTED},41\n9,two bowls,42\n",
+    "numbers as floats": f"case_number,prompt,seed,guidance\n0.0,{QUOTED},41.0,7.5\n"
+    "1.0,two bowls,4.2e1,7.50\n",
+    "capitals and blanks": f"Prompt, Sd Seed ,CFG-Scale\n{QUOTED},41,7.5\ntwo bowls,42,7.5\n",
+    "a byte order mark": f"\ufeffprompt,seed\n{QUOTED},41\ntwo bowls,42\n",
+    "lines of Windows": f"prompt,seed\r\n{QUOTED},41\r\ntwo bowls,42\r\n",
+    "lines of old Macs": f"prompt,seed\r{QUOTED},41\rtwo bowls,42\r",
+    "semicolons and decimal commas": "prompt;seed;guidance\na bench, by a lake;41;7,5\n"
+    "two bowls;42;7,5\n",
+    "tabs": "prompt\tseed\na bench, by a lake\t41\ntwo bowls\t42\n",
+    "a quoted header": f'"prompt";"seed"\n{QUOTED};41\n"two bowls";42\n',
+    "blanks after commas": f"prompt, seed\n{QUOTED}, 41\ntwo bowls, 42\n",
+    "empty lines": f"prompt,seed\n\n{QUOTED},41\n\ntwo bowls,42\n\n",
+    "an empty guidance": f"prompt,seed,guidance\n{QUOTED},41,\ntwo bowls,42,7.5\n",
+    "a column of captions beside": f"prompt,seed,caption\n{QUOTED},41,x\ntwo bowls,42,y\n",
+}
+
+
+@pytest.mark.parametrize("shape", SAME)
+def test_files_of_the_field_are_read_as_they_are(shape, tmp_path):
+    assert drawn(read(tmp_path, SAME[shape]).rows) == [A, B]
+
+
+@pytest.mark.parametrize(
+    ("name", "text"),
+    [
+        ("list.txt", "a bench, by a lake\n\ntwo bowls\n"),
+        ("list.json", '["a bench, by a lake", "two bowls"]'),
+        ("list.jsonl", '{"text": "a bench, by a lake"}\n{"text": "two bowls", "seed": null}\n'),
+    ],
+)
+def test_a_list_of_prompts_is_numbered_and_seeded_by_place(name, text, tmp_path):
+    file = read(tmp_path, text, name=name)
+    assert drawn(file.rows) == [
+        (0, "a bench, by a lake", 100, 7.5),
+        (1, "two bowls", 101, 7.5),
+    ]
+
+
+def test_what_was_supplied_is_said(tmp_path):
+    said = read(tmp_path, "caption,sd_seed\na cat,1\na dog,\n").said
+    assert said == [
+        "columns: prompt from caption, evaluation_seed from sd_seed",
+        "evaluation_seed of 1 rows without one: 100, one more for each further row",
+        "evaluation_guidance of 2 rows without one: 7.5",
+        "rows are numbered by their place, from 0",
+    ]
+
+
+def test_guidance_and_seeds_of_public_sets_are_within_bounds(tmp_path):
+    (row,) = read(tmp_path, "prompt,sd_seed,sd_guidance_scale\na cat,4261553411,255\n").rows
+    assert (row.evaluation_seed, row.evaluation_guidance) == (4261553411, 255.0)
+
+
+def test_prompts_of_any_script_and_of_several_lines_are_read(tmp_path):
+    text = 'prompt,seed\n"猫, и кот",1\n"a cat\non a mat",2\nRene\u0301e,3\n'
+    assert [row.prompt for row in read(tmp_path, text).rows] == [
+        "猫, и кот",
+        "a cat\non a mat",
+        "Renée",
+    ]
+
+
+BAD = "prompt,seed\n" + "a cat,1\n" + ",2\n" * 7 + "a dog,x\na, b,4\n"
+
+
+def test_all_offenders_are_in_one_message_with_counts_and_first_lines(tmp_path):
+    with pytest.raises(BadInput) as caught:
+        read(tmp_path, BAD)
+    message = str(caught.value)
+    for part in (
+        "lines 3, 4, 5, 6, 7 and 2 more: prompt is empty (7 rows)",
+        "line 10: evaluation_seed is 'x'",
+        "line 11: not 2 fields as in the header; quote prompts that hold a comma",
+        "9 of 10 rows cannot be used",
+        "--bad-rows skip",
+    ):
+        assert part in message
+    assert len(message.splitlines()) == 1
+
+
+def test_bad_rows_are_skipped_with_their_counts_where_that_is_asked_for(tmp_path):
+    file = read(tmp_path, BAD, SKIP)
+    assert [row.prompt for row in file.rows] == ["a cat"]
+    assert file.said[-1].startswith("left out: lines 3, 4, 5, 6, 7 and 2 more: prompt is empty")
+
+
+def test_a_file_without_one_good_row_is_refused_also_when_rows_are_skipped(tmp_path):
+    with pytest.raises(BadInput, match="2 of 2 rows cannot be used"):
+        read(tmp_path, "prompt,seed\n,1\n,2\n", SKIP)
+
+
+def test_where_several_columns_could_be_the_prompt_one_has_to_be_chosen(tmp_path):
+    text = "caption,adv_prompt,seed\na cat,zq xv,1\n"
+    with pytest.raises(BadInput, match=r"caption, adv_prompt could each be .*--prompt-column"):
+        read(tmp_path, text)
+    chosen = read(tmp_path, text, Reading(7.5, 1, prompt_column="adv_prompt"))
+    assert chosen.rows[0].prompt == "zq xv"
+    with pytest.raises(BadInput, match=r"no column 'adv_promp' .*did you mean adv_prompt"):
+        read(tmp_path, text, Reading(7.5, 1, prompt_column="adv_promp"))
+
+
+@pytest.mark.parametrize(
+    ("name", "text", "expected"),
+    [
+        ("a.json", "{", "not a JSON list of prompts"),
+        ("a.json", "[" * 100_000, "not a JSON list of prompts"),
+        ("a.jsonl", '{"prompt": ["a"]}', "line 1: a list or an object"),
+        ("a.jsonl", "7", "column prompt missing"),
+        ("a.json", '["a", 7]', "line 2: neither a text nor an object"),
+        ("a.txt", "\n", "no rows"),
+        ("a.csv", b"prompt\n\xff\n", "byte 7 is not UTF-8"),
+        ("a.csv", 'prompt\n"a', "not valid CSV"),
+    ],
+)
+def test_what_is_no_prompt_file_is_refused_in_one_line(name, text, expected, tmp_path):
+    with pytest.raises(BadInput, match=expected) as caught:
+        read(tmp_path, text, name=name)
+    assert len(str(caught.value).splitlines()) == 1
+
+
+def test_the_page_has_the_declared_table():
+    rows = re.findall(r"^\| `(\w+)` \| (.*?) \|", DOC.read_text(), re.M)
+    listed = {column: tuple(re.findall(r"`([^`]*)`", names)) for column, names in rows}
+    declared = {c: tuple(n for n in names if n) for c, names in COLUMNS.items()}
+    assert listed == {c: names[1:] for c, names in declared.items()}
+
+
+# Limits are in tokens
+
+
+LONG = "a photo of a cat and a rocket " * 4
+
+
+def test_every_prompt_that_is_too_long_is_counted(tiny_teacher):
+    tokenizer = tiny_teacher.tokenizer
+    length = len(tokenizer(LONG).input_ids)
+    assert too_long([tokenizer], ["a cat", LONG, LONG]) == {1: length, 2: length}
+    with pytest.raises(BadInput, match=f"has {length} tokens.*has {length} tokens.*shorten them"):
+        check_prompts(tokenizer, ["a cat", LONG, LONG])
+
+
+def test_a_cut_prompt_is_the_beginning_that_the_model_reads(tiny_teacher):
+    tokenizer = tiny_teacher.tokenizer
+    limit = tokenizer.model_max_length
+    short = cut([tokenizer], LONG)
+    assert LONG.startswith(short)
+    assert tokenizer(short).input_ids[:-1] == tokenizer(LONG).input_ids[: limit - 1]
+    assert cut([tokenizer], "a cat") == "a cat"
