@@ -5,7 +5,7 @@ from pathlib import Path
 import pytest
 
 from erasure_core.errors import BadInput
-from erasure_core.methods import METHODS, published, rece, uce
+from erasure_core.methods import OWN, published, rece, uce
 from erasure_core.planning.params import read_params
 from tasks.comparing.forms import (
     SCALED,
@@ -22,14 +22,14 @@ PARAMS = read_params(Path(__file__).parents[2] / "params.yaml")
 
 
 def test_every_method_is_tuned_over_settings_that_it_has():
-    assert SPACE.keys() == METHODS.keys()
+    assert SPACE.keys() == OWN.keys()
     for name, space in SPACE.items():
-        assert space.keys() <= METHODS[name].Settings.model_fields.keys()
+        assert space.keys() <= OWN[name].Settings.model_fields.keys()
         assert len(space) >= 2
         assert all(0 < low < high for low, high in space.values())
 
 
-@pytest.mark.parametrize("method", METHODS)
+@pytest.mark.parametrize("method", OWN)
 @pytest.mark.parametrize("kind", ["likeness", "object", "style", "explicit"])
 def test_a_trial_draws_within_its_bounds_and_stays_valid(method, kind):
     for number in range(1, 5):
