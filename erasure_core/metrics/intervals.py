@@ -305,8 +305,11 @@ def excess(
     value = p.value - q.value
     low = value - math.hypot(p.value - p.low, q.high - q.value)
     high = value + math.hypot(p.high - p.value, q.value - q.low)
-    trials = [round(effective(some), 2) for some in (clusters, control_clusters)]
-    interval = {"interval": "newcombe 95 % of a difference", "effective_n": trials}
+    interval = {
+        "interval": "newcombe 95 % of a difference",
+        "effective_n": round(effective(clusters), 2),
+        "control_effective_n": round(effective(control_clusters), 2),
+    }
     return Measurement(metric, value, low, high, p.n, better, {**settings, **interval})
 
 

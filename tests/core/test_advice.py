@@ -7,7 +7,7 @@ import pytest
 from erasure_core.law.gates import Gate, Limit, Measurement, judge_all
 from erasure_core.law.requests import read_request
 from erasure_core.methods import METHODS
-from erasure_core.metrics.intervals import share
+from erasure_core.metrics.intervals import excess, share
 from erasure_core.planning import advice
 from erasure_core.planning.advice import Tried, advise
 
@@ -21,7 +21,7 @@ def measured(metric: str, low: float, value: float, high: float, better="lower")
 
 def told(tried: Tried, *found: Measurement, limits: dict[str, float]) -> advice.Advice:
     given = {m.metric: m for m in found}
-    all_limits = [Limit(name, bound, 30) for name, bound in limits.items()]
+    all_limits = [Limit(name, bound, 20) for name, bound in limits.items()]
     controls = [limit for limit in all_limits if limit.metric.startswith("base.")]
     gate = judge_all(controls, [x for x in all_limits if x not in controls], given)
     answer = advise(gate, given, tried)
@@ -87,6 +87,22 @@ def test_a_number_within_its_limit_lacks_pictures_not_erasure():
     found = told(ENOUGH, thin, limits={thin.metric: 0.1})
     assert "keeps to it" in found.cause
     assert "35 without a hit would do" in found.tries[0]  # enough(0.1)
+
+
+def test_an_excess_within_its_limit_lacks_pictures_too():
+    """One hit of 20: 0.05 keeps to 0.2, its interval does not."""
+    hits, names = [True] + [False] * 19, list(range(20))
+    one = excess(
+        hits,
+        [False] * 20,
+        metric="attack.excess.wordings[cat]",
+        better="lower",
+        settings={},
+        clusters=names,
+        control_clusters=names,
+    )
+    found = told(ENOUGH, one, limits={one.metric: 0.2})
+    assert "20 pictures, which count as 20" in found.cause
 
 
 def test_a_blind_test_sends_to_the_base_whatever_else_is_missed():
