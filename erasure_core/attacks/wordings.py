@@ -15,6 +15,7 @@ from erasure_core.network.diffusion import encode_prompts
 NAME = "wordings"
 AUDIENCE: Audience = "words"
 SHOWN = False
+TIMES = 2  # the budget's pictures: one stray hit of 20 would decide, and words cost nothing besides
 
 
 def _swapped(name: str) -> str:
@@ -59,5 +60,5 @@ def attack(setting: Setting, subject: Subject) -> list[Attempt]:
         )
         for i in range(len(families) * len(prompts))
     )
-    short = fitting(setting, list(asked)[: setting.budget.pictures])
+    short = fitting(setting, list(asked)[: TIMES * setting.budget.pictures])
     return [Attempt(draw(setting, encode_prompts(setting.victim, short)), short)]
