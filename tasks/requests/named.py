@@ -8,7 +8,7 @@ from erasure_core.errors import BadInput
 from erasure_core.law.concepts import slug
 from erasure_core.law.life import DUE
 from erasure_core.law.requests import DeletionRequest, read_request
-from erasure_core.text import composed
+from erasure_core.text import composed, escaped
 from tasks.book.store import Book, Entry
 from tasks.requests.intake import described
 
@@ -90,6 +90,8 @@ def _source(book: Book, text: str, model: str) -> Path | UUID:
 
 def _called(book: Book, name: str, model: str | None) -> list[Entry]:
     """The requests of a concept's name: those that have not ended, or else those that have."""
+    if escaped(name) != name:
+        raise BadInput(f"{name!r} is no file, and a name holds no control characters")
     entries = [
         e
         for e in book.ask(lambda reader: reader.named(composed(name)))

@@ -125,8 +125,9 @@ def test_bad_input_is_one_line_and_changes_nothing(fault, inputs, home):
 
     assert answer.exit_code == 2
     assert answer.stdout == ""
-    first, line = answer.stderr.splitlines()
+    first, *notes, line = answer.stderr.splitlines()
     assert first.startswith("honouring ")
+    assert all(note.startswith("note: ") for note in notes)
     assert re.match(f"error: .*{expected}", line)
     assert state(home) == before
 

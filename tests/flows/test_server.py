@@ -264,7 +264,7 @@ def test_an_unreachable_registry_is_one_line_without_its_password(inputs, home):
         capture_output=True,
         text=True,
     )
-    _, line = done.stderr.splitlines()
+    *_, line = done.stderr.splitlines()
     assert done.returncode == 2
     assert line.startswith(f"error: MLflow at http://127.0.0.1:{port} does not answer")
 

@@ -122,6 +122,13 @@ def test_a_name_that_nobody_knows_says_what_to_do(book):
         requests_of(book, ["dog"], "toy")
 
 
+@pytest.mark.parametrize("text", ["a\udcff", "cat\u202e", "a\nb"], ids=["bytes", "bidi", "lines"])
+def test_what_cannot_be_a_name_is_refused(book, text):
+    for find in (lambda: request_id_of(book, text), lambda: requests_of(book, [text], "toy")):
+        with pytest.raises(BadInput, match="no control characters"):
+            find()
+
+
 def test_an_id_that_went_through_json_is_still_an_id(book):
     assert read_source(book, Path(toy.CAT)).concept.name == "cat"
 
