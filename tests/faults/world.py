@@ -136,7 +136,7 @@ def _server(folder: Path) -> Iterator[str]:
     environment = clean_environment(folder) | {"PREFECT_HOME": str(folder / "prefect")}
     with (folder / "server.log").open("wb") as log:
         child = subprocess.Popen(
-            [sys.executable, "-m", "flows.cli.serve"],
+            [sys.executable, "-m", "flows.cli.serve", "prefect", "0"],
             cwd=ROOT,
             env=environment,
             stdin=subprocess.PIPE,

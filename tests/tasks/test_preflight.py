@@ -527,7 +527,7 @@ def test_metrics_that_a_policy_can_limit_are_those_measured(setup):
     stays = measure.measure_kept(instruments, kept, pictures, pictures, labels, keep)
     back = measure.measure_restored(instruments, concept, pictures, pictures, labels, "ab")
     assert [m.metric for m in gone] == [f"{name}[cat]" for name in measure.WORD_METRICS]
-    assert {m.metric for m in stays} == {*measure.KEPT_METRICS}
+    assert {m.metric for m in stays} == {*measure.kept_metrics()}
     assert [m.metric for m in back] == [f"restored.{m}[cat]" for m in measure.RESTORED_METRICS]
 
 
