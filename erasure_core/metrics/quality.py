@@ -22,6 +22,7 @@ Departs    The radius is one quantile of all pictures' k-th distances, not each 
 Cost       All pairs of pictures; one Fourier transform of each.
 """
 
+import math
 from collections.abc import Hashable, Mapping, Sequence
 
 import numpy as np
@@ -216,14 +217,27 @@ def diversity(
             f"give more prompts, or none of `within`"
         )
     ratios = sums[0] / sums[1]
-    low, high = jackknife(float(ratios[-1]), ratios[:-1].tolist())
+    low, high = _interval_of_ratio(ratios)
     known = {
         **settings,
         "distance": "1 - cosine, divided by that of the base's pictures of the replaced prompts",
         "pairs": "all" if within is None else "of one label",
-        "interval": f"jackknife 95 %, {groups} groups of prompts",
+        "interval": f"jackknife 95 % of its logarithm, {groups} groups of prompts",
     }
-    return Measurement(metric, float(ratios[-1]), max(0.0, low), high, len(b), "higher", known)
+    return Measurement(metric, float(ratios[-1]), low, high, len(b), "higher", known)
+
+
+def _interval_of_ratio(ratios: np.ndarray) -> tuple[float, float]:
+    """95 % interval of the last from the others, each without one group: on the logarithm, as a
+    ratio is skewed (its lower end would fall below what any group alone gives); as it is where one
+    of them is 0.
+    """
+    if (ratios <= 0).any():
+        low, high = jackknife(float(ratios[-1]), ratios[:-1].tolist())
+        return max(0.0, low), high
+    logs = np.log(ratios)
+    low, high = jackknife(float(logs[-1]), logs[:-1].tolist())
+    return math.exp(min(low, 700.0)), math.exp(min(high, 700.0))
 
 
 def natural_statistics(pictures: Sequence[Image.Image], metric: str) -> np.ndarray:

@@ -153,11 +153,11 @@ def test_its_interval_is_that_of_leaving_out_each_prompt():
             means.append(np.mean([1 - u @ v for i, u in enumerate(unit) for v in unit[:i]]))
         return means[0] / means[1]
 
-    left_out = np.array([ratio(prompts != p) for p in range(6)])
+    left_out = np.log([ratio(prompts != p) for p in range(6)])
     half = 2.570582 * np.sqrt(5 / 6 * ((left_out - left_out.mean()) ** 2).sum())  # t of 5
     m = diversity(base, other, settings={}, clusters=prompts.tolist())
     assert m.value == pytest.approx(ratio(prompts >= 0))
-    assert_allclose((m.low, m.high), (m.value - half, m.value + half), rtol=1e-6)
+    assert_allclose((m.low, m.high), (m.value * np.exp(-half), m.value * np.exp(half)), rtol=1e-6)
 
 
 def test_a_base_without_diversity_is_no_measure():
