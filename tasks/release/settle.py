@@ -41,10 +41,10 @@ class Outcome:
     record: RunRecord
     plan_sha256: str
     policy_sha256: str
-    audience: str | None
     new: Sequence[str]  # requests that this run tries to honour
     champion_before: int | None  # as it was when the run was planned
     restoring: Restoring | None = None
+    audience: str | None = None  # to whom the policy may release it
 
 
 def settle(book: Book, held: Held, outcome: Outcome, record_sha256: str) -> Version:

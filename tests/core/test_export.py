@@ -5,7 +5,6 @@ here; and it says whose it is.
 import hashlib
 import json
 import shutil
-from importlib.util import find_spec
 from pathlib import Path
 
 import diffusers
@@ -222,7 +221,6 @@ def test_a_lora_says_whose_it_is(lora_file, delta_file):
     says_whose_it_is(lora_file, delta_file)
 
 
-@pytest.mark.skipif(not find_spec("peft"), reason="diffusers loads LoRAs by peft")
 def test_a_lora_draws_the_same_picture_once_loaded(plain_base, lora_file, pictures):
     pipeline = plain_pipeline(plain_base)
     pipeline.load_lora_weights(str(lora_file))

@@ -1,0 +1,148 @@
+"""A model in a few lines of Python: load, erase, draw, measure, save, and hand on to diffusers.
+
+No state folder, no gate, no registry: what is erased here is tried, not released (docs/python.md).
+"""
+
+from collections.abc import Sequence
+from contextlib import nullcontext
+from dataclasses import dataclass, replace
+from pathlib import Path
+from typing import TYPE_CHECKING, Any, Self
+
+from PIL import Image
+from pydantic import ValidationError
+
+from erasure_core.errors import BadInput
+from erasure_core.law.concepts import Concept
+from erasure_core.methods import METHODS, completed
+from erasure_core.metrics.clip_score import ClipScorer
+from erasure_core.metrics.ssim import pair_values
+from erasure_core.network.diffusion import sample
+from erasure_core.network.images import to_pil
+from erasure_core.network.models import Teacher, load_teacher
+from erasure_core.network.weights import WeightDelta
+from erasure_core.network.work import Work
+
+if TYPE_CHECKING:
+    from diffusers import DiffusionPipeline
+    from pandas import DataFrame
+
+BATCH = 20  # pictures drawn together
+
+
+@dataclass(frozen=True, slots=True)
+class Model:
+    """A base, and what was changed of its UNet; nothing for the base itself."""
+
+    folder: Path
+    teacher: Teacher
+    delta: WeightDelta | None = None
+
+    @classmethod
+    def load(cls, folder: Path | str, device: str = "cpu") -> Self:
+        """A base in diffusers format.
+
+        Raises:
+            BadInput: It is not there, not whole, or of a family that is not known.
+        """
+        return cls(Path(folder), load_teacher(folder, device=device))
+
+    def erased(
+        self, *concepts: Concept, method: str = "uce", seed: int = 0, **settings: Any
+    ) -> "Model":
+        """The base without `concepts`; `self` stays as it is.
+
+        Args:
+            concepts: What goes. What was erased before comes back, unless it is named again: an
+                erasure is made from the base, all at once.
+            method: See `erasure methods`.
+            seed: Of its training; a closed form has none.
+            settings: The method's; what is left out is as published for the concept's kind.
+
+        Raises:
+            BadInput: There is no such method or setting, or the method refuses the concepts.
+        """
+        if method not in METHODS:
+            raise BadInput(f"no method {method!r}; choose {', '.join(METHODS)}")
+        try:
+            chosen = METHODS[method].Settings.model_validate(settings)
+        except ValidationError as fault:
+            first = fault.errors(include_url=False)[0]
+            raise BadInput(
+                f"{method}: {'.'.join(map(str, first['loc']))}: {first['msg']}; its settings are "
+                f"{', '.join(METHODS[method].Settings.model_fields)}"
+            ) from None
+        chosen = completed(chosen, [concept.kind for concept in concepts])
+        delta = METHODS[method].erase(self.teacher, concepts, chosen, Work(seed))
+        return replace(self, delta=delta)
+
+    def draw(
+        self, prompts: Sequence[str], *, seed: int = 0, guidance: float = 7.5, steps: int = 30
+    ) -> list[Image.Image]:
+        """One RGB picture a prompt, from the seeds `seed`, `seed + 1`, ...: the same prompt and
+        seed give the same composition in every model of one base.
+        """
+        seeds, w = range(seed, seed + len(prompts)), [guidance] * len(prompts)
+        with self.delta.applied(self.teacher.unet) if self.delta else nullcontext():
+            return to_pil(sample(self.teacher, prompts, seeds, w, steps, BATCH))
+
+    def beside(
+        self,
+        other: "Model",
+        prompts: Sequence[str],
+        labels: Sequence[str],
+        clip: ClipScorer,
+        **how: Any,
+    ) -> "DataFrame":
+        """What this model and `other` draw of the same prompts and seeds, a row a prompt: what CLIP
+        calls each picture among `labels`, its score to the prompt, and SSIM between the two.
+
+        Args:
+            other: Usually the base.
+            prompts: What to draw.
+            labels: What pictures may be named by.
+            clip: The scorer.
+            how: As for `draw`.
+        """
+        from pandas import DataFrame
+
+        mine, theirs = self.draw(prompts, **how), other.draw(prompts, **how)
+        return DataFrame(
+            {
+                "prompt": list(prompts),
+                "named": clip.name_concepts(mine, labels),
+                "named_by_other": clip.name_concepts(theirs, labels),
+                "score": clip.scores(mine, prompts).tolist(),
+                "score_of_other": clip.scores(theirs, prompts).tolist(),
+                "ssim": list(pair_values(theirs, mine)),
+            }
+        )
+
+    def save(self, file: Path) -> None:
+        """Write what was changed, as safetensors that say to which base it belongs.
+
+        Raises:
+            BadInput: Nothing was changed.
+        """
+        if self.delta is None:
+            raise BadInput(f"this is the base {self.folder}, nothing was changed; erase first")
+        self.delta.save(file)
+
+    def opened(self, file: Path) -> "Model":
+        """This base with the change that `save` wrote.
+
+        Raises:
+            ErasureError: It is no delta, or another base's.
+        """
+        return replace(self, delta=WeightDelta.load(file))
+
+    def pipeline(self) -> "DiffusionPipeline":
+        """A diffusers pipeline of its own with the changed weights, without a safety checker where
+        the base's is not there.
+        """
+        from diffusers import DiffusionPipeline
+
+        pipeline = DiffusionPipeline.from_pretrained(self.folder, local_files_only=True)
+        if self.delta:
+            self.delta.apply(pipeline.unet)
+        return pipeline
