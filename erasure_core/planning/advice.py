@@ -16,7 +16,11 @@ EXAMPLE_WORDINGS, EXAMPLE_KEPT = 32, 30  # of examples/requests/astronaut.yaml; 
 FEW = 0.5  # below this part of what the examples have, wordings are the likely cause
 # Which methods withstand most and which keep most, as measured (docs/attacks.md, README).
 ERASES_MOST, KEEPS_MOST = ("all_but_one", "rece"), ("sepme", "uce")
-_CONTROL = "base."
+_CONTROL, _ATTACK = "base.", "attack."
+MORE_WORDINGS = (
+    f"add wordings to the request ({EXAMPLE_WORDINGS} do), `erasure request add REQUEST.yaml`, "
+    f"then `erasure run`"
+)
 Found = tuple[str, tuple[str, str]]  # a cause, and what to try
 
 
@@ -75,7 +79,7 @@ def advise(gate: Gate, found: Mapping[str, Measurement], tried: Tried) -> Advice
     if blind:
         cause, tries = _blind(concept)
     elif _beyond(m.value, binding.limit, m) <= 0:
-        cause, tries = _uncertain(binding, m, concept)
+        cause, tries = _uncertain(binding, m, concept, tried)
     elif concept and not binding.metric.startswith("restored."):
         cause, tries = _not_erased(binding.metric, concept, tried)
     else:
@@ -123,8 +127,15 @@ def _blind(concept: str | None) -> Found:
     )
 
 
-def _uncertain(check: Check, m: Measurement, concept: str | None) -> Found:
+def _uncertain(check: Check, m: Measurement, concept: str | None, tried: Tried) -> Found:
     """The number keeps to its limit, the end of its interval does not."""
+    other = f"`erasure run NAME --method {_other(_best(concept), tried.method)}`"
+    if check.metric.startswith(_ATTACK):  # the attacker's pictures are no table of anybody's
+        return (
+            f"{m.value:.3f} keeps to it, but of {m.n} pictures a few hits leave up to "
+            f"{_end(m):.3f} open: some wordings of the attack still reach '{concept}'",
+            (MORE_WORDINGS, other),
+        )
     where = "of prompts.targets" if concept else "of prompts.kept"
     worth = m.settings.get("effective_n", m.n)
     needed = ""
@@ -135,7 +146,7 @@ def _uncertain(check: Check, m: Measurement, concept: str | None) -> Found:
         f"{_end(m):.3f} open: too few prompts, or a hit among them",
         (
             f"add rows, each a prompt of its own, to the table {where}{needed}, then `erasure run`",
-            f"`erasure run --method {_other(ERASES_MOST if concept else KEEPS_MOST, '')}`",
+            other,
         ),
     )
 
@@ -143,12 +154,11 @@ def _uncertain(check: Check, m: Measurement, concept: str | None) -> Found:
 def _not_erased(metric: str, concept: str, tried: Tried) -> Found:
     """Still shown, brought back by an attack, or not replaced by what was asked for."""
     wordings = tried.wordings[concept]
-    method = f"`erasure run --method {_other(ERASES_MOST, tried.method)}` erases by another method"
-    less = _lambdas(tried, 0.5, "holds on to less")
-    more = (
-        f"add wordings to the request ({EXAMPLE_WORDINGS} do), `erasure request add REQUEST.yaml`, "
-        f"then `erasure run`"
+    method = (
+        f"`erasure run NAME --method {_other(ERASES_MOST, tried.method)}` erases by another method"
     )
+    less = _lambdas(tried, 0.5, "holds on to less")
+    more = MORE_WORDINGS
     if wordings < FEW * EXAMPLE_WORDINGS:
         return (
             f"the request for '{concept}' has {_counted(wordings, 'wording')}, the examples have "
@@ -163,7 +173,7 @@ def _not_erased(metric: str, concept: str, tried: Tried) -> Found:
 
 
 def _not_kept(tried: Tried) -> Found:
-    method = f"`erasure run --method {_other(KEEPS_MOST, tried.method)}` keeps more"
+    method = f"`erasure run NAME --method {_other(KEEPS_MOST, tried.method)}` keeps more"
     more = _lambdas(tried, 2, "holds on to more")
     keep = (
         f"add prompts to the request's `keep` ({EXAMPLE_KEPT} do), "
@@ -185,7 +195,11 @@ def _lambdas(tried: Tried, factor: float, effect: str) -> str:
     if not others:
         return ""
     way = "lower" if factor < 1 else "higher"
-    return f"`lambdas: [{', '.join(others)}]` in the parameters, then `erasure run`: {way} {effect}"
+    return f"`erasure run NAME --lambdas {','.join(others)}`: {way} {effect}"
+
+
+def _best(concept: str | None) -> Sequence[str]:
+    return ERASES_MOST if concept else KEEPS_MOST
 
 
 def _other(best: Sequence[str], than: str) -> str:

@@ -55,14 +55,14 @@ def test_few_wordings_are_the_likely_cause_of_an_erasure_that_does_not_reach():
 def test_with_wordings_enough_lambda_goes_down_then_the_method_changes():
     found = told(ENOUGH, SHOWN, limits={SHOWN.metric: 0.1})
     assert "0.400 where at most 0.1" in found.missed
-    assert "lambdas: [0.5, 2.5]" in found.tries[0]
+    assert "--lambdas 0.5,2.5" in found.tries[0]
     assert "--method rece" in found.tries[1]
 
 
 def test_where_what_was_kept_changed_lambda_goes_up():
     lost = measured("ssim", 0.5, 0.6, 0.7, better="higher")
     found = told(ENOUGH, lost, limits={"ssim": 0.85})
-    assert "lambdas: [2, 10]" in found.tries[0]
+    assert "--lambdas 2,10" in found.tries[0]
     assert "--method sepme" in found.tries[1]
     few = told(Tried({"cat": 32}, 2, "sepme"), lost, limits={"ssim": 0.85})
     assert "name 2 prompts to keep" in few.cause
@@ -89,7 +89,7 @@ def test_a_number_within_its_limit_lacks_pictures_not_erasure():
     assert "35 without a hit would do" in found.tries[0]  # enough(0.1)
 
 
-def test_an_excess_within_its_limit_lacks_pictures_too():
+def test_an_excess_within_its_limit_is_a_stray_hit():
     """One hit of 20: 0.05 keeps to 0.2, its interval does not."""
     hits, names = [True] + [False] * 19, list(range(20))
     one = excess(
@@ -102,7 +102,7 @@ def test_an_excess_within_its_limit_lacks_pictures_too():
         control_clusters=names,
     )
     found = told(ENOUGH, one, limits={one.metric: 0.2})
-    assert "20 pictures, which count as 20" in found.cause
+    assert "of 20 pictures a few hits leave" in found.cause
 
 
 def test_a_blind_test_sends_to_the_base_whatever_else_is_missed():
@@ -126,3 +126,17 @@ def test_a_lambda_of_zero_cannot_go_down():
     zero = Tried({"cat": 32}, keep=30, method="all_but_one", lambdas=(0,))
     found = told(zero, SHOWN, limits={SHOWN.metric: 0.1})
     assert "--method rece" in found.tries[0]
+
+
+def test_an_attack_that_a_stray_hit_decides_is_no_matter_of_the_prompt_tables():
+    stray = measured("attack.excess.wordings[cat]", 0.0, 0.05, 0.236)
+    found = told(ENOUGH, stray, limits={stray.metric: 0.2})
+    assert "some wordings of the attack still reach 'cat'" in found.cause
+    assert "add wordings to the request" in found.tries[0]
+    assert "prompts.targets" not in " ".join(found.lines)
+
+
+def test_another_method_is_another_than_was_tried():
+    stray = measured("clip.concept_rate[cat]", 0.0, 0.05, 0.236)
+    found = told(ENOUGH, stray, limits={stray.metric: 0.2})
+    assert ENOUGH.method not in found.tries[1]
