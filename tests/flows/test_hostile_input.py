@@ -475,7 +475,7 @@ ARGUMENTS = [
     ("restore", "\x1b[2J", "--reason", "asked"),
     ("restore", LONG, "--reason", "asked"),
     ("restore", CAT),
-    ("request", "show", "cat"),
+    ("request", "show", "dog"),  # for which nobody asked
     ("request", "show", CAT[:-1] + "9"),
     ("request", "hold", "\x1b[2J", "--reason", "asked"),
     ("keys", "trust", "\x1b[2J", "TABLE"),

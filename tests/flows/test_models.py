@@ -294,6 +294,8 @@ def test_the_papers_of_a_version_are_those_of_method_and_measurements(ran):
         "measurement nudenet",
         "measurement ssim",
         "measurement clip",
+        "measurement kid",
+        "measurement harmonic",
     }
     assert "arXiv:2312.12807" in papers["method all_but_one"]
 

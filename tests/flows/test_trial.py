@@ -98,7 +98,7 @@ def test_what_is_no_setting_is_refused_in_one_line(tried, home, words, said):
 
 def test_a_trial_of_nothing_is_refused(inputs, home):
     answer = erasure(home, "run", "--trial", "--params", inputs / "passing.yaml")
-    assert (answer.exit_code, "name their files" in answer.stderr) == (2, True)
+    assert (answer.exit_code, "name them" in answer.stderr) == (2, True)
 
 
 def test_the_book_of_a_trial_need_not_be_there(inputs, tmp_path):

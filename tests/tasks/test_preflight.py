@@ -233,7 +233,7 @@ OPERATORS = {
     "kept prompts absent": (lambda s: (s.folder / "kept.csv").unlink(), "No such file"),
     "kept prompts malformed": (
         lambda s: s.replace("kept.csv", ",11,", f",{2**63},"),
-        "evaluation_seed: ExpectColumnValuesToBeBetween|evaluation_seed: expect_column",
+        rf"evaluation_seed is {2**63}; allowed is 0 to {2**63 - 1}",
     ),
     "kept prompt too long": (
         lambda s: s.write("kept.csv", [*KEPT, f"2,{LONG},1,4.0,retina\n"]),
@@ -293,8 +293,8 @@ REQUESTS = {
         "case_number 38 is already on line 40",
     ),
     "guidance out of range": (
-        lambda s: s.replace("targets/cat.csv", ",4.0,", ",0.5,"),
-        "evaluation_guidance: .*allowed 1 to 30",
+        lambda s: s.replace("targets/cat.csv", ",4.0,", ",1001,"),
+        "evaluation_guidance is '1001'; allowed is a number such as 7.5, 0 to 1000",
     ),
     "fewer rows than min_n": (
         lambda s: s.write("targets/cat.csv", rows("cat", 1)),
@@ -562,7 +562,9 @@ def run(setup: Setup, *arguments: object):
 
 def test_command_says_ready(setup):
     answer = run(setup)
-    assert (answer.exit_code, answer.stdout) == (0, "ready\n")
+    first, *notes = answer.stdout.splitlines()
+    assert (answer.exit_code, first) == (0, "ready")
+    assert all(note.startswith("note: ") for note in notes)
 
 
 def test_command_prints_each_fault_and_exits_2(setup):

@@ -401,7 +401,7 @@ def test_what_was_not_measured_is_said(tmp_path):
         "suppression under this protocol",
         "Adversarial prompts",
         "other languages",
-        "FID, KID",
+        "LPIPS",
         "Photographs of other people",
     ):
         assert words in text

@@ -16,6 +16,7 @@ from torch import Tensor, nn
 from erasure_core.errors import BadInput
 from erasure_core.law.concepts import Concept
 from erasure_core.network import closed_form
+from erasure_core.network.closed_form import Map
 from erasure_core.network.models import Teacher
 from erasure_core.network.weights import WeightDelta
 from erasure_core.network.work import Work
@@ -75,4 +76,4 @@ def erase(
     p = smallest_map(demand.rows, demand.targets, settings.cutoff)
     if work.on_step:
         work.on_step(1, {"moved": float((p - torch.eye(len(p), dtype=p.dtype)).norm())})
-    return closed_form.delta(teacher.unet, p)
+    return closed_form.delta(teacher.unet, Map.of(p))
