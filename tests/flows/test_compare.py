@@ -165,7 +165,7 @@ def test_again_nothing_is_done_and_the_answer_is_the_same(compared, setup, monke
     assert (again.exit_code, again.stdout) == (0, answer.stdout), again.stderr
 
 
-@pytest.mark.parametrize("moment", ["generate", "measure"])
+@pytest.mark.parametrize("moment", [pytest.param("generate", marks=pytest.mark.slow), "measure"])
 def test_after_a_kill_it_goes_on_and_arrives_at_the_same(
     compared, setup, monkeypatch, tmp_path, mlflow_template, moment
 ):

@@ -152,7 +152,9 @@ def test_the_book_is_whole_after_a_kill(killed, next_command):
     assert told(killed.home, "audit")["findings"] == []
 
 
-@pytest.mark.parametrize("number", [signal.SIGTERM, signal.SIGHUP])
+@pytest.mark.parametrize(
+    "number", [signal.SIGTERM, pytest.param(signal.SIGHUP, marks=pytest.mark.slow)]
+)
 def test_a_signal_in_training_ends_it_as_ctrl_c_does(number, inputs, home):
     """To the whole group, as a service manager sends it."""
     edit(inputs / "passing.yaml", "updates: 2,", "updates: 1000000,")
