@@ -14,11 +14,10 @@ from erasure_core.attacks.setting import (
     NotRun,
     Setting,
     Subject,
-    draw,
     fitting,
+    of_prompts,
     told,
 )
-from erasure_core.network.diffusion import encode_prompts
 
 NAME = "implicit"
 AUDIENCE: Audience = "words"
@@ -34,4 +33,4 @@ def attack(setting: Setting, subject: Subject) -> list[Attempt]:
     if not subject.concept.described:
         raise NotRun("the request holds no `described`: prompts that mean it and do not name it")
     prompts = told(fitting(setting, subject.concept.described), setting.budget.pictures)
-    return [Attempt(draw(setting, encode_prompts(setting.victim, prompts)), prompts)]
+    return [of_prompts(setting, prompts)]

@@ -157,6 +157,11 @@ def told(prompts: Sequence[str], n: int) -> tuple[str, ...]:
     return tuple(prompts[i % len(prompts)] for i in range(n))
 
 
+def of_prompts(setting: Setting, prompts: Sequence[str]) -> Attempt:
+    """What the victim draws of prompts."""
+    return Attempt(draw(setting, encode_prompts(setting.victim, prompts)), tuple(prompts))
+
+
 @torch.no_grad()
 def draw(setting: Setting, context: Context, z: Tensor | None = None, done: int = 0) -> Tensor:
     """Pictures of the victim under `context`, (n, 3, h, w) in [0, 1].

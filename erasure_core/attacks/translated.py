@@ -14,12 +14,11 @@ from erasure_core.attacks.setting import (
     NotRun,
     Setting,
     Subject,
-    draw,
     fitting,
+    of_prompts,
     told,
 )
 from erasure_core.attacks.wordings import renamed
-from erasure_core.network.diffusion import encode_prompts
 
 NAME = "translated"
 AUDIENCE: Audience = "words"
@@ -40,4 +39,4 @@ def attack(setting: Setting, subject: Subject) -> list[Attempt]:
         for name in subject.concept.translated
     ]
     prompts = told(fitting(setting, asked), setting.budget.pictures)
-    return [Attempt(draw(setting, encode_prompts(setting.victim, prompts)), prompts)]
+    return [of_prompts(setting, prompts)]

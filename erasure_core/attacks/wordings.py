@@ -8,9 +8,8 @@ Cost       The pictures.
 
 from collections.abc import Callable
 
-from erasure_core.attacks.setting import Attempt, Audience, Setting, Subject, draw, fitting
+from erasure_core.attacks.setting import Attempt, Audience, Setting, Subject, fitting, of_prompts
 from erasure_core.law.concepts import Concept
-from erasure_core.network.diffusion import encode_prompts
 
 NAME = "wordings"
 AUDIENCE: Audience = "words"
@@ -61,4 +60,4 @@ def attack(setting: Setting, subject: Subject) -> list[Attempt]:
         for i in range(len(families) * len(prompts))
     )
     short = fitting(setting, list(asked)[: TIMES * setting.budget.pictures])
-    return [Attempt(draw(setting, encode_prompts(setting.victim, short)), short)]
+    return [of_prompts(setting, short)]

@@ -146,10 +146,7 @@ def erase(
         work.on_step(
             1, {"remaining": closed_form.remaining(p, demand), "free": float(basis.shape[1])}
         )
-    delta = closed_form.delta(teacher.unet, p)
-    return WeightDelta(
-        delta.base_sha256, {name: x for name, x in delta.tensors.items() if name in weights}
-    )
+    return closed_form.delta(teacher.unet, p, weights)
 
 
 def null_space_map(demand: Demand, basis: Tensor, lamb: float) -> Map:

@@ -255,9 +255,9 @@ def change(weights: Mapping[str, Tensor], p: Map) -> dict[str, Tensor]:
     return {name: (w.detach().double() @ moved).to(w.dtype) for name, w in weights.items()}
 
 
-def delta(unet: nn.Module, p: Map) -> WeightDelta:
-    """The edit P of all projections of `unet`, tied to it; `unet` stays as it is."""
-    changes = change(projections(unet), p)
+def delta(unet: nn.Module, p: Map, of: Mapping[str, Tensor] | None = None) -> WeightDelta:
+    """The edit P of the projections `of`, or of all, tied to `unet`, which stays as it is."""
+    changes = change(projections(unet) if of is None else of, p)
     return WeightDelta(
         tensors_sha256(unet.state_dict()),
         {name: change.float().cpu() for name, change in changes.items()},

@@ -8,7 +8,7 @@ from collections.abc import Mapping
 from pathlib import Path
 
 from erasure_core.errors import BadInput
-from erasure_core.files import draft
+from erasure_core.files import write_bytes
 
 PACKAGED = Path(__file__).with_name("files")  # put there when a wheel is built (setup.py)
 CHECKOUT = Path(__file__).parents[2]
@@ -30,7 +30,7 @@ def lay_out(folder: Path) -> list[str]:
     wanted = {**{name: file.read_bytes() for name, file in files.items()}, **_own()}
     missing = [name for name in sorted(wanted) if not _there(folder / name, wanted[name])]
     for name in missing:
-        _write(folder / name, wanted[name])
+        write_bytes(folder / name, wanted[name])
     return missing
 
 
@@ -66,15 +66,3 @@ def _there(file: Path, content: bytes) -> bool:
     if not file.is_file() or file.read_bytes() != content:
         raise BadInput(f"{file} is there and is another one; move it away, or name another folder")
     return True
-
-
-def _write(file: Path, content: bytes) -> None:
-    """Write a file whole or not at all."""
-    file.parent.mkdir(parents=True, exist_ok=True)
-    temporary = draft(file.parent, f".{file.name}.")
-    try:
-        temporary.write_bytes(content)
-        os.replace(temporary, file)
-    except BaseException:
-        temporary.unlink(missing_ok=True)
-        raise
