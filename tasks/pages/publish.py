@@ -2,11 +2,13 @@
 
 from base64 import b64encode
 from dataclasses import asdict, replace
+from io import BytesIO
 from pathlib import Path
 
 from erasure_core.law.concepts import Concept
 from erasure_core.law.gates import Measurement
 from erasure_core.law.lineage import RunRecord
+from erasure_core.network.images import save_png
 from erasure_core.planning.plan import BASE, Candidate, Plan, Stage, kept_name, target_name
 from tasks.evidence.decide import Decision
 from tasks.evidence.measure import Evidence, Found
@@ -42,12 +44,7 @@ def candidate_runs(
             ],
             losses=losses_of(plan, candidate)[0],
             times=losses_of(plan, candidate)[1],
-            artifacts=[
-                image_grid(
-                    _pairs(plan, candidate.name, _shown(decision, candidate.name), GRID),
-                    plan.folder / f"{candidate.name}.png",
-                )
-            ],
+            artifacts=[_sheet(plan, candidate.name, _shown(decision, candidate.name))],
             tags={
                 **facts.tags,
                 "delta.sha256": deltas[candidate.preset, candidate.lambda_],
@@ -107,8 +104,9 @@ def _four_pairs(plan: Plan, concept: Concept, chosen: str) -> str:
         ImageRow(name, r.prompt, plan.picture(BASE, name, r), plan.picture(chosen, name, r))
         for r in taken
     ]
-    sheet = image_grid(pairs, plan.folder / f"decision-{concept.slug}.png")
-    return f"![pairs](data:image/png;base64,{b64encode(sheet.read_bytes()).decode()})"
+    png = BytesIO()
+    image_grid(pairs).save(png, format="PNG")
+    return f"![pairs](data:image/png;base64,{b64encode(png.getvalue()).decode()})"
 
 
 def _facts(
@@ -193,6 +191,13 @@ def _point(
 
 def _estimate(m: Measurement) -> Estimate:
     return Estimate(m.value, m.low, m.high)
+
+
+def _sheet(plan: Plan, candidate: str, stage: Stage) -> Path:
+    """A candidate's contact sheet, in the run's folder."""
+    path = plan.folder / f"{candidate}.png"
+    save_png(image_grid(_pairs(plan, candidate, stage, GRID)), path)
+    return path
 
 
 def _shown(decision: Decision, candidate: str) -> Stage:

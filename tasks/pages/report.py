@@ -13,11 +13,14 @@ from collections.abc import Callable, Iterator, Mapping, Sequence
 from dataclasses import dataclass, field
 from datetime import datetime
 from pathlib import Path
+from typing import TYPE_CHECKING
 
 from erasure_core.files import write_text
 from erasure_core.law.gates import Check
-from erasure_core.network.images import save_png
 from erasure_core.planning.params import EXCESS
+
+if TYPE_CHECKING:
+    from PIL import Image
 
 TEMPLATES = Path(__file__).with_name("templates")
 _SHOWN = 12  # pairs visible before the rest is folded away
@@ -218,9 +221,9 @@ def render_report(run_folder: Path, facts: ReportFacts) -> Path:
     return path
 
 
-def image_grid(rows: Sequence[ImageRow], path: Path, *, side: int = 128) -> Path:
-    """Write one PNG contact sheet to `path`: each prompt's base and candidate picture side by side,
-    prompt below, four pairs a line.
+def image_grid(rows: Sequence[ImageRow], *, side: int = 128) -> "Image.Image":
+    """One contact sheet: each prompt's base and candidate picture side by side, prompt below, four
+    pairs a line.
 
     Raises:
         ValueError: If there are no rows.
@@ -252,8 +255,7 @@ def image_grid(rows: Sequence[ImageRow], path: Path, *, side: int = 128) -> Path
             fill="#1f2933",
             font=font,
         )
-    save_png(sheet, path)
-    return path
+    return sheet
 
 
 def _banner(facts: ReportFacts) -> dict[str, str]:

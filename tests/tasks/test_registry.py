@@ -9,6 +9,7 @@ import os
 import shutil
 from contextlib import contextmanager
 from dataclasses import replace
+from pathlib import Path
 
 import pytest
 
@@ -308,6 +309,21 @@ def test_a_run_that_was_killed_is_listed_as_unfinished(run, home):
     with dying(11), pytest.raises(Killed):
         run(home)
     assert len(unfinished_runs(home)) == 2
+
+
+def test_a_draft_of_mlflows_own_that_a_kill_left_goes_when_the_run_is_mirrored_again(
+    run, home, client
+):
+    with dying(11), pytest.raises(Killed):
+        run(home)
+    experiment = client.get_experiment_by_name("erasure").experiment_id
+    (parent,) = client.search_runs([experiment], "tags.erasure.key = 'run-1'")
+    draft = Path(parent.info.artifact_uri.removeprefix("file://")) / ".artifact.uploading.x1y2"
+    draft.parent.mkdir(parents=True, exist_ok=True)
+    draft.write_bytes(b"half")
+    run(home)
+    names = [file.path for file in client.list_artifacts(parent.info.run_id)]
+    assert names == ["report.html"]
 
 
 def test_stored_files_have_the_mode_of_the_umask(run, home, facts, candidate):
