@@ -1,5 +1,6 @@
 """One released state, made once by the command line: version 1 promoted, version 2 refused."""
 
+import json
 import os
 import shutil
 import subprocess
@@ -8,7 +9,6 @@ from dataclasses import dataclass
 from pathlib import Path
 
 import pytest
-from filelock import FileLock
 
 from tasks.book.door import open_book
 from tasks.book.store import Book
@@ -16,9 +16,18 @@ from tasks.home import Home
 from tasks.registry.runs import unfinished_runs
 from tasks.requests.steps import approve
 from tests import toy
+from tests.once import made_once
 
 ROOT = Path(__file__).parents[2]
 FOREIGN = ("PREFECT_", "MLFLOW_", "DVC_", "ERASURE_")
+IN_ONE_PROCESS = """
+import json, sys
+from typer.testing import CliRunner
+from flows.cli import app
+answers = [CliRunner().invoke(app, words) for words in json.loads(sys.argv[1])]
+print("".join(answer.output for answer in answers))
+print(json.dumps([answer.exit_code for answer in answers]))
+"""
 PLAN = "1" * 64  # of a proposal that two people approved
 
 
@@ -33,17 +42,26 @@ class Shell:
         self, *arguments: object, allowed: tuple[int, ...] = (0,)
     ) -> subprocess.CompletedProcess:
         """Run one command; its exit code must be one of `allowed`."""
+        done = self._python("-m", "flows.cli", *map(str, arguments))
+        assert done.returncode in allowed, done.stdout + done.stderr
+        return done
+
+    def one_after_another(self, *commands: tuple[object, ...], codes: list[int]) -> None:
+        """Run commands in one process, which costs its imports once; they must end with `codes`."""
+        words = [list(map(str, command)) for command in commands]
+        done = self._python("-c", IN_ONE_PROCESS, json.dumps(words))
+        assert json.loads(done.stdout.splitlines()[-1]) == codes, done.stdout + done.stderr
+
+    def _python(self, *arguments: str) -> subprocess.CompletedProcess:
         own = {k: v for k, v in os.environ.items() if not k.startswith(FOREIGN)}
-        done = subprocess.run(
-            [sys.executable, "-m", "flows.cli", *map(str, arguments)],
+        return subprocess.run(
+            [sys.executable, *arguments],
             cwd=ROOT,
             env=own | {"ERASURE_HOME": str(self.home), "PYTHONPATH": str(ROOT)},
             capture_output=True,
             text=True,
             timeout=600,
         )
-        assert done.returncode in allowed, done.stdout + done.stderr
-        return done
 
     def run(self, request: str, params: str, *more: object, allowed: tuple[int, ...] = (0,)):
         """`erasure run` of one of the toy requests."""
@@ -58,15 +76,8 @@ class Shell:
 @pytest.fixture(scope="session")
 def released_state(tmp_path_factory) -> Shell:
     """Not to be changed: tests work on copies. Made once for all processes of the tests."""
-    mine = tmp_path_factory.getbasetemp()
-    shared = mine.parent if "PYTEST_XDIST_WORKER" in os.environ else mine
-    folder = shared / "released"
-    shell = Shell(folder / "state", folder / "inputs")
-    with FileLock(shared / "released.lock"):
-        if not (folder / "whole").exists():
-            _release(shell)
-            (folder / "whole").touch()
-    return shell
+    folder = made_once(tmp_path_factory, "released", _release)
+    return Shell(folder / "state", folder / "inputs")
 
 
 @pytest.fixture(scope="session")
@@ -75,12 +86,17 @@ def inputs(released_state) -> Path:
     return released_state.inputs
 
 
-def _release(shell: Shell) -> None:
-    toy.world(shell.home.parent)
-    shell.run("cat", "passing")
-    shell.run("astronaut", "void", allowed=(3,))
-    out = ("--format", "delta", "--out", shell.home.parent / "exported")
-    shell("export", "--model", "champion", *out, "--params", shell.inputs / "passing.yaml")
+def _release(folder: Path) -> None:
+    toy.world(folder)
+    shell = Shell(folder / "state", folder / "inputs")
+    passing, void = (("--params", shell.inputs / f"{name}.yaml") for name in ("passing", "void"))
+    out = ("--format", "delta", "--out", folder / "exported")
+    shell.one_after_another(
+        ("run", shell.inputs / "cat.yaml", *passing),
+        ("run", shell.inputs / "astronaut.yaml", *void),
+        ("export", "--model", "champion", *out, *passing),
+        codes=[0, 3, 0],
+    )
     facts = {"plan": PLAN, "model": "toy", "requests": [toy.ASTRONAUT]}
     shell.book.change(lambda tx: tx.append("plan.proposed", **facts))
     for who in ("ada", "grace"):

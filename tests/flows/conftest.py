@@ -9,9 +9,10 @@ os.environ["PREFECT_API_URL"] = (
 )
 os.environ.setdefault("PREFECT_SERVER_ANALYTICS_ENABLED", "false")
 
+import json
 import shutil
 from collections.abc import Callable
-from dataclasses import dataclass
+from dataclasses import asdict, dataclass
 from pathlib import Path
 
 import mlflow
@@ -20,6 +21,9 @@ from typer.testing import Result
 
 from tests import toy
 from tests.flows.command import erasure
+from tests.once import made_once
+
+HERE = "@folder@"
 
 
 @pytest.fixture(scope="session", autouse=True)
@@ -77,37 +81,73 @@ def home(tmp_path, mlflow_template, inputs) -> Path:
 
 
 @dataclass(frozen=True)
-class World:
-    """A state folder with the inputs of its runs and what they answered."""
+class Answer:
+    """What a command answered, as far as it can be kept in a file."""
 
-    home: Path
-    inputs: Path
-    answers: tuple[Result, ...]
+    exit_code: int
+    stdout: str
+    stderr: str
+
+
+@dataclass(frozen=True)
+class World:
+    """A state folder with the inputs of its runs and what they answered; not to be changed. It may
+    be a copy: answers name the folder that they are read from.
+    """
+
+    folder: Path
+
+    @property
+    def home(self) -> Path:
+        return self.folder / "home"
+
+    @property
+    def inputs(self) -> Path:
+        return self.folder / "inputs"
+
+    @property
+    def answers(self) -> tuple[Answer, ...]:
+        kept = (self.folder / "answers").read_text().replace(HERE, str(self.folder))
+        return tuple(Answer(**each) for each in json.loads(kept))
 
     @property
     def passing(self) -> tuple[str, Path]:
         """The parameters of the runs that pass."""
         return "--params", self.inputs / "passing.yaml"
 
+    def answered(self, *answers: Result) -> None:
+        kept = [Answer(a.exit_code, a.stdout, a.stderr) for a in answers]
+        text = json.dumps([asdict(each) for each in kept])
+        (self.folder / "answers").write_text(text.replace(str(self.folder), HERE))
+
     def copy(self, folder: Path) -> "World":
         """The same in a folder of its own, to be changed."""
-        home = Path(shutil.copytree(self.home, folder / "home"))
-        return World(home, self.inputs, self.answers)
+        for name in ("home", "inputs"):
+            shutil.copytree(getattr(self, name), folder / name)
+        shutil.copy(self.folder / "answers", folder / "answers")
+        return World(folder)
 
 
 @pytest.fixture(scope="session")
 def ran(write_inputs, mlflow_template, tmp_path_factory) -> World:
-    """After a run that is void, the same again, and one that passes; not to be changed."""
-    folder = tmp_path_factory.mktemp("ran")
-    home, inputs = folder / "home", write_inputs(folder / "inputs")
-    home.mkdir()
-    shutil.copy(mlflow_template, home / "mlflow.db")
-    request = inputs / "astronaut.yaml"
-    answers = [
-        erasure(home, "run", request, "--params", inputs / f"{name}.yaml", "--json")
-        for name in ("void", "void", "passing")
-    ]
-    return World(home, inputs, tuple(answers))
+    """After a run that is void, the same again, and one that passes."""
+
+    def make(folder: Path) -> None:
+        world = World(folder)
+        world.home.mkdir(parents=True)
+        write_inputs(world.inputs)
+        shutil.copy(mlflow_template, world.home / "mlflow.db")
+        request = world.inputs / "astronaut.yaml"
+        world.answered(
+            *(
+                erasure(
+                    world.home, "run", request, "--params", world.inputs / f"{name}.yaml", "--json"
+                )
+                for name in ("void", "void", "passing")
+            )
+        )
+
+    return World(made_once(tmp_path_factory, "ran", make))
 
 
 @pytest.fixture(scope="session")
@@ -115,16 +155,20 @@ def both(ran, tmp_path_factory) -> World:
     """After that, the cat was honoured with what is due. Another person asks for the cat too; a
     third asks for a rocket, for which there is no prompt set.
     """
-    world = ran.copy(tmp_path_factory.mktemp("both"))
-    own = Path(shutil.copytree(world.inputs, world.home.parent / "inputs"))
-    others = {"twin": (toy.TWIN, "cat"), "rocket": (toy.ROCKET, "rocket")}
-    for name, (request_id, concept) in others.items():
-        text = toy.REQUEST.format(id=request_id, name=concept, kind="object")
-        (own / f"{name}.yaml").write_text(text)
-    for name in ("cat", "twin", "rocket"):
-        added = erasure(world.home, "request", "add", own / f"{name}.yaml", *world.passing)
-        assert added.exit_code == 0, added.stderr
-    return World(world.home, own, (erasure(world.home, "run", *world.passing, "--json"),))
+
+    def make(folder: Path) -> None:
+        world = ran.copy(folder)
+        others = {"twin": (toy.TWIN, "cat"), "rocket": (toy.ROCKET, "rocket")}
+        for name, (request_id, concept) in others.items():
+            text = toy.REQUEST.format(id=request_id, name=concept, kind="object")
+            (world.inputs / f"{name}.yaml").write_text(text)
+        for name in ("cat", "twin", "rocket"):
+            file = world.inputs / f"{name}.yaml"
+            added = erasure(world.home, "request", "add", file, *world.passing)
+            assert added.exit_code == 0, added.stderr
+        world.answered(erasure(world.home, "run", *world.passing, "--json"))
+
+    return World(made_once(tmp_path_factory, "both", make))
 
 
 @pytest.fixture(scope="session")
@@ -132,12 +176,17 @@ def restored(both, tmp_path_factory) -> World:
     """After that, the other person withdrew, the cat was taken back, and then the astronaut: the
     base is released.
     """
-    world = both.copy(tmp_path_factory.mktemp("restored"))
-    why = ("--reason", "withdrawn by the data subject")
-    withdrawn = erasure(world.home, "request", "withdraw", toy.TWIN, *why)
-    assert withdrawn.exit_code == 0, withdrawn.stderr
-    answers = [
-        erasure(world.home, "restore", request_id, *why, *world.passing, "--json")
-        for request_id in (toy.CAT, toy.ASTRONAUT)
-    ]
-    return World(world.home, world.inputs, tuple(answers))
+
+    def make(folder: Path) -> None:
+        world = both.copy(folder)
+        why = ("--reason", "withdrawn by the data subject")
+        withdrawn = erasure(world.home, "request", "withdraw", toy.TWIN, *why)
+        assert withdrawn.exit_code == 0, withdrawn.stderr
+        world.answered(
+            *(
+                erasure(world.home, "restore", request_id, *why, *world.passing, "--json")
+                for request_id in (toy.CAT, toy.ASTRONAUT)
+            )
+        )
+
+    return World(made_once(tmp_path_factory, "restored", make))

@@ -1,11 +1,11 @@
 """Draw what was exported in plain diffusers: a script for a process that cannot import this
-project. `python -I -S plain_diffusers.py SITE_PACKAGES FORM EXPORTED BASE PROMPT SEED GUIDANCE
-STEPS PICTURE`.
+project. `python -I -S plain_diffusers.py SITE_PACKAGES BASE PROMPT SEED GUIDANCE STEPS
+FORM=EXPORTED=PICTURE...`.
 """
 
 import sys
 
-_, site_packages, form, exported, base, prompt, seed, guidance, steps, picture = sys.argv
+_, site_packages, base, prompt, seed, guidance, steps, *asked = sys.argv
 sys.path.append(site_packages)  # without its .pth files, by which a checkout is installed
 
 import torch  # noqa: E402
@@ -38,18 +38,25 @@ def fused(pipeline: StableDiffusionPipeline, lora: str) -> StableDiffusionPipeli
     return pipeline
 
 
-if form == "single-file":
-    pipeline = StableDiffusionPipeline.from_single_file(
-        exported, config=base, safety_checker=None, feature_extractor=None, local_files_only=True
-    )
-else:
+def loaded(form: str, exported: str) -> StableDiffusionPipeline:
+    """The pipeline of an export in one form."""
+    if form == "single-file":
+        without = {"safety_checker": None, "feature_extractor": None}
+        return StableDiffusionPipeline.from_single_file(
+            exported, config=base, **without, local_files_only=True
+        )
     folder = base if form == "lora" else exported
     pipeline = StableDiffusionPipeline.from_pretrained(folder, local_files_only=True)
-    pipeline = fused(pipeline, exported) if form == "lora" else pipeline
-pipeline.scheduler = DDIMScheduler.from_config(pipeline.scheduler.config)
-pipeline(
-    prompt,
-    num_inference_steps=int(steps),
-    guidance_scale=float(guidance),
-    generator=torch.Generator().manual_seed(int(seed)),
-).images[0].save(picture)
+    return fused(pipeline, exported) if form == "lora" else pipeline
+
+
+for each in asked:
+    form, exported, picture = each.split("=")
+    pipeline = loaded(form, exported)
+    pipeline.scheduler = DDIMScheduler.from_config(pipeline.scheduler.config)
+    pipeline(
+        prompt,
+        num_inference_steps=int(steps),
+        guidance_scale=float(guidance),
+        generator=torch.Generator().manual_seed(int(seed)),
+    ).images[0].save(picture)

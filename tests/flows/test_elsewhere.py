@@ -50,23 +50,33 @@ def by_champion(released, tmp_path_factory):
     return drawn(released, "champion", tmp_path_factory.mktemp("champion"))
 
 
-@pytest.mark.parametrize("form", FORMS)
-def test_an_exported_champion_draws_the_same_elsewhere(form, released, base, by_champion, tmp_path):
+@pytest.fixture(scope="module")
+def there(released, base, tmp_path_factory):
+    """What each exported form draws in a process without this project: form -> picture."""
     home, how = released
-    written = erasure(
-        home, "export", "--model", "champion", "--format", form, "--out", tmp_path / "out", *how
-    )
-    assert written.exit_code == 0, written.stderr
-    exported, picture = written.stdout.strip(), tmp_path / "there.png"
-    told_to = (form, exported, base, PROMPT, SEED, GUIDANCE, STEPS, picture)
-    site = sysconfig.get_paths()["purelib"]
-    command = [sys.executable, "-I", "-S", PLAIN, site, *told_to]
+    folder = tmp_path_factory.mktemp("there")
+    asked = []
+    for form in FORMS:
+        where = ("--format", form, "--out", folder / form)
+        written = erasure(home, "export", "--model", "champion", *where, *how)
+        assert written.exit_code == 0, written.stderr
+        asked.append(f"{form}={written.stdout.strip()}={folder / form}.png")
+    told_to = (sysconfig.get_paths()["purelib"], base, PROMPT, SEED, GUIDANCE, STEPS, *asked)
     kept = {k: v for k, v in os.environ.items() if not k.startswith("PYTHON")}
-    there = subprocess.run(
-        list(map(str, command)), cwd=tmp_path, env=kept, capture_output=True, text=True
+    done = subprocess.run(
+        list(map(str, [sys.executable, "-I", "-S", PLAIN, *told_to])),
+        cwd=folder,
+        env=kept,
+        capture_output=True,
+        text=True,
     )
-    assert there.returncode == 0, there.stderr
-    difference = np.abs(np.asarray(Image.open(picture)).astype(int) - by_champion)
+    assert done.returncode == 0, done.stderr
+    return {form: folder / f"{form}.png" for form in FORMS}
+
+
+@pytest.mark.parametrize("form", FORMS)
+def test_an_exported_champion_draws_the_same_elsewhere(form, there, by_champion):
+    difference = np.abs(np.asarray(Image.open(there[form])).astype(int) - by_champion)
     assert difference.max() <= 1  # of 255: rounding
 
 

@@ -1,6 +1,7 @@
 """A trial does what a run does and registers nothing; numbers given in the command are checked."""
 
 import json
+import shutil
 from pathlib import Path
 
 import pytest
@@ -27,14 +28,32 @@ def tried(inputs, home):
     return call
 
 
-def test_a_trial_registers_nothing(tried, home):
+@pytest.fixture(scope="module")
+def passed(write_inputs, mlflow_template, tmp_path_factory):
+    """A trial that passes: its answer, and the state folder before and after."""
+    folder = tmp_path_factory.mktemp("passed")
+    home, inputs = folder / "home", write_inputs(folder / "inputs")
+    home.mkdir()
+    shutil.copy(mlflow_template, home / "mlflow.db")
+    how = ("--params", inputs / "passing.yaml")
+    assert erasure(home, "request", "add", inputs / "cat.yaml", *how).exit_code == 0
+    changed = ("--seed", 3, "--lambdas", "2", "--set", "method.updates=1")
     before = state(home)
-    answer = tried("--json", "--set", "method.updates=1")
+    trial = ("--trial", "--json", *changed)
+    answer = erasure(home, "run", inputs / "astronaut.yaml", *how, *trial)
     assert answer.exit_code == 0, answer.stderr
-    found = json.loads(answer.stdout)
+    return answer, before, state(home)
+
+
+def test_a_trial_says_that_it_is_one(passed):
+    found = json.loads(passed[0].stdout)
     assert (found["trial"], found["gate"]["verdict"]) == (True, "pass")
     assert found["request_ids"] == [ASTRONAUT]
-    new = {file: sha256 for file, sha256 in state(home).items() if before.get(file) != sha256}
+
+
+def test_a_trial_registers_nothing(passed):
+    _, before, after = passed
+    new = {file: sha256 for file, sha256 in after.items() if before.get(file) != sha256}
     (key,) = {file.split("/")[1] for file in new if file.startswith("runs/")}
     assert key.startswith("trial-")
     assert {file.split("/")[0] for file in new} <= {"runs", "snapshots", "prepared"}
@@ -49,15 +68,12 @@ def test_a_trial_says_its_verdict_and_where_its_report_is(tried, home):
     assert "nothing was put into use" in report.read_text().casefold()
 
 
-def test_the_report_of_a_trial_that_passes_says_that_it_is_one(tried):
-    answer = tried("--json", "--set", "method.updates=1")
-    assert "Trial: passes" in Path(json.loads(answer.stdout)["report"]).read_text()
+def test_the_report_of_a_trial_that_passes_says_that_it_is_one(passed):
+    assert "Trial: passes" in Path(json.loads(passed[0].stdout)["report"]).read_text()
 
 
-def test_seed_lambdas_and_settings_take_the_place_of_the_parameters(tried):
-    answer = tried("--json", "--seed", 3, "--lambdas", "2", "--set", "method.updates=1")
-    assert answer.exit_code == 0, answer.stderr
-    params = trial_of(answer)["params"]
+def test_seed_lambdas_and_settings_take_the_place_of_the_parameters(passed):
+    params = trial_of(passed[0])["params"]
     assert (params["seed"], params["lambdas"], params["method"]["updates"]) == (3, [2], 1)
 
 

@@ -245,6 +245,7 @@ def test_a_repeat_that_is_killed_too_changes_nothing(run, fresh):
         assert run_state(half) == run_state(undisturbed), f"killed at call {last} of the repeat"
 
 
+@pytest.mark.slow  # as of a run, which is tried each time
 def test_a_version_killed_at_any_call_ends_like_an_undisturbed_one(facts, fresh):
     def mirror(home):
         mirror_version(home, facts(1))
