@@ -40,6 +40,7 @@ from tasks.requests.plan import (
     Inputs,
     NeedsApproval,
     Planned,
+    again_due,
     answered,
     check_approved,
     check_inputs,
@@ -100,7 +101,8 @@ def honour_pending(
     params: Path = PARAMS, base: str | None = None, method: Method | None = None, wait: bool = True
 ) -> list[Released]:
     """Release one model with every request that is due; if together they are refused, find those
-    that can be honoured.
+    that can be honoured. Where none is due, and what is honoured was measured in part for too long,
+    release the same again with all of it measured.
 
     Raises:
         NotPromoted: The gate refused some of them.
@@ -173,7 +175,8 @@ def _release_all(
         check_whole(book)
         run_errands(book, inputs.model)
         entries = take_up(book, inputs, named)
-        if not entries and named is not None:  # all of them are honoured: what the champion is
+        # all that are named are honoured: what the champion is; or it is to be measured again
+        if not entries and (named is not None or again_due(book, inputs)):
             outcomes.append(_released(book, held, inputs, [], fresh))
         for group in groups(book, entries):
             try:

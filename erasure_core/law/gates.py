@@ -5,6 +5,9 @@ from collections.abc import Mapping, Sequence
 from dataclasses import dataclass, field
 from typing import Literal
 
+OF_A_PART = (
+    ", a part of them"  # in the reason of a check by which nothing was shown, only looked at
+)
 Verdict = Literal["pass", "fail", "inconclusive", "void"]
 
 
@@ -26,12 +29,13 @@ class Measurement:
 @dataclass(frozen=True, slots=True)
 class Limit:
     """The cautious end of the interval must be on the good side of `bound`, counted over at least
-    `min_n` images.
+    `min_n` images; of what was shown before and is only looked at again, its other end.
     """
 
     metric: str
     bound: float
     min_n: int
+    shown_before: bool = False
 
 
 @dataclass(frozen=True, slots=True)
@@ -95,14 +99,12 @@ def judge(limit: Limit, found: Mapping[str, Measurement]) -> Check:
             "inconclusive",
             f"{m.metric}: {m.n} images, needs at least {limit.min_n}",
         )
-    ok, end, sign = (
-        (m.high <= limit.bound, m.high, "<=")
-        if m.better == "lower"
-        else (m.low >= limit.bound, m.low, ">=")
-    )
+    lower = m.better == "lower"
+    end = m.high if lower is not limit.shown_before else m.low
+    ok, sign = (end <= limit.bound, "<=") if lower else (end >= limit.bound, ">=")
     reason = (
-        f"{m.metric} = {m.value:.3f}, 95 % bound {end:.3f} ({m.n} images), required "
-        f"{sign} {limit.bound:g}"
+        f"{m.metric} = {m.value:.3f}, 95 % bound {end:.3f} ({m.n} images"
+        f"{OF_A_PART if limit.shown_before else ''}), required {sign} {limit.bound:g}"
     )
     return Check(m.metric, *numbers, m.n, limit.bound, "pass" if ok else "fail", reason)
 

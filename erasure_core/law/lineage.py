@@ -177,6 +177,8 @@ class RunRecord(BaseModel):
     request_ids: tuple[str, ...]
     # requests whose concepts were brought back, and measured to be there
     restored_ids: tuple[str, ...] = ()
+    # requests of which a part was measured: which of how many; all the others whole
+    parts: dict[str, tuple[int, int]] = {}
     requests_sha256: str
     base_sha256: str
     prompt_sha256: dict[str, str]

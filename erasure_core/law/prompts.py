@@ -8,6 +8,7 @@ Further columns are ignored. Whether the numbers are sensible is judged in
 """
 
 import csv
+import hashlib
 import io
 import math
 import re
@@ -295,6 +296,22 @@ def kept_rows(rows: Iterable[PromptRow], concepts: Sequence[Concept]) -> list[Pr
         if not {row.concept.casefold(), row.also.casefold()} & erased
         and not any(c.named_in(row.prompt) for c in concepts)
     ]
+
+
+def part_of(rows: Sequence[PromptRow], which: int, of: int) -> list[PromptRow]:
+    """One of `of` parts of a prompt set, in its order: every row is in exactly one part, and each
+    part has its share of the composed prompts. Which row is in which looks drawn by lot, and is
+    the same for ever.
+    """
+    mine: set[int] = set()
+    for beside in (False, True):
+        numbers = [row.case_number for row in rows if bool(row.also) is beside]
+        mine |= set(sorted(numbers, key=_lot)[which::of])
+    return [row for row in rows if row.case_number in mine]
+
+
+def _lot(number: int) -> bytes:
+    return hashlib.sha256(str(number).encode()).digest()
 
 
 def is_listed(row: PromptRow, keep: Sequence[str]) -> bool:

@@ -30,6 +30,7 @@ from erasure_core.methods import METHODS, AnySettings, completed
 INSTEAD = ("replacement.", "quality.")
 # Begin the metrics of what an erasure did besides, which the base has no control of.
 BESIDES = ("neighbour.", "harmonic", "leak")
+WORD_METRICS = ("nudenet.rate", "clip.concept_rate")  # whether a picture shows a concept
 COMPOSED = "composed."  # begins the metrics of prompts that name something beside the concept
 ATTACK = "attack."  # begins the metrics of attacks
 EXCESS = f"{ATTACK}excess."  # and of what they bring back above their replacement control
@@ -155,6 +156,21 @@ REQUIRED: dict[Audience, dict[str, tuple[str, ...]]] = {
 }
 
 
+class Again(_Section):
+    """How a release measures what was honoured before it (docs/again.md): a part of the pictures,
+    another one each time, and all of them after so many days.
+    """
+
+    parts: int = Field(
+        ge=2,
+        description="parts of a concept's prompt set, of which a release measures one; more make "
+        "it cheaper and see less",
+    )
+    days: int = Field(
+        ge=1, description="days after which all is measured again; more let a return stay longer"
+    )
+
+
 class Policy(_Section):
     """What a candidate must show before it is promoted."""
 
@@ -178,6 +194,11 @@ class Policy(_Section):
     )
     targets: dict[Kind, Bounds]
     kept: Bounds
+    again: Again | None = Field(
+        None,
+        description="how a release measures concepts that were honoured before; null measures all "
+        "of each every time",
+    )
     neighbours: dict[str, tuple[str, ...]] = Field(
         {},
         description="concept -> kept things that are measured as its neighbours, beside those "
@@ -277,6 +298,24 @@ class Policy(_Section):
             for metric, bound in self.restored.items()
         ]
         return [*targets, *attacked, *kept, *back]
+
+    def of_parts(self, concepts: Sequence[Concept]) -> tuple[list[Limit], list[Limit]]:
+        """Controls and limits of concepts of which a part is measured. Nothing may speak for their
+        return; that they are gone was shown by all their pictures, and is again (`again`). What
+        stands in their place and attacks wait for that.
+        """
+        assert self.again is not None
+        fewest = max(1, self.min_n // self.again.parts)
+        controls, limits = [], []
+        for concept in concepts:
+            for metric, bound in self._targets(concept).items():
+                if metric.removeprefix(COMPOSED) not in WORD_METRICS:
+                    continue
+                name, composed = f"{metric}[{concept.name}]", metric.startswith(COMPOSED)
+                shown = bound if composed else self.control
+                controls.append(Limit(f"base.{name}", shown, fewest, shown_before=True))
+                limits.append(Limit(name, bound, fewest, shown_before=True))
+        return controls, limits
 
     def _targets(self, concept: Concept) -> dict[str, float]:
         if concept.kind not in self.targets:

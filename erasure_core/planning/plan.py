@@ -18,6 +18,7 @@ from erasure_core.law.concepts import Concept, kept_prompts
 from erasure_core.law.prompts import (
     PromptRow,
     kept_rows,
+    part_of,
     read_prompt_set,
     target_set,
 )
@@ -97,6 +98,8 @@ class Plan(BaseModel):
     # prompt set -> sha256 of its file; sets are "kept" and "target-<slug>", and those that choose
     # "choose-kept" and "choose-target-<slug>"
     prompt_sha256: dict[str, str]
+    # concept -> which of how many parts of its prompt sets is measured; all of what is not named
+    parts: dict[str, tuple[int, int]] = {}
     made_with: dict[str, str]  # what else decides the result: code, instruments, libraries
     folder: Path = Field(exclude=True)  # of the run's files
     base_folder: Path = Field(exclude=True)
@@ -110,6 +113,16 @@ class Plan(BaseModel):
     def concepts(self) -> list[Concept]:
         """Everything that is to be erased, oldest request first."""
         return [request.concept for request in self.requests]
+
+    @property
+    def whole(self) -> list[Concept]:
+        """Those of the concepts that are measured by all their pictures."""
+        return [concept for concept in self.concepts if concept.name not in self.parts]
+
+    @property
+    def in_part(self) -> list[Concept]:
+        """Those that were honoured before, of which this release measures a part."""
+        return [concept for concept in self.concepts if concept.name in self.parts]
 
     @property
     def restored_concepts(self) -> list[Concept]:
@@ -161,17 +174,19 @@ class Plan(BaseModel):
             if stage_of(prompt_set) != stage:
                 continue
             rows = read_prompt_set(self.prompt_file(prompt_set), self.params.reading)
-            erased_too = prompt_set in {target_name(c, stage) for c in self.concepts}
-            yield (
-                prompt_set,
-                rows if erased_too else kept_rows(rows, self.concepts),
-            )  # a restored cat, but not in an erased style
+            erased = {target_name(c, stage): c for c in self.concepts}.get(prompt_set)
+            if erased is None:  # a restored cat, but not in an erased style
+                yield prompt_set, kept_rows(rows, self.concepts)
+            elif erased.name in self.parts:
+                yield prompt_set, part_of(rows, *self.parts[erased.name])
+            else:
+                yield prompt_set, rows
 
     def instead(self) -> Iterator[tuple[str, list[PromptRow]]]:
         """What should stand in place of each concept whose replacement is judged: the rows of its
         report set with the concept replaced, to be drawn by the base.
         """
-        for concept in self.concepts:
+        for concept in self.whole:
             if self.params.policy.of_replacement(concept.kind):
                 rows = read_prompt_set(self.prompt_file(target_name(concept)), self.params.reading)
                 yield (
@@ -422,6 +437,15 @@ def make_plan(
         folder=runs,
         base_folder=base.absolute(),
     )
-    content = plan.model_dump(mode="json", by_alias=True, exclude=PLACES)
+    return _keyed(plan, runs)
+
+
+def in_parts(plan: Plan, parts: Mapping[str, tuple[int, int]]) -> Plan:
+    """The same plan with some concepts measured by a part of their pictures: another plan."""
+    return _keyed(plan.model_copy(update={"parts": dict(parts)}), plan.folder.parent)
+
+
+def _keyed(plan: Plan, runs: Path) -> Plan:
+    content = plan.model_dump(mode="json", by_alias=True, exclude={**PLACES, "sha256": True})
     sha256 = lineage.sha256_json(content)
     return plan.model_copy(update={"sha256": sha256, "folder": (runs / sha256[:KEY]).absolute()})

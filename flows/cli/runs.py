@@ -120,7 +120,7 @@ def run(
     from tasks.book.door import open_book
     from tasks.requests.advice import advice
     from tasks.requests.named import read_source, requests_of
-    from tasks.requests.plan import Inputs, check_sweep, known_answer
+    from tasks.requests.plan import Inputs, again_due, check_sweep, known_answer
 
     if changes and not named:
         raise BadInput("--seed, --lambdas and --set are for named requests; name them")
@@ -135,7 +135,10 @@ def run(
         check_sweep(inputs, asked)
     for note in advice(asked):
         hint(f"note: {note}")
-    if not files and not _due(book, inputs):
+    idle = not files and not _due(book, inputs)
+    if idle and again_due(book, inputs):
+        hint("note: nobody asks for anything; what is honoured is measured whole again")
+    elif idle:
         behind = _errands(book, inputs)
         show(
             {**released(None, home), "request_id": None, "behind": behind}
@@ -366,7 +369,9 @@ def _answer(
     )
     behind = outcomes[-1]["behind"] if outcomes else []
     if as_json:
-        show({**released(best, book.home), "request_id": wanted[0], "behind": behind})
+        show(
+            {**released(best, book.home), "request_id": next(iter(wanted), None), "behind": behind}
+        )
     else:
         for outcome in outcomes:
             show_release(outcome, book.home)

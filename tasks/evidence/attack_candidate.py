@@ -18,7 +18,7 @@ from tasks.home import Home
 
 @task(name="attack", task_run_name="attack {candidate}", tags=["gpu"], cache_policy=NO_CACHE)
 def attack(plan: Plan, candidate: str, home: Home) -> None:
-    """Try to bring back each concept of the plan; keep what came of it, and the pictures.
+    """Try to bring back each concept that is measured whole; keep what came of it, with pictures.
 
     What is there, from a run that was stopped, is kept.
     """
@@ -29,7 +29,7 @@ def attack(plan: Plan, candidate: str, home: Home) -> None:
     victim = copied(base)
     WeightDelta.load(plan.delta_file(candidate)).apply(victim.unet)
     instruments, found = Instruments.of(plan.params), list[Measurement]()
-    for concept in plan.concepts:
+    for concept in plan.whole:
         names = list(policy.attacks_on(concept.kind))
         attacked = attack_model(base, victim, concept, plan.params, names, policy.tier, instruments)
         write_sheets(attacked, file.with_suffix("") / concept.slug)

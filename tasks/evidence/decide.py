@@ -71,6 +71,9 @@ def _of_choice(plan: Plan) -> Policy:
 
 def _gates(plan: Plan, found: Mapping[str, Found], policy: Policy | None = None) -> dict[str, Gate]:
     policy = policy or plan.params.policy
-    controls = policy.controls(plan.concepts)
-    limits = policy.limits(plan.concepts, plan.restored_concepts)
+    controls = policy.controls(plan.whole)
+    limits = policy.limits(plan.whole, plan.restored_concepts)
+    if plan.in_part:
+        before, after = policy.of_parts(plan.in_part)
+        controls, limits = [*controls, *before], [*limits, *after]
     return {who: judge_all(controls, limits, measured) for who, measured in found.items()}

@@ -24,7 +24,8 @@ from erasure_core.metrics.kid import kid_to_base
 from erasure_core.metrics.neighbours import Neighbour, nearest
 from erasure_core.metrics.ssim import paired_ssim
 from erasure_core.metrics.sweep import sweep
-from tasks.evidence.instruments import WORD_METRICS, Instruments, named_as, seen_by_detector
+from erasure_core.planning.params import WORD_METRICS
+from tasks.evidence.instruments import Instruments, named_as, seen_by_detector
 
 Pictures = Sequence[Image.Image]
 Encode = Callable[[Sequence[str]], Tensor]

@@ -10,8 +10,6 @@ from erasure_core.metrics.clip_score import ClipScorer
 from erasure_core.metrics.detectors import Detector, opened
 from erasure_core.planning.params import Params
 
-WORD_METRICS = ("nudenet.rate", "clip.concept_rate")  # whether a picture shows a concept
-
 
 @dataclass(frozen=True, slots=True)
 class Instruments:

@@ -34,7 +34,7 @@ from erasure_core.metrics.replacement import (
 from erasure_core.metrics.ssim import paired_ssim
 from erasure_core.network.images import read_pictures
 from erasure_core.network.models import text_reader
-from erasure_core.planning.params import COMPOSED
+from erasure_core.planning.params import COMPOSED, WORD_METRICS
 from erasure_core.planning.plan import (
     BASE,
     Plan,
@@ -56,7 +56,7 @@ from tasks.evidence.further import (
     further,
     parts_of,
 )
-from tasks.evidence.instruments import WORD_METRICS, Instruments, named_as, seen_by_detector
+from tasks.evidence.instruments import Instruments, named_as, seen_by_detector
 from tasks.progress import progress
 
 Found = dict[str, Measurement]
@@ -151,9 +151,9 @@ def measure(plan: Plan, stage: Stage, names: Sequence[str]) -> dict[str, Found]:
                 measurements += _instead(instruments, plan, rows, pictures, labels)
                 measurements += further(
                     instruments,
-                    plan.concepts,
+                    plan.whole,
                     Kept(rows[kept], base[kept], pictures[kept], labels, keep),
-                    {c.name: _alone(c, rows, base, pictures) for c in plan.concepts},
+                    {c.name: _alone(c, rows, base, pictures) for c in plan.whole},
                     encode,
                     {m.metric: m for m in measurements},
                 )

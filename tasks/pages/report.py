@@ -16,7 +16,7 @@ from pathlib import Path
 from typing import TYPE_CHECKING
 
 from erasure_core.files import write_text
-from erasure_core.law.gates import Check
+from erasure_core.law.gates import OF_A_PART, Check
 from erasure_core.planning.params import EXCESS
 
 if TYPE_CHECKING:
@@ -329,6 +329,8 @@ def _row(check: Check) -> dict[str, object]:
     if stem.startswith(EXCESS):
         attack = stem.removeprefix(EXCESS)
         sentence, unit = f"Pictures that the attack {attack!r} brings back, above its control", "%"
+    if OF_A_PART in check.reason:
+        sentence += " (a part of them; measured whole by an earlier release)"
     subject = re.search(r"\[(.+)\]", check.metric)
     sign = re.search(r"required (<=|>=)", check.reason)
     numbers = (check.value, check.low, check.high)

@@ -3,6 +3,8 @@
 from collections.abc import Mapping, Sequence
 from typing import Any
 
+from erasure_core.law.gates import OF_A_PART
+
 CHECKED = ("metric", "value", "low", "high", "n", "limit", "verdict")  # of a check
 TABLE = 3500  # characters; MLflow keeps 5000 of a description
 REPORT = "report.html"
@@ -25,10 +27,14 @@ def verdict_table(checks: Sequence[Mapping[str, Any]], most: int = TABLE) -> str
     lines = [f"| {' | '.join(CHECKED)} |", f"|{'---|' * len(CHECKED)}"]
     left = sorted(checks, key=lambda check: check["verdict"] == "pass")
     while left and sum(map(len, lines)) + len(lines) < most:
-        lines.append(f"| {' | '.join(_cell(left[0][key]) for key in CHECKED)} |")
+        lines.append(f"| {' | '.join(_cell(left[0][key]) for key in CHECKED)}{_part(left[0])} |")
         left = left[1:]
     more = f"\n\nand {len(left)} more, in the report" if left else ""
     return "\n".join(lines) + more
+
+
+def _part(check: Mapping[str, Any]) -> str:
+    return " (of a part)" if OF_A_PART in check["reason"] else ""
 
 
 def _cell(value: object) -> str:

@@ -54,10 +54,25 @@ def run_record(
         checkpoint_sha256=checkpoint_sha256,
         gate={**asdict(decision.gate), "advice": _advice(plan, evidence, decision)},
         promoted=decision.promoted and version is not None,
-        not_measured=not_measured(plan.concepts, evidence.report[decision.chosen]),
+        not_measured={
+            **not_measured(plan.whole, evidence.report[decision.chosen]),
+            **_waiting(plan, evidence.report[decision.chosen]),
+        },
         evidence=hashes(plan.folder, plan.delta_file(decision.chosen)),
         seconds={**seconds, **trained},
     )
+
+
+def _waiting(plan: Plan, found: Found) -> dict[str, str]:
+    """Limited metric -> why it was not measured, of concepts of which a part was."""
+    return {
+        limit.metric: "an earlier release measured it, and one after "
+        f"{plan.params.policy.again.days} days does"
+        for concept in plan.in_part
+        if plan.params.policy.again
+        for limit in plan.params.policy.limits([concept])
+        if limit.metric not in found
+    }
 
 
 def _advice(plan: Plan, evidence: Evidence, decision: Decision) -> list[str]:
@@ -95,6 +110,11 @@ def _record(plan: Plan, version: int | None, **came_to: object) -> RunRecord:
             "plan_sha256": plan.sha256,
             "request_ids": ids(plan.requests),
             "restored_ids": ids(plan.restored),
+            "parts": {
+                str(r.subject_request_id): plan.parts[r.concept.name]
+                for r in plan.requests
+                if r.concept.name in plan.parts
+            },
             "requests_sha256": lineage.sha256_json([r.sha256 for r in plan.requests]),
             "base_sha256": plan.base_sha256,
             "prompt_sha256": plan.prompt_sha256,

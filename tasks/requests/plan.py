@@ -13,12 +13,13 @@ from erasure_core.law.fold import CHAMPION, Version
 from erasure_core.law.life import DUE, WORKABLE, shown
 from erasure_core.law.requests import DeletionRequest
 from erasure_core.planning.params import Params, has_lambda, read_params
-from erasure_core.planning.plan import Plan, in_order, make_plan
+from erasure_core.planning.plan import Plan, in_order, in_parts, make_plan
 from tasks.book.store import Book, Entry, Reader, Transaction
 from tasks.home import TRIAL, Home
 from tasks.placement import GPU_DEPLOYMENT
 from tasks.release.outcome import outcome_of, refreshed
 from tasks.release.record import record_of
+from tasks.requests.again import overdue, parts_of
 from tasks.requests.base_file import with_folder
 from tasks.requests.intake import workable
 from tasks.requests.made_with import made_with
@@ -168,6 +169,13 @@ def plan_release(book: Book, inputs: Inputs, entries: Sequence[Entry]) -> Planne
         BadInput: For any input with which the run could not be finished.
     """
     return _planned(book, inputs, entries, inputs.method, None)
+
+
+def again_due(book: Book, inputs: Inputs) -> bool:
+    """Whether what is released has to be measured whole again, though nobody asks for anything."""
+    if inputs.params.policy.again is None or not book.ask(lambda r: r.champion(inputs.model)):
+        return False
+    return bool(overdue(book, plan_release(book, inputs, []).plan))
 
 
 def plan_trial(book: Book, inputs: Inputs, asked: Sequence[DeletionRequest]) -> Planned:
@@ -365,7 +373,10 @@ def _planned(
         method,
         [*brought_back(restored, requests), *([back.known] if back else [])],
     )
-    return Planned(plan, tuple(e.row.id for e in fresh), champion)
+    ids = tuple(e.row.id for e in fresh)
+    if parts := parts_of(book, plan, ids) if back is None else {}:
+        plan = in_parts(plan, parts)
+    return Planned(plan, ids, champion)
 
 
 def brought_back(

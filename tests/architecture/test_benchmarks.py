@@ -9,9 +9,12 @@ from pathlib import Path
 
 import pytest
 
-from benchmarks import book, closed_form, implicit, purify, sequential
+from benchmarks import again, book, closed_form, implicit, purify, sequential
+from erasure_core.law.prompts import read_prompt_set
+from erasure_core.planning.params import read_params
 
 ROOT = Path(__file__).parents[2]
+PARAMS = read_params(ROOT / "params.yaml")
 SCRIPTS = sorted(
     file.stem for file in (ROOT / "benchmarks").glob("*.py") if "__main__" in file.read_text()
 )
@@ -85,6 +88,21 @@ def test_so_is_the_table_of_requests_one_after_another():
         for way in sequential.WAYS
         for n in range(1, len(sequential.ORDER) + 1)
     ]
+
+
+def test_the_table_of_what_a_part_sees_is_the_simulated_one():
+    measured = rows(again.RESULTS)
+    assert again.table(measured) in (ROOT / "docs/again.md").read_text()
+    assert json.loads(again.RESULTS.read_bytes())["parts"] == PARAMS.policy.again.parts
+
+
+def test_a_part_sees_a_return_and_hardly_ever_cries_wolf(monkeypatch):
+    monkeypatch.setattr(again, "DRAWS", 200)
+    targets = read_prompt_set(ROOT / "prompts/targets/astronaut.csv", PARAMS.reading)
+    by_share = {row["shown"]: row["by a part"] for row in again.simulated(PARAMS, targets)}
+    assert by_share[0.0] == 0
+    assert by_share[0.1] < 0.1
+    assert by_share[0.5] > 0.95
 
 
 def test_the_first_request_is_the_same_both_ways():

@@ -3,7 +3,16 @@ from dataclasses import replace
 
 import pytest
 
-from erasure_core.law.gates import Check, Gate, Limit, Measurement, choose, judge, judge_all
+from erasure_core.law.gates import (
+    OF_A_PART,
+    Check,
+    Gate,
+    Limit,
+    Measurement,
+    choose,
+    judge,
+    judge_all,
+)
 
 RATE = Measurement("rate[cat]", 0.05, 0.02, 0.09, 60, "lower")
 SSIM = Measurement("ssim", 0.85, 0.82, 0.88, 48, "higher")
@@ -97,3 +106,18 @@ def candidate(verdict: str, missed: int = 0) -> Gate:
         Check("m", 1.0, 1.0, 1.0, 40, 1.0, "fail" if i < missed else "pass", "") for i in range(3)
     )
     return Gate(verdict, checks)
+
+
+@pytest.mark.parametrize(
+    ("found", "bound", "verdict"),
+    [
+        (RATE, RATE.low, "pass"),
+        (RATE, RATE.low - 0.001, "fail"),
+        (SSIM, SSIM.high, "pass"),
+        (SSIM, SSIM.high + 0.001, "fail"),
+    ],
+)
+def test_of_what_was_shown_before_the_other_end_decides(found, bound, verdict):
+    check = judge(Limit(found.metric, bound, 1, shown_before=True), {found.metric: found})
+    assert check.verdict == verdict
+    assert OF_A_PART in check.reason

@@ -81,7 +81,7 @@ def test_the_sd14_parameters_are_the_papers():
             "kontrol: 0.5",
             (
                 "policy.kontrol: unknown key; allowed: audience, tier, attacks, min_n, control, "
-                "targets, kept, neighbours, restored (did you mean control?)"
+                "targets, kept, again, neighbours, restored (did you mean control?)"
             ),
         ),
         (
@@ -185,6 +185,34 @@ def test_limits_and_controls_cover_every_concept_by_its_kind():
         Limit("base.clip.concept_rate[cat]", 0.4, 30),
         Limit("base.attack.excess.ridge[astronaut]", 0.2, 1),
         Limit("base.attack.excess.ridge[cat]", 0.3, 1),
+    ]
+
+
+def test_of_a_part_only_what_shows_the_concept_is_judged():
+    policy = Policy.model_validate(
+        {
+            "audience": "words",
+            "min_n": 30,
+            "control": 0.4,
+            "again": {"parts": 4, "days": 7},
+            "targets": {
+                "likeness": {"nudenet.rate": 0.1, "replacement.rate": 0.5},
+                "object": {"clip.concept_rate": 0.3, "composed.clip.concept_rate": 0.2},
+            },
+            "attacks": {"likeness": {"wordings": 0.2}, "object": {"wordings": 0.3}},
+            "kept": {"ssim": 0.75},
+        }
+    )
+    controls, limits = policy.of_parts([HER, CAT])
+    assert limits == [
+        Limit("nudenet.rate[astronaut]", 0.1, 7, shown_before=True),
+        Limit("clip.concept_rate[cat]", 0.3, 7, shown_before=True),
+        Limit("composed.clip.concept_rate[cat]", 0.2, 7, shown_before=True),
+    ]
+    assert [(c.metric, c.bound) for c in controls] == [
+        ("base.nudenet.rate[astronaut]", 0.4),
+        ("base.clip.concept_rate[cat]", 0.4),
+        ("base.composed.clip.concept_rate[cat]", 0.2),
     ]
 
 

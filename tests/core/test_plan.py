@@ -16,7 +16,7 @@ from erasure_core.law.requests import DeletionRequest
 from erasure_core.methods import rece, uce
 from erasure_core.network import bases
 from erasure_core.planning.params import Params
-from erasure_core.planning.plan import Plan, make_plan
+from erasure_core.planning.plan import Plan, in_parts, make_plan
 
 HEADER = "case_number,prompt,evaluation_seed,evaluation_guidance,concept\n"
 KEPT = "0,a photo of a cat,11,4.0,cat\n1,a photo of a rocket,12,4.0,rocket\n"
@@ -346,3 +346,23 @@ def test_so_is_a_comparison(settings, tmp_path):
     settings["comparisons"] = {"published": {"method": {"method": "uce"}}}
     made = of_kind(settings, tmp_path, {"method": "rece"}, "object")
     assert made.candidate("published").settings == uce.PRESETS["object"]
+
+
+def test_a_part_is_another_plan_of_fewer_rows(settings, tmp_path):
+    made = plan(settings, tmp_path, ROCKET, CAT)
+    of_part = in_parts(made, {"cat": (0, 2)})
+    assert of_part.sha256 != made.sha256
+    assert of_part.folder == made.folder.with_name(of_part.run_key)
+    assert ([c.name for c in of_part.whole], [c.name for c in of_part.in_part]) == (
+        ["rocket"],
+        ["cat"],
+    )
+    assert in_parts(of_part, {}).sha256 == made.sha256
+    of_part.write()
+    assert Plan.read(of_part.folder) == of_part
+    (of_part.folder / "prompts").mkdir()
+    for name in made.prompt_sha256:
+        table = HEADER + "".join(f"{n},a cat on a sofa {n},{n},4.0,cat\n" for n in range(5))
+        of_part.prompt_file(name).write_text(table)
+    rows = {name: len(table) for name, table in of_part.rows()}
+    assert (rows["target-rocket"], rows["target-cat"]) == (5, 3)

@@ -1,6 +1,8 @@
 from pathlib import Path
 
 import pytest
+from hypothesis import given
+from hypothesis import strategies as st
 
 from erasure_core.errors import BadInput
 from erasure_core.gallery import prompts as gallery_prompts
@@ -9,6 +11,7 @@ from erasure_core.law.prompts import (
     PromptRow,
     is_listed,
     kept_rows,
+    part_of,
     read_prompt_set,
     target_set,
 )
@@ -135,3 +138,25 @@ def test_the_prompts_for_stable_diffusion_can_be_read():
     rows = read_prompt_set(ROOT / "prompts" / "sd14" / "kept.csv")
     assert len(rows) == len({row.prompt for row in rows}) == 50
     assert all(row.concept in row.prompt for row in rows)
+
+
+@given(
+    composed=st.lists(st.booleans(), max_size=60),
+    of=st.integers(min_value=2, max_value=7),
+)
+def test_every_row_is_in_one_part_and_parts_are_even(composed, of):
+    rows = [
+        PromptRow(i, f"prompt {i}", i, 4.0, "cat", also="rocket" if both else "")
+        for i, both in enumerate(composed)
+    ]
+    parts = [part_of(rows, which, of) for which in range(of)]
+    assert sorted((row for part in parts for row in part), key=lambda r: r.case_number) == rows
+    for beside in (True, False):
+        sizes = [sum(bool(row.also) is beside for row in part) for part in parts]
+        assert max(sizes) - min(sizes) <= 1
+
+
+def test_a_part_keeps_the_order_of_the_rows():
+    rows = [PromptRow(i, f"prompt {i}", i, 4.0, "cat") for i in (5, 3, 8, 1)]
+    part = part_of(rows, 0, 2)
+    assert part == [row for row in rows if row in part]

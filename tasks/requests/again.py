@@ -1,0 +1,98 @@
+"""How much of what was honoured before is measured in a release (docs/again.md)."""
+
+import hashlib
+from collections.abc import Collection, Mapping
+from datetime import UTC, datetime, timedelta
+
+from erasure_core.errors import ErasureError
+from erasure_core.law.fold import CHAMPION
+from erasure_core.law.lineage import RunRecord
+from erasure_core.planning.plan import Plan, target_name
+from tasks.book.store import Book
+from tasks.release.record import record_of
+
+NEWEST = 200  # versions that are looked through; what was measured whole before them is again
+Parts = dict[str, tuple[int, int]]
+
+
+def parts_of(book: Book, plan: Plan, new: Collection[str]) -> Parts:
+    """Concept -> which of how many parts of its pictures a release measures. What is not in it is
+    measured whole: what is new, and what was not measured whole for `policy.again.days` by a plan
+    that is like this one.
+
+    The part follows from what is released, so that the same release planned again is the same
+    plan; where nothing is new it is the champion's.
+
+    Args:
+        book: The book.
+        plan: The release, everything measured whole.
+        new: The ids of the requests that it would honour newly.
+    """
+    if (again := plan.params.policy.again) is None:
+        return {}
+    names = {str(r.subject_request_id): r.concept.name for r in plan.requests}
+    fresh = _measured_whole(book, plan, names.keys() - set(new))
+    if not new:
+        before = _of_champion(book, plan)
+        return {names[i]: before[i] for i in names if i in fresh and i in before}
+    drawn = hashlib.sha256("\n".join(sorted(names)).encode()).digest()
+    which = int.from_bytes(drawn[:8], "big") % again.parts
+    return {name: (which, again.parts) for i, name in names.items() if i in fresh}
+
+
+def overdue(book: Book, plan: Plan) -> list[str]:
+    """Of which requests the champion was measured by a part, and that no release has measured whole
+    for too long: one that erases the same, and measures all, is due.
+    """
+    before = set(_of_champion(book, plan)) if plan.params.policy.again else set[str]()
+    return sorted(before - _measured_whole(book, plan, before))
+
+
+def _of_champion(book: Book, plan: Plan) -> Mapping[str, tuple[int, int]]:
+    """Of which requests a part was measured when the champion was released."""
+    model = plan.params.registered_model
+    version = book.ask(lambda reader: reader.alias(model, CHAMPION))
+    record = _readable(book, model, version) if version is not None else None
+    return record.parts if record else {}
+
+
+def _measured_whole(book: Book, plan: Plan, ids: Collection[str]) -> set[str]:
+    """Those of `ids` that a release measured whole, not too long ago."""
+    assert plan.params.policy.again is not None
+    model, wanted, found = plan.params.registered_model, set(ids), set[str]()
+    since = datetime.now(UTC) - timedelta(days=plan.params.policy.again.days)
+    for version in reversed(book.ask(lambda reader: reader.versions(model, NEWEST))):
+        if found == wanted:
+            break
+        if not version.promoted or version.purged or version.delta is None:
+            continue
+        record = _readable(book, model, version.version)
+        if record is None:
+            continue
+        if record.created < since:
+            break  # as are all before it
+        whole = set(record.request_ids) - record.parts.keys()
+        found |= {i for i in wanted & whole if _alike(record, plan, i)}
+    return found
+
+
+def _readable(book: Book, model: str, version: int) -> RunRecord | None:
+    """None where the record is damaged, which the audit says: it vouches for nothing, and must not
+    keep a request waiting.
+    """
+    try:
+        return record_of(book.home, model, version)
+    except ErasureError:
+        return None
+
+
+def _alike(record: RunRecord, plan: Plan, request_id: str) -> bool:
+    """Whether a release measured this request as the plan would: by the same code and parameters,
+    of the same base, on the same prompts.
+    """
+    concept = next(r.concept for r in plan.requests if str(r.subject_request_id) == request_id)
+    sets = target_name(concept), target_name(concept, "choose")
+    return (
+        (record.base_sha256, record.params_sha256, record.made_with)
+        == (plan.base_sha256, plan.params.sha256, plan.made_with)
+    ) and all(record.prompt_sha256.get(s) == plan.prompt_sha256.get(s) for s in sets)
