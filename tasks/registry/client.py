@@ -20,6 +20,7 @@ if TYPE_CHECKING:
     from mlflow.store.artifact.artifact_repo import ArtifactRepository
 
 EXPERIMENT = "erasure"
+DRAFT = ".artifact.uploading."  # begins the name that MLflow gives a file until it is whole
 KEY = "erasure.key"  # the tag by which what was mirrored before is found again
 KIND = {"mlflow.experimentKind": "custom_model_development"}  # its pages show charts of losses
 ABSENT, TAKEN = "RESOURCE_DOES_NOT_EXIST", "RESOURCE_ALREADY_EXISTS"
@@ -68,6 +69,17 @@ def files_at(home: Home, place: str) -> "ArtifactRepository":
     from mlflow.store.artifact.artifact_repository_registry import get_artifact_repository
 
     return get_artifact_repository(place, tracking_uri=home.tracking_uri)
+
+
+def clear_drafts(place: "ArtifactRepository") -> None:
+    """Remove half-written files, which MLflow hides and a kill leaves for ever, where files lie in
+    a folder: only one mirror writes at a time.
+    """
+    from mlflow.store.artifact.local_artifact_repo import LocalArtifactRepository
+
+    if isinstance(place, LocalArtifactRepository):
+        for draft in Path(place.artifact_dir).rglob(f"{DRAFT}*"):
+            draft.unlink()
 
 
 @contextmanager

@@ -23,6 +23,7 @@ from tasks.home import Home
 from tasks.registry.client import (
     EXPERIMENT,
     KEY,
+    clear_drafts,
     connected,
     files_at,
     has_store,
@@ -42,7 +43,6 @@ LONGEST_PARAM = 6000  # characters MLflow keeps
 LONGEST_TAG = 5000
 LONGEST_DIGEST = 36
 PARENT = "mlflow.parentRunId"
-DRAFT = ".artifact.uploading."  # what MLflow begins the name of a file with until it is whole
 NOTE = "mlflow.note.content"  # what its pages show as the description
 MODEL, FOLDER = "erasure.model", "erasure.folder"  # whose run it is, and where its files lie
 REQUESTS = "request.ids"
@@ -372,16 +372,12 @@ def _now() -> int:
 
 
 def _attach(home: Home, run: Any, files: Sequence[Path]) -> None:
-    """Store files with the mode that the umask gives: MLflow would keep the mode they have. Its own
-    draft of a file, which a kill leaves for ever, goes: one mirror writes at a time.
-    """
+    """Store files with the mode that the umask gives: MLflow would keep the mode they have."""
     place = files_at(home, run.info.artifact_uri)
     with tempfile.TemporaryDirectory() as scratch:
         for file in files:
             place.log_artifact(str(shutil.copyfile(file, Path(scratch) / file.name)))
-    for stored in place.list_artifacts():
-        if stored.path.startswith(DRAFT):
-            place.delete_artifacts(stored.path)
+    clear_drafts(place)
 
 
 def _present(files: Sequence[Path]) -> None:

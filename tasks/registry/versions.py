@@ -18,6 +18,7 @@ from tasks.registry.client import (
     EXPERIMENT,
     KEY,
     TAKEN,
+    clear_drafts,
     connected,
     files_at,
     has_store,
@@ -212,7 +213,9 @@ def _store(home: Home, place: str, facts: VersionFacts) -> None:
         for path, content in package(facts).items():
             (folder / path).parent.mkdir(parents=True, exist_ok=True)
             (folder / path).write_bytes(content)
-        files_at(home, place).log_artifacts(str(folder))
+        files = files_at(home, place)
+        files.log_artifacts(str(folder))
+        clear_drafts(files)
 
 
 def _create(client: "MlflowClient", facts: VersionFacts, model: Any) -> Any:

@@ -323,8 +323,17 @@ def test_a_draft_of_mlflows_own_that_a_kill_left_goes_when_the_run_is_mirrored_a
     draft.parent.mkdir(parents=True, exist_ok=True)
     draft.write_bytes(b"half")
     run(home)
-    names = [file.path for file in client.list_artifacts(parent.info.run_id)]
-    assert names == ["report.html"]
+    assert [file.name for file in draft.parent.iterdir()] == ["report.html"]
+
+
+def test_so_does_one_of_a_versions_files(home, facts):
+    mirror_version(home, facts())
+    (script,) = home.artifacts.rglob("serve_model.py")
+    script.unlink()
+    draft = script.with_name(".artifact.uploading.x1y2")
+    draft.write_bytes(b"half")
+    mirror_version(home, facts())
+    assert (script.exists(), draft.exists()) == (True, False)
 
 
 def test_stored_files_have_the_mode_of_the_umask(run, home, facts, candidate):
