@@ -13,10 +13,13 @@ from flows.telling import one_line
 from tasks.placement import home_of_run
 
 PARAMS = Path("params.yaml")
+BY_PARAMS = "as the parameters say"
 if TYPE_CHECKING:
     Method = str
+    Choice = str
 else:
-    Method = Literal[tuple(known_methods())]  # as choices of the form
+    Method = Literal[tuple(known_methods())]
+    Choice = Literal[(BY_PARAMS, *known_methods())]  # a list to choose from, in the form
 
 
 @flow(name="file-request", flow_run_name=request_name)
@@ -27,9 +30,7 @@ def file_request(
     replacement: Annotated[
         str, Field(description="What should appear instead, with its article: a cup of tea.")
     ],
-    method: Annotated[
-        Method | None, Field(description="How to erase it; empty: as the parameters say.")
-    ] = None,
+    method: Annotated[Choice, Field(description="How to erase it.")] = BY_PARAMS,
     law: Annotated[
         str, Field(description="On what it rests: gdpr, ccpa, or own words.")
     ] = "own policy",
@@ -45,7 +46,8 @@ def file_request(
 
     settings, book = read_params(params), open_book(home_of_run())
     made = draft(Asked(concept, kind, replacement, (), law, None), settings)
-    request = made.request.model_copy(update={"method": method})
+    named = None if method == BY_PARAMS else method
+    request = made.request.model_copy(update={"method": named})
     check(book, [request], settings.registered_model)
     made.write()
     (entry,) = add(book, [request], settings.registered_model)

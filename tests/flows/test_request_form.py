@@ -1,0 +1,40 @@
+"""The form that files a request from Prefect's pages."""
+
+import shutil
+from pathlib import Path
+
+import pytest
+
+from erasure_core.law.requests import known_methods
+from flows.request import BY_PARAMS, file_request
+from tasks.book.door import open_book
+from tasks.home import Home
+
+ROOT = Path(__file__).parents[2]
+
+
+@pytest.fixture
+def home(tmp_path, monkeypatch) -> Home:
+    """A state folder with an empty book, seen from a worker's checkout."""
+    checkout = Path(shutil.copytree(ROOT / "prompts", tmp_path / "checkout/prompts")).parent
+    shutil.copy(ROOT / "params.yaml", checkout)
+    (checkout / "models").symlink_to(ROOT / "models")
+    monkeypatch.chdir(checkout)
+    monkeypatch.setenv("ERASURE_HOME", str(tmp_path / "home"))
+    home = Home(tmp_path / "home")
+    open_book(home)
+    return home
+
+
+@pytest.mark.parametrize(("chosen", "method"), [(BY_PARAMS, None), ("uce", "uce")])
+def test_what_is_filled_in_is_filed(home, chosen, method):
+    request_id = file_request("rocket", "object", "a galaxy", chosen)
+    entry = open_book(home, make=False).ask(lambda reader: reader.request(request_id))
+    assert (entry.row.state, entry.known.concept.name) == ("received", "rocket")
+    assert (entry.known.concept.replacement, entry.known.method) == ("a galaxy", method)
+    assert (Path.cwd() / "prompts/targets/rocket.csv").is_file()
+
+
+def test_methods_are_a_list_to_choose_from():
+    method = file_request.parameters.properties["method"]
+    assert (method["enum"], method["default"]) == ([BY_PARAMS, *known_methods()], BY_PARAMS)
