@@ -5,7 +5,7 @@ from collections.abc import Collection, Mapping
 from datetime import UTC, datetime, timedelta
 
 from erasure_core.errors import ErasureError
-from erasure_core.law.fold import CHAMPION
+from erasure_core.law.fold import CHAMPION, Version
 from erasure_core.law.lineage import RunRecord
 from erasure_core.planning.plan import Plan, target_name
 from tasks.book.store import Book
@@ -62,17 +62,13 @@ def _measured_whole(book: Book, plan: Plan, ids: Collection[str]) -> set[str]:
     model, wanted, found = plan.params.registered_model, set(ids), set[str]()
     since = datetime.now(UTC) - timedelta(days=plan.params.policy.again.days)
     for version in reversed(book.ask(lambda reader: reader.versions(model, NEWEST))):
-        if found == wanted:
-            break
-        if not version.promoted or version.purged or version.delta is None:
+        if found == wanted or datetime.fromisoformat(version.created) < since:
+            break  # so are all before it
+        if not _alike(version, plan) or not wanted & set(version.requests):
             continue
-        record = _readable(book, model, version.version)
-        if record is None:
-            continue
-        if record.created < since:
-            break  # as are all before it
-        whole = set(record.request_ids) - record.parts.keys()
-        found |= {i for i in wanted & whole if _alike(record, plan, i)}
+        if record := _readable(book, model, version.version):
+            whole = set(record.request_ids) - record.parts.keys()
+            found |= {i for i in wanted & whole if _on_the_same(record, plan, i)}
     return found
 
 
@@ -86,13 +82,16 @@ def _readable(book: Book, model: str, version: int) -> RunRecord | None:
         return None
 
 
-def _alike(record: RunRecord, plan: Plan, request_id: str) -> bool:
-    """Whether a release measured this request as the plan would: by the same code and parameters,
-    of the same base, on the same prompts.
+def _alike(version: Version, plan: Plan) -> bool:
+    """Whether it was released from the base of the plan, and its evidence is still there."""
+    return version.base == plan.base_sha256 and version.promoted and not version.purged
+
+
+def _on_the_same(record: RunRecord, plan: Plan, request_id: str) -> bool:
+    """Whether a release measured this request by the same code and parameters, and on the same
+    prompts.
     """
     concept = next(r.concept for r in plan.requests if str(r.subject_request_id) == request_id)
     sets = target_name(concept), target_name(concept, "choose")
-    return (
-        (record.base_sha256, record.params_sha256, record.made_with)
-        == (plan.base_sha256, plan.params.sha256, plan.made_with)
-    ) and all(record.prompt_sha256.get(s) == plan.prompt_sha256.get(s) for s in sets)
+    same = (record.params_sha256, record.made_with) == (plan.params.sha256, plan.made_with)
+    return same and all(record.prompt_sha256.get(s) == plan.prompt_sha256.get(s) for s in sets)
