@@ -17,6 +17,7 @@ if TYPE_CHECKING:
     from tasks.pages.report import LambdaPoint
 
 _INK, _MUTED, _GOOD = "#1f2933", "#7b8794", "#2f855a"
+_LETTER, _LINE = 4.3, 11.0  # of a name beside a point, in points: width of a letter, height
 _COLOURS = {"default": "#2b6cb0", "paper": "#c05621"}
 _MARKERS = {"default": "o", "paper": "s"}
 
@@ -169,22 +170,41 @@ def pareto(points: Sequence["ComparedPoint"], path: Path) -> None:
             linewidths=2.4 if point in front else 0.8,
             zorder=3,
         )
-        axes.annotate(
-            f"{point.method}, {point.form}",
-            (point.kept, point.shown),
-            xytext=(8, 5 if tuned else -11),
-            textcoords="offset points",
-            fontsize=8,
-            color=_INK,
-        )
     if points:
         bar = figure.colorbar(shade, ax=axes, pad=0.02)
         bar.set_label("highest share that an attack brings back", color=_INK, fontsize=9)
     axes.set_xlabel("SSIM of kept pictures with the base's  (right: keeps more)")
     axes.set_ylabel("pictures that still show it  (down: erases more)")
-    axes.set_ylim(-0.05, max([0.3, *(p.shown + 0.08 for p in points)]))
+    axes.set_ylim(-0.05, max([0.5, *(p.shown + 0.08 for p in points)]))
     axes.margins(x=0.18)
+    _named(figure, axes, points)
     _save(figure, path)
+
+
+def _named(figure: "Figure", axes: Any, points: Sequence["ComparedPoint"]) -> None:
+    """Write each point's name above it, so high that no two names overlap, with a line to it."""
+    figure.draw_without_rendering()  # only then it is known where points lie
+    taken: list[tuple[float, float, float]] = []  # left, right, bottom of each name, in points
+    for point in sorted(points, key=lambda p: p.kept):
+        text = f"{point.method}, {point.form}"
+        x, y = axes.transData.transform((point.kept, point.shown)) * 72 / figure.dpi
+        half, up = 0.5 * _LETTER * len(text), 10.0
+        while any(
+            left < x + half and x - half < right and abs(bottom - (y + up)) < _LINE
+            for left, right, bottom in taken
+        ):
+            up += _LINE
+        taken.append((x - half, x + half, y + up))
+        axes.annotate(
+            text,
+            (point.kept, point.shown),
+            xytext=(0, up),
+            textcoords="offset points",
+            ha="center",
+            fontsize=8,
+            color=_INK,
+            arrowprops={"arrowstyle": "-", "color": _MUTED, "linewidth": 0.5},
+        )
 
 
 def undominated(points: Sequence["ComparedPoint"]) -> list["ComparedPoint"]:

@@ -43,7 +43,7 @@ def started(tmp_path):
     lines = [process.stdout.readline() for _ in "ab"]
     yield process, [line.split()[1] for line in lines]
     process.kill()
-    process.wait()
+    process.communicate()  # closes the pipe too
 
 
 def left_of(process: subprocess.Popen) -> list[psutil.Process]:
