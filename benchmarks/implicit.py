@@ -15,7 +15,6 @@ from typing import Annotated, Any
 import typer
 
 from benchmarks.all_but_one import RESULTS, ROOT, Judge, gallery_judge, preset
-from benchmarks.methods import SHOWN
 from erasure_core.files import pretty_json, write_text
 from erasure_core.law.concepts import Concept
 from erasure_core.law.requests import read_request
@@ -25,6 +24,7 @@ from erasure_core.network.models import Teacher, load_teacher
 from erasure_core.network.work import Work
 from erasure_core.planning.params import read_params
 
+SHOWN = ("nudenet.rate", "clip.concept_rate", "ssim", "clip.accuracy")
 GRID = (
     *(
         Implicit(scale=scale, include_eot=eot)

@@ -27,7 +27,7 @@ from tasks.requests.new import Draft
 
 PICTURES = 5  # of each name
 SEED = 600_000
-MEASURED = Path(__file__).parents[2] / "benchmarks/results/methods.json"
+MEASURED = Path(__file__).parents[2] / "benchmarks/results/compare.json"
 
 
 @dataclass(frozen=True, slots=True)
@@ -102,12 +102,13 @@ def durations(draft: Draft, params: Params, seconds_a_picture: float) -> dict[st
     """Method -> how long a run takes by it: its pictures at the rate just measured, and the erasing
     as it was measured on the gallery, where it was.
     """
-    measured = json.loads(MEASURED.read_bytes())["methods"] if MEASURED.exists() else {}
+    rows = json.loads(MEASURED.read_bytes())["rows"] if MEASURED.exists() else []
+    measured = {row["method"]: row["seconds"] for row in rows if row["form"] == "tuned"}
     said = {}
     for name in dict.fromkeys([params.method.method, *sorted(params.methods)]):
         n = _pictures(draft, params.with_method(name))
         minutes = n * seconds_a_picture / 60
-        erasing = f" + {measured[name]['seconds']:.3g} s erasing" if name in measured else ""
+        erasing = f" + {measured[name]:.3g} s erasing" if name in measured else ""
         said[name] = f"{n} pictures, {minutes:.1f} min{erasing}"
     return said
 

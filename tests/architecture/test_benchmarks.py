@@ -67,7 +67,7 @@ def test_so_is_the_table_of_shared_trajectories(said, metric):
 
 
 def test_there_are_some():
-    assert {"all_but_one", "closed_form", "methods"} <= set(SCRIPTS)
+    assert {"all_but_one", "closed_form", "pictures"} <= set(SCRIPTS)
 
 
 @pytest.mark.parametrize("name", SCRIPTS)

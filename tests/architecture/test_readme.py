@@ -9,13 +9,14 @@ from pathlib import Path
 import pytest
 import typer
 
-from benchmarks.methods import RESULTS, table
 from erasure_core.law.requests import read_request
 from erasure_core.methods import METHODS
 from flows.cli import app
+from tasks.comparing.table import as_markdown, orderings, short_table
 
 from ..readme import ROOT, commands
 
+COMPARED = json.loads((ROOT / "benchmarks/results/compare.json").read_bytes())
 README = (ROOT / "README.md").read_text()
 TARGETS = set(re.findall(r"^([a-z-]+):", (ROOT / "Makefile").read_text(), re.MULTILINE))
 
@@ -55,6 +56,12 @@ def test_the_request_it_shows_is_valid(tmp_path: Path):
 
 
 def test_its_table_of_methods_is_the_one_that_was_measured():
-    results = json.loads(RESULTS.read_text())
-    assert results["methods"].keys() <= METHODS.keys()  # as they were then
-    assert table(results) in README
+    assert short_table(COMPARED) in README
+
+
+def test_so_are_the_tables_of_the_page_on_the_comparison():
+    page = (ROOT / "docs/compare.md").read_text()
+    assert as_markdown(COMPARED) in page
+    for concept in {row["concept"] for row in COMPARED["rows"]}:
+        assert orderings(COMPARED, concept) in page
+    assert {row["method"] for row in COMPARED["rows"]} <= METHODS.keys()
