@@ -8,6 +8,7 @@ from collections.abc import Mapping, Sequence
 from pathlib import Path
 from typing import Any
 
+from erasure_core.law.gates import OF_A_PART
 from erasure_core.redact import redacted
 from erasure_core.text import escaped
 from tasks.home import Home
@@ -245,7 +246,8 @@ def _show_version(version: Mapping[str, Any]) -> None:
     show(f"  checkpoint       {version['checkpoint']['sha256']}  {version['checkpoint']['state']}")
     for m in version.get("measurements", []):
         limit = f"  limit {m['limit']:g}: {m['verdict']}" if m["limit"] is not None else ""
-        show(f"  {m['metric']:<34} {_interval(m)}{limit}")
+        of_part = " (of a part)" if OF_A_PART in (m.get("reason") or "") else ""
+        show(f"  {m['metric']:<34} {_interval(m)}{limit}{of_part}")
     for move in version["alias_history"]:
         show(f"  {move['time']}  {move['alias']}: {or_none(move['before'])} -> {move['version']}")
     _show_requests(version["requests"])

@@ -330,7 +330,7 @@ def _row(check: Check) -> dict[str, object]:
         attack = stem.removeprefix(EXCESS)
         sentence, unit = f"Pictures that the attack {attack!r} brings back, above its control", "%"
     if OF_A_PART in check.reason:
-        sentence += " (a part of them; measured whole by an earlier release)"
+        sentence += " (a part of them)"
     subject = re.search(r"\[(.+)\]", check.metric)
     sign = re.search(r"required (<=|>=)", check.reason)
     numbers = (check.value, check.low, check.high)

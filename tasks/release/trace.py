@@ -183,12 +183,12 @@ def _of_record(record: RunRecord) -> dict[str, Any]:
 def _with_limits(
     measurements: Sequence[dict[str, Any]], checks: Sequence[dict[str, Any]]
 ) -> list[dict[str, Any]]:
-    """Each measurement of the chosen candidate with the limit and verdict it got; null where the
-    policy sets none.
+    """Each measurement of the chosen candidate with the limit and verdict it got, and the gate's
+    sentence; null where the policy sets none.
     """
     judged = {check["metric"]: check for check in checks}
     limits = [
-        {key: judged.get(m["metric"], {}).get(key) for key in ("limit", "verdict")}
+        {key: judged.get(m["metric"], {}).get(key) for key in ("limit", "verdict", "reason")}
         for m in measurements
     ]
     measured = [{**m, **limit} for m, limit in zip(measurements, limits, strict=True)]

@@ -72,6 +72,8 @@ def test_a_check_of_a_part_says_so(released):
     checks = record(released[0], 2)["gate"]["checks"]
     of_part = {c["metric"] for c in checks if "a part of them" in c["reason"]}
     assert of_part == {"base.clip.concept_rate[cat]", "clip.concept_rate[cat]"}
+    shown = erasure(released[0], "audit", 2).stdout.splitlines()
+    assert sum(line.endswith("(of a part)") for line in shown) == len(of_part)
 
 
 def test_the_same_again_is_answered_from_the_record(released):
