@@ -15,6 +15,7 @@ from pathlib import Path
 from typing import TYPE_CHECKING
 
 from erasure_core.errors import BadInput, ErasureError
+from tasks.book.door import open_book
 from tasks.home import Home
 
 if TYPE_CHECKING:
@@ -65,6 +66,17 @@ def bootstrap(deployments: Path = DEPLOYMENTS) -> None:
             f"prefect deploy of {deployments} failed: "
             f"{' '.join((done.stderr or done.stdout).split()[-60:])}"
         )
+
+
+def begin_book() -> Path | None:
+    """Begin the book of the state folder that `ERASURE_HOME` names, if it has none: workers refuse
+    a folder without one, and the first request may come by the form. None where it names none.
+    """
+    if not os.environ.get("ERASURE_HOME"):
+        return None
+    home = Home.from_env().checked()
+    open_book(home)
+    return home.root
 
 
 async def _prepare_server() -> None:
@@ -138,7 +150,9 @@ if __name__ == "__main__":
     Home.from_env().prepare_environment()
     try:
         bootstrap()
+        begun = begin_book()
     except ErasureError as fault:
         print(fault, file=sys.stderr)
         sys.exit(fault.exit_code)
     print("pools, queue, automation and deployments are in place")
+    print(f"book of record: {begun}" if begun else "no book begun: ERASURE_HOME is not set")

@@ -15,7 +15,7 @@ from prefect.client.orchestration import get_client
 from prefect.settings import get_current_settings
 
 from erasure_core.errors import BadInput, ErasureError
-from flows.bootstrap import DEPLOYMENTS, ZOMBIES, bootstrap
+from flows.bootstrap import DEPLOYMENTS, ZOMBIES, begin_book, bootstrap
 from tasks.placement import GPU_DEPLOYMENT, run_gpu_step
 
 from ..processes import stop
@@ -98,6 +98,14 @@ async def on_server():
             for d in await client.read_deployments()
         }
         return automations, pools, queue.priority, deployments
+
+
+def test_a_book_is_begun_where_the_state_folder_is_named(tmp_path, monkeypatch):
+    monkeypatch.delenv("ERASURE_HOME", raising=False)
+    assert begin_book() is None
+    monkeypatch.setenv("ERASURE_HOME", str(tmp_path / "home"))
+    assert begin_book() == begin_book() == tmp_path / "home"
+    assert (tmp_path / "home/book.db").exists()
 
 
 def test_bootstrap_twice_leaves_one_of_each(checkout):
