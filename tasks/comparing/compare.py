@@ -1,8 +1,11 @@
 """Every method in both forms, on every request, over seeds."""
 
-from collections.abc import Callable, Sequence
+from collections.abc import Callable, Iterator, Sequence
+from contextlib import contextmanager
 from dataclasses import dataclass, replace
 from pathlib import Path
+
+from filelock import FileLock, Timeout
 
 from erasure_core import attacks
 from erasure_core.attacks import AUDIENCES, CHEAP
@@ -78,7 +81,8 @@ def compare(
         say: Told a line a cell.
 
     Raises:
-        BadInput: An unknown method, sets that are not apart, or inputs that cannot be planned with.
+        BadInput: An unknown method, sets that are not apart, inputs that cannot be planned with, or
+            another comparison works in `out`.
     """
     check_methods(list(methods))
     attacks.budget_of(tier)
@@ -96,15 +100,37 @@ def compare(
 
     judged: list[Written] = []
     tried: list[Written] = []
-    for request in requests:
-        for method in methods:
-            attempts, best = _tuned(request, method, bench, trials, done)
-            tried += attempts
-            settings = {"published": as_published(method, request.concept.kind), "tuned": best}
-            for form in FORMS:
-                for seed in range(params.seed, params.seed + seeds):
-                    judged.append(done(Cell(request, form, seed, settings[form])))
+    with _alone_in(out):
+        for request in requests:
+            for method in methods:
+                attempts, best = _tuned(request, method, bench, trials, done)
+                tried += attempts
+                settings = {"published": as_published(method, request.concept.kind), "tuned": best}
+                for form in FORMS:
+                    for seed in range(params.seed, params.seed + seeds):
+                        judged.append(done(Cell(request, form, seed, settings[form])))
     return Comparison(tuple(judged), tuple(tried), seeds, tier, trials)
+
+
+@contextmanager
+def _alone_in(out: Path) -> Iterator[None]:
+    """One comparison at a time in a folder: two would draw into the same cells.
+
+    Raises:
+        BadInput: Another one works there.
+    """
+    out.mkdir(parents=True, exist_ok=True)
+    lock = FileLock(out / ".lock", timeout=0)
+    try:
+        lock.acquire()
+    except Timeout:
+        raise BadInput(
+            f"another comparison works in {out}; wait for it, or name another --out"
+        ) from None
+    try:
+        yield
+    finally:
+        lock.release()
 
 
 def _tuned(

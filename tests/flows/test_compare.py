@@ -5,6 +5,7 @@ import json
 from pathlib import Path
 
 import pytest
+from filelock import FileLock
 
 from erasure_core.law.lineage import sha256_file
 from erasure_core.planning.plan import BASE
@@ -220,6 +221,14 @@ def test_what_cannot_be_compared_is_refused_before_anything_is_written(
     answer = erasure(tmp_path, "compare", *(word for pair in options.items() for word in pair))
     assert (answer.exit_code, said in answer.stderr) == (2, True), answer.stderr
     assert not (tmp_path / "out").exists()
+
+
+def test_two_comparisons_in_one_folder_are_refused(setup, tmp_path):
+    (tmp_path / "out").mkdir()
+    with FileLock(tmp_path / "out/.lock"):
+        answer = compare(setup, tmp_path, tmp_path / "out")
+    assert (answer.exit_code, "another comparison works in" in answer.stderr) == (2, True)
+    assert not (tmp_path / "out/cells").exists()
 
 
 def test_the_front_is_what_nothing_else_beats():
