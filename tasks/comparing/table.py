@@ -260,8 +260,9 @@ def short_table(results: Mapping[str, Any]) -> str:
 
 
 def orderings(results: Mapping[str, Any], concept: str) -> str:
-    """For each pair of neighbours in the paper's Table 1 whether its order holds here between the
-    published forms: it does or does not where the intervals are apart, else it is open.
+    """Of the methods that were run, for each pair of neighbours in the order of the paper's table,
+    whether it holds here between the published forms: it does or does not where the intervals are
+    apart, else it is open. And which of its methods were not run.
     """
     lines = [_line(("metric", "the paper's order", "here")), _line(["---"] * 3)]
     rows = {
@@ -270,18 +271,19 @@ def orderings(results: Mapping[str, Any], concept: str) -> str:
         if (row["concept"], row["form"]) == (concept, "published")
     }
     for metric, (name, more, printed) in TABLE_1.items():
-        order = sorted(printed, key=lambda method: printed[method], reverse=more)
+        order = sorted(printed.keys() & rows, key=lambda method: printed[method], reverse=more)
         for better, worse in pairwise(order):
-            found = [rows.get(m, {}).get(name.format(concept)) for m in (better, worse)]
+            found = [rows[m].get(name.format(concept)) for m in (better, worse)]
             sign = ">" if more else "<"
             lines.append(_line((metric, f"{better} {sign} {worse}", _held(found, more))))
-    return "\n".join(lines) + "\n"
+    absent = sorted({m for _, _, printed in TABLE_1.values() for m in printed} - rows.keys())
+    return "\n".join(lines) + (f"\n\nNot run: {', '.join(absent)}.\n" if absent else "\n")
 
 
 def _held(found: Sequence[Row | None], more: bool) -> str:
     better, worse = found
     if better is None or worse is None:
-        return "not run"
+        return "not measured"
     if not more:
         better, worse = worse, better
     if better["low"] > worse["high"]:

@@ -84,7 +84,7 @@ def test_so_is_the_table_of_requests_one_after_another():
     steps = [(row["method"], row["way"], row["requests"]) for row in measured]
     assert steps == [
         (method, way, n)
-        for method in ("uce", "rece")
+        for method in ("uce", "rece", "speed")
         for way in sequential.WAYS
         for n in range(1, len(sequential.ORDER) + 1)
     ]
@@ -107,7 +107,7 @@ def test_a_part_sees_a_return_and_hardly_ever_cries_wolf(monkeypatch):
 
 def test_the_first_request_is_the_same_both_ways():
     first = [row for row in rows(sequential.RESULTS) if row["requests"] == 1]
-    for method in ("uce", "rece"):
+    for method in ("uce", "rece", "speed"):
         one, other = (row["back"] for row in first if row["method"] == method)
         assert one == pytest.approx(other, abs=1e-6)
 
