@@ -103,17 +103,22 @@ def _release(folder: Path) -> None:
         approve(shell.book, PLAN, who)
 
 
+def copied(released: Shell, root: Path, patch: pytest.MonkeyPatch) -> Shell:
+    """A copy of a released state, which the environment names as long as `patch` holds."""
+    for name in [name for name in os.environ if name.startswith(FOREIGN)]:
+        patch.delenv(name)
+    home = Home(root)
+    shutil.copytree(released.home, home.root, ignore=shutil.ignore_patterns("prefect"))
+    patch.setenv("ERASURE_HOME", str(home.root))
+    patch.setenv("MLFLOW_ENABLE_ARTIFACTS_PROGRESS_BAR", "false")
+    unfinished_runs(home)  # MLflow's absolute places follow to the copy
+    return Shell(home.root, released.inputs)
+
+
 @pytest.fixture
 def state(released_state, tmp_path, monkeypatch) -> Shell:
     """A copy of the released state, to be tampered with."""
-    for name in [name for name in os.environ if name.startswith(FOREIGN)]:
-        monkeypatch.delenv(name)
-    home = Home(tmp_path / "state")
-    shutil.copytree(released_state.home, home.root, ignore=shutil.ignore_patterns("prefect"))
-    monkeypatch.setenv("ERASURE_HOME", str(home.root))
-    monkeypatch.setenv("MLFLOW_ENABLE_ARTIFACTS_PROGRESS_BAR", "false")
-    unfinished_runs(home)  # MLflow's absolute places follow to the copy
-    return Shell(home.root, released_state.inputs)
+    return copied(released_state, tmp_path / "state", monkeypatch)
 
 
 @pytest.fixture(autouse=True)

@@ -14,7 +14,7 @@ from pathlib import Path
 
 import pytest
 
-from ..toy import world
+from tests.book.conftest import Shell
 
 ROOT = Path(__file__).parents[2]
 BLOCKS = re.findall(r"```bash\n(.*?)```", (ROOT / "docs/audit.md").read_text(), re.DOTALL)
@@ -29,25 +29,16 @@ def environment(place: World) -> dict[str, str]:
     return {**known, **{n: str(v) for n, v in facts.items()}, "PATH": path, "OMP_NUM_THREADS": "1"}
 
 
-@pytest.fixture(scope="module")
-def released(tmp_path_factory: pytest.TempPathFactory) -> World:
-    """A world whose version 1 honours a request."""
-    place = tmp_path_factory.mktemp("audit")
-    inputs = world(place)
-    (place / "bin").mkdir()
-    command = f'#!/bin/sh\nPYTHONPATH={ROOT} exec {sys.executable} -m flows.cli "$@"\n'
-    (place / "bin/erasure").write_text(command)
-    (place / "bin/erasure").chmod(0o755)
-    run = ["erasure", "run", inputs / "cat.yaml", "--params", inputs / "passing.yaml"]
-    subprocess.run(run, env=environment(place), check=True, capture_output=True)
-    return place
-
-
 @pytest.fixture
-def place(released: World, tmp_path: Path) -> World:
-    """A copy of that world to be touched."""
-    for name in ("state", "base", "bin"):
+def place(released_state: Shell, tmp_path: Path) -> World:
+    """A copy of a world whose version 1 honours a request, to be touched."""
+    released = released_state.home.parent
+    for name in ("state", "base"):
         shutil.copytree(released / name, tmp_path / name)
+    (tmp_path / "bin").mkdir()
+    command = f'#!/bin/sh\nPYTHONPATH={ROOT} exec {sys.executable} -m flows.cli "$@"\n'
+    (tmp_path / "bin/erasure").write_text(command)
+    (tmp_path / "bin/erasure").chmod(0o755)
     return tmp_path
 
 
@@ -84,6 +75,17 @@ def the(place: World, pattern: str) -> Path:
     return next((place / "state").glob(pattern))
 
 
+def of_version_1(place: World) -> Path:
+    """The run that the checks are about; another one was refused."""
+    record = json.loads((place / "state/records/toy-v1.json").read_text())
+    return place / "state/runs" / record["folder"]
+
+
+def statement_of_1(place: World) -> Path:
+    files = (place / "state").glob("mlartifacts/**/statement.json")
+    return next(f for f in files if '"verdict":"pass"' in f.read_text().replace(" ", ""))
+
+
 def cut_off(place: World) -> None:
     in_book(place, "DELETE FROM events WHERE seq = (SELECT max(seq) FROM events)")
 
@@ -100,7 +102,8 @@ def other_key(place: World) -> None:
 
 
 def other_picture(place: World) -> None:
-    shutil.copy(the(place, "runs/*/images/*/kept/1.png"), the(place, "runs/*/images/*/kept/2.png"))
+    kept = next(of_version_1(place).glob("images/*/kept"))
+    shutil.copy(kept / "1.png", kept / "2.png")
 
 
 TOUCHED: dict[str, tuple[Callable[[World], None], str]] = {
@@ -111,14 +114,17 @@ TOUCHED: dict[str, tuple[Callable[[World], None], str]] = {
     "the chain's end": (cut_off, "the end was cut off"),
     "the signed head": (older_head, "Signature Verification Failure"),
     "the statement": (
-        lambda p: edit(the(p, "mlartifacts/**/statement.json"), '"pass"', '"fail"'),
+        lambda p: edit(statement_of_1(p), '"pass"', '"fail"'),
         "Signature Verification Failure",
     ),
     "whom to believe": (other_key, "no trusted key is"),
-    "the record": (lambda p: edit(the(p, "records/*.json"), "pass", "fail"), "the record was"),
+    "the record": (
+        lambda p: edit(p / "state/records/toy-v1.json", "pass", "fail"),
+        "the record was",
+    ),
     "a picture": (other_picture, "kept was changed"),
     "a delta": (
-        lambda p: the(p, "runs/*/deltas/*.safetensors").write_bytes(b""),
+        lambda p: next(of_version_1(p).glob("deltas/*.safetensors")).write_bytes(b""),
         ".safetensors was changed",
     ),
     "the checkpoint": (
@@ -128,7 +134,7 @@ TOUCHED: dict[str, tuple[Callable[[World], None], str]] = {
     "the base": (lambda p: edit(p / "base/unet/config.json", "{", "{ "), "the base was changed"),
     "a text": (
         lambda p: in_book(
-            p, "UPDATE texts SET body = replace(body, 'cat', 'dog') WHERE label > ''"
+            p, "UPDATE texts SET body = replace(body, 'cat', 'dog') WHERE label LIKE '%:cat'"
         ),
         "the text was changed",
     ),

@@ -15,6 +15,7 @@ from tasks.requests.intake import add
 from tasks.requests.steps import withdraw
 from tests import toy
 from tests.book.books import a_request
+from tests.book.conftest import copied
 
 NOW = Retention(personal=0, refused=0, superseded=0)
 NAME = b"astronaut"
@@ -27,10 +28,14 @@ def withdrawn(state):
     return state
 
 
-@pytest.fixture
-def purged(withdrawn):
-    purge(withdrawn.book, "toy", NOW)
-    return withdrawn
+@pytest.fixture(scope="module")
+def purged(released_state, tmp_path_factory):
+    """The same, purged; looked at by several tests."""
+    with pytest.MonkeyPatch.context() as patch:
+        state = copied(released_state, tmp_path_factory.mktemp("purged") / "state", patch)
+        withdraw(state.book, toy.ASTRONAUT, "the astronaut agreed")
+        purge(state.book, "toy", NOW)
+    return state
 
 
 def naming(state) -> set[str]:

@@ -152,9 +152,8 @@ def test_the_book_is_whole_after_a_kill(killed, next_command):
     assert told(killed.home, "audit")["findings"] == []
 
 
-@pytest.mark.parametrize(
-    "number", [signal.SIGTERM, pytest.param(signal.SIGHUP, marks=pytest.mark.slow)]
-)
+@pytest.mark.slow  # Ctrl-C itself is sent in test_crashes.py, each time
+@pytest.mark.parametrize("number", [signal.SIGTERM, signal.SIGHUP])
 def test_a_signal_in_training_ends_it_as_ctrl_c_does(number, inputs, home):
     """To the whole group, as a service manager sends it."""
     edit(inputs / "passing.yaml", "updates: 2,", "updates: 1000000,")
