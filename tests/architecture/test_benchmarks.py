@@ -9,7 +9,16 @@ from pathlib import Path
 
 import pytest
 
-from benchmarks import again, book, closed_form, implicit, purify, sequential
+from benchmarks import (
+    again,
+    book,
+    closed_form,
+    implicit,
+    pictures,
+    purify,
+    releases,
+    sequential,
+)
 from erasure_core.law.prompts import read_prompt_set
 from erasure_core.planning.params import read_params
 
@@ -70,10 +79,24 @@ def test_there_are_some():
     assert {"all_but_one", "closed_form", "pictures"} <= set(SCRIPTS)
 
 
-@pytest.mark.parametrize("name", SCRIPTS)
-def test_it_runs_as_a_script(name):
+EACH = """
+import os, runpy, sys
+for file in sys.argv[1:]:
+    sys.path[0], sys.argv = os.path.dirname(file), [file, "--help"]
+    try:
+        runpy.run_path(file, run_name="__main__")
+    except SystemExit as ended:
+        assert not ended.code, file
+    else:
+        raise SystemExit(f"{file} went on after its help")
+"""
+
+
+def test_each_runs_as_a_script():
+    """In one process, because most of the time goes into what they all import."""
     environment = {key: value for key, value in os.environ.items() if key != "PYTHONPATH"}
-    script = [sys.executable, f"benchmarks/{name}.py", "--help"]
+    files = [str(ROOT / f"benchmarks/{name}.py") for name in SCRIPTS]
+    script = [sys.executable, "-c", EACH, *files]
     done = subprocess.run(script, cwd=ROOT, env=environment, capture_output=True, text=True)
     assert done.returncode == 0, done.stderr
 
@@ -94,6 +117,11 @@ def test_the_table_of_what_a_part_sees_is_the_simulated_one():
     measured = rows(again.RESULTS)
     assert again.table(measured) in (ROOT / "docs/again.md").read_text()
     assert json.loads(again.RESULTS.read_bytes())["parts"] == PARAMS.policy.again.parts
+
+
+@pytest.mark.parametrize("benchmark", [pictures, releases])
+def test_so_are_the_tables_of_what_a_release_costs(benchmark):
+    assert benchmark.table(json.loads(benchmark.RESULTS.read_bytes())) in OPERATIONS
 
 
 def test_a_part_sees_a_return_and_hardly_ever_cries_wolf(monkeypatch):

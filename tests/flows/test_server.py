@@ -250,6 +250,7 @@ def test_the_first_line_comes_before_anything_heavy(tmp_path):
     assert re.findall(heavy, after)
 
 
+@pytest.mark.slow
 def test_an_unreachable_registry_is_one_line_without_its_password(inputs, home):
     with socket.create_server(("127.0.0.1", 0)) as server:
         port = server.getsockname()[1]

@@ -222,6 +222,7 @@ def test_attempts_go_with_the_request_that_they_name(home, runs):
     assert b"astronaut" not in (home.root / "mlflow.db").read_bytes()
 
 
+@pytest.mark.slow
 def test_attempts_go_when_they_are_old(home, runs):
     from datetime import UTC, datetime, timedelta
 

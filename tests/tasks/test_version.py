@@ -160,7 +160,7 @@ def test_adding_again_changes_nothing_and_repairs_a_lost_remote(tmp_path, remote
     assert contents(pull_checkpoint(home, first.path)) == FILES
 
 
-@pytest.mark.parametrize("where", ["remote", "far"])
+@pytest.mark.parametrize("where", ["remote", pytest.param("far", marks=pytest.mark.slow)])
 def test_adding_again_repairs_one_lost_file(tmp_path, where, request):
     store, home = request.getfixturevalue(where), Home(tmp_path / "home")
     folder = add_checkpoint(home, checkpoint(home)).path.with_suffix("")
@@ -169,6 +169,7 @@ def test_adding_again_repairs_one_lost_file(tmp_path, where, request):
     assert deliverable(home, folder.name)
 
 
+@pytest.mark.slow
 def test_adding_again_repairs_one_lost_file_at_a_url(tmp_path, bucket):
     home = Home(tmp_path / "home")
     folder = add_checkpoint(home, checkpoint(home)).path.with_suffix("")
@@ -200,6 +201,7 @@ def test_a_checkpoint_comes_back_from_another_file_system(tmp_path, far):
     assert contents(pull_checkpoint(home, pointer.path)) == FILES
 
 
+@pytest.mark.slow
 def test_a_checkpoint_comes_back_from_a_url(tmp_path, bucket):
     home = Home(tmp_path / "home")
     pointer = add_checkpoint(home, checkpoint(home))
@@ -314,6 +316,7 @@ def test_a_file_that_the_remote_lost_cannot_be_delivered(tmp_path, where, name, 
     assert not deliverable(home, folder.name)
 
 
+@pytest.mark.slow
 def test_a_file_that_a_url_lost_cannot_be_delivered(tmp_path, bucket):
     home = Home(tmp_path / "home")
     folder = checkpoint(home)
