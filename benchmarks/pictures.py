@@ -36,8 +36,7 @@ Draw = Callable[[], Tensor]
 def ways(teacher: Teacher, rows: list[PromptRow], params: Params) -> dict[str, Draw]:
     """The three ways to draw `rows`: each (n, 3, size, size) in [0, 1]."""
     prompts, seeds = [row.prompt for row in rows], [row.evaluation_seed for row in rows]
-    guidance = {row.evaluation_guidance for row in rows}
-    (scale,) = guidance
+    (scale,) = {row.evaluation_guidance for row in rows}
     steps, batch = params.sampling.steps, params.sampling.batch_size
     plain = StableDiffusionPipeline.from_pretrained(ROOT / params.base.path, local_files_only=True)
     plain.scheduler = DDIMScheduler.from_config(plain.scheduler.config)

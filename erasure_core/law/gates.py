@@ -5,9 +5,8 @@ from collections.abc import Mapping, Sequence
 from dataclasses import dataclass, field
 from typing import Literal
 
-OF_A_PART = (
-    ", a part of them"  # in the reason of a check by which nothing was shown, only looked at
-)
+# In the reason of a check by which nothing was shown, only looked at again
+OF_A_PART = ", a part of them"
 Verdict = Literal["pass", "fail", "inconclusive", "void"]
 
 

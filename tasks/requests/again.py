@@ -33,7 +33,7 @@ def parts_of(book: Book, plan: Plan, new: Collection[str]) -> Parts:
     names = {str(r.subject_request_id): r.concept.name for r in plan.requests}
     fresh = _measured_whole(book, plan, names.keys() - set(new))
     if not new:
-        before = _of_champion(book, plan)
+        before = parts_of_champion(book, plan.params.registered_model)
         return {names[i]: before[i] for i in names if i in fresh and i in before}
     drawn = hashlib.sha256("\n".join(sorted(names)).encode()).digest()
     which = int.from_bytes(drawn[:8], "big") % again.parts
@@ -44,13 +44,12 @@ def overdue(book: Book, plan: Plan) -> list[str]:
     """Of which requests the champion was measured by a part, and that no release has measured whole
     for too long: one that erases the same, and measures all, is due.
     """
-    before = set(_of_champion(book, plan)) if plan.params.policy.again else set[str]()
+    before = set(parts_of_champion(book, plan.params.registered_model))
     return sorted(before - _measured_whole(book, plan, before))
 
 
-def _of_champion(book: Book, plan: Plan) -> Mapping[str, tuple[int, int]]:
+def parts_of_champion(book: Book, model: str) -> Mapping[str, tuple[int, int]]:
     """Of which requests a part was measured when the champion was released."""
-    model = plan.params.registered_model
     version = book.ask(lambda reader: reader.alias(model, CHAMPION))
     record = _readable(book, model, version) if version is not None else None
     return record.parts if record else {}

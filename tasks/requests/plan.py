@@ -19,7 +19,7 @@ from tasks.home import TRIAL, Home
 from tasks.placement import GPU_DEPLOYMENT
 from tasks.release.outcome import outcome_of, refreshed
 from tasks.release.record import record_of
-from tasks.requests.again import overdue, parts_of
+from tasks.requests.again import overdue, parts_of, parts_of_champion
 from tasks.requests.base_file import with_folder
 from tasks.requests.intake import workable
 from tasks.requests.made_with import made_with
@@ -173,8 +173,8 @@ def plan_release(book: Book, inputs: Inputs, entries: Sequence[Entry]) -> Planne
 
 def again_due(book: Book, inputs: Inputs) -> bool:
     """Whether what is released has to be measured whole again, though nobody asks for anything."""
-    if inputs.params.policy.again is None or not book.ask(lambda r: r.champion(inputs.model)):
-        return False
+    if inputs.params.policy.again is None or not parts_of_champion(book, inputs.model):
+        return False  # without a plan, which costs more
     return bool(overdue(book, plan_release(book, inputs, []).plan))
 
 

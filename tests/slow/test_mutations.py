@@ -31,10 +31,13 @@ class Fault(NamedTuple):
 METRICS, GATES = "erasure_core/metrics", "erasure_core/law/gates.py"
 FAULTS = {
     "gate: a limit on what should be low is flipped": Fault(
-        GATES, "m.high <= limit.bound", "m.high >= limit.bound", "tests/core/test_gates.py"
+        GATES, "(end <= limit.bound,", "(end >= limit.bound,", "tests/core/test_gates.py"
     ),
     "gate: the value is judged, not the cautious end": Fault(
-        GATES, "(m.high <= limit.bound", "(m.value <= limit.bound", "tests/core/test_gates.py"
+        GATES, "end = m.high if lower", "end = m.value if lower", "tests/core/test_gates.py"
+    ),
+    "gate: a part of the pictures is judged like all of them": Fault(
+        GATES, "if lower is not limit.shown_before", "if lower", "tests/core/test_gates.py"
     ),
     "gate: min_n is ignored": Fault(
         GATES, "if m.n < limit.min_n:", "if m.n < 0:", "tests/core/test_gates.py"
