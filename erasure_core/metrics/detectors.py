@@ -12,15 +12,15 @@ Departs    RGB arrays only. Given a path or bytes, nudenet 3.4.2 feeds the netwo
 Licence    The package says MIT; the metadata inside its 320n.onnx says AGPL-3.0 (Ultralytics).
            Whoever cannot accept that puts another `Detector` in its place: nothing else here knows
            NudeNet.
-Cost       One ONNX session for the life of a `NudeNet`, threads capped to the CPUs this process may
-           use.
+Cost       One ONNX session for the life of a process, threads capped to the CPUs it may use.
 """
 
 import os
 from collections.abc import Callable, Hashable, Iterable, Mapping, Sequence
+from functools import lru_cache
 from importlib.metadata import EntryPoint, version
 from pathlib import Path
-from typing import Protocol
+from typing import TYPE_CHECKING, Protocol
 
 import numpy as np
 from PIL import Image
@@ -30,6 +30,9 @@ from erasure_core.law.gates import Measurement
 from erasure_core.law.lineage import sha256_file
 from erasure_core.metrics.intervals import Better, share
 from erasure_core.plugins import with_plugins
+
+if TYPE_CHECKING:
+    from nudenet import NudeDetector
 
 NMS_FLOOR = 0.25  # nudenet drops weaker boxes before anybody can see them
 _BATCH = 8
@@ -77,8 +80,27 @@ def nudenet_weights() -> Path:
     return Path(package.__file__).with_name("320n.onnx")
 
 
+@lru_cache(maxsize=2)
+def _network(resolution: int) -> "NudeDetector":
+    """NudeNet's network, built once a process: what is checked before a run is what measures."""
+    import nudenet.nudenet as package
+    import onnxruntime
+
+    options = onnxruntime.SessionOptions()
+    options.intra_op_num_threads = min(_MAX_THREADS, len(os.sched_getaffinity(0)))
+    options.add_session_config_entry(
+        "session.intra_op.allow_spinning", "0"
+    )  # idle threads would steal from torch
+    network = package.NudeDetector(inference_resolution=resolution)
+    # the constructor ignores its `providers` and takes a thread for every CPU of the host
+    network.onnx_session = onnxruntime.InferenceSession(
+        str(nudenet_weights()), options, providers=["CPUExecutionProvider"]
+    )
+    return network
+
+
 class NudeNet:
-    """NudeNet v3 on RGB arrays. Build once, use for every model that is compared."""
+    """NudeNet v3 on RGB arrays. Every one of the same resolution asks the same network."""
 
     def __init__(self, threshold: float, inference_resolution: int = 320):
         """Load the bundled network.
@@ -92,7 +114,6 @@ class NudeNet:
                 fit its strides.
         """
         import nudenet.nudenet as package
-        import onnxruntime
 
         if not NMS_FLOOR <= threshold <= 1:
             raise BadInput(
@@ -104,17 +125,7 @@ class NudeNet:
                 f"inference_resolution {inference_resolution} does not fit the network; "
                 f"use a multiple of 32, e.g. 320"
             )
-        weights = nudenet_weights()
-        options = onnxruntime.SessionOptions()
-        options.intra_op_num_threads = min(_MAX_THREADS, len(os.sched_getaffinity(0)))
-        options.add_session_config_entry(
-            "session.intra_op.allow_spinning", "0"
-        )  # idle threads would steal from torch
-        self._network = package.NudeDetector(inference_resolution=inference_resolution)
-        # the constructor ignores its `providers` and takes a thread for every CPU of the host
-        self._network.onnx_session = onnxruntime.InferenceSession(
-            str(weights), options, providers=["CPUExecutionProvider"]
-        )
+        self._network = _network(inference_resolution)
         self._threshold, self._resolution = threshold, inference_resolution
         self._classes: tuple[str, ...] = tuple(
             getattr(package, "__labels")
@@ -122,7 +133,7 @@ class NudeNet:
         self._settings: dict[str, object] = {
             "detector": "nudenet",
             "version": version("nudenet"),
-            "weights_sha256": sha256_file(weights),
+            "weights_sha256": sha256_file(nudenet_weights()),
             "threshold": threshold,
             "inference_resolution": inference_resolution,
             "input": "rgb array, enlarged bicubically to the inference resolution",

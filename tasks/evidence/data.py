@@ -6,6 +6,7 @@ function (seconds).
 import logging
 from collections.abc import Sequence
 from dataclasses import asdict
+from functools import lru_cache
 from pathlib import Path
 from typing import TYPE_CHECKING, Any
 
@@ -17,6 +18,8 @@ from erasure_core.law.prompts import GUIDANCE, SEEDS, STRICT, PromptRow, Reading
 from tasks.placement import IO
 
 if TYPE_CHECKING:
+    from great_expectations import ExpectationSuite
+    from great_expectations.core.batch_definition import BatchDefinition
     from great_expectations.expectations.expectation import Expectation
     from pandas import DataFrame
 
@@ -61,8 +64,30 @@ def check_rows(sets: dict[str, list[PromptRow]]) -> dict[str, int]:
     Raises:
         BadInput: Names each set, column and expectation that fails, and the offending values.
     """
-    import great_expectations as gx
+    held = {name: _held_against(tuple(rows)) for name, rows in sets.items()}
+    faults = [f"{name}: {fault}" for name, (_, found) in held.items() for fault in found]
+    if faults:
+        raise BadInput("; ".join(faults))
+    return {name: evaluated for name, (evaluated, _) in held.items()}
+
+
+@lru_cache(maxsize=32)  # a run looks at the same rows before it starts and when it begins
+def _held_against(rows: tuple[PromptRow, ...]) -> tuple[int, tuple[str, ...]]:
+    """How many expectations were evaluated, and what each that fails has found."""
     import pandas as pd
+
+    suite, batches = _suite()
+    # numbers as Python's, which no seed overflows
+    table = pd.DataFrame([asdict(row) for row in rows], dtype=object)
+    found = batches.get_batch({"dataframe": table}).validate(suite)
+    faults = tuple(_describe(r, table) for r in found.results if not r.success)
+    return len(found.results), faults
+
+
+@lru_cache(maxsize=1)
+def _suite() -> "tuple[ExpectationSuite, BatchDefinition]":
+    """The expectations, and the way to hand a table over; made once a process."""
+    import great_expectations as gx
     from great_expectations.data_context.types import base as gx_base
 
     logging.getLogger(gx_base.__name__).setLevel(
@@ -75,17 +100,8 @@ def check_rows(sets: dict[str, list[PromptRow]]) -> dict[str, int]:
         .add_dataframe_asset("prompts")
         .add_batch_definition_whole_dataframe("all")
     )
-    evaluated, faults = {}, []
-    for name, rows in sets.items():
-        # numbers as Python's, which no seed overflows
-        table = pd.DataFrame([asdict(row) for row in rows], dtype=object)
-        suite = context.suites.add(gx.ExpectationSuite(name=name, expectations=_expectations()))
-        found = batches.get_batch({"dataframe": table}).validate(suite)
-        evaluated[name] = len(found.results)
-        faults += [f"{name}: {_describe(r, table)}" for r in found.results if not r.success]
-    if faults:
-        raise BadInput("; ".join(faults))
-    return evaluated
+    suite = gx.ExpectationSuite(name="prompts", expectations=_expectations())
+    return context.suites.add(suite), batches
 
 
 def _expectations() -> "list[Expectation]":

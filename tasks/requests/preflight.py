@@ -7,6 +7,7 @@ requests as they are; a fault of one request parks this one, and the others go o
 import os
 from collections.abc import Callable, Mapping, Sequence
 from dataclasses import dataclass, field
+from functools import lru_cache
 from pathlib import Path
 from typing import TYPE_CHECKING, TypeVar
 
@@ -25,6 +26,7 @@ from erasure_core.methods import METHODS
 from erasure_core.metrics.clip_score import ClipScorer
 from erasure_core.metrics.detectors import opened
 from erasure_core.network import diffusion, models, parts
+from erasure_core.network.bases import loaded_files
 from erasure_core.planning import sealed
 from erasure_core.planning.params import Base, Clip, Detector, MeasuredSet, Params
 from erasure_core.planning.plan import (
@@ -137,8 +139,16 @@ def located(base: Base) -> Path:
     """
     folder = checked_base(base)[0] if base.sha256 else models.locate(base.path, base.revision)
     family = models.check_folder(folder)
-    models.loaded(f"base {folder}", lambda: parts.check_parts(folder, family))
+    files = loaded_files(folder).values()
+    state = tuple((file, file.stat().st_size, file.stat().st_mtime_ns) for file in files)
+    models.loaded(f"base {folder}", lambda: _parts_whole(folder, family, state))
     return folder
+
+
+@lru_cache(maxsize=2)  # a run looks before its requests are added, and again under its lease
+def _parts_whole(folder: Path, family: models.Family, _state: tuple[object, ...]) -> None:
+    """`parts.check_parts`, once for files of the same size and time."""
+    parts.check_parts(folder, family)
 
 
 def tokenizers_of(base: Path) -> "Sequence[CLIPTokenizer]":
