@@ -19,7 +19,7 @@ erase: .venv/installed
 	$(BIN)/erasure run $(REQUEST) $(if $(FRESH),--fresh)
 
 test: .venv/installed
-	$(BIN)/python -m pytest -q --numprocesses auto --maxprocesses 4 --dist loadfile
+	$(BIN)/python -m pytest -q --numprocesses auto --maxprocesses 4 --dist loadfile --no-loadscope-reorder
 
 # Whole runs on the embedded teacher, and a real Prefect server with a real worker: about half an
 # hour on 2 cores.

@@ -32,7 +32,10 @@ method:
   updates: 2, batch: 2, lr: 1.0e-3, keep_weight: 1, trajectories: 2}}
 sampling: {{steps: 2, batch_size: 4}}
 prompts: {{targets: {folder}/targets, kept: {folder}/kept.csv}}
-detector: {{labels: {{likeness: [FACE_FEMALE], explicit: [BUTTOCKS_EXPOSED]}}, threshold: 0.5}}
+detector:
+  labels: {{likeness: [FACE_FEMALE], explicit: [BUTTOCKS_EXPOSED]}}
+  threshold: 0.5
+  inference_resolution: 32
 clip: {{path: {clip}, templates: ["a photo of {{}}"]}}
 policy:
   min_n: 2

@@ -16,7 +16,6 @@ from tasks.release.audit import audit
 from tasks.release.reconcile import reconcile
 from tests.book.conftest import Shell
 
-UNTOUCHED = 25
 Tamper = Callable[[Path], None]
 
 
@@ -213,13 +212,30 @@ CASES = [
     for kind in KINDS
     if not (kind is swapped and place in ALONE)  # there is none of its kind, or it is the same
 ]
+# every place once, every kind several times; all of them with `make test-slow`
+FEW = [
+    (place, next(k for k in KINDS[i % len(KINDS) :] + KINDS if (place, k) in CASES))
+    for i, place in enumerate(FILES)
+]
+
+
+def few_first(cases: list, few: list) -> list:
+    """`cases`, those that are not among `few` for `make test-slow`."""
+    return [case if case in few else slow(case) for case in cases]
+
+
+def slow(case: object):
+    values = case if isinstance(case, tuple) else (case,)
+    return pytest.param(*values, marks=pytest.mark.slow)
 
 
 def tampered_file(state: Shell, place: str) -> Path:
     return next(f for f in sorted(state.home.glob(FILES[place])) if f.is_file())
 
 
-@pytest.mark.parametrize(("place", "kind"), CASES, ids=lambda v: getattr(v, "__name__", v))
+@pytest.mark.parametrize(
+    ("place", "kind"), few_first(CASES, FEW), ids=lambda v: getattr(v, "__name__", v)
+)
 def test_a_change_in_a_file_is_found(state, place, kind):
     kind(tampered_file(state, place))
     assert findings(state)
@@ -323,9 +339,9 @@ def test_an_alias_that_is_gone_leaves_requests_not_in_force(state):
 # --- what is whole
 
 
-@pytest.mark.parametrize("_", range(UNTOUCHED))
-def test_an_untouched_state_gives_no_alarm(state, _):
-    assert findings(state) == []
+@pytest.mark.parametrize("times", [5, pytest.param(1000, marks=pytest.mark.slow)])
+def test_an_untouched_state_gives_no_alarm(state, times):
+    assert [finding for _ in range(times) for finding in findings(state)] == []
 
 
 def test_the_audit_changes_nothing(state):
@@ -349,13 +365,14 @@ def test_a_finding_is_exit_1_with_what_to_do(state, place):
 
 # --- what reconcile puts back
 
-PUT_BACK = [(p, k) for p, k in CASES if "checkpoint" in p or "MLflow" in p or "remote" in p]
+MIRRORED = [p for p in FILES if "checkpoint" in p or "MLflow" in p or "remote" in p]
+PUT_BACK = [(p, k) for p, k in CASES if p in MIRRORED and k is not swapped]
+FEW_BACK = [(p, (edited, cut, deleted, reordered)[i % 4]) for i, p in enumerate(MIRRORED)]
 
 
 @pytest.mark.parametrize(
-    ("place", "kind"), [case for case in PUT_BACK if case[1] is not swapped],
-    ids=lambda v: getattr(v, "__name__", v),
-)  # fmt: skip
+    ("place", "kind"), few_first(PUT_BACK, FEW_BACK), ids=lambda v: getattr(v, "__name__", v)
+)
 def test_a_changed_mirror_is_put_back(state, place, kind):
     kind(tampered_file(state, place))
     assert reconcile(state.book) == []
@@ -369,7 +386,11 @@ def test_mlflow_is_put_back(state, place):
     assert findings(state) == []
 
 
-@pytest.mark.parametrize("place", [p for p in ROWS if p.split(":")[0] in FOLDED])
+COLUMNS = [place for place in ROWS if place.split(":")[0] in FOLDED]
+A_TABLE = [*{place.split(":")[0]: place for place in COLUMNS}.values()]
+
+
+@pytest.mark.parametrize("place", few_first(COLUMNS, A_TABLE))
 def test_tables_are_put_back_from_the_chain(state, place):
     ROWS[place](state.home)
     assert reconcile(state.book, tables=True) == []

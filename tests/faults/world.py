@@ -10,6 +10,7 @@ from contextlib import contextmanager
 from dataclasses import dataclass
 from pathlib import Path
 
+import certifi
 from ruamel.yaml import YAML
 
 from erasure_core.law import lineage
@@ -24,6 +25,7 @@ QUIET = {
     "PYTHONWARNINGS": "ignore",
     "PREFECT_LOGGING_LEVEL": "CRITICAL",
     "PREFECT_LOGGING_HANDLERS_CONSOLE_LEVEL": "CRITICAL",
+    "PREFECT_LOGGING_TO_API_ENABLED": "false",
     "PREFECT_SERVER_ANALYTICS_ENABLED": "false",
 }
 # requests of the toy world, and two more
@@ -82,7 +84,19 @@ def clean_environment(folder: Path) -> dict[str, str]:
     kept = {k: v for k, v in os.environ.items() if not k.startswith(DROPPED)}
     (folder / "tmp").mkdir(parents=True, exist_ok=True)
     path = os.pathsep.join(filter(None, (str(ROOT), kept.get("PYTHONPATH"))))
-    return kept | QUIET | {"TMPDIR": str(folder / "tmp"), "PYTHONPATH": path}
+    own = {"TMPDIR": str(folder / "tmp"), "PYTHONPATH": path}
+    return kept | QUIET | own | {"SSL_CERT_FILE": str(_one_certificate(folder))}
+
+
+def _one_certificate(folder: Path) -> Path:
+    """Every client of a server reads all certificates of the machine, also for a server without
+    any: a tenth of a case.
+    """
+    file = folder / "certificates.pem"
+    if not file.exists():
+        first, end, _ = Path(certifi.where()).read_text().partition("-----END CERTIFICATE-----\n")
+        file.write_text(first + end)
+    return file
 
 
 @contextmanager
