@@ -63,6 +63,19 @@ def write_inputs(base, tiny_clip) -> Callable[[Path], Path]:
     return lambda folder: toy.write_inputs(folder, base, tiny_clip)
 
 
+@pytest.fixture(scope="session")
+def begin(mlflow_template) -> Callable[[Path], Path]:
+    """Make `home` in a folder: a state folder that holds nothing but a registry."""
+
+    def made(folder: Path) -> Path:
+        home = folder / "home"
+        home.mkdir(parents=True)
+        shutil.copy(mlflow_template, home / "mlflow.db")
+        return home
+
+    return made
+
+
 @pytest.fixture
 def inputs(write_inputs, tmp_path) -> Path:
     """Inputs that a test may spoil."""
@@ -70,11 +83,9 @@ def inputs(write_inputs, tmp_path) -> Path:
 
 
 @pytest.fixture
-def home(tmp_path, mlflow_template, inputs) -> Path:
+def home(tmp_path, begin, inputs) -> Path:
     """A state folder whose book holds one request, the cat's, and that has a registry."""
-    home = tmp_path / "home"
-    home.mkdir()
-    shutil.copy(mlflow_template, home / "mlflow.db")
+    home = begin(tmp_path)
     added = erasure(home, "request", "add", inputs / "cat.yaml", "--params", inputs / "void.yaml")
     assert added.exit_code == 0, added.stderr
     return home
@@ -129,14 +140,13 @@ class World:
 
 
 @pytest.fixture(scope="session")
-def ran(write_inputs, mlflow_template, tmp_path_factory) -> World:
+def ran(write_inputs, begin, tmp_path_factory) -> World:
     """After a run that is void, the same again, and one that passes."""
 
     def make(folder: Path) -> None:
         world = World(folder)
-        world.home.mkdir(parents=True)
+        begin(folder)
         write_inputs(world.inputs)
-        shutil.copy(mlflow_template, world.home / "mlflow.db")
         request = world.inputs / "astronaut.yaml"
         world.answered(
             *(

@@ -28,12 +28,10 @@ class Later(datetime):
 
 
 @pytest.fixture(scope="module")
-def released(write_inputs, mlflow_template, tmp_path_factory):
+def released(write_inputs, begin, tmp_path_factory):
     """The cat was honoured, then the astronaut: state folder, inputs, and how to run there."""
     folder = tmp_path_factory.mktemp("again")
-    home, inputs = folder / "home", write_inputs(folder / "inputs")
-    home.mkdir()
-    shutil.copy(mlflow_template, home / "mlflow.db")
+    home, inputs = begin(folder), write_inputs(folder / "inputs")
     params = yaml.safe_load((inputs / "passing.yaml").read_text())
     params["policy"]["again"] = {"parts": 2, "days": 7}
     (inputs / "again.yaml").write_text(yaml.safe_dump(params))

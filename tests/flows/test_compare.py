@@ -53,12 +53,10 @@ def compare(setup: Path, home: Path, out: Path, *words: object, methods="uce,for
 
 
 @pytest.fixture(scope="module")
-def compared(setup, mlflow_template, tmp_path_factory):
+def compared(setup, begin, tmp_path_factory):
     """After a comparison: its folder, its answer, and the state folder."""
     folder = tmp_path_factory.mktemp("compare")
-    home, out = folder / "home", folder / "out"
-    home.mkdir()
-    (home / "mlflow.db").write_bytes(mlflow_template.read_bytes())
+    home, out = begin(folder), folder / "out"
     answer = compare(setup, home, out)
     assert answer.exit_code == 0, answer.stderr
     return out, answer, home
@@ -174,11 +172,9 @@ def test_again_nothing_is_done_and_the_answer_is_the_same(compared, setup, monke
     ],
 )
 def test_after_a_kill_it_goes_on_and_arrives_at_the_same(
-    compared, setup, monkeypatch, tmp_path, mlflow_template, moment, methods
+    compared, setup, monkeypatch, tmp_path, begin, moment, methods
 ):
-    home, out = tmp_path / "home", tmp_path / "out"
-    home.mkdir()
-    (home / "mlflow.db").write_bytes(mlflow_template.read_bytes())
+    home, out = begin(tmp_path), tmp_path / "out"
     step, calls = getattr(cells, moment), []
 
     class Once:

@@ -35,14 +35,12 @@ def fail(fault: Exception):
 
 
 @pytest.fixture(scope="module")
-def interrupted(write_inputs, mlflow_template, tmp_path_factory):
+def interrupted(write_inputs, begin, tmp_path_factory):
     """What Ctrl-C in training left, as a terminal sends it: to the whole group, the embedded
     server included. Gives the state folder, what it held before, the exit code and both streams.
     """
     folder = tmp_path_factory.mktemp("interrupted")
-    home, inputs = folder / "home", write_inputs(folder / "inputs")
-    home.mkdir()
-    (home / "mlflow.db").write_bytes(mlflow_template.read_bytes())
+    home, inputs = begin(folder), write_inputs(folder / "inputs")
     edit(inputs / "passing.yaml", "updates: 2,", "updates: 1000000,")
     parameters = ("--params", inputs / "passing.yaml")
     assert erasure(home, "request", "add", inputs / "cat.yaml", *parameters).exit_code == 0
@@ -148,14 +146,12 @@ def test_debug_shows_where(tmp_path, monkeypatch):
 
 
 @pytest.fixture(scope="module")
-def finished(write_inputs, mlflow_template, tmp_path_factory):
+def finished(write_inputs, begin, tmp_path_factory):
     """A run that fails when it would decide; the same one whose world outside is away; and
     `reconcile`. Gives the state folder and what was seen after each.
     """
     folder = tmp_path_factory.mktemp("finished")
-    home, inputs = folder / "home", write_inputs(folder / "inputs")
-    home.mkdir()
-    (home / "mlflow.db").write_bytes(mlflow_template.read_bytes())
+    home, inputs = begin(folder), write_inputs(folder / "inputs")
     command = ("run", inputs / "cat.yaml", "--params", inputs / "passing.yaml", "--json")
     seen = {}
     with pytest.MonkeyPatch.context() as crash:

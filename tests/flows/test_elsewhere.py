@@ -22,15 +22,13 @@ FORMS = ("diffusers", "single-file", "lora")
 
 
 @pytest.fixture(scope="module")
-def released(write_inputs, mlflow_template, tmp_path_factory):
+def released(write_inputs, begin, tmp_path_factory):
     """A state folder whose champion was trained by factors, and its parameters."""
     folder = tmp_path_factory.mktemp("released")
-    inputs, home = write_inputs(folder / "inputs"), folder / "home"
+    inputs, home = write_inputs(folder / "inputs"), begin(folder)
     params = yaml.safe_load((inputs / "passing.yaml").read_text())
     params["method"] |= {"lora": True, "lora_rank": 2, "lr": 0.05, "updates": 4}
     (inputs / "lora.yaml").write_text(yaml.safe_dump(params))
-    home.mkdir()
-    (home / "mlflow.db").write_bytes(mlflow_template.read_bytes())
     how = ("--params", inputs / "lora.yaml")
     answer = erasure(home, "run", inputs / "astronaut.yaml", *how)
     assert answer.exit_code == 0, answer.stderr

@@ -79,11 +79,9 @@ class Killed:
 
 
 @pytest.fixture(scope="module")
-def killed(write_inputs, mlflow_template, tmp_path_factory) -> Killed:
+def killed(write_inputs, begin, tmp_path_factory) -> Killed:
     folder = tmp_path_factory.mktemp("killed")
-    inputs, home = write_inputs(folder / "inputs"), folder / "home"
-    home.mkdir()
-    (home / "mlflow.db").write_bytes(mlflow_template.read_bytes())
+    inputs, home = write_inputs(folder / "inputs"), begin(folder)
     edit(inputs / "passing.yaml", "updates: 2,", "updates: 1000000,")
     with training(home, inputs) as process:
         family = [psutil.Process(process.pid), *psutil.Process(process.pid).children(True)]

@@ -1,7 +1,6 @@
 """A trial does what a run does and registers nothing; numbers given in the command are checked."""
 
 import json
-import shutil
 from pathlib import Path
 
 import pytest
@@ -29,12 +28,10 @@ def tried(inputs, home):
 
 
 @pytest.fixture(scope="module")
-def passed(write_inputs, mlflow_template, tmp_path_factory):
+def passed(write_inputs, begin, tmp_path_factory):
     """A trial that passes: its answer, and the state folder before and after."""
     folder = tmp_path_factory.mktemp("passed")
-    home, inputs = folder / "home", write_inputs(folder / "inputs")
-    home.mkdir()
-    shutil.copy(mlflow_template, home / "mlflow.db")
+    home, inputs = begin(folder), write_inputs(folder / "inputs")
     how = ("--params", inputs / "passing.yaml")
     assert erasure(home, "request", "add", inputs / "cat.yaml", *how).exit_code == 0
     changed = ("--seed", 3, "--lambdas", "2", "--set", "method.updates=1")
