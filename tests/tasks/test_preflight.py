@@ -385,6 +385,14 @@ def test_fault_of_the_operator_is_his_alone(kind, setup):
     assert re.search(expected, fault.what)
 
 
+def test_base_spoilt_since_the_last_look_is_seen(setup):
+    base = setup.own("base")
+    assert setup.faults() == []
+    without(weights(base / "vae"), "decoder.conv_out.bias")
+    (fault,) = setup.faults()
+    assert "vae lacks 1 tensors" in fault.what
+
+
 @pytest.mark.parametrize("kind", ENVIRONMENT)
 def test_fault_of_the_surroundings_is_the_operators(kind, setup, monkeypatch):
     name, value, expected = ENVIRONMENT[kind]
