@@ -10,6 +10,7 @@ from uuid import UUID
 from prefect import flow
 
 from erasure_core.errors import BadInput, ErasureError
+from erasure_core.law.life import shown
 from erasure_core.planning.plan import Plan, Stage
 from flows.approval import approved
 from flows.gpu import erase_and_generate
@@ -49,6 +50,7 @@ from tasks.requests.plan import (
     plan_restore,
     plan_trial,
     start_afresh,
+    still_workable,
     take_up,
 )
 
@@ -177,16 +179,17 @@ def _release_all(
         entries = take_up(book, inputs, named)
         # all that are named are honoured: what the champion is; or it is to be measured again
         if not entries and (named is not None or again_due(book, inputs)):
-            outcomes.append(_released(book, held, inputs, [], fresh))
+            outcomes += _released_if_asked(book, held, inputs, [], fresh)
         for group in groups(book, entries):
             try:
-                outcomes.append(_released(book, held, inputs, group, fresh))
+                outcomes += _released_if_asked(book, held, inputs, group, fresh)
             except (LeaseLost, NeedsApproval):
                 raise
             except Exception as fault:
                 failures.append(_failed(book, group, fault))
-    if failures and not outcomes:
-        raise ErasureError("; ".join(filter(None, failures)))
+    said = "; ".join(failures) or (_nothing_left(book, entries) if named else "")
+    if said and not outcomes:
+        raise ErasureError(said)
     return _told(book, inputs, outcomes, failures)
 
 
@@ -202,20 +205,39 @@ def _failed(book: Book, group: Sequence[Entry], fault: Exception) -> str:
     return f"{ids}: {fault}"
 
 
-def _released(
+def _released_if_asked(
     book: Book, held: Held, inputs: Inputs, group: Sequence[Entry], fresh: bool
-) -> Released:
-    """One release, from its plan to its version; planned afresh when it was overtaken."""
+) -> list[Released]:
+    """One release of those of a group that a person has not meanwhile taken out, planned afresh
+    when it was overtaken; none if nobody is left.
+    """
     for _ in range(REPLANS):
-        planned = plan_release(book, inputs, group)
-        if not fresh and (version := answered(book, planned)):
-            return outcome_of(book, answer_again(book, held, version, planned.new), answered=True)
-        check_approved(book, planned)
+        left = still_workable(book, group)
+        if group and not left:
+            return []
         try:
-            return _worked(book, held, start_afresh(book, planned) if fresh else planned)
+            return [_released(book, held, inputs, left, fresh)]
         except Overtaken as fault:
             overtaken = fault
     raise overtaken
+
+
+def _released(
+    book: Book, held: Held, inputs: Inputs, group: Sequence[Entry], fresh: bool
+) -> Released:
+    """One release, from its plan to its version."""
+    planned = plan_release(book, inputs, group)
+    if not fresh and (version := answered(book, planned)):
+        return outcome_of(book, answer_again(book, held, version, planned.new), answered=True)
+    check_approved(book, planned)
+    return _worked(book, held, start_afresh(book, planned) if fresh else planned)
+
+
+def _nothing_left(book: Book, entries: Sequence[Entry]) -> str:
+    """Why a run ends with nothing done that had something to do."""
+    now = [book.ask(lambda reader, i=entry.row.id: reader.request(i)) for entry in entries]  # type: ignore[misc]
+    said = ", ".join(f"{entry.row.id} is {shown(entry.row.state)}" for entry in now)
+    return f"nothing was released: meanwhile request {said}"
 
 
 def _worked(

@@ -3,7 +3,7 @@
 Each finding is one line: what disagrees, and what to do. Nothing is changed.
 """
 
-from collections.abc import Iterator
+from collections.abc import Collection, Iterator
 from pathlib import Path
 
 from erasure_core.errors import ErasureError
@@ -13,7 +13,7 @@ from erasure_core.redact import redacted
 from tasks.book.door import faults_of_chain
 from tasks.book.keys import Keys
 from tasks.book.lease import alive
-from tasks.book.store import Book, Entry
+from tasks.book.store import Book, Entry, Reader
 from tasks.registry.runs import unfinished_runs
 from tasks.registry.versions import aliases, expected, seen, version_numbers
 from tasks.release.mirrored import version_facts
@@ -76,15 +76,13 @@ def _honoured(book: Book, model: str) -> Iterator[str]:
     """The champion's requests are exactly those that are honoured."""
     with book.read() as reader:
         champion = reader.champion(model)
-        honoured = reader.ids(model, "honoured")
         erased = set(champion.requests) if champion else set()
-        for request_id in sorted(honoured - erased):
-            entry = reader.request(request_id)
+        for entry in _lacking(reader, model, erased):
             yield (
                 f"{_named(entry)}: honoured by version {entry.row.version}, but the champion of "
                 f"{model} ({champion.version if champion else 'none'}) does not erase it; run again"
             )
-        for request_id in sorted(erased - honoured):
+        for request_id in sorted(erased - reader.ids(model, "honoured")):
             yield f"request {request_id} is erased by the champion of {model} but not honoured"
 
 
@@ -222,8 +220,15 @@ def not_in_force(book: Book, model: str, served: int | None) -> list[Entry]:
     with book.read() as reader:
         known = served is not None and 0 < served < reader.next_version(model)
         erased = set(reader.version(model, served).requests) if known and served else set()
-        lacking = reader.ids(model, "honoured") - erased
-        return [reader.request(request_id) for request_id in sorted(lacking)]
+        return _lacking(reader, model, erased)
+
+
+def _lacking(reader: Reader, model: str, erased: Collection[str]) -> list[Entry]:
+    """The honoured requests, those that are honoured together with another too, whose concept is
+    not among what the requests `erased` took out.
+    """
+    honoured = reader.requests(model, ["honoured"])
+    return [e for e in honoured if (e.row.duplicate_of or e.row.id) not in erased]
 
 
 def _runs(book: Book) -> Iterator[str]:

@@ -1,8 +1,7 @@
 """From a decision to a version: the released folder, the record, and the book's one transaction."""
 
-from erasure_core.files import pretty_json, write_text
 from erasure_core.law.fold import Version
-from erasure_core.law.lineage import RunRecord, sha256_file
+from erasure_core.law.lineage import RunRecord
 from erasure_core.planning.plan import Plan
 from tasks.book.lease import Held
 from tasks.book.store import Book
@@ -11,7 +10,6 @@ from tasks.evidence.measure import Evidence
 from tasks.progress import Clock
 from tasks.release.checkpoint import build_base_checkpoint, build_checkpoint
 from tasks.release.mirrored import audience_of
-from tasks.release.record import record_file
 from tasks.release.recording import base_record, run_record
 from tasks.release.settle import Outcome, Restoring, policy_sha256, settle
 from tasks.requests.plan import Planned
@@ -26,7 +24,7 @@ def publish(
     clock: Clock,
     restoring: Restoring | None = None,
 ) -> Version:
-    """Build what was decided, write its record, and enter both into the book.
+    """Build what was decided, and enter it and its record into the book.
 
     A refused candidate keeps its delta, from which its folder can be built again.
     """
@@ -50,9 +48,6 @@ def publish_base(book: Book, held: Held, planned: Planned, restoring: Restoring)
 def _settle(
     book: Book, held: Held, planned: Planned, record: RunRecord, restoring: Restoring | None
 ) -> Version:
-    assert record.model_version is not None  # given by `_next_version`
-    file = record_file(book.home, record.model_name, record.model_version)
-    write_text(file, pretty_json(record.model_dump(mode="json", by_alias=True)))
     outcome = Outcome(
         record=record,
         plan_sha256=planned.plan.sha256,
@@ -62,7 +57,7 @@ def _settle(
         champion_before=planned.champion,
         restoring=restoring,
     )
-    return settle(book, held, outcome, sha256_file(file))
+    return settle(book, held, outcome)
 
 
 def _next_version(book: Book, plan: Plan) -> int:

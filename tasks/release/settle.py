@@ -5,19 +5,20 @@ planned against, and the plan erases everything that is honoured now. What follo
 DVC, report) goes into the outbox of the same transaction.
 """
 
-from collections.abc import Sequence
+from collections.abc import Iterable, Mapping
 from dataclasses import dataclass
 from datetime import UTC, datetime
 from typing import Any
 
 from erasure_core.errors import ErasureError
 from erasure_core.law.fold import CANDIDATE, CHAMPION, Version
-from erasure_core.law.life import WORKABLE
-from erasure_core.law.lineage import RunRecord, sha256_json
+from erasure_core.law.life import DUE, WORKABLE, shown
+from erasure_core.law.lineage import RunRecord, sha256_file, sha256_json
 from erasure_core.law.statement import Statement, opened, sign
 from tasks.book.keys import Keys
 from tasks.book.lease import Held
 from tasks.book.store import Book, Reader, Transaction
+from tasks.release.record import record_file
 
 ERRANDS = ("report", "checkpoint", "mlflow run", "mlflow version", "aliases")  # see errands.py
 
@@ -41,14 +42,16 @@ class Outcome:
     record: RunRecord
     plan_sha256: str
     policy_sha256: str
-    new: Sequence[str]  # requests that this run tries to honour
+    new: Mapping[str, str]  # requests that this run tries to honour -> hash of the recipe it has
     champion_before: int | None  # as it was when the run was planned
     restoring: Restoring | None = None
     audience: str | None = None  # to whom the policy may release it
 
 
-def settle(book: Book, held: Held, outcome: Outcome, record_sha256: str) -> Version:
-    """Enter a version into the book and let follow what its verdict allows.
+def settle(book: Book, held: Held, outcome: Outcome) -> Version:
+    """Enter a version into the book, write its record, and let follow what its verdict allows.
+
+    The record is written once the lease was seen to be ours: whoever lost it overwrites nothing.
 
     Raises:
         LeaseLost: Another process took over.
@@ -58,7 +61,7 @@ def settle(book: Book, held: Held, outcome: Outcome, record_sha256: str) -> Vers
     def work(tx: Transaction) -> Version:
         held.check(tx)
         _check_not_overtaken(tx, outcome)
-        version = _decide(tx, outcome, record_sha256)
+        version = _decide(tx, outcome, _write_record(book, outcome.record))
         if version.promoted:
             promote(tx, version, outcome.new, outcome.restoring)
         else:
@@ -71,11 +74,17 @@ def settle(book: Book, held: Held, outcome: Outcome, record_sha256: str) -> Vers
     return book.change(work)
 
 
-def answer_again(book: Book, held: Held, version: Version, new: Sequence[str]) -> Version:
-    """Let an earlier answer to the same plan hold for these requests now."""
+def answer_again(book: Book, held: Held, version: Version, new: Mapping[str, str]) -> Version:
+    """Let an earlier answer to the same plan hold for these requests now.
+
+    Raises:
+        LeaseLost: Another process took over.
+        Overtaken: The requests are no longer those that were planned with.
+    """
 
     def work(tx: Transaction) -> Version:
         held.check(tx)
+        _check_still_asked(tx, new)
         if not version.promoted:
             for request_id in new:
                 _fail_again(tx, request_id, version)
@@ -104,7 +113,7 @@ def lacking_in(reader: Reader, version: Version) -> frozenset[str]:
 
 
 def promote(
-    tx: Transaction, version: Version, new: Sequence[str], restoring: Restoring | None
+    tx: Transaction, version: Version, new: Iterable[str], restoring: Restoring | None
 ) -> None:
     """Move the champion, and with it what is honoured and restored."""
     move_alias(tx, version.model, CHAMPION, version.version)
@@ -154,10 +163,37 @@ def _check_not_overtaken(tx: Transaction, outcome: Outcome) -> None:
     honoured = tx.ids(record.model_name, "honoured") - taken_back
     if lacking := honoured - set(record.request_ids):
         raise Overtaken(f"honoured meanwhile: {', '.join(sorted(lacking))}")
-    for request_id in outcome.new:
-        state = tx.request(request_id).row.state
-        if state not in WORKABLE and state != "honoured":
-            raise Overtaken(f"request {request_id} is {state} now")
+    _check_still_asked(tx, outcome.new)
+    if outcome.restoring:
+        _check_still_given_up(tx, outcome.restoring.request_id)
+
+
+def _check_still_asked(tx: Transaction, new: Mapping[str, str]) -> None:
+    """Nobody withdrew, held or corrected what was worked on."""
+    for request_id, recipe in new.items():
+        row = tx.request(request_id).row
+        if row.state not in WORKABLE and row.state != "honoured":
+            raise Overtaken(f"request {request_id} is {shown(row.state)} now")
+        if row.recipe != recipe:
+            raise Overtaken(f"the recipe of request {request_id} was corrected meanwhile")
+
+
+def _check_still_given_up(tx: Transaction, request_id: str) -> None:
+    """Nobody else asked for the concept while it was brought back."""
+    state = tx.request(request_id).row.state
+    if state != "honoured":
+        raise Overtaken(f"request {request_id} is {shown(state)} now")
+    others = tx.duplicates_of(request_id)
+    if same := [o.row.id for o in others if o.row.state in DUE or o.row.state == "honoured"]:
+        raise Overtaken(f"request {', '.join(same)} asks for the same concept now")
+
+
+def _write_record(book: Book, record: RunRecord) -> str:
+    """Write what a version rests on; its hash."""
+    assert record.model_version is not None  # given before the record was made
+    file = record_file(book.home, record.model_name, record.model_version)
+    record.to_json(file)
+    return sha256_file(file)
 
 
 def _decide(tx: Transaction, outcome: Outcome, record_sha256: str) -> Version:

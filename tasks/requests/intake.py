@@ -52,7 +52,7 @@ def _add(tx: Transaction, request: DeletionRequest, model: str) -> None:
         _enter(tx, request, model)
         return
     _check_known(known, request, model)
-    if known.known.recipe == request.recipe or known.row.state not in DUE:
+    if known.known.recipe == request.recipe or known.row.state not in DUE | {"on_hold"}:
         return
     tx.append("request.recipe", id=request_id, recipe=_keep_recipe(tx, request))
     if known.row.state in ("waiting", "ready", "attempt_failed"):

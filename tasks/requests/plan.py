@@ -65,7 +65,7 @@ class Planned:
     """A plan, and what it was planned against."""
 
     plan: Plan
-    new: tuple[str, ...]  # ids of the requests that it would honour newly
+    new: Mapping[str, str]  # the requests that it would honour newly -> hash of the recipe of each
     champion: int | None
 
 
@@ -200,8 +200,7 @@ def plan_trial(book: Book, inputs: Inputs, asked: Sequence[DeletionRequest]) -> 
         brought_back(restored, requests),
     )
     folder = plan.folder.with_name(TRIAL + plan.run_key)
-    ids = tuple(str(r.subject_request_id) for r in new)
-    return Planned(plan.model_copy(update={"folder": folder}), ids, champion)
+    return Planned(plan.model_copy(update={"folder": folder}), {}, champion)
 
 
 def check_sweep(inputs: Inputs, asked: Sequence[DeletionRequest]) -> None:
@@ -312,7 +311,7 @@ def check_approved(book: Book, planned: Planned) -> None:
     needed = NEEDED[plan.params.approval]
     if not needed:
         return
-    ids = planned.new or tuple(str(r.subject_request_id) for r in plan.requests)
+    ids = tuple(planned.new) or tuple(str(r.subject_request_id) for r in plan.requests)
 
     def propose(tx: Transaction) -> tuple[str, ...]:
         if (known := tx.proposal(plan.sha256)) is None:
@@ -373,10 +372,16 @@ def _planned(
         method,
         [*brought_back(restored, requests), *([back.known] if back else [])],
     )
-    ids = tuple(e.row.id for e in fresh)
-    if parts := parts_of(book, plan, ids) if back is None else {}:
+    recipes = {e.row.id: e.row.recipe for e in fresh}
+    if parts := parts_of(book, plan, tuple(recipes)) if back is None else {}:
         plan = in_parts(plan, parts)
-    return Planned(plan, ids, champion)
+    return Planned(plan, recipes, champion)
+
+
+def still_workable(book: Book, entries: Sequence[Entry]) -> list[Entry]:
+    """The requests as they are now, without those that a person has meanwhile taken out."""
+    now = [book.ask(lambda reader, i=entry.row.id: reader.request(i)) for entry in entries]  # type: ignore[misc]
+    return [entry for entry in now if entry.row.state in WORKABLE]
 
 
 def brought_back(

@@ -4,16 +4,14 @@ from datetime import UTC, datetime
 from pathlib import Path
 from uuid import UUID
 
-from erasure_core.files import pretty_json, write_text
 from erasure_core.law.fold import Version
-from erasure_core.law.lineage import RunRecord, sha256_file, sha256_json
+from erasure_core.law.lineage import RunRecord, sha256_json
 from erasure_core.law.requests import DeletionRequest
 from tasks.book import database
 from tasks.book.door import open_book
-from tasks.book.lease import Held, holding
+from tasks.book.lease import holding
 from tasks.book.store import Book
 from tasks.home import Home
-from tasks.release.record import record_file
 from tasks.release.settle import Outcome, Restoring, settle
 
 MODEL = "toy"
@@ -97,22 +95,13 @@ def outcome(
         plan_sha256=sha256_json(["plan", request_ids]),
         policy_sha256="a" * 64,
         audience=None,
-        new=[str(i) for i in new],
+        new={str(i): book.ask(lambda r, i=i: r.request(i)).row.recipe for i in new},
         champion_before=book.ask(lambda reader: reader.alias(model, "champion")),
         restoring=Restoring(str(restoring), "asked for") if restoring else None,
     )
 
 
-def settled(book: Book, held: Held, result: Outcome) -> Version:
-    """Enter a run's outcome into the book, its record's file beside it."""
-    record = result.record
-    assert record.model_version is not None
-    file = record_file(book.home, record.model_name, record.model_version)
-    write_text(file, pretty_json(record.model_dump(mode="json", by_alias=True)))
-    return settle(book, held, result, sha256_file(file))
-
-
 def released(book: Book, new: list[UUID], verdict: str = "pass", **more: UUID) -> Version:
     """A whole release under its lease."""
     with holding(book, MODEL, "releasing") as held:
-        return settled(book, held, outcome(book, new, verdict, **more))
+        return settle(book, held, outcome(book, new, verdict, **more))

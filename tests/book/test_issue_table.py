@@ -30,7 +30,7 @@ from tests.book.books import (
     outcome,
     quick_book,
     released,
-    settled,
+    settle,
     state_of,
 )
 from tests.book.conftest import Shell
@@ -50,7 +50,7 @@ def test_a_run_that_was_overtaken_promotes_nothing(book):
     late = outcome(book, [B])  # planned before the cat was honoured
     released(book, [A])
     with holding(book, MODEL, "late") as held, pytest.raises(Overtaken):
-        settled(book, held, late)
+        settle(book, held, late)
     assert state_of(book, B) == "received"
     assert book.ask(lambda reader: reader.champion(MODEL)).requests == (str(A),)
 
@@ -75,9 +75,9 @@ def test_a_run_beside_a_restore_is_planned_afresh(book):
     beside = outcome(book, [B])
     released(book, [], restoring=A)
     with holding(book, MODEL, "beside") as held, pytest.raises(Overtaken):
-        settled(book, held, beside)
+        settle(book, held, beside)
     with holding(book, MODEL, "again") as held:
-        assert settled(book, held, outcome(book, [B])).requests == (str(B),)
+        assert settle(book, held, outcome(book, [B])).requests == (str(B),)
 
 
 def test_a_restore_beside_a_run_is_planned_afresh(book):
@@ -85,7 +85,7 @@ def test_a_restore_beside_a_run_is_planned_afresh(book):
     beside = outcome(book, [], restoring=A)
     released(book, [B])
     with holding(book, MODEL, "beside") as held, pytest.raises(Overtaken):
-        settled(book, held, beside)
+        settle(book, held, beside)
     assert state_of(book, A) == "honoured"
 
 

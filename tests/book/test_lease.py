@@ -14,8 +14,9 @@ import pytest
 
 from tasks.book import lease
 from tasks.book.lease import LeaseLost, LeaseTaken, alive, holding, said
+from tasks.release.settle import settle
 from tasks.requests.intake import add
-from tests.book.books import MODEL, A, a_book, a_request, event_names, outcome, settled, state_of
+from tests.book.books import MODEL, A, a_book, a_request, event_names, outcome, state_of
 
 ROOT = Path(__file__).parents[2]
 # Holds the lease until it is told to go on, then tries to release a version, and says how it went.
@@ -24,7 +25,8 @@ import sys
 from pathlib import Path
 from uuid import UUID
 from tasks.book import lease
-from tests.book.books import A, MODEL, a_book, outcome, settled
+from tasks.release.settle import settle
+from tests.book.books import A, MODEL, a_book, outcome
 lease.BEAT = 0.05
 book = a_book(Path(sys.argv[1]))
 result = outcome(book, [A])
@@ -32,7 +34,7 @@ try:
     with lease.holding(book, MODEL, "testing") as held:
         print("held", flush=True)
         sys.stdin.readline()
-        settled(book, held, result)
+        settle(book, held, result)
         print("released", flush=True)
 except Exception as fault:
     print(type(fault).__name__, flush=True)
@@ -195,5 +197,5 @@ def test_a_lease_that_was_taken_over_ends_a_release(book):
         theirs = lease.leases.update().values(token="theirs", holder=other)
         book.change(lambda tx: tx.connection.execute(theirs))
         with pytest.raises(LeaseLost, match="nothing was released"):
-            settled(book, held, result)
+            settle(book, held, result)
     assert row(book)["token"] == "theirs"

@@ -15,10 +15,11 @@ from erasure_core.errors import BadInput
 from erasure_core.law import chain, fold
 from tasks.book.lease import Held
 from tasks.book.schema import leases
+from tasks.release.settle import settle
 from tasks.requests import steps
 from tasks.requests.intake import add
 from tasks.requests.park import make_ready, park
-from tests.book.books import MODEL, a_request, outcome, quick_book, settled
+from tests.book.books import MODEL, a_request, outcome, quick_book
 
 NAMES = ("cat", "dog")  # few, so that people ask for the same
 PEOPLE = tuple(UUID(int=number) for number in range(1, 5))
@@ -110,7 +111,7 @@ class Lives(RuleBasedStateMachine):
     def released(self, verdict, chosen):
         new = [who for who in sorted(chosen) if self.state.get(who) in DUE and who not in self.of]
         if len({self.name[who] for who in new}) == len(new) > 0:
-            settled(self.book, self.held, outcome(self.book, new, verdict))
+            settle(self.book, self.held, outcome(self.book, new, verdict))
             for who in new:
                 self.state[who] = "honoured" if verdict == "pass" else "attempt_failed"
             for other, of in self.of.items():
@@ -121,7 +122,7 @@ class Lives(RuleBasedStateMachine):
     def restored(self, who):
         alone = who not in self.of and who not in self.of.values()
         if self.state.get(who) == "honoured" and alone:
-            settled(self.book, self.held, outcome(self.book, [], restoring=who))
+            settle(self.book, self.held, outcome(self.book, [], restoring=who))
             self.state[who] = "restored"
 
     @precondition(lambda self: self.state)

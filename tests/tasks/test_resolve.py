@@ -8,7 +8,7 @@ from types import SimpleNamespace
 import pytest
 
 from erasure_core.errors import BadInput, ContentChanged, ErasureError
-from erasure_core.law.lineage import check_frozen, freeze, sha256_file
+from erasure_core.law.lineage import check_frozen, freeze
 from erasure_core.network import bases
 from erasure_core.network.weights import WeightDelta
 from erasure_core.planning.params import read_params
@@ -17,7 +17,6 @@ from tasks.book.lease import holding
 from tasks.book.store import Book
 from tasks.home import Home
 from tasks.release.checkpoint import build_checkpoint
-from tasks.release.record import record_file
 from tasks.release.resolve import folder_of, resolve_model
 from tasks.release.settle import Outcome, settle
 from tasks.versions.dvc_store import add_checkpoint, check_checkpoint
@@ -33,12 +32,10 @@ def decided(book: Book, **facts: object) -> None:
     """Enter a version into the book as a run does, without one."""
     version = book.ask(lambda reader: reader.next_version(MODEL))
     made = record(model_name=MODEL, model_version=version, request_ids=(), folder="key", **facts)
-    file = record_file(book.home, MODEL, version)
-    made.to_json(file)
     champion = book.ask(lambda reader: reader.alias(MODEL, "champion"))
-    outcome = Outcome(made, "d" * 64, "e" * 64, (), champion)
+    outcome = Outcome(made, "d" * 64, "e" * 64, {}, champion)
     with holding(book, MODEL, "releasing") as held:
-        settle(book, held, outcome, sha256_file(file))
+        settle(book, held, outcome)
 
 
 @pytest.fixture(scope="module")
