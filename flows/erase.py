@@ -53,6 +53,7 @@ from tasks.requests.plan import (
     still_workable,
     take_up,
 )
+from tasks.trial import at_work
 
 PARAMS = Path("params.yaml")
 REPLANS = 3  # how often a release that was overtaken is planned afresh
@@ -130,11 +131,12 @@ def try_concepts(
     book = open_book(home, make=False)
     planned = plan_trial(book, inputs, [read_source(book, source) for source in requests])
     plan, clock = planned.plan, Clock()
-    with labelled(plan):
-        evidence, decision = _judged(plan, home, clock)
-    record = run_record(plan, evidence, decision, "", None, clock.seconds)
-    record.to_json(plan.folder / "record.json")
-    report = write_report(plan, record, decision, evidence, planned.champion)
+    with at_work(home, plan.folder.name):
+        with labelled(plan):
+            evidence, decision = _judged(plan, home, clock)
+        record = run_record(plan, evidence, decision, "", None, clock.seconds)
+        record.to_json(plan.folder / "record.json")
+        report = write_report(plan, record, decision, evidence, planned.champion)
     return {**record.model_dump(mode="json", by_alias=True), "report": str(report)}
 
 

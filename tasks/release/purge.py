@@ -5,7 +5,11 @@ The chain is never touched: it holds ids and salted hashes. What goes is an even
 
 import shutil
 from collections.abc import Iterator
+from contextlib import ExitStack, suppress
 from datetime import UTC, datetime, timedelta
+from pathlib import Path
+
+import psutil
 
 from erasure_core.errors import ErasureError
 from erasure_core.law.fold import CHAMPION, Version
@@ -19,6 +23,7 @@ from tasks.registry.runs import forget_attempts, forget_run
 from tasks.registry.versions import clear_free_pages
 from tasks.release.errands import OUTSIDE, run_errands
 from tasks.release.record import record_file
+from tasks.trial import at_work
 from tasks.versions.dvc_store import checkpoint_folder, forget_checkpoint
 
 
@@ -62,7 +67,8 @@ def _forget_beside(book: Book, model: str) -> None:
     events, so that a purge that was killed does it again.
 
     Raises:
-        ErasureError: Another model is being released: its run uses that server.
+        ErasureError: A run uses that server: another model's, or one that waits for the lease; or
+            a trial is at work.
     """
     others = [m for m in book.ask(lambda reader: reader.models()) if m != model]
     for other in others:
@@ -71,10 +77,28 @@ def _forget_beside(book: Book, model: str) -> None:
             raise ErasureError(
                 f"{other}: {said(lease)}; names in Prefect's history can be purged when it is done"
             )
-    for folder in (book.home.prepared, *book.home.runs.glob(f"{TRIAL}*")):
-        shutil.rmtree(folder, ignore_errors=True)
+    if users := _using(book.home.prefect):
+        raise ErasureError(
+            f"process {', '.join(map(str, users))} uses Prefect's history in {book.home.prefect}; "
+            f"names in it can be purged when that command is done"
+        )
+    with ExitStack() as ours:
+        for folder in book.home.runs.glob(f"{TRIAL}*"):
+            ours.enter_context(at_work(book.home, folder.name))
+            shutil.rmtree(folder, ignore_errors=True)
+        shutil.rmtree(book.home.prepared, ignore_errors=True)
     for file in (*book.home.prefect.glob("prefect.db*"), book.home.prefect / "server.log"):
         file.unlink(missing_ok=True)
+
+
+def _using(folder: Path) -> list[int]:
+    """The processes of this machine that have a file of `folder` open."""
+    found = []
+    for process in psutil.process_iter():
+        with suppress(psutil.Error):  # ended, or somebody else's
+            if any(Path(file.path).parent == folder for file in process.open_files()):
+                found.append(process.pid)
+    return found
 
 
 def _purge_request(book: Book, entry: Entry) -> str:

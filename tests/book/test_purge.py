@@ -1,5 +1,6 @@
 """A purge removes names, pictures and weights that nothing keeps any more; the proof stays."""
 
+import os
 from datetime import UTC, datetime, timedelta
 from uuid import UUID
 
@@ -13,6 +14,7 @@ from tasks.release.audit import audit
 from tasks.release.purge import purge
 from tasks.requests.intake import add
 from tasks.requests.steps import withdraw
+from tasks.trial import at_work
 from tests import toy
 from tests.book.books import a_request
 from tests.book.conftest import copied
@@ -71,6 +73,27 @@ def test_prefects_history_stays_while_another_model_is_released(withdrawn):
     ):
         purge(withdrawn.book, "toy", NOW)
     assert naming(withdrawn)
+
+
+def test_prefects_history_stays_while_a_command_uses_it(withdrawn):
+    file = withdrawn.home / "prefect/prefect.db"
+    file.parent.mkdir(exist_ok=True)
+    file.write_bytes(NAME)
+    with file.open("rb"), pytest.raises(ErasureError, match=f"{os.getpid()} uses Prefect's"):
+        purge(withdrawn.book, "toy", NOW)
+    assert file.exists()
+
+
+def test_a_trial_at_work_keeps_its_folder(withdrawn):
+    home = withdrawn.book.home
+    folder = home.runs / "trial-abc"
+    folder.mkdir()
+    (folder / "plan.json").write_text("{}")
+    with at_work(home, folder.name), pytest.raises(ErasureError, match="works on the trial"):
+        purge(withdrawn.book, "toy", NOW)
+    assert (folder / "plan.json").exists()
+    purge(withdrawn.book, "toy", NOW)
+    assert not folder.exists()
 
 
 def test_the_audit_agrees_afterwards(purged):
