@@ -102,6 +102,19 @@ def added_beside(world: World, zygote: Zygote) -> Iterator[str]:
     yield from at_rest(world, zygote, {CAT: "honoured", ASTRONAUT: "honoured"})
 
 
+def asked_beside_restore(world: World, zygote: Zygote) -> Iterator[str]:
+    """Somebody asks for the concept that is being brought back."""
+    put(world, zygote, "two")
+    runs = [*world.home.glob("runs/*")]
+    restore = started(world, spelled(world, every_write.RESTORE))
+    until(lambda: len([*world.home.glob("runs/*")]) > len(runs), restore)
+    asked = started(world, spelled(world, ("request", "add", "{cat_again}", *PASSING)))
+    yield from ended("request add", asked)
+    yield from ended("restore", restore, code=1)
+    should = {CAT: "honoured", ASTRONAUT: "honoured", NAMES["cat_again"]: "honoured"}
+    yield from at_rest(world, zygote, should)
+
+
 def paused(world: World, zygote: Zygote) -> Iterator[str]:
     put(world, zygote, "new")
     first = started(world, spelled(world, ("run", "{cat}", *PASSING)))
@@ -270,6 +283,7 @@ TRIALS: Mapping[tuple[str, str], Trial] = {
     ("run", "four at once"): at_once(4),
     ("run and restore", "at once"): beside_restore,
     ("request add", "beside a nightly"): added_beside,
+    ("request add", "of the same concept beside a restore"): asked_beside_restore,
     ("run", "paused, its lease taken over"): paused,
     ("run", DATABASE): without_database,
     ("run", DISK): full_disk,

@@ -55,6 +55,7 @@ def facts(root: Path) -> dict[str, Any]:
         ],
         "aliases": {f"{m} {a}": row.version for (m, a), row in sorted(tables.aliases.items())},
         "requests": {i: [r.state, r.version] for i, r in sorted(tables.requests.items())},
+        "together": {i: r.duplicate_of for i, r in tables.requests.items() if r.duplicate_of},
         "mlflow": {
             m: [version_numbers(home, m), aliases(home, m), unfinished_runs(home)] for m in models
         },
@@ -124,7 +125,8 @@ def _of_model(
         yield f"MLflow shows {len(running)} run(s) as running"
     champion = versions.get(found["aliases"].get(f"{model} {CHAMPION}"))
     erased = sorted(champion["requests"]) if champion else []
-    honoured = [i for i, (state, _) in found["requests"].items() if state == "honoured"]
+    own = {i: state for i, (state, _) in found["requests"].items() if i not in found["together"]}
+    honoured = [i for i, state in own.items() if state == "honoured"]
     if erased != honoured:
         yield f"the champion erases {erased}, honoured are {honoured}"
 

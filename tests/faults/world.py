@@ -37,6 +37,7 @@ NAMES = {
     "astronaut": toy.ASTRONAUT,
     "coffee": "00000000-0000-0000-0000-00000000000d",
     "coins": "00000000-0000-0000-0000-00000000000e",
+    "cat_again": "00000000-0000-0000-0000-00000000000f",  # another person's
 }
 
 
@@ -121,6 +122,8 @@ def _ask_for_more(inputs: Path) -> None:
         (inputs / f"{name}.yaml").write_text(asked)
         rows = (f"{i},a {what} of {name},{50 + i},4.0,{name}\n" for i, what in enumerate(STYLES))
         (inputs / f"targets/{name}.csv").write_text(toy.HEADER + "".join(rows))
+    again = toy.REQUEST.format(id=NAMES["cat_again"], name="cat", kind="object")
+    (inputs / "cat_again.yaml").write_text(again)
 
 
 def _gallery(inputs: Path) -> None:
