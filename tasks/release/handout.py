@@ -12,7 +12,7 @@ from PIL import Image
 
 from erasure_core import export, purify
 from erasure_core.errors import BadInput
-from erasure_core.files import PICTURE_BYTES, read_bytes
+from erasure_core.files import PICTURE_BYTES, check_regular, read_bytes
 from erasure_core.law.fold import Version
 from erasure_core.law.lineage import manifest, root_sha256, sha256_file
 from erasure_core.metrics.ssim import WINDOW, paired_ssim
@@ -105,7 +105,15 @@ def export_version(
 
 
 def content_sha256(path: Path) -> str:
-    """The hash of a file, or the root hash of a folder."""
+    """The hash of a file, or the root hash of a folder.
+
+    Raises:
+        BadInput: It is a pipe, which would be waited for, or a device, which has no end; or the
+            folder holds one, which no content hash would tell.
+    """
+    for part in (path, *path.rglob("*")):
+        if not part.is_dir():
+            check_regular(part)
     return root_sha256(manifest(path)) if path.is_dir() else sha256_file(path)
 
 
