@@ -1,6 +1,6 @@
 """What a person decides about a request: refuse, withdraw, hold, extend, take up again, approve."""
 
-from datetime import UTC, datetime
+from datetime import UTC, datetime, timedelta
 from uuid import UUID
 
 from erasure_core.errors import BadInput
@@ -74,13 +74,21 @@ def extend(book: Book, request_id: UUID, reason: str, now: datetime | None = Non
         row = tx.request(request_id).row
         _check_extendable(row, now)
         law = clock.regulation(row.regulation)
-        submitted = datetime.fromisoformat(row.submitted)
-        due = stamp(clock.extended(law, submitted, row.extended + 1))
+        due = stamp(clock.extended(law, _received(row, law), row.extended + 1))
         why = tx.keep_text(row.id, reason)
         tx.append("request.extended", id=row.id, due=due, reason=why)
         return tx.request(request_id)
 
     return book.change(work)
+
+
+def _received(row: Request, law: clock.Regulation) -> datetime:
+    """When a request came, on the day that its period was counted from: a day earlier than in UTC
+    where it was given in a time zone west of there, late in the day.
+    """
+    submitted = datetime.fromisoformat(row.submitted)
+    earlier = datetime.fromisoformat(row.due) < clock.due(law, submitted)
+    return submitted - timedelta(days=1) if earlier else submitted
 
 
 def _check_extendable(row: Request, now: datetime) -> None:
