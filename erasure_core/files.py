@@ -88,18 +88,18 @@ def draft(parent: Path, prefix: str) -> Path:
     one can tell what a killed writer left, and removes that first.
     """
     sweep(parent, prefix)
-    return parent / f"{prefix}{_here()}-{os.getpid()}-{secrets.token_hex(4)}"
+    return parent / f"{prefix}{here()}-{os.getpid()}-{secrets.token_hex(4)}"
 
 
 def sweep(parent: Path, prefix: str) -> None:
     """Remove the drafts in `parent` whose writer on this machine is no more."""
-    for left in parent.glob(f"{escape(prefix)}{_here()}-*-*"):
+    for left in parent.glob(f"{escape(prefix)}{here()}-*-*"):
         if _is_gone(int(left.name.split("-")[-2])):
             shutil.rmtree(left) if left.is_dir() else left.unlink(missing_ok=True)
 
 
 @lru_cache(maxsize=1)
-def _here() -> str:
+def here() -> str:
     """This host and, on Linux, this container: within it a process has one number."""
     with suppress(OSError):
         return _shortly(f"{platform.node()} {os.readlink('/proc/self/ns/pid')}")

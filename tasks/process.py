@@ -5,23 +5,30 @@ import platform
 
 import psutil
 
+from erasure_core.files import here
+
 PREFIX = "process"
 
 
 def this_process() -> str:
-    """`process:<host>:<pid>:<seconds from the host's start to the process's>`."""
-    return f"{PREFIX}:{platform.node()}:{os.getpid()}:{_started(os.getpid())}"
+    """`process:<host>/<container>:<pid>:<seconds from the host's start to the process's>`."""
+    return f"{PREFIX}:{_place()}:{os.getpid()}:{_started(os.getpid())}"
 
 
 def has_died(mark: str) -> bool:
-    """Whether the process that `this_process` named is gone. Another host's never is: not ours to
-    say; nor is what is not such a name.
+    """Whether the process that `this_process` named is gone. One of another host or container
+    never is: not ours to say; nor is what is not such a name.
     """
     kind, _, rest = mark.partition(":")
     if kind != PREFIX or rest.count(":") < 2:
         return False
-    host, pid, started = rest.rsplit(":", 2)
-    return host == platform.node() and pid.isdecimal() and _started(int(pid)) != started
+    place, pid, started = rest.rsplit(":", 2)
+    return place == _place() and pid.isdecimal() and _started(int(pid)) != started
+
+
+def _place() -> str:
+    """Where a number names one process: containers may share the name of their host."""
+    return f"{platform.node()}/{here()}"
 
 
 def _started(pid: int) -> str | None:

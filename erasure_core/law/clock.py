@@ -1,11 +1,13 @@
 """The legal clock: until when a request must be answered, and on what grounds it may be refused.
 
 The facts, each with its article, are in `regulations.yaml`. Days are those of the time zone in
-which the time of receipt is given; a period ends with the last second of its last day.
+which the time of receipt is given; a period ends with the last second of its last day, there or in
+UTC, whichever comes first: west of Greenwich the day's end is the next day in UTC, in which dates
+are shown.
 """
 
 import re
-from datetime import datetime, timedelta
+from datetime import UTC, datetime, timedelta
 from functools import cache
 from pathlib import Path
 from typing import Annotated, Any, Literal, Self
@@ -154,7 +156,8 @@ def _end(law: Regulation, received: datetime, extensions: int) -> datetime:
             f"a request received on {received.date()} is due beyond the calendar's end; correct "
             f"the time of receipt"
         ) from None
-    return last.replace(hour=23, minute=59, second=59, microsecond=0)
+    end = last.replace(hour=23, minute=59, second=59, microsecond=0)
+    return min(end, end.replace(tzinfo=UTC))
 
 
 @cache

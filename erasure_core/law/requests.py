@@ -16,6 +16,7 @@ from pydantic import (
     BeforeValidator,
     ConfigDict,
     Field,
+    PlainSerializer,
     ValidationInfo,
 )
 
@@ -48,10 +49,20 @@ def _possible(time: datetime, info: ValidationInfo) -> datetime:
             f"a request is submitted between {EARLIEST:%Y-%m-%d} and {latest:%Y-%m-%d}, "
             f"the day after it is read; correct the time"
         )
+    return time
+
+
+def _utc(time: datetime) -> datetime:
     return time.astimezone(UTC)
 
 
-UtcTime = Annotated[AwareDatetime, BeforeValidator(_written_as_time), AfterValidator(_possible)]
+# kept in its time zone, whose days a period counts; written in UTC, where an instant has one form
+Time = Annotated[
+    AwareDatetime,
+    BeforeValidator(_written_as_time),
+    AfterValidator(_possible),
+    PlainSerializer(_utc, return_type=datetime, when_used="json"),
+]
 
 
 def known_methods() -> list[str]:
@@ -77,7 +88,7 @@ class DeletionRequest(BaseModel):
     model_config = ConfigDict(frozen=True, extra="forbid", str_strip_whitespace=True)
     subject_request_id: UUID
     subject_request_type: Literal["erasure"]
-    submitted_time: UtcTime
+    submitted_time: Time
     regulation: Annotated[str, AfterValidator(one_line)] = Field(
         min_length=1, max_length=200, description="the law it rests on: gdpr, ccpa, ..."
     )

@@ -5,8 +5,9 @@ from collections.abc import Iterator
 from erasure_core.errors import BadInput, ErasureError
 from erasure_core.law import chain, fold
 from erasure_core.law.chain import Event
+from erasure_core.law.statement import Head
 from tasks.book import database
-from tasks.book.heads import read_head, readable_head, write_head
+from tasks.book.heads import head_file, read_head, readable_head, write_head
 from tasks.book.store import Book, Reader, Transaction
 from tasks.book.takeover import left_behind, put_aside, take_over
 from tasks.home import Home
@@ -78,10 +79,19 @@ def check_whole(book: Book) -> None:
 
 def faults_of_chain(book: Book) -> Iterator[str]:
     """What is wrong with the chain, its head, and the tables that follow from it."""
-    yield from book.ask(lambda reader: list(_faults(book, reader)))
+    signed = _signed_head(book)  # before the view: it is then never newer than what is seen
+    yield from book.ask(lambda reader: list(_faults(book, reader, signed)))
 
 
-def _faults(book: Book, reader: Reader) -> Iterator[str]:
+def _signed_head(book: Book) -> Head | ErasureError | None:
+    """The newest signed head; what is wrong with it, if it is not what was signed."""
+    try:
+        return read_head(book.home)
+    except ErasureError as fault:
+        return fault
+
+
+def _faults(book: Book, reader: Reader, signed: Head | ErasureError | None) -> Iterator[str]:
     head: Event | None = None
     tables = fold.Tables()
     try:
@@ -91,20 +101,21 @@ def _faults(book: Book, reader: Reader) -> Iterator[str]:
     except (ErasureError, KeyError, TypeError, ValueError) as fault:
         yield f"the chain of events is broken: {fault}"
         return
-    yield from _faults_of_head(book, reader, head)
+    yield from _faults_of_head(book, reader, head, signed)
     yield from _differences(tables, reader.tables())
 
 
-def _faults_of_head(book: Book, reader: Reader, head: Event | None) -> Iterator[str]:
-    try:
-        signed = read_head(book.home)
-    except ErasureError as fault:
-        yield f"the signed head of the chain ({book.home.root}/head.json) is not valid: {fault}"
+def _faults_of_head(
+    book: Book, reader: Reader, head: Event | None, signed: Head | ErasureError | None
+) -> Iterator[str]:
+    file = head_file(book.home)
+    if isinstance(signed, ErasureError):
+        yield f"the signed head of the chain ({file}) is not valid: {signed}"
         return
     if signed is None:
-        if head is not None:
+        if head is not None and not file.exists():  # else the book was made while we looked
             yield (
-                f"the signed head of the chain is gone ({book.home.root}/head.json), so that "
+                f"the signed head of the chain is gone ({file}), so that "
                 "nothing shows whether the chain's end was cut off; restore the file from a copy, "
                 "or compare event and hash with your own note and sign it with `erasure reconcile`"
             )

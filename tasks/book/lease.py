@@ -1,7 +1,8 @@
 """One release at a time: a lease in the book, with a heartbeat, on any number of machines.
 
-A holder that dies loses it: at once if it ran on this machine, else when its heartbeat was seen
-to stand still for `PATIENCE` seconds. No two clocks are compared: whoever waits counts by its own.
+A holder that dies loses it: at once if it ran on this machine, in the same container; else when its
+heartbeat was seen to stand still for `PATIENCE` seconds. No two clocks are compared: whoever waits
+counts by its own.
 A holder that was only paused finds its token gone and can promote nothing.
 """
 
@@ -16,7 +17,6 @@ from functools import partial
 from typing import Any
 from uuid import uuid4
 
-import psutil
 from sqlalchemy import delete, insert, select, update
 
 from erasure_core.errors import ErasureError
@@ -24,6 +24,7 @@ from erasure_core.law.chain import now
 from tasks.book.actor import acting
 from tasks.book.schema import leases
 from tasks.book.store import Book, Transaction
+from tasks.process import has_died, this_process
 
 BEAT = 3.0  # seconds between heartbeats
 PATIENCE = 30.0  # seconds without one after which a holder elsewhere counts as dead
@@ -97,14 +98,10 @@ def said(lease: Mapping[str, Any]) -> str:
 
 
 def alive(lease: Mapping[str, Any]) -> bool:
-    """Whether the holder may still run: False only for a process of this machine that is gone."""
-    holder = lease["holder"]
-    if holder["host"] != acting()["host"]:
-        return True
-    try:
-        return bool(psutil.Process(holder["pid"]).create_time() == holder["started"])
-    except psutil.Error:
-        return False
+    """Whether the holder may still run: False only for a process of this machine, and container,
+    that is gone.
+    """
+    return not has_died(lease["holder"].get("process", ""))
 
 
 def _take(book: Book, held: Held, doing: str, wait: bool, on_wait: Waiting | None) -> None:
@@ -156,5 +153,4 @@ def _pulse(lease: Mapping[str, Any]) -> tuple[str, int]:
 
 
 def _me() -> dict[str, Any]:
-    me = psutil.Process(os.getpid())
-    return {**acting(), "pid": me.pid, "started": me.create_time()}
+    return {**acting(), "pid": os.getpid(), "process": this_process()}

@@ -216,6 +216,16 @@ class Reader:
         row = self._row(Alias, table, table.c.model == model, table.c.alias == alias)
         return row.version if row else None
 
+    def moved_to(self, model: str, alias: str) -> int | None:
+        """The version that an alias was last moved to, as the chain says: looked up from its end,
+        where the tables are what might have been edited.
+        """
+        table = schema.events
+        query = select(table).where(table.c.event == "alias.moved").order_by(table.c.seq.desc())
+        moves = (event.facts for event in self._events(query))
+        mine = (facts for facts in moves if (facts["model"], facts["alias"]) == (model, alias))
+        return next((int(facts["version"]) for facts in mine), None)
+
     def aliases(self, model: str) -> dict[str, int]:
         """Every alias of a model."""
         rows = self.connection.execute(

@@ -12,8 +12,8 @@ from PIL import Image
 
 from erasure_core import export, purify
 from erasure_core.errors import BadInput
-from erasure_core.files import PICTURE_BYTES, read_bytes
-from erasure_core.law.fold import CHAMPION, Version
+from erasure_core.files import PICTURE_BYTES, check_regular, read_bytes
+from erasure_core.law.fold import Version
 from erasure_core.law.lineage import manifest, root_sha256, sha256_file
 from erasure_core.metrics.ssim import WINDOW, paired_ssim
 from erasure_core.network.checkpoints import DELTA
@@ -27,7 +27,15 @@ from tasks.book.store import Book
 from tasks.home import Home
 from tasks.progress import progress
 from tasks.release.record import record_of
-from tasks.release.resolve import base_of, folder_of, open_model, resolve_model, version_named
+from tasks.release.resolve import (
+    base_of,
+    champion_of,
+    folder_of,
+    open_model,
+    passed,
+    resolve_model,
+    version_named,
+)
 
 SAFETENSORS = ".safetensors"
 
@@ -97,20 +105,34 @@ def export_version(
 
 
 def content_sha256(path: Path) -> str:
-    """The hash of a file, or the root hash of a folder."""
+    """The hash of a file, or the root hash of a folder.
+
+    Raises:
+        BadInput: It is a pipe, which would be waited for, or a device, which has no end; or the
+            folder holds one, which no content hash would tell.
+    """
+    for part in (path, *path.rglob("*")):
+        if not part.is_dir():
+            check_regular(part)
     return root_sha256(manifest(path)) if path.is_dir() else sha256_file(path)
 
 
 def _check_served(book: Book, version: Version, refused_anyway: bool) -> None:
     """Only the champion leaves without a word."""
-    champion = book.ask(lambda reader: reader.alias(version.model, CHAMPION))
-    if version.version == champion or refused_anyway:
+    if refused_anyway:
         return
-    why = "was superseded" if version.promoted else f"was refused ({version.verdict})"
-    raise BadInput(
-        f"{version.model} version {version.version} {why}, the champion is {champion}; export the "
-        "champion, or add --refused-anyway"
-    )
+    if not passed(version):
+        raise BadInput(
+            f"{version.model} version {version.version} was refused ({version.verdict}); export "
+            "the champion, or add --refused-anyway"
+        )
+    champion = champion_of(book, version.model)
+    if champion is None or champion.version != version.version:
+        raise BadInput(
+            f"{version.model} version {version.version} was superseded, the champion is "
+            f"{champion.version if champion else 'none'}; export the champion, or add "
+            "--refused-anyway"
+        )
 
 
 def purify_pictures(

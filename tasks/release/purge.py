@@ -16,6 +16,7 @@ from erasure_core.law.fold import CHAMPION, Version
 from erasure_core.law.life import ENDED
 from erasure_core.planning.params import Retention
 from tasks.book.database import clear_log
+from tasks.book.door import check_whole
 from tasks.book.lease import alive, holding, said
 from tasks.book.store import Book, Entry, Transaction
 from tasks.home import TRIAL, Home
@@ -33,9 +34,14 @@ def purge(book: Book, model: str, retention: Retention, now: datetime | None = N
     Names, wordings and reasons of requests that ended go from the book; pictures, deltas, records
     and MLflow's files of versions that are not served go from the state folder, and the weights of
     old champions from DVC. What is in use stays.
+
+    Raises:
+        ErasureError: The book was edited: what it calls superseded may be what is served. Or
+            another model is being released.
     """
     now = now or datetime.now(UTC)
     with holding(book, model, "purging"):
+        check_whole(book)
         with holding(book, OUTSIDE, "purging"):
             for half in _half_purged(book, model):
                 _remove(book, half)

@@ -15,7 +15,7 @@ from erasure_core.planning.plan import BASE, checked_base
 from erasure_core.text import whole_number
 from tasks.book.door import open_book
 from tasks.book.keys import Keys
-from tasks.book.store import Book
+from tasks.book.store import Book, Reader
 from tasks.home import Home
 from tasks.release.checkpoint import rebuild_base_checkpoint, rebuild_checkpoint
 from tasks.release.record import record_of
@@ -60,20 +60,58 @@ def version_named(book: Book, which: str, model: str) -> Version:
 
     Raises:
         BadInput: There is none.
+        ErasureError: The champion is not what the chain says; see `champion_of`.
     """
     if which in (CANDIDATE, CHAMPION):
-        number = book.ask(lambda reader: reader.alias(model, which))
-        if number is None:
+        version = champion_of(book, model) if which == CHAMPION else _candidate_of(book, model)
+        if version is None:
             raise BadInput(
                 f"{model} has no {which} yet (state folder {book.home.root}); run a request "
                 f"first, or name a version"
             )
-    elif (number := whole_number(which)) is None:
+        return version
+    if (number := whole_number(which)) is None:
         raise BadInput(
             f"model {which!r} is none of candidate, champion or a version's number; name "
             f"one of these"
         )
     return book.ask(lambda reader: reader.version(model, number))
+
+
+def champion_of(book: Book, model: str) -> Version | None:
+    """The version that is served; None where none is. Whoever edits the book's tables must not
+    thereby choose what is loaded and handed out.
+
+    Raises:
+        ErasureError: It is not the one that the chain moved `champion` to, or it never passed.
+    """
+
+    def ask(reader: Reader) -> tuple[Version | None, int | None]:
+        return reader.champion(model), reader.moved_to(model, CHAMPION)
+
+    version, moved = book.ask(ask)
+    found = version.version if version else None
+    if found != moved:
+        raise ErasureError(
+            f"the book's aliases were edited: the champion of {model} is {found}, the chain says "
+            f"{moved}; `erasure reconcile --tables` puts back what the chain says"
+        )
+    if version and not passed(version):
+        raise ErasureError(
+            f"the champion of {model}, version {found}, has the verdict {version.verdict} and was "
+            "not promoted: the book was edited; `erasure audit` lists everything"
+        )
+    return version
+
+
+def passed(version: Version) -> bool:
+    """Whether the gate let a version through; a release of the base itself is one that it did."""
+    return version.promoted and version.verdict == "pass"
+
+
+def _candidate_of(book: Book, model: str) -> Version | None:
+    number = book.ask(lambda reader: reader.alias(model, CANDIDATE))
+    return None if number is None else book.ask(lambda reader: reader.version(model, number))
 
 
 def folder_of(book: Book, version: Version) -> Path:

@@ -4,6 +4,7 @@ from collections.abc import Sequence
 
 from erasure_core.errors import BadInput
 from erasure_core.law.fold import CHAMPION, Version
+from tasks.book.door import check_whole
 from tasks.book.lease import Held, holding
 from tasks.book.store import Book, Transaction
 from tasks.release.settle import lacking_in, move_alias
@@ -24,10 +25,12 @@ def roll_back(
     Raises:
         BadInput: It did not pass, lacks something honoured that was not accepted, or erases what
             was restored.
+        ErasureError: The book was edited: what it calls honoured need not be all that is.
     """
     if not reason.strip():
         raise BadInput("--reason is empty; say why an earlier version is served again")
     with holding(book, model, f"rolling back to version {to}") as held:
+        check_whole(book)
         return book.change(lambda tx: _roll_back(tx, held, model, to, reason.strip(), accepted))
 
 

@@ -4,11 +4,12 @@ from dataclasses import dataclass
 from pathlib import Path
 
 from erasure_core.errors import BadInput, ErasureError
-from erasure_core.law.fold import CHAMPION, Version
+from erasure_core.law.fold import Version
 from erasure_core.law.statement import opened
 from tasks.book.keys import Keys
 from tasks.book.store import Book
 from tasks.release.handout import content_sha256
+from tasks.release.resolve import champion_of
 from tasks.release.settle import check_statement
 
 
@@ -29,15 +30,16 @@ def verify(book: Book, path: Path) -> Known:
     Raises:
         BadInput: There is no such file or folder.
         ErasureError: Nothing with this content came from here, it was changed since, or its
-            statement is not to be believed.
+            statement or what the book calls champion is not to be believed.
     """
     if not path.exists():
         raise BadInput(f"{path} does not exist; name a file or folder")
     sha256 = content_sha256(path)
     what, version = _found(book, path, sha256)
     check_statement(book, Keys(book.home), version)
-    champion = book.ask(lambda reader: reader.alias(version.model, CHAMPION))
-    return Known(path, sha256, what, version, champion == version.version)
+    champion = champion_of(book, version.model)
+    served = champion is not None and champion.version == version.version
+    return Known(path, sha256, what, version, served)
 
 
 def _found(book: Book, path: Path, sha256: str) -> tuple[str, Version]:

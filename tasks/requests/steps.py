@@ -1,13 +1,13 @@
 """What a person decides about a request: refuse, withdraw, hold, extend, take up again, approve."""
 
-from datetime import datetime
+from datetime import UTC, datetime, timedelta
 from uuid import UUID
 
 from erasure_core.errors import BadInput
 from erasure_core.law import clock
 from erasure_core.law.chain import stamp
-from erasure_core.law.fold import Proposal
-from erasure_core.law.life import State
+from erasure_core.law.fold import Proposal, Request
+from erasure_core.law.life import DUE, State, shown
 from tasks.book.actor import acting
 from tasks.book.store import Book, Entry, Transaction
 from tasks.requests.intake import join_same
@@ -62,23 +62,49 @@ def retry(book: Book, request_id: UUID, reason: str | None) -> Entry:
     return book.change(work)
 
 
-def extend(book: Book, request_id: UUID, reason: str) -> Entry:
+def extend(book: Book, request_id: UUID, reason: str, now: datetime | None = None) -> Entry:
     """Use the extension that the request's law allows; the person must be told of it.
 
     Raises:
-        BadInput: The law allows none, or no more.
+        BadInput: The law allows none, or no more; the request is not open, or late by now.
     """
+    now = now or datetime.now(UTC)
 
     def work(tx: Transaction) -> Entry:
         row = tx.request(request_id).row
+        _check_extendable(row, now)
         law = clock.regulation(row.regulation)
-        submitted = datetime.fromisoformat(row.submitted)
-        due = stamp(clock.extended(law, submitted, row.extended + 1))
+        due = stamp(clock.extended(law, _received(row, law), row.extended + 1))
         why = tx.keep_text(row.id, reason)
         tx.append("request.extended", id=row.id, due=due, reason=why)
         return tx.request(request_id)
 
     return book.change(work)
+
+
+def _received(row: Request, law: clock.Regulation) -> datetime:
+    """When a request came, on the day that its period was counted from: a day earlier than in UTC
+    where it was given in a time zone west of there, late in the day.
+    """
+    submitted = datetime.fromisoformat(row.submitted)
+    earlier = datetime.fromisoformat(row.due) < clock.due(law, submitted)
+    return submitted - timedelta(days=1) if earlier else submitted
+
+
+def _check_extendable(row: Request, now: datetime) -> None:
+    """Every law wants the person told before the first period ends: nothing is extended later."""
+    if row.purged:  # a reason kept now would be removed by no later purge
+        raise BadInput(f"request {row.id} was purged; it has no period to extend any more")
+    if row.state not in DUE | {"on_hold"}:
+        raise BadInput(
+            f"request {row.id} is {shown(row.state)}; only a request that is still to be answered "
+            "can be extended"
+        )
+    if now > datetime.fromisoformat(row.due):
+        raise BadInput(
+            f"request {row.id} was due on {row.due[:10]} and is late; an extension counts only if "
+            "its person is told before that day ends, so answer the request now"
+        )
 
 
 def approve(book: Book, plan: str, by: str | None = None) -> Proposal:

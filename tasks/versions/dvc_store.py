@@ -180,13 +180,27 @@ def deliverable(home: Home, sha256: str) -> bool:
 
 
 def forget_checkpoint(home: Home, sha256: str) -> None:
-    """Let cache and remote forget a checkpoint; files that other checkpoints share stay."""
-    pointer = pointer_file(home, sha256)
-    if not pointer.is_file():
+    """Let cache and remote forget a checkpoint; files that other checkpoints share stay.
+
+    Its pointer is first put out of DVC's sight and goes last: what a failure or a kill leaves in
+    between is done when this is called again.
+
+    Raises:
+        ErasureError: If DVC fails, for instance because the remote cannot be reached.
+    """
+    pointer, forgotten = pointer_file(home, sha256), _forgotten_file(home, sha256)
+    if pointer.is_file():
+        pointer.replace(forgotten)  # also half of one
+    if not forgotten.is_file():
         return
-    pointer.unlink()  # also half of one
     with _repository(home) as store:
         store.dvc("gc", "--workspace", "--cloud", "--force", "--remote", store.remote)
+    forgotten.unlink()
+
+
+def _forgotten_file(home: Home, sha256: str) -> Path:
+    """Where the pointer of a checkpoint lies while its bytes are removed: no name of DVC's."""
+    return home.checkpoints / f"{sha256}.dvc.forgotten"
 
 
 @dataclass(frozen=True, slots=True)

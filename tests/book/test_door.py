@@ -1,11 +1,14 @@
 """Looking makes nothing; the signed head closes the end of the chain."""
 
 import json
+from collections.abc import Callable
+from threading import Thread
 
 import pytest
 from sqlalchemy import text
 
 from erasure_core.errors import BadInput, ErasureError
+from erasure_core.law import fold
 from tasks.book import database
 from tasks.book.door import check_whole, faults_of_chain, open_book, require_book
 from tasks.book.heads import head_file, read_head
@@ -168,6 +171,36 @@ def test_the_next_change_signs_an_older_head_anew(book):
 def changes(book, count):
     for number in range(count):
         book.change(lambda tx, n=number: tx.append("book.opened", form=str(n)))
+
+
+def once_beside(monkeypatch, work: Callable[[], object]) -> None:
+    """Let another thread do `work` while the chain is read, after its first event."""
+    apply, done = fold.apply, []
+
+    def applied(tables, event):
+        apply(tables, event)
+        if not done:
+            done.append(event)
+            thread = Thread(target=work)
+            thread.start()
+            thread.join()
+
+    monkeypatch.setattr(fold, "apply", applied)
+
+
+def test_who_writes_beside_a_look_is_no_fault(book, home, monkeypatch):
+    """The event that was signed meanwhile is not in the view that is looked at."""
+    once_beside(monkeypatch, lambda: add(open_book(home), [a_request(B, "dog")], MODEL))
+    assert faults(book) == []
+    assert book.ask(lambda reader: reader.request(B)).concept == "dog"
+
+
+def test_a_head_that_is_first_signed_beside_a_look_is_no_fault(book, home, monkeypatch):
+    """As of a book that another process just makes: its events come before its head."""
+    signed = head_file(home).read_bytes()
+    head_file(home).unlink()
+    once_beside(monkeypatch, lambda: head_file(home).write_bytes(signed))
+    assert faults(book) == []
 
 
 @pytest.mark.parametrize("count", [1, 2, 3])

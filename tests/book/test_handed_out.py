@@ -11,7 +11,11 @@ from erasure_core.planning.params import read_params
 from tasks.book.keys import Keys
 from tasks.home import Home
 from tasks.release.handout import export_version
+from tasks.release.resolve import champion_of, resolve_model
 from tasks.release.verify import verify
+from tasks.requests.intake import add
+from tests.book.books import MODEL, A, a_request, quick_book, released
+from tests.book.test_tampering import sql
 
 
 @pytest.fixture
@@ -78,6 +82,46 @@ def test_a_refused_version_does_not_leave_by_itself(state):
         export(state, "candidate")
     assert len(events(state)) == 1
     assert not (state.home / "out").exists()
+
+
+EDITS = {
+    "alias": "UPDATE aliases SET version = 2 WHERE alias = 'champion'",
+    "alias gone": "DELETE FROM aliases WHERE alias = 'champion'",
+    "verdict": "UPDATE versions SET verdict = 'fail' WHERE version = 1",
+    "promoted": "UPDATE versions SET promoted = 0 WHERE version = 1",
+}
+
+
+@pytest.mark.parametrize("edit", EDITS)
+def test_what_an_edited_table_calls_champion_is_not_handed_out(state, edit):
+    """Version 2 was refused; its statement is valid and says so."""
+    sql(state.home / "book.db", EDITS[edit])
+    with pytest.raises(ErasureError, match="edited"):
+        export(state, "champion")
+    with pytest.raises(ErasureError, match="edited"):
+        resolve_model("champion", read_params(state.inputs / "passing.yaml"), Home(state.home))
+    assert len(events(state)) == 1
+
+
+@pytest.mark.parametrize("edit", ["alias", "promoted"])
+def test_what_did_not_pass_leaves_by_its_number_only_when_asked(state, edit):
+    sql(state.home / "book.db", EDITS[edit])
+    with pytest.raises(BadInput, match=r"was refused .*--refused-anyway"):
+        export(state, "2" if edit == "alias" else "1")
+
+
+def test_after_the_last_restore_the_champion_is_the_base(tmp_path):
+    book = quick_book(tmp_path)
+    add(book, [a_request(A)], MODEL)
+    released(book, [A])
+    released(book, [], restoring=A)
+    assert champion_of(book, MODEL).version == 2
+
+
+def test_whether_a_file_is_served_is_not_said_from_an_edited_table(state, exported):
+    sql(state.home / "book.db", EDITS["alias"])
+    with pytest.raises(ErasureError, match="the champion of toy is 2, the chain says 1"):
+        verify(state.book, exported)
 
 
 def test_a_refused_version_that_left_is_said_to_be_refused(state):

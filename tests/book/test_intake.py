@@ -2,10 +2,13 @@
 honoured together.
 """
 
+from datetime import UTC, datetime
+
 import pytest
 
 from erasure_core.errors import BadInput
 from tasks.requests.intake import add, check, workable
+from tasks.requests.steps import extend
 from tests.book.books import (
     MODEL,
     A,
@@ -152,3 +155,34 @@ def test_versions_of_models_are_counted_apart(book):
     released(book, [A])
     assert book.ask(lambda reader: reader.next_version("other")) == 1
     assert book.ask(lambda reader: reader.aliases("other")) == {}
+
+
+# --- time zones
+
+
+@pytest.fixture
+def western(tmp_path):
+    """Given on 31 January in California, when it was 1 February in UTC."""
+    request = a_request(A, submitted_time="2026-01-31T23:30:00-08:00", regulation="ccpa")
+    book = quick_book(tmp_path)
+    add(book, [request], MODEL)
+    return book, request
+
+
+def test_the_days_are_those_of_the_time_zone_of_receipt(western):
+    row = western[0].ask(lambda reader: reader.request(A)).row
+    assert (row.submitted, row.due) == ("2026-02-01T07:30:00.000Z", "2026-03-17T23:59:59.000Z")
+
+
+def test_so_they_are_when_the_period_is_extended(western):
+    row = extend(western[0], A, "many requests", datetime(2026, 2, 1, tzinfo=UTC)).row
+    assert row.due == "2026-05-01T23:59:59.000Z"  # 28 in February, 31, 30, 1: 90 days
+
+
+def test_one_instant_is_one_request_in_any_time_zone(western):
+    book, request = western
+    same = a_request(A, submitted_time="2026-02-01T07:30:00Z", regulation="ccpa")
+    assert (same.sha256, same.asked) == (request.sha256, request.asked)
+    before = event_names(book)
+    add(book, [same], MODEL)
+    assert event_names(book) == before

@@ -3,6 +3,7 @@
 import contextlib
 import json
 import os
+import platform
 import signal
 import subprocess
 import sys
@@ -10,8 +11,10 @@ import time
 from collections.abc import Iterator
 from pathlib import Path
 
+import psutil
 import pytest
 
+from erasure_core.files import here
 from tasks.book import lease
 from tasks.book.lease import LeaseLost, LeaseTaken, alive, holding, said
 from tasks.release.settle import settle
@@ -135,18 +138,43 @@ def test_the_lease_of_a_killed_process_is_taken_without_waiting(book):
             assert row(book)["holder"]["pid"] == os.getpid()
 
 
-def test_a_process_with_a_used_number_is_not_the_holder(book):
+@pytest.fixture
+def held(book):
+    """The lease of this process, as others see it."""
+    with holding(book, MODEL, "testing"):
+        return row(book)
+
+
+def by(lease_row, process: str):
+    """The same lease, held by another process."""
+    return {**lease_row, "holder": {**lease_row["holder"], "process": process}}
+
+
+def test_a_process_with_a_used_number_is_not_the_holder(held):
     """Numbers of processes come again: the time of its start tells them apart."""
-    with holding(book, MODEL, "testing"):
-        other = row(book)
-    assert alive(other)
-    assert not alive({**other, "holder": {**other["holder"], "started": 1.0}})
+    place = held["holder"]["process"].rpartition(":")[0]
+    assert alive(held)
+    assert not alive(by(held, f"{place}:1.00"))
 
 
-def test_a_holder_on_another_machine_counts_as_alive(book):
-    with holding(book, MODEL, "testing"):
-        other = row(book)
-    assert alive({**other, "holder": {**other["holder"], "host": "elsewhere", "pid": -1}})
+def test_a_clock_that_is_set_kills_no_holder(held, monkeypatch):
+    later = psutil.boot_time() + 3600  # which is how a clock that was set shows
+    monkeypatch.setattr(psutil._psplatform, "boot_time", lambda: later)
+    assert psutil.Process().create_time() > time.time()
+    assert alive(held)
+
+
+@pytest.mark.parametrize("place", ["elsewhere/12345678", f"{platform.node()}/12345678"])
+def test_a_holder_on_another_machine_or_in_another_container_counts_as_alive(held, place):
+    """There, 0 may be the number of a process that works."""
+    assert alive(by(held, f"process:{place}:0:0.00"))
+    assert not alive(by(held, f"process:{platform.node()}/{here()}:0:0.00"))
+
+
+def test_a_holder_that_names_no_process_counts_as_alive(held):
+    """An earlier version holds the lease: whoever waits looks at its heartbeat."""
+    holder = {k: v for k, v in held["holder"].items() if k != "process"}
+    assert alive({**held, "holder": holder})
 
 
 def test_a_paused_holder_loses_the_lease_and_promotes_nothing(book):

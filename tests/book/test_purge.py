@@ -18,6 +18,7 @@ from tasks.trial import at_work
 from tests import toy
 from tests.book.books import a_request
 from tests.book.conftest import copied
+from tests.book.test_tampering import sql
 
 NOW = Retention(personal=0, refused=0, superseded=0)
 NAME = b"astronaut"
@@ -108,6 +109,15 @@ def test_the_champion_is_untouched(state):
     purge(state.book, "toy", NOW)
     assert [sorted(f.name for f in folder.rglob("*")) for folder in kept] == before
     assert state.book.ask(lambda reader: reader.champion("toy")) == champion
+
+
+def test_on_edited_tables_nothing_is_purged(withdrawn):
+    """With another champion, the weights that are served would go."""
+    champion = withdrawn.book.ask(lambda reader: reader.champion("toy"))
+    sql(withdrawn.home / "book.db", "UPDATE aliases SET version = 2 WHERE alias = 'champion'")
+    with pytest.raises(ErasureError, match="the book's aliases were edited"):
+        purge(withdrawn.book, "toy", NOW)
+    assert (withdrawn.home / "checkpoints" / champion.checkpoint).is_dir()
 
 
 def test_what_was_purged_is_an_event(purged):

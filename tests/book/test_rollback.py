@@ -1,8 +1,10 @@
 """An earlier version is served again, without a word left out about what that breaks."""
 
 import pytest
+from sqlalchemy import text
 
-from erasure_core.errors import BadInput
+from erasure_core.errors import BadInput, ErasureError
+from tasks.book import database
 from tasks.release.audit import _honoured
 from tasks.release.rollback import roll_back
 from tasks.requests.intake import add
@@ -92,6 +94,16 @@ def test_a_version_that_erases_what_was_restored_is_refused(book):
     released(book, [], restoring=A)
     with pytest.raises(BadInput, match=r"erases cat .* which is not honoured any more"):
         roll_back(book, MODEL, 2, "why")
+
+
+def test_on_edited_tables_nothing_is_rolled_back(book):
+    """With the dog called withdrawn, version 1 would lack nothing, and no breach be accepted."""
+    with database.writing(book.engine) as connection:
+        edit = text("UPDATE requests SET state = 'withdrawn' WHERE id IN (:b, :d)")
+        connection.execute(edit, {"b": str(B), "d": str(D)})
+    with pytest.raises(ErasureError, match="the book's requests were edited"):
+        roll_back(book, MODEL, 1, "it draws better")
+    assert champion(book) == 2
 
 
 def test_a_reason_is_needed(book):

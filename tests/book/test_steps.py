@@ -1,5 +1,7 @@
 """What people decide about a request, and what it does to those who ask for the same."""
 
+from datetime import UTC, datetime, timedelta
+
 import pytest
 
 from erasure_core.errors import BadInput
@@ -8,6 +10,7 @@ from tasks.requests.intake import add
 from tasks.requests.steps import approve, extend, hold, refuse, retry, withdraw
 from tests.book.books import MODEL, A, B, C, a_request, quick_book, released, state_of
 
+IN_TIME = datetime(2026, 12, 22, 23, 59, 59, tzinfo=UTC)  # the last second of the first month
 PLAN, OTHER_PLAN = "1" * 64, "2" * 64
 
 
@@ -66,17 +69,57 @@ def test_an_approval_ends_the_waiting(book):
 
 def test_a_period_is_extended_once(book):
     before = row(book, A).due
-    assert extend(book, A, "many requests").row.due > before
+    assert extend(book, A, "many requests", IN_TIME).row.due > before
     with pytest.raises(BadInput, match="allows 1 extension"):
-        extend(book, A, "still many")
+        extend(book, A, "still many", IN_TIME)
 
 
 def test_a_second_extension_changes_nothing(book):
-    extend(book, A, "many requests")
+    extend(book, A, "many requests", IN_TIME)
     once = row(book, A)
     with pytest.raises(BadInput, match="allows 1 extension"):
-        extend(book, A, "still many")
+        extend(book, A, "still many", IN_TIME)
     assert row(book, A) == once
+
+
+def purged_of_its_texts(tx):
+    tx.forget_texts(str(A))
+    tx.append("request.purged", id=str(A))
+
+
+def test_a_late_request_cannot_be_extended(book):
+    """The person must be told within the first month: what is late stays late."""
+    before = row(book, A)
+    with pytest.raises(BadInput, match="was due on 2026-12-22 and is late"):
+        extend(book, A, "many requests", IN_TIME + timedelta(seconds=1))
+    assert row(book, A) == before
+
+
+@pytest.mark.parametrize("state", ["honoured", "restored", "withdrawn", "refused"])
+def test_what_is_answered_cannot_be_extended(book, state):
+    if state in ("honoured", "restored"):
+        released(book, [A])
+    if state == "restored":
+        released(book, [], restoring=A)
+    if state == "withdrawn":
+        withdraw(book, A, "no longer")
+    if state == "refused":
+        refuse(book, A, "gdpr-17-3-a", None)
+    with pytest.raises(BadInput, match=f"is {state}; only a request that is still to be answered"):
+        extend(book, A, "many requests", IN_TIME)
+
+
+def test_a_purged_request_keeps_no_new_reason(book):
+    withdraw(book, A, "no longer")
+    book.change(purged_of_its_texts)
+    with pytest.raises(BadInput, match="was purged"):
+        extend(book, A, "Ada asked", IN_TIME)
+    assert book.ask(lambda reader: list(reader.all_texts())) == []
+
+
+def test_a_held_request_is_extended(book):
+    hold(book, A, "a case")
+    assert extend(book, A, "many requests", IN_TIME).row.extended == 1
 
 
 def test_a_hold_lets_the_clock_run_on(book):
@@ -151,11 +194,6 @@ def test_who_comes_back_joins_who_stands_now(three, honoured):
 
 def test_a_request_that_was_purged_cannot_come_back(book):
     refuse(book, A, "gdpr-17-3-a", None)
-
-    def purge(tx):
-        tx.forget_texts(str(A))
-        tx.append("request.purged", id=str(A))
-
-    book.change(purge)
+    book.change(purged_of_its_texts)
     with pytest.raises(BadInput, match="was purged"):
         retry(book, A, None)

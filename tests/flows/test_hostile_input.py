@@ -194,7 +194,7 @@ READS = {  # which file each command reads
         "purge",
     ),
     "TABLE": ("evaluate", "keys trust"),
-    "PICTURE": ("purify",),
+    "PICTURE": ("purify", "verify"),
     "DELTA": ("purify",),
 }
 
@@ -227,10 +227,19 @@ NO_FILES = {
 }
 
 
+HASHED = ("folder", "huge file", "nothing but zeros")  # `verify` hashes them as any other content
+
+
 @pytest.mark.parametrize(
-    ("file", "command"), [(file, command) for file in READS for command in READS[file]]
+    ("kind", "file", "command"),
+    [
+        (kind, file, command)
+        for kind in NO_FILES
+        for file in READS
+        for command in READS[file]
+        if command != "verify" or kind not in HASHED
+    ],
 )
-@pytest.mark.parametrize("kind", NO_FILES)
 def test_what_is_no_file_is_refused_where_a_file_is_named(kind, file, command, inputs, home):
     make, expected = NO_FILES[kind]
     path = inputs / NAMES[file]
@@ -239,6 +248,18 @@ def test_what_is_no_file_is_refused_where_a_file_is_named(kind, file, command, i
     line = refused(home, inputs, *GOOD[command].split())
     assert str(path) in line
     assert expected in line
+
+
+@pytest.mark.parametrize("make", [os.mkfifo, lambda f: f.symlink_to("/dev/zero")])
+def test_what_is_no_file_in_a_folder_is_not_waited_for(make, inputs, home):
+    folder = inputs / "folder"
+    folder.mkdir()
+    (folder / "weights").write_bytes(b"weights")
+    make(folder / "beside")
+    with limited():
+        answer = erasure(home, "verify", folder)
+    assert answer.exit_code == 2, answer.stderr
+    assert str(folder / "beside") in answer.stderr
 
 
 REQUESTS = {

@@ -15,7 +15,9 @@ from pathlib import Path
 
 import pytest
 
+from tasks.book import database
 from tests import toy
+from tests.book.books import a_book
 
 pytestmark = pytest.mark.slow
 ROOT = Path(__file__).parents[2]
@@ -130,6 +132,17 @@ def ended(process: subprocess.Popen, code: int = 0) -> str:
 @pytest.fixture
 def shell(server, inputs, tmp_path, request) -> Shell:
     return Shell(server, tmp_path / "state", inputs, request.node.name[:60].lower())
+
+
+def test_one_view_of_the_book_stays_as_it_is(shell, monkeypatch):
+    """PostgreSQL's default shows each statement what was committed before it."""
+    monkeypatch.setenv(database.URL, shell.environment[database.URL])
+    book = a_book(shell.home)
+    with book.read() as reader:
+        before = reader.head()
+        book.change(lambda tx: tx.append("book.opened", form="1"))
+        assert reader.head() == before
+    assert book.ask(lambda reader: reader.head()).seq == before.seq + 1
 
 
 def test_a_whole_run_and_its_audit(shell):

@@ -3,6 +3,8 @@
 import subprocess
 import sys
 
+import pytest
+
 from tasks.process import has_died, this_process
 
 
@@ -37,9 +39,12 @@ def test_a_number_that_is_used_again_is_another_process():
     assert has_died(f"{kind}:{host}:{pid}:{float(started) - 1:.2f}")
 
 
-def test_another_host_is_not_ours_to_judge():
-    kind, _, pid, _ = this_process().split(":")
-    assert not has_died(f"{kind}:elsewhere:{pid}:0.00")
+@pytest.mark.parametrize("place", ["elsewhere", "{host}", "{host}/another container"])
+def test_another_host_or_container_is_not_ours_to_judge(place):
+    kind, host, pid, _ = this_process().split(":")
+    place = place.format(host=host.partition("/")[0])
+    assert not has_died(f"{kind}:{place}:{pid}:0.00")
+    assert has_died(f"{kind}:{host}:{pid}:0.00")
 
 
 def test_other_tags_name_no_process():

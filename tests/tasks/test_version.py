@@ -20,10 +20,12 @@ from erasure_core.law.lineage import manifest, root_sha256
 from erasure_core.redact import redacted
 from tasks.home import Home
 from tasks.versions.dvc_store import (
+    _Store,
     add_checkpoint,
     check_checkpoint,
     checkpoint_folder,
     deliverable,
+    forget_checkpoint,
     md5_of_outputs,
     pointer_file,
     pull_checkpoint,
@@ -513,3 +515,29 @@ def test_what_a_killed_dvc_tried_links_with_is_removed(remote, tmp_path):
     left.write_bytes(b"")
     add_checkpoint(home, folder)
     assert not left.exists()
+
+
+# --- forgetting
+
+
+@pytest.mark.parametrize("collected", [False, True])
+def test_what_a_kill_left_of_forgetting_is_forgotten_when_asked_again(
+    remote, tmp_path, monkeypatch, collected
+):
+    home, dvc = Home(tmp_path), _Store.dvc
+    folder = checkpoint(home)
+    add_checkpoint(home, folder)
+
+    def killed(*arguments: object, **more: str) -> None:
+        if collected:
+            dvc(*arguments, **more)
+        raise KeyboardInterrupt
+
+    with monkeypatch.context() as patch:
+        patch.setattr(_Store, "dvc", killed)
+        with pytest.raises(KeyboardInterrupt):
+            forget_checkpoint(home, folder.name)
+    forget_checkpoint(home, folder.name)
+    assert not list((remote / "files").rglob("*.dir"))
+    assert not [f for f in remote.rglob("*") if f.is_file() and f.read_bytes() in FILES.values()]
+    assert not list(home.checkpoints.glob("*.dvc*"))

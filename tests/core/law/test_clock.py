@@ -68,6 +68,12 @@ def test_day_is_that_of_the_time_zone_given():
     assert due(regulation("gdpr"), paris).isoformat() == "2026-07-02T23:59:59+02:00"
 
 
+def test_west_of_greenwich_the_period_ends_on_that_day_in_utc():
+    """Dates are shown in UTC, where the day's end in California is the next day."""
+    california = datetime.fromisoformat("2026-01-31T23:30:00-08:00")  # already 1 February in UTC
+    assert due(regulation("ccpa"), california) == end_of("2026-03-17")
+
+
 @pytest.mark.parametrize("name", ["GDPR", " g.d.p.r. ", "eu-gdpr", "Regulation (EU) 2016/679"])
 def test_case_spaces_dots_and_hyphens_do_not_matter(name):
     assert regulation(name).name == "gdpr"
