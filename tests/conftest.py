@@ -5,8 +5,12 @@ import os
 from pathlib import Path
 
 import pytest
+from hypothesis import settings
 
 from tests import toy
+
+settings.register_profile("shared machine", deadline=None)  # no test is about how long it takes
+settings.load_profile("shared machine")
 
 # one thread: toy networks are slower on two, and tests may share the machine
 QUIET = {
