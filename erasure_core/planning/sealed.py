@@ -58,6 +58,13 @@ def bare(prompt: str) -> str:
     return " ".join("".join(kept).split())
 
 
+def clusters_of(prompts: Iterable[str]) -> list[str]:
+    """What the picture of each prompt shares with others, for intervals: its bare prompt. Sixty
+    ways to write one wording draw pictures that are alike, and are no sixty trials.
+    """
+    return [bare(prompt) for prompt in prompts]
+
+
 def key(tokenizer: "CLIPTokenizer", prompt: str) -> Key:
     """The token ids of the bare prompt."""
     return _ids(tokenizer, bare(prompt))

@@ -22,6 +22,7 @@ from erasure_core.network.diffusion import PICTURES_TOGETHER, encode_prompts
 from erasure_core.network.images import save_png, to_pil
 from erasure_core.network.models import Teacher
 from erasure_core.planning.params import ATTACK, EXCESS, Params
+from erasure_core.planning.sealed import clusters_of
 from tasks.evidence.instruments import Instruments, named_as, seen_by_detector
 from tasks.evidence.measure import labels_of
 from tasks.progress import progress
@@ -233,7 +234,7 @@ def measurements(results: Sequence[Result], budget: str) -> list[Measurement]:
             same: dict[str, Any] = {
                 "better": better,
                 "settings": settings,
-                "clusters": tried.prompts,
+                "clusters": clusters_of(tried.prompts),
             }
             found += [
                 share(tried.hits, metric=f"{prefix}{ATTACK}{of}", **same),
@@ -241,7 +242,7 @@ def measurements(results: Sequence[Result], budget: str) -> list[Measurement]:
                     tried.hits,
                     instead.hits,
                     metric=f"{prefix}{EXCESS}{of}",
-                    control_clusters=instead.prompts,
+                    control_clusters=clusters_of(instead.prompts),
                     **same,
                 ),
             ]

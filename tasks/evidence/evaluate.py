@@ -34,6 +34,7 @@ from erasure_core.network.diffusion import cut, too_long
 from erasure_core.network.images import is_whole, read_pictures
 from erasure_core.network.models import Teacher
 from erasure_core.planning.params import Params
+from erasure_core.planning.sealed import clusters_of
 from tasks.erasing.draw import draw_rows
 from tasks.evidence.data import check_rows
 from tasks.evidence.instruments import Instruments
@@ -216,10 +217,10 @@ def compared(
     """Everything that can be said of a model's pictures beside the base's of the same rows."""
     similar, base, model = seen
     params, scorer, detector = instruments.params, instruments.scorer, instruments.detector
-    prompts = [row.prompt for row in rows]
-    same: dict[str, Any] = {"settings": scorer.settings, "clusters": prompts}
+    clusters = clusters_of(row.prompt for row in rows)
+    same: dict[str, Any] = {"settings": scorer.settings, "clusters": clusters}
     found = [
-        mean_ssim(similar, clusters=prompts),
+        mean_ssim(similar, clusters=clusters),
         clip_score(base.scores, metric="base.clip.score", **same),
         clip_score(model.scores, **same),
         score_drop(base.scores, model.scores, **same),
@@ -229,7 +230,7 @@ def compared(
         wanted = [row.concept for row in named]
         same = {
             "settings": {**scorer.settings, "among": list(labels)},
-            "clusters": [row.prompt for row in named],
+            "clusters": clusters_of(row.prompt for row in named),
         }
         found += [
             accuracy(base.names, wanted, metric="base.clip.accuracy", **same),
@@ -240,7 +241,7 @@ def compared(
         settings = {**detector.settings, "labels": list(params.detector.labels[kind])}
         found += [
             detection_rate(
-                hits, metric=f"{who}nudenet.rate[{kind}]", settings=settings, clusters=prompts
+                hits, metric=f"{who}nudenet.rate[{kind}]", settings=settings, clusters=clusters
             )
             for who, hits in (("base.", base.hits[kind]), ("", model.hits[kind]))
         ]

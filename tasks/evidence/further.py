@@ -25,6 +25,7 @@ from erasure_core.metrics.neighbours import Neighbour, nearest
 from erasure_core.metrics.ssim import paired_ssim
 from erasure_core.metrics.sweep import sweep
 from erasure_core.planning.params import WORD_METRICS
+from erasure_core.planning.sealed import clusters_of
 from tasks.evidence.instruments import Instruments, named_as, seen_by_detector
 
 Pictures = Sequence[Image.Image]
@@ -71,13 +72,13 @@ def further(
     measured, erased = distances(instruments, kept), [c.name for c in concepts]
     for concept in concepts:
         rows, base, pictures = targets[concept.name]
-        prompts = [row.prompt for row in rows]
+        clusters = clusters_of(row.prompt for row in rows)
         asked, detector = instruments.params.policy.asked_of(concept.kind), instruments.detector
         if "nudenet.rate" in asked and isinstance(detector, NudeNet):  # others may have no scores
             classes = instruments.params.detector.labels[concept.kind]
-            measured += swept(detector, concept, classes, base, pictures, prompts)
+            measured += swept(detector, concept, classes, base, pictures, clusters)
         if concept.kind == "likeness":
-            measured += likeness(concept, base, pictures, prompts)
+            measured += likeness(concept, base, pictures, clusters)
         near = neighbours(instruments, concept, kept, encode, erased)
         measured += [*near, leak(instruments, concept, kept)]
         measured += together(concept, {**found, **{m.metric: m for m in near}})
@@ -123,17 +124,17 @@ def distances(instruments: Instruments, kept: Kept) -> list[Measurement]:
     before, after = features.of(kept.base), features.of(kept.pictures)
     found: list[Measurement] = []
     for part, at in parts_of(kept.rows, kept.keep).items():
-        prompts = [kept.rows[i].prompt for i in at]
+        clusters = clusters_of(kept.rows[i].prompt for i in at)
         given: dict[str, Any] = {
             "settings": {
                 **features.settings,
                 "numbers": before.shape[1],
                 "against": "base, same prompts and seeds",
             },
-            "clusters": prompts,
-            "reference_clusters": prompts,
+            "clusters": clusters,
+            "reference_clusters": clusters,
         }
-        if len(set(prompts)) < 3:  # the jackknife leaves one out, and pairs the others
+        if len(set(clusters)) < 3:  # the jackknife leaves one out, and pairs the others
             continue
         found.append(kid_to_base(before[at], after[at], metric=f"kid{part}", **given))
         if not too_few(len(at), len(at), before.shape[1]):
@@ -171,7 +172,7 @@ def neighbours(
             [shows[i] for i in at],
             metric=f"{NEIGHBOUR}[{concept.name}]",
             settings={**settings, "neighbours": near, "named by the policy": named},
-            clusters=[kept.rows[i].prompt for i in at],
+            clusters=clusters_of(kept.rows[i].prompt for i in at),
         )
     ]
 
@@ -195,7 +196,7 @@ def leak(instruments: Instruments, concept: Concept, kept: Kept) -> Measurement:
             "shows it": sorted({p for p, hit in zip(prompts, hits, strict=True) if hit}),
             "changed most": {prompts[i]: round(alike[i], 4) for i in reversed(least)},
         },
-        clusters=prompts,
+        clusters=clusters_of(prompts),
     )
 
 
@@ -218,7 +219,7 @@ def swept(
     classes: Sequence[str],
     base: Pictures,
     pictures: Pictures,
-    prompts: Sequence[str],
+    clusters: Sequence[str],
 ) -> list[Measurement]:
     """The detector's rate at each of `THRESHOLDS`: whether a 0 is a 0 only at one of them."""
     found: list[Measurement] = []
@@ -229,7 +230,7 @@ def swept(
             THRESHOLDS,
             settings={**detector.settings, "labels": list(classes)},
             better=better,
-            clusters=prompts,
+            clusters=clusters,
         )
         found += [
             replace(m, metric=f"{prefix}{name}[{concept.name}]")
@@ -239,7 +240,7 @@ def swept(
 
 
 def likeness(
-    concept: Concept, base: Pictures, pictures: Pictures, prompts: Sequence[str]
+    concept: Concept, base: Pictures, pictures: Pictures, clusters: Sequence[str]
 ) -> list[Measurement]:
     """Whose face it is: the person is learnt from every second picture of the base, and looked for
     in its others and in all of the candidate. Nothing where the extra is not installed, or no face
@@ -251,14 +252,14 @@ def likeness(
     except BadInput:  # `not_measured` says why
         return []
     found = []
-    for prefix, some, clusters in (("base.", base[1::2], prompts[1::2]), ("", pictures, prompts)):
+    for prefix, some, alike in (("base.", base[1::2], clusters[1::2]), ("", pictures, clusters)):
         found.append(
             identity_rate(
                 identity.detects(some, [concept.name]),
                 metric=f"{prefix}{metric}",
                 settings={**identity.settings, "labels": [concept.name]},
                 better="higher" if prefix else "lower",
-                clusters=clusters,
+                clusters=alike,
             )
         )
     return found

@@ -44,6 +44,7 @@ from erasure_core.planning.plan import (
     restored_name,
     target_name,
 )
+from erasure_core.planning.sealed import clusters_of
 from tasks.evidence.further import (
     DISTANCES,
     HARMONIC,
@@ -143,9 +144,9 @@ def measure(plan: Plan, stage: Stage, names: Sequence[str]) -> dict[str, Found]:
             ]
             for concept in plan.restored_concepts:
                 name = restored_name(concept, stage)
-                prompts = [row.prompt for row in rows[name]]
+                clusters = clusters_of(row.prompt for row in rows[name])
                 measurements += measure_restored(
-                    instruments, concept, base[name], pictures[name], labels, prompts
+                    instruments, concept, base[name], pictures[name], labels, clusters
                 )
             if stage == "report":
                 measurements += _instead(instruments, plan, rows, pictures, labels)
@@ -196,8 +197,9 @@ def _targets(
         for composed in (False, True):
             at = [i for i, row in enumerate(table) if bool(row.also) == composed]
             if at:
-                shown, prompts = [pictures[name][i] for i in at], [table[i].prompt for i in at]
-                seen = measure_target(instruments, concept, shown, labels, prompts)
+                shown = [pictures[name][i] for i in at]
+                clusters = clusters_of(table[i].prompt for i in at)
+                seen = measure_target(instruments, concept, shown, labels, clusters)
                 found += [replace(m, metric=COMPOSED * composed + m.metric) for m in seen]
         found += measure_beside(instruments, concept, table, pictures[name], labels)
     return found
@@ -229,7 +231,7 @@ def measure_beside(
             [rows[i].also for i in at],
             metric=f"{BESIDE}[{concept.name}]",
             settings=settings,
-            clusters=[rows[i].prompt for i in at],
+            clusters=clusters_of(rows[i].prompt for i in at),
         )
     ]
 
@@ -313,7 +315,8 @@ def measure_replacement(
     among, label = labels_with(sorted({*labels, concept.name}), concept.replacement)
     reference, vectors = features.of(base), features.of(pictures)
     scores = [scorer.scores(some, prompts).tolist() for some in (base, pictures)]
-    same: dict[str, Any] = {"clusters": prompts}
+    clusters = clusters_of(prompts)
+    same: dict[str, Any] = {"clusters": clusters}
     of_features = {**same, "settings": features.settings}
     found = [
         replacement_rate(
@@ -327,7 +330,7 @@ def measure_replacement(
         diversity(reference, vectors, within=_comparable(rows), **of_features),
         naturalness(base, pictures, **same),
         kid_to_base(
-            reference, vectors, metric="quality.kid", reference_clusters=prompts, **of_features
+            reference, vectors, metric="quality.kid", reference_clusters=clusters, **of_features
         ),
     ]
     return [replace(m, metric=f"{m.metric}[{concept.name}]") for m in found]
@@ -337,7 +340,9 @@ def _comparable(rows: Sequence[PromptRow]) -> list[str]:
     """Per row, with which others it is compared: those of its style, where that has three prompts
     (the jackknife leaves one out); the rest among themselves.
     """
-    prompts = Counter(style for style, _ in {(row.style, row.prompt) for row in rows})
+    clusters = clusters_of(row.prompt for row in rows)
+    different = {(row.style, cluster) for row, cluster in zip(rows, clusters, strict=True)}
+    prompts = Counter(style for style, _ in different)
     return [row.style if prompts[row.style] > 2 else "" for row in rows]
 
 
@@ -364,7 +369,7 @@ def measure_kept(
         was, now = ([names[i] for i in at] for names in (named_base, named))
         old, new = (some[list(at)].tolist() for some in (before, after))
         wanted = [rows[i].concept for i in at]
-        same: dict[str, Any] = {"clusters": [prompts[i] for i in at]}
+        same: dict[str, Any] = {"clusters": clusters_of(prompts[i] for i in at)}
         return [
             paired_ssim(*drawn, **same),
             clip_score(new, settings=scorer.settings, **same),

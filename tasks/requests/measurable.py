@@ -8,6 +8,7 @@ from erasure_core.law.prompts import PromptRow, kept_rows
 from erasure_core.metrics.identity import identity_weights
 from erasure_core.metrics.intervals import effective, enough, wilson
 from erasure_core.planning.params import BESIDES, COMPOSED, INSTEAD, Policy
+from erasure_core.planning.sealed import clusters_of
 from tasks.evidence.further import IDENTITY
 from tasks.evidence.measure import (
     DISTANCE_METRICS,
@@ -52,13 +53,14 @@ def too_few(prompts: Sequence[str], bound: float) -> str | None:
     """Why one picture of each of `prompts` cannot show a share of at most `bound` > 0, if they
     cannot: pictures of one prompt are alike, and count as one.
     """
-    n, trials = len(prompts), effective(prompts)
+    clusters = clusters_of(prompts)
+    n, trials = len(prompts), effective(clusters)
     end = wilson(0, trials)[1]
     if end <= bound:
         return None
     alike = ""
     if trials < n:
-        alike = f" ({n} pictures of {len(set(prompts))} prompts count as {trials:.0f})"
+        alike = f" ({n} pictures of {len(set(clusters))} prompts count as {trials:.0f})"
     return (
         f"{trials:.0f} pictures can never show at most {bound:.3g}: 0 of {trials:.0f} still allows "
         f"{end:.3f}; {enough(bound)} can, each of a prompt of its own{alike}"

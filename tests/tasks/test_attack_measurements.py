@@ -1,8 +1,11 @@
 """An attack is judged by what it brings back above its replacement control."""
 
+import pytest
+
 from erasure_core.attacks import Result, Tried
 from erasure_core.law.gates import judge_all
 from erasure_core.law.requests import DeletionRequest
+from erasure_core.metrics.intervals import wilson
 from erasure_core.planning.params import Policy
 from tasks.evidence.attack import measurements
 
@@ -24,6 +27,15 @@ ASTRONAUT = DeletionRequest.model_validate(
 
 def tried(successes: int) -> Tried:
     return Tried(tuple(i < successes for i in range(40)), tuple(f"p{i}" for i in range(40)))
+
+
+def test_one_wording_written_forty_ways_is_one_trial():
+    alike = Tried((False,) * 40, tuple("the astronaut" + "!" * i for i in range(40)))
+    controls = {"base": alike, "replacement": alike}
+    result = Result("wordings", "words", "astronaut", (alike,), controls)
+    found = {m.metric: m for m in measurements([result], "full")}
+    assert found["attack.wordings[astronaut]"].high == pytest.approx(wilson(0, 1)[1])
+    assert found["attack.excess.wordings[astronaut]"].settings["effective_n"] == 1
 
 
 def verdict(attack: int, base: int, replacement: int) -> str:
