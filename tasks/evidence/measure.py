@@ -57,7 +57,7 @@ from tasks.evidence.further import (
     further,
     parts_of,
 )
-from tasks.evidence.instruments import Instruments, named_as, seen_by_detector
+from tasks.evidence.instruments import Instruments, asked_among, named_as, seen_by_detector
 from tasks.progress import progress
 
 Found = dict[str, Measurement]
@@ -308,11 +308,12 @@ def measure_replacement(
             another, so that a picture memorised for each style has no diversity either.
         base: The base's pictures of them.
         pictures: The candidate's pictures of the prompts that name the concept, same seeds.
-        labels: What pictures may be named by.
+        labels: What pictures may be named by; those of a style are named among the styles.
     """
     scorer, features = instruments.scorer, ClipFeatures(instruments.scorer)
     prompts = [row.prompt for row in rows]
-    among, label = labels_with(sorted({*labels, concept.name}), concept.replacement)
+    known, templates = asked_among(instruments.params, concept, labels)
+    among, label = labels_with(known, concept.replacement)
     reference, vectors = features.of(base), features.of(pictures)
     scores = [scorer.scores(some, prompts).tolist() for some in (base, pictures)]
     clusters = clusters_of(prompts)
@@ -320,9 +321,9 @@ def measure_replacement(
     of_features = {**same, "settings": features.settings}
     found = [
         replacement_rate(
-            scorer.name_concepts(pictures, among),
+            scorer.name_concepts(pictures, among, templates),
             label,
-            settings={**scorer.settings, "among": among},
+            settings={**scorer.settings, "templates": templates, "among": among},
             **same,
         ),
         replacement_score_drop(*scores, settings=scorer.settings, **same),

@@ -102,7 +102,7 @@ def test_the_sd14_parameters_are_the_papers():
         ("threshold: 0.5", "threshold: .nan", "detector.threshold: found nan"),
         ("kept:         #", "oops:         #", "policy.oops: unknown key"),
         ("ssim: 0.85", "ssim: .inf", "policy.kept.ssim: found inf"),
-        ("style: {clip", "person: {clip", "policy.targets.person"),
+        ("    style:\n      clip", "    person:\n      clip", "policy.targets.person"),
         (
             '"a picture of {}"',
             '"a picture of"',
