@@ -522,6 +522,14 @@ class Params(Preset):
         )
 
     @property
+    def protected(self) -> list[str]:
+        """Every prompt that the settings of a preset protect: a method holds them as they are, so
+        they are trained on like those of a request.
+        """
+        settings = [preset.method.model_dump() for preset in self.presets().values()]
+        return sorted({prompt for some in settings for prompt in some.get("protect", ())})
+
+    @property
     def sha256(self) -> str:
         """Hash of every value, defaults included; comments and order do not matter."""
         return sha256_json(self.model_dump(mode="json", by_alias=True))

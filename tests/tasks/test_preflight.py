@@ -6,6 +6,7 @@ import re
 import shutil
 import socket
 from collections import namedtuple
+from collections.abc import Callable
 from pathlib import Path
 from uuid import UUID
 
@@ -283,6 +284,21 @@ ENVIRONMENT = {
         "PREFECT_API_URL no server that has it",
     ),
 }
+SEPME = {"method": "sepme", "updates": 1}
+
+
+def protecting(*prompts: str) -> Callable[[Setup], object]:
+    """Erase by SepME, which holds `prompts` exactly as they are."""
+    return lambda s: s.settings.update(method={**SEPME, "protect": prompts}, lambdas=None)
+
+
+PROTECTED = {
+    "kept": (OPERATOR, "A photo of a retina!", "'a photo of a retina' is also trained on .protect"),
+    "target": (CAT, "a sketch of a cat", "'a sketch of a cat' is also trained on .protect"),
+    "long": (OPERATOR, LONG, "has 22 tokens"),
+}
+
+
 REQUESTS = {
     "prompt set absent": (
         lambda s: (s.folder / "targets/cat.csv").unlink(),
@@ -383,6 +399,23 @@ def test_fault_of_the_operator_is_his_alone(kind, setup):
     (fault,) = setup.faults()
     assert fault.who == OPERATOR
     assert re.search(expected, fault.what)
+
+
+@pytest.mark.parametrize("kind", PROTECTED)
+def test_what_the_method_protects_is_trained_on(kind, setup):
+    who, prompt, expected = PROTECTED[kind]
+    protecting("a photo of a wall")(setup)
+    assert setup.faults() == []
+    protecting(prompt)(setup)
+    (fault,) = setup.faults()
+    assert fault.who == who
+    assert re.search(expected, fault.what)
+
+
+def test_what_is_protected_for_a_restored_concept_may_stand_beside_its_prompt_set(setup):
+    setup.restored = [setup.requests.pop("cat")]
+    protecting("a photo of a wall")(setup)
+    assert setup.faults() == []
 
 
 def test_base_spoilt_since_the_last_look_is_seen(setup):
