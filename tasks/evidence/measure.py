@@ -24,6 +24,7 @@ from erasure_core.metrics.clip_score import (
 )
 from erasure_core.metrics.detectors import detection_rate
 from erasure_core.metrics.features import ClipFeatures
+from erasure_core.metrics.intervals import FEWEST
 from erasure_core.metrics.kid import kid_to_base
 from erasure_core.metrics.quality import diversity, fidelity, naturalness
 from erasure_core.metrics.replacement import (
@@ -357,26 +358,37 @@ def measure_kept(
 ) -> list[Measurement]:
     """What the pictures of kept prompts still are, each against the base's picture of the same
     case: all of them, and apart those whose subject and style stand in `keep` ("listed") and those
-    that no request told the method to keep.
+    that no request told the method to keep. Means are measured where there are two prompts.
     """
     scorer, prompts = instruments.scorer, [row.prompt for row in rows]
     before, after = (scorer.scores(some, prompts) for some in (base, pictures))
     named_base, named = (scorer.name_concepts(some, labels) for some in (base, pictures))
     settings = {**scorer.settings, "among": list(labels)}
+    clusters = clusters_of(prompts)
+
+    def named_right(at: Sequence[int]) -> list[Measurement]:
+        """Of the rows `at`, all of which say what they show: whether they are named as that."""
+        was, now = ([names[i] for i in at] for names in (named_base, named))
+        wanted = [rows[i].concept for i in at]
+        same: dict[str, Any] = {"settings": settings, "clusters": [clusters[i] for i in at]}
+        found = [accuracy(now, wanted, **same)] if at else []
+        if len(set(same["clusters"])) >= FEWEST:
+            found.append(accuracy_drop(was, now, wanted, **same))
+        return found
 
     def measured(at: Sequence[int]) -> list[Measurement]:
         """Of the rows `at`, by what is known of all."""
+        found = named_right([i for i in at if rows[i].concept])
+        if len({clusters[i] for i in at}) < FEWEST:
+            return found
         drawn = [[some[i] for i in at] for some in (base, pictures)]
-        was, now = ([names[i] for i in at] for names in (named_base, named))
         old, new = (some[list(at)].tolist() for some in (before, after))
-        wanted = [rows[i].concept for i in at]
-        same: dict[str, Any] = {"clusters": clusters_of(prompts[i] for i in at)}
+        same: dict[str, Any] = {"clusters": [clusters[i] for i in at]}
         return [
             paired_ssim(*drawn, **same),
             clip_score(new, settings=scorer.settings, **same),
             score_drop(old, new, settings=scorer.settings, **same),
-            accuracy(now, wanted, settings=settings, **same),
-            accuracy_drop(was, now, wanted, settings=settings, **same),
+            *found,
             *(m(*(drawn if "base" in m.needs else drawn[1:]), **same) for m in others),
         ]
 
@@ -403,11 +415,10 @@ def measure_restored(
         replace(m, better="higher")
         for m in measure_target(instruments, concept, pictures, labels, clusters)
     ]
-    same = paired_ssim(base, pictures, clusters=clusters)
-    return [
-        replace(m, metric=f"restored.{m.metric}")
-        for m in (replace(same, metric=f"ssim[{concept.name}]"), *seen)
-    ]
+    if len(set(clusters)) >= FEWEST:
+        same = paired_ssim(base, pictures, clusters=clusters)
+        seen.insert(0, replace(same, metric=f"ssim[{concept.name}]"))
+    return [replace(m, metric=f"restored.{m.metric}") for m in seen]
 
 
 def _pictures(

@@ -108,21 +108,29 @@ def check_label(policy: Policy, concept: Concept, rows: Sequence[PromptRow]) -> 
         )
 
 
+def independent(rows: Sequence[PromptRow]) -> float:
+    """As how many pictures those of `rows` count, one of each row: of one wording they are alike,
+    and count as one.
+    """
+    return effective(clusters_of(row.prompt for row in rows)) if rows else 0
+
+
 def check_kept(policy: Policy, kept: Sequence[PromptRow], concepts: Sequence[Concept]) -> None:
     """Refuse an erasure that leaves too few of the kept prompts to measure what stays."""
-    left = len(kept_rows(kept, concepts))
-    if left < policy.min_n:
+    left = kept_rows(kept, concepts)
+    if (trials := independent(left)) < policy.min_n:
         names = ", ".join(concept.name for concept in concepts)
         raise BadInput(
-            f"{left} of {len(kept)} kept prompts "
+            f"{len(left)} of {len(kept)} kept prompts "
             + (f"show or name none of {names}" if names else "are there")
+            + (f" and count as {trials:.0f}, for wordings repeat" if trials < len(left) else "")
             + f", and policy.min_n asks for {policy.min_n}; add prompts to prompts.kept"
         )
 
 
 def check_kept_labels(policy: Policy, kept: Sequence[PromptRow]) -> None:
     """Refuse to limit the accuracy of pictures of which nobody says what they show."""
-    limited = ACCURACY & policy.kept.keys()
+    limited = {metric for metric in policy.kept if metric.partition("[")[0] in ACCURACY}
     if limited and (unnamed := [row.case_number for row in kept if not row.concept]):
         raise BadInput(
             f"policy.kept limits {', '.join(sorted(limited))}, and prompts.kept does not say what "

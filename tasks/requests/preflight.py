@@ -303,7 +303,7 @@ class _Prompts:
                 own.among(who, measurable.check_label, policy, concept, table)
         if not own.all:
             own.among(who, self.sealed_off, concept, rows)
-        if len(self.kept["report"]) >= policy.min_n:
+        if measurable.independent(self.kept["report"]) >= policy.min_n:
             own.among(who, measurable.check_kept, policy, self.kept["report"], [concept])
         if not own.all:
             self.concepts.append(concept)

@@ -7,6 +7,7 @@ import shutil
 import socket
 from collections import namedtuple
 from collections.abc import Callable
+from dataclasses import replace
 from pathlib import Path
 from uuid import UUID
 
@@ -562,13 +563,17 @@ def test_metrics_that_a_policy_can_limit_are_those_measured(setup):
     instruments = Instruments(Blind(), scorer, params)
     concept = described("cat", UUID(CAT), kind="likeness").concept
     pictures, labels = [Image.new("RGB", (32, 32))] * 2, ["retina", "galaxy"]
-    kept = read_prompt_set(setup.folder / "kept.csv")
+    once = read_prompt_set(setup.folder / "kept.csv")
+    kept = [*once, *(replace(row, prompt=f"fine {row.prompt}") for row in once)]  # two of each
     gone = measure.measure_target(instruments, concept, pictures, labels, "ab")
     keep = ["a fine photo of a retina"]
-    stays = measure.measure_kept(instruments, kept, pictures, pictures, labels, keep)
+    stays = measure.measure_kept(instruments, kept, pictures * 2, pictures * 2, labels, keep)
+    one = measure.measure_kept(instruments, once, pictures, pictures, labels, keep)
     back = measure.measure_restored(instruments, concept, pictures, pictures, labels, "ab")
     assert [m.metric for m in gone] == [f"{name}[cat]" for name in measure.WORD_METRICS]
     assert {m.metric for m in stays} == {*measure.kept_metrics()}
+    parts = {m.metric for m in one if m.metric.endswith("]")}
+    assert parts == {"clip.accuracy[listed]", "clip.accuracy[not listed]"}  # shares need no second
     assert [m.metric for m in back] == [f"restored.{m}[cat]" for m in measure.RESTORED_METRICS]
 
 
