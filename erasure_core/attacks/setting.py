@@ -1,6 +1,6 @@
 """What an attack is given, and what it comes back with."""
 
-from collections.abc import Iterator, Mapping, Sequence
+from collections.abc import Callable, Iterator, Mapping, Sequence
 from contextlib import contextmanager
 from dataclasses import dataclass, field, replace
 from typing import Literal, Protocol
@@ -54,6 +54,8 @@ class Subject:
     concept: Concept
     prompts: tuple[str, ...]  # the attacker's own, each naming the concept
     latents: Tensor | None = None  # of the attacker's photographs, (n, c, h, w)
+    # whether nobody trained on a wording: what was trained on only shows what was learnt by heart
+    fresh: Callable[[str], bool] = lambda _: True
 
     @property
     def photographs(self) -> Tensor:

@@ -135,6 +135,16 @@ def test_no_wording_is_asked_twice(tiny_teacher, subject):
     assert len(attempt.prompts) == len(set(attempt.prompts)) > len(wordings.FAMILIES)
 
 
+def test_wordings_leave_out_what_was_trained_on(tiny_teacher, subject):
+    here = replace(setting(tiny_teacher, tiny_teacher), budget=replace(BUDGET, pictures=30))
+    (asked,) = wordings.attack(here, subject)
+    trained = set(asked.prompts[:2])
+    (left,) = wordings.attack(here, replace(subject, fresh=lambda prompt: prompt not in trained))
+    assert set(left.prompts) == set(asked.prompts) - trained
+    with pytest.raises(NotRun, match="wordings was trained on"):
+        wordings.attack(here, replace(subject, fresh=lambda _: False))
+
+
 def test_descriptions_are_drawn_as_they_are_written_and_too_long_ones_left_out(
     tiny_teacher, subject
 ):
