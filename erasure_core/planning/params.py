@@ -146,8 +146,11 @@ REQUIRED: dict[Audience, dict[str, tuple[str, ...]]] = {
         ),
     },
     "weights": {
-        "smoke": ("wordings", "ridge", "relearning"),
-        "standard": ("wordings", "token search", "ridge", "textual inversion", "relearning"),
+        "smoke": ("wordings", "ridge", "concept vector", "relearning"),
+        "standard": (
+            *("wordings", "token search", "ridge", "concept vector", "textual inversion"),
+            "relearning",
+        ),
         "full": (
             *("wordings", "token search", "ridge", "concept vector", "textual inversion"),
             *("latent inversion", "relearning"),
