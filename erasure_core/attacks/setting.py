@@ -173,6 +173,10 @@ def draw(setting: Setting, context: Context, z: Tensor | None = None, done: int 
         context: What each picture is told.
         z: Latents to begin with; None: noise.
         done: How many of the steps are already behind `z`.
+
+    Raises:
+        NotRun: A picture is not finite: saved it would be black, and pass for one without the
+            concept.
     """
     victim, pictures = setting.victim, []
     if z is None:
@@ -184,4 +188,10 @@ def draw(setting: Setting, context: Context, z: Tensor | None = None, done: int 
         predict = guided(victim, victim.unet, nothing.expand(len(now)), now, setting.w)
         drawn = denoise(victim, z[some], setting.steps, setting.steps, predict, start=done)
         pictures.append(decoded(victim, drawn))
-    return torch.cat(pictures)
+    made = torch.cat(pictures)
+    if broken := int((~made.isfinite()).flatten(1).any(dim=1).sum()):
+        raise NotRun(
+            f"{broken} of {len(made)} pictures are not finite: the model overflows on what it is "
+            f"told; they would count as pictures without the concept"
+        )
+    return made

@@ -24,7 +24,7 @@ from erasure_core.metrics.kid import kid_to_base
 from erasure_core.metrics.neighbours import Neighbour, nearest
 from erasure_core.metrics.ssim import paired_ssim
 from erasure_core.metrics.sweep import sweep
-from erasure_core.planning.params import WORD_METRICS
+from erasure_core.planning.params import WORD_METRICS, Policy
 from erasure_core.planning.sealed import clusters_of
 from tasks.evidence.instruments import Instruments, named_as, seen_by_detector
 
@@ -99,7 +99,10 @@ def not_measured(concepts: Sequence[Concept], found: Mapping[str, Measurement]) 
         if concept.kind == "likeness" and f"{IDENTITY}[{concept.name}]" not in found:
             missing[f"{IDENTITY}[{concept.name}]"] = _why_no_identity()
         if f"{NEIGHBOUR}[{concept.name}]" not in found:
-            why = "not measured: the kept rows show fewer than two other things"
+            why = (
+                "not measured: the kept rows show fewer than two other things, or not all that the "
+                "policy names"
+            )
             missing[f"{NEIGHBOUR}[{concept.name}]"] = why
         if f"{HARMONIC}[{concept.name}]" not in found:
             lacking = [part for part, name in _parts(concept, found).items() if name not in found]
@@ -147,6 +150,7 @@ def neighbours(
 ) -> list[Measurement]:
     """How often kept pictures of what is nearest to the concept are still named as what they are:
     the nearest by text states among what the kept rows show, and those that the policy names.
+    Nothing where one of these is not shown, unless it was erased itself: it would be passed over.
 
     Args:
         instruments: Scorer and policy.
@@ -155,7 +159,9 @@ def neighbours(
         encode: The base's text encoder.
         erased: The names of all that was erased, which are no neighbours.
     """
-    shows = [row.style if concept.kind == "style" else row.concept for row in kept.rows]
+    if unseen_neighbours(instruments.params.policy, concept, kept.rows, erased):
+        return []
+    shows = shown_beside(concept, kept.rows)
     known = sorted({name for name in shows if name} - set(erased))
     named = [n for n in instruments.params.policy.neighbours.get(concept.name, ()) if n in known]
     found: tuple[Neighbour, ...] = ()
@@ -175,6 +181,19 @@ def neighbours(
             clusters=clusters_of(kept.rows[i].prompt for i in at),
         )
     ]
+
+
+def shown_beside(concept: Concept, rows: Sequence[PromptRow]) -> list[str]:
+    """What each kept row shows of the concept's sort: a style beside styles, else a thing."""
+    return [row.style if concept.kind == "style" else row.concept for row in rows]
+
+
+def unseen_neighbours(
+    policy: Policy, concept: Concept, rows: Sequence[PromptRow], erased: Sequence[str] = ()
+) -> list[str]:
+    """The neighbours of `concept` that the policy names and no kept row shows, but for `erased`."""
+    seen = {*shown_beside(concept, rows), *erased}
+    return [name for name in policy.neighbours.get(concept.name, ()) if name not in seen]
 
 
 def leak(instruments: Instruments, concept: Concept, kept: Kept) -> Measurement:

@@ -9,7 +9,7 @@ from erasure_core.metrics.identity import identity_weights
 from erasure_core.metrics.intervals import effective, enough, wilson
 from erasure_core.planning.params import BESIDES, COMPOSED, INSTEAD, Policy
 from erasure_core.planning.sealed import clusters_of
-from tasks.evidence.further import IDENTITY
+from tasks.evidence.further import IDENTITY, shown_beside, unseen_neighbours
 from tasks.evidence.measure import (
     DISTANCE_METRICS,
     FURTHER_METRICS,
@@ -135,6 +135,18 @@ def check_kept_labels(policy: Policy, kept: Sequence[PromptRow]) -> None:
         raise BadInput(
             f"policy.kept limits {', '.join(sorted(limited))}, and prompts.kept does not say what "
             f"case {unnamed[0]} shows ({len(unnamed)} such); fill its column `concept`"
+        )
+
+
+def check_neighbours(policy: Policy, concept: Concept, kept: Sequence[PromptRow]) -> None:
+    """Refuse a named neighbour that no kept row shows: it would be measured nowhere."""
+    if missing := unseen_neighbours(policy, concept, kept):
+        column = "style" if concept.kind == "style" else "concept"
+        have = sorted({name for name in shown_beside(concept, kept) if name} - {concept.name})
+        raise BadInput(
+            f"policy.neighbours names {', '.join(missing)} for '{concept.name}', and no row of "
+            f"prompts.kept has that in its column `{column}` (there is "
+            f"{', '.join(have) or 'nothing'}); add such rows, or take the name out"
         )
 
 

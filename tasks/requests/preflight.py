@@ -270,6 +270,8 @@ class _Prompts:
         if kept := self.kept["report"]:
             self.faults.among(OPERATOR, measurable.check_kept, policy, kept, self.concepts)
             self.faults.among(OPERATOR, self.can_be_named)
+            for concept in self.concepts:
+                self.faults.among(OPERATOR, measurable.check_neighbours, policy, concept, kept)
 
     @property
     def protected(self) -> list[str]:

@@ -300,6 +300,12 @@ PROTECTED = {
 }
 
 
+NEIGHBOURS = {
+    "of nothing kept": ({"cat": ("retina", "dog")}, "names dog for 'cat', .* galaxy, retina.; add"),
+    "in capitals": ({"rocket": ("Galaxy",)}, "names Galaxy for 'rocket'"),
+}
+
+
 REQUESTS = {
     "prompt set absent": (
         lambda s: (s.folder / "targets/cat.csv").unlink(),
@@ -417,6 +423,17 @@ def test_what_is_protected_for_a_restored_concept_may_stand_beside_its_prompt_se
     setup.restored = [setup.requests.pop("cat")]
     protecting("a photo of a wall")(setup)
     assert setup.faults() == []
+
+
+@pytest.mark.parametrize("kind", NEIGHBOURS)
+def test_a_neighbour_that_no_kept_row_shows_is_the_operators_fault(kind, setup):
+    named, expected = NEIGHBOURS[kind]
+    setup.settings["policy"]["neighbours"] = {"cat": ("retina",), "tiger": ("lion",)}
+    assert setup.faults() == []
+    setup.settings["policy"]["neighbours"] = named
+    (fault,) = setup.faults()
+    assert fault.who == OPERATOR
+    assert re.search(expected, fault.what)
 
 
 def test_base_spoilt_since_the_last_look_is_seen(setup):
