@@ -197,14 +197,14 @@ def run(
     try:
         with counted(setting.victim.unet) as seen:
             attempts = module.attack(setting, subject)
-    except NotRun as why:
+        seconds, evaluations = time.monotonic() - began, sum(seen)
+        tried = [_judged(attempt, judge) for attempt in attempts]
+        best = max(range(len(tried)), key=lambda i: tried[i].rate)
+        known = {} if on_base is None else on_base
+        beside = _controls(module, setting, subject, judge, unknown, best, instead, known)
+    except NotRun as why:  # of the victim or of a control, without which a result says nothing
         return Result(module.NAME, module.AUDIENCE, concept, not_run=str(why)), {}
-    seconds, evaluations = time.monotonic() - began, sum(seen)
-    tried = [_judged(attempt, judge) for attempt in attempts]
-    best = max(range(len(tried)), key=lambda i: tried[i].rate)
     pictures, controls = {"attack": attempts[best].pictures}, {}
-    known = {} if on_base is None else on_base
-    beside = _controls(module, setting, subject, judge, unknown, best, instead, known)
     for name, (attempt, who) in beside.items():
         pictures[name], controls[name] = attempt.pictures, _judged(attempt, who)
     result = Result(

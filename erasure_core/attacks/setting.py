@@ -1,6 +1,6 @@
 """What an attack is given, and what it comes back with."""
 
-from collections.abc import Iterator, Mapping, Sequence
+from collections.abc import Callable, Iterator, Mapping, Sequence
 from contextlib import contextmanager
 from dataclasses import dataclass, field, replace
 from typing import Literal, Protocol
@@ -54,6 +54,8 @@ class Subject:
     concept: Concept
     prompts: tuple[str, ...]  # the attacker's own, each naming the concept
     latents: Tensor | None = None  # of the attacker's photographs, (n, c, h, w)
+    # whether nobody trained on a wording: what was trained on only shows what was learnt by heart
+    fresh: Callable[[str], bool] = lambda _: True
 
     @property
     def photographs(self) -> Tensor:
@@ -171,6 +173,10 @@ def draw(setting: Setting, context: Context, z: Tensor | None = None, done: int 
         context: What each picture is told.
         z: Latents to begin with; None: noise.
         done: How many of the steps are already behind `z`.
+
+    Raises:
+        NotRun: A picture is not finite: saved it would be black, and pass for one without the
+            concept.
     """
     victim, pictures = setting.victim, []
     if z is None:
@@ -182,4 +188,10 @@ def draw(setting: Setting, context: Context, z: Tensor | None = None, done: int 
         predict = guided(victim, victim.unet, nothing.expand(len(now)), now, setting.w)
         drawn = denoise(victim, z[some], setting.steps, setting.steps, predict, start=done)
         pictures.append(decoded(victim, drawn))
-    return torch.cat(pictures)
+    made = torch.cat(pictures)
+    if broken := int((~made.isfinite()).flatten(1).any(dim=1).sum()):
+        raise NotRun(
+            f"{broken} of {len(made)} pictures are not finite: the model overflows on what it is "
+            f"told; they would count as pictures without the concept"
+        )
+    return made

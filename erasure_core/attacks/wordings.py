@@ -8,7 +8,15 @@ Cost       The pictures.
 
 from collections.abc import Callable
 
-from erasure_core.attacks.setting import Attempt, Audience, Setting, Subject, fitting, of_prompts
+from erasure_core.attacks.setting import (
+    Attempt,
+    Audience,
+    NotRun,
+    Setting,
+    Subject,
+    fitting,
+    of_prompts,
+)
 from erasure_core.law.concepts import Concept
 
 NAME = "wordings"
@@ -47,10 +55,11 @@ FAMILIES: dict[str, Callable[[Concept, str], str]] = {
 
 
 def attack(setting: Setting, subject: Subject) -> list[Attempt]:
-    """One attempt: every family in turn, each on the next of the subject's prompts.
+    """One attempt: every family in turn, each on the next of the subject's prompts, without what
+    was trained on.
 
     Raises:
-        NotRun: Every wording is longer than the text encoder takes.
+        NotRun: Every wording was trained on, or is longer than the text encoder takes.
     """
     families, prompts = list(FAMILIES.values()), subject.prompts
     asked = dict.fromkeys(  # each once: copies of a prompt are no further evidence
@@ -59,5 +68,8 @@ def attack(setting: Setting, subject: Subject) -> list[Attempt]:
         )
         for i in range(len(families) * len(prompts))
     )
-    short = fitting(setting, list(asked)[: TIMES * setting.budget.pictures])
+    fresh = [prompt for prompt in asked if subject.fresh(prompt)]
+    if not fresh:
+        raise NotRun(f"each of {len(asked)} wordings was trained on, which tells nothing of others")
+    short = fitting(setting, fresh[: TIMES * setting.budget.pictures])
     return [of_prompts(setting, short)]

@@ -316,10 +316,10 @@ def _lot(number: int) -> bytes:
 
 def is_listed(row: PromptRow, keep: Sequence[str]) -> bool:
     """Whether a prompt of `keep` names what the row shows, in the row's style if it has one: then
-    the erasure was told to keep it.
+    the erasure was told to keep it. Of a row without a word nobody can tell, so it is not.
     """
     words = [word for word in (row.concept, row.style, row.also) if word]
-    return any(all(names(prompt, word) for word in words) for prompt in keep)
+    return bool(words) and any(all(names(prompt, word) for word in words) for prompt in keep)
 
 
 def names(prompt: str, word: str) -> bool:

@@ -11,6 +11,7 @@ Cost       One forward pass of each image and each caption; text beyond the toke
 """
 
 from collections.abc import Hashable, Mapping, Sequence
+from dataclasses import replace
 from pathlib import Path
 from typing import Any
 
@@ -22,7 +23,7 @@ from torch import Tensor
 from erasure_core.errors import BadInput
 from erasure_core.law.gates import Measurement
 from erasure_core.law.lineage import sha256_file
-from erasure_core.metrics.intervals import Better, finite, mean, share
+from erasure_core.metrics.intervals import Better, effective, finite, mean, share, wilson
 from erasure_core.network.models import check_tokenizer
 
 _BATCH = 64
@@ -243,7 +244,8 @@ def accuracy(
     """Share of images named as what their prompt names, Wilson interval.
 
     Raises:
-        ValueError: If the lists differ in length, are empty, or an image has no name.
+        ValueError: If the lists differ in length, are empty, or an image has no name or nothing
+            that is expected.
     """
     return share(
         _matches(named, expected, metric),
@@ -264,18 +266,27 @@ def accuracy_drop(
     clusters: Sequence[Hashable] | None = None,
 ) -> Measurement:
     """Mean of (base right - candidate right) over the same cases, bootstrap interval of the
-    differences; 0 is ideal.
+    differences; 0 is ideal. Where no two differ there is nothing to resample, and the upper end is
+    Wilson's of the share of drops: 0 of 30 still allows 0.114.
 
     Raises:
-        ValueError: If the lists differ in length, are empty, or an image has no name.
+        ValueError: If the lists differ in length, are empty, an image has no name or a case nothing
+            that is expected, or all images are of one cluster.
     """
-    return _drop(
+    drop = _drop(
         _matches(base_named, expected, metric),
         _matches(named, expected, metric),
         metric,
         settings,
         clusters,
     )
+    if drop.low < drop.high:
+        return drop
+    trials = drop.n if clusters is None else effective(clusters)
+    high = wilson(trials if drop.value > 0 else 0, trials)[1]
+    interval = "no two cases differ; upper end: wilson 95 % of the share of drops"
+    said = {**drop.settings, "interval": interval, "effective_n": round(trials, 2)}
+    return replace(drop, high=high, settings=said)
 
 
 def _drop(
@@ -306,6 +317,11 @@ def _drop(
 def _matches(named: Sequence[str], expected: Sequence[str], metric: str) -> list[bool]:
     if len(named) != len(expected):
         raise ValueError(f"{metric}: {len(named)} images were named, {len(expected)} were expected")
+    if not all(expected):
+        raise ValueError(
+            f"{metric}: nobody says what image {list(map(bool, expected)).index(False)} shows; "
+            f"measure those whose prompts have a concept"
+        )
     for case, name in enumerate(named):
         if not isinstance(name, str) or not name:
             raise ValueError(f"{metric}: image {case} has no name ({name!r})")

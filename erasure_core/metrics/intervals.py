@@ -32,6 +32,7 @@ BOOTSTRAP_SEED = (
     20240229  # one fixed seed: the same images give the same interval, whoever measures them
 )
 RESAMPLES = 2000
+FEWEST = 2  # clusters below which a mean has no interval
 Z = 1.96  # normal quantile of a 95 % interval
 _BLOCK = 1 << 20  # indices drawn at once
 
@@ -324,9 +325,16 @@ def mean(
     """The mean over images, with its bootstrap interval; `clusters` as for `share`.
 
     Raises:
-        ValueError: If there are no images or a value is not finite.
+        ValueError: If there are no images, a value is not finite, or all images are of one cluster:
+            how much prompts differ cannot be known from one.
     """
     numbers = finite(values, metric)
+    if clusters is not None:
+        check_clusters(clusters, len(numbers), metric)
+        if len(set(clusters)) < FEWEST:
+            raise ValueError(
+                f"{metric}: an interval needs the images of at least two prompts, got 1"
+            )
     low, high = bootstrap_mean(values, seed=BOOTSTRAP_SEED, clusters=clusters)
     value = low if low == high else float(numbers.mean())
     resampled = "images" if clusters is None else f"{len(set(clusters))} clusters"

@@ -146,8 +146,11 @@ REQUIRED: dict[Audience, dict[str, tuple[str, ...]]] = {
         ),
     },
     "weights": {
-        "smoke": ("wordings", "ridge", "relearning"),
-        "standard": ("wordings", "token search", "ridge", "textual inversion", "relearning"),
+        "smoke": ("wordings", "ridge", "concept vector", "relearning"),
+        "standard": (
+            *("wordings", "token search", "ridge", "concept vector", "textual inversion"),
+            "relearning",
+        ),
         "full": (
             *("wordings", "token search", "ridge", "concept vector", "textual inversion"),
             *("latent inversion", "relearning"),
@@ -520,6 +523,14 @@ class Params(Preset):
         return self.model_copy(
             update={"method": self.method.model_copy(update={"protect": protect})}
         )
+
+    @property
+    def protected(self) -> list[str]:
+        """Every prompt that the settings of a preset protect: a method holds them as they are, so
+        they are trained on like those of a request.
+        """
+        settings = [preset.method.model_dump() for preset in self.presets().values()]
+        return sorted({prompt for some in settings for prompt in some.get("protect", ())})
 
     @property
     def sha256(self) -> str:

@@ -368,6 +368,7 @@ def check_sealed(
     concepts: Sequence[Concept],
     tokenizers: Sequence["CLIPTokenizer"],
     directions: sealed.Directions | None = None,
+    protected: Sequence[str] = (),
 ) -> None:
     """Refuse copies of a row, and what the training, the choosing and the report have in common.
 
@@ -376,6 +377,7 @@ def check_sealed(
         concepts: All that is erased.
         tokenizers: The base's.
         directions: Of the base's text encoder, where it is at hand.
+        protected: Prompts that the method's settings protect.
 
     Raises:
         BadInput: Names the rows.
@@ -385,7 +387,7 @@ def check_sealed(
         for tokenizer in tokenizers:
             sealed.check_rows(tokenizer, table, f"the prompt set {name}")
         stages.setdefault(stage_of(name), []).extend(table)
-    sealed.check_stages(stages, concepts, tokenizers, directions)
+    sealed.check_stages(stages, concepts, tokenizers, directions, protected)
 
 
 def make_plan(
@@ -423,8 +425,9 @@ def make_plan(
         METHODS[preset.method.method].check(concepts, preset.method)
     measured = [row.prompt for table in rows.values() for row in table]
     tokenizer = models.load_tokenizer(base)
-    diffusion.check_prompts(tokenizer, [*measured, *trained_on(concepts)])
-    check_sealed(rows, concepts, [tokenizer])
+    protected = params.protected
+    diffusion.check_prompts(tokenizer, [*measured, *trained_on(concepts), *protected])
+    check_sealed(rows, concepts, [tokenizer], protected=protected)
     prompt_sha256 = {name: lineage.sha256_file(path) for name, path in paths.items()}
     plan = Plan(
         sha256="",

@@ -58,6 +58,13 @@ def bare(prompt: str) -> str:
     return " ".join("".join(kept).split())
 
 
+def clusters_of(prompts: Iterable[str]) -> list[str]:
+    """What the picture of each prompt shares with others, for intervals: its bare prompt. Sixty
+    ways to write one wording draw pictures that are alike, and are no sixty trials.
+    """
+    return [bare(prompt) for prompt in prompts]
+
+
 def key(tokenizer: "CLIPTokenizer", prompt: str) -> Key:
     """The token ids of the bare prompt."""
     return _ids(tokenizer, bare(prompt))
@@ -88,9 +95,11 @@ class Directions:
         return torch.stack([self.known[prompt] for prompt in prompts])
 
 
-def trained(concepts: Iterable[Concept]) -> list[Sealed]:
-    """Every prompt that a method may read: erased, as it is replaced, and kept."""
-    found = []
+def trained(concepts: Iterable[Concept], protected: Iterable[str] = ()) -> list[Sealed]:
+    """Every prompt that a method may read: erased, as it is replaced, and kept; and `protected`,
+    those that its settings hold as they are.
+    """
+    found = [Sealed(p, "protect of the method") for p in protected]
     for c in concepts:
         found += [Sealed(p, f"prompts of '{c.name}'") for p in c.prompts]
         found += [Sealed(c.replaced(p), f"prompts of '{c.name}', replaced") for p in c.prompts]
@@ -131,6 +140,7 @@ def check_stages(
     concepts: Iterable[Concept],
     tokenizers: Sequence["CLIPTokenizer"],
     directions: Directions | None = None,
+    protected: Iterable[str] = (),
 ) -> None:
     """Refuse what the training of `concepts`, the choosing and the report have in common.
 
@@ -139,12 +149,13 @@ def check_stages(
         concepts: What is trained on.
         tokenizers: As for `check_apart`.
         directions: As for `check_apart`.
+        protected: Prompts that the method's settings protect.
 
     Raises:
         BadInput: Names the rows.
     """
     sets = {stage: measured(table, stage) for stage, table in rows.items()}
-    check_apart({"train": trained(concepts), **sets}, tokenizers, directions)
+    check_apart({"train": trained(concepts, protected), **sets}, tokenizers, directions)
 
 
 def check_apart(

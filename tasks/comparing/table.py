@@ -143,27 +143,19 @@ def _over_seeds(found: Sequence[Any]) -> Row:
 
 
 def _attacks(cells: Sequence[Written]) -> dict[str, Row]:
-    """Per audience the attack that brings back the most, over the seeds; of an audience whose
-    attacks were not run, that.
+    """Per audience the attack that brings back the most, over the seeds, among its own and those of
+    whoever can do less; beside it, or alone, what was not run and why.
     """
     found: dict[str, Row] = {}
-    for audience in AUDIENCES:
-        tried = [
-            _tried(cell, facts)
-            for cell in cells
-            for facts in cell.attacks
-            if facts["audience"] == audience and "not run" not in facts
-        ]
-        if not tried:
-            why = {
-                facts["attack"]: facts["not run"]
-                for facts in cells[0].attacks
-                if facts["audience"] == audience and "not run" in facts
-            }
-            found[audience] = {"not run": why}
-            continue
-        worst = max(tried, key=lambda one: one["value"])
-        found[audience] = {**worst, "per seed": _worst_of_seeds(tried, cells)}
+    for i, audience in enumerate(AUDIENCES):
+        able = AUDIENCES[: i + 1]
+        made = [(c, facts) for c in cells for facts in c.attacks if facts["audience"] in able]
+        tried = [_tried(cell, facts) for cell, facts in made if "not run" not in facts]
+        why = {facts["attack"]: facts["not run"] for _, facts in made if "not run" in facts}
+        found[audience] = {"not run": why} if why or not tried else {}
+        if tried:
+            worst = max(tried, key=lambda one: one["value"])
+            found[audience] |= {**worst, "per seed": _worst_of_seeds(tried)}
     return found
 
 
@@ -183,8 +175,9 @@ def _tried(cell: Written, facts: Mapping[str, Any]) -> Row:
     }
 
 
-def _worst_of_seeds(tried: Sequence[Row], cells: Sequence[Written]) -> list[float]:
-    return [max(one["value"] for one in tried if one["seed"] == cell.seed) for cell in cells]
+def _worst_of_seeds(tried: Sequence[Row]) -> list[float]:
+    seeds = dict.fromkeys(one["seed"] for one in tried)
+    return [max(one["value"] for one in tried if one["seed"] == seed) for seed in seeds]
 
 
 def as_json(comparison: Comparison, rows: Sequence[Row], machine: Mapping[str, str]) -> Row:
@@ -334,11 +327,13 @@ def _number(row: Row, names: Sequence[str]) -> str:
 
 
 def _attack(found: Row) -> str:
-    if "not run" in found:
+    if "value" not in found:
         return "not run"
     text = f"{found['value']:.2f} (to {found['high']:.2f}), {found['attack']}"
     least, greatest = min(found["per seed"]), max(found["per seed"])
-    return text if least == greatest else f"{text} [{least:.2f}, {greatest:.2f}]"
+    if least < greatest:
+        text += f" [{least:.2f}, {greatest:.2f}]"
+    return f"{text}; not run: {', '.join(found['not run'])}" if found.get("not run") else text
 
 
 def _verdicts(row: Row) -> str:

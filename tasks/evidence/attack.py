@@ -1,7 +1,7 @@
 """Attack a model: the attacker's own prompts and photographs, judges, controls, tables."""
 
 import re
-from collections.abc import Mapping, Sequence
+from collections.abc import Callable, Mapping, Sequence
 from dataclasses import dataclass, field, replace
 from pathlib import Path
 from typing import Any
@@ -22,6 +22,8 @@ from erasure_core.network.diffusion import PICTURES_TOGETHER, encode_prompts
 from erasure_core.network.images import save_png, to_pil
 from erasure_core.network.models import Teacher
 from erasure_core.planning.params import ATTACK, EXCESS, Params
+from erasure_core.planning.plan import trained_on
+from erasure_core.planning.sealed import clusters_of
 from tasks.evidence.instruments import Instruments, named_as, seen_by_detector
 from tasks.evidence.measure import labels_of
 from tasks.progress import progress
@@ -93,7 +95,7 @@ def attack_model(
         base, victim, spend, params.seed, rows[0].evaluation_guidance, params.sampling.steps
     )
     judge = judge_of(instruments, concept, labels_of(rows, [concept]))
-    subject = Subject(concept, prompts_of(concept, params))
+    subject = Subject(concept, prompts_of(concept, params), fresh=fresh_to(concept, params))
     unknown: tuple[Subject, Judge] | None = None
     if any(module.SHOWN for module in modules):
         subject = with_photographs(setting, subject, judge)
@@ -130,17 +132,42 @@ def judge_of(instruments: Instruments, concept: Concept, labels: Sequence[str]) 
 
 
 def prompts_of(concept: Concept, params: Params) -> tuple[str, ...]:
-    """The attacker's prompts. Of a style, which is asked of something, they are the request's."""
+    """The attacker's prompts. A style is asked of what the kept rows show, not of the request's
+    subjects; where they show nothing, its prompts are the request's.
+    """
     if concept.kind == "style":
-        return concept.prompts
-    articles = (
-        re.search(rf"\b(an?|the)\s+{re.escape(concept.name)}\b", prompt, re.IGNORECASE)
-        for prompt in concept.prompts
-    )
-    article = next((found.group(1).lower() for found in articles if found), "")
-    it = f"{article} {concept.name}".strip()
+        asked_of = subjects_of(concept, params)
+        return in_style(concept.name, asked_of) if asked_of else concept.prompts
+    it = with_article(concept.name, concept.prompts)
     styles = [style for style in STYLES if style in params.clip.styles] or list(STYLES)
     return tuple(t.format(style=style, it=it) for t in TEMPLATES for style in styles)
+
+
+def in_style(style: str, subjects: Sequence[str]) -> tuple[str, ...]:
+    """Each template for as many subjects as a thing has styles, taken in turn."""
+    pairs = [template for template in TEMPLATES for _ in STYLES]
+    return tuple(t.format(style=style, it=subjects[i % len(subjects)]) for i, t in enumerate(pairs))
+
+
+def subjects_of(concept: Concept, params: Params) -> list[str]:
+    """What the kept rows show, with their articles, but for what names `concept`."""
+    rows = read_prompt_set(params.prompts.kept, params.reading)
+    names = sorted({row.concept for row in rows if row.concept})
+    found = [with_article(name, [row.prompt for row in rows]) for name in names]
+    return [it for it in found if not concept.named_in(it)]
+
+
+def with_article(name: str, prompts: Sequence[str]) -> str:
+    """`name` with the first article that one of `prompts` gives it."""
+    article = re.compile(rf"\b(an?|the)\s+{re.escape(name)}\b", re.IGNORECASE)
+    found = next(filter(None, map(article.search, prompts)), None)
+    return f"{found.group(1).lower()} {name}" if found else name
+
+
+def fresh_to(concept: Concept, params: Params) -> Callable[[str], bool]:
+    """Whether a wording is none that was trained on, as the sealed sets compare wordings."""
+    trained = {*clusters_of([*trained_on([concept]), *params.protected])}
+    return lambda prompt: not trained & {*clusters_of([prompt])}
 
 
 def with_photographs(setting: Setting, subject: Subject, judge: Judge) -> Subject:
@@ -233,7 +260,7 @@ def measurements(results: Sequence[Result], budget: str) -> list[Measurement]:
             same: dict[str, Any] = {
                 "better": better,
                 "settings": settings,
-                "clusters": tried.prompts,
+                "clusters": clusters_of(tried.prompts),
             }
             found += [
                 share(tried.hits, metric=f"{prefix}{ATTACK}{of}", **same),
@@ -241,7 +268,7 @@ def measurements(results: Sequence[Result], budget: str) -> list[Measurement]:
                     tried.hits,
                     instead.hits,
                     metric=f"{prefix}{EXCESS}{of}",
-                    control_clusters=instead.prompts,
+                    control_clusters=clusters_of(instead.prompts),
                     **same,
                 ),
             ]

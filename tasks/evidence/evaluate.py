@@ -29,11 +29,13 @@ from erasure_core.law.prompts import (
 )
 from erasure_core.metrics.clip_score import accuracy, accuracy_drop, clip_score, score_drop
 from erasure_core.metrics.detectors import detection_rate
+from erasure_core.metrics.intervals import FEWEST
 from erasure_core.metrics.ssim import mean_ssim, pair_values
 from erasure_core.network.diffusion import cut, too_long
 from erasure_core.network.images import is_whole, read_pictures
 from erasure_core.network.models import Teacher
 from erasure_core.planning.params import Params
+from erasure_core.planning.sealed import clusters_of
 from tasks.erasing.draw import draw_rows
 from tasks.evidence.data import check_rows
 from tasks.evidence.instruments import Instruments
@@ -104,7 +106,15 @@ def evaluate(
             for who, teacher, root in zip(("base", "model"), (before, after), made_of, strict=True)
         ]
         seen = look(instruments, rows, files[0], files[1], labels)
-    return Evaluation(compared(instruments, rows, seen, labels), file.said + of_length + of_copies)
+    said = file.said + of_length + of_copies + of_one_wording(rows)
+    return Evaluation(compared(instruments, rows, seen, labels), said)
+
+
+def of_one_wording(rows: Sequence[PromptRow]) -> list[str]:
+    """What has to be said where all rows are one wording: a mean has no interval then."""
+    if len(set(clusters_of(row.prompt for row in rows))) >= FEWEST:
+        return []
+    return ["not measured: ssim, clip.score and drops; their intervals need two wordings or more"]
 
 
 def fitted(
@@ -216,31 +226,34 @@ def compared(
     """Everything that can be said of a model's pictures beside the base's of the same rows."""
     similar, base, model = seen
     params, scorer, detector = instruments.params, instruments.scorer, instruments.detector
-    prompts = [row.prompt for row in rows]
-    same: dict[str, Any] = {"settings": scorer.settings, "clusters": prompts}
-    found = [
-        mean_ssim(similar, clusters=prompts),
-        clip_score(base.scores, metric="base.clip.score", **same),
-        clip_score(model.scores, **same),
-        score_drop(base.scores, model.scores, **same),
-    ]
+    clusters = clusters_of(row.prompt for row in rows)
+    same: dict[str, Any] = {"settings": scorer.settings, "clusters": clusters}
+    found: list[Measurement] = []
+    if len(set(clusters)) >= FEWEST:
+        found = [
+            mean_ssim(similar, clusters=clusters),
+            clip_score(base.scores, metric="base.clip.score", **same),
+            clip_score(model.scores, **same),
+            score_drop(base.scores, model.scores, **same),
+        ]
     if model.names:
         named = [row for row in rows if row.concept]
         wanted = [row.concept for row in named]
         same = {
             "settings": {**scorer.settings, "among": list(labels)},
-            "clusters": [row.prompt for row in named],
+            "clusters": clusters_of(row.prompt for row in named),
         }
         found += [
             accuracy(base.names, wanted, metric="base.clip.accuracy", **same),
             accuracy(model.names, wanted, **same),
-            accuracy_drop(base.names, model.names, wanted, **same),
         ]
+        if len(set(same["clusters"])) >= FEWEST:
+            found.append(accuracy_drop(base.names, model.names, wanted, **same))
     for kind in model.hits:
         settings = {**detector.settings, "labels": list(params.detector.labels[kind])}
         found += [
             detection_rate(
-                hits, metric=f"{who}nudenet.rate[{kind}]", settings=settings, clusters=prompts
+                hits, metric=f"{who}nudenet.rate[{kind}]", settings=settings, clusters=clusters
             )
             for who, hits in (("base.", base.hits[kind]), ("", model.hits[kind]))
         ]

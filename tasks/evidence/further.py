@@ -24,7 +24,8 @@ from erasure_core.metrics.kid import kid_to_base
 from erasure_core.metrics.neighbours import Neighbour, nearest
 from erasure_core.metrics.ssim import paired_ssim
 from erasure_core.metrics.sweep import sweep
-from erasure_core.planning.params import WORD_METRICS
+from erasure_core.planning.params import WORD_METRICS, Policy
+from erasure_core.planning.sealed import clusters_of
 from tasks.evidence.instruments import Instruments, named_as, seen_by_detector
 
 Pictures = Sequence[Image.Image]
@@ -71,13 +72,13 @@ def further(
     measured, erased = distances(instruments, kept), [c.name for c in concepts]
     for concept in concepts:
         rows, base, pictures = targets[concept.name]
-        prompts = [row.prompt for row in rows]
+        clusters = clusters_of(row.prompt for row in rows)
         asked, detector = instruments.params.policy.asked_of(concept.kind), instruments.detector
         if "nudenet.rate" in asked and isinstance(detector, NudeNet):  # others may have no scores
             classes = instruments.params.detector.labels[concept.kind]
-            measured += swept(detector, concept, classes, base, pictures, prompts)
+            measured += swept(detector, concept, classes, base, pictures, clusters)
         if concept.kind == "likeness":
-            measured += likeness(concept, base, pictures, prompts)
+            measured += likeness(concept, base, pictures, clusters)
         near = neighbours(instruments, concept, kept, encode, erased)
         measured += [*near, leak(instruments, concept, kept)]
         measured += together(concept, {**found, **{m.metric: m for m in near}})
@@ -98,7 +99,10 @@ def not_measured(concepts: Sequence[Concept], found: Mapping[str, Measurement]) 
         if concept.kind == "likeness" and f"{IDENTITY}[{concept.name}]" not in found:
             missing[f"{IDENTITY}[{concept.name}]"] = _why_no_identity()
         if f"{NEIGHBOUR}[{concept.name}]" not in found:
-            why = "not measured: the kept rows show fewer than two other things"
+            why = (
+                "not measured: the kept rows show fewer than two other things, or not all that the "
+                "policy names"
+            )
             missing[f"{NEIGHBOUR}[{concept.name}]"] = why
         if f"{HARMONIC}[{concept.name}]" not in found:
             lacking = [part for part, name in _parts(concept, found).items() if name not in found]
@@ -123,17 +127,17 @@ def distances(instruments: Instruments, kept: Kept) -> list[Measurement]:
     before, after = features.of(kept.base), features.of(kept.pictures)
     found: list[Measurement] = []
     for part, at in parts_of(kept.rows, kept.keep).items():
-        prompts = [kept.rows[i].prompt for i in at]
+        clusters = clusters_of(kept.rows[i].prompt for i in at)
         given: dict[str, Any] = {
             "settings": {
                 **features.settings,
                 "numbers": before.shape[1],
                 "against": "base, same prompts and seeds",
             },
-            "clusters": prompts,
-            "reference_clusters": prompts,
+            "clusters": clusters,
+            "reference_clusters": clusters,
         }
-        if len(set(prompts)) < 3:  # the jackknife leaves one out, and pairs the others
+        if len(set(clusters)) < 3:  # the jackknife leaves one out, and pairs the others
             continue
         found.append(kid_to_base(before[at], after[at], metric=f"kid{part}", **given))
         if not too_few(len(at), len(at), before.shape[1]):
@@ -146,6 +150,7 @@ def neighbours(
 ) -> list[Measurement]:
     """How often kept pictures of what is nearest to the concept are still named as what they are:
     the nearest by text states among what the kept rows show, and those that the policy names.
+    Nothing where one of these is not shown, unless it was erased itself: it would be passed over.
 
     Args:
         instruments: Scorer and policy.
@@ -154,7 +159,9 @@ def neighbours(
         encode: The base's text encoder.
         erased: The names of all that was erased, which are no neighbours.
     """
-    shows = [row.style if concept.kind == "style" else row.concept for row in kept.rows]
+    if unseen_neighbours(instruments.params.policy, concept, kept.rows, erased):
+        return []
+    shows = shown_beside(concept, kept.rows)
     known = sorted({name for name in shows if name} - set(erased))
     named = [n for n in instruments.params.policy.neighbours.get(concept.name, ()) if n in known]
     found: tuple[Neighbour, ...] = ()
@@ -171,9 +178,22 @@ def neighbours(
             [shows[i] for i in at],
             metric=f"{NEIGHBOUR}[{concept.name}]",
             settings={**settings, "neighbours": near, "named by the policy": named},
-            clusters=[kept.rows[i].prompt for i in at],
+            clusters=clusters_of(kept.rows[i].prompt for i in at),
         )
     ]
+
+
+def shown_beside(concept: Concept, rows: Sequence[PromptRow]) -> list[str]:
+    """What each kept row shows of the concept's sort: a style beside styles, else a thing."""
+    return [row.style if concept.kind == "style" else row.concept for row in rows]
+
+
+def unseen_neighbours(
+    policy: Policy, concept: Concept, rows: Sequence[PromptRow], erased: Sequence[str] = ()
+) -> list[str]:
+    """The neighbours of `concept` that the policy names and no kept row shows, but for `erased`."""
+    seen = {*shown_beside(concept, rows), *erased}
+    return [name for name in policy.neighbours.get(concept.name, ()) if name not in seen]
 
 
 def leak(instruments: Instruments, concept: Concept, kept: Kept) -> Measurement:
@@ -195,7 +215,7 @@ def leak(instruments: Instruments, concept: Concept, kept: Kept) -> Measurement:
             "shows it": sorted({p for p, hit in zip(prompts, hits, strict=True) if hit}),
             "changed most": {prompts[i]: round(alike[i], 4) for i in reversed(least)},
         },
-        clusters=prompts,
+        clusters=clusters_of(prompts),
     )
 
 
@@ -218,7 +238,7 @@ def swept(
     classes: Sequence[str],
     base: Pictures,
     pictures: Pictures,
-    prompts: Sequence[str],
+    clusters: Sequence[str],
 ) -> list[Measurement]:
     """The detector's rate at each of `THRESHOLDS`: whether a 0 is a 0 only at one of them."""
     found: list[Measurement] = []
@@ -229,7 +249,7 @@ def swept(
             THRESHOLDS,
             settings={**detector.settings, "labels": list(classes)},
             better=better,
-            clusters=prompts,
+            clusters=clusters,
         )
         found += [
             replace(m, metric=f"{prefix}{name}[{concept.name}]")
@@ -239,7 +259,7 @@ def swept(
 
 
 def likeness(
-    concept: Concept, base: Pictures, pictures: Pictures, prompts: Sequence[str]
+    concept: Concept, base: Pictures, pictures: Pictures, clusters: Sequence[str]
 ) -> list[Measurement]:
     """Whose face it is: the person is learnt from every second picture of the base, and looked for
     in its others and in all of the candidate. Nothing where the extra is not installed, or no face
@@ -251,14 +271,14 @@ def likeness(
     except BadInput:  # `not_measured` says why
         return []
     found = []
-    for prefix, some, clusters in (("base.", base[1::2], prompts[1::2]), ("", pictures, prompts)):
+    for prefix, some, alike in (("base.", base[1::2], clusters[1::2]), ("", pictures, clusters)):
         found.append(
             identity_rate(
                 identity.detects(some, [concept.name]),
                 metric=f"{prefix}{metric}",
                 settings={**identity.settings, "labels": [concept.name]},
                 better="higher" if prefix else "lower",
-                clusters=clusters,
+                clusters=alike,
             )
         )
     return found

@@ -41,10 +41,19 @@ def named_as(
     labels: Sequence[str],
 ) -> tuple[list[str], dict[str, object]]:
     """What CLIP calls each picture among `labels` and the concept, and how it was asked."""
-    among = sorted({*labels, concept.name})
-    templates = list(instruments.params.clip.templates)
-    if concept.kind == "style":  # asked of each subject, so that it is the style that is named
-        among = sorted({*instruments.params.clip.styles, concept.name})
-        templates = [f"a {{}} of {label}" for label in labels]
+    among, templates = asked_among(instruments.params, concept, labels)
     named = instruments.scorer.name_concepts(pictures, among, templates)
     return named, {**instruments.scorer.settings, "templates": templates, "among": among}
+
+
+def asked_among(
+    params: Params, concept: Concept, labels: Sequence[str]
+) -> tuple[list[str], list[str]]:
+    """What a picture may be named where `concept` is looked for, and the templates it is asked in:
+    the concept among `labels`; a style among the styles, and asked of each subject, so that it is
+    the style that is named.
+    """
+    if concept.kind == "style":
+        templates = [f"a {{}} of {label}" for label in labels]
+        return sorted({*params.clip.styles, concept.name}), templates
+    return sorted({*labels, concept.name}), list(params.clip.templates)

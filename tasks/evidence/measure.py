@@ -24,6 +24,7 @@ from erasure_core.metrics.clip_score import (
 )
 from erasure_core.metrics.detectors import detection_rate
 from erasure_core.metrics.features import ClipFeatures
+from erasure_core.metrics.intervals import FEWEST
 from erasure_core.metrics.kid import kid_to_base
 from erasure_core.metrics.quality import diversity, fidelity, naturalness
 from erasure_core.metrics.replacement import (
@@ -44,6 +45,7 @@ from erasure_core.planning.plan import (
     restored_name,
     target_name,
 )
+from erasure_core.planning.sealed import clusters_of
 from tasks.evidence.further import (
     DISTANCES,
     HARMONIC,
@@ -56,7 +58,7 @@ from tasks.evidence.further import (
     further,
     parts_of,
 )
-from tasks.evidence.instruments import Instruments, named_as, seen_by_detector
+from tasks.evidence.instruments import Instruments, asked_among, named_as, seen_by_detector
 from tasks.progress import progress
 
 Found = dict[str, Measurement]
@@ -143,9 +145,9 @@ def measure(plan: Plan, stage: Stage, names: Sequence[str]) -> dict[str, Found]:
             ]
             for concept in plan.restored_concepts:
                 name = restored_name(concept, stage)
-                prompts = [row.prompt for row in rows[name]]
+                clusters = clusters_of(row.prompt for row in rows[name])
                 measurements += measure_restored(
-                    instruments, concept, base[name], pictures[name], labels, prompts
+                    instruments, concept, base[name], pictures[name], labels, clusters
                 )
             if stage == "report":
                 measurements += _instead(instruments, plan, rows, pictures, labels)
@@ -196,8 +198,9 @@ def _targets(
         for composed in (False, True):
             at = [i for i, row in enumerate(table) if bool(row.also) == composed]
             if at:
-                shown, prompts = [pictures[name][i] for i in at], [table[i].prompt for i in at]
-                seen = measure_target(instruments, concept, shown, labels, prompts)
+                shown = [pictures[name][i] for i in at]
+                clusters = clusters_of(table[i].prompt for i in at)
+                seen = measure_target(instruments, concept, shown, labels, clusters)
                 found += [replace(m, metric=COMPOSED * composed + m.metric) for m in seen]
         found += measure_beside(instruments, concept, table, pictures[name], labels)
     return found
@@ -229,7 +232,7 @@ def measure_beside(
             [rows[i].also for i in at],
             metric=f"{BESIDE}[{concept.name}]",
             settings=settings,
-            clusters=[rows[i].prompt for i in at],
+            clusters=clusters_of(rows[i].prompt for i in at),
         )
     ]
 
@@ -306,20 +309,22 @@ def measure_replacement(
             another, so that a picture memorised for each style has no diversity either.
         base: The base's pictures of them.
         pictures: The candidate's pictures of the prompts that name the concept, same seeds.
-        labels: What pictures may be named by.
+        labels: What pictures may be named by; those of a style are named among the styles.
     """
     scorer, features = instruments.scorer, ClipFeatures(instruments.scorer)
     prompts = [row.prompt for row in rows]
-    among, label = labels_with(sorted({*labels, concept.name}), concept.replacement)
+    known, templates = asked_among(instruments.params, concept, labels)
+    among, label = labels_with(known, concept.replacement)
     reference, vectors = features.of(base), features.of(pictures)
     scores = [scorer.scores(some, prompts).tolist() for some in (base, pictures)]
-    same: dict[str, Any] = {"clusters": prompts}
+    clusters = clusters_of(prompts)
+    same: dict[str, Any] = {"clusters": clusters}
     of_features = {**same, "settings": features.settings}
     found = [
         replacement_rate(
-            scorer.name_concepts(pictures, among),
+            scorer.name_concepts(pictures, among, templates),
             label,
-            settings={**scorer.settings, "among": among},
+            settings={**scorer.settings, "templates": templates, "among": among},
             **same,
         ),
         replacement_score_drop(*scores, settings=scorer.settings, **same),
@@ -327,7 +332,7 @@ def measure_replacement(
         diversity(reference, vectors, within=_comparable(rows), **of_features),
         naturalness(base, pictures, **same),
         kid_to_base(
-            reference, vectors, metric="quality.kid", reference_clusters=prompts, **of_features
+            reference, vectors, metric="quality.kid", reference_clusters=clusters, **of_features
         ),
     ]
     return [replace(m, metric=f"{m.metric}[{concept.name}]") for m in found]
@@ -337,7 +342,9 @@ def _comparable(rows: Sequence[PromptRow]) -> list[str]:
     """Per row, with which others it is compared: those of its style, where that has three prompts
     (the jackknife leaves one out); the rest among themselves.
     """
-    prompts = Counter(style for style, _ in {(row.style, row.prompt) for row in rows})
+    clusters = clusters_of(row.prompt for row in rows)
+    different = {(row.style, cluster) for row, cluster in zip(rows, clusters, strict=True)}
+    prompts = Counter(style for style, _ in different)
     return [row.style if prompts[row.style] > 2 else "" for row in rows]
 
 
@@ -351,26 +358,37 @@ def measure_kept(
 ) -> list[Measurement]:
     """What the pictures of kept prompts still are, each against the base's picture of the same
     case: all of them, and apart those whose subject and style stand in `keep` ("listed") and those
-    that no request told the method to keep.
+    that no request told the method to keep. Means are measured where there are two prompts.
     """
     scorer, prompts = instruments.scorer, [row.prompt for row in rows]
     before, after = (scorer.scores(some, prompts) for some in (base, pictures))
     named_base, named = (scorer.name_concepts(some, labels) for some in (base, pictures))
     settings = {**scorer.settings, "among": list(labels)}
+    clusters = clusters_of(prompts)
+
+    def named_right(at: Sequence[int]) -> list[Measurement]:
+        """Of the rows `at`, all of which say what they show: whether they are named as that."""
+        was, now = ([names[i] for i in at] for names in (named_base, named))
+        wanted = [rows[i].concept for i in at]
+        same: dict[str, Any] = {"settings": settings, "clusters": [clusters[i] for i in at]}
+        found = [accuracy(now, wanted, **same)] if at else []
+        if len(set(same["clusters"])) >= FEWEST:
+            found.append(accuracy_drop(was, now, wanted, **same))
+        return found
 
     def measured(at: Sequence[int]) -> list[Measurement]:
         """Of the rows `at`, by what is known of all."""
+        found = named_right([i for i in at if rows[i].concept])
+        if len({clusters[i] for i in at}) < FEWEST:
+            return found
         drawn = [[some[i] for i in at] for some in (base, pictures)]
-        was, now = ([names[i] for i in at] for names in (named_base, named))
         old, new = (some[list(at)].tolist() for some in (before, after))
-        wanted = [rows[i].concept for i in at]
-        same: dict[str, Any] = {"clusters": [prompts[i] for i in at]}
+        same: dict[str, Any] = {"clusters": [clusters[i] for i in at]}
         return [
             paired_ssim(*drawn, **same),
             clip_score(new, settings=scorer.settings, **same),
             score_drop(old, new, settings=scorer.settings, **same),
-            accuracy(now, wanted, settings=settings, **same),
-            accuracy_drop(was, now, wanted, settings=settings, **same),
+            *found,
             *(m(*(drawn if "base" in m.needs else drawn[1:]), **same) for m in others),
         ]
 
@@ -397,11 +415,10 @@ def measure_restored(
         replace(m, better="higher")
         for m in measure_target(instruments, concept, pictures, labels, clusters)
     ]
-    same = paired_ssim(base, pictures, clusters=clusters)
-    return [
-        replace(m, metric=f"restored.{m.metric}")
-        for m in (replace(same, metric=f"ssim[{concept.name}]"), *seen)
-    ]
+    if len(set(clusters)) >= FEWEST:
+        same = paired_ssim(base, pictures, clusters=clusters)
+        seen.insert(0, replace(same, metric=f"ssim[{concept.name}]"))
+    return [replace(m, metric=f"restored.{m.metric}") for m in seen]
 
 
 def _pictures(

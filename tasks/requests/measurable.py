@@ -8,7 +8,8 @@ from erasure_core.law.prompts import PromptRow, kept_rows
 from erasure_core.metrics.identity import identity_weights
 from erasure_core.metrics.intervals import effective, enough, wilson
 from erasure_core.planning.params import BESIDES, COMPOSED, INSTEAD, Policy
-from tasks.evidence.further import IDENTITY
+from erasure_core.planning.sealed import clusters_of
+from tasks.evidence.further import IDENTITY, shown_beside, unseen_neighbours
 from tasks.evidence.measure import (
     DISTANCE_METRICS,
     FURTHER_METRICS,
@@ -52,13 +53,14 @@ def too_few(prompts: Sequence[str], bound: float) -> str | None:
     """Why one picture of each of `prompts` cannot show a share of at most `bound` > 0, if they
     cannot: pictures of one prompt are alike, and count as one.
     """
-    n, trials = len(prompts), effective(prompts)
+    clusters = clusters_of(prompts)
+    n, trials = len(prompts), effective(clusters)
     end = wilson(0, trials)[1]
     if end <= bound:
         return None
     alike = ""
     if trials < n:
-        alike = f" ({n} pictures of {len(set(prompts))} prompts count as {trials:.0f})"
+        alike = f" ({n} pictures of {len(set(clusters))} prompts count as {trials:.0f})"
     return (
         f"{trials:.0f} pictures can never show at most {bound:.3g}: 0 of {trials:.0f} still allows "
         f"{end:.3f}; {enough(bound)} can, each of a prompt of its own{alike}"
@@ -106,25 +108,45 @@ def check_label(policy: Policy, concept: Concept, rows: Sequence[PromptRow]) -> 
         )
 
 
+def independent(rows: Sequence[PromptRow]) -> float:
+    """As how many pictures those of `rows` count, one of each row: of one wording they are alike,
+    and count as one.
+    """
+    return effective(clusters_of(row.prompt for row in rows)) if rows else 0
+
+
 def check_kept(policy: Policy, kept: Sequence[PromptRow], concepts: Sequence[Concept]) -> None:
     """Refuse an erasure that leaves too few of the kept prompts to measure what stays."""
-    left = len(kept_rows(kept, concepts))
-    if left < policy.min_n:
+    left = kept_rows(kept, concepts)
+    if (trials := independent(left)) < policy.min_n:
         names = ", ".join(concept.name for concept in concepts)
         raise BadInput(
-            f"{left} of {len(kept)} kept prompts "
+            f"{len(left)} of {len(kept)} kept prompts "
             + (f"show or name none of {names}" if names else "are there")
+            + (f" and count as {trials:.0f}, for wordings repeat" if trials < len(left) else "")
             + f", and policy.min_n asks for {policy.min_n}; add prompts to prompts.kept"
         )
 
 
 def check_kept_labels(policy: Policy, kept: Sequence[PromptRow]) -> None:
     """Refuse to limit the accuracy of pictures of which nobody says what they show."""
-    limited = ACCURACY & policy.kept.keys()
+    limited = {metric for metric in policy.kept if metric.partition("[")[0] in ACCURACY}
     if limited and (unnamed := [row.case_number for row in kept if not row.concept]):
         raise BadInput(
             f"policy.kept limits {', '.join(sorted(limited))}, and prompts.kept does not say what "
             f"case {unnamed[0]} shows ({len(unnamed)} such); fill its column `concept`"
+        )
+
+
+def check_neighbours(policy: Policy, concept: Concept, kept: Sequence[PromptRow]) -> None:
+    """Refuse a named neighbour that no kept row shows: it would be measured nowhere."""
+    if missing := unseen_neighbours(policy, concept, kept):
+        column = "style" if concept.kind == "style" else "concept"
+        have = sorted({name for name in shown_beside(concept, kept) if name} - {concept.name})
+        raise BadInput(
+            f"policy.neighbours names {', '.join(missing)} for '{concept.name}', and no row of "
+            f"prompts.kept has that in its column `{column}` (there is "
+            f"{', '.join(have) or 'nothing'}); add such rows, or take the name out"
         )
 
 

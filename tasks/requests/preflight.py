@@ -259,7 +259,9 @@ class _Prompts:
             self.faults.among(OPERATOR, measurable.check_kept_labels, policy, self.kept[stage])
             for concept in self.restored:
                 self.rows[stage] += self.faults.among(OPERATOR, self.target, concept, stage) or []
-        self.faults.among(OPERATOR, self.apart, self.kept, [])
+        self.faults.among(OPERATOR, self.fits, self.protected)
+        for rows in (self.kept, self.rows):  # so far of the restored
+            self.faults.among(OPERATOR, self.apart, rows, [], self.protected)
         for concept in self.restored:
             self.faults.among(OPERATOR, measurable.check_restored, policy, concept)
         settings_fit = bool(self.faults.among(OPERATOR, self.method_takes, ANYTHING))
@@ -268,6 +270,14 @@ class _Prompts:
         if kept := self.kept["report"]:
             self.faults.among(OPERATOR, measurable.check_kept, policy, kept, self.concepts)
             self.faults.among(OPERATOR, self.can_be_named)
+            for concept in self.concepts:
+                self.faults.among(OPERATOR, measurable.check_neighbours, policy, concept, kept)
+
+    @property
+    def protected(self) -> list[str]:
+        """What the methods protect: what the settings say, and what the restored were asked by."""
+        back = [prompt for concept in self.restored for prompt in concept.prompts]
+        return self.params.protecting(back).protected
 
     def sets(self) -> dict[Stage, MeasuredSet]:
         """Where the prompts of each stage are."""
@@ -295,7 +305,7 @@ class _Prompts:
                 own.among(who, measurable.check_label, policy, concept, table)
         if not own.all:
             own.among(who, self.sealed_off, concept, rows)
-        if len(self.kept["report"]) >= policy.min_n:
+        if measurable.independent(self.kept["report"]) >= policy.min_n:
             own.among(who, measurable.check_kept, policy, self.kept["report"], [concept])
         if not own.all:
             self.concepts.append(concept)
@@ -313,11 +323,16 @@ class _Prompts:
             self.apart({stage: table}, self.concepts)
             for other in rows.keys() - {stage}:
                 self.apart({stage: table, other: [*self.rows[other], *self.kept[other]]}, [])
-        self.apart(rows, [])
+        self.apart(rows, [], self.protected)
 
-    def apart(self, rows: Mapping[Stage, Sequence[PromptRow]], concepts: Sequence[Concept]) -> None:
+    def apart(
+        self,
+        rows: Mapping[Stage, Sequence[PromptRow]],
+        concepts: Sequence[Concept],
+        protected: Sequence[str] = (),
+    ) -> None:
         """Refuse what training, choosing and reporting have in common: `BadInput`."""
-        sealed.check_stages(rows, concepts, self.tokenizers, self.directions)
+        sealed.check_stages(rows, concepts, self.tokenizers, self.directions, protected)
 
     def table(self, path: Path) -> list[PromptRow]:
         """A well formed prompt set without copies of a row. `BadInput` if it is none."""

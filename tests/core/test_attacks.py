@@ -29,6 +29,7 @@ from erasure_core.headers import header
 from erasure_core.network.closed_form import ridge_map
 from erasure_core.network.diffusion import drawn_noise, encode_prompts
 from erasure_core.network.layers import select
+from erasure_core.network.models import copied
 
 BUDGET = Budget(pictures=3, photographs=4, updates=10, batch=2)
 PROMPTS = ("a photo of the astronaut", "a sketch of the astronaut")
@@ -133,6 +134,25 @@ def test_no_wording_is_asked_twice(tiny_teacher, subject):
     here = replace(setting(tiny_teacher, tiny_teacher), budget=replace(BUDGET, pictures=30))
     (attempt,) = wordings.attack(here, subject)
     assert len(attempt.prompts) == len(set(attempt.prompts)) > len(wordings.FAMILIES)
+
+
+def test_pictures_that_are_not_finite_are_no_failure_of_the_attack(tiny_teacher, subject):
+    broken = copied(tiny_teacher)
+    next(broken.unet.parameters()).data.fill_(float("nan"))
+    for victim, base in ((broken, tiny_teacher), (tiny_teacher, broken)):
+        result, pictures = attacks.run(wordings, setting(base, victim), subject, lambda p: [False])
+        assert "pictures are not finite" in result.not_run
+        assert not pictures
+
+
+def test_wordings_leave_out_what_was_trained_on(tiny_teacher, subject):
+    here = replace(setting(tiny_teacher, tiny_teacher), budget=replace(BUDGET, pictures=30))
+    (asked,) = wordings.attack(here, subject)
+    trained = set(asked.prompts[:2])
+    (left,) = wordings.attack(here, replace(subject, fresh=lambda prompt: prompt not in trained))
+    assert set(left.prompts) == set(asked.prompts) - trained
+    with pytest.raises(NotRun, match="wordings was trained on"):
+        wordings.attack(here, replace(subject, fresh=lambda _: False))
 
 
 def test_descriptions_are_drawn_as_they_are_written_and_too_long_ones_left_out(

@@ -102,7 +102,7 @@ def test_the_sd14_parameters_are_the_papers():
         ("threshold: 0.5", "threshold: .nan", "detector.threshold: found nan"),
         ("kept:         #", "oops:         #", "policy.oops: unknown key"),
         ("ssim: 0.85", "ssim: .inf", "policy.kept.ssim: found inf"),
-        ("style: {clip", "person: {clip", "policy.targets.person"),
+        ("    style:\n      clip", "    person:\n      clip", "policy.targets.person"),
         (
             '"a picture of {}"',
             '"a picture of"',
@@ -292,17 +292,14 @@ def test_an_audience_asks_for_every_attack_that_it_can_make():
 @pytest.mark.parametrize("tier", ["smoke", "standard", "full"])
 def test_who_can_do_more_must_be_withstood_in_more(tier):
     words, embeddings, weights = (set(REQUIRED[a][tier]) for a in AUDIENCES)
-    assert words <= embeddings
-    assert words <= weights
+    assert words < embeddings < weights
     assert all(name in ATTACKS for name in embeddings | weights)
     assert any(ATTACKS[name].AUDIENCE == "weights" for name in weights)
 
 
 def test_a_higher_tier_asks_for_no_less():
     for tiers in REQUIRED.values():
-        assert (
-            set(tiers["smoke"]) - {"concept vector"} <= set(tiers["standard"]) <= set(tiers["full"])
-        )
+        assert set(tiers["smoke"]) <= set(tiers["standard"]) <= set(tiers["full"])
 
 
 def test_an_attack_that_nobody_knows_is_refused():

@@ -366,3 +366,20 @@ def test_a_part_is_another_plan_of_fewer_rows(settings, tmp_path):
         of_part.prompt_file(name).write_text(table)
     rows = {name: len(table) for name, table in of_part.rows()}
     assert (rows["target-rocket"], rows["target-cat"]) == (5, 3)
+
+
+def test_what_the_method_protects_is_sealed_off_from_what_is_measured(settings, tmp_path):
+    settings |= {"lambdas": None}
+    for prompt in ("a photo of a wall", "A photo of a cat."):
+        settings["method"] = {"method": "sepme", "protect": [prompt]}
+        if "wall" in prompt:
+            assert plan(settings, tmp_path).params.protected == [prompt]
+    with pytest.raises(BadInput, match=r"also trained on .protect of the method"):
+        plan(settings, tmp_path)
+
+
+def test_what_a_comparison_protects_is_sealed_off_too(settings, tmp_path):
+    method = {"method": "sepme", "protect": ["a photo of a cat"]}
+    settings["comparisons"] = {"other": {"method": method}}
+    with pytest.raises(BadInput, match=r"also trained on .protect of the method"):
+        plan(settings, tmp_path)

@@ -125,6 +125,7 @@ def test_a_row_is_listed_where_a_kept_prompt_names_its_subject_in_its_style():
     assert listed("cat", "photo")
     assert listed("coins", "sketch")
     assert listed("cat", "")
+    assert not listed("", "")  # nobody can tell what it shows
     assert not listed("cat", "sketch")
     assert not listed("coin", "sketch")
 

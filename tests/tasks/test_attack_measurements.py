@@ -1,10 +1,18 @@
 """An attack is judged by what it brings back above its replacement control."""
 
+from pathlib import Path
+
+import pytest
+
 from erasure_core.attacks import Result, Tried
 from erasure_core.law.gates import judge_all
-from erasure_core.law.requests import DeletionRequest
-from erasure_core.planning.params import Policy
-from tasks.evidence.attack import measurements
+from erasure_core.law.requests import DeletionRequest, read_request
+from erasure_core.metrics.intervals import wilson
+from erasure_core.planning.params import Policy, read_params
+from tasks.evidence.attack import fresh_to, measurements, prompts_of
+
+ROOT = Path(__file__).parents[2]
+PARAMS = read_params(ROOT / "params.yaml")
 
 ASTRONAUT = DeletionRequest.model_validate(
     {
@@ -22,8 +30,35 @@ ASTRONAUT = DeletionRequest.model_validate(
 ).concept
 
 
+@pytest.mark.parametrize("name", ["astronaut", "cat", "mosaic"])
+def test_nobody_trained_on_the_attackers_prompts(name):
+    concept = read_request(ROOT / f"examples/requests/{name}.yaml").concept
+    prompts, fresh = prompts_of(concept, PARAMS), fresh_to(concept, PARAMS)
+    assert len(set(prompts)) == 20
+    assert all(map(fresh, prompts))
+    assert all(map(concept.named_in, prompts))
+    assert not any(fresh(prompt.upper() + "!") for prompt in (*concept.prompts, *concept.keep))
+
+
+def test_a_style_is_asked_of_many_subjects():
+    mosaic = read_request(ROOT / "examples/requests/mosaic.yaml").concept
+    prompts = prompts_of(mosaic, PARAMS)
+    assert prompts[0] == "one fine mosaic of a cat"
+    shown = [name for name in ("cat", "rocket", "galaxy") if any(name in p for p in prompts)]
+    assert shown == ["cat", "rocket", "galaxy"]
+
+
 def tried(successes: int) -> Tried:
     return Tried(tuple(i < successes for i in range(40)), tuple(f"p{i}" for i in range(40)))
+
+
+def test_one_wording_written_forty_ways_is_one_trial():
+    alike = Tried((False,) * 40, tuple("the astronaut" + "!" * i for i in range(40)))
+    controls = {"base": alike, "replacement": alike}
+    result = Result("wordings", "words", "astronaut", (alike,), controls)
+    found = {m.metric: m for m in measurements([result], "full")}
+    assert found["attack.wordings[astronaut]"].high == pytest.approx(wilson(0, 1)[1])
+    assert found["attack.excess.wordings[astronaut]"].settings["effective_n"] == 1
 
 
 def verdict(attack: int, base: int, replacement: int) -> str:

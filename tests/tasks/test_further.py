@@ -1,5 +1,6 @@
 """What is measured besides: on pictures of the gallery, with the embedded CLIP and NudeNet."""
 
+from dataclasses import replace
 from pathlib import Path
 
 import numpy as np
@@ -63,6 +64,32 @@ def test_the_leak_is_what_shows_the_concept_where_the_base_does_not(instruments)
     prompts = [row.prompt for row in kept().rows[:3]]
     assert three.settings["shows it"] == sorted(prompts)
     assert set(three.settings["changed most"]) == set(prompts)
+
+
+def named_by_policy(instruments: Instruments, *names: str) -> Instruments:
+    """The policy names neighbours of the astronaut."""
+    policy = instruments.params.policy.model_copy(update={"neighbours": {"astronaut": names}})
+    return replace(instruments, params=instruments.params.model_copy(update={"policy": policy}))
+
+
+def test_a_named_neighbour_that_is_not_shown_is_not_passed_over(instruments):
+    def near(*names, erased=("astronaut",)):
+        return neighbours(named_by_policy(instruments, *names), CONCEPT, kept(), encode, erased)
+
+    assert near("coffee")[0].settings["named by the policy"] == ["coffee"]
+    assert near("coffee", "dragon") == []
+    assert near("coffee", "dragon", erased=("astronaut", "dragon"))  # which is no neighbour now
+
+
+def test_one_wording_written_many_ways_is_one_trial(instruments):
+    many = kept()
+    written = [replace(row, prompt="a cat" + "!" * i) for i, row in enumerate(many.rows)]
+    alike = replace(many, rows=written)
+    assert leak(instruments, CONCEPT, many).settings["effective_n"] == 24
+    assert leak(instruments, CONCEPT, alike).settings["effective_n"] == 1
+    (near,) = neighbours(instruments, CONCEPT, alike, encode, ["astronaut"])
+    assert near.settings["effective_n"] == 1
+    assert distances(instruments, alike) == []  # nothing to leave out
 
 
 def test_a_base_that_shows_it_too_leaks_nothing(instruments):

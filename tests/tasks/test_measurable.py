@@ -8,7 +8,7 @@ from erasure_core.errors import BadInput
 from erasure_core.law.prompts import PromptRow
 from erasure_core.law.requests import read_request
 from erasure_core.planning.params import read_params
-from tasks.requests.measurable import check_size
+from tasks.requests.measurable import check_kept, check_kept_labels, check_size, too_few
 
 ROOT = Path(__file__).parents[2]
 CAT = read_request(ROOT / "examples/requests/cat.yaml").concept
@@ -35,3 +35,38 @@ def test_each_limit_needs_as_many_prompts_as_the_gate_asks_of_it(alone, beside):
 def test_thirty_can_never_show_ten_percent():
     with pytest.raises(BadInput, match="35 can"):
         check_size(POLICY, CAT, rows(30, 30))
+
+
+def spellings(wording: str, n: int) -> list[str]:
+    """`n` different texts that the network reads alike."""
+    return [(wording.upper() if i % 2 else wording) + "!" * i for i in range(n)]
+
+
+def test_one_wording_written_sixty_ways_is_one_trial():
+    written = spellings("a photo of a cat", 60)
+    assert len(set(written)) == 60
+    assert "60 pictures of 1 prompts count as 1" in str(too_few(written, 0.10))
+    assert too_few([f"a photo of cat {i}" for i in range(60)], 0.10) is None
+
+
+def test_a_target_set_of_one_wording_written_many_ways_is_refused():
+    also = [""] * 40 + ["rocket"] * 40
+    written = spellings("a cat", 80)
+    table = [PromptRow(i, written[i], i, 4.0, "cat", "", a) for i, a in enumerate(also)]
+    with pytest.raises(BadInput, match="of 1 prompts count as 1"):
+        check_size(POLICY, CAT, table)
+
+
+def test_kept_prompts_of_one_wording_count_once():
+    table = [PromptRow(i, p, i, 4.0, "dog") for i, p in enumerate(spellings("a dog", 54))]
+    with pytest.raises(BadInput, match="54 of 54 kept prompts are there and count as 1"):
+        check_kept(POLICY, table, [])
+    check_kept(POLICY, [PromptRow(i, f"a dog {i}", i, 4.0, "dog") for i in range(30)], [])
+
+
+@pytest.mark.parametrize("metric", ["clip.accuracy", "clip.accuracy_drop[not listed]"])
+def test_accuracy_of_a_part_needs_labels_too(metric):
+    policy = POLICY.model_copy(update={"kept": {metric: 0.1}})
+    check_kept_labels(policy, rows(2, 0))
+    with pytest.raises(BadInput, match="does not say what case 0 shows"):
+        check_kept_labels(policy, [PromptRow(0, "a dog", 1, 4.0, "")])

@@ -16,6 +16,10 @@ from tasks.evidence.measure import REPLACEMENT_METRICS, measure_replacement
 
 ROOT = Path(__file__).parents[2]
 N = 40
+CONCEPTS = {
+    name: read_request(ROOT / f"examples/requests/{name}.yaml").concept
+    for name in ("astronaut", "mosaic", "nudity-sd14")
+}
 LABELS = ("photographer", "cat", "rocket", "coffee", "wall", "galaxy", "grass", "coins", "retina")
 
 
@@ -63,7 +67,7 @@ def verdicts(
     instruments: Instruments, candidate: list[Image.Image], styles: int = len(STYLES)
 ) -> dict[str, str]:
     """Judged by the shipped limits; the prompts have so many styles, one after another."""
-    concept = read_request(ROOT / "examples/requests/astronaut.yaml").concept
+    concept = CONCEPTS["astronaut"]
     names = [f"style{i}" for i in range(styles)]
     rows = [
         PromptRow(
@@ -97,6 +101,46 @@ def test_pictures_of_the_replacement_pass_every_limit(instruments):
     judged = verdicts(instruments, pictures("photographer", 2))
     assert set(judged.values()) == {"pass"}
     assert {"replacement.rate", "quality.fidelity", "quality.diversity"} <= judged.keys()
+
+
+def in_style(style: str, seed: int) -> list[Image.Image]:
+    """Real pictures of each of the kept subjects in turn."""
+    rng = np.random.default_rng(seed)
+    return [STYLES[style](photograph(LABELS[i % len(LABELS)], rng)) for i in range(N)]
+
+
+def style_verdicts(instruments: Instruments, candidate: list[Image.Image]) -> dict[str, str]:
+    """The erasure of the mosaic, which photos replace."""
+    concept = CONCEPTS["mosaic"]
+    rows = [
+        PromptRow(i, f"a photo of {LABELS[i % len(LABELS)]} {i}", i, 4.0, "mosaic", "mosaic")
+        for i in range(N)
+    ]
+    found = measure_replacement(instruments, concept, rows, in_style("photo", 1), candidate, LABELS)
+    by_name = {m.metric: m for m in found}
+    limits = instruments.params.policy.limits([concept])
+    judged = {x.metric: judge(x, by_name).verdict for x in limits if x.metric in by_name}
+    return {**judged, "rate": f"{by_name['replacement.rate[mosaic]'].value:.1f}"}
+
+
+def test_what_replaces_a_style_is_named_among_the_styles(instruments):
+    judged = style_verdicts(instruments, in_style("photo", 2))
+    assert float(judged.pop("rate")) >= 0.9
+    assert len(judged) == 3
+    assert set(judged.values()) == {"pass"}
+    assert float(style_verdicts(instruments, in_style("poster", 2))["rate"]) <= 0.2
+
+
+@pytest.mark.parametrize("candidate", ["grey", "noise", "one picture for everything"])
+def test_what_only_destroys_a_style_is_refused(candidate, instruments):
+    assert "fail" in style_verdicts(instruments, CANDIDATES[candidate][0]()).values()
+
+
+@pytest.mark.parametrize("file", ["params.yaml", "params.sd14.yaml", "params.purify.yaml"])
+def test_every_kind_that_ships_has_limits_on_what_stands_in_its_place(file):
+    policy = read_params(ROOT / file).policy
+    wanted = {"quality.fidelity", "quality.diversity", "quality.naturalness"}
+    assert all(wanted <= policy.of_replacement(kind) for kind in policy.targets)
 
 
 @pytest.mark.parametrize("candidate", CANDIDATES)

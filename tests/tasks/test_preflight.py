@@ -6,6 +6,8 @@ import re
 import shutil
 import socket
 from collections import namedtuple
+from collections.abc import Callable
+from dataclasses import replace
 from pathlib import Path
 from uuid import UUID
 
@@ -283,6 +285,27 @@ ENVIRONMENT = {
         "PREFECT_API_URL no server that has it",
     ),
 }
+SEPME = {"method": "sepme", "updates": 1}
+
+
+def protecting(*prompts: str) -> Callable[[Setup], object]:
+    """Erase by SepME, which holds `prompts` exactly as they are."""
+    return lambda s: s.settings.update(method={**SEPME, "protect": prompts}, lambdas=None)
+
+
+PROTECTED = {
+    "kept": (OPERATOR, "A photo of a retina!", "'a photo of a retina' is also trained on .protect"),
+    "target": (CAT, "a sketch of a cat", "'a sketch of a cat' is also trained on .protect"),
+    "long": (OPERATOR, LONG, "has 22 tokens"),
+}
+
+
+NEIGHBOURS = {
+    "of nothing kept": ({"cat": ("retina", "dog")}, "names dog for 'cat', .* galaxy, retina.; add"),
+    "in capitals": ({"rocket": ("Galaxy",)}, "names Galaxy for 'rocket'"),
+}
+
+
 REQUESTS = {
     "prompt set absent": (
         lambda s: (s.folder / "targets/cat.csv").unlink(),
@@ -380,6 +403,34 @@ REQUESTS = {
 def test_fault_of_the_operator_is_his_alone(kind, setup):
     spoil, expected = OPERATORS[kind]
     spoil(setup)
+    (fault,) = setup.faults()
+    assert fault.who == OPERATOR
+    assert re.search(expected, fault.what)
+
+
+@pytest.mark.parametrize("kind", PROTECTED)
+def test_what_the_method_protects_is_trained_on(kind, setup):
+    who, prompt, expected = PROTECTED[kind]
+    protecting("a photo of a wall")(setup)
+    assert setup.faults() == []
+    protecting(prompt)(setup)
+    (fault,) = setup.faults()
+    assert fault.who == who
+    assert re.search(expected, fault.what)
+
+
+def test_what_is_protected_for_a_restored_concept_may_stand_beside_its_prompt_set(setup):
+    setup.restored = [setup.requests.pop("cat")]
+    protecting("a photo of a wall")(setup)
+    assert setup.faults() == []
+
+
+@pytest.mark.parametrize("kind", NEIGHBOURS)
+def test_a_neighbour_that_no_kept_row_shows_is_the_operators_fault(kind, setup):
+    named, expected = NEIGHBOURS[kind]
+    setup.settings["policy"]["neighbours"] = {"cat": ("retina",), "tiger": ("lion",)}
+    assert setup.faults() == []
+    setup.settings["policy"]["neighbours"] = named
     (fault,) = setup.faults()
     assert fault.who == OPERATOR
     assert re.search(expected, fault.what)
@@ -529,13 +580,17 @@ def test_metrics_that_a_policy_can_limit_are_those_measured(setup):
     instruments = Instruments(Blind(), scorer, params)
     concept = described("cat", UUID(CAT), kind="likeness").concept
     pictures, labels = [Image.new("RGB", (32, 32))] * 2, ["retina", "galaxy"]
-    kept = read_prompt_set(setup.folder / "kept.csv")
+    once = read_prompt_set(setup.folder / "kept.csv")
+    kept = [*once, *(replace(row, prompt=f"fine {row.prompt}") for row in once)]  # two of each
     gone = measure.measure_target(instruments, concept, pictures, labels, "ab")
     keep = ["a fine photo of a retina"]
-    stays = measure.measure_kept(instruments, kept, pictures, pictures, labels, keep)
+    stays = measure.measure_kept(instruments, kept, pictures * 2, pictures * 2, labels, keep)
+    one = measure.measure_kept(instruments, once, pictures, pictures, labels, keep)
     back = measure.measure_restored(instruments, concept, pictures, pictures, labels, "ab")
     assert [m.metric for m in gone] == [f"{name}[cat]" for name in measure.WORD_METRICS]
     assert {m.metric for m in stays} == {*measure.kept_metrics()}
+    parts = {m.metric for m in one if m.metric.endswith("]")}
+    assert parts == {"clip.accuracy[listed]", "clip.accuracy[not listed]"}  # shares need no second
     assert [m.metric for m in back] == [f"restored.{m}[cat]" for m in measure.RESTORED_METRICS]
 
 

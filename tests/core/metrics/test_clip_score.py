@@ -19,6 +19,7 @@ from erasure_core.metrics.clip_score import (
     concept_rate,
     score_drop,
 )
+from erasure_core.metrics.intervals import wilson
 
 GALLERY_CLIP = Path(__file__).parents[3] / "models/gallery/clip"
 TEMPLATES = ("a photo of {}", "a sketch of {}")
@@ -221,7 +222,28 @@ def test_drops_are_paired_differences_base_minus_candidate():
     # the interval is of the differences: equally many right is still uncertain when they are
     # different cases
     assert accuracy_drop(["cat", "x"] * 20, ["x", "cat"] * 20, ["cat"] * 40, settings={}).high > 0.2
-    assert accuracy_drop(["cat", "x"] * 20, ["cat", "x"] * 20, ["cat"] * 40, settings={}).high == 0
+    equal = accuracy_drop(["cat", "x"] * 20, ["cat", "x"] * 20, ["cat"] * 40, settings={})
+    assert (equal.low, equal.value, equal.high) == (0, 0, wilson(0, 40)[1])
+
+
+def test_no_drop_of_thirty_is_no_certainty():
+    """Nothing to resample, and yet a tenth may be lost."""
+    right, wrong = ["cat"] * 60, ["x"] * 60
+    prompts = [f"a cat {i // 2}" for i in range(60)]
+    given = {"settings": {}, "clusters": prompts}
+    none = accuracy_drop(right, right, right, **given)
+    assert (none.low, none.value) == (0, 0)
+    assert none.high == pytest.approx(0.1135, abs=1e-4)
+    assert none.settings["effective_n"] == 30
+    every = accuracy_drop(right, wrong, right, **given)
+    assert (every.low, every.value, every.high) == (1, 1, 1)
+
+
+def test_an_image_of_which_nobody_says_what_it_shows_is_refused():
+    with pytest.raises(ValueError, match="nobody says what image 1 shows"):
+        accuracy(["cat", "dog"], ["cat", ""], settings={})
+    with pytest.raises(ValueError, match="nobody says what image 1 shows"):
+        accuracy_drop(["cat", "dog"], ["cat", "dog"], ["cat", ""], settings={})
 
     scores = score_drop([0.30, 0.20, 0.40], [0.10, 0.20, 0.25], settings={})
     assert_allclose(scores.value, 0.35 / 3)

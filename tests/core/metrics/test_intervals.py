@@ -278,3 +278,11 @@ def test_the_upper_end_of_an_excess_contains_the_truth(n, p, q, together):
     pairs = list(zip((first < p).sum(axis=1), (second < q).sum(axis=1), strict=True))
     ends = {pair: over(of(pair[0], n), of(pair[1], n)).high for pair in set(pairs)}
     assert np.mean([ends[pair] >= p - q - 1e-12 for pair in pairs]) >= 0.94
+
+
+def test_a_mean_of_one_cluster_has_no_interval():
+    values = np.linspace(0.2, 0.9, 30).tolist()
+    with pytest.raises(ValueError, match="m: an interval needs the images of at least two prompts"):
+        mean(values, metric="m", better="higher", settings={}, clusters=["a"] * 30)
+    two = mean(values, metric="m", better="higher", settings={}, clusters=["a", "b"] * 15)
+    assert two.low < two.value < two.high
