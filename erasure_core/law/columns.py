@@ -190,7 +190,7 @@ def _cells(line: int, cells: Mapping[str, object]) -> Record:
     if any(isinstance(c, bool) or not isinstance(c, plain) for c in cells.values()):
         return Record(line, fault="a list or an object where a text or number is read")
     written = {c: "" if v is None or v != v else str(v).strip() for c, v in cells.items()}
-    if written["prompt"] and not isinstance(cells["prompt"], str):
+    if written.get("prompt") and not isinstance(cells["prompt"], str):
         return Record(line, fault=f"prompt is '{written['prompt'][:40]}', which is no text")
     return Record(line, written)
 
