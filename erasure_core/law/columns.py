@@ -121,12 +121,17 @@ def _from_table(path: Path, text: str, prompt_column: str | None) -> Records:
         header = next((row for row in reader if row), [])
         named = matched(path, header, prompt_column)
         place = {column: header.index(name) for column, name in named.items()}
-        rows = [_record(reader.line_num, row, header, place) for row in reader if row]
+        rows = [_record(reader.line_num, row, header, place) for row in reader if _says(row)]
     except csv.Error as error:
         raise BadInput(
             f"{path}: line {reader.line_num}: not valid CSV: {error}; correct it"
         ) from None
     return Records(rows, named, header, separator)
+
+
+def _says(row: Sequence[str]) -> bool:
+    """Whether a row has anything in it: spreadsheets end a table with rows of separators."""
+    return any(cell.strip() for cell in row)
 
 
 def _record(

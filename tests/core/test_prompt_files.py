@@ -47,6 +47,8 @@ SAME = {
     "a quoted header": f'"prompt";"seed"\n{QUOTED};41\n"two bowls";42\n',
     "blanks after commas": f"prompt, seed\n{QUOTED}, 41\ntwo bowls, 42\n",
     "empty lines": f"prompt,seed\n\n{QUOTED},41\n\ntwo bowls,42\n\n",
+    "rows of separators and blanks": "prompt;seed;guidance\na bench, by a lake;41;7,5\n;;\n"
+    "two bowls;42;7,5\n;;;\n  ; ;\n   \n",
     "an empty guidance": f"prompt,seed,guidance\n{QUOTED},41,\ntwo bowls,42,7.5\n",
     "a column of captions beside": f"prompt,seed,caption\n{QUOTED},41,x\ntwo bowls,42,y\n",
 }
