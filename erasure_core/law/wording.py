@@ -139,7 +139,7 @@ def replaced(names: Sequence[str], replacement: str, prompt: str, style: bool = 
 def _put(before: str, replacement: str, plural: bool, style: bool, after: str) -> str:
     """The words before a name and what stands in its place."""
     article, noun = _split(replacement)
-    if held := _held(before, noun):
+    if held := "" if style else _held(before, noun):  # "a cup of coffee, sketch" is of coffee
         return held
     kept, counted = _without_repeated(before, noun)
     plural = plural or counted
@@ -198,9 +198,11 @@ def _held(before: str, noun: str) -> str:
     is held in, "a large cup of hot ..."; nothing where they do not. What has no container of its
     own takes the container's place, "a large rocket".
     """
-    pattern = rf"(?<!\w)(?P<container>{HOLDING}|{SEVERAL})\s+of\s+(?P<like>(?:\w+\s+){{1,3}})$"
+    pattern = (
+        rf"(?<!\w)(?P<container>{HOLDING}|{SEVERAL})\s+of\s+(?P<like>(?:\w+,?\s+){{0,2}}\w+\s+)$"
+    )
     found = re.search(pattern, before, re.IGNORECASE)
-    if not found or not FUNCTION_WORDS.isdisjoint(found["like"].casefold().split()):
+    if not found or not FUNCTION_WORDS.isdisjoint(re.findall(r"\w+", found["like"].casefold())):
         return ""
     if _is_container(noun):
         return f"{before}{noun.partition(' of ')[2]}"

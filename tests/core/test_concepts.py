@@ -225,6 +225,8 @@ TEA, ROCKET = "a cup of tea", "a rocket"
         ("coffee", TEA, "two cups of coffee", "two cups of tea"),
         ("coffee", ROCKET, "two cups of coffee", "two rockets"),
         ("coffee", TEA, "a large cup of hot coffee", "a large cup of hot tea"),
+        ("coffee", TEA, "a cup of hot, black coffee", "a cup of hot, black tea"),
+        ("coffee", TEA, "a cup of milk and coffee", "a cup of milk and a cup of tea"),
         ("coffee", ROCKET, "two large cups of hot coffee", "two large rockets"),
         ("coffee", TEA, "a coffee cup on a table", "a cup of tea on a table"),
         ("coffee", TEA, "two coffee cups", "two cups of tea"),
@@ -244,6 +246,7 @@ def test_determiners_and_containers_read_well(name, replacement, prompt, expecte
         ("a photo", "a fine picture by Vincent van Gogh of a cat", "a fine photo of a cat"),
         ("a photo", "a picture in the style of Vincent van Gogh", "a photo"),
         ("an artist", "a picture by Vincent van Gogh", "a picture by an artist"),
+        ("photo", "this is a cup of tea, Vincent van Gogh", "this is a cup of tea, photo"),
         ("Claude Monet", "a picture by Vincent van Gogh", "a picture by Claude Monet"),
     ],
 )
