@@ -205,7 +205,7 @@ def read_yaml(path: Path, model: type[Model], changes: Sequence[str] = ()) -> Mo
     Args:
         path: The file.
         model: What it holds.
-        changes: `key=value` each, in this order: the value, as YAML has it, takes the place of what
+        changes: `key=value` each, each key once: the value, as YAML has it, takes the place of what
             the file has for the key, `a.b` being the key b of the mapping a.
 
     Raises:
@@ -218,6 +218,7 @@ def read_yaml(path: Path, model: type[Model], changes: Sequence[str] = ()) -> Mo
         raise BadInput(
             f"{path}: found {type(content).__name__}, expected a mapping with the keys {allowed}"
         )
+    _check_once(changes)
     for change in changes:
         _change(content, change)
     where = " with ".join([str(path), *filter(None, [", ".join(changes)])])
@@ -227,6 +228,19 @@ def read_yaml(path: Path, model: type[Model], changes: Sequence[str] = ()) -> Mo
     except ValidationError as error:
         faults = "; ".join(_describe(fault, model) for fault in error.errors(include_url=False))
         raise BadInput(f"{where}: {faults}") from None
+
+
+def _check_once(changes: Sequence[str]) -> None:
+    """Refuse two values for one key: only the last would be read."""
+    given: dict[str, str] = {}
+    for change in changes:
+        key = change.partition("=")[0].strip()
+        if key in given:
+            raise BadInput(
+                f"{key} is given twice ({_shortened(given[key])}, {_shortened(change)}); give it "
+                f"once"
+            )
+        given[key] = change
 
 
 def _change(content: dict[Any, Any], change: str) -> None:

@@ -121,12 +121,17 @@ def _from_table(path: Path, text: str, prompt_column: str | None) -> Records:
         header = next((row for row in reader if row), [])
         named = matched(path, header, prompt_column)
         place = {column: header.index(name) for column, name in named.items()}
-        rows = [_record(reader.line_num, row, header, place) for row in reader if row]
+        rows = [_record(reader.line_num, row, header, place) for row in reader if _says(row)]
     except csv.Error as error:
         raise BadInput(
             f"{path}: line {reader.line_num}: not valid CSV: {error}; correct it"
         ) from None
     return Records(rows, named, header, separator)
+
+
+def _says(row: Sequence[str]) -> bool:
+    """Whether a row has anything in it: spreadsheets end a table with rows of separators."""
+    return any(cell.strip() for cell in row)
 
 
 def _record(
@@ -190,7 +195,7 @@ def _cells(line: int, cells: Mapping[str, object]) -> Record:
     if any(isinstance(c, bool) or not isinstance(c, plain) for c in cells.values()):
         return Record(line, fault="a list or an object where a text or number is read")
     written = {c: "" if v is None or v != v else str(v).strip() for c, v in cells.items()}
-    if written["prompt"] and not isinstance(cells["prompt"], str):
+    if written.get("prompt") and not isinstance(cells["prompt"], str):
         return Record(line, fault=f"prompt is '{written['prompt'][:40]}', which is no text")
     return Record(line, written)
 

@@ -1,7 +1,7 @@
 """Where a prompt names a concept, and what the prompt says when something else stands there.
 
-English, as the encoders of these models read it: articles, plurals in -s, "a cup of coffee". Names
-are taken as people are called, in any script.
+English, as the encoders of these models read it: articles, plurals, "a cup of coffee". Names are
+taken as people are called, in any script.
 """
 
 import re
@@ -10,35 +10,46 @@ from collections.abc import Iterator, Sequence
 from dataclasses import dataclass
 from functools import lru_cache
 
+from erasure_core.law.english import indefinite, many, plurals, unchanged
+
 ARTICLES = ("a", "an", "the")
+# Words that stay where they are, with the bare noun: "this cat" becomes "this dog".
+DETERMINERS = (
+    *("this", "that", "these", "those", "my", "your", "his", "her", "its", "our", "their"),
+    *("no", "each", "every", "any", "another", "one", "some"),
+)
+COUNTS = (
+    *("two", "three", "four", "five", "six", "seven", "eight", "nine", "ten", "twelve"),
+    *("several", "few", "many"),
+)
+COUNTED = re.compile(rf"(?<!\w)({'|'.join(COUNTS)}|these|those|[2-9]|[1-9]\d+)\s+$", re.IGNORECASE)
 # Words that say how much of a thing there is: "a cup of coffee" is coffee, and becomes tea whole.
 CONTAINERS = (
-    "bag",
-    "bottle",
-    "bowl",
-    "box",
-    "can",
-    "cup",
-    "glass",
-    "jar",
-    "loaf",
-    "mug",
-    "pair",
-    "piece",
-    "plate",
-    "pot",
-    "slice",
+    *("bag", "bottle", "bowl", "box", "can", "cup", "glass", "jar", "loaf", "mug", "pair"),
+    *("piece", "plate", "pot", "slice"),
 )
+HOLDING = "|".join(CONTAINERS)
+SEVERAL = "|".join(sorted((form for word in CONTAINERS for form in plurals(word)), reverse=True))
 # Words after which a name does not go on with the noun before it.
 FUNCTION_WORDS = frozenset(
     (
         *("a", "an", "and", "as", "at", "be", "beside", "by", "for", "from", "in", "into", "is"),
-        *("like", "near", "of", "on", "one", "or", "over", "the", "this", "that", "to", "under"),
-        *("with", "without", "two", "three", "four", "some", "many"),
+        *("like", "near", "of", "on", "or", "over", "the", "to", "under"),
+        *("with", "without", *COUNTS, *DETERMINERS),
     )
 )
+# What is somebody's, or of a movement: "a picture by Vincent van Gogh".
+MADE = re.compile(
+    r"(?<!\w)(artwork|drawing|illustration|image|painting|photo|picture|portrait|poster|print|"
+    r"sketch|work)\s+(by|in\s+the\s+style\s+of)\s+$",
+    re.IGNORECASE,
+)
+MAKERS = ("artist", "painter", "photographer", "illustrator", "person", "somebody")
 UNSPACED = ("CJK", "HIRAGANA", "KATAKANA", "THAI", "LAO", "KHMER", "MYANMAR", "TIBETAN")
 APOSTROPHE = "['\u2019]"  # typed, and printed
+# Between the parts of a name: blanks or a hyphen; after the dot of an initial also nothing.
+JOINT = re.compile(r"\s+|(?<=\w)[-\u2010\u2011](?=\w)|(?<=[^\W\d_]\.)(?=\w)")
+JOINED = r"(?:\s+|[-\u2010\u2011])"
 ADJECTIVES = 3  # at most, between an article and the name
 
 
@@ -55,22 +66,50 @@ def mentions(names: Sequence[str], prompt: str) -> Iterator[Mention]:
     """Where `prompt` has one of `names`, as words of their own, whatever their case; the longest
     name first where several begin.
     """
-    for found in _pattern(tuple(names)).finditer(prompt):
-        yield Mention(found.start(), found.end(), found["plural"] is not None)
+    several, one = _patterns(tuple(names))
+    for found in several.finditer(prompt):
+        text = found.group()
+        counted = unchanged(text) and COUNTED.search(prompt[: found.start()]) is not None
+        yield Mention(found.start(), found.end(), counted or not one.fullmatch(text))
 
 
 @lru_cache(maxsize=1024)
-def _pattern(names: tuple[str, ...]) -> re.Pattern[str]:
-    each = (_words(name) for name in sorted(names, key=len, reverse=True))
-    return re.compile(rf"(?:{'|'.join(each)})(?P<plural>(?<=\w)e?s(?!\w))?", re.IGNORECASE)
+def _patterns(names: tuple[str, ...]) -> tuple[re.Pattern[str], re.Pattern[str]]:
+    """Names as they stand in a sentence, one or several of each; and one of each alone."""
+    longest_first = sorted(names, key=len, reverse=True)
+    several = "|".join(_in_sentence(name) for name in longest_first)
+    one = "|".join("".join(_parts(name)) for name in longest_first)
+    return re.compile(several, re.IGNORECASE), re.compile(one, re.IGNORECASE)
 
 
-def _words(name: str) -> str:
-    """A name as a pattern: whole words, but in scripts that put no space between words."""
-    words = r"\s+".join(re.sub(APOSTROPHE, APOSTROPHE, re.escape(word)) for word in name.split())
+def _in_sentence(name: str) -> str:
+    """A name or its plural as a pattern: whole words, but in scripts that put no space between
+    words.
+    """
+    *first, last = _parts(name)
     begins = "" if _unspaced(name[0]) else r"(?<!\w)"
-    ends = "" if _unspaced(name[-1]) else r"(?=e?s(?!\w)|\W|$)"
-    return f"{begins}{words}{ends}"
+    if _unspaced(name[-1]):
+        return rf"{begins}{''.join(first)}{last}(?:e?s(?!\w))?"
+    word = re.split(r"\W", name)[-1]  # nothing after a dot
+    forms = sorted(plurals(word), key=len, reverse=True) if word else []
+    lasts = [last, *(last.removesuffix(re.escape(word)) + re.escape(form) for form in forms)]
+    return rf"{begins}{''.join(first)}(?:{'|'.join(lasts)})(?!\w)"
+
+
+def _parts(name: str) -> list[str]:
+    """The parts of a name as patterns, each but the last with what may follow it: "J. K. Rowling"
+    is "J.K. Rowling" and "JK Rowling", "Spider-Man" is "spider man".
+    """
+    # Without its dots a name of nothing but initials would be any word: "I. T." is not "it".
+    initials = not re.search(r"\w\w", name)
+    parts = []
+    for part in JOINT.split(name):
+        dotted = re.fullmatch(r".*[^\W\d_]\.", part) is not None
+        text = re.sub(APOSTROPHE, APOSTROPHE, re.escape(part))
+        parts.append(
+            f"{text}{'' if not dotted or initials else '?'}{JOINED}{'?' if dotted else ''}"
+        )
+    return [*parts[:-1], parts[-1].rpartition(JOINED)[0]]
 
 
 def _unspaced(character: str) -> bool:
@@ -81,36 +120,44 @@ def replaced(names: Sequence[str], replacement: str, prompt: str, style: bool = 
     """`prompt` with `replacement` wherever it has one of `names`; the bare replacement if it has
     none.
 
-    The article before a name goes, as the replacement brings its own. Where the replacement has
-    none, a style keeps the prompt's: "a sketch of a cat" becomes "a photo of a cat". Words that
-    the replacement begins with are not said twice ("a cup of coffee", "a cup of tea"), and what a
-    thing is held in goes with it ("a cup of coffee", "a rocket").
+    The article before a name goes, as the replacement brings its own; other determiners stay ("this
+    cat", "this dog"). Where the replacement has none, a style keeps the prompt's: "a sketch of a
+    cat" becomes "a photo of a cat"; and "a picture by somebody" becomes what is no maker's. Words
+    that the replacement begins with are not said twice ("a cup of coffee", "a cup of tea"; "a
+    coffee cup"), and what a thing is held in goes with it ("a cup of coffee", "a rocket").
     """
     parts, position = [], 0
     for mention in mentions(names, prompt):
-        before = prompt[position : mention.begin]
-        parts.append(_put(before, replacement, mention.plural, style, prompt[mention.end :]))
-        position = mention.end
+        before, after = prompt[position : mention.begin], prompt[mention.end :]
+        held = _container_after(replacement, after)
+        several = mention.plural or bool(re.search(rf"(?:{SEVERAL})$", held, re.IGNORECASE))
+        parts.append(_put(before, replacement, several, style, after))
+        position = mention.end + len(held)
     return "".join(parts) + prompt[position:] if parts else replacement
 
 
 def _put(before: str, replacement: str, plural: bool, style: bool, after: str) -> str:
     """The words before a name and what stands in its place."""
     article, noun = _split(replacement)
-    kept = _without_shared(before, noun)
-    if kept is None:
-        kept = _without_container(before)
+    if held := "" if style else _held(before, noun):  # "a cup of coffee, sketch" is of coffee
+        return held
+    kept, counted = _without_repeated(before, noun)
+    plural = plural or counted
+    if style and not _is_maker(noun):
+        kept = MADE.sub("", kept)
     words = kept.split()
     last = words[-1].casefold() if words else ""
     if last in ARTICLES:
         space = kept[: kept.rstrip().rfind(words[-1])]
         if plural:
-            return f"{space}{_many(noun)}"
+            return f"{space}{many(noun)}"
         if not article and style:
-            return f"{space}{_article(last, noun)} {noun}"
+            return f"{space}{'the' if last == 'the' else indefinite(noun)} {noun}"
         return f"{space}{replacement}"
     if plural:
-        return f"{kept}{_many(noun)}"
+        return f"{kept}{many(noun)}"
+    if last == "some":  # of what is not counted: "some tea", not "some cup of tea"
+        noun = noun.rpartition(" of ")[2] if _is_container(noun) else noun
     in_a_style = style and re.match(r"\s+styles?\b", after, re.IGNORECASE)
     return f"{kept}{noun if in_a_style or _within_noun(words) else replacement}"
 
@@ -119,12 +166,6 @@ def _split(phrase: str) -> tuple[str, str]:
     """Article and the rest; the article is empty where there is none."""
     first, _, rest = phrase.partition(" ")
     return (first, rest) if rest and first.casefold() in ARTICLES else ("", phrase)
-
-
-def _article(like: str, noun: str) -> str:
-    if like == "the":
-        return like
-    return "an" if noun[:1].casefold() in "aeiou" else "a"
 
 
 def _without_shared(before: str, noun: str) -> str | None:
@@ -138,28 +179,69 @@ def _without_shared(before: str, noun: str) -> str | None:
     return None
 
 
-def _without_container(before: str) -> str:
-    """`before` without "a cup of" at its end."""
-    holding = "|".join(CONTAINERS)
-    return re.sub(
-        rf"(?:(?<!\w)(?:an?|the)\s+)?(?<!\w)(?:{holding})s?\s+of\s+$", "", before, flags=re.I
+def _without_repeated(before: str, noun: str) -> tuple[str, bool]:
+    """`before` without what `noun` says itself, or "a cup of", at its end; and whether that was
+    several.
+    """
+    pattern = rf"(?:(?<!\w)(?:an?|the)\s+)?(?<!\w)(?:{SEVERAL})\s+of\s+$"
+    if found := re.search(pattern, before, re.IGNORECASE):
+        return before[: found.start()], True
+    kept = _without_shared(before, noun)
+    if kept is not None:
+        return kept, False
+    pattern = rf"(?:(?<!\w)(?:an?|the)\s+)?(?<!\w)(?:{HOLDING})\s+of\s+$"
+    return re.sub(pattern, "", before, flags=re.IGNORECASE), False
+
+
+def _held(before: str, noun: str) -> str:
+    """The words before a name and what stands in its place, where adjectives part it from what it
+    is held in, "a large cup of hot ..."; nothing where they do not. What has no container of its
+    own takes the container's place, "a large rocket".
+    """
+    pattern = (
+        rf"(?<!\w)(?P<container>{HOLDING}|{SEVERAL})\s+of\s+(?P<like>(?:\w+,?\s+){{0,2}}\w+\s+)$"
     )
+    found = re.search(pattern, before, re.IGNORECASE)
+    if not found or not FUNCTION_WORDS.isdisjoint(re.findall(r"\w+", found["like"].casefold())):
+        return ""
+    if _is_container(noun):
+        return f"{before}{noun.partition(' of ')[2]}"
+    several = found["container"].casefold() not in CONTAINERS
+    return f"{before[: found.start()]}{many(noun) if several else noun}"
+
+
+def _container_after(replacement: str, after: str) -> str:
+    """The beginning of `after` that is what a thing is held in, where the replacement says that
+    itself: "a coffee cup" becomes "a cup of tea". Nothing of "can", which is a verb too.
+    """
+    if not _is_container(_split(replacement)[1]):
+        return ""
+    pattern = rf"\s+(?!can\b)(?:{HOLDING}|{SEVERAL})(?!\w)"
+    found = re.match(pattern, after, re.IGNORECASE)
+    return found.group() if found else ""
+
+
+def _is_container(noun: str) -> bool:
+    """Whether a noun without its article is so much of something: "cup of tea"."""
+    return re.match(rf"(?:{HOLDING})\s+of\s", noun, re.IGNORECASE) is not None
+
+
+def _is_maker(noun: str) -> bool:
+    """Whether a picture can be by it: somebody's name, or what somebody is."""
+    last = noun.split()[-1]
+    return last[0].isupper() or last.casefold() in MAKERS
 
 
 def _within_noun(words: Sequence[str]) -> bool:
-    """Whether what follows goes on with a noun that has its article already: "an old ..."."""
+    """Whether what follows goes on with a noun that has its article or another determiner already:
+    "an old ...", "this ...".
+    """
     for word in reversed(words[-ADJECTIVES - 1 :]):
         folded = word.casefold()
+        if folded in DETERMINERS or folded in COUNTS:
+            return True
         if folded in ARTICLES:
             return word is not words[-1]
         if folded in FUNCTION_WORDS or folded.endswith(("ing", "s", ",", ":")):
             return False
     return False
-
-
-def _many(noun: str) -> str:
-    """The plural, of the word before "of" where there is one."""
-    head, of, rest = noun.partition(" of ")
-    if head.casefold().endswith(("s", "x", "ch", "sh")):
-        return f"{head}{'' if head.casefold().endswith('s') else 'es'}{of}{rest}"
-    return f"{head}s{of}{rest}"

@@ -105,11 +105,7 @@ def _weights(folder: Path, whole: str) -> list[str]:
     """Names of the files that hold a part's weights: one, or an index and its shards. Weights in
     half precision are taken where there are no others.
     """
-    index = f"{whole}.index.json"
-    if not any((folder / name).is_file() for name in (whole, index)):
-        half = whole.replace(".safetensors", f"{HALF}.safetensors"), f"{whole}.index{HALF}.json"
-        if any((folder / name).is_file() for name in half):
-            whole, index = half
+    whole, index = _held(folder, whole) or _forms(whole)[0]
     if (folder / whole).is_file() and (folder / index).is_file():
         raise BadInput(f"{folder} holds both {whole} and {index}; keep the one that is meant")
     if (folder / whole).is_file():
@@ -126,6 +122,28 @@ def _weights(folder: Path, whole: str) -> list[str]:
     if absent := [name for name in names if not (folder / name).is_file()]:
         raise BadInput(f"{folder} lacks {', '.join(absent)}, which {index} names; restore the base")
     return [index, *names]
+
+
+def without_weights(folder: Path) -> list[str]:
+    """The parts that `model_index.json` names and whose weights are there in no form; none where
+    the index is not there.
+    """
+    if not (folder / INDEX).is_file():
+        return []
+    named = sorted(named_parts(read_json(folder / INDEX)) & WEIGHTS.keys())
+    return [part for part in named if _held(folder / part, WEIGHTS[part]) is None]
+
+
+def _held(folder: Path, whole: str) -> tuple[str, str] | None:
+    """The first form in which a part's weights are there: names of the file and of an index."""
+    forms = _forms(whole)
+    return next((form for form in forms if any((folder / n).is_file() for n in form)), None)
+
+
+def _forms(whole: str) -> tuple[tuple[str, str], ...]:
+    """What weights and the index of their shards are called: plain, and in half precision."""
+    half = whole.replace(".safetensors", f"{HALF}.safetensors")
+    return (whole, f"{whole}.index.json"), (half, f"{whole}.index{HALF}.json")
 
 
 def _instead(folder: Path) -> str:

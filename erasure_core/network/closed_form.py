@@ -345,7 +345,7 @@ def erase_rows(teacher: Teacher, concepts: Sequence[Concept], edit: Edit) -> Ite
             for prompts in ([prompt for _, prompt in batch], stand_ins)
         )
         for i, ((concept, prompt), stand_in) in enumerate(zip(batch, stand_ins, strict=True)):
-            after = _after_subject(concept, prompt)
+            after = _after_subject(concept, prompt, stand_in)
             begin = (
                 _last_token(teacher, prompt.removesuffix(after)),
                 _last_token(teacher, stand_in.removesuffix(after)),
@@ -374,12 +374,15 @@ def _aligned(old: Tensor, new: Tensor, begin: tuple[int, int], rows: Rows) -> Pa
     return old[begin[0] : begin[0] + length], new[begin[1] : begin[1] + length]
 
 
-def _after_subject(concept: Concept, prompt: str) -> str:
-    """What follows the concept's name, which stays when it is replaced; nothing if `prompt` does
-    not name it.
+def _after_subject(concept: Concept, prompt: str, stand_in: str) -> str:
+    """What follows the concept's name and stays when it is replaced: not "cup" after "coffee",
+    where "a cup of tea" stands in. Nothing if `prompt` does not name it.
     """
     named = list(mentions(concept.names, prompt))
-    return prompt[named[-1].end :] if named else ""
+    after = prompt[named[-1].end :] if named else ""
+    if not stand_in:
+        return after
+    return next((after[i:] for i in range(len(after)) if stand_in.endswith(after[i:])), "")
 
 
 def _last_token(teacher: Teacher, prompt: str) -> int:

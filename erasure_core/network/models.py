@@ -227,23 +227,38 @@ def locate(path_or_id: str, revision: str | None = None) -> Path:
         )
     if not COMMIT.fullmatch(revision):
         raise BadInput(_no_pin(path_or_id, revision))
+    return _snapshot(path_or_id, revision)
+
+
+def _snapshot(hub_id: str, commit: str) -> Path:
+    """The snapshot of a hub id with the weights that are loaded: variants in half precision only
+    of the parts that are published in no other.
+    """
+    read = [f"{part}/*.{end}" for part in bases.SETTINGS for end in ("json", "txt")]
+    weights = [f"{part}/*.safetensors" for part in bases.WEIGHTS]
+    plain = [bases.INDEX, *read, *weights]
+    folder = _fetched(hub_id, commit, plain, [f"*{bases.HALF}.*", "*.non_ema.*"])
+    if not (lacking := bases.without_weights(folder)):
+        return folder
+    half = [f"{part}/*{bases.HALF}*.{end}" for part in lacking for end in ("json", "safetensors")]
+    return _fetched(hub_id, commit, half, ["*.non_ema.*"])
+
+
+def _fetched(hub_id: str, commit: str, patterns: list[str], but: list[str]) -> Path:
+    """The folder of a snapshot with its files of these `patterns`, without those of `but`."""
     from huggingface_hub import snapshot_download
     from huggingface_hub.errors import HfHubHTTPError, HFValidationError, LocalEntryNotFoundError
 
     try:
-        read = [f"{part}/*.{end}" for part in bases.SETTINGS for end in ("json", "txt")]
-        patterns = [bases.INDEX, *read, *(f"{part}/*.safetensors" for part in bases.WEIGHTS)]
-        variants = ["*.fp16.*", "*.non_ema.*"]
-        return Path(
-            snapshot_download(
-                path_or_id, revision=revision, allow_patterns=patterns, ignore_patterns=variants
-            )
+        folder = snapshot_download(
+            hub_id, revision=commit, allow_patterns=patterns, ignore_patterns=but
         )
     except (HfHubHTTPError, HFValidationError, LocalEntryNotFoundError, OSError) as fault:
         raise BadInput(
-            f"hub id {path_or_id!r} at {revision} could not be fetched "
-            f"({type(fault).__name__}); give a local folder"
+            f"hub id {hub_id!r} at {commit} could not be fetched ({type(fault).__name__}); give a "
+            f"local folder"
         ) from fault
+    return Path(folder)
 
 
 def _no_pin(hub_id: str, name: str) -> str:

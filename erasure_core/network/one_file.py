@@ -5,6 +5,7 @@ The file holds weights only. Block layout, schedule and tokenizer come from a fo
 configurations of its family; weights that lie there are not read.
 """
 
+import shlex
 from pathlib import Path
 
 from safetensors import SafetensorError, safe_open
@@ -42,7 +43,8 @@ def check(file: Path) -> None:
     if file.suffix in bases.PICKLED:
         raise BadInput(
             f"{file} is a pickle, which can run any code and is never loaded here; convert it on a "
-            f'machine that may be lost: python -c "{ONCE}" {file.name} {file.stem}.safetensors'
+            f'machine that may be lost: python -c "{ONCE}" {shlex.quote(file.name)} '
+            f"{shlex.quote(f'{file.stem}.safetensors')}"
         )
     names = _names(file)
     if any("lora" in name for name in names):
@@ -67,8 +69,8 @@ def configurations(file: Path, named: str | None) -> Path:
     raise BadInput(
         f"{file} holds weights only, and {folder} has no {bases.INDEX} of its family; fetch the "
         f"configurations where there is a network (hf download {_published(file)} --include "
-        f"'*.json' '*.txt' --local-dir {folder}), or name their folder as base.config in the "
-        f"parameters"
+        f"'*.json' --include '*.txt' --local-dir {shlex.quote(str(folder))}), or name their folder "
+        f"as base.config in the parameters"
     )
 
 

@@ -9,6 +9,7 @@ stands beside the concept, and for the styles.
 import csv
 import io
 import random
+import re
 from collections.abc import Callable, Collection, Iterable, Iterator, Sequence
 from dataclasses import astuple, dataclass
 from itertools import cycle, islice
@@ -18,6 +19,7 @@ from typing import get_args
 from erasure_core.errors import BadInput
 from erasure_core.files import read_table
 from erasure_core.law.concepts import Kind
+from erasure_core.law.english import indefinite
 from erasure_core.law.prompts import PromptRow, written
 from erasure_core.law.wording import ARTICLES
 
@@ -75,6 +77,7 @@ VOCABULARY = ("name", "phrase", "kind")
 # al., ECCV 2014, arXiv:1405.0312; its annotations are CC BY 4.0) with their articles, and styles.
 EVERYDAY = Path(__file__).with_name("everyday.csv")
 STYLES = ("photo", "drawing", "painting", "poster", "sketch")
+MOVEMENTS = ("bauhaus", "baroque", "rococo", "renaissance", "gothic")  # and what ends in -ism
 SEEDS = range(2**31)
 
 Fits = Callable[[str], bool]  # whether the base reads a prompt to its end
@@ -135,9 +138,26 @@ def filled(template: str, style: str, subject: str, other: str = "") -> str:
     """A template with its words: "a {style} of {subject}" -> "a photo of a cat"; where `style` is
     somebody's name, "a picture by Vincent van Gogh of a cat".
     """
-    words = template.replace("{style} style", "{manner} style")
-    medium = f"picture by {style}" if is_proper(style) else style
-    return words.format(style=medium, manner=style, subject=subject, other=other)
+    medium = _medium(style)
+    manner = style if style.casefold().split()[-1:] == ["style"] else f"{style} style"
+    words = template.replace("{style} style", "{manner}")
+    words = re.sub(r"\ba {style}", f"{indefinite(medium)} {{style}}", words)
+    return words.format(style=medium, manner=manner, subject=subject, other=other)
+
+
+def _medium(style: str) -> str:
+    """What a picture in a style is called."""
+    if is_movement(style):
+        return f"picture in the style of {style}"
+    return f"picture by {style}" if is_proper(style) else style
+
+
+def is_movement(style: str) -> bool:
+    """Whether a style is a movement or a period of art, which nobody painted: Cubism, Pop Art."""
+    words = style.split()
+    return "Art" in words or any(
+        word.casefold() in MOVEMENTS or word.casefold().endswith("ism") for word in words
+    )
 
 
 def is_proper(name: str) -> bool:
@@ -155,7 +175,7 @@ def mentioned(name: str, like: str) -> str:
     plural = words[-1].endswith("s") and not words[-1].endswith(("ss", "us", "is"))
     if article not in ARTICLES or plural or is_proper(name) or words[0].casefold() in ARTICLES:
         return name
-    return f"{'the' if article == 'the' else 'an' if name[0] in 'aeiou' else 'a'} {name}"
+    return f"{'the' if article == 'the' else indefinite(name)} {name}"
 
 
 # Rows
@@ -316,7 +336,7 @@ def _trained_thing(names: Sequence[Word], styles: Sequence[str]) -> list[str]:
 
 def _trained_style(names: Sequence[Word], subjects: Sequence[Word]) -> list[str]:
     """What evokes a style by each of its names: alone, and each subject in three templates."""
-    alone = [n for one in names for n in ((one.name,) if is_proper(one.name) else _both(one.name))]
+    alone = [text for one in names for text in _alone(one.name)]
     shown = [
         filled(TRAINED[(i + 2 * k) % len(TRAINED)], one.name, subject.phrase)
         for one in names
@@ -326,8 +346,9 @@ def _trained_style(names: Sequence[Word], subjects: Sequence[Word]) -> list[str]
     return [*alone, *shown]
 
 
-def _both(name: str) -> tuple[str, str]:
-    return name, mentioned(name, "a thing")
+def _alone(style: str) -> tuple[str, ...]:
+    """A style's name, and with its article where it is a medium: "a sketch"."""
+    return (style,) if _medium(style) != style else (style, mentioned(style, "a thing"))
 
 
 def _few_styles(word: Word, styles: Sequence[str]) -> tuple[Sequence[str], Sequence[str]]:

@@ -1,5 +1,6 @@
 """A working folder where there is no checkout."""
 
+import shlex
 from pathlib import Path
 from typing import Annotated
 
@@ -24,5 +25,5 @@ def init(
 
     written = lay_out(folder)
     show(f"{folder}: {len(written)} files written; now:")
-    show(f"  cd {folder} && erasure run examples/requests/astronaut.yaml")
+    show(f"  cd {shlex.quote(str(folder))} && erasure run examples/requests/astronaut.yaml")
     return DONE

@@ -120,7 +120,7 @@ def run(
     from tasks.book.door import open_book
     from tasks.requests.advice import advice
     from tasks.requests.named import read_source, requests_of
-    from tasks.requests.plan import Inputs, again_due, check_sweep, known_answer
+    from tasks.requests.plan import Inputs, again_due, check_changes, known_answer
 
     if changes and not named:
         raise BadInput("--seed, --lambdas and --set are for named requests; name them")
@@ -131,8 +131,7 @@ def run(
     inputs = Inputs.read(params, base, method, compare, changes)
     files = requests_of(book, named, inputs.model)
     asked = [read_source(book, source) for source in files]
-    if lambdas is not None:
-        check_sweep(inputs, asked)
+    check_changes(inputs, asked)
     for note in advice(asked):
         hint(f"note: {note}")
     idle = not files and not _due(book, inputs)
@@ -204,13 +203,12 @@ def _try(
     announce(f"trying {', '.join(named)}; nothing is registered", home)
     from tasks.book.door import open_book
     from tasks.requests.named import read_source, requests_of
-    from tasks.requests.plan import Inputs, check_sweep
+    from tasks.requests.plan import Inputs, check_changes
 
     inputs, book = Inputs.read(params, base, method, compare, changes), open_book(home, make=False)
     files = requests_of(book, named, inputs.model)
     asked = [read_source(book, source) for source in files]
-    if any(change.startswith("lambdas=") for change in changes):
-        check_sweep(inputs, asked)
+    check_changes(inputs, asked)
     with stdout_free(), prefect_server(home):
         from flows import erase
 

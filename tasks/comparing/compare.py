@@ -181,6 +181,6 @@ def _check_sets(params: Params, requests: Sequence[DeletionRequest]) -> None:
         for stage, where in zip(STAGES, (params.prompts.choose, params.prompts), strict=True):
             paths[target_name(concept, stage)] = target_set(where.targets, concept)
             paths[kept_name(stage)] = where.kept
-        validate_prompt_sets.fn(list(paths.values()))
-        rows = {name: read_prompt_set(path) for name, path in paths.items()}
+        validate_prompt_sets.fn(list(paths.values()), params.reading)
+        rows = {name: read_prompt_set(path, params.reading) for name, path in paths.items()}
         check_sealed(rows, [concept], [tokenizer])

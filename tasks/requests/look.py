@@ -67,8 +67,8 @@ def look(draft: Draft, params: Params) -> Look:
     concept = draft.concept
     teacher = open_model(locate(params.base.path, params.base.revision))
     instruments = Instruments.of(params)
-    guidance = read_prompt_set(params.prompts.kept)[0].evaluation_guidance
-    kept = kept_rows(read_prompt_set(params.prompts.kept), [concept])
+    rows = read_prompt_set(params.prompts.kept, params.reading)
+    guidance, kept = rows[0].evaluation_guidance, kept_rows(rows, [concept])
     labels = labels_of(kept, [concept])
     prompts = _prompts(draft)
     by_name = [prompts, *([_renamed(concept, p, a) for p in prompts] for a in concept.also)]
@@ -121,7 +121,7 @@ def _pictures(draft: Draft, params: Params) -> int:
         where = params.prompts if path.parent == params.prompts.targets else choosing
         if where is None:
             continue
-        kept = kept_rows(read_prompt_set(where.kept), [draft.concept])
+        kept = kept_rows(read_prompt_set(where.kept, params.reading), [draft.concept])
         models = 2 if where is params.prompts else 1 + lambdas
         total += (len(rows) + len(kept)) * models
         if where is params.prompts and params.policy.of_replacement(draft.concept.kind):

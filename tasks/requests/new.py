@@ -15,7 +15,7 @@ from pydantic import ValidationError
 from erasure_core.errors import BadInput
 from erasure_core.files import write_text
 from erasure_core.law.concepts import Concept, Kind
-from erasure_core.law.prompts import PromptRow, kept_rows, read_prompt_set, written
+from erasure_core.law.prompts import PromptRow, Reading, kept_rows, read_prompt_set, written
 from erasure_core.law.requests import DeletionRequest, read_request
 from erasure_core.metrics.intervals import enough
 from erasure_core.metrics.neighbours import Encode, nearest
@@ -122,7 +122,7 @@ def draft(asked: Asked, params: Params, out: Path = REQUESTS) -> Draft:
     file = out / f"{concept.slug}.yaml"
     made = {_set_file(where, concept): rows[stage] for stage, where in _stages(params).items()}
     request = _request(asked, concept, file)
-    _check_free(made, file)
+    _check_free(made, file, params.reading)
     near = _neighbours(word, known, styles, directions.encode)
     return Draft(request, file, made, tuple(known), near, spelled)
 
@@ -265,12 +265,13 @@ def _rows(
         for table in (one.kept, *sorted(one.targets.glob("*.csv")))
         if table not in {_set_file(w, concept) for w in where.values()}
     ]
-    taken = {row.evaluation_seed for table in tables for row in read_prompt_set(table)}
-    guidance = read_prompt_set(params.prompts.kept)[0].evaluation_guidance
+    reading = params.reading
+    taken = {row.evaluation_seed for table in tables for row in read_prompt_set(table, reading)}
+    guidance = read_prompt_set(params.prompts.kept, reading)[0].evaluation_guidance
     rows: dict[Stage, list[PromptRow]] = {}
     for stage in where:
         if stage == "report" and own:
-            given = read_prompt_set(own)
+            given = read_prompt_set(own, reading)
             rows[stage] = [replace(row, concept=row.concept or concept.name) for row in given]
         else:
             wanted = sets.report if stage == "report" else sets.choose
@@ -290,7 +291,8 @@ def _check(
     policy, tables = params.policy, {}
     for stage, where in _stages(params).items():
         tables[target_name(concept, stage)] = rows[stage]
-        tables[kept_name(stage)] = kept_rows(read_prompt_set(where.kept), [concept])
+        kept = read_prompt_set(where.kept, params.reading)
+        tables[kept_name(stage)] = kept_rows(kept, [concept])
         measurable.check_label(policy, concept, rows[stage])
     measurable.check_size(policy, concept, rows["report"])
     measurable.check_kept(policy, tables[kept_name("report")], [concept])
@@ -322,10 +324,10 @@ def _request(asked: Asked, concept: Concept, file: Path) -> DeletionRequest:
     return known.model_copy(update={"concept": concept})
 
 
-def _check_free(sets: Mapping[Path, Sequence[PromptRow]], file: Path) -> None:
+def _check_free(sets: Mapping[Path, Sequence[PromptRow]], file: Path, reading: Reading) -> None:
     """Refuse to write over sets that are not this request's: `BadInput`."""
     taken = [path for path, rows in sets.items() if path.exists() and not file.exists()]
-    if other := [path for path in taken if read_prompt_set(path) != list(sets[path])]:
+    if other := [path for path in taken if read_prompt_set(path, reading) != list(sets[path])]:
         raise BadInput(
             f"{', '.join(map(str, other))}: there already, and not written for {file}; move "
             f"what is there away, or give it with --prompts"

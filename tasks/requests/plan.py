@@ -12,7 +12,7 @@ from erasure_core.errors import BadInput, ErasureError
 from erasure_core.law.fold import CHAMPION, Version
 from erasure_core.law.life import DUE, WORKABLE, shown
 from erasure_core.law.requests import DeletionRequest
-from erasure_core.planning.params import Params, has_lambda, read_params
+from erasure_core.planning.params import Params, read_params
 from erasure_core.planning.plan import Plan, in_order, in_parts, make_plan
 from tasks.book.store import Book, Entry, Reader, Transaction
 from tasks.home import TRIAL, Home
@@ -21,6 +21,7 @@ from tasks.release.outcome import outcome_of, refreshed
 from tasks.release.record import record_of
 from tasks.requests.again import overdue, parts_of, parts_of_champion
 from tasks.requests.base_file import with_folder
+from tasks.requests.changes import check_read
 from tasks.requests.intake import workable
 from tasks.requests.made_with import made_with
 from tasks.requests.park import make_ready, park
@@ -34,6 +35,7 @@ class Inputs:
 
     params: Params
     method: str | None
+    changes: tuple[str, ...] = ()  # `key=value`, which `params` have already
 
     @classmethod
     def read(
@@ -52,7 +54,7 @@ class Inputs:
         if not compare:
             params = params.model_copy(update={"comparisons": {}})
         params.with_method(method)
-        return cls(params, method)
+        return cls(params, method, tuple(changes))
 
     @property
     def model(self) -> str:
@@ -203,14 +205,12 @@ def plan_trial(book: Book, inputs: Inputs, asked: Sequence[DeletionRequest]) -> 
     return Planned(plan.model_copy(update={"folder": folder}), {}, champion)
 
 
-def check_sweep(inputs: Inputs, asked: Sequence[DeletionRequest]) -> None:
-    """Refuse lambdas that somebody gave for a method that has none: `BadInput`."""
+def check_changes(inputs: Inputs, asked: Sequence[DeletionRequest]) -> None:
+    """Refuse changes of the parameters that a run of `asked` would not read: `BadInput`."""
+    if not inputs.changes:
+        return  # a method that there is none of is then a fault of the request that names it
     named = next((r.method for r in reversed(in_order(asked)) if r.method), None)
-    method = inputs.params.with_method(inputs.method or named).method
-    if not has_lambda(method):
-        raise BadInput(
-            f"{method.method} has no lambda; leave --lambdas out, or name another method"
-        )
+    check_read(inputs.changes, inputs.params, inputs.method or named)
 
 
 def plan_restore(book: Book, inputs: Inputs, request_id: UUID) -> Planned:
@@ -435,7 +435,18 @@ def faults_of(
     faults: dict[str, str] = {}
     for fault in found:
         faults[fault.who] = "; ".join(filter(None, (faults.get(fault.who), fault.what)))
-    return faults
+    return faults or _unread_changes(inputs, requests)
+
+
+def _unread_changes(inputs: Inputs, requests: Sequence[DeletionRequest]) -> dict[str, str]:
+    """The fault of a command whose changes its run would not read: what was honoured before may
+    name the method.
+    """
+    try:
+        check_changes(inputs, requests)
+    except BadInput as fault:
+        return {OPERATOR: str(fault)}
+    return {}
 
 
 def _raise_operator_faults(faults: Mapping[str, str], honoured: frozenset[str]) -> None:

@@ -306,6 +306,18 @@ def test_tail_begins_at_the_last_subject_token_of_both_prompts_and_is_cut_to_the
     assert_close(t, new[at_new:])
 
 
+def test_a_container_that_the_replacement_says_itself_is_the_subjects(tiny_teacher):
+    """ "cup" after "cat" goes with it, so that what both prompts share begins behind it."""
+    prompt, stand_in = "a cat cup with a rocket", "a cup of coffee with a rocket"
+    concept = CAT.model_copy(update={"prompts": (prompt,)})
+    assert concept.replaced(prompt) == stand_in
+    old, new = (encode_prompts(tiny_teacher, [text]).states[0] for text in (prompt, stand_in))
+    ((c, t),) = pairs_of(tiny_teacher, concept)
+    at_new = position(tiny_teacher, stand_in, "coffee")
+    assert_close(c, old[position(tiny_teacher, prompt, "cup") :][: len(c)])
+    assert_close(t, new[at_new:])
+
+
 def test_last_is_the_first_row_of_the_tail_and_all_is_every_position(tiny_teacher):
     tail, last, whole = (
         pairs_of(tiny_teacher, CAT, rows=rows)[0] for rows in ("tail", "last", "all")

@@ -151,3 +151,105 @@ def test_descriptions_and_translations_change_no_older_hash_and_name_nothing(ast
     assert told.model_dump()["described"] == ("who flies a rocket",)
     with pytest.raises(ValidationError, match="described holds 'the astronaut flies'"):
         Concept(**plain, described=["the astronaut flies"])
+
+
+@pytest.mark.parametrize(
+    ("name", "changes"),
+    [
+        ("butterfly", {"replacement": "butterflies"}),
+        ("person", {"replacement": "people"}),
+        ("wolf", {"keep": ["three wolves"]}),
+        ("Spider-Man", {"keep": ["two spider men"]}),
+    ],
+)
+def test_the_plural_of_a_name_is_the_name(name, changes):
+    with pytest.raises(ValidationError, match="names the concept"):
+        concept(name=name, **changes)
+
+
+@pytest.mark.parametrize(
+    ("name", "replacement", "prompt", "expected"),
+    [
+        ("butterfly", "a bee", "three butterflies on a rose", "three bees on a rose"),
+        ("wolf", "a dog", "three wolves and a wolf", "three dogs and a dog"),
+        ("sheep", "a dog", "two sheep beside a sheep", "two dogs beside a dog"),
+        ("cat", "a wolf", "two cats", "two wolves"),
+        ("cat", "a man", "two cats", "two men"),
+        ("cat", "a butterfly", "two cats", "two butterflies"),
+    ],
+)
+def test_a_plural_becomes_a_plural(name, replacement, prompt, expected):
+    assert concept(name=name, replacement=replacement).replaced(prompt) == expected
+
+
+@pytest.mark.parametrize(
+    ("name", "prompt"),
+    [
+        ("J. K. Rowling", "a photo of J.K. Rowling, sketch"),
+        ("J. K. Rowling", "JK Rowling"),
+        ("J.K. Rowling", "J. K. Rowling"),
+        ("Spider-Man", "spider man"),
+        ("spider man", "Spider-Man"),
+        ("Sammy Davis Jr.", "Sammy Davis Jr"),
+        ("v3.5 robot", "a v3.5 robot"),
+    ],
+)
+def test_a_name_is_known_as_it_is_typed(name, prompt):
+    assert concept(name=name).named_in(prompt)
+
+
+@pytest.mark.parametrize(
+    ("name", "prompt"),
+    [
+        ("I. T.", "it"),
+        ("v3.5 robot", "a v35 robot"),
+        ("J. K. Rowling", "JK Rowlingson"),
+        ("spider man", "spiderman"),
+        ("hot dog", "hot - dog"),
+    ],
+)
+def test_what_is_typed_otherwise_is_another(name, prompt):
+    assert not concept(name=name).named_in(prompt)
+
+
+TEA, ROCKET = "a cup of tea", "a rocket"
+
+
+@pytest.mark.parametrize(
+    ("name", "replacement", "prompt", "expected"),
+    [
+        ("cat", "a dog", "this cat", "this dog"),
+        ("cat", "a dog", "a photo of one cat", "a photo of one dog"),
+        ("cat", "a dog", "her old cat and their cats", "her old dog and their dogs"),
+        ("coffee", TEA, "some coffee", "some tea"),
+        ("coffee", TEA, "two cups of coffee", "two cups of tea"),
+        ("coffee", ROCKET, "two cups of coffee", "two rockets"),
+        ("coffee", TEA, "a large cup of hot coffee", "a large cup of hot tea"),
+        ("coffee", TEA, "a cup of hot, black coffee", "a cup of hot, black tea"),
+        ("coffee", TEA, "a cup of milk and coffee", "a cup of milk and a cup of tea"),
+        ("coffee", ROCKET, "two large cups of hot coffee", "two large rockets"),
+        ("coffee", TEA, "a coffee cup on a table", "a cup of tea on a table"),
+        ("coffee", TEA, "two coffee cups", "two cups of tea"),
+        ("coffee", ROCKET, "two coffee cups", "two rocket cups"),
+        ("coffee", TEA, "coffee can be hot", "a cup of tea can be hot"),
+    ],
+)
+def test_determiners_and_containers_read_well(name, replacement, prompt, expected):
+    assert concept(name=name, replacement=replacement).replaced(prompt) == expected
+
+
+@pytest.mark.parametrize(
+    ("replacement", "prompt", "expected"),
+    [
+        ("a photo", "a picture by Vincent van Gogh of a cat", "a photo of a cat"),
+        ("photo", "the painting by Vincent van Gogh shows a cat", "the photo shows a cat"),
+        ("a photo", "a fine picture by Vincent van Gogh of a cat", "a fine photo of a cat"),
+        ("a photo", "a picture in the style of Vincent van Gogh", "a photo"),
+        ("an artist", "a picture by Vincent van Gogh", "a picture by an artist"),
+        ("photo", "this is a cup of tea, Vincent van Gogh", "this is a cup of tea, photo"),
+        ("Claude Monet", "a picture by Vincent van Gogh", "a picture by Claude Monet"),
+    ],
+)
+def test_a_style_takes_its_maker_along(replacement, prompt, expected):
+    known = concept(name="Vincent van Gogh", kind="style", replacement=replacement)
+    assert known.replaced(prompt) == expected

@@ -2,6 +2,7 @@
 with what to do.
 """
 
+import shlex
 import shutil
 import subprocess
 import sys
@@ -9,6 +10,8 @@ from pathlib import Path
 
 import pytest
 import torch
+from huggingface_hub.cli import download as hf_download
+from huggingface_hub.cli.hf import app as hf_app
 from safetensors.torch import load_file, save_file
 
 from erasure_core.errors import BadInput
@@ -103,13 +106,13 @@ def test_a_folder_or_a_hub_id_is_left_as_it_is(tiny_folder, home):
 def test_a_pickle_is_refused_with_a_command_that_converts_it(file, home, tmp_path, suffix):
     """The command is run as it was printed, on a real pickle, and gives the file back."""
     tensors = load_file(file)
-    pickle = tmp_path / f"model{suffix}"
+    pickle = tmp_path / f"my model{suffix}"
     torch.save({"state_dict": tensors, "global_step": 7}, pickle)
     with pytest.raises(BadInput, match="never loaded here; convert it") as refused:
         as_folder(Base(path=str(pickle)), home)
     command = str(refused.value).partition("lost: python ")[2]
     subprocess.run(f"{sys.executable} {command}", shell=True, check=True, cwd=tmp_path)
-    assert tensors_sha256(load_file(tmp_path / "model.safetensors")) == tensors_sha256(tensors)
+    assert tensors_sha256(load_file(tmp_path / "my model.safetensors")) == tensors_sha256(tensors)
 
 
 def test_a_pickle_is_not_opened(tmp_path, home):
@@ -132,6 +135,26 @@ def test_absent_configurations_are_told_with_what_fetches_them(row, published, t
     said = rf"has no model_index\.json .*hf download \S+/{published} --include"
     with pytest.raises(BadInput, match=said):
         as_folder(Base(path=str(file)), home)
+
+
+def test_hf_reads_the_command_that_fetches_configurations(file, home, tmp_path, monkeypatch):
+    """Told by what its own command line hands on, for a folder whose name has a blank."""
+    file = file.rename(tmp_path / "my model.safetensors")
+    with pytest.raises(BadInput) as refused:
+        as_folder(Base(path=str(file)), home)
+    command = str(refused.value).partition("network (")[2].partition("), or name")[0]
+    asked: dict[str, object] = {}
+
+    def snapshot_download(**given: object) -> str:
+        asked.update(given)
+        return ""
+
+    monkeypatch.setattr(hf_download, "snapshot_download", snapshot_download)
+    assert command.startswith("hf ")
+    hf_app(shlex.split(command)[1:], standalone_mode=False)
+    assert asked["repo_id"] == "stable-diffusion-v1-5/stable-diffusion-v1-5"
+    assert asked["allow_patterns"] == ["*.json", "*.txt"]
+    assert asked["local_dir"] == str(tmp_path / "my model")
 
 
 def without(file: Path, begin: str) -> None:

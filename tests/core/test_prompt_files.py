@@ -47,6 +47,8 @@ SAME = {
     "a quoted header": f'"prompt";"seed"\n{QUOTED};41\n"two bowls";42\n',
     "blanks after commas": f"prompt, seed\n{QUOTED}, 41\ntwo bowls, 42\n",
     "empty lines": f"prompt,seed\n\n{QUOTED},41\n\ntwo bowls,42\n\n",
+    "rows of separators and blanks": "prompt;seed;guidance\na bench, by a lake;41;7,5\n;;\n"
+    "two bowls;42;7,5\n;;;\n  ; ;\n   \n",
     "an empty guidance": f"prompt,seed,guidance\n{QUOTED},41,\ntwo bowls,42,7.5\n",
     "a column of captions beside": f"prompt,seed,caption\n{QUOTED},41,x\ntwo bowls,42,y\n",
 }
@@ -183,3 +185,18 @@ def test_a_cut_prompt_is_the_beginning_that_the_model_reads(tiny_teacher):
     assert LONG.startswith(short)
     assert tokenizer(short).input_ids[:-1] == tokenizer(LONG).input_ids[: limit - 1]
     assert cut([tokenizer], "a cat") == "a cat"
+
+
+@pytest.mark.parametrize(
+    ("text", "found"),
+    [
+        ('[{"description": "a cat", "seed": 1}]', "description, seed"),
+        ('{"description": "a cat"}', "description"),
+        ('{"a": {"prompt": "x"}}', "a"),
+    ],
+)
+@pytest.mark.parametrize("ending", ["json", "jsonl"])
+def test_json_without_a_column_of_prompts_is_refused_as_a_table_is(text, found, ending, tmp_path):
+    said = rf"column prompt missing \(found {found}\); prompt may be called prompts, caption"
+    with pytest.raises(BadInput, match=said):
+        read(tmp_path, text, name=f"set.{ending}")

@@ -10,6 +10,7 @@ from types import SimpleNamespace
 import huggingface_hub
 import pytest
 import torch
+from huggingface_hub.utils import filter_repo_objects
 from safetensors.torch import load_file, save_file
 
 from erasure_core.errors import BadInput
@@ -220,6 +221,57 @@ def test_the_commit_that_a_name_has_today_is_told(monkeypatch):
     with pytest.raises(BadInput, match=f"today it is {HUB_ID}@{COMMIT}"):
         models.locate(HUB_ID, "main")
     assert asked == [(HUB_ID, "main")]
+
+
+@pytest.fixture
+def hub(folder, tmp_path, monkeypatch):
+    """A hub that publishes `folder`: what was asked for is copied, and the requests are listed."""
+    asked, snapshot = [], tmp_path / "snapshot"
+
+    def snapshot_download(hub_id, *, revision, allow_patterns, ignore_patterns):
+        assert (hub_id, revision) == (HUB_ID, COMMIT)
+        asked.append(allow_patterns)
+        names = [f.relative_to(folder).as_posix() for f in folder.rglob("*") if f.is_file()]
+        for name in filter_repo_objects(
+            names, allow_patterns=allow_patterns, ignore_patterns=ignore_patterns
+        ):
+            (snapshot / name).parent.mkdir(parents=True, exist_ok=True)
+            shutil.copyfile(folder / name, snapshot / name)
+        return str(snapshot)
+
+    monkeypatch.setattr(huggingface_hub, "snapshot_download", snapshot_download)
+    return asked
+
+
+def test_a_base_that_is_published_in_half_precision_alone_is_fetched(folder, hub):
+    halved(folder)
+    found = models.locate(HUB_ID, COMMIT)
+    assert len(hub) == 2
+    assert bases.manifest(found) == bases.manifest(folder)
+
+
+def test_half_precision_is_fetched_of_the_parts_that_have_no_other(folder, hub):
+    whole = (folder / "vae/diffusion_pytorch_model.safetensors").read_bytes()
+    halved(folder)
+    (folder / "vae/diffusion_pytorch_model.safetensors").write_bytes(whole)
+    found = models.locate(HUB_ID, COMMIT)
+    assert [f.name for f in (found / "vae").glob("*.safetensors")] == [Path(UNET).name]
+    assert [f.name for f in (found / "unet").glob("*.safetensors")] == [
+        "diffusion_pytorch_model.fp16.safetensors"
+    ]
+
+
+def test_a_base_with_plain_weights_is_asked_for_once(folder, hub):
+    assert bases.manifest(models.locate(HUB_ID, COMMIT)) == bases.manifest(folder)
+    assert len(hub) == 1
+
+
+def test_what_is_in_the_cache_whole_is_asked_for_once(folder, hub):
+    halved(folder)
+    models.locate(HUB_ID, COMMIT)
+    hub.clear()
+    models.locate(HUB_ID, COMMIT)
+    assert len(hub) == 1
 
 
 # --- XL

@@ -94,6 +94,8 @@ def test_it_writes_as_many_prompts_as_are_asked_for(name):
     [
         ("teapot", "a cup", "a teapot"),
         ("umbrella", "a cup", "an umbrella"),
+        ("unicorn", "a cup", "a unicorn"),
+        ("hourglass", "a cup", "an hourglass"),
         ("moon", "the sun", "the moon"),
         ("rice", "green grass", "rice"),
         ("sunglasses", "a hat", "sunglasses"),
@@ -115,6 +117,12 @@ def test_a_thing_is_mentioned_with_the_article_that_it_takes(name, like, right):
         ("a {style} of {subject}", "Vincent van Gogh", "a picture by Vincent van Gogh of a cat"),
         ("{subject} in {style} style", "Vincent van Gogh", "a cat in Vincent van Gogh style"),
         ("{subject} in {style} style", "neon sign", "a cat in neon sign style"),
+        ("a {style} showing {subject}", "oil painting", "an oil painting showing a cat"),
+        ("{subject} as a {style}", "etching", "a cat as an etching"),
+        ("{subject} in {style} style", "anime style", "a cat in anime style"),
+        ("a {style} of {subject}", "Cubism", "a picture in the style of Cubism of a cat"),
+        ("{subject} in {style} style", "Pop Art", "a cat in Pop Art style"),
+        ("{style} of {subject}", "Gothic", "picture in the style of Gothic of a cat"),
     ],
 )
 def test_a_style_is_a_medium_or_somebodys(template, style, right):

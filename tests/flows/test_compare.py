@@ -8,8 +8,11 @@ import pytest
 from filelock import FileLock
 
 from erasure_core.law.lineage import sha256_file
+from erasure_core.law.requests import read_request
+from erasure_core.planning.params import read_params
 from erasure_core.planning.plan import BASE
 from tasks.comparing import cells
+from tasks.comparing.compare import _check_sets
 from tasks.pages.charts import undominated
 from tasks.pages.comparison import ComparedPoint
 from tests.flows.command import erasure, state
@@ -60,6 +63,15 @@ def compared(setup, begin, tmp_path_factory):
     answer = compare(setup, home, out)
     assert answer.exit_code == 0, answer.stderr
     return out, answer, home
+
+
+def test_sets_are_read_with_the_guidance_of_the_parameters(setup, tmp_path):
+    file = tmp_path / "kept.csv"
+    with (setup / "kept.csv").open(newline="") as text:
+        rows = [[row[0], row[1], row[2], row[4]] for row in csv.reader(text)]
+    file.write_text("".join(",".join(row) + "\n" for row in rows))
+    params = read_params(setup / "compare.yaml", [f"prompts.kept={file}", "sampling.guidance=4.0"])
+    _check_sets(params, [read_request(setup / "cat.yaml")])
 
 
 def results(out: Path) -> dict:

@@ -96,6 +96,10 @@ def test_a_release_takes_them_too(inputs, home):
         (("--lambdas", "1,1"), "each lambda once"),
         (("--lambdas", "a"), "lambdas.0: found 'a'"),
         (("--lambdas", "1", *UCE), "uce has no lambda"),
+        (("--set", "lambdas=[1]", *UCE), "uce has no lambda"),
+        (("--set", "method.updates=1", *UCE), "write --set methods.uce.updates=1"),
+        (UCE[2:], "write --set method.target=replacement, or name the method with --method uce"),
+        (("--seed", 3, "--set", "seed=4"), "seed is given twice ('seed=3', 'seed=4'); give it"),
         (("--seed", "-1"), "seed: found -1"),
         (("--fresh",), "--fresh does a release again"),
     ],
@@ -107,6 +111,16 @@ def test_what_is_no_setting_is_refused_in_one_line(tried, home, words, said):
     assert [said in line for line in answer.stderr.splitlines()].count(True) == 1
     assert "Traceback" not in answer.stderr
     assert (answer.stdout, state(home)) == ("", before)
+
+
+def test_a_change_of_another_method_than_the_requests_own_is_refused(inputs, home):
+    request = inputs / "astronaut.yaml"
+    request.write_text("method: uce\n" + request.read_text())
+    own = ("--params", inputs / "passing.yaml", "--set", "methods.uce.target=replacement")
+    for kind in ((), ("--trial",)):
+        answer = erasure(home, "run", request, *own, "--set", "method.updates=1", *kind)
+        assert answer.exit_code == 2, answer.output
+        assert "changes all_but_one, and this run erases by uce" in answer.stderr
 
 
 def test_a_trial_of_nothing_is_refused(inputs, home):

@@ -1,5 +1,6 @@
 """From a name to a request and sets with which a run can start, on the embedded teacher."""
 
+import csv
 import json
 import re
 import shutil
@@ -150,6 +151,36 @@ def test_ones_own_prompts_are_the_report_and_are_labelled(params, tmp_path):
     rows = made.sets[params.prompts.targets / "coffee.csv"]
     assert [row.prompt for row in rows] == [f"coffee number {i}" for i in range(40)]
     assert {row.concept for row in rows} == {"coffee"}
+
+
+def without_guidance(*files: Path) -> None:
+    """Take the column of guidance out of each file, as most public sets come."""
+    for file in files:
+        with file.open(newline="") as text:
+            rows = list(csv.DictReader(text))
+        with file.open("w", newline="") as text:
+            left = [name for name in rows[0] if name != "evaluation_guidance"]
+            writer = csv.DictWriter(text, left, extrasaction="ignore")
+            writer.writeheader()
+            writer.writerows(rows)
+
+
+def test_sets_without_guidance_are_read_with_the_parameters(params, tmp_path):
+    own = tmp_path / "own.csv"
+    own.write_text(OWN + "".join(f"{i},coffee number {i},{i + 9},4.0\n" for i in range(40)))
+    without_guidance(own, *(tmp_path / "prompts").rglob("kept.csv"))
+    given = {
+        "sampling": params.sampling.model_copy(update={"guidance": 3.5}),
+        "policy": params.policy.model_copy(
+            update={"targets": {"object": {"clip.concept_rate": 0.1}}}
+        ),
+    }
+    given_guidance = params.model_copy(update=given)
+    made = draft(asked("coffee", prompts=own), given_guidance)
+    assert {row.evaluation_guidance for rows in made.sets.values() for row in rows} == {3.5}
+    assert look.durations(made, given_guidance, 60)
+    made.write()
+    assert draft(asked("coffee", prompts=own), given_guidance).sets == made.sets
 
 
 def test_too_few_prompts_of_ones_own_are_refused(params, tmp_path):

@@ -1,6 +1,7 @@
 """A working folder holds what a run needs, is never written over, and can be completed."""
 
 import os
+import shlex
 import subprocess
 import sys
 from pathlib import Path
@@ -75,6 +76,13 @@ def test_dvc_takes_it_in_without_git(folder):
     environment = {**os.environ, "DVC_NO_ANALYTICS": "1"}
     subprocess.run(add, cwd=folder, env=environment, check=True, capture_output=True)
     assert (folder / "examples/requests/cat.yaml.dvc").exists()
+
+
+def test_the_command_that_init_prints_goes_to_a_folder_with_a_blank(erasure):
+    answer = erasure("init", "my work")
+    assert answer.exit_code == 0
+    go = answer.stdout.splitlines()[-1].partition("&&")[0]
+    assert shlex.split(go) == ["cd", "my work"]
 
 
 def test_the_command_leaves_nothing_beside_it(erasure, tmp_path):
