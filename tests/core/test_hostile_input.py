@@ -117,7 +117,9 @@ def test_a_time_at_which_nobody_asked_is_refused(time):
     ],
 )
 def test_a_time_within_reason_is_taken(time):
-    assert request(submitted_time=time).submitted_time.tzinfo == UTC
+    written = request(submitted_time=time).model_dump(mode="json")["submitted_time"]
+    assert written.endswith("Z")
+    assert datetime.fromisoformat(written) == request(submitted_time=time).submitted_time
 
 
 def test_what_was_recorded_before_the_limits_is_still_read():

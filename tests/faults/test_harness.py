@@ -71,6 +71,7 @@ WHOLE = {
     "versions": [{"model": "toy", "version": 1, "checkpoint": "c" * 64, "requests": ["a"]}],
     "aliases": {"toy candidate": 1, "toy champion": 1},
     "requests": {"a": ["honoured", 1]},
+    "together": {},
     "mlflow": {"toy": [[1], {"candidate": 1, "champion": 1}, []]},
     "behind": [],
     "audit": [],
