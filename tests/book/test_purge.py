@@ -19,6 +19,7 @@ from tests import toy
 from tests.book.books import a_request
 from tests.book.conftest import copied
 from tests.book.test_tampering import sql
+from tests.marks import slow
 
 NOW = Retention(personal=0, refused=0, superseded=0)
 NAME = b"astronaut"
@@ -148,7 +149,7 @@ def test_the_time_of_retention_is_counted_from_the_end(withdrawn):
     assert len(purge(withdrawn.book, "toy", Retention(), later)) == 2
 
 
-@pytest.mark.parametrize("step", ["forget_run", "_remove_files", "_remove_weights"])
+@pytest.mark.parametrize("step", ["forget_run", *map(slow, ("_remove_files", "_remove_weights"))])
 def test_what_a_kill_left_goes_with_the_next_purge(withdrawn, monkeypatch, step):
     def killed(*_):
         raise KeyboardInterrupt

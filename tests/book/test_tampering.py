@@ -15,6 +15,7 @@ from tasks.book.door import faults_of_chain
 from tasks.release.audit import audit
 from tasks.release.reconcile import reconcile
 from tests.book.conftest import Shell
+from tests.marks import slow
 
 Tamper = Callable[[Path], None]
 
@@ -224,11 +225,6 @@ def few_first(cases: list, few: list) -> list:
     return [case if case in few else slow(case) for case in cases]
 
 
-def slow(case: object):
-    values = case if isinstance(case, tuple) else (case,)
-    return pytest.param(*values, marks=pytest.mark.slow)
-
-
 def tampered_file(state: Shell, place: str) -> Path:
     return next(f for f in sorted(state.home.glob(FILES[place])) if f.is_file())
 
@@ -339,7 +335,7 @@ def test_an_alias_that_is_gone_leaves_requests_not_in_force(state):
 # --- what is whole
 
 
-@pytest.mark.parametrize("times", [5, pytest.param(1000, marks=pytest.mark.slow)])
+@pytest.mark.parametrize("times", [5, slow(1000)])
 def test_an_untouched_state_gives_no_alarm(state, times):
     assert [finding for _ in range(times) for finding in findings(state)] == []
 

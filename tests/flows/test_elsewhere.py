@@ -72,12 +72,14 @@ def there(released, base, tmp_path_factory):
     return {form: folder / f"{form}.png" for form in FORMS}
 
 
+@pytest.mark.slow
 @pytest.mark.parametrize("form", FORMS)
 def test_an_exported_champion_draws_the_same_elsewhere(form, there, by_champion):
     difference = np.abs(np.asarray(Image.open(there[form])).astype(int) - by_champion)
     assert difference.max() <= 1  # of 255: rounding
 
 
+@pytest.mark.slow
 def test_the_champion_draws_another_picture_than_the_base(released, by_champion, tmp_path):
     assert np.abs(drawn(released, "base", tmp_path) - by_champion).max() > 10
 

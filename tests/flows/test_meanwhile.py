@@ -7,6 +7,7 @@ from tasks.book.door import open_book
 from tasks.home import Home
 from tasks.requests.steps import hold, withdraw
 from tests.flows.command import erasure, shown, told
+from tests.marks import slow
 from tests.toy import ASTRONAUT, CAT
 
 
@@ -32,7 +33,7 @@ def versions(home):
     return open_book(Home(home)).ask(lambda reader: reader.versions("toy"))
 
 
-@pytest.mark.parametrize("step", [withdraw, hold])
+@pytest.mark.parametrize("step", [withdraw, slow(hold)])
 def test_one_that_is_taken_out_stops_no_other(step, home, inputs, meanwhile):
     meanwhile(step)
     both = (inputs / "cat.yaml", inputs / "astronaut.yaml")
@@ -52,6 +53,7 @@ def test_a_run_of_nothing_but_what_is_taken_out_says_so(home, inputs, meanwhile)
     assert "Traceback" not in answer.stderr
 
 
+@pytest.mark.slow
 def test_a_nightly_of_nothing_but_what_is_taken_out_is_no_failure(home, inputs, meanwhile):
     meanwhile(withdraw)
     answer = erasure(home, "run", "--params", inputs / "passing.yaml")

@@ -269,6 +269,7 @@ def test_what_cannot_be_handed_out_writes_nothing(fault, ran, tmp_path):
     assert state(ran.home) == before
 
 
+@pytest.mark.slow
 def test_the_base_itself_has_nothing_to_export_but_its_folder(restored, tmp_path):
     how = ("--model", "champion", "--format", "delta", "--out", tmp_path / "out")
     answer = erasure(restored.home, "export", *how, *restored.passing)

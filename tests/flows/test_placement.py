@@ -124,6 +124,7 @@ def test_bootstrap_twice_leaves_one_of_each(checkout):
     )
 
 
+@pytest.mark.slow
 def test_a_real_worker_on_the_gpu_pool_runs_the_step(
     prefect_server, checkout, monkeypatch, tmp_path
 ):

@@ -104,19 +104,23 @@ def killed(write_inputs, begin, tmp_path_factory) -> Killed:
     )
 
 
+@pytest.mark.slow
 def test_the_server_refuses_a_client_without_the_password(killed):
     assert killed.answer_without_password == 401
 
 
+@pytest.mark.slow
 def test_the_password_is_in_no_argument(killed):
     assert len(killed.password) > 32
     assert not any(killed.password in argument for argument in killed.arguments)
 
 
+@pytest.mark.slow
 def test_no_process_outlives_a_killed_command(killed):
     assert killed.survivors == []
 
 
+@pytest.mark.slow
 def test_the_port_of_a_killed_command_refuses(killed):
     with pytest.raises(ConnectionRefusedError):
         socket.create_connection(("127.0.0.1", killed.port), 5)
@@ -132,12 +136,14 @@ def next_command(killed) -> subprocess.CompletedProcess:
     return subprocess.CompletedProcess(command, process.returncode, out, err)
 
 
+@pytest.mark.slow
 def test_the_next_command_waits_for_no_dead_process(killed, next_command):
     assert next_command.returncode == 0, next_command.stderr
     assert "waiting for" not in next_command.stderr
     assert shown(killed.home, CAT)["state"] == "honoured"
 
 
+@pytest.mark.slow
 def test_the_next_command_sets_a_dead_run_crashed(killed, next_command):
     assert killed.unfinished >= 4  # two flows, two of their tasks
     assert unfinished(killed.home) == []
@@ -146,6 +152,7 @@ def test_the_next_command_sets_a_dead_run_crashed(killed, next_command):
     assert {message for _, _, message in crashed} == {"The process that ran this is no more."}
 
 
+@pytest.mark.slow
 def test_the_book_is_whole_after_a_kill(killed, next_command):
     assert told(killed.home, "audit")["findings"] == []
 

@@ -62,6 +62,7 @@ def counted(monkeypatch, stop_after: int | None = None) -> list[str]:
     return files
 
 
+@pytest.mark.slow
 def test_pictures_in_memory_do_not_grow_with_the_rows(measured, monkeypatch):
     monkeypatch.setattr(evaluation, "TOGETHER", 2)
     pictures, alive, scores, made = [], [], ClipScorer.scores, Image.Image.__init__

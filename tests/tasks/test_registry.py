@@ -225,6 +225,7 @@ def version_state(home: Home):
     )
 
 
+@pytest.mark.slow
 def test_a_run_killed_at_any_call_ends_like_an_undisturbed_one(run, fresh):
     for call, state, undisturbed in after_every_kill(run, fresh, run_state):
         assert state == undisturbed, f"killed after {call}"

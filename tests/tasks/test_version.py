@@ -30,6 +30,7 @@ from tasks.versions.dvc_store import (
     pointer_file,
     pull_checkpoint,
 )
+from tests.marks import slow
 
 ROOT = Path(__file__).parents[2]
 FILES = {
@@ -162,7 +163,7 @@ def test_adding_again_changes_nothing_and_repairs_a_lost_remote(tmp_path, remote
     assert contents(pull_checkpoint(home, first.path)) == FILES
 
 
-@pytest.mark.parametrize("where", ["remote", pytest.param("far", marks=pytest.mark.slow)])
+@pytest.mark.parametrize("where", ["remote", slow("far")])
 def test_adding_again_repairs_one_lost_file(tmp_path, where, request):
     store, home = request.getfixturevalue(where), Home(tmp_path / "home")
     folder = add_checkpoint(home, checkpoint(home)).path.with_suffix("")
@@ -196,6 +197,7 @@ def test_a_checkpoint_on_another_file_system_leaves_no_cache(tmp_path, far):
     assert not (home.dvc / "cache").exists()
 
 
+@pytest.mark.slow
 def test_a_checkpoint_comes_back_from_another_file_system(tmp_path, far):
     home = Home(tmp_path / "home")
     pointer = add_checkpoint(home, checkpoint(home))
@@ -212,6 +214,7 @@ def test_a_checkpoint_comes_back_from_a_url(tmp_path, bucket):
     assert contents(pull_checkpoint(home, pointer.path)) == FILES
 
 
+@pytest.mark.slow
 def test_a_changed_byte_of_a_far_checkpoint_is_repaired_by_a_pull(tmp_path, far):
     home = Home(tmp_path / "home")
     pointer = add_checkpoint(home, checkpoint(home))
@@ -256,6 +259,7 @@ def test_a_damaged_checkpoint_is_not_added(tmp_path, remote):
     assert not remote.exists()
 
 
+@pytest.mark.slow
 def test_bytes_that_are_nowhere_are_an_error_and_not_an_empty_folder(tmp_path, remote):
     home, other = Home(tmp_path / "home"), Home(tmp_path / "other")
     pointer = add_checkpoint(home, checkpoint(home))
@@ -298,7 +302,7 @@ def test_a_name_that_is_no_content_hash_becomes_no_path(tmp_path, name):
 # ---------------------------------------------------------------------------------------------
 
 
-@pytest.mark.parametrize("where", ["remote", "far", "bucket"])
+@pytest.mark.parametrize("where", ["remote", *map(slow, ("far", "bucket"))])
 def test_what_was_added_can_be_delivered(tmp_path, where, request):
     request.getfixturevalue(where)
     home = Home(tmp_path / "home")
@@ -309,7 +313,7 @@ def test_what_was_added_can_be_delivered(tmp_path, where, request):
 
 
 @pytest.mark.parametrize("name", FILES)
-@pytest.mark.parametrize("where", ["remote", "far"])
+@pytest.mark.parametrize("where", ["remote", slow("far")])
 def test_a_file_that_the_remote_lost_cannot_be_delivered(tmp_path, where, name, request):
     store, home = request.getfixturevalue(where), Home(tmp_path / "home")
     folder = checkpoint(home)
@@ -327,7 +331,7 @@ def test_a_file_that_a_url_lost_cannot_be_delivered(tmp_path, bucket):
     assert not deliverable(home, folder.name)
 
 
-@pytest.mark.parametrize("where", ["remote", "far"])
+@pytest.mark.parametrize("where", ["remote", slow("far")])
 def test_a_changed_byte_of_the_remote_cannot_be_delivered(tmp_path, where, request):
     store, home = request.getfixturevalue(where), Home(tmp_path / "home")
     folder = checkpoint(home)
@@ -396,7 +400,7 @@ dvc_store.add_checkpoint(Home(Path(sys.argv[1])), Path(sys.argv[2]))
 """
 
 
-@pytest.mark.parametrize("done", ["nothing", "init", "init and add"])
+@pytest.mark.parametrize("done", [*map(slow, ("nothing", "init")), "init and add"])
 def test_adding_is_finished_after_a_kill(tmp_path, far, done):
     home = Home(tmp_path / "home")
     folder, steps = checkpoint(home), ["nothing", "init", "init and add"].index(done)
