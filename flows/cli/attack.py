@@ -6,7 +6,7 @@ from typing import Annotated, Any
 import typer
 
 from flows.cli.common import DONE, MODEL_HELP, Json, ParamsFile, app, reported, stdout_free
-from flows.cli.options import out_folder
+from flows.cli.options import out_folder_if_any
 from flows.cli.show import show
 from tasks.home import Home
 
@@ -28,7 +28,7 @@ def attack(
         str, typer.Option(help="smoke, standard or full: what the attacker spends.")
     ] = "standard",
     out: Annotated[
-        Path | None, typer.Option(callback=out_folder, help="Folder for sheets of pictures.")
+        Path | None, typer.Option(callback=out_folder_if_any, help="Folder for sheets of pictures.")
     ] = None,
     params: ParamsFile = Path("params.yaml"),
     as_json: Json = False,

@@ -1,0 +1,33 @@
+"""Options of the command line, without what they start."""
+
+from collections.abc import Iterator
+
+import click
+import pytest
+from typer.main import get_command
+
+from flows.cli import app
+
+
+def commands(group, name: str = "erasure") -> Iterator[tuple[str, click.Command]]:
+    for each, command in group.commands.items():
+        if hasattr(command, "commands"):
+            yield from commands(command, f"{name} {each}")
+        else:
+            yield f"{name} {each}", command
+
+
+COMMANDS = dict(commands(get_command(app)))
+
+
+def test_all_commands_are_looked_at():
+    assert {"erasure run", "erasure attack", "erasure request add"} <= COMMANDS.keys()
+
+
+@pytest.mark.parametrize("name", COMMANDS)
+def test_an_option_that_is_left_out_is_no_fault(name):
+    command = COMMANDS[name]
+    context = click.Context(command)
+    for option in command.params:
+        if option.callback and option.default is None and not option.required:
+            assert option.callback(context, option, None) in (None, [])
