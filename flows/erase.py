@@ -43,6 +43,7 @@ from tasks.requests.plan import (
     Planned,
     again_due,
     answered,
+    as_they_are,
     check_approved,
     check_inputs,
     groups,
@@ -237,7 +238,7 @@ def _released(
 
 def _nothing_left(book: Book, entries: Sequence[Entry]) -> str:
     """Why a run ends with nothing done that had something to do."""
-    now = [book.ask(lambda reader, i=entry.row.id: reader.request(i)) for entry in entries]  # type: ignore[misc]
+    now = as_they_are(book, entries)
     said = ", ".join(f"{entry.row.id} is {shown(entry.row.state)}" for entry in now)
     return f"nothing was released: meanwhile request {said}"
 

@@ -20,6 +20,7 @@ from erasure_core.law import chain, fold
 from erasure_core.law.chain import Event
 from erasure_core.law.concepts import Kind
 from erasure_core.law.fold import CHAMPION, Alias, Export, Proposal, Request, Tables, Version
+from erasure_core.law.life import DUE
 from erasure_core.law.lineage import canonical_json
 from erasure_core.law.requests import DeletionRequest
 from tasks.book import database, schema
@@ -141,6 +142,11 @@ class Reader:
         query = query.order_by(table.c.received, table.c.id)
         rows = [_value(Request, r) for r in self.connection.execute(query).mappings()]
         return list(self._entries(rows))
+
+    def who_asks_too(self, request_id: str) -> list[str]:
+        """Those of them that still ask for its concept, or have it honoured."""
+        others = self.duplicates_of(request_id)
+        return [o.row.id for o in others if o.row.state in DUE or o.row.state == "honoured"]
 
     def same_concept(self, model: str, label: str, states: Sequence[str], but: str) -> Entry | None:
         """The oldest request of these states that asks for the same concept, other than `but`."""

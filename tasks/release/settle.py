@@ -12,7 +12,7 @@ from typing import Any
 
 from erasure_core.errors import ErasureError
 from erasure_core.law.fold import CANDIDATE, CHAMPION, Version
-from erasure_core.law.life import DUE, WORKABLE, shown
+from erasure_core.law.life import WORKABLE, shown
 from erasure_core.law.lineage import RunRecord, sha256_file, sha256_json
 from erasure_core.law.statement import Statement, opened, sign
 from tasks.book.keys import Keys
@@ -183,8 +183,7 @@ def _check_still_given_up(tx: Transaction, request_id: str) -> None:
     state = tx.request(request_id).row.state
     if state != "honoured":
         raise Overtaken(f"request {request_id} is {shown(state)} now")
-    others = tx.duplicates_of(request_id)
-    if same := [o.row.id for o in others if o.row.state in DUE or o.row.state == "honoured"]:
+    if same := tx.who_asks_too(request_id):
         raise Overtaken(f"request {', '.join(same)} asks for the same concept now")
 
 

@@ -10,7 +10,7 @@ from uuid import UUID
 
 from erasure_core.errors import BadInput, ErasureError
 from erasure_core.law.fold import CHAMPION, Version
-from erasure_core.law.life import DUE, WORKABLE, shown
+from erasure_core.law.life import WORKABLE, shown
 from erasure_core.law.requests import DeletionRequest
 from erasure_core.planning.params import Params, read_params
 from erasure_core.planning.plan import Plan, in_order, in_parts, make_plan
@@ -241,8 +241,7 @@ def check_restorable(book: Book, inputs: Inputs, request_id: UUID) -> Entry:
         raise BadInput(
             f"request {request_id} belongs to {entry.row.model}, the parameters name {inputs.model}"
         )
-    others = book.ask(lambda reader: reader.duplicates_of(str(request_id)))
-    same = [o.row.id for o in others if o.row.state in DUE or o.row.state == "honoured"]
+    same = book.ask(lambda reader: reader.who_asks_too(str(request_id)))
     if entry.row.duplicate_of:
         same.append(entry.row.duplicate_of)
     if same:
@@ -380,8 +379,12 @@ def _planned(
 
 def still_workable(book: Book, entries: Sequence[Entry]) -> list[Entry]:
     """The requests as they are now, without those that a person has meanwhile taken out."""
-    now = [book.ask(lambda reader, i=entry.row.id: reader.request(i)) for entry in entries]  # type: ignore[misc]
-    return [entry for entry in now if entry.row.state in WORKABLE]
+    return [entry for entry in as_they_are(book, entries) if entry.row.state in WORKABLE]
+
+
+def as_they_are(book: Book, entries: Sequence[Entry]) -> list[Entry]:
+    """The same requests, read again."""
+    return book.ask(lambda reader: [reader.request(entry.row.id) for entry in entries])
 
 
 def brought_back(
