@@ -2,6 +2,7 @@
 
 import hashlib
 from collections.abc import Callable, Iterable, Iterator
+from functools import cache
 from importlib.metadata import Distribution, EntryPoint, entry_points
 from importlib.util import find_spec
 from pathlib import Path
@@ -14,11 +15,17 @@ GROUPS = ("erasure.methods", "erasure.metrics", "erasure.attacks", "erasure.dete
 UNHASHED = ("__pycache__", ".dist-info", ".egg-info")  # what an installation adds
 
 
+@cache
+def _declared(group: str) -> tuple[EntryPoint, ...]:
+    """What installed packages declare: asked often, and an answer reads the list of every one."""
+    return tuple(entry_points(group=group))
+
+
 def hashes() -> dict[str, str]:
     """ "plugin <distribution>" -> sha256 over the bytes of its files, for every installed package
     that brings something: what it does decides results as this package's own code does.
     """
-    points = [point for group in GROUPS for point in entry_points(group=group)]
+    points = [point for group in GROUPS for point in _declared(group)]
     brought = {point.dist.name: point.dist for point in points if point.dist}
     named: dict[str, set[str]] = {name: set() for name in brought}
     for point in points:
@@ -51,7 +58,7 @@ def _files_of(package: str) -> Iterator[tuple[str, Path]]:
 
 def names(group: str) -> list[str]:
     """What is declared under an entry point group, without loading it."""
-    return sorted(point.name for point in entry_points(group=group))
+    return sorted(point.name for point in _declared(group))
 
 
 def with_plugins(
@@ -77,7 +84,7 @@ def with_plugins(
             message says which, and of which package.
     """
     found = dict(own)
-    for point in entry_points(group=group) if points is None else points:
+    for point in _declared(group) if points is None else points:
         package = point.dist.name if point.dist else "an unknown package"
         whose = f"{what} {point.name!r} ({point.value}, entry point {group} of {package})"
         if point.name in found:

@@ -1,7 +1,7 @@
 """DVC keeps the bytes: checkpoints of the state folder here, prompt sets and teacher by the
 project's `dvc.yaml`.
 
-The state folder is a DVC repository without git (`dvc init --no-scm`); DVC of the surrounding
+The state folder is a DVC repository without git (`core.no_scm`); DVC of the surrounding
 checkout skips a nested repository by itself. A checkpoint is a folder named by its content,
 `checkpoints/<sha256>/`, and the pointer `checkpoints/<sha256>.dvc` beside it is enough to get it
 back from the remote on any machine. DVC is called by its command line: its Python interface is not
@@ -306,10 +306,10 @@ def _repository(home: Home) -> Iterator[_Store]:
 
 
 def _ensure_repository(store: _Store) -> None:
+    """All that DVC needs of what `dvc init --no-scm` makes, without a process of its own."""
     file = store.home.dvc / "config"
-    if not file.is_file() or not (store.home.root / ".dvcignore").is_file():  # made after it
-        store.dvc("init", "--no-scm", "--force")  # force: a crash left an unusable folder
-    if file.read_text() != CONFIG:
+    if not file.is_file() or file.read_text() != CONFIG:
+        file.parent.mkdir(exist_ok=True)
         write_text(file, CONFIG)  # whatever is said here would beat what a call says
 
 

@@ -400,10 +400,10 @@ dvc_store.add_checkpoint(Home(Path(sys.argv[1])), Path(sys.argv[2]))
 """
 
 
-@pytest.mark.parametrize("done", [*map(slow, ("nothing", "init")), "init and add"])
+@pytest.mark.parametrize("done", [slow("nothing"), "add"])
 def test_adding_is_finished_after_a_kill(tmp_path, far, done):
     home = Home(tmp_path / "home")
-    folder, steps = checkpoint(home), ["nothing", "init", "init and add"].index(done)
+    folder, steps = checkpoint(home), ["nothing", "add"].index(done)
     command = [sys.executable, "-c", KILLED, str(home.root), str(folder), str(steps)]
     assert subprocess.run(command, cwd=ROOT).returncode == -signal.SIGKILL
 
