@@ -92,6 +92,7 @@ for file in sys.argv[1:]:
 """
 
 
+@pytest.mark.slow
 def test_each_runs_as_a_script():
     """In one process, because most of the time goes into what they all import."""
     environment = {key: value for key, value in os.environ.items() if key != "PYTHONPATH"}

@@ -68,6 +68,7 @@ def test_inside_is_a_mean_within_the_literal_algorithms_spread(bank, verdict):
     assert benchmark.inside({"m": bank}, {"m": [0.2, 0.5, 0.3]}) == {"m": verdict}
 
 
+@pytest.mark.slow
 def test_the_sd14_size_has_stable_diffusion_14s_shapes_and_runs_when_narrow(
     tiny_teacher, astronaut
 ):

@@ -28,6 +28,7 @@ from erasure_core.network import bases, diffusion, layers, models
 from erasure_core.network.weights import WeightDelta
 from tests.core.families import build, plain_picture, plain_pipeline
 from tests.core.published import PUBLISHED, lay_over, publish
+from tests.marks import slow
 
 FACTS = export.Facts(
     request_ids=("4f1c", "9a02"),
@@ -45,7 +46,12 @@ RANK = 2
 FLOAT32 = {"torch_dtype": torch.float32, "local_files_only": True}
 
 
-@pytest.fixture(scope="module", params=[*PUBLISHED, "sd-2.1-base", "tiny"])
+# one of each kind of network; the others differ in what is written beside it
+OF_EACH_KIND = ("sd-1.4", "sd-2.1", "sdxl")
+OTHERS = [slow(name) for name in (*PUBLISHED, "sd-2.1-base") if name not in OF_EACH_KIND]
+
+
+@pytest.fixture(scope="module", params=[*OF_EACH_KIND, *OTHERS, "tiny"])
 def base(request, tmp_path_factory):
     if request.param == "tiny":
         # what published networks do not have: one resnet a block, no attention in the autoencoder

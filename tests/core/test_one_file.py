@@ -23,6 +23,7 @@ from tasks.home import Home
 from tasks.requests.base_file import as_folder
 from tests.core.families import build
 from tests.core.published import publish
+from tests.marks import slow
 
 
 def shared(base: Path, folder: Path, dtype: torch.dtype = torch.float32) -> Path:
@@ -35,7 +36,9 @@ def shared(base: Path, folder: Path, dtype: torch.dtype = torch.float32) -> Path
     return file
 
 
-@pytest.fixture(scope="module", params=["sd-1.4", "sd-1.5 fine-tune", "sd-2.1", "sdxl"])
+@pytest.fixture(
+    scope="module", params=["sd-1.4", *map(slow, ("sd-1.5 fine-tune", "sd-2.1")), "sdxl"]
+)
 def pair(request, tmp_path_factory):
     """A published folder, and its checkpoint in one file."""
     folder = tmp_path_factory.mktemp("pair")
@@ -102,7 +105,7 @@ def test_a_folder_or_a_hub_id_is_left_as_it_is(tiny_folder, home):
     assert not home.root.exists()
 
 
-@pytest.mark.parametrize("suffix", [".ckpt", ".pt", ".bin", ".pth"])
+@pytest.mark.parametrize("suffix", [".ckpt", *map(slow, (".pt", ".bin", ".pth"))])
 def test_a_pickle_is_refused_with_a_command_that_converts_it(file, home, tmp_path, suffix):
     """The command is run as it was printed, on a real pickle, and gives the file back."""
     tensors = load_file(file)

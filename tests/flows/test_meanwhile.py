@@ -33,7 +33,7 @@ def versions(home):
     return open_book(Home(home)).ask(lambda reader: reader.versions("toy"))
 
 
-@pytest.mark.parametrize("step", [withdraw, slow(hold)])
+@pytest.mark.parametrize("step", [slow(withdraw), slow(hold)])
 def test_one_that_is_taken_out_stops_no_other(step, home, inputs, meanwhile):
     meanwhile(step)
     both = (inputs / "cat.yaml", inputs / "astronaut.yaml")

@@ -74,6 +74,7 @@ def test_seed_lambdas_and_settings_take_the_place_of_the_parameters(passed):
     assert (params["seed"], params["lambdas"], params["method"]["updates"]) == (3, [2], 1)
 
 
+@pytest.mark.slow
 def test_a_release_takes_them_too(inputs, home):
     request, params = inputs / "astronaut.yaml", inputs / "passing.yaml"
     changed = ("--seed", 3, "--set", "method.updates=1")

@@ -13,6 +13,7 @@ from erasure_core.methods import forget_me_not as fmn
 from erasure_core.network import attention, diffusion, training
 from erasure_core.network.weights import tensors_sha256
 from erasure_core.network.work import Work
+from tests.marks import slow
 
 FAST = {"images": 3, "steps": 3, "updates": 2, "lr": 1e-3}
 ROCKET = Concept(
@@ -232,7 +233,9 @@ def test_what_is_declared_changes_and_the_teacher_stays(tiny_teacher, astronaut,
     assert max(t.abs().max().item() for t in delta.tensors.values()) > 0
 
 
-@pytest.mark.parametrize("changes", [{}, {"group": "xattn"}, {"keep_weight": 2}], ids=str)
+@pytest.mark.parametrize(
+    "changes", [{}, slow({"group": "xattn"}), slow({"keep_weight": 2})], ids=str
+)
 def test_one_seed_gives_one_hash(tiny_teacher, astronaut, changes):
     first, again, other = (
         fmn.erase(tiny_teacher, [astronaut], settings(**changes), Work(seed)).sha256

@@ -13,6 +13,7 @@ from erasure_core.methods import sdd
 from erasure_core.network import diffusion, training
 from erasure_core.network.weights import read_tensors, tensors_sha256
 from erasure_core.network.work import Work
+from tests.marks import slow
 
 FAST = {"steps": 3, "updates": 2, "lr": 1e-3, "batch": 2, "decay": 0.7}
 
@@ -171,7 +172,9 @@ def test_what_is_declared_changes_and_the_teacher_stays(tiny_teacher, astronaut,
 
 
 @pytest.mark.parametrize(
-    "changes", [{}, {"group": "full"}, {"group": "kv"}, {"keep_weight": 3.0}], ids=str
+    "changes",
+    [{}, slow({"group": "full"}), slow({"group": "kv"}), slow({"keep_weight": 3.0})],
+    ids=str,
 )
 def test_one_seed_gives_one_hash(tiny_teacher, astronaut, changes):
     first, again, other = (

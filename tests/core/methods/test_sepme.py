@@ -17,6 +17,7 @@ from erasure_core.methods import sepme
 from erasure_core.network import diffusion, training
 from erasure_core.network.weights import read_tensors, tensors_sha256
 from erasure_core.network.work import Work
+from tests.marks import slow
 
 FAST = {"images": 3, "steps": 3, "guidance": 3, "updates": 3, "batch": 2, "lr": 0.01, "beta": 0.5}
 WIDTH, TOKENS = 96, 16  # of a text state; states of a prompt
@@ -408,7 +409,7 @@ def test_keys_and_values_change_and_the_teacher_stays(teacher, astronaut, target
     assert all(name.endswith((".attn2.to_k.weight", ".attn2.to_v.weight")) for name in delta.names)
 
 
-@pytest.mark.parametrize("target", ["correlation", "replace"])
+@pytest.mark.parametrize("target", ["correlation", slow("replace")])
 def test_one_seed_gives_one_hash(teacher, astronaut, target):
     first, again, other = (
         sepme.erase(teacher, [astronaut, CAT], settings(target=target), Work(seed)).sha256
