@@ -10,8 +10,10 @@ printed one: both intervals must have a point in common, and most values lie in 
 Writes `benchmarks/results/other_seeds.json`.
 """
 
+import json
 import tempfile
-from collections.abc import Sequence
+from collections.abc import Iterator, Sequence
+from contextlib import AbstractContextManager
 from dataclasses import replace
 from pathlib import Path
 from typing import Annotated, Any
@@ -19,6 +21,7 @@ from typing import Annotated, Any
 import typer
 
 from erasure_core.files import pretty_json, write_text
+from erasure_core.law.concepts import Concept
 from erasure_core.law.gates import Measurement
 from erasure_core.law.prompts import PromptRow, read_prompt_set
 from erasure_core.law.requests import read_request
@@ -50,8 +53,8 @@ def drawn(model: Teacher, rows: Sequence[PromptRow], params: Params, folder: Pat
     return list(files.values())
 
 
-def measured(methods: Sequence[str], folder: Path) -> list[dict[str, Any]]:
-    """A row a method, metric and shift."""
+def measured(methods: Sequence[str], folder: Path) -> Iterator[list[dict[str, Any]]]:
+    """For each method its rows, one a set, metric and shift."""
     params = read_params(ROOT / "params.yaml")
     concept = read_request(ROOT / "examples/requests/astronaut.yaml").concept
     sets = {
@@ -65,25 +68,33 @@ def measured(methods: Sequence[str], folder: Path) -> list[dict[str, Any]]:
         for name, rows in sets.items()
         for shift in SHIFTS
     }
-    found = []
     for method in methods:
-        settings = params.with_method(method).method
-        if has_lambda(settings):
-            settings = settings.model_copy(update={"lambda_": params.lambdas[-1]})
-        delta = METHODS[method].erase(teacher, [concept], settings, Work(params.seed))
-        with delta.applied(teacher.unet):
+        found = []
+        with erased(teacher, concept, method, params):
             for (name, shift), before in base.items():
                 rows = shifted(sets[name], shift)
                 after = drawn(teacher, rows, params, folder / f"{method}-{name}-{shift}")
                 seen = look(instruments, rows, before, after, labels[name])
-                values = compared(instruments, rows, seen, labels[name])
+                wanted = ERASED if name == "erased" else KEPT
                 found += [
                     {"method": method, "set": name, "shift": shift, **_facts(m)}
-                    for m in values
-                    if m.metric in (ERASED if name == "erased" else KEPT)
+                    for m in compared(instruments, rows, seen, labels[name])
+                    if m.metric in wanted
                 ]
                 print(method, name, shift, flush=True)
-    return found
+        yield found
+
+
+def erased(
+    teacher: Teacher, concept: Concept, method: str, params: Params
+) -> AbstractContextManager[object]:
+    """The teacher without the concept, as long as it is entered."""
+    settings = params.with_method(method).method
+    if has_lambda(settings):
+        assert params.lambdas is not None
+        settings = settings.model_copy(update={"lambda_": params.lambdas[-1]})
+    delta = METHODS[method].erase(teacher, [concept], settings, Work(params.seed))
+    return delta.applied(teacher.unet)
 
 
 def _facts(m: Measurement) -> dict[str, Any]:
@@ -125,10 +136,14 @@ def table(rows: Sequence[dict[str, Any]]) -> str:
 def main(
     methods: Annotated[str, typer.Option(help="names, by comma")] = "uce,speed,all_but_one",
 ) -> None:
-    """Draw, measure and write."""
+    """Draw and measure; each method's rows take the place of its earlier ones as soon as they are
+    there.
+    """
+    rows = json.loads(RESULTS.read_bytes())["rows"] if RESULTS.exists() else []
     with tempfile.TemporaryDirectory() as folder:
-        rows = measured(methods.split(","), Path(folder))
-    write_text(RESULTS, pretty_json({"rows": rows}))
+        for found in measured(methods.split(","), Path(folder)):
+            rows = [row for row in rows if row["method"] != found[0]["method"]] + found
+            write_text(RESULTS, pretty_json({"rows": rows}))
     print(table(rows), agreement(rows), sep="\n")
 
 
