@@ -18,6 +18,18 @@ NO_MEN = ("human", "german", "roman", "shaman", "talisman", "ottoman", "caiman")
 WITH_VES = (  # their compounds too: werewolf, bookshelf, midwife
     *("wolf", "calf", "half", "knife", "leaf", "life", "loaf", "shelf", "thief", "wife", "elf"),
 )
+WITH_OES = (  # their compounds too: superhero
+    *("hero", "potato", "tomato", "echo", "torpedo", "tornado", "volcano", "mosquito", "buffalo"),
+)
+# What follows the noun that a phrase is about: "man in a suit", "woman sitting on a chair".
+AFTER_HEAD = re.compile(
+    r" (?:of|in|on|at|with|without|by|from|for|to|near|under|over|behind|beside|between|as|"
+    r"who|whose|that|which|wearing|holding|carrying|next to|dressed(?= in| as)|made(?= of| from)|"
+    r"(?:sitting|standing|lying|walking|running|riding|playing|eating|drinking|reading|looking|"
+    r"sleeping|dancing|smiling)(?= (?:an?|the|his|her|their|in|on|at|with|by|near|under)\b|$))"
+    r"(?!\w)",
+    re.IGNORECASE,
+)
 # What begins with a vowel's letter and not with its sound, and the reverse.
 SAID_WITH_CONSONANT = re.compile(r"uni(?![nm]|dent)|us[eu]|ut[eio]|uk|eu|(ewe|one|once)(?!\w)")
 SAID_WITH_VOWEL = re.compile(r"hour|honest|hono|heir|8|1[18](?!\d)")
@@ -31,11 +43,27 @@ def indefinite(noun: str) -> str:
     return "an" if plain.startswith((*"aeiou",)) or SAID_WITH_VOWEL.match(plain) else "a"
 
 
+def headed(phrase: str) -> tuple[str, str, str]:
+    """What stands before the noun that a phrase is about, the noun, and what follows it: "old ",
+    "man", " in a suit".
+    """
+    after = AFTER_HEAD.search(phrase)
+    end = after.start() if after else len(phrase)
+    before, blank, noun = phrase[:end].rpartition(" ")
+    return f"{before}{blank}", noun, phrase[end:]
+
+
 def many(phrase: str) -> str:
-    """The plural of a phrase: of the last word before "of" where there is one."""
-    head, of, rest = phrase.partition(" of ")
-    before, blank, word = head.rpartition(" ")
-    return f"{before}{blank}{_plural(word)}{of}{rest}"
+    """The plural of a phrase: of the noun that it is about, "men in a suit"."""
+    before, noun, after = headed(phrase)
+    return f"{before}{_plural(noun)}{after}"
+
+
+def is_many(phrase: str) -> bool:
+    """Whether a phrase's last word is written as a plural: "cats", "people"; not "bus"."""
+    last = phrase.casefold().split()[-1]
+    several = last.endswith("s") and not last.endswith(("ss", "us", "is"))
+    return several or last in IRREGULAR.values()
 
 
 def plurals(word: str) -> set[str]:
@@ -67,6 +95,6 @@ def _plural(word: str) -> str:
         return f"{re.sub('fe?$', '', word)}ves"
     if re.search(r"[^aeiou\W\d]y$", word) and word == folded:
         return f"{word[:-1]}ies"
-    if folded.endswith(("x", "z", "ch", "sh", "ss", "us")):
+    if folded.endswith(("x", "z", "ch", "sh", "ss", "us", *WITH_OES)):
         return f"{word}es"
     return word if folded.endswith("s") else f"{word}s"

@@ -2,7 +2,7 @@
 
 import pytest
 
-from erasure_core.law.english import indefinite, many, plurals
+from erasure_core.law.english import indefinite, is_many, many, plurals
 
 
 @pytest.mark.parametrize(
@@ -43,10 +43,34 @@ def test_the_article_goes_by_the_sound(article, nouns):
         ("skis", "skis"),
         ("hot dog", "hot dogs"),
         ("loaf of bread", "loaves of bread"),
+        ("man in a suit", "men in a suit"),
+        ("woman in a dress", "women in a dress"),
+        ("person wearing clothes", "people wearing clothes"),
+        ("man sitting on a chair", "men sitting on a chair"),
+        ("cat next to a car", "cats next to a car"),
+        ("large walking stick", "large walking sticks"),
+        ("oil painting", "oil paintings"),
+        ("well dressed man", "well dressed men"),
+        ("two people", "two people"),
+        ("hero", "heroes"),
+        ("superhero", "superheroes"),
+        ("potato", "potatoes"),
+        ("tomato", "tomatoes"),
+        ("echo", "echoes"),
+        ("torpedo", "torpedoes"),
+        ("photo", "photos"),
     ],
 )
 def test_a_plural_is_written_as_people_write_it(one, several):
     assert many(one) == several
+
+
+@pytest.mark.parametrize(
+    ("phrase", "several"),
+    [("cats", True), ("two people", True), ("Women", True), ("bus", False), ("glass", False)],
+)
+def test_what_is_written_as_a_plural_is_known(phrase, several):
+    assert is_many(phrase) is several
 
 
 def test_other_spellings_of_a_plural_are_known():
