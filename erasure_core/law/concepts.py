@@ -18,7 +18,8 @@ from pydantic import (
     model_validator,
 )
 
-from erasure_core.law.wording import mentions, replaced
+from erasure_core.law.naming import mentions
+from erasure_core.law.wording import replaced
 from erasure_core.text import composed, one_line, seen
 
 Kind = Literal["likeness", "style", "object", "explicit"]

@@ -1,16 +1,13 @@
-"""Where a prompt names a concept, and what the prompt says when something else stands there.
+"""What a prompt says when something else stands where it names a concept.
 
-English, as the encoders of these models read it: articles, plurals, "a cup of coffee". Names are
-taken as people are called, in any script.
+English, as the encoders of these models read it: articles, plurals, "a cup of coffee".
 """
 
 import re
-import unicodedata
-from collections.abc import Iterator, Sequence
-from dataclasses import dataclass
-from functools import lru_cache
+from collections.abc import Sequence
 
-from erasure_core.law.english import indefinite, many, plurals, unchanged
+from erasure_core.law.english import indefinite, many, plurals
+from erasure_core.law.naming import COUNTS, mentions
 
 ARTICLES = ("a", "an", "the")
 # Words that stay where they are, with the bare noun: "this cat" becomes "this dog".
@@ -18,11 +15,6 @@ DETERMINERS = (
     *("this", "that", "these", "those", "my", "your", "his", "her", "its", "our", "their"),
     *("no", "each", "every", "any", "another", "one", "some"),
 )
-COUNTS = (
-    *("two", "three", "four", "five", "six", "seven", "eight", "nine", "ten", "twelve"),
-    *("several", "few", "many"),
-)
-COUNTED = re.compile(rf"(?<!\w)({'|'.join(COUNTS)}|these|those|[2-9]|[1-9]\d+)\s+$", re.IGNORECASE)
 # Words that say how much of a thing there is: "a cup of coffee" is coffee, and becomes tea whole.
 CONTAINERS = (
     *("bag", "bottle", "bowl", "box", "can", "cup", "glass", "jar", "loaf", "mug", "pair"),
@@ -45,75 +37,7 @@ MADE = re.compile(
     re.IGNORECASE,
 )
 MAKERS = ("artist", "painter", "photographer", "illustrator", "person", "somebody")
-UNSPACED = ("CJK", "HIRAGANA", "KATAKANA", "THAI", "LAO", "KHMER", "MYANMAR", "TIBETAN")
-APOSTROPHE = "['\u2019]"  # typed, and printed
-# Between the parts of a name: blanks or a hyphen; after the dot of an initial also nothing.
-JOINT = re.compile(r"\s+|(?<=\w)[-\u2010\u2011](?=\w)|(?<=[^\W\d_]\.)(?=\w)")
-JOINED = r"(?:\s+|[-\u2010\u2011])"
 ADJECTIVES = 3  # at most, between an article and the name
-
-
-@dataclass(frozen=True, slots=True)
-class Mention:
-    """One place where a prompt names a concept: its characters from `begin` to `end`."""
-
-    begin: int
-    end: int
-    plural: bool
-
-
-def mentions(names: Sequence[str], prompt: str) -> Iterator[Mention]:
-    """Where `prompt` has one of `names`, as words of their own, whatever their case; the longest
-    name first where several begin.
-    """
-    several, one = _patterns(tuple(names))
-    for found in several.finditer(prompt):
-        text = found.group()
-        counted = unchanged(text) and COUNTED.search(prompt[: found.start()]) is not None
-        yield Mention(found.start(), found.end(), counted or not one.fullmatch(text))
-
-
-@lru_cache(maxsize=1024)
-def _patterns(names: tuple[str, ...]) -> tuple[re.Pattern[str], re.Pattern[str]]:
-    """Names as they stand in a sentence, one or several of each; and one of each alone."""
-    longest_first = sorted(names, key=len, reverse=True)
-    several = "|".join(_in_sentence(name) for name in longest_first)
-    one = "|".join("".join(_parts(name)) for name in longest_first)
-    return re.compile(several, re.IGNORECASE), re.compile(one, re.IGNORECASE)
-
-
-def _in_sentence(name: str) -> str:
-    """A name or its plural as a pattern: whole words, but in scripts that put no space between
-    words.
-    """
-    *first, last = _parts(name)
-    begins = "" if _unspaced(name[0]) else r"(?<!\w)"
-    if _unspaced(name[-1]):
-        return rf"{begins}{''.join(first)}{last}(?:e?s(?!\w))?"
-    word = re.split(r"\W", name)[-1]  # nothing after a dot
-    forms = sorted(plurals(word), key=len, reverse=True) if word else []
-    lasts = [last, *(last.removesuffix(re.escape(word)) + re.escape(form) for form in forms)]
-    return rf"{begins}{''.join(first)}(?:{'|'.join(lasts)})(?!\w)"
-
-
-def _parts(name: str) -> list[str]:
-    """The parts of a name as patterns, each but the last with what may follow it: "J. K. Rowling"
-    is "J.K. Rowling" and "JK Rowling", "Spider-Man" is "spider man".
-    """
-    # Without its dots a name of nothing but initials would be any word: "I. T." is not "it".
-    initials = not re.search(r"\w\w", name)
-    parts = []
-    for part in JOINT.split(name):
-        dotted = re.fullmatch(r".*[^\W\d_]\.", part) is not None
-        text = re.sub(APOSTROPHE, APOSTROPHE, re.escape(part))
-        parts.append(
-            f"{text}{'' if not dotted or initials else '?'}{JOINED}{'?' if dotted else ''}"
-        )
-    return [*parts[:-1], parts[-1].rpartition(JOINED)[0]]
-
-
-def _unspaced(character: str) -> bool:
-    return unicodedata.name(character, "").startswith(UNSPACED)
 
 
 def replaced(names: Sequence[str], replacement: str, prompt: str, style: bool = False) -> str:

@@ -176,6 +176,11 @@ def test_the_plural_of_a_name_is_the_name(name, changes):
         ("cat", "a wolf", "two cats", "two wolves"),
         ("cat", "a man", "two cats", "two men"),
         ("cat", "a butterfly", "two cats", "two butterflies"),
+        ("naked woman", "a woman in a dress", "two naked women", "two women in a dress"),
+        ("cat", "a person wearing clothes", "two cats", "two people wearing clothes"),
+        ("cats", "a dog", "two cats on a sofa", "two dogs on a sofa"),
+        ("people", "a dog", "these people", "these dogs"),
+        ("coffee", "a rocket", "two coffee cups", "two rocket cups"),
     ],
 )
 def test_a_plural_becomes_a_plural(name, replacement, prompt, expected):
@@ -192,10 +197,73 @@ def test_a_plural_becomes_a_plural(name, replacement, prompt, expected):
         ("spider man", "Spider-Man"),
         ("Sammy Davis Jr.", "Sammy Davis Jr"),
         ("v3.5 robot", "a v3.5 robot"),
+        ("Beyonc\u00e9", "a photo of Beyonce"),
+        ("Beyonce", "Beyonc\u00e9, sketch"),
+        ("Beyonce", "Beyonce\u0301, sketch"),
+        ("S\u00f8ren Stra\u00dfe", "Soren Strasse"),
+        ("Soren Strasse", "S\u00d8REN Stra\u00dfe"),
+        (
+            "\u0413\u043e\u0440\u0431\u0430\u0447\u0451\u0432",
+            "\u0413\u043e\u0440\u0431\u0430\u0447\u0435\u0432",
+        ),
+        ("Sin\u00e9ad O'Connor", "Sinead O'Connor"),
+        ("O'Connor", "O\u02bcConnor"),
+        ("O'Connor", "O\u2018Connor"),
+        ("O'Connor", "OConnor"),
+        ("Spider-Man", "Spiderman"),
+        ("Spider-Man", "two Spidermen"),
+        ("Spiderman", "Spider-Man"),
+        ("Spider-Man", "Spider\u2013Man"),
+        ("Coca-Cola", "CocaCola"),
+        ("CocaCola", "a can of Coca-Cola"),
+        ("C-3PO", "C3PO"),
+        ("C3PO", "C-3PO"),
+        ("Martin Luther King, Jr.", "Martin Luther King Jr."),
+        ("Martin Luther King Jr.", "Martin Luther King, Jr"),
+        ("\uace0\uc591\uc774", "\uac80\uc740 \uace0\uc591\uc774\uac00 \uc788\ub2e4"),
+        ("\uace0\uc591\uc774", "\uace0\uc591\uc774\ub4e4\uc744"),
     ],
 )
 def test_a_name_is_known_as_it_is_typed(name, prompt):
     assert concept(name=name).named_in(prompt)
+
+
+@pytest.mark.parametrize(
+    ("name", "replacement", "prompt", "expected"),
+    [
+        (
+            "Spider-Man",
+            "a man",
+            "caf\u00e9: Spider\u2013Man, \u00e9t\u00e9",
+            "caf\u00e9: a man, \u00e9t\u00e9",
+        ),
+        (
+            "Beyonce",
+            "a singer",
+            "Rene\u0301e and Beyonce\u0301, Zo\u00eb",
+            "Rene\u0301e and a singer, Zo\u00eb",
+        ),
+        ("Strasse", "a road", "on Stra\u00dfe, na\u00efve", "on a road, na\u00efve"),
+        (
+            "\uace0\uc591\uc774",
+            "\uac15\uc544\uc9c0",
+            "\uace0\uc591\uc774\uac00",
+            "\uac15\uc544\uc9c0\uac00",
+        ),
+    ],
+)
+def test_what_stands_beside_a_name_of_any_spelling_is_left(name, replacement, prompt, expected):
+    assert concept(name=name, replacement=replacement).replaced(prompt) == expected
+
+
+@pytest.mark.parametrize(
+    "changes",
+    [{"replacement": "a Spiderman"}, {"keep": ["a Spider\u2013Man, sketch"]}],
+    ids=["replacement", "keep"],
+)
+def test_a_name_in_another_spelling_is_not_kept_and_replaces_nothing(changes):
+    with pytest.raises(ValidationError, match="names the concept"):
+        concept(name="Spider-Man", **changes)
 
 
 @pytest.mark.parametrize(
@@ -206,6 +274,10 @@ def test_a_name_is_known_as_it_is_typed(name, prompt):
         ("J. K. Rowling", "JK Rowlingson"),
         ("spider man", "spiderman"),
         ("hot dog", "hot - dog"),
+        ("I-T", "it"),
+        ("\u304b", "\u304c"),
+        ("\ub098", "\ub098\ubb34"),
+        ("cat", "a c at"),
     ],
 )
 def test_what_is_typed_otherwise_is_another(name, prompt):

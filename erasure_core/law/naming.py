@@ -1,0 +1,136 @@
+"""Where a prompt names a concept, however people spell the name: with or without its accents and
+hyphens, typed or printed, one or several, in any script.
+"""
+
+import re
+import unicodedata
+from collections.abc import Iterator, Sequence
+from dataclasses import dataclass
+from functools import lru_cache
+
+from erasure_core.law.english import is_many, plurals, unchanged
+
+COUNTS = (
+    *("two", "three", "four", "five", "six", "seven", "eight", "nine", "ten", "twelve"),
+    *("several", "few", "many"),
+)
+COUNTED = re.compile(rf"(?<!\w)({'|'.join(COUNTS)}|these|those|[2-9]|[1-9]\d+)\s+$", re.IGNORECASE)
+UNSPACED = ("CJK", "HIRAGANA", "KATAKANA", "THAI", "LAO", "KHMER", "MYANMAR", "TIBETAN")
+# What Korean writes on the end of a noun: "several", and then its part in the sentence.
+PARTICLES = "|".join(
+    (
+        *("이", "가", "은", "는", "을", "를", "의", "에", "에게", "에서", "께서", "와", "과", "도"),
+        *("만", "로", "으로", "부터", "까지", "처럼", "보다", "한테", "하고", "나", "이나", "랑"),
+        *("이랑", "인", "이다", "입니다"),
+    )
+)
+MARKED = ("LATIN", "GREEK", "CYRILLIC")  # whose letters people type without their marks too
+TYPED = {  # what people type in place of what has no key of its own
+    **dict.fromkeys("\u2010\u2011\u2013", "-"),
+    **dict.fromkeys("\u2018\u2019\u02bc", "'"),
+    **{"ß": "ss", "æ": "ae", "Æ": "AE", "œ": "oe", "Œ": "OE", "ø": "o", "Ø": "O"},
+    **{"ł": "l", "Ł": "L", "đ": "d", "Đ": "D", "\u0131": "i"},
+}
+# Between the parts of a name: blanks or a hyphen; after the dot of an initial also nothing.
+JOINT = re.compile(r"(\s+|(?<=\w)-(?=\w)|(?<=[^\W\d_]\.)(?=\w))")
+JOINED = r"(?:\s+|-)"
+JUNIOR = re.compile(r",?\s+(?=[js]r\b)", re.IGNORECASE)
+
+
+@dataclass(frozen=True, slots=True)
+class Mention:
+    """One place where a prompt names a concept: its characters from `begin` to `end`."""
+
+    begin: int
+    end: int
+    plural: bool
+
+
+def mentions(names: Sequence[str], prompt: str) -> Iterator[Mention]:
+    """Where `prompt` has one of `names`, as words of their own, whatever their case; the longest
+    name first where several begin.
+    """
+    several, one = _patterns(tuple(names))
+    text, stood = _typed(prompt)
+    for found in several.finditer(text):
+        said = found.group()
+        counts = unchanged(said) or is_many(said)
+        counted = counts and COUNTED.search(text[: found.start()]) is not None
+        plural = counted or not one.fullmatch(said)
+        yield Mention(stood[found.start()], stood[found.end()], plural)
+
+
+@lru_cache(maxsize=4096)
+def _typed(text: str) -> tuple[str, Sequence[int]]:
+    """`text` as a plain keyboard has it, "Beyoncé" as "Beyonce"; and where each of its characters
+    stands in `text`, the end with them.
+    """
+    if text.isascii():
+        return text, range(len(text) + 1)
+    typed: list[str] = []
+    stood: list[int] = []
+    for i, character in enumerate(text):
+        if typed and unicodedata.combining(character) and _is_marked(typed[-1]):
+            continue
+        letters = unicodedata.normalize("NFD", TYPED.get(character, character))
+        plain = [letter for letter in letters if not unicodedata.combining(letter)]
+        kept = plain if _is_marked(letters[0]) or character in TYPED else [character]
+        typed += kept
+        stood += [i] * len(kept)
+    return "".join(typed), [*stood, len(text)]
+
+
+def _is_marked(letter: str) -> bool:
+    return unicodedata.name(letter, "").startswith(MARKED)
+
+
+@lru_cache(maxsize=1024)
+def _patterns(names: tuple[str, ...]) -> tuple[re.Pattern[str], re.Pattern[str]]:
+    """Names as they stand in a sentence, one or several of each; and one of each alone."""
+    longest_first = [_typed(name)[0] for name in sorted(names, key=len, reverse=True)]
+    several = "|".join(_in_sentence(name) for name in longest_first)
+    one = "|".join("".join(_parts(name)) for name in longest_first)
+    return re.compile(several, re.IGNORECASE), re.compile(one, re.IGNORECASE)
+
+
+def _in_sentence(name: str) -> str:
+    """A name or its plural as a pattern: whole words, but in scripts that put no space between
+    words.
+    """
+    *first, last = _parts(name)
+    begins = "" if _unspaced(name[0]) else r"(?<!\w)"
+    if _unspaced(name[-1]):
+        return rf"{begins}{''.join(first)}{last}(?:e?s(?!\w))?"
+    if unicodedata.name(name[-1], "").startswith("HANGUL"):
+        return rf"{begins}{''.join(first)}{last}(?=들?(?:{PARTICLES})?(?!\w))"
+    word = re.split(r"\W", name)[-1]  # nothing after a dot
+    forms = sorted(plurals(word), key=len, reverse=True) if word else []
+    lasts = [last, *(last.removesuffix(_spelled(word)) + _spelled(form) for form in forms)]
+    return rf"{begins}{''.join(first)}(?:{'|'.join(lasts)})(?!\w)"
+
+
+def _parts(name: str) -> list[str]:
+    """The parts of a name as patterns, each but the last with what may follow it: "J. K. Rowling"
+    is "J.K. Rowling" and "JK Rowling", "Spider-Man" is "spider man" and "Spiderman".
+    """
+    # Without dots and hyphens a name of nothing but initials would be any word: "I. T.", "it".
+    initials = not re.search(r"\w\w", name)
+    pieces = JOINT.split(JUNIOR.sub(" ", name))
+    names, joints = pieces[::2], pieces[1::2]
+    parts = []
+    for part, joint, following in zip(names, [*joints, ""], [*names[1:], ""], strict=True):
+        dotted = re.fullmatch(r".*[^\W\d_]\.", part) is not None
+        comma = ",?" if JUNIOR.match(f" {following}") else ""
+        optional = "?" if dotted or (joint == "-" and not initials) else ""
+        text = f"{_spelled(part)}{'?' if dotted and not initials else ''}"
+        parts.append(f"{text}{comma}{JOINED}{optional}" if following else text)
+    return parts
+
+
+def _spelled(part: str) -> str:
+    """A part of a name as a pattern: its apostrophes may be missing, and hyphens stand in it."""
+    return re.sub(r"(?<=\w)(?=\w)", "-?", re.escape(part)).replace("'", "'?")
+
+
+def _unspaced(character: str) -> bool:
+    return unicodedata.name(character, "").startswith(UNSPACED)
