@@ -106,7 +106,7 @@ class Concept(BaseModel):
 
     def replaced(self, prompt: Prompt) -> Prompt:
         """`prompt` with the replacement in the concept's place (`wording.replaced`)."""
-        return replaced(self.names, self.replacement, prompt, self.kind == "style")
+        return replaced(self.names, self.replacement, prompt, self.kind)
 
     @property
     def slug(self) -> str:

@@ -1,19 +1,20 @@
 """What a prompt says when something else stands where it names a concept.
 
-English, as the encoders of these models read it: articles, plurals, "a cup of coffee".
+English, as the encoders of these models read it: articles, plurals, "a cup of coffee". Which words
+are adjectives and which are verbs is guessed from short lists, as prompts need it.
 """
 
 import re
 from collections.abc import Sequence
 
-from erasure_core.law.english import indefinite, many, plurals
+from erasure_core.law.english import headed, indefinite, is_many, many, plurals
 from erasure_core.law.naming import COUNTS, mentions
 
 ARTICLES = ("a", "an", "the")
 # Words that stay where they are, with the bare noun: "this cat" becomes "this dog".
 DETERMINERS = (
-    *("this", "that", "these", "those", "my", "your", "his", "her", "its", "our", "their"),
-    *("no", "each", "every", "any", "another", "one", "some"),
+    *("this", "that", "these", "those", "my", "your", "his", "her", "its", "our", "their", "whose"),
+    *("no", "each", "every", "any", "another", "one", "some", "which", "what", "either", "neither"),
 )
 # Words that say how much of a thing there is: "a cup of coffee" is coffee, and becomes tea whole.
 CONTAINERS = (
@@ -22,53 +23,177 @@ CONTAINERS = (
 )
 HOLDING = "|".join(CONTAINERS)
 SEVERAL = "|".join(sorted((form for word in CONTAINERS for form in plurals(word)), reverse=True))
+ARTICLED = r"(?:(?<!\w)(?:an?|the)\s+)?(?<!\w)"  # where a noun begins that may have an article
+SUBJECTS = ("i", "he", "she", "we", "they", "you", "it", "who")  # a verb follows
 # Words after which a name does not go on with the noun before it.
 FUNCTION_WORDS = frozenset(
     (
         *("a", "an", "and", "as", "at", "be", "beside", "by", "for", "from", "in", "into", "is"),
-        *("like", "near", "of", "on", "or", "over", "the", "to", "under"),
-        *("with", "without", *COUNTS, *DETERMINERS),
+        *("like", "near", "of", "on", "or", "over", "the", "to", "under", "with", "without"),
+        *("about", "above", "across", "after", "against", "along", "among", "around", "before"),
+        *("behind", "below", "beneath", "between", "beyond", "during", "except", "inside", "off"),
+        *("onto", "out", "outside", "past", "per", "through", "toward", "towards", "up", "upon"),
+        *("versus", "vs", "via", "within", "but", "if", "not", "nor", "so", "than", "then"),
+        *("when", "where", "while", "am", "are", "been", "being", "was", "were", "has", "have"),
+        *("had", "do", "does", "did", "can", "could", "may", "must", "shall", "should", "will"),
+        *("would", "me", "him", "us", "them", "it's", "that's", "here's", "there's", "he's"),
+        *("she's", "let's", "what's", "who's", *SUBJECTS, *COUNTS, *DETERMINERS),
     )
 )
-# What is somebody's, or of a movement: "a picture by Vincent van Gogh".
-MADE = re.compile(
-    r"(?<!\w)(artwork|drawing|illustration|image|painting|photo|picture|portrait|poster|print|"
-    r"sketch|work)\s+(by|in\s+the\s+style\s+of)\s+$",
-    re.IGNORECASE,
+# Verbs whose object a name behind them is; those in -ing and -s are known by their ends.
+VERBS = frozenset(
+    (
+        *("breathe", "chase", "chased", "create", "depict", "draw", "drew", "drink", "eat", "find"),
+        *("found", "generate", "give", "hear", "held", "hold", "hug", "hugged", "imagine", "kiss"),
+        *("kissed", "love", "loved", "made", "make", "meet", "met", "need", "paint", "painted"),
+        *("ride", "rode", "saw", "see", "show", "showed", "smell", "want", "watch", "watched"),
+    )
+)
+# Those in -ing that are more often an adjective: "a big sleeping cat".
+ADJECTIVES_IN_ING = frozenset(
+    (
+        *("amazing", "barking", "blushing", "burning", "charming", "crying", "dancing", "dying"),
+        *("falling", "floating", "flying", "glowing", "grinning", "growling", "howling", "jumping"),
+        *("laughing", "living", "lying", "meowing", "purring", "roaring", "running", "screaming"),
+        *("shining", "singing", "sitting", "sleeping", "smiling", "standing", "striking"),
+        *("stunning", "swimming", "walking", "yawning", "young-looking"),
+    )
+)
+COLOURS = frozenset(
+    (
+        *("black", "blue", "brown", "gold", "golden", "gray", "green", "grey", "orange", "pink"),
+        *("purple", "red", "silver", "white", "yellow"),
+    )
+)
+# What a picture is called.
+MEDIA = (
+    *("artwork", "art", "drawing", "etching", "illustration", "image", "painting", "photo"),
+    *("photograph", "picture", "portrait", "poster", "print", "sketch", "work"),
+)
+MEDIUM = (
+    rf"(?:work\s+of\s+art|(?:(?:acrylic|charcoal|ink|oil|pencil|watercolou?r)\s+)?"
+    rf"(?:{'|'.join(MEDIA)}))"
 )
 MAKERS = ("artist", "painter", "photographer", "illustrator", "person", "somebody")
-ADJECTIVES = 3  # at most, between an article and the name
+# What is somebody's, or of a movement: "by Vincent van Gogh", "in the style of Cubism".
+BY = (
+    r"(?:(?:created|designed|directed|done|drawn|illustrated|inspired|made|painted|photographed)"
+    r"\s+)?(?:by(?:\s+the)?(?:\s+famous|\s+great)?(?:\s+(?:artist|illustrator|painter|"
+    r"photographer))?|(?:in\s+)?(?:(?:a|the)\s+)?(?:manner|style)\s+of)\s+$"
+)
+MADE = re.compile(rf"(?<!\w){MEDIUM}(?P<several>s?),?\s+{BY}", re.IGNORECASE)
+SHOWN_BY = re.compile(  # "a painting of a cat by ..."
+    rf"(?<!\w){MEDIUM}(?P<several>s?)(?P<shown>\s+(?:of|showing|with)\s[^,;.:]*),?\s+{BY}",
+    re.IGNORECASE,
+)
+MADE_BY = re.compile(rf"[,;]?\s*(?<!\w){BY}", re.IGNORECASE)
+# What a person is called before the name, and is not any more once the name is gone.
+ROLE = (
+    r"(?:(?:mr|mrs|ms|miss|mx|dr|prof|st|sir|dame|lord|lady|professor|doctor|saint|king|queen|"
+    r"prince|princess|pope|president|senator|chancellor|captain|general|actor|actress|artist|"
+    r"athlete|author|celebrity|comedian|director|footballer|model|musician|painter|politician|"
+    r"producer|rapper|singer|star|writer)(?:\.|(?!\w)))"
+)
+ROLES = re.compile(rf"(?<!\w)(?:{ROLE}(?:,|\s+and|\s*[&/])?\s*)*{ROLE}\s+$", re.IGNORECASE)
+SOMEBODY = ("body", "figure", "human", "individual", "model", "people", "person", "somebody")
+PEOPLE = (
+    *("adult", "body", "boy", "child", "couple", "female", "figure", "girl", "guy", "human"),
+    *("individual", "lady", "male", "man", "model", "person", "woman"),
+)
+SOME_PEOPLE = "|".join(sorted({f for w in PEOPLE for f in (w, *plurals(w))}, reverse=True))
+APOSTROPHE = "['\u2018\u2019\u02bc]"  # typed, and printed
+ADJECTIVES = 4  # at most, between an article and the name; "and" is counted
 
 
-def replaced(names: Sequence[str], replacement: str, prompt: str, style: bool = False) -> str:
+def replaced(names: Sequence[str], replacement: str, prompt: str, kind: str = "object") -> str:
     """`prompt` with `replacement` wherever it has one of `names`; the bare replacement if it has
     none.
 
     The article before a name goes, as the replacement brings its own; other determiners stay ("this
-    cat", "this dog"). Where the replacement has none, a style keeps the prompt's: "a sketch of a
-    cat" becomes "a photo of a cat"; and "a picture by somebody" becomes what is no maker's. Words
-    that the replacement begins with are not said twice ("a cup of coffee", "a cup of tea"; "a
-    coffee cup"), and what a thing is held in goes with it ("a cup of coffee", "a rocket").
+    cat", "this dog"), and so does one before adjectives ("an old cat", "an old dog"). Where the
+    replacement has none, a style keeps the prompt's: "a sketch of a cat" becomes "a photo of a
+    cat"; and "a picture by somebody" becomes what is no maker's. Words that the replacement begins
+    with are not said twice ("a cup of coffee", "a cup of tea"; "a coffee cup"), and what a thing is
+    held in goes with it ("a cup of coffee", "a rocket").
+
+    Args:
+        names: What the concept is called.
+        replacement: What should appear instead, with its article.
+        prompt: What is rewritten.
+        kind: The concept's. With a likeness go titles and roles ("actor ..."); explicit content is
+            also an adjective of people ("a nude woman", "a clothed woman").
     """
     parts, position = [], 0
     for mention in mentions(names, prompt):
         before, after = prompt[position : mention.begin], prompt[mention.end :]
-        held = _container_after(replacement, after)
-        several = mention.plural or bool(re.search(rf"(?:{SEVERAL})$", held, re.IGNORECASE))
-        parts.append(_put(before, replacement, several, style, after))
-        position = mention.end + len(held)
+        taken, phrase, several = _with_what_follows(replacement, after, kind, names[0])
+        plural = mention.plural or several
+        parts.append(_put(before, phrase, plural, kind, after[len(taken) :]))
+        position = mention.end + len(taken)
     return "".join(parts) + prompt[position:] if parts else replacement
 
 
-def _put(before: str, replacement: str, plural: bool, style: bool, after: str) -> str:
+def _with_what_follows(replacement: str, after: str, kind: str, name: str) -> tuple[str, str, bool]:
+    """The beginning of `after` that goes with a name, what stands in the place of both, and whether
+    that is several.
+    """
+    if kind == "explicit" and (person := _person_after(replacement, after)):
+        return person
+    if kind == "style" and not _is_maker(_split(replacement)[1]):
+        return _work_after(replacement, after, name)
+    held = _container_after(replacement, after)
+    return held, replacement, re.search(rf"(?:{SEVERAL})$", held, re.IGNORECASE) is not None
+
+
+def _person_after(replacement: str, after: str) -> tuple[str, str, bool] | None:
+    """Of an adjective of people, "nude": whom it is said of, and what they are instead. "A person
+    wearing clothes" leaves a woman a woman, "a landscape" none.
+    """
+    pattern = rf"\s+(?P<noun>(?:[\w-]+\s+){{0,2}}?(?:{SOME_PEOPLE}))(?!\w)"
+    found = re.match(pattern, after, re.IGNORECASE)
+    if not found or not FUNCTION_WORDS.isdisjoint(found["noun"].casefold().split()):
+        return None
+    article, instead = _split(replacement)
+    before, head, rest = headed(instead)
+    if head.casefold() not in SOMEBODY:
+        return found.group(), replacement, is_many(found["noun"])
+    noun = f"{before}{found['noun']}{rest}"
+    return found.group(), f"{article and indefinite(noun)} {noun}".strip(), is_many(found["noun"])
+
+
+def _work_after(replacement: str, after: str, name: str) -> tuple[str, str, bool]:
+    """Of a maker's name: "'s famous painting", and what stands in the place of both."""
+    owned = rf"{APOSTROPHE}s?(?!\w)"
+    owner = rf"(?:{owned})?" if _is_maker(name) else owned
+    pattern = rf"{owner}\s+(?P<like>(?:\w+\s+){{0,2}}?){MEDIUM}(?P<several>s?)(?!\w)"
+    found = re.match(pattern, after, re.IGNORECASE)
+    if found and FUNCTION_WORDS.isdisjoint(found["like"].casefold().split()):
+        article, noun = _split(replacement)
+        noun = f"{found['like']}{noun}"
+        phrase = f"{article and indefinite(noun)} {noun}".strip()
+        return found.group(), phrase, bool(found["several"])
+    if possessive := re.match(owned, after):
+        of_it = re.match(r"\s+(?!styles?\b)\w", after[possessive.end() :], re.IGNORECASE)
+        return possessive.group(), f"{replacement} of" if of_it else replacement, False
+    return "", replacement, False
+
+
+def _put(before: str, phrase: str, plural: bool, kind: str, after: str) -> str:
     """The words before a name and what stands in its place."""
-    article, noun = _split(replacement)
+    article, noun = _split(phrase)
+    style = kind == "style"
     if held := "" if style else _held(before, noun):  # "a cup of coffee, sketch" is of coffee
         return held
     kept, counted = _without_repeated(before, noun)
     plural = plural or counted
+    if kind == "likeness":
+        kept = ROLES.sub("", kept)
     if style and not _is_maker(noun):
-        kept = MADE.sub("", kept)
+        if made := MADE.search(kept) or SHOWN_BY.search(kept):
+            plural, shown = plural or bool(made["several"]), made.groupdict().get("shown", "")
+            return f"{_put(kept[: made.start()], phrase, plural, kind, after)}{shown}"
+        if by := MADE_BY.search(kept):
+            return f"{_apart(kept[: by.start()])}{noun if kept[: by.start()] else phrase}"
     words = kept.split()
     last = words[-1].casefold() if words else ""
     if last in ARTICLES:
@@ -77,13 +202,26 @@ def _put(before: str, replacement: str, plural: bool, style: bool, after: str) -
             return f"{space}{many(noun)}"
         if not article and style:
             return f"{space}{'the' if last == 'the' else indefinite(noun)} {noun}"
-        return f"{space}{replacement}"
+        return f"{space}{phrase}"
     if plural:
         return f"{kept}{many(noun)}"
     if last == "some":  # of what is not counted: "some tea", not "some cup of tea"
         noun = noun.rpartition(" of ")[2] if _is_container(noun) else noun
     in_a_style = style and re.match(r"\s+styles?\b", after, re.IGNORECASE)
-    return f"{kept}{noun if in_a_style or _within_noun(words) else replacement}"
+    determined, begins = _adjectives(kept)
+    if in_a_style or determined:
+        return f"{kept}{noun}"
+    like = kept[begins:]
+    if not article or not like:
+        return f"{kept}{phrase}"
+    return f"{kept[:begins]}{'the' if article == 'the' else indefinite(like)} {like}{noun}"
+
+
+def _apart(text: str) -> str:
+    """`text` with what parts a picture's style from it: "a cat, "."""
+    if not text or text[-1] in "([":
+        return text
+    return f"{text}, " if text[-1].isalnum() else f"{text} "
 
 
 def _split(phrase: str) -> tuple[str, str]:
@@ -97,8 +235,7 @@ def _without_shared(before: str, noun: str) -> str | None:
     shared = noun.split()
     for n in range(len(shared) - 1, 0, -1):
         words = r"\s+".join(map(re.escape, shared[:n]))
-        pattern = rf"(?:(?<!\w)(?:an?|the)\s+)?(?<!\w){words}\s+$"
-        if found := re.search(pattern, before, re.IGNORECASE):
+        if found := re.search(rf"{ARTICLED}{words}\s+$", before, re.IGNORECASE):
             return before[: found.start()]
     return None
 
@@ -107,14 +244,12 @@ def _without_repeated(before: str, noun: str) -> tuple[str, bool]:
     """`before` without what `noun` says itself, or "a cup of", at its end; and whether that was
     several.
     """
-    pattern = rf"(?:(?<!\w)(?:an?|the)\s+)?(?<!\w)(?:{SEVERAL})\s+of\s+$"
-    if found := re.search(pattern, before, re.IGNORECASE):
+    if found := re.search(rf"{ARTICLED}(?:{SEVERAL})\s+of\s+$", before, re.IGNORECASE):
         return before[: found.start()], True
     kept = _without_shared(before, noun)
     if kept is not None:
         return kept, False
-    pattern = rf"(?:(?<!\w)(?:an?|the)\s+)?(?<!\w)(?:{HOLDING})\s+of\s+$"
-    return re.sub(pattern, "", before, flags=re.IGNORECASE), False
+    return re.sub(rf"{ARTICLED}(?:{HOLDING})\s+of\s+$", "", before, flags=re.IGNORECASE), False
 
 
 def _held(before: str, noun: str) -> str:
@@ -156,16 +291,50 @@ def _is_maker(noun: str) -> bool:
     return last[0].isupper() or last.casefold() in MAKERS
 
 
-def _within_noun(words: Sequence[str]) -> bool:
-    """Whether what follows goes on with a noun that has its article or another determiner already:
-    "an old ...", "this ...".
+def _adjectives(kept: str) -> tuple[bool, int]:
+    """Whether what follows `kept` goes on with a noun that has its article or another determiner
+    already, "an old ...", "this ..."; and where the adjectives of one that has none begin.
     """
-    for word in reversed(words[-ADJECTIVES - 1 :]):
-        folded = word.casefold()
-        if folded in DETERMINERS or folded in COUNTS:
-            return True
-        if folded in ARTICLES:
-            return word is not words[-1]
-        if folded in FUNCTION_WORDS or folded.endswith(("ing", "s", ",", ":")):
-            return False
-    return False
+    words = [*re.finditer(r"\S+", kept)]
+    begins, bare = len(kept), True
+    for i in reversed(range(max(0, len(words) - ADJECTIVES - 1), len(words))):
+        word = words[i].group()
+        folded, former = word.casefold(), words[i - 1].group() if i else ""
+        if _determines(word):
+            return True, begins
+        if folded in SUBJECTS:
+            return False, len(kept)
+        inner = i < len(words) - 1
+        if inner and folded in ("and", "or"):  # "an orange and white ..."
+            bare = bare and former.casefold() in COLOURS
+            continue
+        if inner and folded.endswith(","):  # "a big, red ..."
+            word, bare = word[:-1], False
+        if _ends_noun(word, former):
+            break
+        bare = bare and folded not in MEDIA
+        begins = words[i].start() if bare else begins
+    return False, begins
+
+
+def _determines(word: str) -> bool:
+    """Whether `word` is the article, count or owner of the noun behind it: "a", "1", "Anna's"."""
+    folded = word.casefold()
+    if folded in ARTICLES or folded in DETERMINERS or folded in COUNTS or folded.isdecimal():
+        return True
+    owner = re.search(rf"\w{APOSTROPHE}s?$", folded) is not None
+    return owner and re.sub(APOSTROPHE, "'", folded) not in FUNCTION_WORDS
+
+
+def _ends_noun(word: str, former: str) -> bool:
+    """Whether a noun's own words begin behind `word`, which `former` is before: a verb or a
+    preposition, but "a sleeping ...", "a curious ...", "a Christmas ...".
+    """
+    folded = re.sub(APOSTROPHE, "'", word.casefold())
+    if folded in FUNCTION_WORDS or not folded[-1].isalnum():
+        return True
+    if _determines(former) or folded in ADJECTIVES_IN_ING:
+        return False
+    if folded.endswith("s"):
+        return word == folded and not folded.endswith(("ous", "ss"))
+    return folded in VERBS or folded.endswith("ing")

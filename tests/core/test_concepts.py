@@ -304,10 +304,90 @@ TEA, ROCKET = "a cup of tea", "a rocket"
         ("coffee", TEA, "two coffee cups", "two cups of tea"),
         ("coffee", ROCKET, "two coffee cups", "two rocket cups"),
         ("coffee", TEA, "coffee can be hot", "a cup of tea can be hot"),
+        ("cat", "a dog", "1 cat", "1 dog"),
+        ("cat", "a dog", "which cat", "which dog"),
+        ("cat", "a dog", "Anna's cat", "Anna's dog"),
+        ("cat", "a dog", "Anna\u2019s old cat", "Anna\u2019s old dog"),
+        ("cat", "a dog", "the king's cat", "the king's dog"),
+        ("cat", "a dog", "the boys' cat", "the boys' dog"),
+        ("cat", "a dog", "it's cat", "it's a dog"),
     ],
 )
 def test_determiners_and_containers_read_well(name, replacement, prompt, expected):
     assert concept(name=name, replacement=replacement).replaced(prompt) == expected
+
+
+ADJECTIVES = ("sleeping", "smiling", "flying", "gorgeous", "famous", "fearless", "Christmas")
+
+
+@pytest.mark.parametrize(
+    ("prompt", "expected"),
+    [
+        *((f"a {adjective} cat", f"a {adjective} dog") for adjective in (*ADJECTIVES, "glass")),
+        ("a curious black cat", "a curious black dog"),
+        ("a big sleeping cat", "a big sleeping dog"),
+        ("an orange and white cat", "an orange and white dog"),
+        ("a big, red cat", "a big, red dog"),
+        ("cute cat", "a cute dog"),
+        ("orange cat", "an orange dog"),
+        ("black and white cat", "a black and white dog"),
+        ("masterpiece, cute cat", "masterpiece, a cute dog"),
+        ("a black cat and white cat", "a black dog and a white dog"),
+        ("a man with cute cat", "a man with a cute dog"),
+        ("two cute cats", "two cute dogs"),
+        ("a woman holding cat", "a woman holding a dog"),
+        ("a woman stroking cat", "a woman stroking a dog"),
+        ("the poster shows cat", "the poster shows a dog"),
+        ("a house behind cat", "a house behind a dog"),
+        ("I adore cat", "I adore a dog"),
+        ("draw cat", "draw a dog"),
+    ],
+)
+def test_one_article_stands_before_the_adjectives(prompt, expected):
+    assert concept(name="cat", replacement="a dog").replaced(prompt) == expected
+
+
+@pytest.mark.parametrize(
+    ("prompt", "expected"),
+    [
+        ("actor Brad Pitt", "a man"),
+        ("Mr. Brad Pitt", "a man"),
+        ("Dr Brad Pitt, sketch", "a man, sketch"),
+        ("the famous Brad Pitt", "the famous man"),
+        ("the actor Brad Pitt in a car", "a man in a car"),
+        ("American actor and producer Brad Pitt", "an American man"),
+        ("portrait of young Brad Pitt", "portrait of a young man"),
+        ("a woman hugging Brad Pitt", "a woman hugging a man"),
+        ("a photo, Brad Pitt", "a photo, a man"),
+    ],
+)
+def test_a_persons_role_goes_with_the_name(prompt, expected):
+    assert concept(name="Brad Pitt", replacement="a man").replaced(prompt) == expected
+
+
+def test_a_role_beside_a_thing_stays():
+    known = concept(name="cat", kind="object", replacement="a dog")
+    assert known.replaced("a model cat") == "a model dog"
+
+
+@pytest.mark.parametrize(
+    ("replacement", "prompt", "expected"),
+    [
+        ("a clothed person", "a nude woman", "a clothed woman"),
+        ("a clothed person", "two nude women on a beach", "two clothed women on a beach"),
+        ("a clothed person", "the old nude man", "the old clothed man"),
+        ("an adult in a suit", "a nude man", "an adult in a suit"),
+        ("a person wearing clothes", "a nude young woman", "a young woman wearing clothes"),
+        ("a person wearing clothes", "nude men on a bed", "men wearing clothes on a bed"),
+        ("a landscape", "a nude woman", "a landscape"),
+        ("a clothed person", "a nude", "a clothed person"),
+        ("a clothed person", "a nude, woman", "a clothed person, woman"),
+        ("a clothed person", "a nude of a woman", "a clothed person of a woman"),
+    ],
+)
+def test_what_is_said_of_a_person_becomes_what_is_said_of_a_person(replacement, prompt, expected):
+    known = concept(name="nude", kind="explicit", replacement=replacement)
+    assert known.replaced(prompt) == expected
 
 
 @pytest.mark.parametrize(
@@ -325,3 +405,41 @@ def test_determiners_and_containers_read_well(name, replacement, prompt, expecte
 def test_a_style_takes_its_maker_along(replacement, prompt, expected):
     known = concept(name="Vincent van Gogh", kind="style", replacement=replacement)
     assert known.replaced(prompt) == expected
+
+
+@pytest.mark.parametrize(
+    ("replacement", "prompt", "expected"),
+    [
+        ("photo", "a painting of a cat by Van Gogh", "a photo of a cat"),
+        ("a photo", "a painting of a cat by Van Gogh", "a photo of a cat"),
+        ("photo", "a landscape by Van Gogh", "a landscape, photo"),
+        ("photo", "The Starry Night by Van Gogh", "The Starry Night, photo"),
+        ("photo", "art by Van Gogh", "photo"),
+        ("photo", "two paintings by Van Gogh", "two photos"),
+        ("photo", "an oil painting by Van Gogh of a cat", "a photo of a cat"),
+        ("photo", "a painting inspired by Van Gogh", "a photo"),
+        ("photo", "a cat painted by Van Gogh", "a cat, photo"),
+        ("photo", "a cat inspired by Van Gogh", "a cat, photo"),
+        ("photo", "a cat, by Van Gogh, detailed", "a cat, photo, detailed"),
+        ("photo", "a cat (by Van Gogh)", "a cat (photo)"),
+        ("photo", "a cat by the famous painter Van Gogh", "a cat, photo"),
+        ("photo", "a cat in the style of Van Gogh", "a cat, photo"),
+        ("photo", "a cat, style of Van Gogh", "a cat, photo"),
+        ("photo", "painted by Van Gogh", "photo"),
+        ("photo", "Van Gogh's painting of a cat", "photo of a cat"),
+        ("an etching", "Van Gogh\u2019s best painting of a cat", "a best etching of a cat"),
+        ("photo", "the Van Gogh painting of a cat", "the photo of a cat"),
+        ("photo", "Van Gogh's sunflowers", "photo of sunflowers"),
+        ("photo", "a cat in Van Gogh's style", "a cat in photo style"),
+        ("an artist", "a cat by Van Gogh", "a cat by an artist"),
+        ("Claude Monet", "Van Gogh's painting of a cat", "Claude Monet's painting of a cat"),
+    ],
+)
+def test_no_maker_is_left_where_what_replaces_a_style_is_none(replacement, prompt, expected):
+    known = concept(name="Van Gogh", kind="style", replacement=replacement)
+    assert known.replaced(prompt) == expected
+
+
+def test_a_medium_owns_nothing_and_stands_before_other_words_as_before():
+    known = concept(name="mosaic", kind="style", replacement="photo")
+    assert known.replaced("a mosaic image of a cat") == "a photo image of a cat"
