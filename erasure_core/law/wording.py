@@ -65,14 +65,24 @@ COLOURS = frozenset(
         *("purple", "red", "silver", "white", "yellow"),
     )
 )
-# What a picture is called.
-MEDIA = (
+# What a picture is called, and what else it can be.
+PICTURES = (
     *("artwork", "art", "drawing", "etching", "illustration", "image", "painting", "photo"),
     *("photograph", "picture", "portrait", "poster", "print", "sketch", "work"),
+)
+MEDIA = (
+    *(*PICTURES, "animation", "anime", "cartoon", "cgi", "claymation", "clipart", "collage"),
+    *("comic", "engraving", "film", "footage", "fresco", "graffiti", "hdr", "lithograph", "manga"),
+    *("mosaic", "mural", "origami", "polaroid", "render", "rendering", "scan", "screenshot"),
+    *("sculpture", "tapestry", "ukiyo-e", "vhs", "video", "watercolor", "watercolour", "woodcut"),
 )
 MEDIUM = (
     rf"(?:work\s+of\s+art|(?:(?:acrylic|charcoal|ink|oil|pencil|watercolou?r)\s+)?"
     rf"(?:{'|'.join(MEDIA)}))"
+)
+PARTICLES = (  # of names, without a capital
+    *("al", "bin", "da", "de", "del", "della", "den", "der", "di", "du", "la", "le", "of", "ten"),
+    *("ter", "the", "van", "von", "y"),
 )
 MAKERS = ("artist", "painter", "photographer", "illustrator", "person", "somebody")
 # What is somebody's, or of a movement: "by Vincent van Gogh", "in the style of Cubism".
@@ -287,8 +297,17 @@ def _is_container(noun: str) -> bool:
 
 def _is_maker(noun: str) -> bool:
     """Whether a picture can be by it: somebody's name, or what somebody is."""
-    last = noun.split()[-1]
-    return last[0].isupper() or last.casefold() in MAKERS
+    return is_name(noun) or noun.split()[-1].casefold() in MAKERS
+
+
+def is_name(phrase: str) -> bool:
+    """Whether a phrase is written as a maker's name: with capitals, or in a script that has none,
+    and no medium, "VHS footage".
+    """
+    words = [word for word in phrase.split() if word not in PARTICLES]
+    if not words or words[-1].casefold() in (form for one in MEDIA for form in (one, f"{one}s")):
+        return False
+    return all(word[0].isupper() or word.upper() == word.lower() for word in words)
 
 
 def _adjectives(kept: str) -> tuple[bool, int]:
@@ -312,7 +331,7 @@ def _adjectives(kept: str) -> tuple[bool, int]:
             word, bare = word[:-1], False
         if _ends_noun(word, former):
             break
-        bare = bare and folded not in MEDIA
+        bare = bare and folded not in PICTURES
         begins = words[i].start() if bare else begins
     return False, begins
 

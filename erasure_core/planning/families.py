@@ -21,7 +21,7 @@ from erasure_core.files import read_table
 from erasure_core.law.concepts import Kind
 from erasure_core.law.english import indefinite, is_many
 from erasure_core.law.prompts import PromptRow, written
-from erasure_core.law.wording import ARTICLES
+from erasure_core.law.wording import ARTICLES, is_name
 
 TRAINED = (
     "{style} of {subject}",
@@ -136,20 +136,21 @@ def anything(_: str) -> bool:
 
 def filled(template: str, style: str, subject: str, other: str = "") -> str:
     """A template with its words: "a {style} of {subject}" -> "a photo of a cat"; where `style` is
-    somebody's name, "a picture by Vincent van Gogh of a cat".
+    somebody's name, "a picture by Vincent van Gogh of a cat", "a Vincent van Gogh image of a cat".
     """
     medium = _medium(style)
     manner = style if style.casefold().split()[-1:] == ["style"] else f"{style} style"
-    words = template.replace("{style} style", "{manner}")
+    words = template.replace("{style} style", "{manner}").replace("{style} image", "{bare} image")
     words = re.sub(r"\ba {style}", f"{indefinite(medium)} {{style}}", words)
-    return words.format(style=medium, manner=manner, subject=subject, other=other)
+    words = re.sub(r"\ba {bare}", f"{indefinite(style)} {{bare}}", words)
+    return words.format(style=medium, manner=manner, bare=style, subject=subject, other=other)
 
 
 def _medium(style: str) -> str:
     """What a picture in a style is called."""
     if is_movement(style):
         return f"picture in the style of {style}"
-    return f"picture by {style}" if is_proper(style) else style
+    return f"picture by {style}" if is_name(style) else style
 
 
 def is_movement(style: str) -> bool:

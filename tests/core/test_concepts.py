@@ -431,6 +431,7 @@ def test_a_style_takes_its_maker_along(replacement, prompt, expected):
         ("photo", "the Van Gogh painting of a cat", "the photo of a cat"),
         ("photo", "Van Gogh's sunflowers", "photo of sunflowers"),
         ("photo", "a cat in Van Gogh's style", "a cat in photo style"),
+        ("a Polaroid", "a cat by Van Gogh", "a cat, Polaroid"),
         ("an artist", "a cat by Van Gogh", "a cat by an artist"),
         ("Claude Monet", "Van Gogh's painting of a cat", "Claude Monet's painting of a cat"),
     ],
