@@ -26,15 +26,18 @@ def request_id_of(book: Book, text: str, model: str | None = None) -> UUID:
     if (known := uuid_or_none(text)) is not None:
         return known
     entries = _called(book, text, model)
-    if not entries:
-        written = folder_file(text)
-        hint = (
-            f"{written} is not taken in yet: `erasure request add {written}`"
-            if written.is_file()
-            else "`erasure request list` lists them"
-        )
-        raise BadInput(f"no request in the book asks for {text!r}; {hint}")
-    return UUID(_only(text, {e.row.id: described(e) for e in entries}))
+    if entries:
+        return UUID(_only(text, {e.row.id: described(e) for e in entries}))
+    hint = "`erasure request list` lists them"
+    if (file := folder_file(text)).is_file():
+        written = read_request(file)
+        entry = book.ask(lambda reader: reader.find_request(written.subject_request_id))
+        # the same name in another spelling: "spider man"
+        if entry and written.concept.named_in(text) and model in (None, entry.row.model):
+            return UUID(entry.row.id)
+        if entry is None:
+            hint = f"{file} is not taken in yet: `erasure request add {file}`"
+    raise BadInput(f"no request in the book asks for {text!r}; {hint}")
 
 
 def requests_of(book: Book, texts: Sequence[str], model: str) -> list[Path | UUID]:

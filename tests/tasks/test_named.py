@@ -88,6 +88,21 @@ def test_a_request_that_is_not_taken_in_is_pointed_to(book):
         request_id_of(book, "rocket")
 
 
+def test_what_was_taken_in_is_found_by_another_spelling(book):
+    file = written("Spider-Man", OTHER, file="spider-man")
+    add(book, [read_request(file)], "toy")
+    assert request_id_of(book, "spider man") == UUID(OTHER)
+    with pytest.raises(BadInput, match="`erasure request list` lists them"):
+        request_id_of(book, "spider man", "gallery")
+
+
+def test_a_file_of_another_concept_is_not_meant(book):
+    file = written("dog", OTHER, file="rocket")
+    add(book, [read_request(file)], "toy")
+    with pytest.raises(BadInput, match="no request in the book asks for 'rocket'"):
+        request_id_of(book, "rocket")
+
+
 def test_a_run_finds_a_file_by_name(book):
     file = written("rocket", OTHER)
     assert requests_of(book, ["rocket"], "toy") == [file]
