@@ -487,9 +487,9 @@ def check(concepts: Sequence[Concept], settings: Settings) -> None:
 
     Raises:
         BadInput: No concept; target residual without an instruction that acts (the loss would start
-            at zero); the implicit signal for a prompt that does not name its concept, or without
-            target residual; `keep_null` without `keep_weight`; `hard` outside keys and values;
-            `lora` with `hard` or `robust`.
+            at zero); the implicit signal or `robust` for a prompt that does not name its concept;
+            the implicit signal without target residual; `keep_null` without `keep_weight`; `hard`
+            outside keys and values; `lora` with `hard` or `robust`.
     """
     if not concepts:
         raise BadInput("no concept to erase; a request names one")
@@ -504,18 +504,16 @@ def check(concepts: Sequence[Concept], settings: Settings) -> None:
                 f"signal implicit is a delta, and target {settings.target} has none; use "
                 f"target residual"
             )
-        for concept in concepts:
-            if unnamed := [prompt for prompt in concept.prompts if not concept.named_in(prompt)]:
-                raise BadInput(
-                    f"signal implicit scales attention to {concept.name!r}, which prompt "
-                    f"{unnamed[0]!r} does not hold;"
-                    " give only prompts that name it, or use signal explicit"
-                )
+        attention.check_named(
+            concepts, "signal implicit scales attention to", "use signal explicit"
+        )
     elif settings.target == "residual" and not acting:
         raise BadInput(
             "target residual needs an instruction with scale != 0 and warmup < stop; "
             "without one delta is 0 and nothing is erased"
         )
+    if settings.robust:
+        attention.check_named(concepts, "robust puts vectors in the place of", "leave robust out")
     if settings.keep_null and not settings.keep_weight:
         raise BadInput(
             "keep_null holds the null prompt with the kept ones, and keep_weight=0 holds "

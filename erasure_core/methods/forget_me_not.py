@@ -97,13 +97,9 @@ def check(concepts: Sequence[Concept], settings: Settings) -> None:
     """
     if not concepts:
         raise BadInput("no concept to erase; a request names one")
-    for concept in concepts:
-        if unnamed := [prompt for prompt in concept.prompts if not concept.named_in(prompt)]:
-            raise BadInput(
-                f"forget_me_not turns attention away from the word {concept.name!r}, "
-                f"which prompt {unnamed[0]!r} does not hold;"
-                " give only prompts that name it, or use another method"
-            )
+    attention.check_named(
+        concepts, "forget_me_not turns attention away from the word", "use another method"
+    )
 
 
 def declared(unet: nn.Module, settings: Settings) -> frozenset[str]:

@@ -16,6 +16,7 @@ from torch import Tensor
 
 from erasure_core.errors import BadInput
 from erasure_core.law.concepts import Concept
+from erasure_core.law.naming import mentions
 from erasure_core.network import diffusion
 from erasure_core.network.models import Teacher
 
@@ -33,63 +34,81 @@ Tail = Literal[
 
 
 def token_columns(
-    tokenizer: "CLIPTokenizer", ids: Tensor, names: Sequence[str], tail: Tail = "none"
+    tokenizer: "CLIPTokenizer", prompts: Sequence[str], names: Sequence[str], tail: Tail = "none"
 ) -> Tensor:
-    """Where the sub-tokens of any of `names` stand in each prompt, at every occurrence.
+    """Where the sub-tokens of any of `names` stand in each prompt, at every occurrence, one or
+    several of it, however it is spelled (`naming.mentions`).
 
     The text encoder is causal, so what stands behind the name (end token, padding) knows of it too;
     `tail` adds those.
 
     Args:
         tokenizer: The base's.
-        ids: Tokens of n prompts, (n, tokens); see `Context.ids`.
+        prompts: n texts, none longer than it reads.
         names: What the concept is called.
         tail: Which columns behind the words count as well.
 
     Returns:
-        (n, tokens) of bool, on the device of `ids`.
+        (n, tokens) of bool.
 
     Raises:
         BadInput: If a prompt holds none of them.
     """
-    columns = torch.zeros_like(ids, dtype=torch.bool)
-    for name in names:
-        words = torch.tensor(tokenizer(name, add_special_tokens=False).input_ids, device=ids.device)
-        for first in range(ids.shape[1] - len(words) + 1):
-            here = (ids[:, first : first + len(words)] == words).all(1)
-            columns[:, first : first + len(words)] |= here[:, None]
-    if not (named := columns.any(1)).all():
-        # some leave the mark in
-        prompt = (
-            tokenizer.decode(ids[~named][0], skip_special_tokens=True).replace("</w>", " ").strip()
-        )
-        raise BadInput(
-            f"prompt {prompt!r} does not hold {' or '.join(map(repr, names))}, whose attention is "
-            f"meant; give only prompts that name it"
-        )
-    positions = torch.arange(ids.shape[1], device=ids.device)
-    # the first; some bases pad with it
-    end = (ids == tokenizer.eos_token_id).int().argmax(1, keepdim=True)
-    return (
-        columns
-        | {"none": torch.zeros_like(columns), "eot": positions == end, "padded": positions >= end}[
-            tail
-        ]
+    read = tokenizer(
+        list(prompts), padding="max_length", return_offsets_mapping=True, return_tensors="pt"
     )
+    columns = torch.zeros_like(read.input_ids, dtype=torch.bool)
+    begins, ends = read.offset_mapping.unbind(2)  # (n, tokens), characters of the prompt
+    for row, prompt in enumerate(prompts):
+        for mention in mentions(names, prompt):
+            columns[row] |= (begins[row] < mention.end) & (ends[row] > mention.begin)
+    if not (named := columns.any(1)).all():
+        raise BadInput(
+            f"prompt {prompts[int(named.int().argmin())]!r} does not hold "
+            f"{' or '.join(map(repr, names))}, whose attention is meant; give only prompts that "
+            f"name it"
+        )
+    positions = torch.arange(columns.shape[1])
+    # the first; some bases pad with it
+    end = (read.input_ids == tokenizer.eos_token_id).int().argmax(1, keepdim=True)
+    behind = {
+        "none": torch.zeros_like(columns),
+        "eot": positions == end,
+        "padded": positions >= end,
+    }
+    return columns | behind[tail]
 
 
 def concept_columns(teacher: Teacher, concepts: Sequence[Concept], tail: Tail = "none") -> Tensor:
     """`token_columns` of every prompt of every concept, in order, each for its own concept:
-    (prompts, tokens).
+    (prompts, tokens), on the device of the network.
+
+    Raises:
+        BadInput: If a prompt does not name its concept, or is too long for the base.
     """
-    contexts = [diffusion.encode_prompts(teacher, concept.prompts) for concept in concepts]
-    named = zip(contexts, concepts, strict=True)
-    return torch.cat(
-        [
-            token_columns(teacher.tokenizer, context.ids, concept.names, tail)
-            for context, concept in named
-        ]
-    )
+    for concept in concepts:
+        diffusion.check_prompts(teacher.tokenizer, concept.prompts)
+    columns = [
+        token_columns(teacher.tokenizer, concept.prompts, concept.names, tail)
+        for concept in concepts
+    ]
+    return torch.cat(columns).to(teacher.unet.device)
+
+
+def check_named(concepts: Sequence[Concept], use: str, instead: str) -> None:
+    """Refuse prompts that do not name their concept: there is nothing that `use` could be done to;
+    `instead` is what else can be done.
+
+    Raises:
+        BadInput: Naming the concept and its first such prompt.
+    """
+    for concept in concepts:
+        for prompt in concept.prompts:
+            if not concept.named_in(prompt):
+                raise BadInput(
+                    f"{use} {concept.name!r}, which prompt {prompt!r} does not hold; give only "
+                    f"prompts that name it, or {instead}"
+                )
 
 
 @dataclass(frozen=True, slots=True)

@@ -28,7 +28,7 @@ from torch import Tensor, nn
 
 from erasure_core.errors import BadInput
 from erasure_core.law.concepts import Concept, kept_prompts
-from erasure_core.law.wording import mentions
+from erasure_core.law.naming import mentions
 from erasure_core.network import layers
 from erasure_core.network.diffusion import encode_prompts
 from erasure_core.network.models import Teacher

@@ -9,7 +9,7 @@ from torch.testing import assert_close
 
 from erasure_core.errors import BadInput
 from erasure_core.law.concepts import Concept
-from erasure_core.network import attention, diffusion
+from erasure_core.network import attention
 
 SD1 = {"attention_head_dim": 2, "use_linear_projection": False, "upcast_attention": False}
 SD20 = {"attention_head_dim": (2, 4), "use_linear_projection": True, "upcast_attention": False}
@@ -222,13 +222,8 @@ def test_one_row_of_columns_serves_any_number_of_latents_and_another_number_is_a
 
 
 def marked_words(teacher, prompt: str, name: str, tail: attention.Tail = "none") -> list[int]:
-    ids = diffusion.encode_prompts(teacher, [prompt]).ids
-    return (
-        attention.token_columns(teacher.tokenizer, ids, [name], tail)[0]
-        .nonzero()
-        .flatten()
-        .tolist()
-    )
+    marked = attention.token_columns(teacher.tokenizer, [prompt], [name], tail)[0]
+    return marked.nonzero().flatten().tolist()
 
 
 def test_a_name_is_found_wherever_it_stands_and_whatever_its_case(tiny_teacher):
@@ -253,9 +248,33 @@ def test_the_tail_is_the_first_end_token_or_everything_behind_the_words(tiny_tea
 
 
 def test_a_prompt_without_the_name_is_refused(tiny_teacher):
-    for prompt in ("a photo of a cat", "astronauts"):
-        with pytest.raises(BadInput, match=f"{prompt}.* does not hold 'astronaut'"):
+    for prompt in ("a photo of a Cat", "an astronautic cat"):
+        with pytest.raises(BadInput, match=f"'{prompt}' does not hold 'astronaut'"):
             marked_words(tiny_teacher, prompt, "astronaut", "padded")
+
+
+@pytest.mark.parametrize(
+    ("name", "prompt", "begun"),
+    [
+        ("cat", "a photo of two cats", "a photo of two "),
+        ("Spider-Man", "a spider man", "a "),
+        ("Beyonce", "a photo of Beyonc\u00e9", "a photo of "),
+        ("J. K. Rowling", "the J.K. Rowling", "the "),
+    ],
+)
+def test_a_name_is_found_in_every_spelling_that_names_it(tiny_teacher, name, prompt, begun):
+    """All tokens behind those of what stands before the name are its own."""
+    before, all_of_it = (
+        len(tiny_teacher.tokenizer(text, add_special_tokens=False).input_ids)
+        for text in (begun, prompt)
+    )
+    assert marked_words(tiny_teacher, prompt, name) == list(range(before + 1, all_of_it + 1))
+
+
+def test_a_prompt_that_would_be_cut_is_refused(tiny_teacher):
+    long = Concept(name="cat", kind="object", prompts=("a " * 20 + "cat",), replacement="a rocket")
+    with pytest.raises(BadInput, match="has 23 tokens"):
+        attention.concept_columns(tiny_teacher, [long])
 
 
 def test_each_prompt_is_searched_for_its_own_concept(tiny_teacher, astronaut):

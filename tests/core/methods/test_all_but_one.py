@@ -282,6 +282,10 @@ def test_implicit_signal_needs_the_name_in_each_prompt_and_a_residual_target(ast
     )
     with pytest.raises(BadInput, match="'a person in a space suit' does not hold"):
         abo.check([unnamed], implicit())
+    robust = abo.Settings.model_validate({"robust": {}})
+    with pytest.raises(BadInput, match=r"robust puts vectors in .* suit' does not hold"):
+        abo.check([unnamed], robust)
+    abo.check([astronaut], robust)
     with pytest.raises(BadInput, match="target replace has none"):
         abo.check([astronaut], implicit().model_copy(update={"target": "replace"}))
     abo.check([astronaut], implicit())

@@ -302,6 +302,14 @@ def test_a_prompt_that_does_not_name_its_concept_is_refused(tiny_teacher, astron
             refuse()
 
 
+def test_a_prompt_that_names_several_is_one_that_names_it(tiny_teacher):
+    cats = Concept(
+        name="cat", kind="object", prompts=("a photo of two cats",), replacement="a rocket"
+    )
+    fmn.check([cats], settings())
+    assert len(heard(tiny_teacher, [cats], settings(images=1, updates=1))) == 1
+
+
 def test_defaults_are_the_references():
     default = fmn.Settings()
     assert (default.lr, default.updates, default.batch, default.group, default.tail) == (
