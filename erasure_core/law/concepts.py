@@ -14,6 +14,7 @@ from pydantic import (
     ConfigDict,
     Field,
     SerializerFunctionWrapHandler,
+    ValidationInfo,
     model_serializer,
     model_validator,
 )
@@ -22,6 +23,7 @@ from erasure_core.law.naming import mentions
 from erasure_core.law.wording import replaced
 from erasure_core.text import composed, one_line, seen
 
+RECORDED = {"recorded": True}  # context with which what was accepted before is read back
 Kind = Literal["likeness", "style", "object", "explicit"]
 # No tokenizer reads more characters; its own limit is checked once a base is chosen.
 Prompt = Annotated[
@@ -68,7 +70,9 @@ class Concept(BaseModel):
     )
 
     @model_validator(mode="after")
-    def _what_stays_is_not_what_goes(self) -> Self:
+    def _what_stays_is_not_what_goes(self, info: ValidationInfo) -> Self:
+        if info.context == RECORDED:  # which spellings are a name was less once
+            return self
         if self.named_in(self.replacement):
             raise ValueError(
                 f"the replacement {self.replacement!r} names the concept {self.name!r} "

@@ -21,7 +21,7 @@ from pydantic import (
 )
 
 from erasure_core.files import read_yaml
-from erasure_core.law.concepts import Concept
+from erasure_core.law.concepts import RECORDED, Concept
 from erasure_core.law.lineage import sha256_json
 from erasure_core.plugins import names
 from erasure_core.text import one_line
@@ -29,7 +29,6 @@ from erasure_core.text import one_line
 ASKED = ("subject_request_id", "subject_request_type", "submitted_time", "regulation")
 
 
-RECORDED = {"recorded": True}  # context with which what was accepted before is read back
 EARLIEST = datetime(1970, 1, 1, tzinfo=UTC)  # no law on the deletion of data is older
 AHEAD = timedelta(days=1)  # how far a clock or a time zone may be wrong
 

@@ -14,7 +14,7 @@ from pydantic import BaseModel, ConfigDict, Field
 from erasure_core.errors import BadInput, ErasureError
 from erasure_core.files import pretty_json, write_text
 from erasure_core.law import lineage
-from erasure_core.law.concepts import Concept, kept_prompts
+from erasure_core.law.concepts import RECORDED, Concept, kept_prompts
 from erasure_core.law.prompts import (
     PromptRow,
     kept_rows,
@@ -22,7 +22,7 @@ from erasure_core.law.prompts import (
     read_prompt_set,
     target_set,
 )
-from erasure_core.law.requests import RECORDED, DeletionRequest
+from erasure_core.law.requests import DeletionRequest
 from erasure_core.methods import METHODS, AnySettings
 from erasure_core.network import bases, diffusion, models
 from erasure_core.planning import sealed

@@ -17,9 +17,10 @@ from typing import Any
 from erasure_core.errors import ErasureError
 from erasure_core.law import clock
 from erasure_core.law.chain import GENESIS, stamp
+from erasure_core.law.concepts import RECORDED
 from erasure_core.law.fold import CANDIDATE, CHAMPION
 from erasure_core.law.lineage import RunRecord, canonical_json, sha256_file, sha256_json
-from erasure_core.law.requests import RECORDED, DeletionRequest
+from erasure_core.law.requests import DeletionRequest
 from tasks.book.keys import Keys
 from tasks.book.store import Book, Transaction
 from tasks.home import Home

@@ -10,9 +10,9 @@ from pydantic import ValidationError
 from safetensors.torch import load_file, save_file
 
 from erasure_core.errors import BadInput, ErasureError
-from erasure_core.law.concepts import NAME_LENGTH, Concept
+from erasure_core.law.concepts import NAME_LENGTH, RECORDED, Concept
 from erasure_core.law.prompts import read_prompt_set
-from erasure_core.law.requests import RECORDED, DeletionRequest, known_methods
+from erasure_core.law.requests import DeletionRequest, known_methods
 from erasure_core.methods import METHODS
 from erasure_core.network.models import check_folder
 from erasure_core.network.weights import WeightDelta, tensors_sha256

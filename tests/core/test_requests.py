@@ -3,6 +3,7 @@
 from uuid import UUID
 
 import pytest
+from pydantic import ValidationError
 
 from erasure_core.errors import BadInput
 from erasure_core.law.requests import DeletionRequest, read_request
@@ -133,3 +134,13 @@ def test_a_time_that_passed_before_is_read_back():
     old = request()
     asked = {**old.asked, "submitted_time": "2999-01-01T00:00:00Z"}
     assert DeletionRequest.joined(asked, old.recipe).submitted_time.year == 2999
+
+
+def test_a_kept_prompt_that_was_no_name_once_is_read_back():
+    """What spells a name was less: "Spiderman" was not "Spider-Man"."""
+    old = request(name="Spider-Man", replacement="a man")
+    kept = {**old.recipe["concept"], "keep": ["a Spiderman comic"]}
+    read = DeletionRequest.joined(old.asked, {**old.recipe, "concept": kept})
+    assert read.concept.keep == ("a Spiderman comic",)
+    with pytest.raises(ValidationError, match="names the concept"):
+        request(name="Spider-Man", keep=["a Spiderman comic"])

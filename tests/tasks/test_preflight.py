@@ -18,10 +18,10 @@ from safetensors.torch import load_file, save_file
 from typer.testing import CliRunner
 
 from erasure_core.files import pretty_json
-from erasure_core.law.concepts import Concept
+from erasure_core.law.concepts import RECORDED, Concept
 from erasure_core.law.lineage import manifest
 from erasure_core.law.prompts import read_prompt_set
-from erasure_core.law.requests import RECORDED, DeletionRequest
+from erasure_core.law.requests import DeletionRequest
 from erasure_core.metrics.clip_score import ClipScorer
 from erasure_core.planning.params import Params
 from flows.cli import app
