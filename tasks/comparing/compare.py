@@ -2,7 +2,7 @@
 
 from collections.abc import Callable, Iterator, Sequence
 from contextlib import contextmanager
-from dataclasses import dataclass, replace
+from dataclasses import dataclass
 from pathlib import Path
 
 from filelock import FileLock, Timeout
@@ -10,7 +10,6 @@ from filelock import FileLock, Timeout
 from erasure_core import attacks
 from erasure_core.attacks import AUDIENCES, CHEAP
 from erasure_core.errors import BadInput
-from erasure_core.law.gates import Gate, choose, judge_all
 from erasure_core.law.lineage import sha256_file
 from erasure_core.law.prompts import read_prompt_set, target_set
 from erasure_core.law.requests import DeletionRequest
@@ -29,6 +28,7 @@ from tasks.comparing import cells
 from tasks.comparing.cells import Bench, Cell, Written, run_cell
 from tasks.comparing.forms import FORMS, as_published, check_methods, trial
 from tasks.evidence.data import validate_prompt_sets
+from tasks.evidence.decide import choose_candidate
 from tasks.requests.made_with import made_with
 
 Said = Callable[[str], None]
@@ -141,28 +141,17 @@ def _tuned(
     done: Callable[[Cell], Written],
 ) -> tuple[list[Written], AnySettings]:
     """The trials of one method, and the settings of the best: of those that keep to every limit the
-    one that keeps the most, else the one that misses fewest.
-
-    Values are held to the limits, not ends of intervals: a set that chooses is small, no trial
-    could prove a rate of 10 % on it, and all that erase would count the same.
+    one that keeps the most, else the one that misses fewest, as a run chooses among its candidates.
     """
     kind, seed = request.concept.kind, bench.params.seed
     settings = [trial(method, kind, bench.params, number) for number in range(trials)]
     attempts = [
         done(Cell(request, f"trial {number}", seed, each)) for number, each in enumerate(settings)
     ]
-    best = choose(
-        {attempt.form: _by_values(attempt) for attempt in attempts},
-        {attempt.form: attempt.found()["ssim"].value for attempt in attempts},
+    best = choose_candidate.fn(
+        Plan.read(attempts[0].folder), {attempt.form: attempt.found() for attempt in attempts}
     )
     return attempts, settings[[attempt.form for attempt in attempts].index(best)]
-
-
-def _by_values(attempt: Written) -> Gate:
-    plan = Plan.read(attempt.folder)
-    found = {m.metric: replace(m, low=m.value, high=m.value) for m in attempt.measurements}
-    policy = plan.params.policy
-    return judge_all(policy.controls(plan.concepts), policy.limits(plan.concepts), found)
 
 
 def _check_sets(params: Params, requests: Sequence[DeletionRequest]) -> None:
