@@ -7,7 +7,7 @@ from erasure_core.law.concepts import Concept
 from erasure_core.law.prompts import PromptRow, kept_rows
 from erasure_core.metrics.identity import identity_weights
 from erasure_core.metrics.intervals import effective, enough, wilson
-from erasure_core.planning.params import BESIDES, COMPOSED, INSTEAD, Policy
+from erasure_core.planning.params import BESIDES, COMPOSED, INSTEAD, SEEING, Policy
 from erasure_core.planning.sealed import clusters_of
 from tasks.evidence.further import IDENTITY, shown_beside, unseen_neighbours
 from tasks.evidence.measure import (
@@ -41,6 +41,12 @@ def policy_faults(policy: Policy) -> Iterator[str]:
         except BadInput as why:
             yield f"policy.targets limits {IDENTITY}: {why}"
     for kind, bounds in policy.targets.items():
+        if not policy.sees(kind):
+            yield (
+                f"policy.targets.{kind} limits {', '.join(bounds)}, none of which sees the concept "
+                f"in pictures of it alone: the unedited base could meet them; limit one of "
+                f"{', '.join(SEEING)} as well"
+            )
         for metric, bound in bounds.items():
             if bound <= 0 and not metric.startswith((*INSTEAD, *BESIDES)):
                 yield (
