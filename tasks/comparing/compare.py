@@ -11,15 +11,15 @@ from erasure_core import attacks
 from erasure_core.attacks import AUDIENCES, CHEAP
 from erasure_core.errors import BadInput
 from erasure_core.law.lineage import sha256_file
-from erasure_core.law.prompts import read_prompt_set, target_set
+from erasure_core.law.prompts import kept_rows, read_prompt_set, target_set
 from erasure_core.law.requests import DeletionRequest
 from erasure_core.methods import AnySettings
-from erasure_core.network.models import load_tokenizer
 from erasure_core.planning.params import REQUIRED, Params
 from erasure_core.planning.plan import (
     STAGES,
     Plan,
     check_sealed,
+    check_styles,
     checked_base,
     kept_name,
     target_name,
@@ -29,7 +29,9 @@ from tasks.comparing.cells import Bench, Cell, Written, run_cell
 from tasks.comparing.forms import FORMS, as_published, check_methods, trial
 from tasks.evidence.data import validate_prompt_sets
 from tasks.evidence.decide import choose_candidate
+from tasks.requests import measurable
 from tasks.requests.made_with import made_with
+from tasks.requests.preflight import reader_of, tokenizers_of
 
 Said = Callable[[str], None]
 
@@ -155,21 +157,36 @@ def _tuned(
 
 
 def _check_sets(params: Params, requests: Sequence[DeletionRequest]) -> None:
-    """Tables that are well formed, and sets that share nothing: what tuned a method cannot judge
-    it.
+    """What a run asks of policy and prompt sets: tables that are well formed and large enough, and
+    sets that share nothing: what tuned a method cannot judge it.
     """
+    policy = params.policy
+    for fault in measurable.policy_faults(policy):
+        raise BadInput(fault)
     if params.prompts.choose is None:
         raise BadInput("prompts.choose names no set to tune on; give its targets and kept")
     names = [request.concept.name for request in requests]
     if len({*names}) < len(names):
         raise BadInput(f"a concept is asked for twice in {', '.join(names)}; name each once")
-    tokenizer = load_tokenizer(checked_base(params.base)[0])
+    base = checked_base(params.base)[0]
+    tokenizers, directions = tokenizers_of(base), reader_of(base)
+    known = (params.method.method, *params.methods)
+    protected = sorted({p for name in known for p in params.with_method(name).protected})
     for request in requests:
         concept = request.concept
+        policy.limits([concept])
+        check_styles(params, [concept])
         paths = {}
         for stage, where in zip(STAGES, (params.prompts.choose, params.prompts), strict=True):
             paths[target_name(concept, stage)] = target_set(where.targets, concept)
             paths[kept_name(stage)] = where.kept
         validate_prompt_sets.fn(list(paths.values()), params.reading)
         rows = {name: read_prompt_set(path, params.reading) for name, path in paths.items()}
-        check_sealed(rows, [concept], [tokenizer])
+        for stage in STAGES:
+            rows[kept_name(stage)] = kept_rows(rows[kept_name(stage)], [concept])
+            measurable.check_label(policy, concept, rows[target_name(concept, stage)])
+            measurable.check_alone(policy, concept, rows[target_name(concept, stage)])
+            measurable.check_kept_labels(policy, rows[kept_name(stage)])
+        measurable.check_size(policy, concept, rows[target_name(concept)])
+        measurable.check_kept(policy, rows[kept_name()], [concept])
+        check_sealed(rows, [concept], tokenizers, directions, protected)

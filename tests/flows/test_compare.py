@@ -7,11 +7,14 @@ from pathlib import Path
 import pytest
 from filelock import FileLock
 
+from erasure_core.errors import BadInput
 from erasure_core.law.lineage import sha256_file
 from erasure_core.law.requests import read_request
 from erasure_core.planning.params import read_params
 from erasure_core.planning.plan import BASE
+from erasure_core.planning.sealed import Directions
 from tasks.comparing import cells
+from tasks.comparing import compare as comparing
 from tasks.comparing.compare import _check_sets
 from tasks.pages.charts import undominated
 from tasks.pages.comparison import ComparedPoint
@@ -72,6 +75,33 @@ def test_sets_are_read_with_the_guidance_of_the_parameters(setup, tmp_path):
     file.write_text("".join(",".join(row) + "\n" for row in rows))
     params = read_params(setup / "compare.yaml", [f"prompts.kept={file}", "sampling.guidance=4.0"])
     _check_sets(params, [read_request(setup / "cat.yaml")])
+
+
+@pytest.mark.parametrize(
+    ("changes", "why"),
+    [
+        (["policy.targets.object={leak: 0.5}"], "none of which sees the concept"),
+        (["policy.targets={style: {clip.concept_rate: 1}}"], "no limits for kind 'object'"),
+        (
+            ["policy.targets.object={clip.concept_rate: 1, quality.fidelity: 0}"],
+            "3 rows of it alone, and what stands in its place",
+        ),
+        (["policy.min_n=9"], "asks for 9"),
+    ],
+)
+def test_what_a_run_would_refuse_is_refused_before_anything_is_trained(setup, changes, why):
+    params = read_params(setup / "compare.yaml", changes)
+    with pytest.raises(BadInput, match=why):
+        _check_sets(params, [read_request(setup / "cat.yaml")])
+
+
+def test_prompts_that_the_encoder_reads_alike_are_in_one_set_only(setup, monkeypatch):
+    """Judged as `run` judges them: by the base's text encoder too."""
+    asked = []
+    monkeypatch.setattr(comparing, "check_sealed", lambda *given: asked.append(given))
+    _check_sets(read_params(setup / "compare.yaml"), [read_request(setup / "cat.yaml")])
+    ((_, _, tokenizers, directions, protected),) = asked
+    assert (len(tokenizers), isinstance(directions, Directions), protected) == (1, True, [])
 
 
 def results(out: Path) -> dict:
