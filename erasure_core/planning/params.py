@@ -78,6 +78,13 @@ class Sampling(_Section):
         exclude_if=lambda value: value is None,
         description="guidance of the prompt files' rows that have none; null refuses such rows",
     )
+    seed: int | None = Field(
+        None,
+        ge=0,
+        exclude_if=lambda value: value is None,
+        description="seed of the prompt files' first row without one, one more for each next; null "
+        "is the run's own. A comparison gives all its trainings the same",
+    )
 
 
 class MeasuredSet(_Section):
@@ -490,7 +497,8 @@ class Params(Preset):
     @property
     def reading(self) -> Reading:
         """What prompt files are read with where they say nothing themselves."""
-        return Reading(guidance=self.sampling.guidance, seed=self.seed)
+        own = self.sampling.seed
+        return Reading(guidance=self.sampling.guidance, seed=self.seed if own is None else own)
 
     def presets(self) -> dict[str, Preset]:
         """What is tried: the default, and the comparisons by their names."""
