@@ -14,7 +14,7 @@ from erasure_core.law.lineage import sha256_file
 from erasure_core.law.prompts import kept_rows, read_prompt_set, target_set
 from erasure_core.law.requests import DeletionRequest
 from erasure_core.methods import AnySettings
-from erasure_core.planning.params import REQUIRED, Params
+from erasure_core.planning.params import REQUIRED, Params, Policy
 from erasure_core.planning.plan import (
     STAGES,
     Plan,
@@ -47,13 +47,13 @@ class Comparison:
     per_method: int  # trials that each method had, for each request
 
 
-def attacks_of(tier: str) -> tuple[str, ...]:
-    """What is tried at a tier: those that need no gradient at `smoke`, and above that what any
-    audience must withstand there.
+def attacks_of(tier: str, policy: Policy) -> tuple[str, ...]:
+    """What is tried at a tier: those that need no gradient, above `smoke` what any audience must
+    withstand there, and what the policy limits, without which no verdict is to be had.
     """
-    if tier == "smoke":
-        return CHEAP
-    wanted = {*CHEAP, *(name for audience in AUDIENCES for name in REQUIRED[audience][tier])}
+    wanted = {*CHEAP, *(name for bounds in policy.attacks.values() for name in bounds)}
+    if tier != "smoke":
+        wanted |= {name for audience in AUDIENCES for name in REQUIRED[audience][tier]}
     return tuple(name for name in attacks.all_attacks() if name in wanted)
 
 
@@ -90,7 +90,7 @@ def compare(
     attacks.budget_of(tier)
     _check_sets(params, requests)
     decided_by = {**made_with(params), "cells": sha256_file(Path(cells.__file__))}
-    bench = Bench(params, decided_by, out, attacks_of(tier), tier)
+    bench = Bench(params, decided_by, out, attacks_of(tier, params.policy), tier)
 
     def done(cell: Cell) -> Written:
         written = run_cell(bench, cell)
