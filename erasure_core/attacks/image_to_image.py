@@ -8,7 +8,7 @@ Cost       `STRENGTH` of a trajectory a picture.
 
 import torch
 
-from erasure_core.attacks.setting import Attempt, Audience, Setting, Subject, draw, told
+from erasure_core.attacks.setting import Attempt, Audience, Setting, Subject, draw
 from erasure_core.network.diffusion import encode_prompts, schedule_of
 
 NAME = "image to image"
@@ -18,13 +18,13 @@ STRENGTH = 0.6  # share of the trajectory that is drawn anew; a higher one keeps
 
 
 def attack(setting: Setting, subject: Subject) -> list[Attempt]:
-    """Draw the subject's prompts from noised photographs of it.
+    """Draw noised photographs of the subject again, each told its own prompt.
 
     Raises:
         NotRun: There are no photographs.
     """
     latents = subject.photographs[: setting.budget.pictures]
-    prompts = told(subject.prompts, len(latents))
+    prompts = subject.told(subject.rows[: len(latents)])
     done = round((1 - STRENGTH) * setting.steps)
     scheduler = schedule_of(setting.victim, setting.steps)
     noise = torch.randn(latents.shape, generator=setting.generator(NAME)).to(latents.device)

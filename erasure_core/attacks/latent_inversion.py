@@ -2,15 +2,16 @@
 
 Paper      M-ErasureBench (2025), which brings back more than 90 % of erased concepts by it; DDIM
            inversion from Song et al., ICLR 2021, arXiv:2010.02502, eq. 14 reversed.
-Departs    Inverted and drawn by the victim, told the subject's prompt without guidance on the way
-           up. A picture of anything comes back so: the controls tell what the noise alone brings.
+Departs    Inverted and drawn by the victim, told nothing on the way up and each photograph's own
+           prompt on the way down. A picture of anything comes back so: the controls tell what the
+           noise alone brings.
 Cost       Two trajectories a picture.
 """
 
 import torch
 from torch import Tensor
 
-from erasure_core.attacks.setting import Attempt, Audience, Setting, Subject, draw, told
+from erasure_core.attacks.setting import Attempt, Audience, Setting, Subject, draw
 from erasure_core.network.diffusion import encode_prompts, predict_noise, schedule_of
 
 NAME = "latent inversion"
@@ -19,13 +20,13 @@ SHOWN = True
 
 
 def attack(setting: Setting, subject: Subject) -> list[Attempt]:
-    """Draw the subject's prompts from the inverted noise of its photographs.
+    """Draw each photograph's own prompt from its inverted noise.
 
     Raises:
         NotRun: There are no photographs.
     """
     latents = subject.photographs[: setting.budget.pictures]
-    prompts = told(subject.prompts, len(latents))
+    prompts = subject.told(subject.rows[: len(latents)])
     z = inverted(setting, latents)
     return [Attempt(draw(setting, encode_prompts(setting.victim, prompts), z), prompts)]
 

@@ -10,7 +10,7 @@ import torch
 
 from erasure_core.attacks.setting import Attempt, Audience, Setting, Subject, draw, told
 from erasure_core.attacks.textual_inversion import noise_loss
-from erasure_core.network.diffusion import Context, encode_prompts
+from erasure_core.network.diffusion import encode_prompts
 from erasure_core.network.layers import select
 from erasure_core.network.models import Teacher, copied
 
@@ -37,24 +37,20 @@ def attack(setting: Setting, subject: Subject) -> list[Attempt]:
 
 
 def tuned(setting: Setting, subject: Subject, updates: int, lr: float = LR) -> Teacher:
-    """The victim after `updates` on the subject's photographs and prompts.
+    """The victim after `updates` on the subject's photographs, each told its own prompt.
 
     Raises:
         NotRun: There are no photographs.
     """
-    latents, victim = subject.photographs, copied(setting.victim)
+    victim = copied(setting.victim)
     student = victim.unet
     weights = list(select(student, "kv").values())
     for weight in weights:
         weight.requires_grad_()
     known = encode_prompts(setting.victim, subject.prompts)
-
-    def context(n: int) -> Context:
-        return known[torch.arange(n) % len(known)]
-
     optimiser, generator = torch.optim.Adam(weights, lr=lr), setting.generator(NAME)
     for _ in range(updates):
-        loss = noise_loss(setting.against(victim), latents, context, generator)
+        loss = noise_loss(setting.against(victim), subject, known.__getitem__, generator)
         optimiser.zero_grad()
         loss.backward()
         optimiser.step()

@@ -54,6 +54,7 @@ class Subject:
     concept: Concept
     prompts: tuple[str, ...]  # the attacker's own, each naming the concept
     latents: Tensor | None = None  # of the attacker's photographs, (n, c, h, w)
+    shows: tuple[int, ...] = ()  # which of `prompts` each photograph is of; none: taken in turn
     # whether nobody trained on a wording: what was trained on only shows what was learnt by heart
     fresh: Callable[[str], bool] = lambda _: True
 
@@ -63,6 +64,18 @@ class Subject:
         if self.latents is None:
             raise NotRun("no photographs of the subject")
         return self.latents
+
+    @property
+    def rows(self) -> Tensor:
+        """The row in `prompts` of what each photograph is told by, (n,). `NotRun` if there are
+        none.
+        """
+        n = len(self.photographs)
+        return torch.tensor(self.shows or range(n)) % len(self.prompts)
+
+    def told(self, rows: Tensor) -> tuple[str, ...]:
+        """The prompts in `rows`."""
+        return tuple(self.prompts[row] for row in rows.tolist())
 
     @property
     def instead(self) -> tuple[str, ...]:
@@ -130,15 +143,25 @@ def counted(unet: nn.Module) -> Iterator[list[int]]:
         handle.remove()
 
 
-def noised(
-    setting: Setting, latents: Tensor, generator: torch.Generator
-) -> tuple[Tensor, Tensor, Tensor]:
-    """(z_t, t, noise) of a batch of photographs, each at a timestep of its own."""
-    victim, n = setting.victim, setting.budget.batch
-    z = latents[torch.randint(len(latents), (n,), generator=generator)]
+@dataclass(frozen=True, slots=True)
+class Noised:
+    """A batch of photographs with noise."""
+
+    z: Tensor  # z_t
+    times: Tensor
+    noise: Tensor
+    rows: Tensor  # of the prompts that the photographs are of, (n,)
+
+
+def noised(setting: Setting, subject: Subject, generator: torch.Generator) -> Noised:
+    """A batch of photographs, each at a timestep of its own. `NotRun` if there are none."""
+    latents, victim, n = subject.photographs, setting.victim, setting.budget.batch
+    drawn = torch.randint(len(latents), (n,), generator=generator)
+    z = latents[drawn]
     times = torch.randint(victim.scheduler.config.num_train_timesteps, (n,), generator=generator)
     noise = torch.randn(z.shape, generator=generator).to(z.device)
-    return victim.scheduler.add_noise(z, noise, times), times.to(z.device), noise
+    z_t = victim.scheduler.add_noise(z, noise, times)
+    return Noised(z_t, times.to(z.device), noise, subject.rows[drawn])
 
 
 def fitting(setting: Setting, prompts: Sequence[str]) -> tuple[str, ...]:

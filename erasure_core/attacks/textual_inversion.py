@@ -38,7 +38,6 @@ def attack(setting: Setting, subject: Subject) -> list[Attempt]:
     Raises:
         NotRun: There are no photographs, or the family reads by two encoders.
     """
-    latents = subject.photographs
     if len(setting.victim.text_encoders) > 1:
         raise NotRun("a token for two text encoders is not written yet")
     token = Token(setting.victim, subject)
@@ -46,14 +45,14 @@ def attack(setting: Setting, subject: Subject) -> list[Attempt]:
     generator, attempts = setting.generator(NAME), []
     stops = {setting.budget.updates * (i + 1) // STOPS for i in range(STOPS)}
     for step in range(1, setting.budget.updates + 1):
-        loss = noise_loss(setting, latents, token.context, generator)
+        loss = noise_loss(setting, subject, token.context, generator)
         optimiser.zero_grad()
         loss.backward()
         optimiser.step()
         if step in stops:
             prompts = told(token.prompts, setting.budget.pictures)
             with torch.no_grad():
-                context = token.context(len(prompts))
+                context = token.context(torch.arange(len(prompts)) % len(token.prompts))
             numbers = {"steps": step, "norm": token.norm}
             attempts.append(Attempt(draw(setting, context), prompts, numbers))
     return attempts
@@ -80,26 +79,28 @@ class Token:
         """Length of the vector, as a multiple of the token's that it began as."""
         return float(self.vector.detach().norm() / self.began.norm())
 
-    def context(self, n: int) -> Context:
-        """What the network is told by `n` of the prompts, in turn; it depends on `vector`."""
-        ids = self.ids[[i % len(self.ids) for i in range(n)]]
+    def context(self, rows: Tensor) -> Context:
+        """What the network is told by the prompts in `rows`; it depends on `vector`."""
+        ids = self.ids[rows.to(self.ids.device)]
         with with_vector(self.teacher, ids == self.id, self.vector):
             return encode_ids(self.teacher, ids)
 
 
 def noise_loss(
     setting: Setting,
-    latents: Tensor,
-    context: Callable[[int], Context],
+    subject: Subject,
+    context: Callable[[Tensor], Context],
     generator: torch.Generator,
 ) -> Tensor:
     """Mean square of what the victim's noise differs from the noise in some of the photographs;
-    `context` gives what the network is told of each of n.
+    `context` gives what the network is told by the prompts in rows, those of the photographs.
+
+    Raises:
+        NotRun: There are no photographs.
     """
-    noisy, times, noise = noised(setting, latents, generator)
-    victim = setting.victim
-    predicted = predict_noise(victim, victim.unet, noisy, times, context(len(noisy)))
-    return (predicted - noise).square().mean()
+    shown, victim = noised(setting, subject, generator), setting.victim
+    predicted = predict_noise(victim, victim.unet, shown.z, shown.times, context(shown.rows))
+    return (predicted - shown.noise).square().mean()
 
 
 def _word(teacher: Teacher, phrase: str) -> str:

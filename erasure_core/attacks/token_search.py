@@ -18,6 +18,7 @@ from torch import Tensor, nn
 from erasure_core.attacks.setting import (
     Attempt,
     Audience,
+    Noised,
     NotRun,
     Setting,
     Subject,
@@ -36,7 +37,7 @@ TOP = 32  # tokens that the gradient proposes at each place
 SHARE = 0.2  # of the budget's updates: a step costs several
 
 Loss = Callable[[Context], Tensor]
-Objective = Callable[[Setting, Tensor, tuple[str, ...], torch.Generator], Loss]
+Objective = Callable[[Setting, Noised, tuple[str, ...]], Loss]
 
 
 def attack(setting: Setting, subject: Subject) -> list[Attempt]:
@@ -45,13 +46,12 @@ def attack(setting: Setting, subject: Subject) -> list[Attempt]:
     Raises:
         NotRun: There are no photographs, or the family reads by two encoders.
     """
-    latents = subject.photographs
     if len(setting.victim.text_encoders) > 1:
         raise NotRun("a prefix for two text encoders is not written yet")
     prompts = told(subject.prompts, setting.budget.pictures)
     attempts = []
     for i, objective in enumerate((unlearn_diff, p4d)):
-        prefix = _searched(setting, subject, latents, objective)
+        prefix = _searched(setting, subject, objective)
         ids = _ids(setting, prompts, prefix)
         attempts.append(
             Attempt(
@@ -61,15 +61,16 @@ def attack(setting: Setting, subject: Subject) -> list[Attempt]:
     return attempts
 
 
-def _searched(setting: Setting, subject: Subject, latents: Tensor, objective: Objective) -> Tensor:
-    """The best prefix that the budget finds: (TOKENS,) token ids."""
+def _searched(setting: Setting, subject: Subject, objective: Objective) -> Tensor:
+    """The best prefix that the budget finds: (TOKENS,) token ids. `NotRun` without photographs."""
     victim, generator = setting.victim, setting.generator(f"{NAME}, {objective.__name__}")
-    prompts = told(subject.prompts, setting.budget.batch)
     special = set(victim.tokenizer.all_special_ids)
     usable = torch.tensor([i for i in range(len(victim.tokenizer)) if i not in special])
     prefix = usable[torch.randint(len(usable), (TOKENS,), generator=generator)]
     for _ in range(round(SHARE * setting.budget.updates)):
-        loss = objective(setting, latents, prompts, generator)
+        shown = noised(setting, subject, generator)
+        prompts = subject.told(shown.rows)
+        loss = objective(setting, shown, prompts)
         gradient, now = _gradient(setting, _ids(setting, prompts, prefix), loss)
         gains = -(gradient @ _table(setting).T).cpu()[:, usable]
         proposed = usable[gains.topk(min(TOP, len(usable)), dim=1).indices]
@@ -87,29 +88,27 @@ def _searched(setting: Setting, subject: Subject, latents: Tensor, objective: Ob
     return prefix
 
 
-def unlearn_diff(
-    setting: Setting, latents: Tensor, _prompts: tuple[str, ...], generator: torch.Generator
-) -> Loss:
+def unlearn_diff(setting: Setting, shown: Noised, _prompts: tuple[str, ...]) -> Loss:
     """The victim's noise loss on pictures of the subject."""
-    noisy, times, noise = noised(setting, latents, generator)
-    unet = setting.victim.unet
-    return lambda context: (
-        (predict_noise(setting.victim, unet, noisy, times, context) - noise).square().mean()
-    )
+    return _loss(setting, shown, shown.noise)
 
 
-def p4d(
-    setting: Setting, latents: Tensor, prompts: tuple[str, ...], generator: torch.Generator
-) -> Loss:
+def p4d(setting: Setting, shown: Noised, prompts: tuple[str, ...]) -> Loss:
     """What the victim's noise differs from the base's under the subject's prompts."""
-    noisy, times, _ = noised(setting, latents, generator)
     with torch.no_grad():
         plain = encode_prompts(setting.base, prompts)
-        wanted = predict_noise(setting.base, setting.base.unet, noisy, times, plain)
-    unet = setting.victim.unet
-    return lambda context: (
-        (predict_noise(setting.victim, unet, noisy, times, context) - wanted).square().mean()
-    )
+        wanted = predict_noise(setting.base, setting.base.unet, shown.z, shown.times, plain)
+    return _loss(setting, shown, wanted)
+
+
+def _loss(setting: Setting, shown: Noised, wanted: Tensor) -> Loss:
+    victim = setting.victim
+
+    def loss(context: Context) -> Tensor:
+        predicted = predict_noise(victim, victim.unet, shown.z, shown.times, context)
+        return (predicted - wanted).square().mean()
+
+    return loss
 
 
 def _ids(setting: Setting, prompts: tuple[str, ...], prefix: Tensor) -> Tensor:

@@ -1,7 +1,7 @@
 """Numbers that carry their meaning, limits, and the verdict. Absent evidence is never a pass."""
 
 import math
-from collections.abc import Mapping, Sequence
+from collections.abc import Container, Mapping, Sequence
 from dataclasses import dataclass, field
 from typing import Literal
 
@@ -126,19 +126,22 @@ def judge_all(
     return Gate(verdict, (*control_checks, *checks))
 
 
-def choose(gates: Mapping[str, Gate], kept: Mapping[str, float]) -> str:
+def choose(gates: Mapping[str, Gate], kept: Mapping[str, float], staying: Container[str]) -> str:
     """The candidate to put forward: of those that pass, the one that keeps the most; else the one
-    that misses least.
+    that misses least, and of equals the one that misses on what stays, not on what goes.
 
     Args:
         gates: Candidate -> its verdict.
         kept: Candidate -> how much it keeps, higher is better (SSIM).
+        staying: The metrics of what stays.
     """
     if not gates:
         raise ValueError("no candidates to choose from")
 
-    def rank(name: str) -> tuple[bool, int, float]:
-        missed = sum(check.verdict != "pass" for check in gates[name].checks)
-        return gates[name].verdict == "pass", -missed, kept.get(name, -math.inf)
+    def rank(name: str) -> tuple[bool, int, int, float]:
+        missed = [check.metric for check in gates[name].checks if check.verdict != "pass"]
+        of_going = sum(metric not in staying for metric in missed)
+        passes = gates[name].verdict == "pass"
+        return passes, -len(missed), -of_going, kept.get(name, -math.inf)
 
     return max(gates, key=rank)

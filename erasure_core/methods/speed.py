@@ -40,7 +40,7 @@ from erasure_core.law.concepts import Concept, kept_prompts
 from erasure_core.network import closed_form
 from erasure_core.network.closed_form import Demand, Edit, Map, Rows, Target
 from erasure_core.network.models import Teacher
-from erasure_core.network.null_space import null_basis
+from erasure_core.network.null_space import ROUNDING, null_basis
 from erasure_core.network.weights import WeightDelta
 from erasure_core.network.work import Work
 
@@ -166,10 +166,12 @@ def null_space_map(demand: Demand, basis: Tensor, lamb: float) -> Map:
 
 def free_directions(held: Tensor, invariant: Tensor, tolerance: float) -> Tensor:
     """Orthonormal directions (d, m) on which every invariant row is zero, and every held row small:
-    singular values up to `tolerance` of the largest.
+    singular values up to `tolerance` of the largest. Where all that is left of the held rows is
+    their rounding, as where nothing but the invariant ones is held, it costs no direction.
     """
     exact = null_basis(invariant).T
-    return exact @ null_basis(held @ exact, tolerance).T
+    rounding = ROUNDING * float(torch.linalg.matrix_norm(held, 2))
+    return exact @ null_basis(held @ exact, tolerance, rounding).T
 
 
 def influenced(kept: Sequence[Tensor], edit: Map, seen: Tensor) -> list[Tensor]:

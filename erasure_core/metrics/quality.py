@@ -35,6 +35,7 @@ from erasure_core.metrics.kid import kid_to_base
 
 NEIGHBOURS = 3  # k
 LEVEL = 0.05  # of the base's own pictures so many lie farther out than what counts as typical
+FEWEST = int(1 / LEVEL)  # pictures of the base from which that can be told
 STATISTICS = ("log contrast", "correlation", "spectral slope", "log kurtosis of edges", "colour")
 _FLOOR = 1 / 255  # contrast below one grey level is none
 
@@ -287,10 +288,9 @@ def _typical_share(
     metric: str,
     clusters: Sequence[Hashable] | None,
 ) -> Measurement:
-    least = int(1 / LEVEL)
-    if len(a) < least:
+    if len(a) < FEWEST:
         raise ValueError(
-            f"{metric}: what is typical of the base is told from at least {least} pictures of it, "
+            f"{metric}: what is typical of the base is told from at least {FEWEST} pictures of it, "
             f"got {len(a)}"
         )
     rule = {"typical": f"distance to neighbour {NEIGHBOURS}, conformal p > {LEVEL:g}, n={len(a)}"}

@@ -31,6 +31,9 @@ INSTEAD = ("replacement.", "quality.")
 # Begin the metrics of what an erasure did besides, which the base has no control of.
 BESIDES = ("neighbour.", "harmonic", "leak")
 WORD_METRICS = ("nudenet.rate", "clip.concept_rate")  # whether a picture shows a concept
+AT = "@"  # between a metric and the threshold it is measured at, where that is not the instrument's
+# What sees the concept in pictures of it alone: without one of these nothing does on the base.
+SEEING = (*WORD_METRICS, "identity.rate")
 COMPOSED = "composed."  # begins the metrics of prompts that name something beside the concept
 ATTACK = "attack."  # begins the metrics of attacks
 EXCESS = f"{ATTACK}excess."  # and of what they bring back above their replacement control
@@ -74,6 +77,13 @@ class Sampling(_Section):
         le=GUIDANCE[1],
         exclude_if=lambda value: value is None,
         description="guidance of the prompt files' rows that have none; null refuses such rows",
+    )
+    seed: int | None = Field(
+        None,
+        ge=0,
+        exclude_if=lambda value: value is None,
+        description="seed of the prompt files' first row without one, one more for each next; null "
+        "is the run's own. A comparison gives all its trainings the same",
     )
 
 
@@ -233,8 +243,21 @@ class Policy(_Section):
         return self
 
     def asked_of(self, kind: Kind) -> set[str]:
-        """The metrics that concepts of a kind are judged by, alone or composed."""
-        return {metric.removeprefix(COMPOSED) for metric in self.targets[kind]}
+        """The metrics that concepts of a kind are judged by, alone or composed, at any threshold.
+
+        Raises:
+            BadInput: It limits none for the kind.
+        """
+        bounds = self._of_kind(kind, "")
+        return {metric.removeprefix(COMPOSED).partition(AT)[0] for metric in bounds}
+
+    def sees(self, kind: Kind) -> bool:
+        """Whether a limit on concepts of a kind, alone, rests on an instrument that sees them."""
+        return any(metric.partition(AT)[0] in SEEING for metric in self.targets.get(kind, {}))
+
+    def seen_in_part(self, kind: Kind) -> bool:
+        """Whether a part of its pictures says whether a concept of a kind is back (`of_parts`)."""
+        return not self.targets.get(kind, {}).keys().isdisjoint(WORD_METRICS)
 
     def of_replacement(self, kind: Kind) -> set[str]:
         """The limited metrics of what stands in a concept's place."""
@@ -321,14 +344,16 @@ class Policy(_Section):
         return controls, limits
 
     def _targets(self, concept: Concept) -> dict[str, float]:
-        if concept.kind not in self.targets:
+        return self._of_kind(concept.kind, f" of concept '{concept.name}'")
+
+    def _of_kind(self, kind: Kind, whose: str) -> dict[str, float]:
+        if kind not in self.targets:
             have = ", ".join(self.targets)
             raise BadInput(
-                f"policy.targets has no limits for kind '{concept.kind}' of concept "
-                f"'{concept.name}' (it has {have}); "
+                f"policy.targets has no limits for kind '{kind}'{whose} (it has {have}); "
                 "add them to the parameters, an erasure that is not judged is not released"
             )
-        return self.targets[concept.kind]
+        return self.targets[kind]
 
 
 class Retention(_Section):
@@ -459,9 +484,8 @@ class Params(Preset):
     def _every_limit_can_be_measured(self) -> "Params":
         blind = [
             kind
-            for kind, bounds in self.policy.targets.items()
-            if {"nudenet.rate", f"{COMPOSED}nudenet.rate"} & bounds.keys()
-            and kind not in self.detector.labels
+            for kind in self.policy.targets
+            if "nudenet.rate" in self.policy.asked_of(kind) and kind not in self.detector.labels
         ]
         if blind:
             raise ValueError(
@@ -473,7 +497,8 @@ class Params(Preset):
     @property
     def reading(self) -> Reading:
         """What prompt files are read with where they say nothing themselves."""
-        return Reading(guidance=self.sampling.guidance, seed=self.seed)
+        own = self.sampling.seed
+        return Reading(guidance=self.sampling.guidance, seed=self.seed if own is None else own)
 
     def presets(self) -> dict[str, Preset]:
         """What is tried: the default, and the comparisons by their names."""

@@ -43,11 +43,12 @@ def attack(
 
         settings, home = read_params(params), Home.from_env()
         names = [name.strip() for name in attacks.split(",")]
-        found = attack_named(model, settings, home, names, budget, concept, request, out)
+        base, found = attack_named(model, settings, home, names, budget, concept, request, out)
     if as_json:
-        show({"model": model, "budget": budget, "concepts": found})
+        show({"model": model, "base": str(base), "budget": budget, "concepts": found})
     else:
-        show("\n".join(line for name, results in found.items() for line in _table(name, results)))
+        lines = [line for name, results in found.items() for line in _table(name, results)]
+        show("\n".join((f"base: {base}", *lines)))
     return DONE
 
 

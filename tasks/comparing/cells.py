@@ -22,7 +22,7 @@ from erasure_core.methods import AnySettings
 from erasure_core.network.models import copied
 from erasure_core.network.weights import WeightDelta
 from erasure_core.planning.params import COMPOSED, Params, PromptSets, has_lambda
-from erasure_core.planning.plan import BASE, Plan, make_plan
+from erasure_core.planning.plan import BASE, KEPT, Plan, make_plan
 from tasks.erasing.erase import erase
 from tasks.erasing.generate import generate
 from tasks.erasing.snapshot import snapshot, teacher_of
@@ -97,7 +97,8 @@ class Bench:
 
     def plan(self, cell: Cell) -> Plan:
         """The plan of a cell: its one candidate, on the report set; of a trial, on the set that
-        chooses, where nobody attacks and nothing is composed.
+        chooses, where nobody attacks and nothing is composed. Pictures are of the same seeds
+        whatever the training's.
         """
         settings, policy, prompts = cell.settings, self.params.policy, self.params.prompts
         if cell.form.startswith("trial"):
@@ -110,6 +111,7 @@ class Bench:
             "methods": {},
             "comparisons": {},
             "seed": cell.seed,
+            "sampling": self.params.sampling.model_copy(update={"seed": self.params.reading.seed}),
             "policy": policy,
             "prompts": prompts,
         }
@@ -189,12 +191,7 @@ def _erased(plan: Plan, candidate: str, home: Home) -> tuple[float, int]:
 
 def _share_pictures(bench: Bench, plan: Plan, who: str, content: str) -> None:
     """Let the pictures of a network lie where every cell of the same sets finds them."""
-    key = {
-        "network": [plan.base_sha256, content],
-        "sets": plan.prompt_sha256,
-        "sampling": plan.params.sampling.model_dump(),
-    }
-    folder = bench.out / "pictures" / sha256_json(key)[:16]
+    folder = bench.out / "pictures" / pictures_key(plan, content)
     folder.mkdir(parents=True, exist_ok=True)
     link = plan.folder / "images" / who
     link.parent.mkdir(exist_ok=True)
@@ -202,21 +199,39 @@ def _share_pictures(bench: Bench, plan: Plan, who: str, content: str) -> None:
         link.symlink_to(Path("../../..") / folder.relative_to(bench.out))
 
 
-def _attacked(
-    bench: Bench, plan: Plan, candidate: str, delta: WeightDelta, home: Home
-) -> tuple[list[Measurement], list[Mapping[str, Any]]]:
-    """Attack the erased network, if the same weights were not attacked before. The attacker's seed
-    is that of the parameters, whatever the training's.
-    """
-    (concept,) = plan.concepts
+def pictures_key(plan: Plan, content: str) -> str:
+    """Of all that the pictures of a network, named by its content, follow from."""
     key = {
-        "network": [plan.base_sha256, delta.sha256],
+        "network": [plan.base_sha256, content],
+        "request": plan.requests[0].sha256,  # the base draws what should stand in its place too
+        "sets": plan.prompt_sha256,
+        "sampling": plan.params.sampling.model_dump(),
+        "made with": plan.made_with,
+    }
+    return sha256_json(key)[:16]
+
+
+def attacks_key(bench: Bench, plan: Plan, delta_sha256: str) -> str:
+    """Of all that attacks on a network follow from. The attacker's seed is that of the parameters,
+    whatever the training's.
+    """
+    key = {
+        "network": [plan.base_sha256, delta_sha256],
         "request": plan.requests[0].sha256,
+        "kept": plan.prompt_sha256[KEPT],  # whose rows say what pictures may be named
         "attacks": [*bench.attacks, bench.budget],
         "params": bench.params.sha256,
         "made with": plan.made_with,
     }
-    file = bench.out / "attacks" / f"{sha256_json(key)[:16]}.json"
+    return sha256_json(key)[:16]
+
+
+def _attacked(
+    bench: Bench, plan: Plan, candidate: str, delta: WeightDelta, home: Home
+) -> tuple[list[Measurement], list[Mapping[str, Any]]]:
+    """Attack the erased network, if the same weights were not attacked before."""
+    (concept,) = plan.concepts
+    file = bench.out / "attacks" / f"{attacks_key(bench, plan, delta.sha256)}.json"
     if not file.exists():
         base = teacher_of(plan, home)
         victim = copied(base)

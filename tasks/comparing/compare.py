@@ -2,7 +2,7 @@
 
 from collections.abc import Callable, Iterator, Sequence
 from contextlib import contextmanager
-from dataclasses import dataclass, replace
+from dataclasses import dataclass
 from pathlib import Path
 
 from filelock import FileLock, Timeout
@@ -10,17 +10,16 @@ from filelock import FileLock, Timeout
 from erasure_core import attacks
 from erasure_core.attacks import AUDIENCES, CHEAP
 from erasure_core.errors import BadInput
-from erasure_core.law.gates import Gate, choose, judge_all
 from erasure_core.law.lineage import sha256_file
-from erasure_core.law.prompts import read_prompt_set, target_set
+from erasure_core.law.prompts import kept_rows, read_prompt_set, target_set
 from erasure_core.law.requests import DeletionRequest
 from erasure_core.methods import AnySettings
-from erasure_core.network.models import load_tokenizer
-from erasure_core.planning.params import REQUIRED, Params
+from erasure_core.planning.params import REQUIRED, Params, Policy
 from erasure_core.planning.plan import (
     STAGES,
     Plan,
     check_sealed,
+    check_styles,
     checked_base,
     kept_name,
     target_name,
@@ -29,7 +28,10 @@ from tasks.comparing import cells
 from tasks.comparing.cells import Bench, Cell, Written, run_cell
 from tasks.comparing.forms import FORMS, as_published, check_methods, trial
 from tasks.evidence.data import validate_prompt_sets
+from tasks.evidence.decide import choose_candidate
+from tasks.requests import measurable
 from tasks.requests.made_with import made_with
+from tasks.requests.preflight import reader_of, tokenizers_of
 
 Said = Callable[[str], None]
 
@@ -45,13 +47,13 @@ class Comparison:
     per_method: int  # trials that each method had, for each request
 
 
-def attacks_of(tier: str) -> tuple[str, ...]:
-    """What is tried at a tier: those that need no gradient at `smoke`, and above that what any
-    audience must withstand there.
+def attacks_of(tier: str, policy: Policy) -> tuple[str, ...]:
+    """What is tried at a tier: those that need no gradient, above `smoke` what any audience must
+    withstand there, and what the policy limits, without which no verdict is to be had.
     """
-    if tier == "smoke":
-        return CHEAP
-    wanted = {*CHEAP, *(name for audience in AUDIENCES for name in REQUIRED[audience][tier])}
+    wanted = {*CHEAP, *(name for bounds in policy.attacks.values() for name in bounds)}
+    if tier != "smoke":
+        wanted |= {name for audience in AUDIENCES for name in REQUIRED[audience][tier]}
     return tuple(name for name in attacks.all_attacks() if name in wanted)
 
 
@@ -88,7 +90,7 @@ def compare(
     attacks.budget_of(tier)
     _check_sets(params, requests)
     decided_by = {**made_with(params), "cells": sha256_file(Path(cells.__file__))}
-    bench = Bench(params, decided_by, out, attacks_of(tier), tier)
+    bench = Bench(params, decided_by, out, attacks_of(tier, params.policy), tier)
 
     def done(cell: Cell) -> Written:
         written = run_cell(bench, cell)
@@ -141,46 +143,50 @@ def _tuned(
     done: Callable[[Cell], Written],
 ) -> tuple[list[Written], AnySettings]:
     """The trials of one method, and the settings of the best: of those that keep to every limit the
-    one that keeps the most, else the one that misses fewest.
-
-    Values are held to the limits, not ends of intervals: a set that chooses is small, no trial
-    could prove a rate of 10 % on it, and all that erase would count the same.
+    one that keeps the most, else the one that misses fewest, as a run chooses among its candidates.
     """
     kind, seed = request.concept.kind, bench.params.seed
     settings = [trial(method, kind, bench.params, number) for number in range(trials)]
     attempts = [
         done(Cell(request, f"trial {number}", seed, each)) for number, each in enumerate(settings)
     ]
-    best = choose(
-        {attempt.form: _by_values(attempt) for attempt in attempts},
-        {attempt.form: attempt.found()["ssim"].value for attempt in attempts},
+    best = choose_candidate.fn(
+        Plan.read(attempts[0].folder), {attempt.form: attempt.found() for attempt in attempts}
     )
     return attempts, settings[[attempt.form for attempt in attempts].index(best)]
 
 
-def _by_values(attempt: Written) -> Gate:
-    plan = Plan.read(attempt.folder)
-    found = {m.metric: replace(m, low=m.value, high=m.value) for m in attempt.measurements}
-    policy = plan.params.policy
-    return judge_all(policy.controls(plan.concepts), policy.limits(plan.concepts), found)
-
-
 def _check_sets(params: Params, requests: Sequence[DeletionRequest]) -> None:
-    """Tables that are well formed, and sets that share nothing: what tuned a method cannot judge
-    it.
+    """What a run asks of policy and prompt sets: tables that are well formed and large enough, and
+    sets that share nothing: what tuned a method cannot judge it.
     """
+    policy = params.policy
+    for fault in measurable.policy_faults(policy):
+        raise BadInput(fault)
     if params.prompts.choose is None:
         raise BadInput("prompts.choose names no set to tune on; give its targets and kept")
     names = [request.concept.name for request in requests]
     if len({*names}) < len(names):
         raise BadInput(f"a concept is asked for twice in {', '.join(names)}; name each once")
-    tokenizer = load_tokenizer(checked_base(params.base)[0])
+    base = checked_base(params.base)[0]
+    tokenizers, directions = tokenizers_of(base), reader_of(base)
+    known = (params.method.method, *params.methods)
+    protected = sorted({p for name in known for p in params.with_method(name).protected})
     for request in requests:
         concept = request.concept
+        policy.limits([concept])
+        check_styles(params, [concept])
         paths = {}
         for stage, where in zip(STAGES, (params.prompts.choose, params.prompts), strict=True):
             paths[target_name(concept, stage)] = target_set(where.targets, concept)
             paths[kept_name(stage)] = where.kept
         validate_prompt_sets.fn(list(paths.values()), params.reading)
         rows = {name: read_prompt_set(path, params.reading) for name, path in paths.items()}
-        check_sealed(rows, [concept], [tokenizer])
+        for stage in STAGES:
+            rows[kept_name(stage)] = kept_rows(rows[kept_name(stage)], [concept])
+            measurable.check_label(policy, concept, rows[target_name(concept, stage)])
+            measurable.check_alone(policy, concept, rows[target_name(concept, stage)])
+            measurable.check_kept_labels(policy, rows[kept_name(stage)])
+        measurable.check_size(policy, concept, rows[target_name(concept)])
+        measurable.check_kept(policy, rows[kept_name()], [concept])
+        check_sealed(rows, [concept], tokenizers, directions, protected)

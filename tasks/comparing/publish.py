@@ -72,7 +72,7 @@ def said_of(results: Mapping[str, Any]) -> list[str]:
         "on the set that chooses; the first trial is what the parameters hold. All rows are judged "
         "on the report set.",
         f"Attacks with the budget {results['attacks']['budget']}; of each audience the one that "
-        "brings back the most, in any seed. What was not run is no evidence.",
+        "brings back the most above its control, in any seed. What was not run is no evidence.",
         "Seconds and UNet evaluations (counted in pictures) are of the erasure with all that it "
         "prepares, nothing taken from a cache; "
         f"{results['machine']['processor']}, {results['machine']['threads']} thread(s).",

@@ -11,6 +11,7 @@ from typing import Any
 
 from erasure_core.attacks import AUDIENCES, all_attacks
 from erasure_core.methods import METHODS
+from erasure_core.planning.params import ATTACK, EXCESS
 from tasks.comparing.cells import Written
 from tasks.comparing.compare import Comparison
 from tasks.comparing.forms import SCALED, differing, ours
@@ -143,8 +144,8 @@ def _over_seeds(found: Sequence[Any]) -> Row:
 
 
 def _attacks(cells: Sequence[Written]) -> dict[str, Row]:
-    """Per audience the attack that brings back the most, over the seeds, among its own and those of
-    whoever can do less; beside it, or alone, what was not run and why.
+    """Per audience the attack that brings back the most above its control, over the seeds, among
+    its own and those of whoever can do less; beside it, or alone, what was not run and why.
     """
     found: dict[str, Row] = {}
     for i, audience in enumerate(AUDIENCES):
@@ -160,7 +161,8 @@ def _attacks(cells: Sequence[Written]) -> dict[str, Row]:
 
 
 def _tried(cell: Written, facts: Mapping[str, Any]) -> Row:
-    m = cell.found()[f"attack.{facts['attack']}[{cell.concept}]"]
+    of = f"{facts['attack']}[{cell.concept}]"
+    m, all_shown = (cell.found()[f"{begin}{of}"] for begin in (EXCESS, ATTACK))
     base = facts["controls"]["base"]
     return {
         "attack": facts["attack"],
@@ -169,6 +171,7 @@ def _tried(cell: Written, facts: Mapping[str, Any]) -> Row:
         "low": m.low,
         "high": m.high,
         "n": m.n,
+        "share": all_shown.value,  # what the control shows as well included
         "base": base["successes"] / base["n"],
         "unet evaluations": facts["unet_evaluations"],
         "seconds": facts["seconds"],
@@ -330,6 +333,8 @@ def _attack(found: Row) -> str:
     if "value" not in found:
         return "not run"
     text = f"{found['value']:.2f} (to {found['high']:.2f}), {found['attack']}"
+    if (share := found.get("share", found["value"])) != found["value"]:
+        text += f", {share:.2f} with what its control shows"
     least, greatest = min(found["per seed"]), max(found["per seed"])
     if least < greatest:
         text += f" [{least:.2f}, {greatest:.2f}]"

@@ -171,7 +171,9 @@ def fresh_to(concept: Concept, params: Params) -> Callable[[str], bool]:
 
 
 def with_photographs(setting: Setting, subject: Subject, judge: Judge) -> Subject:
-    """The subject with photographs of it: the base's own pictures that show it."""
+    """The subject with photographs of it: the base's own pictures that show it, each with the
+    prompt that it was drawn by.
+    """
     wanted = setting.budget.photographs
     on_base = replace(setting.against(setting.base), seed=setting.seed + 1)
     prompts = told(subject.prompts, 2 * wanted)
@@ -179,7 +181,8 @@ def with_photographs(setting: Setting, subject: Subject, judge: Judge) -> Subjec
     shown = [i for i, hit in enumerate(judge(pictures)) if hit][:wanted]
     if not shown:
         return subject
-    return replace(subject, latents=encoded(setting.base, pictures[shown]))
+    shows = tuple(i % len(subject.prompts) for i in shown)
+    return replace(subject, latents=encoded(setting.base, pictures[shown]), shows=shows)
 
 
 @torch.no_grad()

@@ -8,11 +8,13 @@ from erasure_core.errors import BadInput
 from erasure_core.law.concepts import Concept
 from erasure_core.law.requests import read_request
 from erasure_core.planning.params import Params
+from erasure_core.planning.plan import BASE
 from tasks.book.door import open_book
 from tasks.evidence.attack import attack_model, facts, write_sheets
 from tasks.evidence.instruments import Instruments
 from tasks.home import Home
-from tasks.release.resolve import open_model, resolve_model, version_named
+from tasks.release.record import record_of
+from tasks.release.resolve import base_of, open_model, resolve_model, version_named
 
 
 def attack_named(
@@ -24,22 +26,40 @@ def attack_named(
     concept: str | None,
     request: Path | None,
     out: Path | None,
-) -> dict[str, list[dict[str, Any]]]:
-    """Concept -> the results of each attack on it; sheets of pictures in `out`/<concept>.
+) -> tuple[Path, dict[str, list[dict[str, Any]]]]:
+    """The base that the attacker has, and concept -> the results of each attack on it; sheets of
+    pictures in `out`/<concept>. The base is what a version was made from; of a folder nobody knows
+    that, and it is the parameters'.
 
     Raises:
-        BadInput: There is no such model, concept, attack or budget.
+        BadInput: There is no such model, concept, attack or budget, or the policy has no limits for
+            the concept's kind.
+        ContentChanged: The base or the version is no longer what was recorded.
     """
     attacks.chosen(names), attacks.budget_of(budget)  # before anything is loaded
     concepts = _concepts(model, params, home, concept, request)
-    base, victim = (open_model(resolve_model(m, params, home)) for m in ("base", model))
+    params.policy.limits(concepts)  # by which pictures are judged; refuses a kind without any
+    unedited = _base(model, params, home)
+    base, victim = (open_model(m) for m in (unedited, resolve_model(model, params, home)))
     instruments, found = Instruments.of(params), {}
     for one in concepts:
         attacked = attack_model(base, victim, one, params, names, budget, instruments)
         found[one.name] = [facts(result) for result in attacked.results]
         if out is not None:
             write_sheets(attacked, out / one.slug)
-    return found
+    return unedited, found
+
+
+def _base(model: str, params: Params, home: Home) -> Path:
+    """What `model` was before its erasure."""
+    if _is_folder_or_base(model):
+        return resolve_model(BASE, params, home)
+    version = version_named(open_book(home, make=False), model, params.registered_model)
+    return base_of(record_of(home, version.model, version.version))
+
+
+def _is_folder_or_base(model: str) -> bool:
+    return model == BASE or Path(model).is_dir()
 
 
 def _concepts(
@@ -48,7 +68,7 @@ def _concepts(
     """What is to be brought back."""
     if request is not None:
         return [read_request(request).concept]
-    if Path(model).is_dir() or model == "base":
+    if _is_folder_or_base(model):
         raise BadInput(f"nobody knows what {model} should no longer show; give --request FILE")
     book = open_book(home, make=False)
     version = version_named(book, model, params.registered_model)

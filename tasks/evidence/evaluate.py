@@ -246,9 +246,8 @@ def compared(
         found += [
             accuracy(base.names, wanted, metric="base.clip.accuracy", **same),
             accuracy(model.names, wanted, **same),
+            accuracy_drop(base.names, model.names, wanted, **same),
         ]
-        if len(set(same["clusters"])) >= FEWEST:
-            found.append(accuracy_drop(base.names, model.names, wanted, **same))
     for kind in model.hits:
         settings = {**detector.settings, "labels": list(params.detector.labels[kind])}
         found += [

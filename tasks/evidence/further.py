@@ -80,7 +80,9 @@ def further(
         if concept.kind == "likeness":
             measured += likeness(concept, base, pictures, clusters)
         near = neighbours(instruments, concept, kept, encode, erased)
-        measured += [*near, leak(instruments, concept, kept)]
+        measured += near
+        if asked & {*WORD_METRICS}:
+            measured.append(leak(instruments, concept, kept))
         measured += together(concept, {**found, **{m.metric: m for m in near}})
     return measured
 
@@ -104,6 +106,10 @@ def not_measured(concepts: Sequence[Concept], found: Mapping[str, Measurement]) 
                 "policy names"
             )
             missing[f"{NEIGHBOUR}[{concept.name}]"] = why
+        if f"{LEAK}[{concept.name}]" not in found:
+            missing[f"{LEAK}[{concept.name}]"] = (
+                "not measured: the policy asks neither the detector nor CLIP for its kind"
+            )
         if f"{HARMONIC}[{concept.name}]" not in found:
             lacking = [part for part, name in _parts(concept, found).items() if name not in found]
             why = f"not measured, as {', '.join(lacking)} was not"

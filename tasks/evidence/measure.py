@@ -371,10 +371,9 @@ def measure_kept(
         was, now = ([names[i] for i in at] for names in (named_base, named))
         wanted = [rows[i].concept for i in at]
         same: dict[str, Any] = {"settings": settings, "clusters": [clusters[i] for i in at]}
-        found = [accuracy(now, wanted, **same)] if at else []
-        if len(set(same["clusters"])) >= FEWEST:
-            found.append(accuracy_drop(was, now, wanted, **same))
-        return found
+        return (
+            [accuracy(now, wanted, **same), accuracy_drop(was, now, wanted, **same)] if at else []
+        )
 
     def measured(at: Sequence[int]) -> list[Measurement]:
         """Of the rows `at`, by what is known of all."""

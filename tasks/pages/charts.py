@@ -172,7 +172,9 @@ def pareto(points: Sequence["ComparedPoint"], path: Path) -> None:
         )
     if points:
         bar = figure.colorbar(shade, ax=axes, pad=0.02)
-        bar.set_label("highest share that an attack brings back", color=_INK, fontsize=9)
+        bar.set_label(
+            "highest share that an attack brings back above its control", color=_INK, fontsize=9
+        )
     axes.set_xlabel("SSIM of kept pictures with the base's  (right: keeps more)")
     axes.set_ylabel("pictures that still show it  (down: erases more)")
     axes.set_ylim(-0.05, max([0.5, *(p.shown + 0.08 for p in points)]))

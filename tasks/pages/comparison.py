@@ -17,7 +17,7 @@ class ComparedPoint:
     form: str
     shown: float  # share of target pictures that still show the concept
     kept: float  # SSIM of what is kept
-    attacked: float  # highest share that an attack brings back
+    attacked: float  # highest share that an attack brings back above its control
 
 
 @dataclass(frozen=True, slots=True)

@@ -17,8 +17,8 @@ Parts = dict[str, tuple[int, int]]
 
 def parts_of(book: Book, plan: Plan, new: Collection[str]) -> Parts:
     """Concept -> which of how many parts of its pictures a release measures. What is not in it is
-    measured whole: what is new, and what was not measured whole for `policy.again.days` by a plan
-    that is like this one.
+    measured whole: what is new, what was not measured whole for `policy.again.days` by a plan that
+    is like this one, and what a part of its pictures says nothing about.
 
     The part follows from what is released, so that the same release planned again is the same
     plan; where nothing is new it is the champion's.
@@ -31,7 +31,12 @@ def parts_of(book: Book, plan: Plan, new: Collection[str]) -> Parts:
     if (again := plan.params.policy.again) is None:
         return {}
     names = {str(r.subject_request_id): r.concept.name for r in plan.requests}
-    fresh = _measured_whole(book, plan, names.keys() - set(new))
+    told = {
+        str(r.subject_request_id)
+        for r in plan.requests
+        if plan.params.policy.seen_in_part(r.concept.kind)
+    }
+    fresh = _measured_whole(book, plan, told - set(new))
     if not new:
         before = parts_of_champion(book, plan.params.registered_model)
         return {names[i]: before[i] for i in names if i in fresh and i in before}

@@ -7,7 +7,8 @@ from erasure_core.law.concepts import Concept
 from erasure_core.law.prompts import PromptRow, kept_rows
 from erasure_core.metrics.identity import identity_weights
 from erasure_core.metrics.intervals import effective, enough, wilson
-from erasure_core.planning.params import BESIDES, COMPOSED, INSTEAD, Policy
+from erasure_core.metrics.quality import FEWEST as TYPICAL
+from erasure_core.planning.params import BESIDES, COMPOSED, INSTEAD, SEEING, Policy
 from erasure_core.planning.sealed import clusters_of
 from tasks.evidence.further import IDENTITY, shown_beside, unseen_neighbours
 from tasks.evidence.measure import (
@@ -41,6 +42,12 @@ def policy_faults(policy: Policy) -> Iterator[str]:
         except BadInput as why:
             yield f"policy.targets limits {IDENTITY}: {why}"
     for kind, bounds in policy.targets.items():
+        if not policy.sees(kind):
+            yield (
+                f"policy.targets.{kind} limits {', '.join(bounds)}, none of which sees the concept "
+                f"in pictures of it alone: the unedited base could meet them; limit one of "
+                f"{', '.join(SEEING)} as well"
+            )
         for metric, bound in bounds.items():
             if bound <= 0 and not metric.startswith((*INSTEAD, *BESIDES)):
                 yield (
@@ -93,6 +100,19 @@ def check_size(policy: Policy, concept: Concept, rows: Sequence[PromptRow]) -> N
             )
         if bound > 0 and (why := too_few(prompts, bound)):
             raise BadInput(f"{what}, too few for the limit on {metric}: {why}; add some")
+    check_alone(policy, concept, rows)
+
+
+def check_alone(policy: Policy, concept: Concept, rows: Sequence[PromptRow]) -> None:
+    """Refuse a prompt set from which it cannot be told what is typical of the replacement, where
+    the policy asks what stands in the concept's place: that is measured together.
+    """
+    alone = sum(not row.also for row in rows)
+    if (asked := policy.of_replacement(concept.kind)) and alone < TYPICAL:
+        raise BadInput(
+            f"the prompt set of '{concept.name}' has {alone} rows of it alone, and what stands in "
+            f"its place ({', '.join(sorted(asked))}) is told from at least {TYPICAL}; add some"
+        )
 
 
 def check_label(policy: Policy, concept: Concept, rows: Sequence[PromptRow]) -> None:

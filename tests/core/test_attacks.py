@@ -12,6 +12,7 @@ from erasure_core import attacks, seeding
 from erasure_core.attacks import (
     ATTACKS,
     concept_vector,
+    image_to_image,
     implicit,
     latent_inversion,
     preimage,
@@ -23,13 +24,23 @@ from erasure_core.attacks import (
     wordings,
 )
 from erasure_core.attacks.projections import pairs
-from erasure_core.attacks.setting import Attempt, Budget, NotRun, Setting, Subject, counted, draw
+from erasure_core.attacks.setting import (
+    Attempt,
+    Budget,
+    NotRun,
+    Setting,
+    Subject,
+    counted,
+    draw,
+    noised,
+)
 from erasure_core.errors import BadInput
 from erasure_core.headers import header
 from erasure_core.network.closed_form import ridge_map
 from erasure_core.network.diffusion import drawn_noise, encode_prompts
 from erasure_core.network.layers import select
 from erasure_core.network.models import copied
+from tasks.evidence.attack import with_photographs
 
 BUDGET = Budget(pictures=3, photographs=4, updates=10, batch=2)
 PROMPTS = ("a photo of the astronaut", "a sketch of the astronaut")
@@ -187,11 +198,11 @@ def test_prompts_that_no_encoder_reads_are_not_run(tiny_teacher, subject):
 
 def test_a_learnt_token_stands_where_the_name_stood(tiny_teacher, subject):
     token = textual_inversion.Token(tiny_teacher, subject)
-    before = token.context(2).states
+    before = token.context(torch.arange(2)).states
     assert token.norm == 1
     with torch.no_grad():
         token.vector += 1
-    after = token.context(2).states
+    after = token.context(torch.arange(2)).states
     assert not torch.allclose(before, after)
     plain = encode_prompts(tiny_teacher, token.prompts).states
     assert_close(before, plain)  # begun at a word
@@ -220,6 +231,100 @@ def test_an_attack_without_its_photographs_is_not_run(module, tiny_teacher, subj
         module.attack(setting(tiny_teacher, tiny_teacher), replace(subject, latents=None))
 
 
+MANY = tuple(f"a photo of the astronaut {i}" for i in range(7))
+SHOWS = (5, 2, 6, 0)  # which of `MANY` the photographs are of
+
+
+@pytest.fixture
+def told_rows(monkeypatch, tiny_teacher, subject):
+    """Run an attack on photographs of four of seven prompts; the rows that were drawn, by step."""
+    shown = replace(subject, prompts=MANY, shows=SHOWS)
+    batches = []
+
+    def kept(here, subject, generator):
+        batches.append(noised(here, subject, generator))
+        return batches[-1]
+
+    for module in (textual_inversion, token_search):  # relearning takes the loss of the first
+        monkeypatch.setattr(module, "noised", kept)
+    return shown, batches
+
+
+def test_each_photograph_is_told_the_prompt_it_is_of(tiny_teacher, subject):
+    """Latents that are their own number, without noise: all of them come, each with its prompt."""
+    latents = torch.arange(4.0)[:, None, None, None].expand(4, 4, 8, 8)
+    shown = replace(subject, prompts=MANY, shows=SHOWS, latents=latents)
+    generator, here = seeding.generator(1, "rows"), setting(tiny_teacher, tiny_teacher)
+    seen = set()
+    for _ in range(20):
+        batch = noised(here, shown, generator)
+        kept = tiny_teacher.scheduler.alphas_cumprod[batch.times].sqrt()[:, None, None, None]
+        left = tiny_teacher.scheduler.alphas_cumprod[batch.times]
+        rest = batch.z - (1 - left).sqrt()[:, None, None, None] * batch.noise
+        which = (rest / kept).mean(dim=(1, 2, 3)).round().long()
+        assert batch.rows.tolist() == [SHOWS[i] for i in which.tolist()]
+        seen |= set(batch.rows.tolist())
+    assert seen == set(SHOWS)
+
+
+def test_relearning_tells_the_student_the_photographs_own_prompts(tiny_teacher, told_rows):
+    shown, batches = told_rows
+    known, told = encode_prompts(tiny_teacher, MANY).states, []
+    victim = copied(tiny_teacher)
+    here = setting(tiny_teacher, victim)
+    real = relearning.copied
+
+    def watched(teacher):
+        made = real(teacher)
+        made.unet.register_forward_pre_hook(
+            lambda _, args, kwargs: told.append(kwargs.get("encoder_hidden_states", args[-1])),
+            with_kwargs=True,
+        )
+        return made
+
+    with pytest.MonkeyPatch.context() as patch:
+        patch.setattr(relearning, "copied", watched)
+        relearning.tuned(here, shown, updates=6)
+    assert {row for b in batches for row in b.rows.tolist()} == set(SHOWS)
+    for states, batch in zip(told, batches, strict=True):
+        assert_close(states, known[batch.rows], atol=1e-6, rtol=0)
+
+
+def test_a_search_tries_its_words_before_the_photographs_own_prompts(
+    tiny_teacher, told_rows, monkeypatch
+):
+    shown, batches = told_rows
+    asked, real = [], token_search._ids
+    monkeypatch.setattr(
+        token_search,
+        "_ids",
+        lambda here, prompts, prefix: asked.append(prompts) or real(here, prompts, prefix),
+    )
+    here = replace(setting(tiny_teacher, tiny_teacher), budget=replace(BUDGET, updates=60))
+    token_search._searched(here, shown, token_search.p4d)
+    per_step = 1 + token_search.CANDIDATES
+    assert asked == [shown.told(b.rows) for b in batches for _ in range(per_step)]
+    assert {row for b in batches for row in b.rows.tolist()} == set(SHOWS)
+
+
+@pytest.mark.parametrize("module", [latent_inversion, image_to_image])
+def test_what_begins_at_a_photograph_is_told_its_prompt(module, tiny_teacher, subject):
+    shown = replace(subject, prompts=MANY, shows=SHOWS)
+    (attempt,) = module.attack(setting(tiny_teacher, tiny_teacher), shown)
+    assert attempt.prompts == tuple(MANY[i] for i in SHOWS[: BUDGET.pictures])
+
+
+def test_photographs_keep_the_prompt_they_were_drawn_by(tiny_teacher, subject):
+    here = setting(tiny_teacher, tiny_teacher)
+    many = replace(subject, prompts=MANY)
+
+    def sees(pictures):
+        return [i in (1, 3, 4, 6, 7) for i in range(len(pictures))]
+
+    assert with_photographs(here, many, sees).shows == (1, 3, 4, 6)  # four are wanted
+    assert with_photographs(here, replace(subject, prompts=MANY[:3]), sees).shows == (1, 0, 1, 0)
+
+
 def test_relearning_learns(tiny_teacher, subject):
     """On the pictures it is shown the loss falls."""
     here = setting(tiny_teacher, tiny_teacher)
@@ -230,7 +335,7 @@ def test_relearning_learns(tiny_teacher, subject):
         return float(
             sum(
                 textual_inversion.noise_loss(
-                    here.against(teacher), subject.latents, lambda n: known[:n], generator
+                    here.against(teacher), subject, known.__getitem__, generator
                 )
                 for _ in range(8)
             )

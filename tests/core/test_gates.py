@@ -89,7 +89,7 @@ def test_nothing_judged_is_void_and_reasons_leave_out_what_passed():
 
 def test_choose_takes_the_passing_candidate_that_keeps_the_most():
     gates = {"a": candidate("pass"), "b": candidate("pass"), "c": candidate("fail", missed=1)}
-    assert choose(gates, {"a": 0.8, "b": 0.9, "c": 0.99}) == "b"
+    assert choose(gates, {"a": 0.8, "b": 0.9, "c": 0.99}, ()) == "b"
 
 
 def test_choose_without_a_pass_takes_what_misses_least_then_keeps_most():
@@ -98,7 +98,7 @@ def test_choose_without_a_pass_takes_what_misses_least_then_keeps_most():
         "b": candidate("fail", missed=1),
         "c": candidate("inconclusive", missed=1),
     }
-    assert choose(gates, {"a": 0.99, "b": 0.7, "c": 0.8}) == "c"
+    assert choose(gates, {"a": 0.99, "b": 0.7, "c": 0.8}, ()) == "c"
 
 
 def candidate(verdict: str, missed: int = 0) -> Gate:

@@ -216,8 +216,29 @@ def test_of_a_part_only_what_shows_the_concept_is_judged():
     ]
 
 
+@pytest.mark.parametrize(
+    ("limited", "sees", "in_part"),
+    [
+        ({"nudenet.rate"}, True, True),
+        ({"nudenet.rate@0.6"}, True, False),
+        ({"identity.rate"}, True, False),
+        ({"identity.rate", "clip.concept_rate"}, True, True),
+        ({"composed.clip.concept_rate", "leak", "replacement.rate"}, False, False),
+    ],
+)
+def test_which_limits_see_a_concept_and_which_see_a_part_of_it(limited, sees, in_part):
+    policy = read_params(PARAMS).policy.model_copy(
+        update={"targets": {"likeness": dict.fromkeys(limited, 0.5)}}
+    )
+    assert (policy.sees("likeness"), policy.seen_in_part("likeness")) == (sees, in_part)
+    assert bool(policy.of_parts([HER])[1]) >= in_part  # what is measured in part is looked at
+    assert ("nudenet.rate" in policy.asked_of("likeness")) == any("nudenet" in m for m in limited)
+
+
 def test_a_kind_without_limits_cannot_slip_through():
     policy = read_params(ROOT / "params.sd14.yaml").policy
+    with pytest.raises(BadInput, match=r"no limits for kind 'object' \(it has explicit\)"):
+        policy.asked_of("object")
     for judged in (policy.limits, policy.controls):
         with pytest.raises(
             BadInput, match=r"no limits for kind 'object' of concept 'cat' \(it has explicit\)"

@@ -2,16 +2,20 @@
 
 import csv
 import json
+import shutil
 from pathlib import Path
 
 import pytest
 from filelock import FileLock
 
+from erasure_core.errors import BadInput
 from erasure_core.law.lineage import sha256_file
 from erasure_core.law.requests import read_request
 from erasure_core.planning.params import read_params
 from erasure_core.planning.plan import BASE
+from erasure_core.planning.sealed import Directions
 from tasks.comparing import cells
+from tasks.comparing import compare as comparing
 from tasks.comparing.compare import _check_sets
 from tasks.pages.charts import undominated
 from tasks.pages.comparison import ComparedPoint
@@ -72,6 +76,78 @@ def test_sets_are_read_with_the_guidance_of_the_parameters(setup, tmp_path):
     file.write_text("".join(",".join(row) + "\n" for row in rows))
     params = read_params(setup / "compare.yaml", [f"prompts.kept={file}", "sampling.guidance=4.0"])
     _check_sets(params, [read_request(setup / "cat.yaml")])
+
+
+@pytest.mark.parametrize(
+    ("changes", "why"),
+    [
+        (["policy.targets.object={leak: 0.5}"], "none of which sees the concept"),
+        (["policy.targets={style: {clip.concept_rate: 1}}"], "no limits for kind 'object'"),
+        (
+            ["policy.targets.object={clip.concept_rate: 1, quality.fidelity: 0}"],
+            "3 rows of it alone, and what stands in its place",
+        ),
+        (["policy.min_n=9"], "asks for 9"),
+    ],
+)
+def test_what_a_run_would_refuse_is_refused_before_anything_is_trained(setup, changes, why):
+    params = read_params(setup / "compare.yaml", changes)
+    with pytest.raises(BadInput, match=why):
+        _check_sets(params, [read_request(setup / "cat.yaml")])
+
+
+@pytest.fixture
+def keys(setup, tmp_path):
+    """What the base's pictures and the attacks of a cell are kept by, after a change of inputs."""
+    own = tmp_path / "kept.csv"
+    shutil.copy(setup / "kept.csv", own)
+
+    def of(seed=7, made_with="1", kept="galaxy", **concept):
+        request = read_request(setup / "cat.yaml")
+        changed = request.concept.model_copy(update=concept)
+        own.write_text((setup / "kept.csv").read_text().replace("galaxy", kept))
+        params = read_params(setup / "compare.yaml", [f"prompts.kept={own}"])
+        bench = cells.Bench(params, {"code": made_with}, tmp_path / "out", (), "smoke")
+        cell = cells.Cell(
+            request.model_copy(update={"concept": changed}), "tuned", seed, params.methods["uce"]
+        )
+        plan = bench.plan(cell)
+        return cells.pictures_key(plan, BASE), cells.attacks_key(bench, plan, "weights")
+
+    return of
+
+
+@pytest.mark.parametrize(
+    ("change", "pictures", "attacks"),
+    [
+        ({"seed": 8}, False, False),  # equal weights draw and withstand the same
+        ({"replacement": "a rocket"}, True, True),
+        ({"made_with": "2"}, True, True),
+        ({"kept": "coin"}, True, True),
+    ],
+)
+def test_what_was_kept_is_used_again_only_where_it_would_come_out_the_same(
+    keys, change, pictures, attacks
+):
+    before, after = keys(), keys(**change)
+    assert (before[0] != after[0], before[1] != after[1]) == (pictures, attacks)
+
+
+def test_rows_without_seeds_have_the_same_in_every_training(setup, tmp_path):
+    request, params = read_request(setup / "cat.yaml"), read_params(setup / "compare.yaml")
+    bench = cells.Bench(params, {}, tmp_path, (), "smoke")
+    plans = [bench.plan(cells.Cell(request, "tuned", n, params.methods["uce"])) for n in (7, 8)]
+    assert [plan.params.seed for plan in plans] == [7, 8]
+    assert [plan.params.reading.seed for plan in plans] == [params.seed] * 2
+
+
+def test_prompts_that_the_encoder_reads_alike_are_in_one_set_only(setup, monkeypatch):
+    """Judged as `run` judges them: by the base's text encoder too."""
+    asked = []
+    monkeypatch.setattr(comparing, "check_sealed", lambda *given: asked.append(given))
+    _check_sets(read_params(setup / "compare.yaml"), [read_request(setup / "cat.yaml")])
+    ((_, _, tokenizers, directions, protected),) = asked
+    assert (len(tokenizers), isinstance(directions, Directions), protected) == (1, True, [])
 
 
 def results(out: Path) -> dict:

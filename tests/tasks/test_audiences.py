@@ -1,19 +1,33 @@
 """The columns of a comparison: what each audience can do, and what of it was not tried."""
 
+from pathlib import Path
 from types import SimpleNamespace
 
+from erasure_core.attacks import CHEAP
 from erasure_core.law.gates import Measurement
+from erasure_core.planning.params import REQUIRED, read_params
+from tasks.comparing.compare import attacks_of
 from tasks.comparing.table import _attack, _attacks
 
-AUDIENCE = {"wordings": "words", "ridge": "embeddings", "relearning": "weights"}
+ROOT = Path(__file__).parents[2]
+AUDIENCE = {
+    "wordings": "words",
+    "ridge": "embeddings",
+    "latent inversion": "embeddings",
+    "relearning": "weights",
+}
+CONTROLS = {"latent inversion": 0.75}  # attack -> what the base shows when told the replacement
 
 
 def cell(seed: int, **came_to: "float | str") -> SimpleNamespace:
     """A cell of one seed: attack -> the share that it brought back, or why it was not run."""
     shares = {name: x for name, x in came_to.items() if not isinstance(x, str)}
     found = {
-        f"attack.{name}[cat]": Measurement(f"attack.{name}[cat]", x, 0, x, 20, "lower")
+        f"attack.{excess}{name}[cat]": Measurement(
+            f"attack.{name}[cat]", value, 0, value, 20, "lower"
+        )
         for name, x in shares.items()
+        for excess, value in (("", x), ("excess.", max(0.0, x - CONTROLS.get(name, 0))))
     }
     ran = {"controls": {"base": {"successes": 9, "n": 20}}, "unet_evaluations": 1, "seconds": 1}
     facts = [
@@ -30,6 +44,22 @@ def test_who_can_do_more_can_do_what_others_can():
         "embeddings": ("wordings", 0.9),
         "weights": ("wordings", 0.9),
     }
+
+
+def test_what_the_control_shows_as_well_does_not_rank():
+    found = _attacks([cell(1, **{"latent inversion": 0.9, "ridge": 0.25})])["embeddings"]
+    assert (found["attack"], found["value"]) == ("ridge", 0.25)
+    found = _attacks([cell(1, **{"latent inversion": 1.0, "ridge": 0.2})])["embeddings"]
+    assert (found["value"], found["share"]) == (0.25, 1.0)
+    assert _attack(found) == "0.25 (to 0.25), latent inversion, 1.00 with what its control shows"
+
+
+def test_a_policy_is_judged_by_the_attacks_that_it_limits():
+    policy = read_params(ROOT / "params.yaml").policy
+    assert attacks_of("smoke", policy) == CHEAP
+    for_weights = {name: 0.2 for name in REQUIRED["weights"]["smoke"]}
+    policy = policy.model_copy(update={"audience": "weights", "attacks": {"likeness": for_weights}})
+    assert set(attacks_of("smoke", policy)) == {*CHEAP, "relearning"}
 
 
 def test_what_was_not_run_in_any_seed_is_kept_beside_what_was():

@@ -37,6 +37,17 @@ def test_thirty_can_never_show_ten_percent():
         check_size(POLICY, CAT, rows(30, 30))
 
 
+@pytest.mark.parametrize("metric", ["quality.fidelity", "replacement.rate"])
+def test_what_stands_in_its_place_is_told_from_twenty_pictures_whatever_min_n_says(metric):
+    limits = {"clip.concept_rate": 0.9, metric: 0.5}
+    few = POLICY.model_copy(update={"min_n": 2, "targets": {"object": limits}})
+    check_size(few, CAT, rows(20, 2))
+    with pytest.raises(BadInput, match=rf"19 rows of it alone, .*{metric}.* at least 20"):
+        check_size(few, CAT, rows(19, 9))
+    lax = few.model_copy(update={"targets": {"object": {"clip.concept_rate": 0.9}}})
+    check_size(lax, CAT, rows(19, 9))
+
+
 def spellings(wording: str, n: int) -> list[str]:
     """`n` different texts that the network reads alike."""
     return [(wording.upper() if i % 2 else wording) + "!" * i for i in range(n)]

@@ -228,6 +228,19 @@ OPERATORS = {
         lambda s: s.settings["policy"].update(restored={"lpips": 0.1}),
         r"policy\.restored limits lpips, which nothing measures",
     ),
+    "only what is besides": (
+        lambda s: s.settings["policy"]["targets"].update(object={"leak": 0.1}),
+        r"targets\.object limits leak, none of which sees the concept in pictures of it alone: "
+        r"the unedited base could meet .* one of nudenet\.rate, clip\.concept_rate, identity\.rate",
+    ),
+    "only its neighbours": (
+        lambda s: s.settings["policy"]["targets"].update(object={"neighbour.accuracy": 0.5}),
+        "limits neighbour.accuracy, none of which sees",
+    ),
+    "only what stands in its place": (
+        lambda s: s.settings["policy"]["targets"].update(object={"replacement.rate": 0.5}),
+        "limits replacement.rate, none of which sees",
+    ),
     "limit that nothing can show": (
         lambda s: s.settings["policy"]["targets"].update(style={"clip.concept_rate": 0}),
         r"targets\.style limits clip\.concept_rate to 0, which no number of pictures can show",
@@ -590,7 +603,8 @@ def test_metrics_that_a_policy_can_limit_are_those_measured(setup):
     assert [m.metric for m in gone] == [f"{name}[cat]" for name in measure.WORD_METRICS]
     assert {m.metric for m in stays} == {*measure.kept_metrics()}
     parts = {m.metric for m in one if m.metric.endswith("]")}
-    assert parts == {"clip.accuracy[listed]", "clip.accuracy[not listed]"}  # shares need no second
+    shares = {"clip.accuracy", "clip.accuracy_drop"}  # which need no second prompt
+    assert parts == {f"{name}[{part}]" for name in shares for part in ("listed", "not listed")}
     assert [m.metric for m in back] == [f"restored.{m}[cat]" for m in measure.RESTORED_METRICS]
 
 

@@ -12,9 +12,11 @@ from erasure_core.methods import speed
 from erasure_core.network import closed_form
 from erasure_core.network.closed_form import Demand, Edit
 from erasure_core.network.diffusion import encode_prompts
+from erasure_core.network.null_space import null_basis
 from erasure_core.network.work import Work
 
 D, ERASED, KEPT, INVARIANT = 40, 7, 11, 5
+WORDS = ("photo", "sketch", "poster", "mosaic", "retina", "coin", "galaxy", "rocket")
 
 
 @pytest.fixture
@@ -45,6 +47,22 @@ def test_lagrange_multipliers_give_the_same(rows):
     change = (target - c1) @ c1.T @ p @ q @ m @ p
 
     torch.testing.assert_close(edited(rows) - eye, change, rtol=0, atol=1e-10)
+
+
+def test_the_rounding_of_the_invariant_rows_costs_no_direction(rows):
+    """Nothing else is kept: SPEED holds the empty prompt among the held rows too."""
+    invariant = rows[3].float()
+    held = invariant.double() + 1e-8 * rows[2][:INVARIANT]
+    for tolerance in (1e-8, 0.03):
+        free = speed.free_directions(held, invariant.double(), tolerance)
+        assert free.shape[1] == D - INVARIANT
+
+
+def test_without_kept_prompts_all_but_the_empty_ones_directions_are_free(tiny_teacher, cat):
+    seen = []
+    work = Work(1, on_step=lambda step, losses: seen.append(losses["free"]))
+    speed.erase(tiny_teacher, [cat.model_copy(update={"keep": ()})], speed.Settings(copies=0), work)
+    assert seen == [len(null_basis(encode_prompts(tiny_teacher, [""]).states[0]))]
 
 
 def test_what_is_kept_is_not_moved(rows):
@@ -110,7 +128,7 @@ def test_nothing_free_is_refused(tiny_teacher, cat):
     with pytest.raises(BadInput, match="leaves no direction free"):
         speed.erase(
             tiny_teacher,
-            [cat.model_copy(update={"keep": tuple(f"a photo of a cat {n}" for n in range(40))})],
+            [cat.model_copy(update={"keep": tuple(f"{a} {b}" for a in WORDS for b in WORDS)})],
             speed.Settings(tolerance=1e-9, influence=False),
             Work(1),
         )

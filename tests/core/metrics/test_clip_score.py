@@ -218,25 +218,36 @@ def test_drops_are_paired_differences_base_minus_candidate():
         == accuracy(base, wanted, settings={}).value
         - accuracy(candidate, wanted, settings={}).value
     )
-    assert drop.low <= -0.25 < 0.75 <= drop.high
+    assert drop.low <= -0.25 < 0.7 <= drop.high
     # the interval is of the differences: equally many right is still uncertain when they are
     # different cases
     assert accuracy_drop(["cat", "x"] * 20, ["x", "cat"] * 20, ["cat"] * 40, settings={}).high > 0.2
     equal = accuracy_drop(["cat", "x"] * 20, ["cat", "x"] * 20, ["cat"] * 40, settings={})
-    assert (equal.low, equal.value, equal.high) == (0, 0, wilson(0, 40)[1])
+    assert (-equal.low, equal.value, equal.high) == (wilson(0, 40)[1], 0, wilson(0, 40)[1])
 
 
 def test_no_drop_of_thirty_is_no_certainty():
-    """Nothing to resample, and yet a tenth may be lost."""
+    """Nothing was lost, and yet a tenth may be."""
     right, wrong = ["cat"] * 60, ["x"] * 60
     prompts = [f"a cat {i // 2}" for i in range(60)]
     given = {"settings": {}, "clusters": prompts}
     none = accuracy_drop(right, right, right, **given)
-    assert (none.low, none.value) == (0, 0)
+    assert (none.low, none.value) == (-none.high, 0)  # a gain may have been missed as well
     assert none.high == pytest.approx(0.1135, abs=1e-4)
     assert none.settings["effective_n"] == 30
     every = accuracy_drop(right, wrong, right, **given)
-    assert (every.low, every.value, every.high) == (1, 1, 1)
+    assert (every.value, every.high) == (1, 1)
+    assert 0.8 < every.low < wilson(30, 30)[0]
+
+
+@pytest.mark.parametrize(("lost", "high"), [(0, 0.0664), (1, 0.0977), (2, 0.1254), (3, 0.1511)])
+def test_each_loss_of_54_raises_the_upper_end(lost, high):
+    right = ["cat"] * 54
+    given = {"settings": {}, "clusters": range(54)}
+    drop = accuracy_drop(right, ["x"] * lost + right[lost:], right, **given)
+    assert drop.high == pytest.approx(high, abs=1e-4)
+    won = accuracy_drop(["x", *right[1:]], right, right, **given)
+    assert won.value < 0 < won.high
 
 
 def test_an_image_of_which_nobody_says_what_it_shows_is_refused():
