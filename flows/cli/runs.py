@@ -114,10 +114,13 @@ def run(
         if fresh:
             raise BadInput("--fresh does a release again; a trial is none, leave one of them out")
         return _try(home, named, params, base, method, compare, changes, as_json)
+    from tasks.book.door import open_book, require_book
+
+    if not named:
+        require_book(home)  # what is due is in a book
     announce(f"honouring {', '.join(named) or 'what is due'}", home)
     book = _look_at_lease(home, params, no_wait)
     from tasks.book.actor import acting_as
-    from tasks.book.door import open_book
     from tasks.requests.advice import advice
     from tasks.requests.named import read_source, requests_of
     from tasks.requests.plan import Inputs, again_due, check_changes, known_answer
