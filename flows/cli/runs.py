@@ -162,7 +162,7 @@ def run(
                 ),
             )
     return _answer(
-        open_book(home, make=False), inputs, outcomes, code, wanted, bool(files), as_json
+        open_book(home, make=False), params, outcomes, code, wanted, bool(files), as_json
     )
 
 
@@ -250,7 +250,7 @@ def restore(
     wanted = request_id_of(book, request, inputs.model)
     if (known := known_restoring(book, inputs, wanted)) is not None:
         outcomes, code = [{**known, "behind": _errands(book, inputs)}], DONE
-        return _answer(book, inputs, outcomes, code, [str(wanted)], True, as_json)
+        return _answer(book, params, outcomes, code, [str(wanted)], True, as_json)
     check_restorable(book, inputs, wanted)
     with stdout_free(), acting_as(by):
         outcomes, code = _flow(
@@ -259,7 +259,7 @@ def restore(
                 flow.restore_concept(wanted, reason.strip(), params, method, not no_wait)
             ),
         )
-    return _answer(book, inputs, outcomes, code, [str(wanted)], True, as_json)
+    return _answer(book, params, outcomes, code, [str(wanted)], True, as_json)
 
 
 @app.command()
@@ -353,7 +353,7 @@ def _flow(home: Home, start: Callable[[Any], Outcomes]) -> tuple[Outcomes, int]:
 
 def _answer(
     book: "Book",
-    inputs: "Inputs",
+    params: Path,
     outcomes: Outcomes,
     code: int,
     wanted: list[str],
@@ -375,7 +375,7 @@ def _answer(
         )
     else:
         for outcome in outcomes:
-            show_release(outcome, book.home)
+            show_release(outcome, book.home, params)
         if not named or any(e.row.state in WORKABLE for e in entries):
             for entry in entries:
                 show(described(entry))

@@ -3,6 +3,7 @@ on.
 """
 
 import json
+import shlex
 from collections.abc import Iterable, Mapping, Sequence
 from dataclasses import dataclass, replace
 from datetime import UTC, datetime
@@ -350,7 +351,7 @@ def _as_yaml(request: DeletionRequest, file: Path) -> str:
         return [f"  {key}:", *(f"    - {quoted(text)}" for text in texts)] if texts else []
 
     lines = [
-        f"# erasure run {file}",
+        f"# erasure run {shlex.quote(str(file))}",
         "# Trained on: these wordings only. What chooses and what is reported are other wordings,",
         "# in the prompt sets that were written with this file.",
         f"subject_request_id: {request.subject_request_id}",

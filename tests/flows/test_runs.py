@@ -383,7 +383,7 @@ def test_a_person_reads_verdict_failed_checks_report_and_next_command(ran, tmp_p
     assert any(line.startswith("  fail: base.nudenet.rate[astronaut] = 0.000") for line in rest)
     report = str(Path(void["report"])).replace(str(ran.home), str(world.home))
     assert f"  report  {report}" in rest
-    assert "  next    erasure audit 1" in rest
+    assert "  next    erasure audit 1 --name toy" in rest
 
 
 def test_status_names_the_champion_and_its_versions(ran):
