@@ -85,6 +85,7 @@ def _facts(
         "subject_request_id": str(request.subject_request_id),
         "request": str(made.file),
         "sets": {str(path): len(rows) for path, rows in made.sets.items()},
+        "supplied": made.supplied,
         "wordings": len(made.concept.prompts),
         "keep": len(made.concept.keep),
         "neighbours": list(made.neighbours),
@@ -103,10 +104,15 @@ def _facts(
 def _lines(facts: dict[str, Any]) -> list[str]:
     wide = max(map(len, facts["durations"]))
     pairs = max(len(before) for before, _ in facts["pairs"])
+    supplied = [
+        f"          {facts['supplied']} of them supplied: none of your prompts names something "
+        f"beside it (column `also`), and the policy limits that"
+    ][: facts["supplied"]]
     return [
         f"request   {facts['request']}  {facts['subject_request_id']}",
         f"          {facts['wordings']} wordings to train on, {facts['keep']} prompts to keep",
         *(f"set       {path}  {n} rows" for path, n in facts["sets"].items()),
+        *supplied,
         f"pictures  {facts['pictures']}  of the base; a few, and no evidence:",
         *(f"  {phrase}: {said}" for phrase, said in facts["seen"].items()),
         f"nearest   {', '.join(facts['neighbours'])}",
