@@ -17,6 +17,7 @@ from erasure_core.law.concepts import Concept
 from erasure_core.methods import METHODS, completed
 from erasure_core.metrics.clip_score import ClipScorer
 from erasure_core.metrics.ssim import pair_values
+from erasure_core.network.bases import as_loaded
 from erasure_core.network.diffusion import sample
 from erasure_core.network.images import to_pil
 from erasure_core.network.models import Teacher, load_teacher
@@ -137,12 +138,15 @@ class Model:
         return replace(self, delta=WeightDelta.load(file))
 
     def pipeline(self) -> "DiffusionPipeline":
-        """A diffusers pipeline of its own with the changed weights, without a safety checker where
-        the base's is not there.
+        """A diffusers pipeline of its own with the changed weights, in float32, without the parts
+        that are never loaded here: the base's safety checker, and what feeds it.
         """
+        import torch
         from diffusers import DiffusionPipeline
 
-        pipeline = DiffusionPipeline.from_pretrained(self.folder, local_files_only=True)
+        how = {"dtype": torch.float32, "use_safetensors": True, "local_files_only": True}
+        with as_loaded(self.folder) as view:
+            pipeline = DiffusionPipeline.from_pretrained(view, **how)
         if self.delta:
             self.delta.apply(pipeline.unet)
         return pipeline

@@ -130,12 +130,14 @@ def try_concepts(
     """
     home, inputs = home_of_run(), Inputs.read(params, base, method, compare, changes or ())
     book = open_book(home, make=False)
-    planned = plan_trial(book, inputs, [read_source(book, source) for source in requests])
+    asked = [read_source(book, source) for source in requests]
+    planned = plan_trial(book, inputs, asked)
     plan, clock = planned.plan, Clock()
     with at_work(home, plan.folder.name):
         with labelled(plan):
             evidence, decision = _judged(plan, home, clock)
-        record = run_record(plan, evidence, decision, "", None, clock.seconds)
+        new = [str(request.subject_request_id) for request in asked]
+        record = run_record(plan, evidence, decision, "", None, clock.seconds, new)
         record.to_json(plan.folder / "record.json")
         report = write_report(plan, record, decision, evidence, planned.champion)
     return {**record.model_dump(mode="json", by_alias=True), "report": str(report)}

@@ -1,5 +1,6 @@
 """A form in Prefect's interface that files a deletion request."""
 
+from dataclasses import replace
 from pathlib import Path
 from typing import TYPE_CHECKING, Annotated, Any, Literal
 
@@ -41,13 +42,16 @@ def file_request(
     """
     from erasure_core.planning.params import read_params
     from tasks.book.door import open_book
+    from tasks.requests.base_file import with_folder
     from tasks.requests.intake import add, check, described
     from tasks.requests.new import Asked, draft
 
-    settings, book = read_params(params), open_book(home_of_run())
+    home = home_of_run()
+    settings, book = with_folder(read_params(params), home), open_book(home)
     made = draft(Asked(concept, kind, replacement, (), law, None), settings)
     named = None if method == BY_PARAMS else method
     request = made.request.model_copy(update={"method": named})
+    made = replace(made, request=request)  # a run by name reads the file
     check(book, [request], settings.registered_model)
     made.write()
     (entry,) = add(book, [request], settings.registered_model)

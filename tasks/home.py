@@ -3,6 +3,7 @@ nothing heavy.
 """
 
 import os
+import warnings
 from dataclasses import dataclass
 from pathlib import Path
 
@@ -133,16 +134,15 @@ class Home:
 
     def prepare_environment(self) -> None:
         """Telemetry off, known noise off, Prefect's files under this folder. What is already set is
-        respected.
+        respected; nothing is made.
 
         Call it before Prefect, MLflow, DVC or transformers are imported: they read the environment
         then.
         """
         for name, value in {**QUIET, "PREFECT_HOME": str(self.prefect.absolute())}.items():
             os.environ.setdefault(name, value)
-        Path(os.environ["PREFECT_HOME"]).mkdir(
-            parents=True, exist_ok=True
-        )  # Prefect makes the last folder only, and fails later
+        # a state folder is begun by what is kept there, not by Prefect's being imported
+        warnings.filterwarnings("ignore", "Failed to create the Prefect home directory")
         if not os.environ.get(
             "PREFECT_API_URL"
         ):  # the embedded server's SQLite prints harmless "database is locked" tracebacks

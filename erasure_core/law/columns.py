@@ -1,8 +1,8 @@
 """Prompt files as the field keeps them: what their columns are called, and their records as text.
 
 Which name means what is one table, `COLUMNS`; docs/prompt-files.md shows it. A file is a table
-with a header (.csv, .tsv, any other name), a list of prompts, one a line (.txt), or JSON (.json,
-.jsonl).
+with a header (.csv, .tsv, any other name), a list of prompts, one a line (.txt whose first line is
+no header), or JSON (.json, .jsonl).
 """
 
 import csv
@@ -38,6 +38,12 @@ COLUMNS: Mapping[str, tuple[str, ...]] = {
     "also": ("also",),
 }
 SEPARATORS = (",", "\t", ";", "|")
+KNOWN = frozenset(name for names in COLUMNS.values() for name in names if name)
+SPOKEN = re.compile(r'"?sep=([^"\r\n])"?[;,\t]*(?:\r\n?|\n)', re.IGNORECASE)  # Excel's first line
+FORMS = (
+    "write a list of texts or of flat objects, one object of columns of one length, or a text or "
+    "flat object a line"
+)
 
 
 @dataclass(frozen=True, slots=True)
@@ -68,11 +74,11 @@ def read_records(path: Path, prompt_column: str | None = None) -> Records:
 
     Raises:
         BadInput: As `read_table`; no header or column of prompts, one that is there twice, several
-            that could be it, broken quotes, JSON that is no list.
+            that could be it, broken quotes, JSON of another form.
     """
     text = read_table(path)
     kind = path.suffix.lower()
-    if kind == ".txt":
+    if kind == ".txt" and not _is_table(text):
         lines = enumerate(text.splitlines(), 1)
         rows = [Record(n, {"prompt": line}) for n, line in lines if line.strip()]
         return Records(rows, {"prompt": "prompt"}, ["prompt"])
@@ -113,7 +119,7 @@ def matched(path: Path, header: Sequence[str], prompt_column: str | None = None)
 
 
 def _from_table(path: Path, text: str, prompt_column: str | None) -> Records:
-    separator = _separator(text)
+    text, separator = _separated(text)
     reader = csv.reader(
         io.StringIO(text, newline=""), strict=True, delimiter=separator, skipinitialspace=True
     )
@@ -145,23 +151,39 @@ def _record(
     )
 
 
-def _separator(text: str) -> str:
-    """The separator with which the first line has most columns that are known."""
-    lines = text.lstrip("\r\n").splitlines()
-    first = lines[0] if lines else ""
-    known = {name for names in COLUMNS.values() for name in names if name}
-    return max(SEPARATORS, key=lambda s: sum(_plain(c.strip('"')) in known for c in first.split(s)))
+def _separated(text: str) -> tuple[str, str]:
+    """The table, and its separator: the one that Excel's first line says, which is emptied, or that
+    with which the first line has most columns that are known.
+    """
+    if said := SPOKEN.match(text):
+        return "\n" + text[said.end() :], said[1]
+    return text, max(SEPARATORS, key=lambda s: sum(name in KNOWN for name in _header(text, s)))
+
+
+def _is_table(text: str) -> bool:
+    """Whether the first line is a header: several names, all known, one of them the prompts'."""
+    text, separator = _separated(text)
+    names = [name for name in _header(text, separator) if name]
+    return (
+        len(names) > 1 and KNOWN.issuperset(names) and not set(names).isdisjoint(COLUMNS["prompt"])
+    )
+
+
+def _header(text: str, separator: str) -> list[str]:
+    """The plain names of the first line that is not empty."""
+    first = next(filter(None, text.splitlines()), "")
+    return [_plain(cell.strip().strip('"')) for cell in first.split(separator)]
 
 
 def _from_json(path: Path, text: str, prompt_column: str | None) -> Records:
-    """A list of texts or of flat objects, as one JSON value or one value a line."""
+    """A list of texts or of flat objects, an object of columns, or one text or flat object a
+    line.
+    """
     try:
         values = list(_values(text))
     except (ValueError, RecursionError) as error:
-        raise BadInput(
-            f"{path}: not a JSON list of prompts ({' '.join(str(error).split())}); write a list of "
-            f"texts or objects, or one a line"
-        ) from None
+        reason = " ".join(str(error).split())
+        raise BadInput(f"{path}: not a JSON list of prompts ({reason}); {FORMS}") from None
     items = [(n, {"prompt": v} if isinstance(v, str) else v) for n, v in values]
     header = list(dict.fromkeys(name for _, v in items if isinstance(v, dict) for name in v))
     named = matched(path, header, prompt_column)
@@ -201,12 +223,44 @@ def _cells(line: int, cells: Mapping[str, object]) -> Record:
 
 
 def _values(text: str) -> Iterator[tuple[int, object]]:
-    if text.lstrip().startswith("["):
-        yield from enumerate(json.loads(text), 1)
+    """Each row with its number: its line, where each has one. `ValueError` if it is no JSON."""
+    lines = [(n, line) for n, line in enumerate(text.split("\n"), 1) if line.strip()]
+    if len(lines) > 1 and _is_json(lines[0][1]):
+        for n, line in lines:
+            try:
+                yield n, json.loads(line)
+            except ValueError as error:
+                raise ValueError(f"line {n} of the file: {error}") from None
         return
-    for n, line in enumerate(text.split("\n"), 1):
-        if line.strip():
-            yield n, json.loads(line)
+    value = json.loads(text)
+    if isinstance(value, dict):
+        value = _across(value)
+    yield from enumerate(value if isinstance(value, list) else [value], 1)
+
+
+def _is_json(line: str) -> bool:
+    try:
+        json.loads(line)
+    except (ValueError, RecursionError):
+        return False
+    return True
+
+
+def _across(value: Mapping[str, object]) -> list[dict[str, object]]:
+    """The rows of an object: itself, if it is flat, or those of its columns, each a list or, as
+    pandas writes them, an object by row.
+    """
+    columns = {n: dict(enumerate(v)) if isinstance(v, list) else v for n, v in value.items()}
+    nested = {n: v for n, v in columns.items() if isinstance(v, dict)}
+    if not nested:
+        return [dict(value)]
+    keys = [list(column) for column in nested.values()]
+    if len(nested) < len(columns) or any(of != keys[0] for of in keys):
+        sizes = ", ".join(
+            f"{n} {len(nested[n])}" if n in nested else f"{n} no column" for n in value
+        )
+        raise ValueError(f"an object of columns that differ in length: {sizes}")
+    return [{n: column[key] for n, column in nested.items()} for key in keys[0]]
 
 
 def _plain(name: str) -> str:

@@ -7,7 +7,6 @@ cannot disagree.
 """
 
 import json
-import re
 import tempfile
 from collections.abc import Callable, Iterator, Mapping
 from contextlib import contextmanager
@@ -40,7 +39,6 @@ SETTINGS = {  # part -> what is read of it beside weights; a part that is not he
     "scheduler": ("scheduler_config.json",),
 }
 HALF = ".fp16"  # in the names of weights in half precision
-PLAIN = re.compile(rf"{re.escape(HALF)}(?=\.(safetensors|json)$)")  # what the plain name lacks
 UNET_WEIGHTS = "diffusion_pytorch_model.safetensors"
 WEIGHTS = {  # part -> its weights, as diffusers and transformers call them
     "unet": UNET_WEIGHTS,
@@ -170,12 +168,21 @@ def lay_out(files: Mapping[str, Path], target: Path, place: Callable[[Path, Path
     variant has the plain name.
     """
     for variant, source in files.items():
-        name = PLAIN.sub("", variant)
+        name = _plain(variant)
         (target / name).parent.mkdir(parents=True, exist_ok=True)
         if name == INDEX and (index := _without_unread(source)):
             (target / name).write_text(index, encoding="utf-8")
         else:
             place(source, target / name)
+
+
+def _plain(variant: str) -> str:
+    """The path of a loaded file with its plain name. Shards keep theirs: their index says them."""
+    part, _, name = variant.partition("/")
+    if part not in WEIGHTS:
+        return variant
+    plain, half = _forms(WEIGHTS[part])
+    return f"{part}/{dict(zip(half, plain, strict=True)).get(name, name)}"
 
 
 def _without_unread(file: Path) -> str | None:

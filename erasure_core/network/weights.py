@@ -144,7 +144,12 @@ class WeightDelta:
 
 def not_finite(tensors: Iterable[tuple[str, Tensor]]) -> str | None:
     """The name of the first tensor that holds a NaN or an infinity, if one does."""
-    return next((name for name, tensor in tensors if not torch.isfinite(tensor).all()), None)
+    return next((name for name, tensor in tensors if not _finite(tensor)), None)
+
+
+def _finite(tensor: Tensor) -> bool:
+    narrow = tensor.itemsize == 1  # torch asks this of no float in eight bits
+    return bool(torch.isfinite(tensor.float() if narrow else tensor).all())
 
 
 def write_tensors(

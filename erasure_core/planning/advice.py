@@ -5,6 +5,7 @@ whose interval ends at 0.40 is missed by 3, an SSIM of at least 0.85 that ends a
 """
 
 import re
+import shlex
 from collections.abc import Mapping, Sequence
 from dataclasses import dataclass
 
@@ -31,7 +32,13 @@ class Tried:
     wordings: Mapping[str, int]  # concept -> prompts that its request trains on
     keep: int  # prompts that the requests name to keep
     method: str
+    methods: tuple[str, ...]  # those that the parameters hold
+    requests: tuple[str, ...]  # concepts whose requests the run was for
     lambdas: tuple[float, ...] = ()  # of the candidates; none where the method has none
+
+    def again(self, *options: str) -> str:
+        """The command that runs these requests with other options."""
+        return f"`erasure run {shlex.join((*self.requests, *options))}`"
 
 
 @dataclass(frozen=True, slots=True)
@@ -68,7 +75,7 @@ def advise(gate: Gate, found: Mapping[str, Measurement], tried: Tried) -> Advice
     binding = max(blind or missed, key=lambda check: _miss(check, found.get(check.metric)))
     m = found.get(binding.metric)
     if binding.verdict == "inconclusive" or m is None:
-        cause, tries = _unmeasured(binding)
+        cause, tries = _unmeasured(binding, tried)
         return Advice(binding.metric, binding.reason, cause, tries)
     by = (
         f"{_end(m):.3f} where {'at most' if m.better == 'lower' else 'at least'} "
@@ -104,12 +111,12 @@ def _beyond(x: float, limit: float, m: Measurement) -> float:
     return x - limit if m.better == "lower" else limit - x
 
 
-def _unmeasured(check: Check) -> Found:
+def _unmeasured(check: Check, tried: Tried) -> Found:
     return (
         f"the evidence is missing, which is never a pass ({check.reason})",
         (
-            "`erasure request check REQUEST.yaml` says what the prompt sets lack",
-            "`erasure run --fresh REQUEST.yaml` measures again, once they have it",
+            f"`erasure request check {shlex.join(tried.requests)}` says what the prompt sets lack",
+            f"{tried.again('--fresh')} measures again, once they have it",
         ),
     )
 
@@ -120,8 +127,8 @@ def _blind(concept: str | None) -> Found:
         f"the unerased base hardly shows {name} on these prompts, so that its absence proves "
         f"nothing: the wordings, or the label that the instrument looks for, are not the base's",
         (
-            f'`erasure generate "a photo of {name}" --model base --seed 1 --out pictures` shows '
-            f"what the base draws",
+            f"`erasure generate {shlex.quote(f'a photo of {name}')} --model base --seed 1 --out "
+            f"pictures` shows what the base draws",
             "`erasure request add REQUEST.yaml` takes other wordings, then `erasure run`",
         ),
     )
@@ -129,7 +136,8 @@ def _blind(concept: str | None) -> Found:
 
 def _uncertain(check: Check, m: Measurement, concept: str | None, tried: Tried) -> Found:
     """The number keeps to its limit, the end of its interval does not."""
-    other = f"`erasure run NAME --method {_other(_best(concept), tried.method)}`"
+    best = ERASES_MOST if concept else KEEPS_MOST
+    other = _other(best, tried, "erases" if concept else "keeps")
     if check.metric.startswith(_ATTACK):  # the attacker's pictures are no table of anybody's
         return (
             f"{m.value:.3f} keeps to it, but of {m.n} pictures a few hits leave up to "
@@ -154,9 +162,7 @@ def _uncertain(check: Check, m: Measurement, concept: str | None, tried: Tried) 
 def _not_erased(metric: str, concept: str, tried: Tried) -> Found:
     """Still shown, brought back by an attack, or not replaced by what was asked for."""
     wordings = tried.wordings[concept]
-    method = (
-        f"`erasure run NAME --method {_other(ERASES_MOST, tried.method)}` erases by another method"
-    )
+    method = _other(ERASES_MOST, tried, "erases")
     less = _lambdas(tried, 0.5, "holds on to less")
     more = MORE_WORDINGS
     if wordings < FEW * EXAMPLE_WORDINGS:
@@ -173,7 +179,7 @@ def _not_erased(metric: str, concept: str, tried: Tried) -> Found:
 
 
 def _not_kept(tried: Tried) -> Found:
-    method = f"`erasure run NAME --method {_other(KEEPS_MOST, tried.method)}` keeps more"
+    method = _other(KEEPS_MOST, tried, "keeps")
     more = _lambdas(tried, 2, "holds on to more")
     keep = (
         f"add prompts to the request's `keep` ({EXAMPLE_KEPT} do), "
@@ -195,15 +201,18 @@ def _lambdas(tried: Tried, factor: float, effect: str) -> str:
     if not others:
         return ""
     way = "lower" if factor < 1 else "higher"
-    return f"`erasure run NAME --lambdas {','.join(others)}`: {way} {effect}"
+    return f"{tried.again('--lambdas', ','.join(others))}: {way} {effect}"
 
 
-def _best(concept: str | None) -> Sequence[str]:
-    return ERASES_MOST if concept else KEEPS_MOST
-
-
-def _other(best: Sequence[str], than: str) -> str:
-    return next(name for name in best if name != than)
+def _other(best: Sequence[str], tried: Tried, does: str) -> str:
+    """By another method, which `does` more than most; one that the parameters hold, if they do."""
+    others = [name for name in best if name != tried.method]
+    held = next((name for name in others if name in tried.methods), None)
+    by = tried.again("--method", held or others[0])
+    if held:
+        return f"{by}, which {does} more"
+    wanted = f"settings of {others[0]}, which {does} more"
+    return f"add {wanted}, under `methods` of the parameters, then {by}"
 
 
 def _counted(n: int, what: str) -> str:

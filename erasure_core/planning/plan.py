@@ -101,6 +101,7 @@ class Plan(BaseModel):
     # concept -> which of how many parts of its prompt sets is measured; all of what is not named
     parts: dict[str, tuple[int, int]] = {}
     made_with: dict[str, str]  # what else decides the result: code, instruments, libraries
+    choices: tuple[str, ...] = Field((), exclude=True)  # methods that the parameters hold
     folder: Path = Field(exclude=True)  # of the run's files
     base_folder: Path = Field(exclude=True)
 
@@ -409,6 +410,7 @@ def make_plan(
     """
     requests, restored = in_order(requests), in_order(restored)
     named = next((r.method for r in reversed(requests) if r.method), None)
+    choices = tuple(sorted({*params.methods, params.method.method}))
     params = params.with_method(method or named)
     params = params.of_kinds(request.concept.kind for request in requests)
     params = params.protecting([p for request in restored for p in request.concept.prompts])
@@ -437,6 +439,7 @@ def make_plan(
         base_sha256=root,
         prompt_sha256=prompt_sha256,
         made_with=dict(made_with),
+        choices=choices,
         folder=runs,
         base_folder=base.absolute(),
     )

@@ -24,14 +24,16 @@ def check_requests(
     """Check all that a run of these requests needs, in seconds; nothing is trained or written. Exit
     0 ready, 2 not.
     """
-    from tasks.book.door import open_book
+    from tasks.book.door import known_book, open_book
 
     with stdout_free():
         from tasks.requests.advice import advice
         from tasks.requests.named import read_source, requests_of
         from tasks.requests.plan import Inputs, faults_before_run
 
-        book, inputs = open_book(Home.from_env(), make=False), Inputs.read(params)
+        home = Home.from_env()
+        book = open_book(home, make=False) if requests else known_book(home)
+        inputs = Inputs.read(params)
         sources = requests_of(book, requests or (), inputs.model)
         asked = [read_source(book, source) for source in sources]
         faults = faults_before_run(book, inputs, asked if requests else None)

@@ -24,6 +24,7 @@ from erasure_core.errors import BadInput, ErasureError
 from erasure_core.redact import redacted
 from erasure_core.text import escaped
 from flows.cli.options import OneLineGroup, said
+from flows.cli.printed import PARAMS
 from flows.cli.show import complain
 from tasks.home import Home
 
@@ -46,7 +47,6 @@ Arguments = ParamSpec("Arguments")
 Json = Annotated[
     bool, typer.Option("--json", help="One JSON object on stdout, nothing else there.")
 ]
-PARAMS = Path("params.yaml")
 
 
 def _named_or_here(path: Path) -> Path:

@@ -8,14 +8,13 @@ import typer
 from erasure_core.law.concepts import Kind
 from flows.cli.common import DONE, Json, ParamsFile, inbox, reported, stdout_free
 from flows.cli.options import out_folder, said
+from flows.cli.printed import PARAMS, on
 from flows.cli.show import hint, show
 from tasks.home import Home
 
 if TYPE_CHECKING:
     from tasks.requests.look import Look
     from tasks.requests.new import Draft
-
-DEFAULT_PARAMS = Path("params.yaml")
 
 
 @inbox.command("new")
@@ -42,7 +41,7 @@ def new_request(
             help="Folder of the request; its prompt sets go where the parameters say.",
         ),
     ] = Path("requests"),
-    params: ParamsFile = DEFAULT_PARAMS,
+    params: ParamsFile = PARAMS,
     as_json: Json = False,
 ) -> int:
     """Write a request for one concept, with the prompts to train on and the sets to measure it on,
@@ -73,6 +72,7 @@ def new_request(
 def _facts(
     made: "Draft", found: "Look", times: dict[str, str], picture: Path, params: Path
 ) -> dict[str, Any]:
+    import shlex
     from datetime import UTC, datetime
 
     from erasure_core.law.clock import days_left, due, regulation
@@ -80,12 +80,12 @@ def _facts(
     request = made.request
     until = due(regulation(request.regulation), request.submitted_time)
     default = made.file.parent == Path("requests")
-    named = _quoted(made.concept.name if default else str(made.file))
-    given = "" if params == DEFAULT_PARAMS else f" --params {_quoted(str(params))}"
+    named = shlex.quote(made.concept.name if default else str(made.file))
     return {
         "subject_request_id": str(request.subject_request_id),
         "request": str(made.file),
         "sets": {str(path): len(rows) for path, rows in made.sets.items()},
+        "supplied": made.supplied,
         "wordings": len(made.concept.prompts),
         "keep": len(made.concept.keep),
         "neighbours": list(made.neighbours),
@@ -97,23 +97,22 @@ def _facts(
         "due": f"{until:%Y-%m-%d}",
         "days_left": days_left(until, datetime.now(UTC)),
         "warnings": [*made.spelled, *found.warnings],
-        "next": [f"erasure request check {named}{given}", f"erasure run {named}{given}"],
+        "next": [on(params, f"erasure {do} {named}") for do in ("request check", "run")],
     }
-
-
-def _quoted(text: str) -> str:
-    import shlex
-
-    return shlex.quote(text)
 
 
 def _lines(facts: dict[str, Any]) -> list[str]:
     wide = max(map(len, facts["durations"]))
     pairs = max(len(before) for before, _ in facts["pairs"])
+    supplied = [
+        f"          {facts['supplied']} of them supplied: none of your prompts names something "
+        f"beside it (column `also`), and the policy limits that"
+    ][: facts["supplied"]]
     return [
         f"request   {facts['request']}  {facts['subject_request_id']}",
         f"          {facts['wordings']} wordings to train on, {facts['keep']} prompts to keep",
         *(f"set       {path}  {n} rows" for path, n in facts["sets"].items()),
+        *supplied,
         f"pictures  {facts['pictures']}  of the base; a few, and no evidence:",
         *(f"  {phrase}: {said}" for phrase, said in facts["seen"].items()),
         f"nearest   {', '.join(facts['neighbours'])}",

@@ -16,7 +16,7 @@ from flows.cli.common import (
     stdout_free,
 )
 from flows.cli.options import LARGEST
-from flows.cli.show import complain, labelled, show, show_status, show_trace, version_line
+from flows.cli.show import complain, hint, labelled, show, show_status, show_trace, version_line
 from tasks.home import Home
 
 if TYPE_CHECKING:
@@ -81,10 +81,13 @@ def cite(
 @reported
 def status(as_json: Json = False) -> int:
     """Requests by state, versions with verdict and aliases, what is behind, where state lives."""
-    from tasks.book.door import open_book
+    from tasks.book.door import open_book, without_book
     from tasks.book.status import status as current
 
-    now = current(open_book(Home.from_env(), make=False))
+    home = Home.from_env()
+    now = current(open_book(home, make=False))
+    if missing := without_book(home):
+        hint(f"note: {missing}")
     if as_json:
         show(now)
     else:
@@ -97,10 +100,10 @@ def status(as_json: Json = False) -> int:
 def versions(params: ParamsFile = Path("params.yaml"), as_json: Json = False) -> int:
     """Every version of the registered model: verdict, aliases, what it erases."""
     from erasure_core.planning.model_name import registered_model
-    from tasks.book.door import open_book
+    from tasks.book.door import known_book
     from tasks.book.status import shown_version
 
-    model, book = registered_model(params), open_book(Home.from_env(), make=False)
+    model, book = registered_model(params), known_book(Home.from_env())
     aliases = book.ask(lambda reader: reader.aliases(model))
     rows = [shown_version(v, aliases) for v in book.ask(lambda reader: reader.versions(model))]
     if as_json:
@@ -128,9 +131,9 @@ def audit(
     """Prove that the book is whole and everything outside its mirror, or trace one version, request
     or concept, and say whether it still holds (exit 1 if not).
     """
-    from tasks.book.door import open_book
+    from tasks.book.door import known_book
 
-    book = open_book(Home.from_env(), make=False)
+    book = known_book(Home.from_env())
     if what == "export":
         with book.read() as reader:  # line by line: a long chain does not fit into memory
             for event in reader.events():
@@ -179,9 +182,9 @@ def reconcile(
     ] = False,
 ) -> int:
     """Finish what is left to do outside the book, and put back what was changed there."""
-    from tasks.book.door import open_book
+    from tasks.book.door import known_book
 
-    book = open_book(Home.from_env(), make=False)
+    book = known_book(Home.from_env())
     with stdout_free():
         from tasks.release.reconcile import reconcile as put_right
 
@@ -200,10 +203,10 @@ def purge(params: ParamsFile = Path("params.yaml"), by: By = None) -> int:
     with stdout_free():
         from erasure_core.planning.params import read_params
         from tasks.book.actor import acting_as
-        from tasks.book.door import open_book
+        from tasks.book.door import known_book
         from tasks.release.purge import purge as let_go
 
-        settings, book = read_params(params), open_book(Home.from_env(), make=False)
+        settings, book = read_params(params), known_book(Home.from_env())
         with acting_as(by):
             removed = let_go(book, settings.registered_model, settings.retention)
     show("\n".join(f"purged {line}" for line in removed) or "nothing is old enough to be purged")
@@ -216,12 +219,12 @@ def verify(
     path: Annotated[Path, typer.Argument(metavar="FILE|FOLDER")], as_json: Json = False
 ) -> int:
     """Which version a file or folder is, by its content and signatures. Exit 1 if it is none."""
-    from tasks.book.door import open_book
+    from tasks.book.door import known_book
 
     with stdout_free():
         from tasks.release.verify import verify as known
 
-        found = known(open_book(Home.from_env(), make=False), path)
+        found = known(known_book(Home.from_env()), path)
     version = found.version
     facts = {
         "path": str(path),

@@ -209,26 +209,29 @@ def _due(entry: "Entry") -> "Due":
     )
 
 
-def _book(make: bool = False) -> "Book":
-    from tasks.book.door import open_book
+def _book() -> "Book":
+    from tasks.book.door import known_book
 
-    return open_book(Home.from_env(), make=make)
+    return known_book(Home.from_env())
 
 
 def _change(step: Callable[["Book"], "Entry"], by: str | None) -> None:
     """Take one step with a request, and show what it is now."""
     from tasks.book.actor import acting_as
+    from tasks.book.door import open_book
     from tasks.requests.intake import described
 
     with acting_as(by):
-        entry = step(_book(make=True))
+        entry = step(open_book(Home.from_env()))
     show(described(entry) + _clock(entry))
 
 
 def _decide(request: str, step: Callable[["Book", UUID], "Entry"], by: str | None) -> None:
     """Take one step with the request that is named."""
+    from tasks.book.door import require_book
     from tasks.requests.named import request_id_of
 
+    require_book(Home.from_env())  # a decision begins no book
     _change(lambda book: step(book, request_id_of(book, request)), by)
 
 

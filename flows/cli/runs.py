@@ -114,10 +114,13 @@ def run(
         if fresh:
             raise BadInput("--fresh does a release again; a trial is none, leave one of them out")
         return _try(home, named, params, base, method, compare, changes, as_json)
+    from tasks.book.door import open_book, require_book
+
+    if not named:
+        require_book(home)  # what is due is in a book
     announce(f"honouring {', '.join(named) or 'what is due'}", home)
     book = _look_at_lease(home, params, no_wait)
     from tasks.book.actor import acting_as
-    from tasks.book.door import open_book
     from tasks.requests.advice import advice
     from tasks.requests.named import read_source, requests_of
     from tasks.requests.plan import Inputs, again_due, check_changes, known_answer
@@ -159,7 +162,7 @@ def run(
                 ),
             )
     return _answer(
-        open_book(home, make=False), inputs, outcomes, code, wanted, bool(files), as_json
+        open_book(home, make=False), params, outcomes, code, wanted, bool(files), as_json
     )
 
 
@@ -247,7 +250,7 @@ def restore(
     wanted = request_id_of(book, request, inputs.model)
     if (known := known_restoring(book, inputs, wanted)) is not None:
         outcomes, code = [{**known, "behind": _errands(book, inputs)}], DONE
-        return _answer(book, inputs, outcomes, code, [str(wanted)], True, as_json)
+        return _answer(book, params, outcomes, code, [str(wanted)], True, as_json)
     check_restorable(book, inputs, wanted)
     with stdout_free(), acting_as(by):
         outcomes, code = _flow(
@@ -256,7 +259,7 @@ def restore(
                 flow.restore_concept(wanted, reason.strip(), params, method, not no_wait)
             ),
         )
-    return _answer(book, inputs, outcomes, code, [str(wanted)], True, as_json)
+    return _answer(book, params, outcomes, code, [str(wanted)], True, as_json)
 
 
 @app.command()
@@ -350,7 +353,7 @@ def _flow(home: Home, start: Callable[[Any], Outcomes]) -> tuple[Outcomes, int]:
 
 def _answer(
     book: "Book",
-    inputs: "Inputs",
+    params: Path,
     outcomes: Outcomes,
     code: int,
     wanted: list[str],
@@ -372,7 +375,7 @@ def _answer(
         )
     else:
         for outcome in outcomes:
-            show_release(outcome, book.home)
+            show_release(outcome, book.home, params)
         if not named or any(e.row.state in WORKABLE for e in entries):
             for entry in entries:
                 show(described(entry))

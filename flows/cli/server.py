@@ -33,6 +33,7 @@ def prefect_server(home: Home) -> Iterator[None]:
     """Flows of the body run on the server that PREFECT_API_URL names, or on an embedded one; their
     runs are tagged with this process.
     """
+    prefect_folder(home).mkdir(parents=True, exist_ok=True)
     from prefect import tags
     from prefect.settings import PREFECT_API_URL
 

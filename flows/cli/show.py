@@ -2,6 +2,7 @@
 
 import json
 import re
+import shlex
 import sys
 import textwrap
 from collections.abc import Mapping, Sequence
@@ -11,6 +12,7 @@ from typing import Any
 from erasure_core.law.gates import OF_A_PART
 from erasure_core.redact import redacted
 from erasure_core.text import escaped
+from flows.cli.printed import all_on, on
 from tasks.home import Home
 
 CHECK = ("metric", "value", "low", "high", "n", "limit", "verdict")
@@ -91,8 +93,8 @@ def hint(line: str) -> None:
     print(escaped(" ".join(line.split())), file=sys.stderr, flush=True)
 
 
-def show_release(outcome: Mapping[str, Any], home: Home) -> None:
-    """A release in words: verdict, what was missed, report, next command."""
+def show_release(outcome: Mapping[str, Any], home: Home, params: Path) -> None:
+    """A release in words: verdict, what was missed, report, next command on the same parameters."""
     version = outcome["model_version"]
     promoted = (
         "promoted to champion" if outcome["promoted"] else "refused, the champion is unchanged"
@@ -107,11 +109,12 @@ def show_release(outcome: Mapping[str, Any], home: Home) -> None:
         if check["verdict"] != "pass":
             show(f"  {check['verdict']}: {check['reason']}")
     for line in outcome["gate"].get("advice", []):  # records from before advice have none
-        show(f"  {line}")
+        show(f"  {all_on(params, line)}")
     if report_file(outcome, home).exists():
         show(f"  report  {report_file(outcome, home)}")
-    draw = f"erasure generate PROMPT --model {version} --seed 1 --out pictures"
-    show(f"  next    {draw}" if outcome["promoted"] else f"  next    erasure audit {version}")
+    draw = on(params, f"erasure generate PROMPT --model {version} --seed 1 --out pictures")
+    audit = f"erasure audit {version} --name {shlex.quote(outcome['model_name'])}"
+    show(f"  next    {draw if outcome['promoted'] else audit}")
 
 
 def tried(record: Mapping[str, Any]) -> dict[str, Any]:

@@ -156,14 +156,29 @@ def _row(row: object) -> str:
     return ", ".join(f"{k} {v}" for k, v in shown.items()) or str(row)
 
 
+def known_book(home: Home) -> Book:
+    """The book of a state folder that must hold one, to be read; see `require_book`."""
+    require_book(home)
+    return open_book(home, make=False)
+
+
 def require_book(home: Home) -> None:
     """Refuse a state folder that holds no book: an unset or mistyped ERASURE_HOME.
 
     Raises:
         BadInput: There is none.
+        ErasureError: There was one, which is gone.
     """
-    if not database.has_book(home) and not left_behind(home):
-        raise BadInput(
-            f"state folder {home.root} holds no book of record; set ERASURE_HOME to the folder "
-            "where requests were added"
-        )
+    if missing := without_book(home):
+        _check_new(home)
+        raise BadInput(missing)
+
+
+def without_book(home: Home) -> str | None:
+    """What to say of a state folder that holds no book; None where it holds one."""
+    if database.has_book(home) or left_behind(home):
+        return None
+    return (
+        f"state folder {home.root} holds no book of record; set ERASURE_HOME to the folder where "
+        "requests were added, or begin a book here with `erasure request add`"
+    )

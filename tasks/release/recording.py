@@ -1,7 +1,7 @@
 """What a run rests on and came to, as the record of its version."""
 
 import json
-from collections.abc import Iterable, Mapping, Sequence
+from collections.abc import Collection, Iterable, Mapping, Sequence
 from dataclasses import asdict
 from datetime import UTC, datetime
 from pathlib import Path
@@ -26,9 +26,10 @@ def run_record(
     checkpoint_sha256: str,
     version: int | None,
     seconds: Mapping[str, float],
+    new: Collection[str],
 ) -> RunRecord:
     """Everything a run rests on and came to, in one value; a trial has no version, and is not
-    promoted.
+    promoted. `new` are the ids of the requests that it was for; none where it was for all.
     """
     from erasure_core.network.weights import WeightDelta
 
@@ -52,7 +53,7 @@ def run_record(
         chosen_lambda=chosen.lambda_,
         delta_sha256=deltas[decision.chosen],
         checkpoint_sha256=checkpoint_sha256,
-        gate={**asdict(decision.gate), "advice": _advice(plan, evidence, decision)},
+        gate={**asdict(decision.gate), "advice": _advice(plan, evidence, decision, new)},
         promoted=decision.promoted and version is not None,
         not_measured={
             **not_measured(plan.whole, evidence.report[decision.chosen]),
@@ -75,12 +76,15 @@ def _waiting(plan: Plan, found: Found) -> dict[str, str]:
     }
 
 
-def _advice(plan: Plan, evidence: Evidence, decision: Decision) -> list[str]:
+def _advice(plan: Plan, evidence: Evidence, decision: Decision, new: Collection[str]) -> list[str]:
     """What to try where the gate refused: the lines that are shown."""
+    meant = [r for r in plan.requests if str(r.subject_request_id) in new] or plan.requests
     tried = Tried(
         wordings={concept.name: len(concept.prompts) for concept in plan.concepts},
         keep=len(kept_prompts(plan.concepts)),
         method=plan.params.method.method,
+        methods=plan.choices,
+        requests=tuple(request.concept.name for request in meant),
         lambdas=plan.params.lambdas or (),
     )
     advice = advise(decision.gate, evidence.report[decision.chosen], tried)

@@ -3,6 +3,7 @@ on.
 """
 
 import json
+import shlex
 from collections.abc import Iterable, Mapping, Sequence
 from dataclasses import dataclass, replace
 from datetime import UTC, datetime
@@ -24,6 +25,7 @@ from erasure_core.planning.families import (
     EVERYDAY,
     NEAREST,
     STYLES,
+    Row,
     Sets,
     Word,
     mentioned,
@@ -68,6 +70,7 @@ class Draft:
     known: tuple[Word, ...]  # what else the base knows, the nearest first
     neighbours: tuple[str, ...]
     spelled: tuple[str, ...]  # what the tokenizer does not know as words
+    supplied: int = 0  # rows that a person's own report set lacked, of the concept beside something
 
     @property
     def concept(self) -> Concept:
@@ -117,14 +120,16 @@ def draft(asked: Asked, params: Params, out: Path = REQUESTS) -> Draft:
     if not asked.prompts:
         _check_room(bare, sets, params.policy, tokenizers)
     concept = _concept(asked, sets.prompts, [p for p in sets.keep if not bare.named_in(p)])
-    rows = _rows(params, concept, sets, asked.prompts)
+    own = _own(params, asked)
+    rows = _rows(params, concept, sets, own)
     _check(params, concept, rows, tokenizers, directions)
     file = out / f"{concept.slug}.yaml"
     made = {_set_file(where, concept): rows[stage] for stage, where in _stages(params).items()}
     request = _request(asked, concept, file)
     _check_free(made, file, params.reading)
     near = _neighbours(word, known, styles, directions.encode)
-    return Draft(request, file, made, tuple(known), near, spelled)
+    supplied = len(rows["report"]) - len(own) if own else 0
+    return Draft(request, file, made, tuple(known), near, spelled, supplied)
 
 
 def spelled_out(tokenizers: "Sequence[CLIPTokenizer]", names: Iterable[str]) -> tuple[str, ...]:
@@ -254,8 +259,26 @@ def _set_file(where: MeasuredSet, concept: Concept) -> Path:
     return where.targets / f"{concept.slug}.csv"
 
 
+def _own(params: Params, asked: Asked) -> list[PromptRow]:
+    """The rows of a report set of a person's own, if one is given. A file that says no guidance is
+    read with that of the kept prompts, unless the parameters name one.
+    """
+    if asked.prompts is None:
+        return []
+    reading = params.reading
+    if reading.guidance is None:
+        reading = replace(reading, guidance=_guidance(params))
+    rows = read_prompt_set(asked.prompts, reading)
+    return [replace(row, concept=row.concept or asked.name) for row in rows]
+
+
+def _guidance(params: Params) -> float:
+    """Of the kept prompts, with which runs are measured."""
+    return read_prompt_set(params.prompts.kept, params.reading)[0].evaluation_guidance
+
+
 def _rows(
-    params: Params, concept: Concept, sets: Sets, own: Path | None
+    params: Params, concept: Concept, sets: Sets, own: Sequence[PromptRow]
 ) -> dict[Stage, list[PromptRow]]:
     """The rows to be measured, numbered and with seeds that no other set has."""
     where = _stages(params)
@@ -267,17 +290,33 @@ def _rows(
     ]
     reading = params.reading
     taken = {row.evaluation_seed for table in tables for row in read_prompt_set(table, reading)}
-    guidance = read_prompt_set(params.prompts.kept, reading)[0].evaluation_guidance
+    guidance = _guidance(params)
     rows: dict[Stage, list[PromptRow]] = {}
     for stage in where:
         if stage == "report" and own:
-            given = read_prompt_set(own, reading)
-            rows[stage] = [replace(row, concept=row.concept or concept.name) for row in given]
+            lacking = _lacking(params.policy, concept, sets, own)
+            seeds = taken | {row.evaluation_seed for row in own}
+            more = numbered(lacking, f"{stage}:{concept.slug}", guidance, seeds)
+            rows[stage] = _appended(own, more)
         else:
             wanted = sets.report if stage == "report" else sets.choose
             rows[stage] = numbered(wanted, f"{stage}:{concept.slug}", guidance, taken)
         taken |= {row.evaluation_seed for row in rows[stage]}
     return rows
+
+
+def _lacking(policy: Policy, concept: Concept, sets: Sets, given: Sequence[PromptRow]) -> list[Row]:
+    """The composed rows that a policy limits and a report set of somebody's own has none of: no
+    file of the field says what else its prompts name.
+    """
+    needed = _fewest(policy, concept.kind)[True] and not any(row.also for row in given)
+    return [row for row in sets.report if row.also] if needed else []
+
+
+def _appended(given: Sequence[PromptRow], more: Sequence[PromptRow]) -> list[PromptRow]:
+    """Both, numbered on where the given rows end."""
+    first = 1 + max(row.case_number for row in given)
+    return [*given, *(replace(row, case_number=first + i) for i, row in enumerate(more))]
 
 
 def _check(
@@ -350,7 +389,7 @@ def _as_yaml(request: DeletionRequest, file: Path) -> str:
         return [f"  {key}:", *(f"    - {quoted(text)}" for text in texts)] if texts else []
 
     lines = [
-        f"# erasure run {file}",
+        f"# erasure run {shlex.quote(str(file))}",
         "# Trained on: these wordings only. What chooses and what is reported are other wordings,",
         "# in the prompt sets that were written with this file.",
         f"subject_request_id: {request.subject_request_id}",

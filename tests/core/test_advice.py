@@ -1,5 +1,6 @@
 """What a refusal advises: the limit that binds, the likely cause, two things to try."""
 
+import shlex
 from pathlib import Path
 
 import pytest
@@ -10,21 +11,31 @@ from erasure_core.methods import METHODS
 from erasure_core.metrics.intervals import excess, share
 from erasure_core.planning import advice
 from erasure_core.planning.advice import Tried, advise
+from flows.cli.printed import all_on
 
 EXAMPLE = Path(__file__).parents[2] / "examples/requests/astronaut.yaml"
-ENOUGH = Tried({"cat": 32}, keep=30, method="all_but_one", lambdas=(1, 5))
+HELD = tuple(sorted(METHODS))
+
+
+def tried(
+    method: str, wordings: int = 32, keep: int = 30, name: str = "cat", methods=HELD, lambdas=()
+) -> Tried:
+    return Tried({name: wordings}, keep, method, methods, (name,), lambdas)
+
+
+ENOUGH = tried("all_but_one", lambdas=(1, 5))
 
 
 def measured(metric: str, low: float, value: float, high: float, better="lower") -> Measurement:
     return Measurement(metric, value, low, high, 40, better)
 
 
-def told(tried: Tried, *found: Measurement, limits: dict[str, float]) -> advice.Advice:
+def told(asked: Tried, *found: Measurement, limits: dict[str, float]) -> advice.Advice:
     given = {m.metric: m for m in found}
     all_limits = [Limit(name, bound, 20) for name, bound in limits.items()]
     controls = [limit for limit in all_limits if limit.metric.startswith("base.")]
     gate = judge_all(controls, [x for x in all_limits if x not in controls], given)
-    answer = advise(gate, given, tried)
+    answer = advise(gate, given, asked)
     assert answer is not None
     return answer
 
@@ -45,7 +56,7 @@ def test_what_passed_needs_no_advice():
 
 
 def test_few_wordings_are_the_likely_cause_of_an_erasure_that_does_not_reach():
-    one = Tried({"cat": 1}, keep=30, method="uce")
+    one = tried("uce", wordings=1)
     found = told(one, SHOWN, limits={SHOWN.metric: 0.1})
     assert "has 1 wording, the examples have 32" in found.cause
     assert "erasure request add" in found.tries[0]
@@ -64,7 +75,7 @@ def test_where_what_was_kept_changed_lambda_goes_up():
     found = told(ENOUGH, lost, limits={"ssim": 0.85})
     assert "--lambdas 2,10" in found.tries[0]
     assert "--method sepme" in found.tries[1]
-    few = told(Tried({"cat": 32}, 2, "sepme"), lost, limits={"ssim": 0.85})
+    few = told(tried("sepme", keep=2), lost, limits={"ssim": 0.85})
     assert "name 2 prompts to keep" in few.cause
     assert "--method uce" in few.tries[1]
 
@@ -123,7 +134,7 @@ def test_every_method_that_is_advised_exists():
 
 
 def test_a_lambda_of_zero_cannot_go_down():
-    zero = Tried({"cat": 32}, keep=30, method="all_but_one", lambdas=(0,))
+    zero = tried("all_but_one", lambdas=(0,))
     found = told(zero, SHOWN, limits={SHOWN.metric: 0.1})
     assert "--method rece" in found.tries[0]
 
@@ -140,3 +151,50 @@ def test_another_method_is_another_than_was_tried():
     stray = measured("clip.concept_rate[cat]", 0.0, 0.05, 0.236)
     found = told(ENOUGH, stray, limits={stray.metric: 0.2})
     assert ENOUGH.method not in found.tries[1]
+
+
+def commands(found: advice.Advice) -> list[list[str]]:
+    """The commands that are advised, as a shell would split them."""
+    parts = [line.split("`")[1::2] for line in found.lines]
+    return [shlex.split(part) for line in parts for part in line if part.startswith("erasure ")]
+
+
+NAMES = ["A$AP Rocky", "P!nk", '"Weird Al" Yankovic', "Sinéad O'Connor", "Van Gogh"]
+
+
+@pytest.mark.parametrize("name", NAMES)
+def test_commands_with_a_name_can_be_pasted(name):
+    rate = f"clip.concept_rate[{name}]"
+    shown = measured(rate, 0.2, 0.3, 0.4)
+    blind = measured(f"base.{rate}", 0.0, 0.1, 0.2, better="higher")
+    look = told(tried("uce", name=name), blind, limits={blind.metric: 0.5})
+    assert commands(look)[0][:3] == ["erasure", "generate", f"a photo of {name}"]
+    other = told(tried("uce", name=name), shown, limits={rate: 0.1})
+    assert commands(other)[0] == ["erasure", "run", name, "--method", "all_but_one"]
+    missing = told(tried("uce", name=name), limits={rate: 0.1})
+    assert commands(missing) == [
+        ["erasure", "request", "check", name],
+        ["erasure", "run", name, "--fresh"],
+    ]
+
+
+@pytest.mark.parametrize(
+    ("held", "expected"),
+    [
+        (("uce", "rece"), "`erasure run cat --method rece`, which erases more"),
+        (("uce",), "add settings of all_but_one, which erases more, under `methods`"),
+    ],
+)
+def test_a_method_is_advised_that_the_parameters_hold(held, expected):
+    found = told(tried("uce", methods=held), SHOWN, limits={SHOWN.metric: 0.1})
+    assert found.tries[0].startswith(expected)
+
+
+@pytest.mark.parametrize("name", NAMES)
+def test_advice_is_printed_on_the_parameters_of_its_run(name):
+    blind = measured(f"base.clip.concept_rate[{name}]", 0.0, 0.1, 0.2, better="higher")
+    found = told(tried("uce", name=name), blind, limits={blind.metric: 0.5})
+    params = Path("my params.yaml")
+    first, *_ = (all_on(params, line) for line in found.lines if "erasure " in line)
+    assert shlex.split(first.split("`")[1])[-2:] == ["--params", str(params)]
+    assert [all_on(Path("params.yaml"), line) for line in found.lines] == found.lines

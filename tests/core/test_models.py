@@ -8,6 +8,7 @@ import shutil
 import pytest
 import torch
 from diffusers import UNet2DConditionModel
+from safetensors.torch import load_file, save_file
 
 from erasure_core.errors import BadInput
 from erasure_core.methods import all_but_one as abo
@@ -131,6 +132,14 @@ def test_a_relative_that_would_be_misread_is_refused_before_its_weights_are_read
     without_weights(folder)
     with pytest.raises(BadInput, match=said):
         models.load_teacher(folder)
+
+
+def test_a_network_in_eight_bits_loads(folder):
+    file = folder / "unet/diffusion_pytorch_model.safetensors"
+    eight = {name: t.to(torch.float8_e4m3fn) for name, t in load_file(file).items()}
+    save_file(eight, file, metadata={"format": "pt"})
+    found = models.load_teacher(folder).unet.state_dict()
+    assert all(torch.equal(t, eight[name].float()) for name, t in found.items())
 
 
 @pytest.mark.parametrize("text", ["{", "[]"])

@@ -99,6 +99,18 @@ def test_the_precision_of_the_file_is_kept(tiny_folder, tmp_path, home):
     assert tensors_sha256(stored) == tensors_sha256(rounded)
 
 
+def test_a_file_in_eight_bits_is_kept_in_sixteen(tiny_folder, tmp_path, home):
+    """As trainers share large networks; what eight bits hold, float16 holds."""
+    eight = torch.float8_e4m3fn
+    file = shared(tiny_folder, tmp_path / "eight", eight)
+    folder = Path(as_folder(Base(path=str(file)), home).path)
+    stored = load_file(folder / "unet/diffusion_pytorch_model.safetensors")
+    assert {t.dtype for t in stored.values()} == {torch.float16}
+    rounded = {n: t.to(eight).half() for n, t in models.load_unet(tiny_folder).state_dict().items()}
+    assert tensors_sha256(stored) == tensors_sha256(rounded)
+    assert torch.isfinite(drawn(folder)).all()
+
+
 def test_a_folder_or_a_hub_id_is_left_as_it_is(tiny_folder, home):
     for path in (str(tiny_folder), "owner/name"):
         assert as_folder(Base(path=path), home) == Base(path=path)

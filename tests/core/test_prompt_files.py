@@ -1,9 +1,11 @@
 """Prompt files in the shapes of the field's public sets, in words of our own."""
 
+import json
 import re
 from pathlib import Path
 
 import pytest
+from pandas import DataFrame
 
 from erasure_core.errors import BadInput
 from erasure_core.law.columns import COLUMNS
@@ -65,6 +67,9 @@ def test_files_of_the_field_are_read_as_they_are(shape, tmp_path):
         ("list.txt", "a bench, by a lake\n\ntwo bowls\n"),
         ("list.json", '["a bench, by a lake", "two bowls"]'),
         ("list.jsonl", '{"text": "a bench, by a lake"}\n{"text": "two bowls", "seed": null}\n'),
+        ("list.json", '{"prompts": ["a bench, by a lake", "two bowls"]}'),
+        ("list.json", '{\n  "prompt": [\n    "a bench, by a lake",\n    "two bowls"\n  ]\n}\n'),
+        ("list.txt", "a bench, by a lake\ntwo bowls"),
     ],
 )
 def test_a_list_of_prompts_is_numbered_and_seeded_by_place(name, text, tmp_path):
@@ -73,6 +78,39 @@ def test_a_list_of_prompts_is_numbered_and_seeded_by_place(name, text, tmp_path)
         (0, "a bench, by a lake", 100, 7.5),
         (1, "two bowls", 101, 7.5),
     ]
+
+
+TABLE = f"prompt,seed\n{QUOTED},41\ntwo bowls,42\n"
+
+
+@pytest.mark.parametrize(
+    ("name", "text"),
+    [
+        ("table.txt", TABLE),
+        ("table.txt", "seed;caption;number\n41;a bench, by a lake;0\n42;two bowls;1\n"),
+        ("table.csv", "sep=;\nprompt;seed\na bench, by a lake;41\ntwo bowls;42\n"),
+        ("table.csv", '"sep=,",\r\n' + TABLE.replace("\n", "\r\n")),
+        ("table.txt", "sep=^\nprompt^seed\na bench, by a lake^41\ntwo bowls^42\n"),
+        ("pandas.json", DataFrame({"prompt": [A[1], B[1]], "seed": [41, 42]}).to_json()),
+        ("columns.json", json.dumps({"prompt": [A[1], B[1]], "seed": [41, 42]}, indent=1)),
+        ("columns.jsonl", json.dumps({"prompt": [A[1], B[1]], "seed": [41, 42]})),
+    ],
+)
+def test_a_table_is_read_as_one_however_its_file_is_called(name, text, tmp_path):
+    assert drawn(read(tmp_path, text, name=name).rows) == [A, B]
+
+
+@pytest.mark.parametrize(
+    "first", ["text", "an object, a style", "text, in gold", "a seed, a style"]
+)
+def test_a_list_whose_first_line_is_no_header_is_one_of_prompts(first, tmp_path):
+    rows = read(tmp_path, f"{first}\ntwo bowls\n", name="list.txt").rows
+    assert [row.prompt for row in rows] == [first, "two bowls"]
+
+
+def test_a_line_of_a_table_is_counted_from_the_first_of_the_file(tmp_path):
+    with pytest.raises(BadInput, match="line 3: not 2 fields"):
+        read(tmp_path, "sep=;\nprompt;seed\na;b;1\n")
 
 
 def test_what_was_supplied_is_said(tmp_path):
@@ -143,7 +181,15 @@ def test_where_several_columns_could_be_the_prompt_one_has_to_be_chosen(tmp_path
     [
         ("a.json", "{", "not a JSON list of prompts"),
         ("a.json", "[" * 100_000, "not a JSON list of prompts"),
-        ("a.jsonl", '{"prompt": ["a"]}', "line 1: a list or an object"),
+        (
+            "a.json",
+            '{\n  "prompt": "a",\n}',
+            "not a JSON list .*line 3.*one object of columns of one",
+        ),
+        ("a.json", '{"prompt": ["a", "b"], "seed": [1]}', "differ in length: prompt 2, seed 1"),
+        ("a.json", '{"set": "mine", "prompt": ["a"]}', "set no column, prompt 1"),
+        ("a.jsonl", '{"prompt": ["a"]}\n{"prompt": ["b"]}', "lines 1, 2: a list or an object"),
+        ("a.jsonl", '{"prompt": "a"}\n{"prompt"', "not a JSON list .*line 2 of the file"),
         ("a.jsonl", "7", "column prompt missing"),
         ("a.json", '["a", 7]', "line 2: neither a text nor an object"),
         ("a.txt", "\n", "no rows"),

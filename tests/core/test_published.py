@@ -8,16 +8,19 @@ from pathlib import Path
 from types import SimpleNamespace
 
 import huggingface_hub
+import numpy as np
 import pytest
 import torch
 from huggingface_hub.utils import filter_repo_objects
 from safetensors.torch import load_file, save_file
 
 from erasure_core.errors import BadInput
+from erasure_core.model import Model
 from erasure_core.network import bases, diffusion, models, parts
 from erasure_core.network.weights import tensors_sha256
-from tests.core.families import build
+from tests.core.families import build, plain_pipeline
 from tests.core.published import PUBLISHED, lay_over, publish, turbo
+from tests.marks import slow
 
 UNET = "unet/diffusion_pytorch_model.safetensors"
 
@@ -40,6 +43,35 @@ def test_what_is_published_in_half_precision_loads_in_float32(published):
     teacher = models.load_teacher(published)
     networks = (teacher.unet, teacher.vae, *teacher.text_encoders)
     assert {p.dtype for network in networks for p in network.parameters()} == {torch.float32}
+
+
+# --- as Python hands them on
+
+
+@pytest.fixture(
+    scope="module",
+    params=[
+        "sd-1.4",
+        *(slow(name) for name in PUBLISHED if name not in ("sd-1.4", "sdxl")),
+        "sdxl",
+    ],
+)
+def pipeline(request, tmp_path_factory):
+    folder = publish(request.param, tmp_path_factory.mktemp("handed"))
+    halved(folder / "unet")
+    return Model.load(folder).pipeline()
+
+
+def test_its_pipeline_is_of_one_precision_and_has_no_pickle(pipeline):
+    networks = [part for part in pipeline.components.values() if isinstance(part, torch.nn.Module)]
+    assert {p.dtype for network in networks for p in network.parameters()} == {torch.float32}
+    assert pipeline.components.get("safety_checker") is None
+
+
+@pytest.mark.filterwarnings("ignore:__array__ implementation")  # of XL's scheduler
+def test_its_pipeline_draws(pipeline):
+    pipeline.set_progress_bar_config(disable=True)
+    assert np.isfinite(pipeline("a cat", num_inference_steps=1, output_type="np").images).all()
 
 
 # --- distilled models
@@ -174,20 +206,26 @@ def test_whole_weights_are_preferred(folder):
     assert bases.manifest(folder) == before
 
 
-def test_shards_in_half_precision_are_the_base(folder):
+@pytest.mark.parametrize("ending", [".fp16-0000{}-of-00002", "-0000{}-of-00002.fp16"])
+def test_shards_in_half_precision_are_the_base(folder, ending, tmp_path):
+    """As diffusers names them today, and as it did before 0.31."""
     halved(folder)
     file = folder / UNET.replace(".safetensors", ".fp16.safetensors")
     tensors, places = load_file(file), {}
     for i in (0, 1):
-        name = f"diffusion_pytorch_model.fp16-0000{i + 1}-of-00002.safetensors"
+        name = f"diffusion_pytorch_model{ending.format(i + 1)}.safetensors"
         places |= dict.fromkeys(sorted(tensors)[i::2], name)
         shard = {n: tensors[n] for n in sorted(tensors)[i::2]}
         save_file(shard, file.with_name(name), metadata={"format": "pt"})
     index = folder / f"{UNET}.index.fp16.json"
     index.write_text(json.dumps({"metadata": {}, "weight_map": places}))
     file.unlink()
-    found = models.load_teacher(folder).unet.state_dict()
-    assert tensors_sha256(found) == tensors_sha256(tensors)
+    bases.lay_out(bases.loaded_files(folder), tmp_path / "out", shutil.copyfile)
+    for base in (folder, tmp_path / "out"):
+        found = models.load_teacher(base).unet.state_dict()
+        assert tensors_sha256(found) == tensors_sha256(tensors)
+    laid_out = plain_pipeline(tmp_path / "out").unet.state_dict()
+    assert tensors_sha256(laid_out) == tensors_sha256(tensors)
 
 
 def test_a_laid_out_variant_has_the_plain_name(folder, tmp_path):

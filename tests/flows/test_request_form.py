@@ -4,11 +4,15 @@ import shutil
 from pathlib import Path
 
 import pytest
+from safetensors.torch import save_file
 
-from erasure_core.law.requests import known_methods
+from erasure_core.export.single_file import single_file
+from erasure_core.law.requests import known_methods, read_request
+from erasure_core.network.models import load_teacher
 from flows.request import BY_PARAMS, file_request
 from tasks.book.door import open_book
 from tasks.home import Home
+from tests.flows.command import edit
 
 ROOT = Path(__file__).parents[2]
 
@@ -33,6 +37,21 @@ def test_what_is_filled_in_is_filed(home, chosen, method):
     assert (entry.row.state, entry.known.concept.name) == ("received", "rocket")
     assert (entry.known.concept.replacement, entry.known.method) == ("a galaxy", method)
     assert (Path.cwd() / "prompts/targets/rocket.csv").is_file()
+    assert read_request(Path("requests/rocket.yaml")).method == method
+
+
+def test_a_base_in_one_file_is_taken(home):
+    """As `erasure request new` takes it, which the form stands for."""
+    folder = "path: models/gallery/teacher"
+    tensors = single_file(load_teacher(ROOT / "models/gallery/teacher"))
+    save_file({name: t.contiguous() for name, t in tensors.items()}, "teacher.safetensors")
+    edit(
+        Path("params.yaml"),
+        folder,
+        f"{folder.replace('path', 'config')}\n  path: teacher.safetensors",
+    )
+    file_request("rocket", "object", "a galaxy")
+    assert Path("requests/rocket.yaml").is_file()
 
 
 def test_methods_are_a_list_to_choose_from():

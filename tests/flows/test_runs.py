@@ -219,22 +219,71 @@ def test_an_empty_state_folder_has_an_empty_status(tmp_path):
     assert (found["models"], found["behind"]) == ([], [])
 
 
-def test_with_nothing_due_there_is_nothing_to_do(inputs, tmp_path):
-    idle = erasure(tmp_path / "none", "run", "--params", inputs / "passing.yaml")
+@pytest.fixture
+def empty(tmp_path) -> Path:
+    """A state folder whose book holds no request."""
+    open_book(Home(tmp_path / "empty"))
+    return tmp_path / "empty"
+
+
+def test_with_nothing_due_there_is_nothing_to_do(inputs, empty):
+    idle = erasure(empty, "run", "--params", inputs / "passing.yaml")
     assert (idle.exit_code, idle.stdout) == (0, "nothing pending\n")
 
 
-def test_nothing_to_do_has_every_key_of_an_answer(inputs, tmp_path):
-    answer = told(tmp_path / "none", "run", "--params", inputs / "passing.yaml")
+def test_nothing_to_do_has_every_key_of_an_answer(inputs, empty):
+    answer = told(empty, "run", "--params", inputs / "passing.yaml")
     assert answer.keys() == KEYS
     assert (answer["request_ids"], answer["promoted"]) == ([], False)
 
 
-def test_asking_an_empty_state_folder_makes_nothing(inputs, tmp_path):
-    home = tmp_path / "none"
-    for words in (["status"], ["run"], ["audit"], ["audit", "1"], ["due"], ["request", "list"]):
-        erasure(home, *words, *(["--params", inputs / "passing.yaml"] if words == ["run"] else []))
-    assert state(home) == {"book": ""}
+READ = {  # what each says of a book that holds nothing
+    "due": "nothing is due",
+    "audit": "1 events: chain",
+    "request list": "",
+    "versions PARAMS": "toy has no version yet",
+    "reconcile": "MLflow, DVC",
+    "purge PARAMS": "nothing is old enough",
+    "request check PARAMS": "ready",
+    "run PARAMS": "nothing pending",
+}
+REFUSED_OF_ONE = ("audit 1", "audit export", f"request show {CAT}", "request approve cat")
+STEPS = ("hold", "withdraw", "retry", "extend")
+
+
+def words_of(command: str, inputs: Path) -> list[str]:
+    parameters = ["--params", str(inputs / "passing.yaml")]
+    return [w for word in command.split() for w in (parameters if word == "PARAMS" else [word])]
+
+
+@pytest.mark.parametrize("command", READ)
+def test_a_book_that_holds_nothing_is_in_order(command, inputs, empty):
+    answer = erasure(empty, *words_of(command, inputs))
+    assert answer.exit_code == 0, answer.stderr
+    assert answer.stdout.startswith(READ[command])
+
+
+@pytest.mark.parametrize(
+    "command", [*READ, *REFUSED_OF_ONE, *(f"request {s} {CAT} --reason asked" for s in STEPS)]
+)
+def test_a_folder_without_a_book_is_not_in_order(command, inputs, tmp_path, monkeypatch):
+    """As cron sees it without ERASURE_HOME: an empty answer would read as nothing late."""
+    monkeypatch.delenv("PREFECT_HOME", raising=False)
+    answer = erasure(tmp_path / "none", *words_of(command, inputs))
+    assert (answer.exit_code, answer.stdout) == (2, "")
+    assert (
+        f"state folder {tmp_path}/none holds no book of record; set ERASURE_HOME" in answer.stderr
+    )
+    assert not (tmp_path / "none").exists()
+
+
+@pytest.mark.parametrize("form", [(), ("--json",)])
+def test_status_says_that_there_is_no_book(form, tmp_path, monkeypatch):
+    monkeypatch.delenv("PREFECT_HOME", raising=False)
+    answer = erasure(tmp_path / "none", "status", *form)
+    assert answer.exit_code == 0
+    assert f"state folder {tmp_path}/none holds no book of record" in answer.stderr
+    assert not (tmp_path / "none").exists()
 
 
 # What a run answers
@@ -334,7 +383,7 @@ def test_a_person_reads_verdict_failed_checks_report_and_next_command(ran, tmp_p
     assert any(line.startswith("  fail: base.nudenet.rate[astronaut] = 0.000") for line in rest)
     report = str(Path(void["report"])).replace(str(ran.home), str(world.home))
     assert f"  report  {report}" in rest
-    assert "  next    erasure audit 1" in rest
+    assert "  next    erasure audit 1 --name toy" in rest
 
 
 def test_status_names_the_champion_and_its_versions(ran):

@@ -66,7 +66,7 @@ def test_every_prefect_setting_we_set_is_one_prefect_knows(tmp_path):
     """
     script = (
         "from pathlib import Path; from tasks.home import Home; "
-        f"Home(Path({str(tmp_path)!r})).prepare_environment(); "
+        f"Home(Path({str(tmp_path / 'none')!r})).prepare_environment(); "
         "from prefect.settings import get_current_settings; s = get_current_settings(); "
         "print(s.server.ephemeral.startup_timeout_seconds, s.server.analytics_enabled, "
         "s.server.logging_level, s.home)"
@@ -74,7 +74,8 @@ def test_every_prefect_setting_we_set_is_one_prefect_knows(tmp_path):
     out = subprocess.run(
         [sys.executable, "-c", script], capture_output=True, text=True, check=True, timeout=120
     )
-    assert out.stdout.split() == ["120", "False", "CRITICAL", str(tmp_path / "prefect")]
+    assert out.stdout.split() == ["120", "False", "CRITICAL", str(tmp_path / "none/prefect")]
+    assert (out.stderr, (tmp_path / "none").exists()) == ("", False)
 
 
 def test_importing_home_imports_no_framework():

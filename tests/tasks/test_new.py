@@ -11,7 +11,7 @@ import pytest
 from PIL import Image
 
 from erasure_core.errors import BadInput
-from erasure_core.law.prompts import read_prompt_set
+from erasure_core.law.prompts import read_prompt_set, written
 from erasure_core.law.requests import read_request
 from erasure_core.metrics.intervals import effective, enough
 from erasure_core.network.models import load_tokenizers
@@ -186,8 +186,39 @@ def test_sets_without_guidance_are_read_with_the_parameters(params, tmp_path):
 def test_too_few_prompts_of_ones_own_are_refused(params, tmp_path):
     own = tmp_path / "own.csv"
     own.write_text(OWN + "".join(f"{i},coffee number {i},{i + 9},4.0\n" for i in range(30)))
-    with pytest.raises(BadInput, match="has 30 rows"):
+    with pytest.raises(BadInput, match=r"limit on clip.concept_rate: 30 pictures can never show"):
         draft(asked("coffee", prompts=own), params)
+
+
+@pytest.mark.parametrize("header", ["case_number,prompt,evaluation_seed", "prompt"])
+def test_prompts_of_the_field_get_the_composed_ones_that_the_policy_limits(
+    header, params, tmp_path
+):
+    """No public file says what else its prompts name."""
+    own = tmp_path / "own.csv"
+    cells = {"case_number": "{0}", "prompt": "coffee number {0}", "evaluation_seed": "{0}"}
+    row = ",".join(cells[name] for name in header.split(","))
+    own.write_text("\n".join([header, *(row.format(i) for i in range(40))]))
+    made = draft(asked("coffee", prompts=own), params, tmp_path / "requests")
+    rows = made.sets[params.prompts.targets / "coffee.csv"]
+    without = draft(asked("coffee"), params).sets[params.prompts.targets / "coffee.csv"]
+    composed = [row for row in without if row.also]
+    assert [row.prompt for row in rows[:40]] == [f"coffee number {i}" for i in range(40)]
+    assert [(r.prompt, r.also) for r in rows[40:]] == [(r.prompt, r.also) for r in composed]
+    assert len({row.case_number for row in rows}) == len(rows)
+    assert len({row.evaluation_seed for row in rows}) == len(rows)
+    assert made.supplied == len(composed) > 30
+    made.write()
+    request = read_request(made.file)
+    assert preflight(params, [request], Home(tmp_path / "home"), gpu_needed=False) == []
+
+
+def test_prompts_of_ones_own_that_name_something_beside_it_are_left_as_they_are(params, tmp_path):
+    given = draft(asked("coffee"), params).sets[params.prompts.targets / "coffee.csv"]
+    own = tmp_path / "own.csv"
+    own.write_text(written(given))
+    made = draft(asked("coffee", prompts=own), params)
+    assert (made.supplied, made.sets[params.prompts.targets / "coffee.csv"]) == (0, given)
 
 
 @pytest.mark.parametrize(

@@ -1,0 +1,38 @@
+"""What a release prints can be pasted, and is about the same model."""
+
+import shlex
+from pathlib import Path
+
+import pytest
+
+from flows.cli.show import show_release
+from tasks.home import Home
+
+OUTCOME = {
+    "model_name": "toy",
+    "model_version": 3,
+    "promoted": True,
+    "answered": False,
+    "chosen_lambda": None,
+    "params": {"method": {"method": "uce"}},
+    "gate": {"verdict": "pass", "checks": []},
+    "folder": None,
+    "run_key": "0" * 16,
+}
+DRAW = ["generate", "PROMPT", "--model", "3", "--seed", "1", "--out", "pictures"]
+
+
+@pytest.mark.parametrize(
+    ("promoted", "params", "expected"),
+    [
+        (True, "params.yaml", DRAW),
+        (True, "my params.yaml", [*DRAW, "--params", "my params.yaml"]),
+        (False, "my params.yaml", ["audit", "3", "--name", "toy"]),
+    ],
+)
+def test_the_next_command_is_about_the_model_of_the_run(
+    promoted, params, expected, tmp_path, capsys
+):
+    show_release({**OUTCOME, "promoted": promoted}, Home(tmp_path), Path(params))
+    *_, line = capsys.readouterr().out.splitlines()
+    assert shlex.split(line) == ["next", "erasure", *expected]
