@@ -53,6 +53,7 @@ from tasks.requests.plan import (
     start_afresh,
     still_workable,
     take_up,
+    taken_out,
 )
 from tasks.trial import at_work
 
@@ -180,6 +181,8 @@ def _release_all(
         check_whole(book)
         run_errands(book, inputs.model)
         entries = take_up(book, inputs, named)
+        if not entries and (gone := taken_out(book, named or ())):
+            raise ErasureError(_nothing_left(book, gone))
         # all that are named are honoured: what the champion is; or it is to be measured again
         if not entries and (named is not None or again_due(book, inputs)):
             outcomes += _released_if_asked(book, held, inputs, [], fresh)

@@ -9,7 +9,7 @@ from typing import Any
 from uuid import UUID
 
 from erasure_core.errors import BadInput, ErasureError
-from erasure_core.law.fold import CHAMPION, Version
+from erasure_core.law.fold import CHAMPION, Request, Version
 from erasure_core.law.life import WORKABLE, shown
 from erasure_core.law.requests import DeletionRequest
 from erasure_core.planning.params import Params, read_params
@@ -385,6 +385,24 @@ def still_workable(book: Book, entries: Sequence[Entry]) -> list[Entry]:
 def as_they_are(book: Book, entries: Sequence[Entry]) -> list[Entry]:
     """The same requests, read again."""
     return book.ask(lambda reader: [reader.request(entry.row.id) for entry in entries])
+
+
+def taken_out(book: Book, named: Sequence[str]) -> list[Entry]:
+    """Those of the named requests that are not honoured, by themselves or together with another: a
+    person took them out while their run waited, if it may not take them up either.
+    """
+
+    def ask(reader: Reader) -> list[Entry]:
+        entries = [reader.request(i) for i in named]
+        return [e for e in entries if not _is_honoured(reader, e.row)]
+
+    return book.ask(ask)
+
+
+def _is_honoured(reader: Reader, row: Request) -> bool:
+    if row.state == "duplicate" and row.duplicate_of:
+        row = reader.request(row.duplicate_of).row
+    return row.state == "honoured"
 
 
 def brought_back(
