@@ -75,7 +75,7 @@ def export_version(
     book = open_book(home, make=False)
     version = version_named(book, which, params.registered_model)
     _check_served(book, version, refused_anyway)
-    record = record_of(home, version.model, version.version)
+    record = record_of(home, version)
     checkpoint, base = folder_of(book, version), base_of(record)
     name = f"{version.model}-v{version.version}-{form}{SAFETENSORS}"
     target = out if form == export.FOLDER else out / name
@@ -169,7 +169,7 @@ def purify_pictures(
         version = version_named(book, which, params.registered_model)
         if version.delta is None:
             raise BadInput("this version is the base itself and takes nothing out of pictures")
-        base = base_of(record_of(home, version.model, version.version))
+        base = base_of(record_of(home, version))
         delta = WeightDelta.load(folder_of(book, version) / DELTA)
     teacher = open_model(base)
     delta.check(teacher.unet)

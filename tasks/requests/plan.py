@@ -336,10 +336,10 @@ def start_afresh(book: Book, planned: Planned) -> Planned:
 
 def method_of_champion(book: Book, model: str) -> str | None:
     """The method that made the champion; None where there is none."""
-    version = book.ask(lambda reader: reader.alias(model, CHAMPION))
+    version = book.ask(lambda reader: reader.champion(model))
     if version is None:
         return None
-    return str(record_of(book.home, model, version).params["method"]["method"])
+    return str(record_of(book.home, version).params["method"]["method"])
 
 
 def groups(book: Book, entries: Sequence[Entry]) -> Iterator[list[Entry]]:
