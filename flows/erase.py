@@ -291,7 +291,7 @@ def _restored(
 ) -> Released:
     """The release without one request; the base itself where nothing else is erased."""
     planned = plan_restore(book, inputs, request_id)
-    check_approved(book, planned)
+    check_approved(book, planned, restoring.request_id)
     if not planned.plan.requests:
         version = publish_base(book, held, planned, restoring)
         return outcome_of(book, version, answered=False)

@@ -300,8 +300,9 @@ def answered(book: Book, planned: Planned) -> Version | None:
     return next((v for v in reversed(versions) if not v.purged), None)
 
 
-def check_approved(book: Book, planned: Planned) -> None:
-    """Propose the plan if the parameters ask for approval, and wait for it.
+def check_approved(book: Book, planned: Planned, restoring: str | None = None) -> None:
+    """Propose the plan if the parameters ask for approval, and wait for it. It is found by the
+    requests that it honours newly, or by the one that it takes back.
 
     Raises:
         NeedsApproval: It is not approved yet; its requests wait for it.
@@ -310,7 +311,8 @@ def check_approved(book: Book, planned: Planned) -> None:
     needed = NEEDED[plan.params.approval]
     if not needed:
         return
-    ids = tuple(planned.new) or tuple(str(r.subject_request_id) for r in plan.requests)
+    erased = tuple(str(r.subject_request_id) for r in plan.requests)
+    ids = (restoring,) if restoring else tuple(planned.new) or erased
 
     def propose(tx: Transaction) -> tuple[str, ...]:
         if (known := tx.proposal(plan.sha256)) is None:

@@ -1,13 +1,15 @@
 """What people decide about a request, and what it does to those who ask for the same."""
 
 from datetime import UTC, datetime, timedelta
+from types import SimpleNamespace
 
 import pytest
 
 from erasure_core.errors import BadInput
 from tasks.book.actor import acting_as
 from tasks.requests.intake import add
-from tasks.requests.steps import approve, extend, hold, refuse, retry, withdraw
+from tasks.requests.plan import NeedsApproval, Planned, check_approved
+from tasks.requests.steps import approve, extend, hold, proposed_for, refuse, retry, withdraw
 from tests.book.books import MODEL, A, B, C, a_request, quick_book, released, state_of
 
 IN_TIME = datetime(2026, 12, 22, 23, 59, 59, tzinfo=UTC)  # the last second of the first month
@@ -55,6 +57,22 @@ def test_two_people_approve_together(book):
     proposed(book)
     approve(book, PLAN, "ada")
     assert approve(book, PLAN, "grace").approved_by == ("ada", "grace")
+
+
+@pytest.mark.parametrize("others", [[], [B]])
+def test_a_restoring_is_approved_by_the_request_that_it_takes_back(book, others):
+    """Also of the last honoured one, without which the plan erases nothing."""
+    left = [a_request(i, "dog") for i in others]
+    add(book, left, MODEL)
+    released(book, [A, *others])
+    params = SimpleNamespace(approval="one", registered_model=MODEL)
+    plan = SimpleNamespace(sha256=PLAN, params=params, requests=left)
+    planned = Planned(plan, {}, 1)
+    with pytest.raises(NeedsApproval, match=f"approve {A} --by NAME"):
+        check_approved(book, planned, str(A))
+    approve(book, proposed_for(book, A), "ada")
+    check_approved(book, planned, str(A))
+    assert state_of(book, A) == "honoured"  # until it is released without it
 
 
 def test_an_approval_ends_the_waiting(book):
