@@ -24,6 +24,7 @@ from tasks.home import TRIAL, Home
 from tasks.registry.runs import forget_attempts, forget_run
 from tasks.registry.versions import clear_free_pages
 from tasks.release.errands import OUTSIDE, run_errands
+from tasks.release.leftovers import forget_leftovers
 from tasks.release.record import record_file
 from tasks.trial import at_work
 from tasks.versions.dvc_store import checkpoint_folder, forget_checkpoint
@@ -34,7 +35,8 @@ def purge(book: Book, model: str, retention: Retention, now: datetime | None = N
 
     Names, wordings and reasons of requests that ended go from the book; pictures, deltas, records
     and MLflow's files of versions that are not served go from the state folder, and the weights of
-    old champions from DVC. What is in use stays.
+    old champions from DVC; and so do the files of runs that came to no version. What is in use
+    stays.
 
     Raises:
         LeaseLost: Another process took over while this one was paused.
@@ -54,6 +56,7 @@ def purge(book: Book, model: str, retention: Retention, now: datetime | None = N
             requests = [i for i in ended if _purge_request(book, held, due, i)]
             unused = book.ask(lambda reader: due.versions(reader, model))
             versions = [v for v in unused if _purge_version(book, held, due, v)]
+            runs = forget_leftovers(book, held, due.before(retention.refused))
             attempts = forget_attempts(book.home, due.before(retention.refused), requests)
         clear_log(book.engine)
         run_errands(book, model)
@@ -62,6 +65,7 @@ def purge(book: Book, model: str, retention: Retention, now: datetime | None = N
     return [
         *(f"request {i}: names, wordings and reasons" for i in requests),
         *map(_said, versions),
+        *(f"run {name}, which came to nothing: plan, prompts, pictures" for name in runs),
         *(f"MLflow's run {i}, which came to nothing" for i in attempts),
     ]
 
