@@ -150,9 +150,51 @@ def test_a_hold_lets_the_clock_run_on(book):
 
 
 def test_a_refusal_needs_a_reason_of_the_law(book):
-    with pytest.raises(BadInput, match="is no reason code; choose one of"):
+    with pytest.raises(BadInput, match="is no reason code for 'gdpr'; choose one of gdpr-17-1"):
         refuse(book, A, "because", None)
     assert state_of(book, A) == "received"
+
+
+OTHER_LAWS = {
+    "no law is claimed": ("gdpr", "own-policy", "gdpr-17-1"),
+    "of another continent": ("gdpr", "ccpa-1798-105-d-1", "gdpr-17-1"),
+    "and the other way round": ("ccpa", "gdpr-17-1", "ccpa-1798-105-d-1"),
+    "a law without codes": ("lgpd", "gdpr-17-1", "other-ground"),
+    "a law without codes, not no law": ("lgpd", "own-policy", "other-ground"),
+    "a law that has codes": ("gdpr", "other-ground", "gdpr-17-1"),
+}
+
+
+@pytest.mark.parametrize("case", OTHER_LAWS)
+def test_a_request_is_not_refused_on_a_ground_of_another_law(book, case):
+    regulation, code, first = OTHER_LAWS[case]
+    add(book, [a_request(C, "dog", regulation=regulation)], MODEL)
+    said = f"'{code}' is no reason code for '{regulation}'; choose one of {first}: "
+    with pytest.raises(BadInput, match=said):
+        refuse(book, C, code, None)
+    assert state_of(book, C) == "received"
+
+
+@pytest.mark.parametrize(
+    ("regulation", "code"),
+    [
+        ("EU GDPR", "gdpr-12-5"),
+        ("UK GDPR", "gdpr-17-1"),
+        ("CPRA", "ccpa-1798-145-h-3"),
+        ("none", "own-policy"),
+        ("a law nobody knows", "own-policy"),
+    ],
+)
+def test_a_request_is_refused_on_a_ground_of_its_law(book, regulation, code):
+    add(book, [a_request(C, "dog", regulation=regulation)], MODEL)
+    assert refuse(book, C, code, None).row.code == code
+
+
+def test_a_ground_that_has_no_code_is_said_in_words(book):
+    add(book, [a_request(C, "dog", regulation="lgpd")], MODEL)
+    with pytest.raises(BadInput, match="other-ground needs --reason"):
+        refuse(book, C, "other-ground", " ")
+    assert refuse(book, C, "other-ground", "Art. 16, I").reason.endswith("; Art. 16, I")
 
 
 def test_a_refusal_keeps_its_code(book):
