@@ -22,9 +22,10 @@ class BadInput(ErasureError):
 class ContentChanged(ErasureError):
     """Files that were frozen by hash are no longer the ones that were frozen."""
 
-    def __init__(self, what: str, expected: str, found: str):
+    def __init__(
+        self, what: str, expected: str, found: str, remedy: str = "restore it or start a new run"
+    ):
         self.what, self.expected, self.found = what, expected, found
         super().__init__(
-            f"{what} changed: expected sha256 {expected[:16]}..., found {found[:16]}...; "
-            f"restore it or start a new run"
+            f"{what} changed: expected sha256 {expected[:16]}..., found {found[:16]}...; {remedy}"
         )

@@ -53,6 +53,7 @@ from tasks.requests.plan import (
     start_afresh,
     still_workable,
     take_up,
+    taken_out,
 )
 from tasks.trial import at_work
 
@@ -182,6 +183,8 @@ def _release_all(
         check_whole(book)
         run_errands(book, inputs.model)
         entries = take_up(book, inputs, named)
+        if not entries and (gone := taken_out(book, named or ())):
+            raise ErasureError(_nothing_left(book, gone))
         # all that are named are honoured: what the champion is; or it is to be measured again
         if not entries and (named is not None or again_due(book, inputs)):
             outcomes += _released_if_asked(book, held, inputs, [], fresh)
@@ -290,7 +293,7 @@ def _restored(
 ) -> Released:
     """The release without one request; the base itself where nothing else is erased."""
     planned = plan_restore(book, inputs, request_id)
-    check_approved(book, planned)
+    check_approved(book, planned, restoring.request_id)
     if not planned.plan.requests:
         version = publish_base(book, held, planned, restoring)
         return outcome_of(book, version, answered=False)

@@ -28,7 +28,7 @@ Format = Literal["diffusers", "delta", "lora", "single-file"]
 FOLDER: Format = "diffusers"
 DTYPES = ("dtype", "torch_dtype")  # as transformers calls it, and called it
 
-__all__ = ["FOLDER", "Facts", "Format", "check_form", "export"]
+__all__ = ["FOLDER", "Facts", "Format", "check_form", "check_target", "export"]
 
 
 def check_form(form: str, *, rank: int | None = None, error: float | None = None) -> None:
@@ -70,7 +70,7 @@ def export(
         ErasureError: If the disk is full.
     """
     check_form(form, rank=rank, error=error)
-    _check_target(target, folder=form == FOLDER)
+    check_target(target, form)
     check_folder(base)
     delta = None if delta_file is None else WeightDelta.load(delta_file)
     teacher = load_teacher(base)
@@ -98,7 +98,9 @@ def export(
     return target
 
 
-def _check_target(target: Path, *, folder: bool) -> None:
+def check_target(target: Path, form: str) -> None:
+    """Refuse to write `form` to a place that is taken, or to a file of another kind: `BadInput`."""
+    folder = form == FOLDER
     if not target.parent.is_dir():
         raise BadInput(
             f"{target.parent} is no folder; make it first, {target.name} will be written into it"

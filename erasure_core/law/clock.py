@@ -68,10 +68,13 @@ class Regulation(_Fact):
 
 
 class Reason(_Fact):
-    """Why a request may be refused, and where that stands."""
+    """Why a request may be refused, and where that stands: without a `source`, whoever refuses has
+    to say it.
+    """
 
+    laws: tuple[str, ...]
     text: str
-    source: str
+    source: str | None = None
 
 
 def _named_by_their_keys(laws: Any) -> Any:
@@ -85,6 +88,16 @@ class _Facts(_Fact):
     regulations: Annotated[dict[str, Regulation], BeforeValidator(_named_by_their_keys)]
     reasons: dict[str, Reason]
 
+    @model_validator(mode="after")
+    def _grounds_of_every_law(self) -> Self:
+        laws = {self.default.name, *self.regulations}
+        named = {law for reason in self.reasons.values() for law in reason.laws}
+        if laws != named:
+            raise ValueError(
+                f"each law needs a reason, and each reason known laws; differs: {laws ^ named}"
+            )
+        return self
+
 
 @cache
 def _facts() -> _Facts:
@@ -95,6 +108,12 @@ def _facts() -> _Facts:
 def reasons() -> dict[str, Reason]:
     """Code -> why a request may be refused."""
     return _facts().reasons
+
+
+def grounds(law: Regulation) -> dict[str, Reason]:
+    """Code -> why a request may be refused under this law."""
+    name = law.name if law.source else _facts().default.name
+    return {code: why for code, why in reasons().items() if name in why.laws}
 
 
 def regulations() -> list[Regulation]:

@@ -360,7 +360,9 @@ class Retention(_Section):
     """How long `erasure purge` keeps what is no longer in use, in days."""
 
     personal: int = Field(90, ge=0, description="names and wordings of requests that have ended")
-    refused: int = Field(90, ge=0, description="deltas and pictures of refused versions")
+    refused: int = Field(
+        90, ge=0, description="files of refused versions, and of runs that came to none"
+    )
     superseded: int = Field(365, ge=0, description="deltas, pictures and weights of old champions")
 
 

@@ -66,10 +66,13 @@ def cite(
 
     name = read_params(params).registered_model
     with stdout_free():
+        from tasks.book.door import open_book
         from tasks.release.cite import papers
         from tasks.release.record import record_of
 
-        found = papers(record_of(Home.from_env(), name, model))
+        book = open_book(Home.from_env(), make=False)
+        version = book.ask(lambda reader: reader.version(name, model))
+        found = papers(record_of(book.home, version))
     if as_json:
         show({"model": name, "version": model, "papers": found})
     else:

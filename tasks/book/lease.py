@@ -23,7 +23,7 @@ from erasure_core.errors import ErasureError
 from erasure_core.law.chain import now
 from tasks.book.actor import acting
 from tasks.book.schema import leases
-from tasks.book.store import Book, Transaction
+from tasks.book.store import Book, Reader, Transaction
 from tasks.process import has_died, this_process
 
 BEAT = 3.0  # seconds between heartbeats
@@ -48,10 +48,10 @@ class Held:
     name: str
     token: str
 
-    def check(self, tx: Transaction) -> None:
+    def check(self, reader: Reader) -> None:
         """Raise `LeaseLost` unless the lease is still held, as seen inside a transaction."""
         query = select(leases.c.token).where(leases.c.name == self.name)
-        if tx.connection.scalar(query) != self.token:
+        if reader.connection.scalar(query) != self.token:
             raise LeaseLost(
                 f"another process took over the lease of {self.name}, this one was paused or cut "
                 "off too long; nothing was released by it, run again"

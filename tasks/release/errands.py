@@ -108,7 +108,7 @@ def _checkpoint(book: Book, version: Version) -> str | None:
 
 def _mlflow_run(book: Book, version: Version) -> str:
     """The run, with one nested run a candidate."""
-    record = record_of(book.home, version.model, version.version)
+    record = record_of(book.home, version)
     key = f"{version.model}/{version.version}"
     verdict = {"gate.verdict": version.verdict}
     if version.delta is None:
@@ -150,7 +150,7 @@ def _mlflow_aliases(book: Book, version: Version) -> None:
 
 def _plan_and_record(home: Home, version: Version) -> tuple[Plan, RunRecord]:
     plan = Plan.read(home.runs / version.folder)
-    return plan, record_of(home, version.model, version.version)
+    return plan, record_of(home, version)
 
 
 def _champion_before(book: Book, version: Version) -> int | None:

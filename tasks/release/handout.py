@@ -3,8 +3,10 @@ by it.
 """
 
 import io
+import shutil
 import warnings
-from collections.abc import Sequence
+from collections.abc import Iterator, Sequence
+from contextlib import contextmanager
 from dataclasses import dataclass
 from pathlib import Path
 
@@ -12,7 +14,7 @@ from PIL import Image
 
 from erasure_core import export, purify
 from erasure_core.errors import BadInput
-from erasure_core.files import PICTURE_BYTES, check_regular, read_bytes
+from erasure_core.files import PICTURE_BYTES, check_regular, new_folder, read_bytes
 from erasure_core.law.fold import Version
 from erasure_core.law.lineage import manifest, root_sha256, sha256_file
 from erasure_core.metrics.ssim import WINDOW, paired_ssim
@@ -64,7 +66,8 @@ def export_version(
     refused_anyway: bool = False,
 ) -> Path:
     """Write a version in one of the forms of `erasure_core.export` below or, for a whole folder, as
-    `out`; enter it into the book; return what was written.
+    `out`; enter it into the book; return what was written. It gets its name when the book holds
+    its hash.
 
     Raises:
         BadInput: No such version or form, `out` is taken, the form cannot hold this version, or it
@@ -75,7 +78,7 @@ def export_version(
     book = open_book(home, make=False)
     version = version_named(book, which, params.registered_model)
     _check_served(book, version, refused_anyway)
-    record = record_of(home, version.model, version.version)
+    record = record_of(home, version)
     checkpoint, base = folder_of(book, version), base_of(record)
     name = f"{version.model}-v{version.version}-{form}{SAFETENSORS}"
     target = out if form == export.FOLDER else out / name
@@ -91,17 +94,32 @@ def export_version(
         audience=version.audience,
         date=version.created,
     )
+    with _unfinished(target, form) as draft:
+        export.export(base, delta, facts, form, draft, rank=rank, error=error)
+        sha256 = content_sha256(draft)
+        left = {"model": version.model, "version": version.version, "form": form, "sha256": sha256}
+        book.change(lambda tx: tx.append("version.exported", refused_anyway=refused_anyway, **left))
+        draft.rename(target)
+    return target
+
+
+@contextmanager
+def _unfinished(target: Path, form: str) -> Iterator[Path]:
+    """Where to write `target` first: in a folder beside it that says so by its name, and that is
+    removed with what is left in it; what a kill leaves there, the next export of that name removes.
+    """
     made = not target.parent.exists()
     target.parent.mkdir(parents=True, exist_ok=True)
+    folder = None
     try:
-        written = export.export(base, delta, facts, form, target, rank=rank, error=error)
+        export.check_target(target, form)
+        folder = new_folder(target.parent, f".{target.name}-unfinished-")
+        yield folder / target.name
     finally:
+        if folder:
+            shutil.rmtree(folder, ignore_errors=True)
         if made and not any(target.parent.iterdir()):
             target.parent.rmdir()  # nothing was written
-    sha256 = content_sha256(written)
-    left = {"model": version.model, "version": version.version, "form": form, "sha256": sha256}
-    book.change(lambda tx: tx.append("version.exported", refused_anyway=refused_anyway, **left))
-    return written
 
 
 def content_sha256(path: Path) -> str:
@@ -169,7 +187,7 @@ def purify_pictures(
         version = version_named(book, which, params.registered_model)
         if version.delta is None:
             raise BadInput("this version is the base itself and takes nothing out of pictures")
-        base = base_of(record_of(home, version.model, version.version))
+        base = base_of(record_of(home, version))
         delta = WeightDelta.load(folder_of(book, version) / DELTA)
     teacher = open_model(base)
     delta.check(teacher.unet)

@@ -25,7 +25,7 @@ def version_facts(book: Book, version: Version) -> VersionFacts:
     run_id = book.ask(lambda reader: reader.outcome(key))
     pointer = pointer_file(book.home, version.checkpoint)
     released = version.promoted and not version.purged
-    record = None if version.purged else record_of(book.home, version.model, version.version)
+    record = None if version.purged else record_of(book.home, version)
     return VersionFacts(
         model=version.model,
         version=version.version,

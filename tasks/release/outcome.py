@@ -9,7 +9,7 @@ from tasks.release.record import record_of
 
 def outcome_of(book: Book, version: Version, *, answered: bool) -> dict[str, Any]:
     """The record of a version, and how this run came to it."""
-    record = record_of(book.home, version.model, version.version)
+    record = record_of(book.home, version)
     outcome = "promoted to champion" if version.promoted else "refused, the champion is unchanged"
     return {
         **record.model_dump(mode="json", by_alias=True),

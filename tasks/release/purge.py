@@ -6,23 +6,25 @@ The chain is never touched: it holds ids and salted hashes. What goes is an even
 import shutil
 from collections.abc import Iterator
 from contextlib import ExitStack, suppress
+from dataclasses import dataclass
 from datetime import UTC, datetime, timedelta
 from pathlib import Path
 
 import psutil
 
 from erasure_core.errors import ErasureError
-from erasure_core.law.fold import CHAMPION, Version
+from erasure_core.law.fold import CHAMPION, Request, Version
 from erasure_core.law.life import ENDED
 from erasure_core.planning.params import Retention
 from tasks.book.database import clear_log
 from tasks.book.door import check_whole
-from tasks.book.lease import alive, holding, said
-from tasks.book.store import Book, Entry, Transaction
+from tasks.book.lease import Held, alive, holding, said
+from tasks.book.store import Book, Reader, Transaction
 from tasks.home import TRIAL, Home
 from tasks.registry.runs import forget_attempts, forget_run
 from tasks.registry.versions import clear_free_pages
 from tasks.release.errands import OUTSIDE, run_errands
+from tasks.release.leftovers import forget_leftovers
 from tasks.release.record import record_file
 from tasks.trial import at_work
 from tasks.versions.dvc_store import checkpoint_folder, forget_checkpoint
@@ -33,38 +35,70 @@ def purge(book: Book, model: str, retention: Retention, now: datetime | None = N
 
     Names, wordings and reasons of requests that ended go from the book; pictures, deltas, records
     and MLflow's files of versions that are not served go from the state folder, and the weights of
-    old champions from DVC. What is in use stays.
+    old champions from DVC; and so do the files of runs that came to no version. What is in use
+    stays.
 
     Raises:
+        LeaseLost: Another process took over while this one was paused.
         ErasureError: The book was edited: what it calls superseded may be what is served. Or
             another model is being released.
     """
     now = now or datetime.now(UTC)
-    with holding(book, model, "purging"):
+    with holding(book, model, "purging") as held:
         check_whole(book)
         with holding(book, OUTSIDE, "purging"):
             for half in _half_purged(book, model):
-                _remove(book, half)
-            ended = list(_ended(book, model, retention, now))
+                _remove(book, held, half)
+            due = _Due(retention, now)
+            ended = book.ask(lambda reader: due.requests(reader, model))
             if ended:
                 _forget_beside(book, model)
-            requests = [_purge_request(book, entry) for entry in ended]
-            versions = [_purge_version(book, v) for v in _unused(book, model, retention, now)]
-            gone = [entry.row.id for entry in ended]
-            attempts = forget_attempts(book.home, now - timedelta(days=retention.refused), gone)
+            requests = [i for i in ended if _purge_request(book, held, due, i)]
+            unused = book.ask(lambda reader: due.versions(reader, model))
+            versions = [v for v in unused if _purge_version(book, held, due, v)]
+            runs = forget_leftovers(book, held, due.before(retention.refused))
+            attempts = forget_attempts(book.home, due.before(retention.refused), requests)
         clear_log(book.engine)
         run_errands(book, model)
         if requests or versions:
             clear_free_pages(book.home)
-    return [*requests, *versions, *(f"MLflow's run {i}, which came to nothing" for i in attempts)]
+    return [
+        *(f"request {i}: names, wordings and reasons" for i in requests),
+        *map(_said, versions),
+        *(f"run {name}, which came to nothing: plan, prompts, pictures" for name in runs),
+        *(f"MLflow's run {i}, which came to nothing" for i in attempts),
+    ]
 
 
-def _ended(book: Book, model: str, retention: Retention, now: datetime) -> Iterator[Entry]:
-    before = now - timedelta(days=retention.personal)
-    entries = book.ask(lambda reader: reader.requests(model, sorted(ENDED)))
-    for entry in entries:
-        if not entry.row.purged and datetime.fromisoformat(entry.row.since) <= before:
-            yield entry
+@dataclass(frozen=True, slots=True)
+class _Due:
+    """What the retention no longer keeps, as a reader of the book sees it."""
+
+    retention: Retention
+    now: datetime
+
+    def before(self, days: int) -> datetime:
+        """Since when a thing must be out of use, to go after so many days."""
+        return self.now - timedelta(days=days)
+
+    def requests(self, reader: Reader, model: str) -> list[str]:
+        """The ids of the requests that ended long enough ago."""
+        return [e.row.id for e in reader.requests(model, sorted(ENDED)) if self.is_over(e.row)]
+
+    def is_over(self, row: Request) -> bool:
+        over = datetime.fromisoformat(row.since) <= self.before(self.retention.personal)
+        return over and row.state in ENDED and not row.purged
+
+    def versions(self, reader: Reader, model: str) -> list[Version]:
+        """The versions that were not served, or are not any more, for long enough."""
+        return [v for v in reader.versions(model) if self.is_unused(reader, v)]
+
+    def is_unused(self, reader: Reader, version: Version) -> bool:
+        days = self.retention.superseded if version.promoted else self.retention.refused
+        old = datetime.fromisoformat(version.created) <= self.before(days)
+        return (
+            old and not version.purged and reader.alias(version.model, CHAMPION) != version.version
+        )
 
 
 def _forget_beside(book: Book, model: str) -> None:
@@ -107,39 +141,45 @@ def _using(folder: Path) -> list[int]:
     return found
 
 
-def _purge_request(book: Book, entry: Entry) -> str:
-    def work(tx: Transaction) -> None:
-        texts = tx.forget_texts(entry.row.id)
-        tx.append("request.purged", id=entry.row.id, texts=texts)
-        for version in tx.versions(entry.row.model):
-            if entry.row.id in version.requests:  # its page in MLflow says the name
+def _purge_request(book: Book, held: Held, due: _Due, request_id: str) -> bool:
+    """Whether it was purged: not if somebody took it up again since it was looked at."""
+
+    def work(tx: Transaction) -> bool:
+        held.check(tx)
+        row = tx.request(request_id).row
+        if not due.is_over(row):
+            return False
+        tx.append("request.purged", id=request_id, texts=tx.forget_texts(request_id))
+        for version in tx.versions(row.model):
+            if request_id in version.requests:  # its page in MLflow says the name
                 tx.send(version.model, version.version, "mlflow version")
+        return True
 
-    book.change(work)
-    return f"request {entry.row.id}: names, wordings and reasons"
-
-
-def _unused(book: Book, model: str, retention: Retention, now: datetime) -> Iterator[Version]:
-    served = book.ask(lambda reader: reader.alias(model, CHAMPION))
-    for version in book.ask(lambda reader: reader.versions(model)):
-        days = retention.superseded if version.promoted else retention.refused
-        old = datetime.fromisoformat(version.created) <= now - timedelta(days=days)
-        if old and not version.purged and version.version != served:
-            yield version
+    return book.change(work)
 
 
-def _purge_version(book: Book, version: Version) -> str:
-    """The event first: what a kill leaves then, the next purge removes."""
+def _purge_version(book: Book, held: Held, due: _Due, version: Version) -> bool:
+    """The event first: what a kill leaves then, the next purge removes. False if the version is
+    served by now.
+    """
 
-    def work(tx: Transaction) -> None:
+    def work(tx: Transaction) -> bool:
+        held.check(tx)
+        if not due.is_unused(tx, tx.version(version.model, version.version)):
+            return False
         tx.append("version.purged", model=version.model, version=version.version)
         tx.send(version.model, version.version, "mlflow version")
+        return True
 
-    book.change(work)
-    _remove(book, version)
-    return f"{version.model} version {version.version}: pictures, deltas, record" + (
-        ", weights" if version.promoted else ""
-    )
+    purged = book.change(work)
+    if purged:
+        _remove(book, held, version)
+    return purged
+
+
+def _said(version: Version) -> str:
+    weights = ", weights" if version.promoted else ""
+    return f"{version.model} version {version.version}: pictures, deltas, record{weights}"
 
 
 def _half_purged(book: Book, model: str) -> Iterator[Version]:
@@ -149,16 +189,17 @@ def _half_purged(book: Book, model: str) -> Iterator[Version]:
             yield version
 
 
-def _remove(book: Book, version: Version) -> None:
+def _remove(book: Book, held: Held, version: Version) -> None:
     """Everything of a version; its record last, by which it is seen to be unfinished."""
     run_id = book.ask(lambda r: r.outcome(f"{version.model}/{version.version}/mlflow run"))
     if run_id:
         forget_run(book.home, run_id)
-    _remove_files(book, version)
+    _remove_files(book, held, version)
     record_file(book.home, version.model, version.version).unlink(missing_ok=True)
 
 
-def _remove_files(book: Book, version: Version) -> None:
+def _remove_files(book: Book, held: Held, version: Version) -> None:
+    book.ask(held.check)  # whoever took over may release the same weights, or work in that folder
     home, others = book.home, _kept(book, version)
     if version.folder not in {other.folder for other in others}:
         shutil.rmtree(home.runs / version.folder, ignore_errors=True)

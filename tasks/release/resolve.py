@@ -140,7 +140,7 @@ def bring_back(book: Book, version: Version) -> Path:
         except ErasureError as fault:
             lost = str(fault)
     try:
-        record = record_of(home, version.model, version.version)
+        record = record_of(home, version)
         if version.delta is None:
             return rebuild_base_checkpoint(base_of(record), version.checkpoint, home)
         delta = delta_of(record, home)

@@ -134,7 +134,7 @@ def _shown_version(book: Book, version: Version) -> dict[str, Any]:
         "verdict": version.verdict,
     }
     with suppress(ErasureError):  # the findings say what is wrong with it
-        shown |= _of_record(record_of(book.home, version.model, version.version))
+        shown |= _of_record(record_of(book.home, version))
     shown["requests"] = book.ask(
         lambda reader: [_shown_request(reader, reader.request(i)) for i in version.requests]
     )

@@ -5,7 +5,7 @@ from collections.abc import Collection, Mapping
 from datetime import UTC, datetime, timedelta
 
 from erasure_core.errors import ErasureError
-from erasure_core.law.fold import CHAMPION, Version
+from erasure_core.law.fold import Version
 from erasure_core.law.lineage import RunRecord
 from erasure_core.planning.plan import Plan, target_name
 from tasks.book.store import Book
@@ -55,8 +55,8 @@ def overdue(book: Book, plan: Plan) -> list[str]:
 
 def parts_of_champion(book: Book, model: str) -> Mapping[str, tuple[int, int]]:
     """Of which requests a part was measured when the champion was released."""
-    version = book.ask(lambda reader: reader.alias(model, CHAMPION))
-    record = _readable(book, model, version) if version is not None else None
+    version = book.ask(lambda reader: reader.champion(model))
+    record = _readable(book, version) if version is not None else None
     return record.parts if record else {}
 
 
@@ -70,18 +70,18 @@ def _measured_whole(book: Book, plan: Plan, ids: Collection[str]) -> set[str]:
             break  # so are all before it
         if not _alike(version, plan) or not wanted & set(version.requests):
             continue
-        if record := _readable(book, model, version.version):
+        if record := _readable(book, version):
             whole = set(record.request_ids) - record.parts.keys()
             found |= {i for i in wanted & whole if _on_the_same(record, plan, i)}
     return found
 
 
-def _readable(book: Book, model: str, version: int) -> RunRecord | None:
-    """None where the record is damaged, which the audit says: it vouches for nothing, and must not
-    keep a request waiting.
+def _readable(book: Book, version: Version) -> RunRecord | None:
+    """None where the record is not what the book holds, which the audit says: it vouches for
+    nothing, and must not keep a request waiting.
     """
     try:
-        return record_of(book.home, model, version)
+        return record_of(book.home, version)
     except ErasureError:
         return None
 

@@ -9,7 +9,7 @@ from typing import Any
 from uuid import UUID
 
 from erasure_core.errors import BadInput, ErasureError
-from erasure_core.law.fold import CHAMPION, Version
+from erasure_core.law.fold import CHAMPION, Request, Version
 from erasure_core.law.life import WORKABLE, shown
 from erasure_core.law.requests import DeletionRequest
 from erasure_core.planning.params import Params, read_params
@@ -300,8 +300,9 @@ def answered(book: Book, planned: Planned) -> Version | None:
     return next((v for v in reversed(versions) if not v.purged), None)
 
 
-def check_approved(book: Book, planned: Planned) -> None:
-    """Propose the plan if the parameters ask for approval, and wait for it.
+def check_approved(book: Book, planned: Planned, restoring: str | None = None) -> None:
+    """Propose the plan if the parameters ask for approval, and wait for it. It is found by the
+    requests that it honours newly, or by the one that it takes back.
 
     Raises:
         NeedsApproval: It is not approved yet; its requests wait for it.
@@ -310,7 +311,8 @@ def check_approved(book: Book, planned: Planned) -> None:
     needed = NEEDED[plan.params.approval]
     if not needed:
         return
-    ids = tuple(planned.new) or tuple(str(r.subject_request_id) for r in plan.requests)
+    erased = tuple(str(r.subject_request_id) for r in plan.requests)
+    ids = (restoring,) if restoring else tuple(planned.new) or erased
 
     def propose(tx: Transaction) -> tuple[str, ...]:
         if (known := tx.proposal(plan.sha256)) is None:
@@ -336,10 +338,10 @@ def start_afresh(book: Book, planned: Planned) -> Planned:
 
 def method_of_champion(book: Book, model: str) -> str | None:
     """The method that made the champion; None where there is none."""
-    version = book.ask(lambda reader: reader.alias(model, CHAMPION))
+    version = book.ask(lambda reader: reader.champion(model))
     if version is None:
         return None
-    return str(record_of(book.home, model, version).params["method"]["method"])
+    return str(record_of(book.home, version).params["method"]["method"])
 
 
 def groups(book: Book, entries: Sequence[Entry]) -> Iterator[list[Entry]]:
@@ -385,6 +387,24 @@ def still_workable(book: Book, entries: Sequence[Entry]) -> list[Entry]:
 def as_they_are(book: Book, entries: Sequence[Entry]) -> list[Entry]:
     """The same requests, read again."""
     return book.ask(lambda reader: [reader.request(entry.row.id) for entry in entries])
+
+
+def taken_out(book: Book, named: Sequence[str]) -> list[Entry]:
+    """Those of the named requests that are not honoured, by themselves or together with another: a
+    person took them out while their run waited, if it may not take them up either.
+    """
+
+    def ask(reader: Reader) -> list[Entry]:
+        entries = [reader.request(i) for i in named]
+        return [e for e in entries if not _is_honoured(reader, e.row)]
+
+    return book.ask(ask)
+
+
+def _is_honoured(reader: Reader, row: Request) -> bool:
+    if row.state == "duplicate" and row.duplicate_of:
+        row = reader.request(row.duplicate_of).row
+    return row.state == "honoured"
 
 
 def brought_back(

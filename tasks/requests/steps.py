@@ -19,14 +19,21 @@ def refuse(book: Book, request_id: UUID, code: str, reason: str | None) -> Entry
     """End a request without honouring it.
 
     Raises:
-        BadInput: It cannot be refused now, or `code` is no reason that a law gives.
+        BadInput: It cannot be refused now, its law gives no reason of this code, or the code is one
+            that needs words and none are given.
     """
-    reasons = clock.reasons()
-    if code not in reasons:
-        known = "; ".join(f"{name}: {why.text}" for name, why in reasons.items())
-        raise BadInput(f"{code!r} is no reason code; choose one of {known}")
-    why = f"{reasons[code].text} ({reasons[code].source})"
-    return _end(book, request_id, "refused", f"{why}; {reason}" if reason else why, code)
+    entry = book.ask(lambda reader: reader.request(request_id))
+    law = clock.regulation(entry.row.regulation)
+    grounds = clock.grounds(law)
+    if code not in grounds:
+        known = "; ".join(f"{name}: {why.text}" for name, why in grounds.items())
+        raise BadInput(f"{code!r} is no reason code for {law.name!r}; choose one of {known}")
+    ground, words = grounds[code], (reason or "").strip()
+    if not (ground.source or words):
+        raise BadInput(f"{code} needs --reason: which ground of {law.name!r}, and its article")
+    source = f" ({ground.source})" if ground.source else ""
+    why = ground.text + source + (f"; {words}" if words else "")
+    return _end(book, request_id, "refused", why, code)
 
 
 def withdraw(book: Book, request_id: UUID, reason: str) -> Entry:

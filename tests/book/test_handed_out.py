@@ -3,18 +3,21 @@
 import shutil
 from hashlib import sha256
 from pathlib import Path
+from types import SimpleNamespace
 
 import pytest
 
 from erasure_core.errors import BadInput, ErasureError
 from erasure_core.planning.params import read_params
 from tasks.book.keys import Keys
+from tasks.book.store import Book
 from tasks.home import Home
+from tasks.release import handout
 from tasks.release.handout import export_version
 from tasks.release.resolve import champion_of, resolve_model
 from tasks.release.verify import verify
 from tasks.requests.intake import add
-from tests.book.books import MODEL, A, a_request, quick_book, released
+from tests.book.books import MODEL, A, a_book, a_request, quick_book, released
 from tests.book.test_tampering import sql
 
 
@@ -122,6 +125,82 @@ def test_whether_a_file_is_served_is_not_said_from_an_edited_table(state, export
     sql(state.home / "book.db", EDITS["alias"])
     with pytest.raises(ErasureError, match="the champion of toy is 2, the chain says 1"):
         verify(state.book, exported)
+
+
+# --- a kill, or a book that cannot be written
+
+
+@pytest.fixture
+def champion(tmp_path, monkeypatch):
+    """A book with a champion whose export writes one file or folder, without a model."""
+
+    def written(_base, _delta, _facts, form, target, **_):
+        file = target / "unet.safetensors" if form == "diffusers" else target
+        file.parent.mkdir(exist_ok=True)
+        file.write_bytes(b"weights")
+
+    book = a_book(tmp_path / "home")
+    add(book, [a_request(A)], MODEL)
+    released(book, [A])
+    record = SimpleNamespace(
+        request_ids=(), base_sha256="", run_key="", params={"method": {"method": "uce"}}
+    )
+    monkeypatch.setattr(handout, "record_of", lambda *_: record)
+    monkeypatch.setattr(handout, "folder_of", lambda *_: tmp_path)
+    monkeypatch.setattr(handout, "base_of", lambda *_: tmp_path)
+    monkeypatch.setattr(handout.export, "export", written)
+    return book
+
+
+def leave(book, form: str) -> Path:
+    params = read_params(Path("params.yaml")).model_copy(update={"registered_model": MODEL})
+    return export_version("champion", form, book.home.root.parent / "out", params, book.home)
+
+
+FORMS = {"delta": "out/toy-v1-delta.safetensors", "diffusers": "out"}
+
+
+@pytest.mark.parametrize("form", FORMS)
+def test_what_leaves_has_no_name_of_its_own_before_the_book_has_its_hash(
+    champion, form, tmp_path, monkeypatch
+):
+    seen, change = [], Book.change
+
+    def looked_at(book, work):
+        seen.append((tmp_path / FORMS[form]).exists())
+        return change(book, work)
+
+    monkeypatch.setattr(Book, "change", looked_at)
+    written = leave(champion, form)
+    assert True not in seen
+    assert written == tmp_path / FORMS[form]
+    (event,) = (e for e in champion.ask(lambda r: list(r.events())) if "exported" in e.event)
+    assert event.facts["sha256"] == handout.content_sha256(written)
+    assert not list(tmp_path.rglob("*unfinished*"))
+
+
+@pytest.mark.parametrize("form", FORMS)
+def test_what_the_book_cannot_hold_does_not_leave(champion, form, tmp_path, monkeypatch):
+    def full(*_):
+        raise ErasureError("database or disk is full")
+
+    before = sorted(tmp_path.iterdir())
+    monkeypatch.setattr(Book, "change", full)
+    with pytest.raises(ErasureError, match="disk is full"):
+        leave(champion, form)
+    assert sorted(tmp_path.iterdir()) == before
+
+
+@pytest.mark.parametrize("form", FORMS)
+def test_what_a_kill_leaves_says_so_by_its_name(champion, form, tmp_path, monkeypatch):
+    name = (tmp_path / FORMS[form]).name
+    monkeypatch.setattr(handout.shutil, "rmtree", lambda *_, **__: None)
+    monkeypatch.setattr(Book, "change", lambda *_: 1 / 0)
+    with pytest.raises(ZeroDivisionError):
+        leave(champion, form)
+    (left,) = tmp_path.rglob("*unfinished*")
+    assert left.name.startswith(f".{name}-unfinished-")
+    assert not (tmp_path / FORMS[form]).exists()
 
 
 def test_a_refused_version_that_left_is_said_to_be_refused(state):

@@ -8,11 +8,13 @@ from tasks.release.record import record_file
 from tasks.release.settle import Overtaken, answer_again, settle
 from tasks.requests.intake import add
 from tasks.requests.park import park
+from tasks.requests.plan import taken_out
 from tasks.requests.steps import hold, retry, withdraw
 from tests.book.books import (
     MODEL,
     A,
     B,
+    C,
     a_request,
     outcome,
     quick_book,
@@ -86,6 +88,16 @@ def test_a_recipe_that_is_corrected_on_hold_is_kept(book):
     after = recipe(book, A)
     assert after[0] != before[0]
     assert after[1] == 2
+
+
+def test_a_named_request_is_honoured_by_itself_or_together_with_another(book):
+    released(book, [A])
+    add(book, [a_request(B), a_request(C, "dog")], MODEL)
+    assert [e.row.id for e in taken_out(book, [str(A), str(B), str(C)])] == [str(C)]
+    withdraw(book, B, "the other still asks")
+    assert [e.row.id for e in taken_out(book, [str(A), str(B)])] == [str(B)]
+    released(book, [], restoring=A)
+    assert [e.row.state for e in taken_out(book, [str(A)])] == ["restored"]
 
 
 @pytest.mark.parametrize("step", [hold, withdraw])

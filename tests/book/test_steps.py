@@ -1,13 +1,15 @@
 """What people decide about a request, and what it does to those who ask for the same."""
 
 from datetime import UTC, datetime, timedelta
+from types import SimpleNamespace
 
 import pytest
 
 from erasure_core.errors import BadInput
 from tasks.book.actor import acting_as
 from tasks.requests.intake import add
-from tasks.requests.steps import approve, extend, hold, refuse, retry, withdraw
+from tasks.requests.plan import NeedsApproval, Planned, check_approved
+from tasks.requests.steps import approve, extend, hold, proposed_for, refuse, retry, withdraw
 from tests.book.books import MODEL, A, B, C, a_request, quick_book, released, state_of
 
 IN_TIME = datetime(2026, 12, 22, 23, 59, 59, tzinfo=UTC)  # the last second of the first month
@@ -55,6 +57,22 @@ def test_two_people_approve_together(book):
     proposed(book)
     approve(book, PLAN, "ada")
     assert approve(book, PLAN, "grace").approved_by == ("ada", "grace")
+
+
+@pytest.mark.parametrize("others", [[], [B]])
+def test_a_restoring_is_approved_by_the_request_that_it_takes_back(book, others):
+    """Also of the last honoured one, without which the plan erases nothing."""
+    left = [a_request(i, "dog") for i in others]
+    add(book, left, MODEL)
+    released(book, [A, *others])
+    params = SimpleNamespace(approval="one", registered_model=MODEL)
+    plan = SimpleNamespace(sha256=PLAN, params=params, requests=left)
+    planned = Planned(plan, {}, 1)
+    with pytest.raises(NeedsApproval, match=f"approve {A} --by NAME"):
+        check_approved(book, planned, str(A))
+    approve(book, proposed_for(book, A), "ada")
+    check_approved(book, planned, str(A))
+    assert state_of(book, A) == "honoured"  # until it is released without it
 
 
 def test_an_approval_ends_the_waiting(book):
@@ -132,9 +150,51 @@ def test_a_hold_lets_the_clock_run_on(book):
 
 
 def test_a_refusal_needs_a_reason_of_the_law(book):
-    with pytest.raises(BadInput, match="is no reason code; choose one of"):
+    with pytest.raises(BadInput, match="is no reason code for 'gdpr'; choose one of gdpr-17-1"):
         refuse(book, A, "because", None)
     assert state_of(book, A) == "received"
+
+
+OTHER_LAWS = {
+    "no law is claimed": ("gdpr", "own-policy", "gdpr-17-1"),
+    "of another continent": ("gdpr", "ccpa-1798-105-d-1", "gdpr-17-1"),
+    "and the other way round": ("ccpa", "gdpr-17-1", "ccpa-1798-105-d-1"),
+    "a law without codes": ("lgpd", "gdpr-17-1", "other-ground"),
+    "a law without codes, not no law": ("lgpd", "own-policy", "other-ground"),
+    "a law that has codes": ("gdpr", "other-ground", "gdpr-17-1"),
+}
+
+
+@pytest.mark.parametrize("case", OTHER_LAWS)
+def test_a_request_is_not_refused_on_a_ground_of_another_law(book, case):
+    regulation, code, first = OTHER_LAWS[case]
+    add(book, [a_request(C, "dog", regulation=regulation)], MODEL)
+    said = f"'{code}' is no reason code for '{regulation}'; choose one of {first}: "
+    with pytest.raises(BadInput, match=said):
+        refuse(book, C, code, None)
+    assert state_of(book, C) == "received"
+
+
+@pytest.mark.parametrize(
+    ("regulation", "code"),
+    [
+        ("EU GDPR", "gdpr-12-5"),
+        ("UK GDPR", "gdpr-17-1"),
+        ("CPRA", "ccpa-1798-145-h-3"),
+        ("none", "own-policy"),
+        ("a law nobody knows", "own-policy"),
+    ],
+)
+def test_a_request_is_refused_on_a_ground_of_its_law(book, regulation, code):
+    add(book, [a_request(C, "dog", regulation=regulation)], MODEL)
+    assert refuse(book, C, code, None).row.code == code
+
+
+def test_a_ground_that_has_no_code_is_said_in_words(book):
+    add(book, [a_request(C, "dog", regulation="lgpd")], MODEL)
+    with pytest.raises(BadInput, match="other-ground needs --reason"):
+        refuse(book, C, "other-ground", " ")
+    assert refuse(book, C, "other-ground", "Art. 16, I").reason.endswith("; Art. 16, I")
 
 
 def test_a_refusal_keeps_its_code(book):

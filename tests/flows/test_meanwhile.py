@@ -1,11 +1,13 @@
 """What a person does to one request while a run works on it and on others."""
 
+from contextlib import contextmanager
+
 import pytest
 
 from flows import erase
 from tasks.book.door import open_book
 from tasks.home import Home
-from tasks.requests.steps import hold, withdraw
+from tasks.requests.steps import hold, refuse, withdraw
 from tests.flows.command import erasure, shown, told
 from tests.marks import slow
 from tests.toy import ASTRONAUT, CAT
@@ -59,3 +61,28 @@ def test_a_nightly_of_nothing_but_what_is_taken_out_is_no_failure(home, inputs, 
     answer = erasure(home, "run", "--params", inputs / "passing.yaml")
     assert answer.exit_code == 0, answer.stderr
     assert versions(home) == []
+
+
+@pytest.mark.parametrize("others", [False, slow(True)])
+@pytest.mark.parametrize(
+    ("step", "why"), [(withdraw, ("agreed",)), slow((refuse, ("gdpr-17-1", None)))]
+)
+def test_one_that_is_ended_while_its_run_waits_for_the_lease_releases_nothing(
+    step, why, others, home, inputs, monkeypatch
+):
+    how = ("--params", inputs / "passing.yaml")
+    if others:
+        assert erasure(home, "run", inputs / "astronaut.yaml", *how).exit_code == 0
+    before, lease = versions(home), erase._lease
+
+    @contextmanager
+    def waited_for(book, *given):
+        step(book, CAT, *why)
+        with lease(book, *given) as held:
+            yield held
+
+    monkeypatch.setattr(erase, "_lease", waited_for)
+    answer = erasure(home, "run", inputs / "cat.yaml", *how)
+    assert answer.exit_code == 1, answer.stdout
+    assert f"nothing was released: meanwhile request {CAT} is {step.__name__}" in answer.stderr
+    assert versions(home) == before

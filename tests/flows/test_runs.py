@@ -548,7 +548,7 @@ UNFIT = {
         "is received; only an honoured request can be restored",
     ),
     "restore for no reason": (("restore", CAT, "--reason", " "), "--reason is empty"),
-    "cite what was never made": (("cite", "--model", "9"), "no record of toy version 9"),
+    "cite what was never made": (("cite", "--model", "9"), "toy has no version 9"),
     "roll back to nothing": (("rollback", "--to", "9", "--reason", "r"), "has no version 9"),
     "a method that is none": (
         ("run", "CAT.yaml", "--method", "erase_all"),

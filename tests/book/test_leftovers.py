@@ -1,0 +1,99 @@
+"""A purge also removes what runs left that came to no version."""
+
+import json
+import os
+from datetime import UTC, datetime, timedelta
+
+import pytest
+
+from erasure_core.planning.params import Retention
+from tasks.book.lease import holding
+from tasks.release import purge as purging
+from tasks.release.purge import purge
+from tasks.requests.intake import add
+from tasks.requests.steps import withdraw
+from tasks.trial import at_work
+from tests.book.books import MODEL, A, B, C, a_request, quick_book, released
+
+NAME = "erika"
+
+
+@pytest.fixture
+def book(tmp_path, monkeypatch):
+    """Erika's request was withdrawn, the cat's is open. MLflow is not asked."""
+    monkeypatch.setattr(purging, "run_errands", lambda *_: [])
+    book = quick_book(tmp_path)
+    add(book, [a_request(A, NAME), a_request(B)], MODEL)
+    withdraw(book, A, "she agreed")
+    return book
+
+
+def left(book, name: str, request_id=A, model: str = MODEL, days: int = 0):
+    """The folder of a run of one request that was interrupted so many days ago."""
+    folder = book.home.runs / name
+    (folder / "prompts").mkdir(parents=True)
+    (folder / f"prompts/target-{NAME}.csv").write_text(NAME)
+    request = a_request(request_id).model_dump(mode="json", by_alias=True)
+    plan = {"requests": [request], "restored": [], "params": {"registered_model": model}}
+    (folder / "plan.json").write_text(json.dumps(plan))
+    begun = (datetime.now(UTC) - timedelta(days=days)).timestamp()
+    os.utime(folder / "plan.json", (begun, begun))
+    return folder
+
+
+def purged(book, personal: int = 0) -> list[str]:
+    """The folders that a purge says it removed."""
+    lines = purge(book, MODEL, Retention(personal=personal))
+    return [line.split(",")[0].removeprefix("run ") for line in lines if line.startswith("run ")]
+
+
+@pytest.mark.parametrize("name", ["abc", "trial-abc"])
+def test_what_names_a_purged_request_goes(book, name):
+    folder = left(book, name)
+    assert purged(book, personal=1) == []
+    assert folder.exists()
+    purged(book)
+    assert not folder.exists()
+
+
+def test_what_was_left_of_a_request_that_was_purged_before_goes(book):
+    assert purged(book) == []
+    left(book, "abc")
+    assert purged(book) == ["abc"]
+
+
+@pytest.mark.parametrize(("days", "gone"), [(89, []), (91, ["abc"])])
+def test_what_is_old_goes_as_what_was_refused_does(book, days, gone):
+    left(book, "abc", B, days=days)
+    assert purged(book) == gone
+
+
+@pytest.mark.parametrize("half", [None, "", "{", "[]", '{"requests": [], "params": {}}'])
+def test_a_plan_that_is_half_written_keeps_nothing(book, half):
+    plan = left(book, "abc", B) / "plan.json"
+    plan.unlink() if half is None else plan.write_text(half)
+    assert purged(book) == ["abc"]
+
+
+def test_what_another_model_works_on_stays(book):
+    add(book, [a_request(C, "dog")], "other")
+    left(book, "abc", model="other", days=91)
+    plan = left(book, "def") / "plan.json"
+    plan.write_text("{")
+    with holding(book, "other", "releasing"):
+        assert purged(book, personal=1) == []
+    assert purged(book, personal=1) == ["def"]
+
+
+def test_a_trial_at_work_stays(book):
+    left(book, "trial-abc", B, days=91)
+    with at_work(book.home, "trial-abc"):
+        assert purged(book, personal=1) == []
+    assert purged(book, personal=1) == ["trial-abc"]
+
+
+def test_what_a_version_rests_on_stays(book):
+    version = released(book, [B])
+    folder = left(book, version.folder, days=91)
+    assert purged(book) == []
+    assert folder.exists()
