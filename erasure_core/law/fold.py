@@ -143,6 +143,21 @@ def subjects(event: str, facts: Mapping[str, Any]) -> list[str]:
     return list(dict.fromkeys([*about, *map(str, facts.get("requests", ()))]))
 
 
+def changes(event: Event) -> tuple[str, str] | None:
+    """Whose row an event changes by what it was before: with what the names of the events begin
+    that did so, and under which subject they are found. None where it changes none, or overwrites.
+    """
+    facts, (kind, _, _) = event.facts, event.event.partition(".")
+    match kind:
+        case "request":
+            return "request.", str(facts["id"])
+        case "version":
+            return "version.", f"{facts['model']}/{facts['version']}"
+        case "plan":
+            return "plan.", str(facts["plan"])
+    return None
+
+
 WITHOUT_EFFECT = frozenset({"book.opened"})
 
 

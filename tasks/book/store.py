@@ -25,6 +25,7 @@ from erasure_core.law.lineage import canonical_json
 from erasure_core.law.requests import DeletionRequest
 from tasks.book import database, schema
 from tasks.book.actor import acting
+from tasks.book.differences import differences
 from tasks.book.heads import follow
 from tasks.home import Home
 
@@ -366,18 +367,22 @@ class Transaction(Reader):
         self.operation = operation
         self._head: Event | None = None
         self.appended: Event | None = None  # the last one of this transaction
+        self._compared: set[tuple[str, str]] = set()  # rows known to be what the chain says
 
     def append(self, event: str, **facts: object) -> Event:
         """Append an event and apply it to the tables. `None` facts are left out.
 
         Raises:
             BadInput: The step is not allowed.
+            ErasureError: A row that it changes was edited: what may follow the row need not be
+                what may follow in the chain.
         """
         given = json.loads(canonical_json({k: v for k, v in facts.items() if v is not None}))
         if self._head is None:
             self._head = self.head()
         sealed = chain.sealed(self._head, event, given, acting(), chain.now())
         rows = self._touched(sealed)
+        self._compare(sealed, rows)
         before = {name: dict(getattr(rows, name)) for name in schema.FOLDED}
         fold.apply(rows, sealed)
         self._insert(sealed)
@@ -443,6 +448,24 @@ class Transaction(Reader):
         if event.event.startswith("plan.") and (proposal := self.proposal(facts["plan"])):
             rows.proposals[proposal.plan] = proposal
         return rows
+
+    def _compare(self, event: Event, rows: Tables) -> None:
+        """Refuse rows that are not what their own events fold to; each is compared once."""
+        about = fold.changes(event)
+        if about is None or about in self._compared:
+            return
+        kind, subject = about
+        try:
+            own = fold.fold(self.events(subject, kind=kind))
+        except (ErasureError, KeyError):
+            raise ErasureError(
+                f"the book's list of what happened to {subject} was edited; `erasure reconcile "
+                "--tables` puts back what the chain says"
+            ) from None
+        own.aliases, own.exports = {}, {}  # an event overwrites these, whatever they were
+        for fault in differences(own, rows):
+            raise ErasureError(f"{fault}; nothing was changed")
+        self._compared.add(about)
 
     def _store(self, table: Table, before: object, row: Any) -> None:
         if row == before:
