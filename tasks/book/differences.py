@@ -1,8 +1,10 @@
-"""Rows that are not what the chain folds to, in words."""
+"""Rows that are not what the chain says, in words."""
 
-from collections.abc import Iterator
+from collections.abc import Iterable, Iterator
 
-from erasure_core.law.fold import Tables
+from erasure_core.errors import ErasureError
+from erasure_core.law.chain import Event
+from erasure_core.law.fold import Tables, fold, subjects
 
 
 def differences(folded: Tables, stored: Tables) -> Iterator[str]:
@@ -16,6 +18,55 @@ def differences(folded: Tables, stored: Tables) -> Iterator[str]:
                     f"chain says {_row(should.get(key))}; `erasure reconcile --tables` puts back "
                     "what the chain says"
                 )
+
+
+def faults_of_row(subject: str, events: Iterable[Event], stored: Tables) -> Iterator[str]:
+    """What is wrong with the one row in `stored`, which `events` alone must fold to."""
+    try:
+        own = fold(events)
+    except (ErasureError, KeyError):
+        yield listed_wrong(subject)
+        return
+    own.exports = {}  # an event overwrites these, whatever they were
+    yield from differences(own, stored)
+
+
+def listed_wrong(subject: str) -> str:
+    """That not all events about a request or a version are found, or others."""
+    return (
+        f"the book's list of what happened to {subject} was edited; `erasure reconcile --tables` "
+        "puts back what the chain says"
+    )
+
+
+class Listing:
+    """Compares under what each event is found with what it is about, event by event in order."""
+
+    def __init__(self, listed: Iterator[tuple[int, str]]):
+        self._listed = listed  # number of event and what it is found under, by number
+        self._next = next(listed, None)
+        self._wrong: list[int] = []
+
+    def compare(self, event: Event) -> None:
+        """Note whether the next event is found under what it is about, and nothing else."""
+        found = set()
+        while self._next is not None and self._next[0] <= event.seq:
+            number, subject = self._next
+            found.add(subject if number == event.seq else "")
+            self._next = next(self._listed, None)
+        if found != set(subjects(event.event, event.facts)):
+            self._wrong.append(event.seq)
+
+    def faults(self) -> Iterator[str]:
+        """What was noted, in one line."""
+        if self._next is not None:
+            self._wrong.append(self._next[0])
+        if self._wrong:
+            yield (
+                f"the book's list of what each event is about was edited, first of event "
+                f"{self._wrong[0]} ({len(self._wrong)} in all); `erasure reconcile --tables` puts "
+                "back what the chain says"
+            )
 
 
 def _said(key: object) -> str:

@@ -7,7 +7,7 @@ from erasure_core.law import chain, fold
 from erasure_core.law.chain import Event
 from erasure_core.law.statement import Head
 from tasks.book import database
-from tasks.book.differences import differences
+from tasks.book.differences import Listing, differences
 from tasks.book.heads import head_file, read_head, readable_head, write_head
 from tasks.book.store import Book, Reader, Transaction
 from tasks.book.takeover import left_behind, put_aside, take_over
@@ -95,14 +95,17 @@ def _signed_head(book: Book) -> Head | ErasureError | None:
 def _faults(book: Book, reader: Reader, signed: Head | ErasureError | None) -> Iterator[str]:
     head: Event | None = None
     tables = fold.Tables()
+    listing = Listing(reader.listed())
     try:
         for event in chain.checked(reader.events()):
             fold.apply(tables, event)
+            listing.compare(event)
             head = event
     except (ErasureError, KeyError, TypeError, ValueError) as fault:
         yield f"the chain of events is broken: {fault}"
         return
     yield from _faults_of_head(book, reader, head, signed)
+    yield from listing.faults()
     yield from differences(tables, reader.tables())
 
 
