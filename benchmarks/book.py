@@ -50,7 +50,7 @@ from tasks.book.status import status
 from tasks.book.store import Book, Transaction
 from tasks.home import Home
 from tasks.release.settle import ERRANDS, move_alias, statement_of
-from tasks.requests.intake import add, concept_label
+from tasks.requests.intake import add
 
 ROOT = Path(__file__).parents[1]
 RESULTS = ROOT / "benchmarks/results/book.json"
@@ -199,7 +199,7 @@ def request_of(number: int, name: str) -> DeletionRequest:
 def _enter_request(bulk: Bulk, number: int, name: str) -> str:
     request = request_of(number, name)
     request_id, submitted = str(request.subject_request_id), request.submitted_time
-    asked = bulk.keep_text(request_id, canonical_json(request.asked), concept_label(request))
+    asked = bulk.keep_text(request_id, canonical_json(request.asked), request.concept.label)
     bulk.append(
         "request.added",
         id=request_id,

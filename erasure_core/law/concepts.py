@@ -113,9 +113,19 @@ class Concept(BaseModel):
         return replaced(self.names, self.replacement, prompt, self.kind)
 
     @property
+    def label(self) -> str:
+        """Under which it is found again, whoever asks for it."""
+        return concept_label(self.kind, self.name)
+
+    @property
     def slug(self) -> str:
         """File name stem of the concept's prompt set."""
         return slug(self.name)
+
+
+def concept_label(kind: str, name: str) -> str:
+    """Kind and name of a concept, whatever their case and spacing."""
+    return f"{kind}:{' '.join(name.casefold().split())}"
 
 
 def slug(name: str) -> str:

@@ -143,6 +143,54 @@ def subjects(event: str, facts: Mapping[str, Any]) -> list[str]:
     return list(dict.fromkeys([*about, *map(str, facts.get("requests", ()))]))
 
 
+def changes(event: Event) -> tuple[str, str] | None:
+    """Whose row an event changes by what it was before: with what the names of the events begin
+    that did so, and under which subject they are found. None where it changes none, or overwrites.
+    """
+    facts, (kind, _, _) = event.facts, event.event.partition(".")
+    match kind:
+        case "request":
+            return "request.", str(facts["id"])
+        case "version":
+            return "version.", f"{facts['model']}/{facts['version']}"
+        case "plan":
+            return "plan.", str(facts["plan"])
+    return None
+
+
+@dataclass(frozen=True, slots=True)
+class Text:
+    """A text that an event names by its hash."""
+
+    subject: str  # whose it is: a request's id, or model/version
+    asked: bool  # it holds what was asked, and with it the concept's name
+
+
+@dataclass(slots=True)
+class Texts:
+    """The texts that events name, by hash."""
+
+    kept: dict[str, Text] = field(default_factory=dict)
+    forgotten: dict[str, Text] = field(default_factory=dict)
+
+
+def texts(events: Iterable[Event]) -> Texts:
+    """The texts that must be there after `events`, and those that a purge took away."""
+    found = Texts()
+    of: dict[str, list[str]] = {}
+    for event in events:
+        facts = event.facts
+        if event.event == "request.purged":
+            for sha256 in of.pop(facts["id"], ()):
+                found.forgotten[sha256] = found.kept.pop(sha256)
+        elif named := {facts[key]: key for key in _TEXTS if facts.get(key)}:
+            subject = str(facts.get("id") or f"{facts['model']}/{facts['version']}")
+            of.setdefault(subject, []).extend(named)
+            found.kept |= {sha256: Text(subject, key == "asked") for sha256, key in named.items()}
+    return found
+
+
+_TEXTS = ("asked", "recipe", "reason", "statement")  # facts that are hashes of texts
 WITHOUT_EFFECT = frozenset({"book.opened"})
 
 

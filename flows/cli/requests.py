@@ -1,6 +1,6 @@
 """Requests, and what people decide about them."""
 
-from collections.abc import Callable
+from collections.abc import Callable, Mapping
 from datetime import UTC, datetime
 from pathlib import Path
 from typing import TYPE_CHECKING, Annotated, Any
@@ -10,7 +10,7 @@ import typer
 
 from flows.cli.common import DONE, FAILED, By, Json, ParamsFile, app, inbox, reported
 from flows.cli.options import said
-from flows.cli.show import show
+from flows.cli.show import complain, show
 from tasks.home import Home
 
 if TYPE_CHECKING:
@@ -66,7 +66,8 @@ def list_requests(as_json: Json = False) -> int:
 @inbox.command("show")
 @reported
 def show_request(request: Named, as_json: Json = False) -> int:
-    """One request: what was asked, its clock, and its history."""
+    """One request: what was asked, its clock, and its history; exit 1 if these were edited."""
+    from tasks.release.audit import audit_histories
     from tasks.release.trace import shown_request
     from tasks.requests.named import request_id_of
 
@@ -74,9 +75,17 @@ def show_request(request: Named, as_json: Json = False) -> int:
     request_id = request_id_of(book, request)
     entry = book.ask(lambda reader: reader.request(request_id))
     facts = shown_request(book, entry)
+    findings = list(audit_histories(book, [entry.row.id]))
     if as_json:
-        show(facts)
-        return DONE
+        show({**facts, "findings": findings})
+    else:
+        _show_facts(entry, facts)
+    for finding in findings:
+        complain(finding)
+    return FAILED if findings else DONE
+
+
+def _show_facts(entry: "Entry", facts: Mapping[str, Any]) -> None:
     show(facts["said"] + _clock(entry))
     for key in ("model", "kind", "regulation", "submitted_time", "received_time", "due"):
         show(f"  {key:<16} {facts[key]}")
@@ -84,7 +93,6 @@ def show_request(request: Named, as_json: Json = False) -> int:
         who = step["actor"].get("by") or f"{step['actor']['user']}@{step['actor']['host']}"
         because = f"  ({step['reason']})" if step["reason"] else ""
         show(f"  {step['time']}  {step['state'].replace('_', ' ')}  by {who}{because}")
-    return DONE
 
 
 @inbox.command("approve")

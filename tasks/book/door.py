@@ -7,6 +7,7 @@ from erasure_core.law import chain, fold
 from erasure_core.law.chain import Event
 from erasure_core.law.statement import Head
 from tasks.book import database
+from tasks.book.differences import Listing, differences
 from tasks.book.heads import head_file, read_head, readable_head, write_head
 from tasks.book.store import Book, Reader, Transaction
 from tasks.book.takeover import left_behind, put_aside, take_over
@@ -94,15 +95,18 @@ def _signed_head(book: Book) -> Head | ErasureError | None:
 def _faults(book: Book, reader: Reader, signed: Head | ErasureError | None) -> Iterator[str]:
     head: Event | None = None
     tables = fold.Tables()
+    listing = Listing(reader.listed())
     try:
         for event in chain.checked(reader.events()):
             fold.apply(tables, event)
+            listing.compare(event)
             head = event
     except (ErasureError, KeyError, TypeError, ValueError) as fault:
         yield f"the chain of events is broken: {fault}"
         return
     yield from _faults_of_head(book, reader, head, signed)
-    yield from _differences(tables, reader.tables())
+    yield from listing.faults()
+    yield from differences(tables, reader.tables())
 
 
 def _faults_of_head(
@@ -129,31 +133,6 @@ def _faults_of_head(
             + (f" and has {there.sha256[:16]}... there" if there else "")
             + "; restore the book from a copy"
         )
-
-
-def _differences(folded: fold.Tables, stored: fold.Tables) -> Iterator[str]:
-    """Rows that are not what the chain folds to."""
-    for name in ("requests", "versions", "aliases", "proposals", "exports"):
-        should, have = getattr(folded, name), getattr(stored, name)
-        for key in sorted({*should, *have}, key=str):
-            if should.get(key) != have.get(key):
-                yield (
-                    f"the book's {name} were edited: {_said(key)} is {_row(have.get(key))}, the "
-                    f"chain says {_row(should.get(key))}; `erasure reconcile --tables` puts back "
-                    "what the chain says"
-                )
-
-
-def _said(key: object) -> str:
-    return "/".join(map(str, key)) if isinstance(key, tuple) else str(key)
-
-
-def _row(row: object) -> str:
-    if row is None:
-        return "missing"
-    fields = {"state", "version", "verdict", "promoted", "due", "checkpoint"}
-    shown = {f: getattr(row, f) for f in sorted(fields) if hasattr(row, f)}
-    return ", ".join(f"{k} {v}" for k, v in shown.items()) or str(row)
 
 
 def known_book(home: Home) -> Book:

@@ -1,8 +1,9 @@
 """Write the tables anew from the chain."""
 
 from dataclasses import asdict
+from itertools import islice
 
-from sqlalchemy import delete, insert
+from sqlalchemy import Delete, Update, delete, insert, update
 
 from erasure_core.law import chain, fold
 from tasks.book import schema
@@ -19,5 +20,37 @@ def rebuild_tables(book: Book) -> None:
             rows = [asdict(row) for row in getattr(tables, name).values()]
             if rows:
                 tx.connection.execute(insert(table), rows)
+        _list_anew(tx)
+        _place_texts(tx)
 
     book.change(work)
+
+
+def _list_anew(tx: Transaction) -> None:
+    """Under what each event is found."""
+    tx.connection.execute(delete(schema.subjects))
+    events = tx.events()
+    while some := list(islice(events, 1000)):
+        rows = [
+            {"subject": subject, "seq": event.seq}
+            for event in some
+            for subject in fold.subjects(event.event, event.facts)
+        ]
+        if rows:
+            tx.connection.execute(insert(schema.subjects), rows)
+
+
+def _place_texts(tx: Transaction) -> None:
+    """Whose each text is, and under which name it is found; what was purged is gone."""
+    table, named = schema.texts, fold.texts(tx.events())
+    changes: list[Delete | Update] = []
+    for text in tx.all_texts():
+        mine = table.c.sha256 == text.sha256
+        if text.sha256 in named.forgotten:
+            changes.append(delete(table).where(mine))
+        elif text.whole and (known := named.kept.get(text.sha256)):
+            subject, label = text.placed(known)
+            if (text.subject, text.label) != (subject, label):
+                changes.append(update(table).where(mine).values(subject=subject, label=label))
+    for change in changes:
+        tx.connection.execute(change)

@@ -7,30 +7,47 @@ Every change is one transaction that appends its events to the chain and applies
 import hashlib
 import json
 import secrets
-from collections.abc import Callable, Iterator, Mapping, Sequence
+from collections.abc import Callable, Collection, Iterator, Mapping, Sequence
 from contextlib import contextmanager
 from dataclasses import asdict, dataclass, fields
+from itertools import count
 from typing import Any, TypeVar, get_args
 from uuid import UUID, uuid4
 
-from sqlalchemy import Connection, Engine, Select, Table, delete, func, insert, select, update
+from sqlalchemy import (
+    ColumnElement,
+    Connection,
+    Engine,
+    Select,
+    Table,
+    and_,
+    delete,
+    func,
+    insert,
+    or_,
+    select,
+    update,
+)
 
 from erasure_core.errors import BadInput, ErasureError
 from erasure_core.law import chain, fold
 from erasure_core.law.chain import Event
-from erasure_core.law.concepts import Kind
+from erasure_core.law.concepts import Kind, concept_label
 from erasure_core.law.fold import CHAMPION, Alias, Export, Proposal, Request, Tables, Version
 from erasure_core.law.life import DUE
 from erasure_core.law.lineage import canonical_json
 from erasure_core.law.requests import DeletionRequest
 from tasks.book import database, schema
 from tasks.book.actor import acting
+from tasks.book.differences import faults_of_row
 from tasks.book.heads import follow
+from tasks.book.texts import Stored, changed
 from tasks.home import Home
 
 FORGOTTEN = "(purged)"
 KINDS = get_args(Kind)
 LARGEST = 2**63 - 1  # that SQL counts to
+FEW = 10  # requests and versions for which the database looks; for more the whole chain is read
 Value = TypeVar("Value")
 
 
@@ -152,10 +169,14 @@ class Reader:
         """The oldest request of these states that asks for the same concept, other than `but`."""
         table, texts = schema.requests, schema.texts
         mine = (table.c.model == model, table.c.state.in_(states), table.c.id != but)
-        query = select(table).join(texts, texts.c.subject == table.c.id)
+        query = select(table).join(texts, texts.c.subject == table.c.id).limit(1)
         query = query.where(texts.c.label == label, *mine).order_by(table.c.received, table.c.id)
-        row = self.connection.execute(query.limit(1)).mappings().first()
-        return next(self._entries([_value(Request, row)])) if row else None
+        for number in count():
+            row = self.connection.execute(query.offset(number)).mappings().first()
+            entry = next(self._entries([_value(Request, row)])) if row else None
+            if entry is None or _is_called(entry, {label}):
+                return entry
+        return None  # never reached
 
     def ids(self, model: str, state: str) -> frozenset[str]:
         """The ids of a model's requests in one state, without duplicates of others."""
@@ -265,6 +286,25 @@ class Reader:
             raise ErasureError(faults[sha256])
         return texts.get(sha256)
 
+    def row_of(self, kind: str, subject: str) -> Tables:
+        """The row of a request, a version or a plan, as `fold.changes` names it; none if there is
+        none.
+        """
+        rows, (model, _, number) = Tables(), subject.rpartition("/")
+        match kind:
+            case "request.":
+                row = self._row(Request, schema.requests, schema.requests.c.id == subject)
+                rows.requests = {row.id: row} if row else {}
+            case "version.":
+                table = schema.versions
+                mine = (table.c.model == model, table.c.version == int(number))
+                version = self._row(Version, table, *mine)
+                rows.versions = {(model, int(number)): version} if version else {}
+            case "plan.":
+                proposal = self.proposal(subject)
+                rows.proposals = {subject: proposal} if proposal else {}
+        return rows
+
     def tables(self) -> Tables:
         """Every row that the chain folds to, as it stands."""
         found = Tables()
@@ -273,28 +313,44 @@ class Reader:
             setattr(found, name, {_key(row): row for row in self._rows(kind, table)})
         return found
 
-    def all_texts(self) -> Iterator[tuple[str, str, bool]]:
-        """Every text: its hash, its subject, and whether its content is still that."""
-        for row in self.connection.execute(select(schema.texts)):
-            yield row.sha256, row.subject, _salted(row.salt, row.body) == row.sha256
+    def all_texts(self) -> Iterator[Stored]:
+        """Every text."""
+        return map(_stored, self.connection.execute(select(schema.texts)).yield_per(1000))
 
-    def named_texts(self) -> Iterator[tuple[str, str]]:
-        """Every text that rows which were not purged name: subject and hash."""
-        for row in self._rows(Request, schema.requests):
-            if not row.purged:
-                names = (row.asked, row.recipe, row.reason)
-                yield from ((row.id, sha256) for sha256 in names if sha256)
-        for version in self._rows(Version, schema.versions):
-            if version.statement:
-                yield f"{version.model}/{version.version}", version.statement
+    def texts_of(self, subject: str, hashes: Sequence[str]) -> Iterator[Stored]:
+        """The texts that are kept under a subject, and those of these hashes."""
+        table = schema.texts
+        mine = or_(table.c.subject == subject, table.c.sha256.in_(hashes))
+        return map(_stored, self.connection.execute(select(table).where(mine)))
+
+    def listed(self) -> Iterator[tuple[int, str]]:
+        """By number of event, what it is found under."""
+        query = select(schema.subjects.c.seq, schema.subjects.c.subject)
+        rows = self.connection.execute(query.order_by(schema.subjects.c.seq)).yield_per(1000)
+        return ((row.seq, row.subject) for row in rows)
+
+    def said_of(self, subjects: Sequence[str]) -> dict[str, list[Event]]:
+        """What `events` has about each of these requests and versions, but looked for in the chain
+        itself: what an event is found under might have been edited.
+        """
+        query = select(schema.events).order_by(schema.events.c.seq)
+        if len(subjects) <= FEW:
+            query = query.where(or_(*map(_may_say, subjects)))
+        said: dict[str, list[Event]] = {subject: [] for subject in subjects}
+        for event in self._events(query):
+            for subject in fold.subjects(event.event, event.facts):
+                if subject in said:
+                    said[subject].append(event)
+        return said
 
     def named(self, name: str) -> list[Entry]:
         """The requests that ask for a concept of this name, of any kind."""
         table, texts = schema.requests, schema.texts
-        folded = " ".join(name.casefold().split())
-        asked = select(texts.c.sha256).where(texts.c.label.in_([f"{k}:{folded}" for k in KINDS]))
+        labels = {concept_label(kind, name) for kind in KINDS}
+        asked = select(texts.c.sha256).where(texts.c.label.in_(sorted(labels)))
         rows = self.connection.execute(select(table).where(table.c.asked.in_(asked))).mappings()
-        return list(self._entries([_value(Request, r) for r in rows]))
+        entries = self._entries([_value(Request, r) for r in rows])
+        return [entry for entry in entries if _is_called(entry, labels)]
 
     def waiting_outside(self, model: str | None = None) -> list[Mapping[str, Any]]:
         """What the world outside has not heard of yet, oldest first."""
@@ -344,10 +400,7 @@ class Reader:
                 if _salted(row.salt, row.body) == row.sha256:
                     texts[row.sha256] = row.body
                 else:
-                    faults[row.sha256] = (
-                        f"a text of {row.subject} was changed in the book (recorded sha256 "
-                        f"{row.sha256[:16]}...); restore the book from a copy"
-                    )
+                    faults[row.sha256] = changed(row.subject, row.sha256)
         return texts, faults
 
     def _rows(self, kind: type[Value], table: Table) -> list[Value]:
@@ -366,12 +419,15 @@ class Transaction(Reader):
         self.operation = operation
         self._head: Event | None = None
         self.appended: Event | None = None  # the last one of this transaction
+        self._compared: set[tuple[str, str]] = set()  # rows known to be what the chain says
 
     def append(self, event: str, **facts: object) -> Event:
         """Append an event and apply it to the tables. `None` facts are left out.
 
         Raises:
             BadInput: The step is not allowed.
+            ErasureError: A row that it changes was edited: what may follow the row need not be
+                what may follow in the chain.
         """
         given = json.loads(canonical_json({k: v for k, v in facts.items() if v is not None}))
         if self._head is None:
@@ -396,11 +452,13 @@ class Transaction(Reader):
         return sha256
 
     def forget_texts(self, subject: str) -> list[str]:
-        """Delete every text of a subject; return their hashes."""
-        table = schema.texts
-        hashes = self.connection.scalars(select(table.c.sha256).where(table.c.subject == subject))
-        found = sorted(hashes)
-        self.connection.execute(delete(table).where(table.c.subject == subject))
+        """Delete every text that the events of a subject name; return the hashes of those that were
+        there. Whose a text is, its row does not decide: it might have been edited.
+        """
+        table, named = schema.texts, list(fold.texts(self.events(subject)).kept)
+        mine = table.c.sha256.in_(named)
+        found = sorted(self.connection.scalars(select(table.c.sha256).where(mine)))
+        self.connection.execute(delete(table).where(mine))
         return found
 
     def send(self, model: str, version: int, kind: str, result: str | None = None) -> None:
@@ -429,19 +487,15 @@ class Transaction(Reader):
             self.connection.execute(insert(schema.subjects), rows)
 
     def _touched(self, event: Event) -> Tables:
-        """The rows that an event names."""
-        facts, rows = event.facts, Tables()
-        if event.event.startswith("request.") and (
-            row := self._row(Request, schema.requests, schema.requests.c.id == facts["id"])
-        ):
-            rows.requests[row.id] = row
-        if event.event.startswith("version.") and facts.get("version") is not None:
-            table = schema.versions
-            mine = (table.c.model == facts["model"], table.c.version == facts["version"])
-            if version := self._row(Version, table, *mine):
-                rows.versions[facts["model"], facts["version"]] = version
-        if event.event.startswith("plan.") and (proposal := self.proposal(facts["plan"])):
-            rows.proposals[proposal.plan] = proposal
+        """The row that an event changes, which must be what its own events fold to."""
+        if (about := fold.changes(event)) is None:
+            return Tables()
+        rows = self.row_of(*about)
+        if about not in self._compared:
+            kind, subject = about
+            for fault in faults_of_row(subject, self.events(subject, kind=kind), rows):
+                raise ErasureError(f"{fault}; nothing was changed")
+            self._compared.add(about)
         return rows
 
     def _store(self, table: Table, before: object, row: Any) -> None:
@@ -533,6 +587,28 @@ def _key(row: Any) -> Any:
             return row.plan
         case _:
             return row.sha256
+
+
+def _may_say(subject: str) -> ColumnElement[bool]:
+    """What is true of the facts of every event about a request or a version, and of few others."""
+    facts, (model, _, number) = schema.events.c.facts, subject.rpartition("/")
+    if model:
+        words = (f'"model":{canonical_json(model)}', f'"version":{number}')
+        return and_(*(facts.contains(word, autoescape=True) for word in words))
+    own = func.replace(facts, f'"of":"{subject}"', "")  # thousands may be honoured with it
+    return own.contains(subject, autoescape=True)
+
+
+def _stored(row: Any) -> Stored:
+    whole = _salted(row.salt, row.body) == row.sha256
+    return Stored(row.sha256, row.subject, row.label, row.body, whole)
+
+
+def _is_called(entry: Entry, labels: Collection[str]) -> bool:
+    """Whether a request that was found by its label asks for that concept; not where the label was
+    edited, or where nobody can tell any more.
+    """
+    return entry.request is not None and entry.request.concept.label in labels
 
 
 def _salted(salt: str, body: str) -> str:

@@ -143,8 +143,6 @@ def _added(tx: Transaction, old: Mapping[str, Any], left: Left) -> None:
     request = DeletionRequest.model_validate(old["request"], context=RECORDED)
     request_id, first = str(request.subject_request_id), old["history"][0]["time"]
     law = clock.regulation(request.regulation)
-    name = " ".join(request.concept.name.casefold().split())
-    label = f"{request.concept.kind}:{name}"
     received = stamp(datetime.fromisoformat(first))
     tx.append(
         "request.added",
@@ -154,7 +152,7 @@ def _added(tx: Transaction, old: Mapping[str, Any], left: Left) -> None:
         submitted=stamp(request.submitted_time),
         received=received,
         due=stamp(clock.due(law, request.submitted_time)),
-        asked=tx.keep_text(request_id, canonical_json(request.asked), label),
+        asked=tx.keep_text(request_id, canonical_json(request.asked), request.concept.label),
         recipe=tx.keep_text(request_id, canonical_json(request.recipe)),
         at=received,
     )

@@ -3,17 +3,21 @@
 Each finding is one line: what disagrees, and what to do. Nothing is changed.
 """
 
-from collections.abc import Collection, Iterator
+from collections.abc import Collection, Iterator, Sequence
 from pathlib import Path
 
 from erasure_core.errors import ErasureError
+from erasure_core.law import fold
+from erasure_core.law.chain import Event
 from erasure_core.law.fold import CANDIDATE, CHAMPION, Version
 from erasure_core.law.lineage import RunRecord, manifest, root_sha256, sha256_file
 from erasure_core.redact import redacted
+from tasks.book.differences import faults_of_row, listed_wrong
 from tasks.book.door import faults_of_chain
 from tasks.book.keys import Keys
 from tasks.book.lease import alive
 from tasks.book.store import Book, Entry, Reader
+from tasks.book.texts import faults_of_texts
 from tasks.registry.runs import unfinished_runs
 from tasks.registry.versions import aliases, expected, seen, version_numbers
 from tasks.release.mirrored import version_facts
@@ -59,17 +63,26 @@ def _as_far_as_possible(part: Iterator[str]) -> Iterator[str]:
 def _texts(book: Book) -> Iterator[str]:
     """Texts that are not what the chain names, and those that are gone without a purge."""
     with book.read() as reader:
-        there: set[str] = set()
-        for sha256, subject, whole in reader.all_texts():
-            there.add(sha256)
-            if not whole:
-                yield (
-                    f"a text of {subject} was changed in the book (recorded sha256 "
-                    f"{sha256[:16]}...); restore the book from a copy"
-                )
-        for subject, sha256 in reader.named_texts():
-            if sha256 not in there:
-                yield f"a text of {subject} is gone from the book; restore the book from a copy"
+        yield from faults_of_texts(reader.events(), reader.all_texts())
+
+
+def audit_histories(book: Book, subjects: Sequence[str]) -> Iterator[str]:
+    """What disagrees about the events, the row and the texts of some requests (by id) and versions
+    (`model/3`), as the chain has them; `audit` compares all of them at once.
+    """
+    with book.read() as reader:
+        for subject, said in reader.said_of(subjects).items():
+            yield from _as_far_as_possible(_history(reader, subject, said))
+
+
+def _history(reader: Reader, subject: str, said: Sequence[Event]) -> Iterator[str]:
+    if list(reader.events(subject)) != said:
+        yield listed_wrong(subject)
+    kind = "version." if "/" in subject else "request."
+    own = (event for event in said if event.event.startswith(kind))
+    yield from faults_of_row(subject, own, reader.row_of(kind, subject))
+    texts = fold.texts(said)
+    yield from faults_of_texts(said, reader.texts_of(subject, [*texts.kept, *texts.forgotten]))
 
 
 def _honoured(book: Book, model: str) -> Iterator[str]:

@@ -134,7 +134,13 @@ def _mlflow_run(book: Book, version: Version) -> str:
 def _decided_by(book: Book, version: Version) -> Mapping[str, Any]:
     """Who released a version, by the book."""
     about = book.ask(lambda r: list(r.events(f"{version.model}/{version.version}")))
-    return next(e.actor for e in about if e.event == "version.decided")
+    for event in about:
+        if event.event == "version.decided":
+            return event.actor
+    raise ErasureError(
+        f"the book does not find who decided {version.model} version {version.version}; `erasure "
+        "reconcile --tables` puts back what the chain says"
+    )
 
 
 def _mlflow_version(book: Book, version: Version) -> None:

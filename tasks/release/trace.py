@@ -11,7 +11,7 @@ from erasure_core.law.chain import Event
 from erasure_core.law.fold import Version
 from erasure_core.law.lineage import RunRecord
 from tasks.book.store import Book, Entry, Reader
-from tasks.release.audit import audit_version
+from tasks.release.audit import audit_histories, audit_version
 from tasks.release.record import record_of
 from tasks.requests.intake import described
 from tasks.versions.dvc_store import check_checkpoint, checkpoint_folder
@@ -111,9 +111,12 @@ def _versions_of(book: Book, entry: Entry) -> list[Version]:
 
 
 def _answer(book: Book, versions: Sequence[Version], found: dict[str, Any]) -> dict[str, Any]:
-    findings = list(
-        dict.fromkeys(finding for version in versions for finding in audit_version(book, version))
-    )
+    entries = found.get("requests") or [found[key] for key in ("request",) if key in found]
+    about = [entry["subject_request_id"] for entry in entries]
+    about += [f"{version.model}/{version.version}" for version in versions]
+    faults = list(audit_histories(book, about))
+    faults += (finding for version in versions for finding in audit_version(book, version))
+    findings = list(dict.fromkeys(faults))
     shown = [_shown_version(book, version) for version in versions]
     honouring = [{"model": v.model, "version": v.version} for v in versions if v.promoted]
     return {

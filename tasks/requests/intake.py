@@ -88,8 +88,7 @@ def _check_known(known: Entry, request: DeletionRequest, model: str) -> None:
 
 def _enter(tx: Transaction, request: DeletionRequest, model: str) -> None:
     request_id, submitted = str(request.subject_request_id), request.submitted_time
-    label = concept_label(request)
-    asked = tx.keep_text(request_id, canonical_json(request.asked), label)
+    asked = tx.keep_text(request_id, canonical_json(request.asked), request.concept.label)
     law = clock.regulation(request.regulation)
     tx.append(
         "request.added",
@@ -112,7 +111,7 @@ def join_same(tx: Transaction, request: DeletionRequest) -> None:
     """Let a request that was just received be honoured together with another for its concept."""
     request_id = str(request.subject_request_id)
     model = tx.request(request_id).row.model
-    if other := tx.same_concept(model, concept_label(request), _LIVE, request_id):
+    if other := tx.same_concept(model, request.concept.label, _LIVE, request_id):
         join(tx, request_id, other)
 
 
@@ -123,12 +122,6 @@ def join(tx: Transaction, request_id: str, other: Entry) -> None:
     if other.row.state == "honoured":
         version = tx.alias(other.row.model, CHAMPION)
         tx.append("request.honoured", id=request_id, of=of, version=version)
-
-
-def concept_label(request: DeletionRequest) -> str:
-    """Under which a concept is found again: kind and name, whatever their case and spacing."""
-    name = " ".join(request.concept.name.casefold().split())
-    return f"{request.concept.kind}:{name}"
 
 
 def _keep_recipe(tx: Transaction, request: DeletionRequest) -> str:

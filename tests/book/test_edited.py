@@ -1,0 +1,225 @@
+"""One step on rows that were edited behind the chain's back is refused: else the chain would say
+what may never follow, or say lawfully what nobody did.
+"""
+
+from datetime import UTC, datetime
+
+import pytest
+from sqlalchemy import text
+
+from erasure_core.errors import ErasureError
+from tasks.book import database, schema
+from tasks.book.door import faults_of_chain
+from tasks.book.rebuild import rebuild_tables
+from tasks.book.texts import faults_of_texts
+from tasks.release.audit import audit_histories
+from tasks.release.errands import _decided_by
+from tasks.requests.intake import add
+from tasks.requests.steps import approve, extend, hold, refuse, retry, withdraw
+from tests.book.books import MODEL, A, B, a_book, a_request, event_names, released, state_of
+
+IN_TIME = datetime(2026, 12, 1, tzinfo=UTC)
+PLAN = "1" * 64
+
+
+@pytest.fixture
+def book(tmp_path):
+    book = a_book(tmp_path / "home")
+    add(book, [a_request(A)], MODEL)
+    return book
+
+
+@pytest.fixture
+def honoured(book):
+    """A is honoured; its row says that it was just received."""
+    released(book, [A])
+    edit(book, "UPDATE requests SET state = 'received', version = NULL")
+    return book
+
+
+def edit(book, *statements: str) -> None:
+    with database.writing(book.engine) as connection:
+        for statement in statements:
+            assert connection.execute(text(statement)).rowcount, statement
+
+
+STEPS = {
+    "hold": lambda book: hold(book, A, "a court asks"),
+    "withdraw": lambda book: withdraw(book, A, "no longer wanted"),
+    "refuse": lambda book: refuse(book, A, "own-policy", None),
+    "retry": lambda book: retry(book, A, None),
+    "extend": lambda book: extend(book, A, "many requests", IN_TIME),
+    "another recipe": lambda book: add(book, [a_request(A, concept_keep=["a dog"])], MODEL),
+    "released again": lambda book: released(book, [A]),
+}
+
+
+@pytest.mark.parametrize("step", STEPS)
+def test_no_step_is_made_on_an_edited_row(honoured, step):
+    before = event_names(honoured)
+    with pytest.raises(ErasureError, match=r"edited.*`erasure reconcile --tables`"):
+        STEPS[step](honoured)
+    assert event_names(honoured) == before
+    rebuild_tables(honoured)
+    assert list(faults_of_chain(honoured)) == []
+    assert state_of(honoured, A) == "honoured"
+
+
+def test_a_request_whose_row_was_deleted_is_not_entered_twice(book):
+    edit(book, "DELETE FROM requests")
+    with pytest.raises(ErasureError, match="requests were edited"):
+        add(book, [a_request(A)], MODEL)
+
+
+def test_a_step_on_another_request_is_still_made(honoured):
+    add(honoured, [a_request(B, "dog")], MODEL)
+    assert hold(honoured, B, "a court asks").row.state == "on_hold"
+
+
+def test_an_approval_that_was_removed_is_not_given_twice(book):
+    book.change(lambda tx: tx.append("plan.proposed", plan=PLAN, model=MODEL, requests=[str(A)]))
+    approve(book, PLAN, "ada")
+    edit(book, "UPDATE proposals SET approved_by = '[]'")
+    with pytest.raises(ErasureError, match="proposals were edited"):
+        approve(book, PLAN, "ada")
+
+
+def test_a_version_whose_row_was_deleted_is_not_decided_twice(book):
+    released(book, [A])
+    edit(book, "DELETE FROM versions", "DELETE FROM aliases")
+    with pytest.raises(ErasureError, match="versions were edited"):
+        released(book, [A])
+
+
+def test_a_row_whose_history_is_not_found_is_not_acted_on(book):
+    edit(book, "DELETE FROM subjects")
+    with pytest.raises(ErasureError, match="edited"):
+        hold(book, A, "a court asks")
+
+
+# --- texts, and what each event is found under
+
+
+def findings(book) -> list[str]:
+    """What an audit of the book alone finds."""
+    with book.read() as reader:
+        texts = list(faults_of_texts(reader.events(), reader.all_texts()))
+    return [*faults_of_chain(book), *texts]
+
+
+@pytest.fixture
+def two(book):
+    """A: cat, with a former recipe, an extension and a former reason; B: dog. A is honoured."""
+    add(book, [a_request(A, concept_keep=["a dog"])], MODEL)
+    extend(book, A, "many requests", IN_TIME)
+    hold(book, A, "a court asks")
+    retry(book, A, None)
+    add(book, [a_request(B, "dog")], MODEL)
+    released(book, [A])
+    assert findings(book) == []
+    return book
+
+
+def named(event: str, fact: str) -> str:
+    """The text that the first event of a kind names."""
+    first = f"SELECT json_extract(facts, '$.{fact}') FROM events WHERE event = '{event}' LIMIT 1"
+    return f"WHERE sha256 = ({first})"
+
+
+ASKED = named("request.added", "asked")
+OTHERS = {
+    "another name": f"UPDATE texts SET label = 'object:dog' {ASKED}",
+    "no name": f"UPDATE texts SET label = NULL {ASKED}",
+    "a name where none was asked": f"UPDATE texts SET label = 'object:cat' "
+    f"{named('request.recipe', 'recipe')}",
+    "another request's": f"UPDATE texts SET subject = '{A}' WHERE subject = '{B}'",
+    "nobody's": f"UPDATE texts SET subject = 'nobody' {ASKED}",
+    "an event is not found": "DELETE FROM subjects WHERE seq = (SELECT max(seq) FROM subjects)",
+    "a step is not found": "DELETE FROM subjects WHERE seq = "
+    "(SELECT seq FROM events WHERE event = 'request.on_hold')",
+    "a decision is not found": "DELETE FROM subjects WHERE subject = 'toy/1'",
+    "an event is found elsewhere": f"UPDATE subjects SET subject = '{B}' WHERE seq = 3",
+    "an event is found twice": f"INSERT INTO subjects VALUES ('{B}', 3)",
+    "no event is found": "DELETE FROM subjects",
+    "what is no event": f"INSERT INTO subjects VALUES ('{A}', 999), ('{A}', 0)",
+}
+GONE = {
+    "a former recipe": named("request.added", "recipe"),
+    "a former reason": named("request.on_hold", "reason"),
+    "an extension's reason": named("request.extended", "reason"),
+    "what was asked": ASKED,
+}
+
+
+@pytest.mark.parametrize("place", OTHERS)
+def test_what_names_and_finds_is_put_back_from_the_chain(two, place):
+    edit(two, OTHERS[place])
+    found = findings(two)
+    assert found
+    assert all("`erasure reconcile --tables`" in finding for finding in found)
+    rebuild_tables(two)
+    assert findings(two) == []
+
+
+@pytest.mark.parametrize("what", GONE)
+def test_a_text_that_is_gone_is_missed(two, what):
+    edit(two, f"DELETE FROM texts {GONE[what]}")
+    assert findings(two) == [f"a text of {A} is gone from the book; restore the book from a copy"]
+
+
+def test_a_text_that_no_event_names_is_found(two):
+    two.change(lambda tx: tx.keep_text(str(A), "a word"))
+    assert any("that no event names" in finding for finding in findings(two))
+
+
+def test_a_purged_text_that_is_back_is_found_and_removed(two):
+    withdraw(two, B, "no longer")
+    with two.read() as reader:
+        rows = [dict(r) for r in reader.connection.execute(text("SELECT * FROM texts")).mappings()]
+    two.change(lambda tx: tx.append("request.purged", id=str(B), texts=tx.forget_texts(str(B))))
+    back = [row for row in rows if row["subject"] == str(B)]
+    with database.writing(two.engine) as connection:
+        connection.execute(schema.texts.insert(), back)
+    assert all("though it was purged" in finding for finding in findings(two))
+    rebuild_tables(two)
+    assert findings(two) == []
+
+
+def test_an_edited_name_makes_nobody_a_duplicate(honoured):
+    rebuild_tables(honoured)
+    edit(honoured, f"UPDATE texts SET label = 'object:dog' {ASKED}")
+    add(honoured, [a_request(B, "dog")], MODEL)
+    assert state_of(honoured, B) == "received"
+    assert [e.row.id for e in honoured.ask(lambda r: r.named("dog"))] == [str(B)]
+
+
+def test_a_purge_takes_only_what_is_named_of_its_request(two):
+    edit(two, OTHERS["another request's"])
+    two.change(lambda tx: tx.forget_texts(str(A)))
+    assert two.ask(lambda reader: reader.request(B)).concept == "dog"
+
+
+@pytest.mark.parametrize("place", ["a step is not found", "an event is found twice"])
+def test_a_cut_history_of_one_request_is_found_by_its_own_audit(two, place):
+    subject = str(B) if "twice" in place else str(A)
+    assert list(audit_histories(two, [subject])) == []
+    edit(two, OTHERS[place])
+    for subjects in ([subject], [subject, "toy/1"]):
+        (finding,) = audit_histories(two, subjects)
+        assert f"what happened to {subject} was edited" in finding
+
+
+def test_the_history_of_a_version_is_looked_for_in_the_chain(two):
+    said = two.ask(lambda reader: reader.said_of(["toy/1"]))["toy/1"]
+    assert [e.event for e in said] == [
+        "version.decided", "alias.moved", "alias.moved", "version.stated"
+    ]  # fmt: skip
+    edit(two, OTHERS["a decision is not found"])
+    assert any("what happened to toy/1" in f for f in audit_histories(two, ["toy/1"]))
+
+
+def test_who_decided_a_version_is_not_found_in_one_line(two):
+    edit(two, OTHERS["a decision is not found"])
+    version = two.ask(lambda reader: reader.version("toy", 1))
+    with pytest.raises(ErasureError, match="`erasure reconcile --tables`"):
+        _decided_by(two, version)
