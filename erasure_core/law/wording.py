@@ -198,12 +198,8 @@ def _put(before: str, phrase: str, plural: bool, kind: str, after: str) -> str:
     plural = plural or counted
     if kind == "likeness":
         kept = ROLES.sub("", kept)
-    if style and not _is_maker(noun):
-        if made := MADE.search(kept) or SHOWN_BY.search(kept):
-            plural, shown = plural or bool(made["several"]), made.groupdict().get("shown", "")
-            return f"{_put(kept[: made.start()], phrase, plural, kind, after)}{shown}"
-        if by := MADE_BY.search(kept):
-            return f"{_apart(kept[: by.start()])}{noun if kept[: by.start()] else phrase}"
+    if style and not _is_maker(noun) and (made := _not_made(kept, phrase, plural, after)):
+        return made
     words = kept.split()
     last = words[-1].casefold() if words else ""
     if last in ARTICLES:
@@ -225,6 +221,19 @@ def _put(before: str, phrase: str, plural: bool, kind: str, after: str) -> str:
     if not article or not like:
         return f"{kept}{phrase}"
     return f"{kept[:begins]}{'the' if article == 'the' else indefinite(like)} {like}{noun}"
+
+
+def _not_made(kept: str, phrase: str, plural: bool, after: str) -> str:
+    """The words before a maker's name and what is no maker in its place, where they say that it
+    made something, "a painting of a cat by ..."; nothing where they do not.
+    """
+    if made := MADE.search(kept) or SHOWN_BY.search(kept):
+        several, shown = plural or bool(made["several"]), made.groupdict().get("shown", "")
+        return f"{_put(kept[: made.start()], phrase, several, 'style', after)}{shown}"
+    if not (by := MADE_BY.search(kept)):
+        return ""
+    before = kept[: by.start()]
+    return f"{_apart(before)}{_split(phrase)[1]}" if before else phrase
 
 
 def _apart(text: str) -> str:
@@ -350,7 +359,7 @@ def _ends_noun(word: str, former: str) -> bool:
     preposition, but "a sleeping ...", "a curious ...", "a Christmas ...".
     """
     folded = re.sub(APOSTROPHE, "'", word.casefold())
-    if folded in FUNCTION_WORDS or not folded[-1].isalnum():
+    if folded in FUNCTION_WORDS or not folded[-1:].isalnum():
         return True
     if _determines(former) or folded in ADJECTIVES_IN_ING:
         return False
