@@ -6,13 +6,13 @@ from typing import Any
 from erasure_core import attacks
 from erasure_core.errors import BadInput
 from erasure_core.law.concepts import Concept
-from erasure_core.law.requests import read_request
 from erasure_core.planning.params import Params
 from tasks.book.door import open_book
 from tasks.evidence.attack import attack_model, facts, write_sheets
 from tasks.evidence.instruments import Instruments
 from tasks.home import Home
 from tasks.release.resolve import open_model, resolve_model, version_named
+from tasks.requests.named import read_named
 
 
 def attack_named(
@@ -22,7 +22,7 @@ def attack_named(
     names: list[str],
     budget: str,
     concept: str | None,
-    request: Path | None,
+    request: str | None,
     out: Path | None,
 ) -> dict[str, list[dict[str, Any]]]:
     """Concept -> the results of each attack on it; sheets of pictures in `out`/<concept>.
@@ -43,13 +43,14 @@ def attack_named(
 
 
 def _concepts(
-    model: str, params: Params, home: Home, name: str | None, request: Path | None
+    model: str, params: Params, home: Home, name: str | None, request: str | None
 ) -> list[Concept]:
     """What is to be brought back."""
     if request is not None:
-        return [read_request(request).concept]
+        book = open_book(home, make=False)
+        return [r.concept for r in read_named(book, [request], params.registered_model)]
     if Path(model).is_dir() or model == "base":
-        raise BadInput(f"nobody knows what {model} should no longer show; give --request FILE")
+        raise BadInput(f"nobody knows what {model} should no longer show; give --request NAME")
     book = open_book(home, make=False)
     version = version_named(book, model, params.registered_model)
     entries = book.ask(lambda reader: [reader.request(i) for i in version.requests])
