@@ -220,6 +220,10 @@ def locate(path_or_id: str, revision: str | None = None) -> Path:
             f"base {path_or_id!r} is neither an existing folder nor a hub id "
             f"(owner/name); give one of the two"
         )
+    of_folder = revision is None and Path(path_or_id).parent.is_dir()
+    if of_folder or path_or_id.endswith((".safetensors", *bases.PICKLED)):
+        why = "is a file, no folder" if folder.exists() else "no such file or folder"
+        raise BadInput(f"base {path_or_id!r}: {why} (in {Path.cwd()}); correct it")
     if revision is None:
         raise BadInput(
             f"hub id {path_or_id!r} needs base.revision (a commit hash), so that the "

@@ -5,6 +5,7 @@ from typing import Annotated, Any
 
 import typer
 
+from erasure_core.errors import BadInput
 from flows.cli.common import DONE, MODEL_HELP, Json, ParamsFile, app, reported, stdout_free
 from flows.cli.options import out_folder_if_any
 from flows.cli.show import show
@@ -22,7 +23,11 @@ def attack(
         str | None, typer.Option(help="One concept of the model's; default is each.")
     ] = None,
     request: Annotated[
-        Path | None, typer.Option(help="The request that names the concept, where no version does.")
+        str | None,
+        typer.Option(
+            metavar="NAME|REQUEST.yaml",
+            help="The request that names the concept, where no version does.",
+        ),
     ] = None,
     budget: Annotated[
         str, typer.Option(help="smoke, standard or full: what the attacker spends.")
@@ -38,6 +43,8 @@ def attack(
     """
     from erasure_core.planning.params import read_params
 
+    if request is not None and concept is not None:
+        raise BadInput("--request names one concept, leave --concept out; it chooses of a version")
     with stdout_free():
         from tasks.evidence.attack_version import attack_named
 

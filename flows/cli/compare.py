@@ -15,7 +15,12 @@ from tasks.home import Home
 @reported
 def compare(
     requests: Annotated[
-        list[Path], typer.Option(help="A request's file; again, or with commas, for another.")
+        list[str],
+        typer.Option(
+            metavar="NAME|REQUEST.yaml",
+            help="A request: its concept's name, its id or its file; again, or with commas, for "
+            "another.",
+        ),
     ],
     out: Annotated[
         Path,
@@ -47,15 +52,17 @@ def compare(
     attacks, cost. Registers nothing, touches no request.
     """
     home = Home.from_env()
-    files = [Path(part) for file in requests for part in str(file).split(",")]
-    announce(f"comparing on {', '.join(map(str, files))}, in {out}", home)
-    from erasure_core.law.requests import read_request
+    named = [part.strip() for request in requests for part in request.split(",")]
+    announce(f"comparing on {', '.join(named)}, in {out}", home)
     from erasure_core.methods import METHODS
-    from erasure_core.planning.params import read_params
+    from erasure_core.planning.model_name import registered_model
+    from tasks.book.door import open_book
+    from tasks.requests.named import read_named
 
-    asked = [read_request(file) for file in files]
+    asked = read_named(open_book(home, make=False), named, registered_model(params))
     names = [name.strip() for name in methods.split(",")] if methods else sorted(METHODS)
     with stdout_free():
+        from erasure_core.planning.params import read_params
         from tasks.comparing.compare import compare as compared
         from tasks.comparing.publish import publish_comparison
         from tasks.requests.base_file import with_folder

@@ -5,6 +5,7 @@ from typing import TYPE_CHECKING, Annotated, Any
 
 import typer
 
+from erasure_core.errors import BadInput
 from flows.cli.common import (
     DONE,
     FAILED,
@@ -134,8 +135,11 @@ def audit(
     """Prove that the book is whole and everything outside its mirror, or trace one version, request
     or concept, and say whether it still holds (exit 1 if not).
     """
+    from erasure_core.text import whole_number
     from tasks.book.door import known_book
 
+    if name is not None and (what is None or whole_number(what) is None):
+        raise BadInput("--name says whose version a number is; leave it out, or name a version")
     book = known_book(Home.from_env())
     if what == "export":
         with book.read() as reader:  # line by line: a long chain does not fit into memory

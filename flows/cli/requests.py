@@ -8,6 +8,7 @@ from uuid import UUID
 
 import typer
 
+from erasure_core.errors import BadInput
 from flows.cli.common import DONE, FAILED, By, Json, ParamsFile, app, inbox, reported
 from flows.cli.options import said
 from flows.cli.show import complain, show
@@ -35,13 +36,12 @@ def add_request(
     """
     from erasure_core.planning.model_name import registered_model
     from tasks.requests.intake import add
-    from tasks.requests.named import read_source, requests_of
+    from tasks.requests.named import read_named
 
     model = registered_model(params)
 
     def work(book: "Book") -> "Entry":
-        (source,) = requests_of(book, [request], model)
-        return add(book, [read_source(book, source)], model)[0]
+        return add(book, read_named(book, [request], model), model)[0]
 
     _change(work, by)
     return DONE
@@ -185,6 +185,8 @@ def due(
     as_json: Json = False,
 ) -> int:
     """What is due, and until when. Exit 1 if anything is late."""
+    if prom and as_json:
+        raise BadInput("--prom and --json are two forms; leave one of them out")
     from erasure_core.law.life import DUE
     from flows.cli.show_due import due_table, overdue, prometheus
     from tasks.book.status import shown

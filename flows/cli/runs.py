@@ -111,8 +111,9 @@ def run(
     home, named = Home.from_env(), requests or []
     changes = _changes(seed, lambdas, changed or [])
     if trial:
-        if fresh:
-            raise BadInput("--fresh does a release again; a trial is none, leave one of them out")
+        for option, given in {"--fresh": fresh, "--no-wait": no_wait, "--by": by}.items():
+            if given:
+                raise BadInput(f"{option} is of a release; a trial is none, leave one of them out")
         return _try(home, named, params, base, method, compare, changes, as_json)
     from tasks.book.door import open_book, require_book
 

@@ -6,7 +6,6 @@ from typing import Any
 from erasure_core import attacks
 from erasure_core.errors import BadInput
 from erasure_core.law.concepts import Concept
-from erasure_core.law.requests import read_request
 from erasure_core.planning.params import Params
 from erasure_core.planning.plan import BASE
 from tasks.book.door import open_book
@@ -15,6 +14,7 @@ from tasks.evidence.instruments import Instruments
 from tasks.home import Home
 from tasks.release.record import record_of
 from tasks.release.resolve import base_of, open_model, resolve_model, version_named
+from tasks.requests.named import read_named
 
 
 def attack_named(
@@ -24,7 +24,7 @@ def attack_named(
     names: list[str],
     budget: str,
     concept: str | None,
-    request: Path | None,
+    request: str | None,
     out: Path | None,
 ) -> tuple[Path, dict[str, list[dict[str, Any]]]]:
     """The base that the attacker has, and concept -> the results of each attack on it; sheets of
@@ -63,13 +63,14 @@ def _is_folder_or_base(model: str) -> bool:
 
 
 def _concepts(
-    model: str, params: Params, home: Home, name: str | None, request: Path | None
+    model: str, params: Params, home: Home, name: str | None, request: str | None
 ) -> list[Concept]:
     """What is to be brought back."""
     if request is not None:
-        return [read_request(request).concept]
+        book = open_book(home, make=False)
+        return [r.concept for r in read_named(book, [request], params.registered_model)]
     if _is_folder_or_base(model):
-        raise BadInput(f"nobody knows what {model} should no longer show; give --request FILE")
+        raise BadInput(f"nobody knows what {model} should no longer show; give --request NAME")
     book = open_book(home, make=False)
     version = version_named(book, model, params.registered_model)
     entries = book.ask(lambda reader: [reader.request(i) for i in version.requests])

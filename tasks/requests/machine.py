@@ -12,6 +12,7 @@ from urllib.parse import urlsplit
 
 from erasure_core.errors import BadInput
 from erasure_core.methods import AnySettings
+from erasure_core.network import bases
 from erasure_core.network.parts import unet_parameters
 from erasure_core.network.training import Training
 from tasks.versions.dvc_store import check_plugin
@@ -61,8 +62,10 @@ def check_reachable(what: str, url: str) -> None:
 
 
 def check_disk(folder: Path, base: Path) -> None:
-    """Refuse to start with less free space than twice the base: the release, and its copy."""
-    needed = 2 * sum(file.stat().st_size for file in base.rglob("*") if file.is_file())
+    """Refuse to start with less free space than twice the base: the release, and its copy. What
+    lies beside the files that are loaded is in neither.
+    """
+    needed = 2 * sum(file.stat().st_size for file in bases.loaded_files(base).values())
     free = shutil.disk_usage(_existing(folder)).free
     if free < needed:
         raise BadInput(

@@ -59,6 +59,11 @@ def read_source(book: Book, source: Path | UUID) -> DeletionRequest:
     return book.ask(lambda reader: reader.request(known)).known
 
 
+def read_named(book: Book, texts: Sequence[str], model: str) -> list[DeletionRequest]:
+    """The requests that `texts` name, each an id, a file or a concept's name; see `requests_of`."""
+    return [read_source(book, source) for source in requests_of(book, texts, model)]
+
+
 def uuid_or_none(text: str) -> UUID | None:
     """The id that `text` writes, if it does."""
     try:

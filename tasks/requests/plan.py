@@ -49,7 +49,8 @@ class Inputs:
         """Read and check the parameters with `changes` (`key=value`), without their comparisons
         unless `compare`. `BadInput` for the first that is not acceptable.
         """
-        params = with_base(read_params(params_file, changes), base)
+        keys = [change.partition("=")[0].strip() for change in changes]
+        params = with_base(read_params(params_file, changes), base, "base.config" in keys)
         params = with_folder(params, Home.from_env())
         if not compare:
             params = params.model_copy(update={"comparisons": {}})
@@ -85,14 +86,16 @@ class NeedsApproval(ErasureError):
         )
 
 
-def with_base(params: Params, base: str | None) -> Params:
+def with_base(params: Params, base: str | None, own_config: bool = False) -> Params:
     """`params` with another base, given as a folder, as a checkpoint in one file, or as hub id and
-    commit: `owner/name@commit`.
+    commit: `owner/name@commit`. The configurations of theirs are not its own, unless `own_config`.
     """
     if base is None:
         return params
     path, _, revision = (base, "", "") if Path(base).exists() else base.partition("@")
-    update = {"path": path, "revision": revision or None, "sha256": None}
+    update: dict[str, str | None] = {"path": path, "revision": revision or None, "sha256": None}
+    if not own_config:
+        update["config"] = None
     return params.model_copy(update={"base": params.base.model_copy(update=update)})
 
 

@@ -42,6 +42,18 @@ def test_every_row_of_the_command_table_exists():
     assert named == set(typer.main.get_command(app).commands)
 
 
+IN_TABLE = [row.split() for row in re.findall(r"^\| `erasure ([^`|\\]+)`", README, re.MULTILINE)]
+
+
+@pytest.mark.parametrize("words", IN_TABLE, ids=" ".join)
+def test_a_command_in_the_table_has_every_option_that_is_required(words):
+    command, rest = typer.main.get_command(app), words
+    while hasattr(command, "commands"):
+        command, rest = command.commands[rest[0].strip("\\,")], rest[1:]
+    options = {opt for p in command.params if p.required for opt in p.opts if opt[0] == "-"}
+    assert options <= set(rest)
+
+
 @pytest.mark.parametrize(
     "target", sorted({link for link in re.findall(r"\]\(([^)#]+)\)", README) if "://" not in link})
 )

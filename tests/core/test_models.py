@@ -4,6 +4,7 @@ work.
 
 import json
 import shutil
+from pathlib import Path
 
 import pytest
 import torch
@@ -225,9 +226,17 @@ def test_a_folder_that_is_no_pipeline_is_refused(tmp_path):
     [
         ("no/such/folder", "neither an existing folder nor a hub id"),
         ("owner/name", "needs base.revision"),
+        ("models/teecher", "no such file or folder"),  # one slash, as a hub id has
+        ("models/sd15.safetensors", "no such file or folder"),
+        ("owner/sd15.safetensors", "no such file or folder"),
+        ("owner/sd15.ckpt", "no such file or folder"),
+        ("models/one.safetensors", "is a file, no folder"),
     ],
 )
-def test_what_is_neither_a_folder_nor_a_pinned_hub_id_is_refused(base, said):
+def test_what_is_neither_a_folder_nor_a_pinned_hub_id_is_refused(base, said, tmp_path, monkeypatch):
+    monkeypatch.chdir(tmp_path)
+    Path("models").mkdir()
+    Path("models/one.safetensors").touch()
     with pytest.raises(BadInput, match=said):
         models.locate(base)
 

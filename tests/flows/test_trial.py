@@ -102,7 +102,7 @@ def test_a_release_takes_them_too(inputs, home):
         (UCE[2:], "write --set method.target=replacement, or name the method with --method uce"),
         (("--seed", 3, "--set", "seed=4"), "seed is given twice ('seed=3', 'seed=4'); give it"),
         (("--seed", "-1"), "seed: found -1"),
-        (("--fresh",), "--fresh does a release again"),
+        (("--fresh",), "--fresh is of a release"),
     ],
 )
 def test_what_is_no_setting_is_refused_in_one_line(tried, home, words, said):

@@ -6,9 +6,10 @@ from pathlib import Path
 import pytest
 from safetensors.torch import load_file, save_file
 
+from tasks.requests.plan import Inputs
 from tests import toy
 from tests.core.published import lay_over
-from tests.flows.command import erasure, told
+from tests.flows.command import edit, erasure, told
 
 
 @pytest.fixture
@@ -78,6 +79,19 @@ def test_what_is_never_loaded_may_be_absent(folder, params, tmp_path):
     how = ("--model", "base", "--seed", 1, "--out", tmp_path / "out", "--params", params)
     (file,) = told(tmp_path / "home", "generate", "a cat", *how)["files"]
     assert Path(file).is_file()
+
+
+@pytest.mark.parametrize(
+    ("changes", "config"),
+    [((), None), (("base.config=its own",), "its own")],
+    ids=["none", "given"],
+)
+def test_another_base_does_not_take_the_configurations_of_the_parameters(
+    changes, config, folder, params
+):
+    """They would be another family's, or another model's."""
+    edit(params, f"path: {folder}", f"path: gone.safetensors, config: {folder}")
+    assert Inputs.read(params, str(folder), changes=changes).params.base.config == config
 
 
 def test_a_pickle_is_refused_with_the_command_that_converts_it(params, tmp_path):
