@@ -4,8 +4,8 @@ of its pictures (docs/again.md): simulated on a real prompt set, by the real int
     python -m benchmarks.again
 
 A concept is shown by a share `shown` of its pictures, alike within a prompt (beta-binomial,
-correlation 0.3, as in the tests of the intervals). Each release measures another part. Writes
-`benchmarks/results/again.json`.
+correlation 0.3, as in the tests of the intervals). Each release draws anew and measures the part
+after the one before, from any part on. Writes `benchmarks/results/again.json`.
 """
 
 from collections.abc import Mapping, Sequence
@@ -49,13 +49,13 @@ def simulated(params: Params, rows: Sequence[PromptRow]) -> list[dict[str, Any]]
             part = part_of(rows, number % again.parts, again.parts)
             by_part.append(_refused(part, hits, of_part))
             by_all.append(_refused(rows, hits, of_all))
-        seen = float(np.mean(by_part))
+        each = [float(np.mean(by_part[part :: again.parts])) for part in range(again.parts)]
         found.append(
             {
                 "shown": shown,
-                "by a part": seen,
+                "by a part": float(np.mean(by_part)),
                 "by all": float(np.mean(by_all)),
-                "releases": _until(0.9, seen),
+                "releases": _until(0.9, each),
             }
         )
     return found
@@ -94,11 +94,17 @@ def _refused(rows: Sequence[PromptRow], hits: Mapping[int, bool], limits: Sequen
     return any(check.verdict != "pass" for check in judged)
 
 
-def _until(sure: float, seen: float) -> int | None:
-    """Releases after which it was seen with that certainty; None where parts do not see it."""
-    if seen <= 0:
+def _until(sure: float, seen: Sequence[float]) -> int | None:
+    """Releases in a row after which it was seen with that certainty, where each part of which one
+    release measures sees it so often; None where none does.
+    """
+    if max(seen) <= 0:
         return None
-    return 1 if seen >= sure else int(np.ceil(np.log(1 - sure) / np.log(1 - seen)))
+    left, releases = np.ones(len(seen)), 0  # by the part that is measured first
+    while left.mean() > 1 - sure + 1e-12:
+        left *= 1 - np.roll(seen, -releases)
+        releases += 1
+    return releases
 
 
 def table(measured: Sequence[Mapping[str, Any]]) -> str:

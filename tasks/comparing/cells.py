@@ -27,7 +27,7 @@ from tasks.erasing.erase import erase
 from tasks.erasing.generate import generate
 from tasks.erasing.snapshot import snapshot, teacher_of
 from tasks.evidence.attack import Memory, attack_model, facts, measurements, write_sheets
-from tasks.evidence.decide import decide
+from tasks.evidence.decide import by_values, decide
 from tasks.evidence.measure import Evidence, Found, measure
 from tasks.home import Home
 
@@ -44,6 +44,11 @@ class Cell:
     @property
     def method(self) -> str:
         return self.settings.method
+
+    @property
+    def is_trial(self) -> bool:
+        """Whether it only chooses settings."""
+        return self.form.startswith("trial")
 
     @property
     def name(self) -> str:
@@ -64,7 +69,7 @@ class Written:
     seconds: float  # of the erasure, with all that it prepares; nothing from a cache
     evaluations: int  # of the UNet in the erasure, counted in pictures, with gradient or without
     delta_sha256: str
-    gate: Gate
+    gate: Gate  # of a trial by values, as it is chosen by
     measurements: tuple[Measurement, ...]
     attacks: tuple[Mapping[str, Any], ...]  # facts of each, those that were not run included
     folder: Path = field(compare=False)
@@ -101,7 +106,7 @@ class Bench:
         whatever the training's.
         """
         settings, policy, prompts = cell.settings, self.params.policy, self.params.prompts
-        if cell.form.startswith("trial"):
+        if cell.is_trial:
             assert prompts.choose is not None  # `compare` asked for it
             policy = policy.without(COMPOSED)
             prompts = PromptSets(targets=prompts.choose.targets, kept=prompts.choose.kept)
@@ -141,9 +146,12 @@ def run_cell(bench: Bench, cell: Cell) -> Written:
         generate.fn(plan, who, home)
     found = measure.fn(plan, "report", [candidate])[candidate]
     attacked: Sequence[Mapping[str, Any]] = ()
-    if not cell.form.startswith("trial"):
+    if cell.is_trial:
+        gate = by_values(plan, found)
+    else:
         results, attacked = _attacked(bench, plan, candidate, delta, home)
         found |= {m.metric: m for m in results}
+        gate = decide.fn(plan, Evidence({}, {candidate: found})).gate
     written = {
         "concept": cell.request.concept.name,
         "kind": cell.request.concept.kind,
@@ -154,7 +162,7 @@ def run_cell(bench: Bench, cell: Cell) -> Written:
         "seconds": seconds,
         "evaluations": evaluations,
         "delta_sha256": delta.sha256,
-        "gate": asdict(decide.fn(plan, Evidence({}, {candidate: found})).gate),
+        "gate": asdict(gate),
         "measurements": [asdict(m) for m in found.values()],
         "attacks": list(attacked),
     }

@@ -39,15 +39,10 @@ class Decision:
 @task(name="choose", cache_policy=NO_CACHE)
 def choose_candidate(plan: Plan, choice: Mapping[str, Found]) -> str:
     """The candidate to report: of those that keep to every limit on the set that chooses the one
-    that keeps the most, else the one that misses fewest.
-
-    Values are held to the limits, not ends of intervals: a set that chooses is small, no candidate
-    could prove a rate of 10 % on it, and all of them would miss the same. Limits on what it does
-    not hold, as composed prompts, choose nothing.
+    that keeps the most, else the one that misses fewest (`by_values`).
     """
-    limits = _limits(plan, plan.params.policy)
     kept = {who: found["ssim"].value for who, found in choice.items() if "ssim" in found}
-    gates = {who: _by_values(*limits, found) for who, found in choice.items()}
+    gates = {who: by_values(plan, found) for who, found in choice.items()}
     return choose(gates, kept, plan.params.policy.kept)
 
 
@@ -63,7 +58,12 @@ def decide(plan: Plan, evidence: Evidence) -> Decision:
     return Decision(chosen, gates)
 
 
-def _by_values(controls: Sequence[Limit], limits: Sequence[Limit], found: Found) -> Gate:
+def by_values(plan: Plan, found: Found) -> Gate:
+    """What chooses: values are held to the limits, not ends of intervals. A set that chooses is
+    small, no candidate could prove a rate of 10 % on it, and all of them would miss the same.
+    Limits on what it does not hold, as composed prompts, choose nothing.
+    """
+    controls, limits = _limits(plan, plan.params.policy)
     exact = {name: replace(m, low=m.value, high=m.value) for name, m in found.items()}
 
     def there(some: Sequence[Limit]) -> list[Limit]:

@@ -52,6 +52,7 @@ from tasks.evidence.further import (
     IDENTITY,
     LEAK,
     NEIGHBOUR,
+    REPLACEMENT_METRICS,
     SPLIT,
     SWEPT,
     Kept,
@@ -66,14 +67,6 @@ Pictures = Mapping[str, Sequence[Image.Image]]  # by prompt set, in the order of
 
 # What a policy can limit: the names that measure_target, measure_kept and measure_restored give.
 COMPOSED_METRICS = tuple(f"{COMPOSED}{metric}" for metric in WORD_METRICS)
-REPLACEMENT_METRICS = (
-    "replacement.rate",
-    "replacement.score_drop",
-    "quality.fidelity",
-    "quality.diversity",
-    "quality.naturalness",
-    "quality.kid",
-)
 BESIDE = f"{COMPOSED}clip.accuracy"  # of the other thing that a composed prompt names
 FURTHER_METRICS = (NEIGHBOUR, HARMONIC, LEAK, IDENTITY, *SWEPT)
 TARGET_METRICS = (

@@ -20,8 +20,9 @@ def parts_of(book: Book, plan: Plan, new: Collection[str]) -> Parts:
     measured whole: what is new, what was not measured whole for `policy.again.days` by a plan that
     is like this one, and what a part of its pictures says nothing about.
 
-    The part follows from what is released, so that the same release planned again is the same
-    plan; where nothing is new it is the champion's.
+    The part is the one after that by which the champion was measured, and follows by a hash from
+    what is released where the champion measured all: the same release planned again is the same
+    plan. Where nothing is new it is the champion's.
 
     Args:
         book: The book.
@@ -37,12 +38,17 @@ def parts_of(book: Book, plan: Plan, new: Collection[str]) -> Parts:
         if plan.params.policy.seen_in_part(r.concept.kind)
     }
     fresh = _measured_whole(book, plan, told - set(new))
+    before = parts_of_champion(book, plan.params.registered_model)
     if not new:
-        before = parts_of_champion(book, plan.params.registered_model)
         return {names[i]: before[i] for i in names if i in fresh and i in before}
     drawn = hashlib.sha256("\n".join(sorted(names)).encode()).digest()
-    which = int.from_bytes(drawn[:8], "big") % again.parts
-    return {name: (which, again.parts) for i, name in names.items() if i in fresh}
+    first = int.from_bytes(drawn[:8], "big") % again.parts
+
+    def after(request_id: str) -> int:
+        which, of = before.get(request_id, (first - 1, again.parts))
+        return (which + 1 if of == again.parts else first) % again.parts
+
+    return {name: (after(i), again.parts) for i, name in names.items() if i in fresh}
 
 
 def overdue(book: Book, plan: Plan) -> list[str]:

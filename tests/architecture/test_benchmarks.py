@@ -148,3 +148,12 @@ def test_how_much_is_back_is_measured_along_the_line():
     aside = torch.tensor([[1.0, -1, 0], [0, 1, -1]]).double()
     for share in (0, 0.25, 1, 1.5):
         assert sequential._share(share * start + aside, target, start) == pytest.approx(share)
+
+
+@pytest.mark.parametrize(
+    ("seen", "releases"),
+    [([0.5] * 4, 4), ([1.0, 0, 0, 0], 4), ([1.0] * 4, 1), ([0.0] * 4, None), ([0.9, 0.9], 1)],
+)
+def test_a_leak_is_seen_by_one_part_after_the_other(seen, releases):
+    """Half of it each time: 0.5 ^ 4 is left. By one part of four alone: all four releases."""
+    assert again._until(0.9, seen) == releases

@@ -180,6 +180,15 @@ def test_trials_see_the_set_that_chooses_and_rows_the_report_set(compared, setup
         assert plan["prompt_sha256"]["target-cat"] == hashes[stage]
 
 
+def test_trials_are_shown_by_what_they_are_chosen_by(compared):
+    cells = [json.loads(f.read_text()) for f in (compared[0] / "cells").glob("*/cell.json")]
+    by_value = {
+        cell["form"].startswith("trial"): all(c["low"] == c["high"] for c in cell["gate"]["checks"])
+        for cell in cells
+    }
+    assert by_value == {True: True, False: False}
+
+
 def test_every_measurement_of_every_cell_is_in_the_table(compared):
     with (compared[0] / "cells.csv").open() as lines:
         rows = list(csv.DictReader(lines))

@@ -39,3 +39,24 @@ def test_what_is_new_is_whole_and_what_was_there_is_not(parts):
 @pytest.mark.parametrize("metric", ["identity.rate", "nudenet.rate@0.6"])
 def test_what_a_part_says_nothing_about_is_measured_whole(parts, metric):
     assert parts(likeness={metric: 0.1}).keys() == {"cat"}
+
+
+def test_each_release_measures_the_part_after_the_last_one(parts):
+    """Four releases in a row see all four parts of each concept, wherever they began."""
+    ids = {name: str(r.subject_request_id) for name, r in (("astronaut", HER), ("cat", CAT))}
+    champion = {ids["astronaut"]: (3, 4), ids["cat"]: (1, 4)}
+    seen: dict[str, list[int]] = {name: [] for name in ids}
+    for _ in range(4):
+        found = parts(champion)
+        for name, request in ids.items():
+            seen[name].append(found[name][0])
+            champion[request] = found[name]
+    assert seen == {"astronaut": [0, 1, 2, 3], "cat": [2, 3, 0, 1]}
+
+
+def test_after_a_whole_measurement_the_release_draws_the_part_and_draws_it_again(parts):
+    first = parts()
+    assert first == parts()
+    assert all(0 <= which < of == 4 for which, of in first.values())
+    other = parts({str(CAT.subject_request_id): (1, 2)})  # by a policy of other parts
+    assert other == first

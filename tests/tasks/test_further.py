@@ -14,6 +14,7 @@ from erasure_core.law.prompts import PromptRow
 from erasure_core.law.requests import read_request
 from erasure_core.planning.params import read_params
 from tasks.evidence.further import (
+    REPLACEMENT_METRICS,
     SWEPT,
     Kept,
     distances,
@@ -164,6 +165,17 @@ def test_everything_is_measured_or_said_not_to_be(instruments):
     on_base = [found[f"base.{name}[astronaut]"].value for name in SWEPT]
     assert on_base == sorted(on_base, reverse=True)
     assert on_base[0] > 0.5 > found[f"{SWEPT[0]}[astronaut]"].value
+
+
+def test_what_stands_in_its_place_is_said_not_to_be_measured_where_no_limit_asks():
+    missing = not_measured([CONCEPT], {})
+    named = {f"{metric}[astronaut]" for metric in REPLACEMENT_METRICS}
+    assert named <= missing.keys()
+    assert {missing[name] for name in named} == {
+        "not measured: the policy limits nothing of what stands in its place"
+    }
+    found = {name: share_of(name, 0.5) for name in named}
+    assert named.isdisjoint(not_measured([CONCEPT], found))
 
 
 def test_without_the_extra_identity_is_said_not_to_be_measured(monkeypatch):
