@@ -40,6 +40,7 @@ EXCESS = f"{ATTACK}excess."  # and of what they bring back above their replaceme
 DEFAULT_PRESET = (
     "default"  # the name of the sweep that can be promoted; comparisons have their own names
 )
+CENTURY = 36_500  # days; a calendar has an end, and what is kept for longer is kept for ever
 EXACT = 2**53  # from here on, numbers of JSON (RFC 8785) are no longer exact
 
 
@@ -47,6 +48,9 @@ class _Section(BaseModel):
     model_config = ConfigDict(
         frozen=True, extra="forbid"
     )  # a misspelt key is an error, not a default
+
+
+Days = Annotated[int, Field(ge=0, le=CENTURY)]
 
 
 class Base(_Section):
@@ -180,7 +184,9 @@ class Again(_Section):
         "it cheaper and see less",
     )
     days: int = Field(
-        ge=1, description="days after which all is measured again; more let a return stay longer"
+        ge=1,
+        le=CENTURY,
+        description="days after which all is measured again; more let a return stay longer",
     )
 
 
@@ -359,11 +365,9 @@ class Policy(_Section):
 class Retention(_Section):
     """How long `erasure purge` keeps what is no longer in use, in days."""
 
-    personal: int = Field(90, ge=0, description="names and wordings of requests that have ended")
-    refused: int = Field(
-        90, ge=0, description="files of refused versions, and of runs that came to none"
-    )
-    superseded: int = Field(365, ge=0, description="deltas, pictures and weights of old champions")
+    personal: Days = Field(90, description="names and wordings of requests that have ended")
+    refused: Days = Field(90, description="files of refused versions, and of runs without one")
+    superseded: Days = Field(365, description="deltas, pictures and weights of old champions")
 
 
 def _distinct(values: tuple[float, ...]) -> tuple[float, ...]:

@@ -24,6 +24,8 @@ from tasks.home import Home
 URL = "ERASURE_DATABASE_URL"
 REVISION = "b0002"  # of the newest file in migrations/versions; a test compares them
 PATIENCE = 60.0  # seconds that a database may be away, or locked, before a command gives up
+STALLED = 30.0  # seconds without a statement after which PostgreSQL ends a writer's transaction
+ALIVE = {"keepalives_idle": 10, "keepalives_interval": 5, "keepalives_count": 3}  # of a connection
 LOCK = 0x65726173  # of PostgreSQL's advisory lock: one writer at a time, as in SQLite
 # secure_delete: what was deleted is overwritten, for it may be a person's name
 PRAGMAS = ("journal_mode=WAL", "synchronous=FULL", "secure_delete=ON")
@@ -98,14 +100,23 @@ def _postgres(url: str) -> Engine:
         ) from None
     if address.get_backend_name() != "postgresql":
         raise BadInput(f"{URL} names {address.get_backend_name()}; only postgresql is supported")
+    unheard = {"tcp_user_timeout": int(STALLED * 1000)}  # milliseconds
     try:
-        return create_engine(
+        engine = create_engine(
             address.set(drivername="postgresql+psycopg"),
             pool_pre_ping=True,
-            connect_args={"connect_timeout": 10},
+            connect_args={"connect_timeout": 10, **ALIVE, **unheard},
         )
     except ModuleNotFoundError:
         raise BadInput(f"{URL} needs the driver: pip install 'erasure[postgres]'") from None
+
+    @event.listens_for(engine, "connect")
+    def _prepare(connection: Any, _record: object) -> None:
+        # no option of the connection: what pools connections refuses those
+        connection.execute(f"SET lock_timeout = {int(PATIENCE * 1000)}")
+        connection.commit()
+
+    return engine
 
 
 def clear_log(engine: Engine) -> None:
@@ -130,8 +141,21 @@ def writing(engine: Engine) -> Iterator[Connection]:
     """A transaction that no other writer runs beside."""
     with engine.connect().execution_options(writing=True) as connection, connection.begin():
         if connection.dialect.name == "postgresql":
+            _end_when_idle(connection, STALLED)
             connection.execute(text("SELECT pg_advisory_xact_lock(:lock)"), {"lock": LOCK})
         yield connection
+
+
+def take_time(connection: Connection) -> None:
+    """Let this transaction compute between its statements for as long as it has to."""
+    if connection.dialect.name == "postgresql":
+        _end_when_idle(connection, 0)
+
+
+def _end_when_idle(connection: Connection, seconds: float) -> None:
+    """Whoever is stopped within a transaction must not keep all others out; 0: never end it."""
+    timeout = f"SET LOCAL idle_in_transaction_session_timeout = {int(seconds * 1000)}"
+    connection.execute(text(timeout))
 
 
 def patiently(work: Callable[[], Value], patience: float = PATIENCE) -> Value:
@@ -144,7 +168,7 @@ def patiently(work: Callable[[], Value], patience: float = PATIENCE) -> Value:
     while True:
         try:
             return work()
-        except OperationalError as fault:
+        except DBAPIError as fault:
             if time.monotonic() > until or not _passing(fault):
                 raise ErasureError(_said(fault)) from None
             time.sleep(0.5)
@@ -152,8 +176,12 @@ def patiently(work: Callable[[], Value], patience: float = PATIENCE) -> Value:
             raise ErasureError(_said(fault)) from fault
 
 
-def _passing(fault: OperationalError) -> bool:
-    """Whether waiting may help: a server that is away, a lock; not a full disk."""
+def _passing(fault: DBAPIError) -> bool:
+    """Whether waiting may help: a server that is away, a lock, a transaction that the server ended;
+    not a full disk.
+    """
+    if not (isinstance(fault, OperationalError) or fault.connection_invalidated):
+        return False
     said = str(fault.orig).lower()
     lasting = ("unable to open", "disk", "full", "readonly", "malformed", "password", "not exist")
     return not any(word in said for word in lasting)
@@ -162,7 +190,10 @@ def _passing(fault: OperationalError) -> bool:
 def _said(fault: SQLAlchemyError) -> str:
     """What a database fault comes to, in one line and without its URL."""
     said = str(fault.orig if isinstance(fault, DBAPIError) else fault).strip().splitlines()
-    return f"the book of record cannot be used: {said[0] if said else type(fault).__name__}"
+    first = said[0] if said else type(fault).__name__
+    if "locked" in first or "lock timeout" in first:
+        first += "; another process writes, or was stopped while it did: end it, or wait; run again"
+    return f"the book of record cannot be used: {first}"
 
 
 def _upgrade(engine: Engine) -> None:

@@ -8,7 +8,7 @@ import pytest
 from alembic.autogenerate import compare_metadata
 from alembic.migration import MigrationContext
 from sqlalchemy import text
-from sqlalchemy.exc import OperationalError
+from sqlalchemy.exc import InternalError, OperationalError
 
 from erasure_core.errors import BadInput, ErasureError
 from erasure_core.law import fold
@@ -159,6 +159,32 @@ def test_a_database_that_stays_away_is_given_up(book, monkeypatch):
 
     with pytest.raises(ErasureError, match="cannot be used: connection refused"):
         book.change(away)
+
+
+@pytest.mark.parametrize(
+    "said", ["database is locked", "canceling statement due to lock timeout\nCONTEXT: SQL"]
+)
+def test_a_lock_that_is_not_let_go_is_said_with_what_to_do(said):
+    def locked():
+        raise OperationalError("BEGIN", {}, sqlite3.OperationalError(said))
+
+    with pytest.raises(ErasureError, match=r"(locked|timeout); another process writes.*run again$"):
+        database.patiently(locked, -1.0)
+
+
+def test_a_transaction_that_the_server_ended_is_done_again(book, monkeypatch):
+    """PostgreSQL ends a stopped writer's; its driver does not call that operational."""
+    monkeypatch.setattr(database.time, "sleep", lambda _: None)
+    ended: list[str] = []
+
+    def once(_):
+        if not ended:
+            ended.append("idle")
+            fault = sqlite3.InternalError("terminating connection due to idle-in-transaction")
+            raise InternalError("INSERT", {}, fault, connection_invalidated=True)
+        return "done"
+
+    assert book.change(once) == "done"
 
 
 def test_a_full_disk_is_not_waited_for(book):

@@ -75,6 +75,19 @@ def test_the_sd14_parameters_are_the_papers():
         ("updates: 200", "update: 200", "method.update: unknown key"),
         ("seed: 7", "seed: 7\napproval: three", "approval: found 'three'; Input should be 'none'"),
         ("seed: 7", "seed: 7\nretention: {personal: -1}", "retention.personal: found -1"),
+        *(
+            (
+                "seed: 7",
+                f"seed: 7\nretention: {{{what}: 36501}}",
+                f"retention.{what}: found 36501; Input should be less than or equal to 36500",
+            )
+            for what in ("personal", "refused", "superseded")
+        ),
+        (
+            "again: {parts: 4, days: 7}",
+            "again: {parts: 4, days: 36501}",
+            "policy.again.days: found 36501; Input should be less than or equal to 36500",
+        ),
         ("seed: 7", "seed: 7\nretention: {pictures: 1}", "retention.pictures: unknown key"),
         (
             "control: 0.5",

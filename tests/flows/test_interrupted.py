@@ -2,13 +2,19 @@
 
 import contextlib
 import os
+import shutil
 import signal
 import time
+from shutil import ignore_patterns
 
 import pytest
 from mlflow import MlflowClient
 
+from erasure_core.planning.params import Retention
+from tasks.book.door import open_book
 from tasks.home import Home
+from tasks.release.purge import purge
+from tasks.requests.steps import withdraw
 from tests.flows.command import edit, erasure, in_a_terminal, state, states, told
 from tests.toy import CAT
 
@@ -70,6 +76,16 @@ def test_ctrl_c_is_seen_in_mlflow(interrupted):
         "default-lambda=5": "KILLED",
     }
     assert found["default-lambda=5"].data.metrics.keys() == {"loss"}
+
+
+def test_a_purge_leaves_nothing_of_it_once_its_request_is_purged(interrupted, tmp_path):
+    home = shutil.copytree(interrupted[0], tmp_path / "home", ignore=ignore_patterns("prefect"))
+    book = open_book(Home(home), make=False)
+    (folder,) = book.home.runs.iterdir()
+    assert (folder / "prompts/target-cat.csv").exists()
+    withdraw(book, CAT, "no longer asked for")
+    purge(book, "toy", Retention(personal=0))
+    assert list(book.home.runs.iterdir()) == []
 
 
 def test_ctrl_c_leaves_the_request_due_and_the_lease_free(interrupted):

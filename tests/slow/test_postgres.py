@@ -15,7 +15,9 @@ from pathlib import Path
 
 import pytest
 
+from erasure_core.errors import ErasureError
 from tasks.book import database
+from tasks.book.store import Book
 from tests import toy
 from tests.book.books import a_book
 
@@ -134,15 +136,76 @@ def shell(server, inputs, tmp_path, request) -> Shell:
     return Shell(server, tmp_path / "state", inputs, request.node.name[:60].lower())
 
 
-def test_one_view_of_the_book_stays_as_it_is(shell, monkeypatch):
-    """PostgreSQL's default shows each statement what was committed before it."""
+@pytest.fixture
+def book(shell, monkeypatch) -> Iterator[Book]:
+    """The book in this process."""
     monkeypatch.setenv(database.URL, shell.environment[database.URL])
     book = a_book(shell.home)
+    yield book
+    book.engine.dispose()
+
+
+def test_one_view_of_the_book_stays_as_it_is(book):
+    """PostgreSQL's default shows each statement what was committed before it."""
     with book.read() as reader:
         before = reader.head()
         book.change(lambda tx: tx.append("book.opened", form="1"))
         assert reader.head() == before
     assert book.ask(lambda reader: reader.head()).seq == before.seq + 1
+
+
+STOPPED = """\
+import sys
+from tasks.book.door import open_book
+from tasks.home import Home
+def work(tx):
+    tx.keep_text("nobody", "said before it was stopped")
+    print("writing", flush=True)
+    sys.stdin.readline()
+    tx.keep_text("nobody", "said after it went on")
+open_book(Home.from_env()).change(work)
+print("written", flush=True)
+"""
+
+
+@pytest.fixture
+def stopped(shell) -> Iterator[subprocess.Popen]:
+    """A process that was stopped within a transaction."""
+    process = shell.start("-c", STOPPED)
+    try:
+        assert process.stdout.readline() == "writing\n"
+        process.send_signal(signal.SIGSTOP)
+        yield process
+    finally:
+        process.kill()
+        process.communicate()
+
+
+def test_a_writer_that_was_stopped_keeps_the_others_out_for_a_while_only(book, stopped):
+    began = time.monotonic()
+    book.change(lambda tx: tx.keep_text("nobody", "said meanwhile"))
+    assert time.monotonic() - began < database.STALLED + 10
+    stopped.send_signal(signal.SIGCONT)  # its transaction is gone, and it does all of it again
+    stopped.stdin.write("\n")
+    stopped.stdin.write("\n")
+    stopped.stdin.flush()
+    assert ended(stopped) == "writing\nwritten\n"
+    texts = book.ask(lambda reader: [subject for _, subject, _ in reader.all_texts()])
+    assert texts.count("nobody") == 3
+
+
+def test_a_lock_is_waited_for_a_minute_at_most_and_in_one_line(book, monkeypatch):
+    monkeypatch.setattr(database, "PATIENCE", 2.0)  # of connections that are made from now on
+    book.engine.dispose()
+
+    def write() -> None:
+        with database.writing(book.engine):
+            pass
+
+    with database.writing(book.engine), pytest.raises(ErasureError) as fault:
+        database.patiently(write, 1.0)
+    assert "lock timeout; another process writes" in str(fault.value)
+    assert "\n" not in str(fault.value)
 
 
 def test_a_whole_run_and_its_audit(shell):
