@@ -38,10 +38,12 @@ def list_keys(as_json: Json = False) -> int:
 @keys.command()
 @reported
 def rotate(as_json: Json = False) -> int:
-    """Sign with a new key from now on; what the old one signed stays trusted."""
-    from tasks.book.keys import Keys
+    """Sign with a new key from now on; what the old one signed stays trusted, until its file in
+    keys/trusted is removed and `erasure reconcile` states with the new key what it stated.
+    """
+    from tasks.book.heads import rotate_key
 
-    signer = Keys(Home.from_env()).rotate()
+    signer = rotate_key(Home.from_env())
     show({"name": signer.name, "key": signer.key} if as_json else f"{signer.key}  {signer.name}")
     return DONE
 

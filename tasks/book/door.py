@@ -25,12 +25,12 @@ def open_book(home: Home, *, make: bool = True) -> Book:
     """
     old = left_behind(home)
     book = Book(home, database.connect(home, make=make or old))
-    empty = book.ask(lambda reader: reader.head()) is None
-    if old and empty:
+    first = book.ask(lambda reader: next(reader.events(), None))
+    if old and first is None:
         take_over(book)
-    elif old:
+    elif old and first is not None and "taken_over" in first.facts:
         put_aside(home)
-    elif make and empty:
+    if make and first is None and not old:
         _check_new(home)
         book.change(_open)
     elif make:
@@ -114,7 +114,11 @@ def _faults_of_head(
 ) -> Iterator[str]:
     file = head_file(book.home)
     if isinstance(signed, ErasureError):
-        yield f"the signed head of the chain ({file}) is not valid: {signed}"
+        yield (
+            f"the signed head of the chain ({file}) is not valid: {signed}; where its key was "
+            "given up, compare event and hash with your own note, remove the file, and sign it "
+            "with `erasure reconcile`"
+        )
         return
     if signed is None:
         if head is not None and not file.exists():  # else the book was made while we looked

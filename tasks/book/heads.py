@@ -6,7 +6,7 @@ from pathlib import Path
 from erasure_core.errors import ErasureError
 from erasure_core.files import write_text
 from erasure_core.law.chain import Event
-from erasure_core.law.statement import Head
+from erasure_core.law.statement import Head, Signer
 from tasks.book.keys import Keys
 from tasks.home import Home
 
@@ -18,7 +18,20 @@ def head_file(home: Home) -> Path:
 
 def write_head(home: Home, event: Event) -> None:
     """Sign `event` as the head of the chain."""
-    write_text(head_file(home), Keys(home).sign_head(event.seq, event.sha256).decode())
+    _sign(home, event.seq, event.sha256)
+
+
+def _sign(home: Home, seq: int, sha256: str) -> None:
+    write_text(head_file(home), Keys(home).sign_head(seq, sha256).decode())
+
+
+def rotate_key(home: Home) -> Signer:
+    """Sign with a new key from now on, the head too: the old one may then be believed no more."""
+    last = readable_head(home)
+    signer = Keys(home).rotate()
+    if last is not None:
+        _sign(home, last.seq, last.sha256)
+    return signer
 
 
 def follow(

@@ -1,7 +1,8 @@
 """The keys of a state folder: one that signs, and the public ones that are believed.
 
 `keys/signing.pem` (mode 0600) never leaves the folder; `keys/trusted/<name>.pub` are PEM files that
-may be copied to wherever a statement is to be checked.
+may be copied to wherever a statement is to be checked. `keys/former/<name>.pub` are those that
+signed before a rotation: what a key signed that was given up is known by them, and not believed.
 """
 
 import os
@@ -36,6 +37,7 @@ class Keys:
     def __init__(self, home: Home):
         self.signing = home.keys / "signing.pem"
         self.believed = home.keys / "trusted"
+        self.before = home.keys / "former"
 
     def current(self) -> Signer:
         """The key that signs; made on first use. Of two processes that make it at once, both get
@@ -55,7 +57,8 @@ class Keys:
 
     def rotate(self) -> Signer:
         """A new signing key. The old one is gone; what it signed stays trusted."""
-        self.current()  # the old public key has to be among the trusted ones before it is replaced
+        old = self.current()  # among the trusted ones, before it is replaced
+        _publish(self.before / f"{old.name}.pub", old.private.public_key())
         self._make(os.replace)
         return self._published()
 
@@ -65,8 +68,12 @@ class Keys:
         Raises:
             ErasureError: A file does not hold an Ed25519 public key.
         """
-        files = sorted(self.believed.glob("*.pub"))
-        return {file.stem: _public(file.read_bytes(), file) for file in files}
+        return _keys_in(self.believed)
+
+    def given_up(self) -> dict[str, Ed25519PublicKey]:
+        """The public keys that signed here before a rotation and are believed no more, by name."""
+        believed = set(map(key_id, self.trusted().values()))
+        return {n: key for n, key in _keys_in(self.before).items() if key_id(key) not in believed}
 
     def trust(self, name: str, file: Path) -> str:
         """Believe the public key in `file` under `name`; return its id.
@@ -125,8 +132,17 @@ class Keys:
         return signer
 
     def _believe(self, name: str, key: Ed25519PublicKey) -> None:
-        pem = key.public_bytes(Encoding.PEM, PublicFormat.SubjectPublicKeyInfo)
-        write_text(self.believed / f"{name}.pub", pem.decode())
+        _publish(self.believed / f"{name}.pub", key)
+
+
+def _publish(file: Path, key: Ed25519PublicKey) -> None:
+    pem = key.public_bytes(Encoding.PEM, PublicFormat.SubjectPublicKeyInfo)
+    write_text(file, pem.decode())
+
+
+def _keys_in(folder: Path) -> dict[str, Ed25519PublicKey]:
+    files = sorted(folder.glob("*.pub"))
+    return {file.stem: _public(file.read_bytes(), file) for file in files}
 
 
 def _link_if_absent(draft: str, final: Path) -> None:

@@ -9,10 +9,12 @@ import hashlib
 import json
 import shutil
 from collections.abc import Mapping, Sequence
+from contextlib import suppress
 from dataclasses import dataclass
 from datetime import datetime
 from pathlib import Path
 from typing import Any
+from uuid import UUID
 
 from erasure_core.errors import ErasureError
 from erasure_core.law import clock
@@ -25,7 +27,7 @@ from tasks.book.keys import Keys
 from tasks.book.store import Book, Transaction
 from tasks.home import Home
 
-LEFT = ("requests", "audit.jsonl")  # what 0.1 wrote and this version does not
+LEDGER, LOG = "requests", "audit.jsonl"  # what 0.1 wrote and this version does not
 KEPT = "taken-over"
 FORM = 1
 DEFAULT_MODEL = "gallery"  # of requests that no run has taken up, where nothing else tells
@@ -47,8 +49,33 @@ class Left:
 
 
 def left_behind(home: Home) -> bool:
-    """Whether 0.1 left a ledger or a log here that no book has taken over."""
-    return any((home.root / name).exists() for name in LEFT)
+    """Whether 0.1 left a ledger or a log here that was not put aside."""
+    return (home.root / LOG).exists() or bool(_ledger(home))
+
+
+def _ledger(home: Home) -> list[Path]:
+    """The files of its ledger. The folder may be a working folder too, in which requests of this
+    version lie beside them.
+    """
+    named = [f for f in (home.root / LEDGER).glob("*.json") if _is_id(f.stem)]
+    if not (home.root / LOG).exists():  # 0.1 wrote both: with a log, a broken file is one of them
+        named = [file for file in named if _is_ledger(file)]
+    return sorted(named)
+
+
+def _is_id(text: str) -> bool:
+    try:
+        return str(UUID(text)) == text
+    except ValueError:
+        return False
+
+
+def _is_ledger(file: Path) -> bool:
+    try:
+        content = json.loads(file.read_bytes())
+    except (ValueError, OSError):
+        return False
+    return isinstance(content, dict) and {"request", "history"} <= content.keys()
 
 
 def take_over(book: Book) -> None:
@@ -68,19 +95,24 @@ def take_over(book: Book) -> None:
 
 
 def put_aside(home: Home) -> None:
-    """Move the old files away; again after a run that was stopped in between."""
+    """Move the old files away; again after a run that was stopped in between. The log goes last:
+    as long as it is here, so may be others.
+    """
     kept = home.root / KEPT
-    kept.mkdir(exist_ok=True)
-    for name in LEFT:
-        if (home.root / name).exists():
-            shutil.move(home.root / name, kept / name)
+    (kept / LEDGER).mkdir(parents=True, exist_ok=True)
+    for file in (*_ledger(home), home.root / LOG):
+        place = kept / file.relative_to(home.root)
+        if file.exists() and not place.exists():
+            shutil.move(file, place)
+    with suppress(OSError):  # not empty: a working folder's
+        (home.root / LEDGER).rmdir()
 
 
 def _read(home: Home) -> Left:
-    ledger = [_json(file) for file in sorted((home.root / "requests").glob("*.json"))]
+    ledger = [_json(file) for file in _ledger(home)]
     records = [(RunRecord.from_json(f), sha256_file(f)) for f in home.records.glob("*.json")]
     records.sort(key=lambda pair: (pair[0].model_name, pair[0].model_version or 0))
-    return Left(_old_chain(home.root / "audit.jsonl"), ledger, records)
+    return Left(_old_chain(home.root / LOG), ledger, records)
 
 
 def _old_chain(file: Path) -> list[dict[str, Any]]:

@@ -31,11 +31,12 @@ class VersionFacts:
     guidance: float
     run_id: str
     description: str
+    first_statement: bytes | None = None  # where it was signed again since
 
     @property
     def key(self) -> str:
-        """What tells this version from any other: the sha256 of its statement."""
-        return hashlib.sha256(self.statement).hexdigest()
+        """What tells this version from any other: the sha256 of its first statement."""
+        return hashlib.sha256(self.first_statement or self.statement).hexdigest()
 
 
 def package(facts: VersionFacts) -> dict[str, bytes]:

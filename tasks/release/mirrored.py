@@ -4,7 +4,7 @@ from erasure_core.errors import ErasureError
 from erasure_core.law.fold import Version
 from erasure_core.law.lineage import RunRecord
 from erasure_core.law.prompts import Reading, read_prompt_set
-from tasks.book.store import Book
+from tasks.book.store import Book, Reader
 from tasks.home import Home
 from tasks.pages.verdict import lambda_tag, note
 from tasks.registry.packaging import VersionFacts
@@ -36,7 +36,20 @@ def version_facts(book: Book, version: Version) -> VersionFacts:
         guidance=_guidance(book.home, version, record) if record else DEFAULT_GUIDANCE,
         run_id=run_id or "",
         description=_description(version, record),
+        first_statement=_first_statement(book, version),
     )
+
+
+def _first_statement(book: Book, version: Version) -> bytes | None:
+    """The statement that the version was mirrored with at first, if the book has a later one."""
+
+    def ask(reader: Reader) -> str | None:
+        events = reader.events(f"{version.model}/{version.version}", kind="version.stated")
+        first = next((event.facts["statement"] for event in events), None)
+        return reader.text(first) if first != version.statement else None
+
+    text = book.ask(ask)
+    return text.encode() if text else None
 
 
 def _tags(version: Version, record: RunRecord | None, concepts: str) -> dict[str, str]:

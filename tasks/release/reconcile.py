@@ -5,15 +5,19 @@ from pathlib import Path
 
 from erasure_core.errors import ErasureError
 from erasure_core.law.fold import Version
+from erasure_core.law.lineage import sha256_file
 from tasks.book.door import catch_up, check_whole
 from tasks.book.heads import head_file, write_head
+from tasks.book.keys import Keys
 from tasks.book.lease import holding
 from tasks.book.rebuild import rebuild_tables
 from tasks.book.store import Book
 from tasks.registry.runs import close_unfinished
 from tasks.release.audit import differs_in_mlflow, differs_in_registry, working_now
 from tasks.release.errands import OUTSIDE, run_errands
+from tasks.release.record import record_file
 from tasks.release.resolve import bring_back
+from tasks.release.settle import state_again
 from tasks.versions.dvc_store import check_checkpoint, checkpoint_folder, deliverable
 
 
@@ -34,6 +38,7 @@ def reconcile(book: Book, *, tables: bool = False) -> list[str]:
         write_head(book.home, head)
     catch_up(book)
     check_whole(book)
+    _state_again(book)
     left = list(_bring_back_weights(book))
     for version in _versions(book):
         if any(differs_in_mlflow(book, version)):
@@ -46,6 +51,23 @@ def reconcile(book: Book, *, tables: bool = False) -> list[str]:
     with holding(book, OUTSIDE, "closing runs that died"):
         close_unfinished(book.home, working_now(book))
     return left
+
+
+def _state_again(book: Book) -> None:
+    """What a key that was given up had signed of a version is signed by the key of now, where the
+    book and what lies here still agree with it.
+    """
+    keys = Keys(book.home)
+    for version in _versions(book) if keys.given_up() else ():
+        if version.purged or _agrees(book, version):
+            state_again(book, keys, version)
+
+
+def _agrees(book: Book, version: Version) -> bool:
+    file = record_file(book.home, version.model, version.version)
+    folder = checkpoint_folder(book.home, version.checkpoint)
+    recorded = file.is_file() and sha256_file(file) == version.record
+    return recorded and (not folder.exists() or _whole(folder))
 
 
 def _bring_back_weights(book: Book) -> Iterator[str]:

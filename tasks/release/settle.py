@@ -5,7 +5,8 @@ planned against, and the plan erases everything that is honoured now. What follo
 DVC, report) goes into the outbox of the same transaction.
 """
 
-from collections.abc import Iterable, Mapping
+import json
+from collections.abc import Iterable, Mapping, Sequence
 from dataclasses import dataclass
 from datetime import UTC, datetime
 from typing import Any
@@ -234,14 +235,24 @@ def _end_attempt(tx: Transaction, outcome: Outcome) -> None:
         tx.append("request.attempt_failed", id=request_id, version=version, reason=why)
 
 
-def say_of(tx: Transaction, keys: Keys, version: Version) -> None:
-    """Sign what was decided of a version, at the head of the chain as it is now."""
+def say_of(
+    tx: Transaction, keys: Keys, version: Version, instead_of: Sequence[str] | None = None
+) -> None:
+    """Sign what was decided of a version, at the head of the chain as it is now; `instead_of`
+    names the keys that signed it before and were given up.
+    """
     head = tx.head()
     assert head is not None  # the decision itself
     statement = statement_of(version, head.seq, head.sha256)
     envelope = sign(statement, keys.current()).decode()
     text = tx.keep_text(f"{version.model}/{version.version}", envelope)
-    tx.append("version.stated", model=version.model, version=version.version, statement=text)
+    tx.append(
+        "version.stated",
+        model=version.model,
+        version=version.version,
+        statement=text,
+        instead_of=instead_of,
+    )
 
 
 def statement_of(version: Version, head_seq: int, head_sha256: str) -> Statement:
@@ -278,11 +289,37 @@ def check_statement(book: Book, keys: Keys, version: Version) -> None:
         said = opened(text.encode(), keys.trusted())
     except ErasureError as fault:
         raise ErasureError(f"{where} is not valid: {fault}") from None
-    should = statement_of(version, said.head_seq, said.head_sha256)
-    if said.model_copy(update={"issued": should.issued}) != should:
+    if not says(said, version):
         raise ErasureError(
             f"{where} says something else than the book; restore the book from a copy"
         )
+
+
+def says(said: Statement, version: Version) -> bool:
+    """Whether a statement says of a version what the book says, whenever it was issued."""
+    should = statement_of(version, said.head_seq, said.head_sha256)
+    return said.model_copy(update={"issued": should.issued}) == should
+
+
+def state_again(book: Book, keys: Keys, version: Version) -> bool:
+    """Sign anew what a key had signed of a version that was given up; False where none had, or
+    where it says something else than the book.
+    """
+
+    def work(tx: Transaction) -> bool:
+        envelope = tx.text(version.statement) or ""
+        try:
+            said = opened(envelope.encode(), keys.given_up())
+        except ErasureError:
+            return False
+        if not says(said, version):
+            return False
+        before = [signature["key"] for signature in json.loads(envelope)["signatures"]]
+        say_of(tx, keys, version, before)
+        tx.send(version.model, version.version, "mlflow version")
+        return True
+
+    return book.change(work)
 
 
 def policy_sha256(policy: Any) -> str:

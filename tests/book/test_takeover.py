@@ -232,3 +232,38 @@ def test_what_was_called_honoured_in_error_is_due_again(old):
     assert (found.row.state, found.row.version) == ("received", None)
     assert "the champion does not erase it" in found.reason
     assert [state for state, _ in history(book, ASTRONAUT)][-2:] == ["honoured", "received"]
+
+
+def test_a_working_folder_keeps_its_requests(tmp_path):
+    """The state folder may be the working folder, where `request new` writes."""
+    home, ours = Home(tmp_path), ("coffee.yaml", "coffee.png", "notes.json", f"{CAT}.json")
+    (tmp_path / "requests").mkdir()
+    for name in ours:
+        (tmp_path / "requests" / name).write_text("{}")
+    for _ in range(3):
+        open_book(home)
+    assert sorted(f.name for f in (tmp_path / "requests").iterdir()) == sorted(ours)
+    assert not (tmp_path / "taken-over").exists()
+
+
+def test_a_working_folder_of_0_1_keeps_its_requests_too(old):
+    (old.root / "requests/coffee.yaml").write_text("concept: coffee")
+    for _ in range(3):
+        open_book(old)
+    assert [f.name for f in (old.root / "requests").iterdir()] == ["coffee.yaml"]
+    assert not any("coffee" in name for name in files(old) if name.startswith("taken-over"))
+
+
+def test_what_comes_later_does_not_replace_what_was_put_aside(old):
+    open_book(old)
+    before = (old.root / "taken-over/audit.jsonl").read_bytes()
+    (old.root / "audit.jsonl").write_text("another")
+    open_book(old)
+    assert (old.root / "taken-over/audit.jsonl").read_bytes() == before
+
+
+def test_a_log_beside_a_book_of_its_own_stays_where_it_is(tmp_path):
+    open_book(Home(tmp_path))
+    (tmp_path / "audit.jsonl").write_text("exported")
+    open_book(Home(tmp_path))
+    assert (tmp_path / "audit.jsonl").read_text() == "exported"

@@ -140,3 +140,12 @@ def test_a_broken_trusted_key_is_said(home):
     (home.keys / "trusted" / f"{signer.name}.pub").write_text("nothing")
     with pytest.raises(ErasureError, match="not an Ed25519 public key"):
         Keys(home).trusted()
+
+
+def test_a_rotated_key_that_is_believed_no_more_is_known_as_given_up(home):
+    old = Keys(home).current()
+    Keys(home).rotate()
+    assert Keys(home).given_up() == {}  # it is believed still
+    (home.keys / f"trusted/{old.name}.pub").unlink()
+    assert [key_id(key) for key in Keys(home).given_up().values()] == [old.key]
+    assert old.name not in Keys(home).trusted()
