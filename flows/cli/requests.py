@@ -209,7 +209,7 @@ def _due(entry: "Entry") -> "Due":
         request_id=row.id,
         model=row.model,
         concept=None if row.purged else entry.concept,
-        regulation=row.regulation,
+        regulation=entry.regulation,
         state=row.state,
         received=datetime.fromisoformat(row.received),
         due=datetime.fromisoformat(row.due),

@@ -8,7 +8,7 @@ the old version could say so and be wrong.
 import hashlib
 import json
 import shutil
-from collections.abc import Mapping, Sequence
+from collections.abc import Collection, Mapping, Sequence
 from contextlib import suppress
 from dataclasses import dataclass
 from datetime import datetime
@@ -107,6 +107,20 @@ def put_aside(home: Home) -> None:
         (home.root / LEDGER).rmdir()
 
 
+def forget_taken_over(book: Book, ids: Collection[str]) -> None:
+    """Let the old ledger and log name nothing of these requests, nor of those that were purged
+    before; the log goes with the last of them, for it speaks of all.
+    """
+    kept = book.home.root / KEPT
+    files = list((kept / LEDGER).glob("*.json"))
+    for file in files:
+        entry = book.ask(lambda reader, file=file: reader.find_request(file.stem))  # type: ignore[misc]
+        if file.stem in ids or (entry is not None and entry.row.purged):
+            file.unlink()
+    if not any(file.exists() for file in files):
+        (kept / LOG).unlink(missing_ok=True)
+
+
 def _read(home: Home) -> Left:
     ledger = [_json(file) for file in _ledger(home)]
     records = [(RunRecord.from_json(f), sha256_file(f)) for f in home.records.glob("*.json")]
@@ -179,7 +193,7 @@ def _added(tx: Transaction, old: Mapping[str, Any], left: Left) -> None:
         "request.added",
         id=request_id,
         model=_model_of(old, left),
-        regulation=request.regulation,
+        regulation=clock.known_name(request.regulation),
         submitted=stamp(request.submitted_time),
         received=received,
         due=stamp(clock.due(law, request.submitted_time)),

@@ -19,6 +19,7 @@ from tasks.book.database import clear_log
 from tasks.book.door import check_whole
 from tasks.book.lease import alive, holding, said
 from tasks.book.store import Book, Entry, Transaction
+from tasks.book.takeover import forget_taken_over
 from tasks.home import TRIAL, Home
 from tasks.registry.runs import forget_attempts, forget_run
 from tasks.registry.versions import clear_free_pages
@@ -48,7 +49,9 @@ def purge(book: Book, model: str, retention: Retention, now: datetime | None = N
             ended = list(_ended(book, model, retention, now))
             if ended:
                 _forget_beside(book, model)
+            forget_taken_over(book, [entry.row.id for entry in ended])
             requests = [_purge_request(book, entry) for entry in ended]
+            reasons = _purge_reasons(book, model, retention, now)
             versions = [_purge_version(book, v) for v in _unused(book, model, retention, now)]
             gone = [entry.row.id for entry in ended]
             attempts = forget_attempts(book.home, now - timedelta(days=retention.refused), gone)
@@ -56,7 +59,12 @@ def purge(book: Book, model: str, retention: Retention, now: datetime | None = N
         run_errands(book, model)
         if requests or versions:
             clear_free_pages(book.home)
-    return [*requests, *versions, *(f"MLflow's run {i}, which came to nothing" for i in attempts)]
+    return [
+        *requests,
+        *reasons,
+        *versions,
+        *(f"MLflow's run {i}, which came to nothing" for i in attempts),
+    ]
 
 
 def _ended(book: Book, model: str, retention: Retention, now: datetime) -> Iterator[Entry]:
@@ -117,6 +125,24 @@ def _purge_request(book: Book, entry: Entry) -> str:
 
     book.change(work)
     return f"request {entry.row.id}: names, wordings and reasons"
+
+
+def _purge_reasons(book: Book, model: str, retention: Retention, now: datetime) -> list[str]:
+    """Why earlier versions were served again, in words that may name somebody."""
+    before = now - timedelta(days=retention.personal)
+
+    def work(tx: Transaction) -> list[str]:
+        purged = []
+        for event in list(tx.events(kind="alias.moved")):
+            moved, reason = datetime.fromisoformat(event.time), event.facts.get("reason", "")
+            if event.facts["model"] == model and moved <= before and tx.text(reason) is not None:
+                version = event.facts["version"]
+                tx.forget_text(reason)
+                tx.append("reason.purged", model=model, version=version, texts=[reason])
+                purged.append(f"{model} version {version}: why it was served again")
+        return purged
+
+    return book.change(work)
 
 
 def _unused(book: Book, model: str, retention: Retention, now: datetime) -> Iterator[Version]:

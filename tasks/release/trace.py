@@ -72,7 +72,7 @@ def _shown_request(reader: Reader, entry: Entry) -> dict[str, Any]:
         "model": row.model,
         "concept": entry.concept,
         "kind": entry.kind,
-        "regulation": row.regulation,
+        "regulation": entry.regulation,
         "submitted_time": row.submitted,
         "received_time": row.received,
         "due": row.due,

@@ -186,3 +186,12 @@ def test_one_instant_is_one_request_in_any_time_zone(western):
     before = event_names(book)
     add(book, [same], MODEL)
     assert event_names(book) == before
+
+
+@pytest.mark.parametrize(("given", "fact"), [("UK-GDPR", "uk gdpr"), ("Ada asked me", "other")])
+def test_own_words_for_the_law_are_no_fact_of_the_chain(book, given, fact):
+    add(book, [a_request(B, regulation=given)], MODEL)
+    entry = book.ask(lambda reader: reader.request(B))
+    assert (entry.row.regulation, entry.regulation) == (fact, given)
+    lines = book.ask(lambda reader: [event.line for event in reader.events()])
+    assert given not in "".join(lines)
