@@ -193,11 +193,11 @@ def forget_checkpoint(home: Home, sha256: str) -> None:
             is somebody else's remote too, from which DVC would remove what only they name.
     """
     pointer, forgotten = pointer_file(home, sha256), _forgotten_file(home, sha256)
+    if not (pointer.is_file() or forgotten.is_file()):
+        return
     _check_ours(home)
     if pointer.is_file():
         pointer.replace(forgotten)  # also half of one
-    if not forgotten.is_file():
-        return
     with _repository(home) as store:
         store.dvc("gc", "--workspace", "--cloud", "--force", "--remote", store.remote)
     forgotten.unlink()

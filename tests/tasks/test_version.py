@@ -590,3 +590,9 @@ def test_a_remote_of_ones_own_is_emptied_and_stays_marked(remote, tmp_path):
     forget_checkpoint(home, folder.name)
     assert not [f for f in (remote / "files").rglob("*") if f.is_file()]
     assert [f.read_text().strip() for f in (remote / "used-by").iterdir()] == [str(home.root)]
+
+
+def test_what_was_never_sent_is_forgotten_whoever_uses_the_remote(remote, tmp_path):
+    other, home = Home(tmp_path / "other"), Home(tmp_path / "home")
+    add_checkpoint(other, checkpoint(other))
+    forget_checkpoint(home, checkpoint(home).name)
