@@ -130,6 +130,15 @@ def regulation(name: str) -> Regulation:
     return _by_folded_name().get(_folded(name), unknown)
 
 
+OTHER = "other"  # a law that is not known, or own words, where no words may stand
+
+
+def known_name(name: str) -> str:
+    """The name of the law that `name` stands for, or `OTHER`."""
+    law = _by_folded_name().get(_folded(name))
+    return law.name if law else OTHER
+
+
 def due(law: Regulation, received: datetime) -> datetime:
     """The last second in which a request that came at `received` is answered in time.
 

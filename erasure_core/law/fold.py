@@ -5,7 +5,7 @@ for each event that it appends, and the audit calls it for all events from the f
 are what the chain folds to, or somebody changed them behind its back.
 """
 
-from collections.abc import Callable, Iterable, Mapping
+from collections.abc import Callable, Iterable, Mapping, Sequence
 from dataclasses import dataclass, field, replace
 from typing import Any
 
@@ -180,18 +180,21 @@ def texts(events: Iterable[Event]) -> Texts:
     of: dict[str, list[str]] = {}
     for event in events:
         facts = event.facts
+        gone: Sequence[str] = ()
         if event.event == "request.purged":
-            for sha256 in of.pop(facts["id"], ()):
-                found.forgotten[sha256] = found.kept.pop(sha256)
+            gone = of.pop(facts["id"], ())
+        elif event.event == "reason.purged":
+            gone = facts["texts"]
         elif named := {facts[key]: key for key in _TEXTS if facts.get(key)}:
             subject = str(facts.get("id") or f"{facts['model']}/{facts['version']}")
             of.setdefault(subject, []).extend(named)
             found.kept |= {sha256: Text(subject, key == "asked") for sha256, key in named.items()}
+        found.forgotten |= {h: found.kept.pop(h) for h in gone if h in found.kept}
     return found
 
 
 _TEXTS = ("asked", "recipe", "reason", "statement")  # facts that are hashes of texts
-WITHOUT_EFFECT = frozenset({"book.opened"})
+WITHOUT_EFFECT = frozenset({"book.opened", "reason.purged"})
 
 
 def _added(tables: Tables, facts: Mapping[str, Any], at: str) -> None:

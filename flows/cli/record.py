@@ -16,7 +16,7 @@ from flows.cli.common import (
     reported,
     stdout_free,
 )
-from flows.cli.options import LARGEST
+from flows.cli.options import LARGEST, said
 from flows.cli.show import complain, hint, labelled, show, show_status, show_trace, version_line
 from tasks.home import Home
 
@@ -128,7 +128,8 @@ def audit(
         ),
     ] = None,
     name: Annotated[
-        str | None, typer.Option(help="Registered model, where several have that version.")
+        str | None,
+        typer.Option(callback=said, help="Registered model, where several have that version."),
     ] = None,
     as_json: Json = False,
 ) -> int:

@@ -100,7 +100,8 @@ def _show_facts(entry: "Entry", facts: Mapping[str, Any]) -> None:
 def approve_plan(
     request: Named,
     plan: Annotated[
-        str | None, typer.Option(help="Hash of the plan; default: the newest proposed for it.")
+        str | None,
+        typer.Option(callback=said, help="Hash of the plan; default: the newest proposed for it."),
     ] = None,
     by: By = None,
 ) -> int:
@@ -211,7 +212,7 @@ def _due(entry: "Entry") -> "Due":
         request_id=row.id,
         model=row.model,
         concept=None if row.purged else entry.concept,
-        regulation=row.regulation,
+        regulation=entry.regulation,
         state=row.state,
         received=datetime.fromisoformat(row.received),
         due=datetime.fromisoformat(row.due),

@@ -4,6 +4,7 @@ the command.
 
 import contextlib
 import os
+import re
 import secrets
 import select
 import subprocess
@@ -25,6 +26,7 @@ if TYPE_CHECKING:
 SECONDS_TO_STOP = 6.0  # more than the child's own grace
 SECONDS_TO_REPORT = 5.0
 NAMED_IN = {"prefect": "PREFECT_API_URL", "mlflow": "MLFLOW_TRACKING_URI"}
+DATABASE = re.compile(r"PREFECT_(API|SERVER)_DATABASE_.*")
 OPEN = ("SCHEDULED", "PENDING", "RUNNING")
 
 
@@ -33,7 +35,9 @@ def prefect_server(home: Home) -> Iterator[None]:
     """Flows of the body run on the server that PREFECT_API_URL names, or on an embedded one; their
     runs are tagged with this process.
     """
-    prefect_folder(home).mkdir(parents=True, exist_ok=True)
+    # of this process, which may be told another place than the server's own
+    folder = Path(os.environ.get("PREFECT_HOME", home.prefect))
+    folder.mkdir(parents=True, exist_ok=True)  # Prefect makes the last folder only
     from prefect import tags
     from prefect.settings import PREFECT_API_URL
 
@@ -73,13 +77,18 @@ def embedded_server(home: Home) -> Iterator[str]:
 @contextmanager
 def _started(home: Home, password: str) -> Iterator[int]:
     """The child, as the port that it serves on."""
-    with serving("prefect", prefect_folder(home), _environment(password)) as port:
+    environment = in_state_folder(home) | _with_password(password)
+    with serving("prefect", home.prefect, environment) as port:
         yield port
 
 
-def prefect_folder(home: Home) -> Path:
-    """Where Prefect's database is."""
-    return Path(os.environ.get("PREFECT_HOME") or home.prefect)
+def in_state_folder(home: Home) -> dict[str, str]:
+    """The environment of a server whose database lies in the state folder, where a purge reaches
+    it, whatever else is set: run names name concepts.
+    """
+    elsewhere = {"PREFECT_API_URL", *(name for name in os.environ if DATABASE.fullmatch(name))}
+    kept = {name: value for name, value in os.environ.items() if name not in elsewhere}
+    return kept | {"PREFECT_HOME": str(home.prefect.absolute())}
 
 
 @contextmanager
@@ -110,10 +119,9 @@ def serving(what: str, folder: Path, environment: dict[str, str], port: int = 0)
         _stop(child)
 
 
-def _environment(password: str) -> dict[str, str]:
+def _with_password(password: str) -> dict[str, str]:
     """As Prefect starts its own temporary server, and with a password."""
-    kept = {name: value for name, value in os.environ.items() if name != "PREFECT_API_URL"}
-    return kept | {
+    return {
         "PREFECT_UI_ENABLED": "0",
         "PREFECT__SERVER_EPHEMERAL": "1",
         "PREFECT__SERVER_FINAL": "1",

@@ -45,7 +45,7 @@ def _prefect(home: Home, port: int) -> Iterator[str]:
     if named := os.environ.get("PREFECT_API_URL"):
         yield f"Prefect  {named.removesuffix('/api')}"
         return
-    from flows.cli.server import prefect_folder, serving
+    from flows.cli.server import in_state_folder, serving
 
     _check_free(port, "--prefect-port")
     url = f"http://127.0.0.1:{port}"
@@ -54,7 +54,7 @@ def _prefect(home: Home, port: int) -> Iterator[str]:
         "PREFECT_SERVER_API_PORT": str(port),
         "PREFECT__SERVER_FINAL": "1",
     }
-    with serving("prefect", prefect_folder(home), os.environ | own, port):
+    with serving("prefect", home.prefect, in_state_folder(home) | own, port):
         yield f"Prefect  {url}  (runs report there with PREFECT_API_URL={url}/api)"
 
 

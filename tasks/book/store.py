@@ -71,6 +71,11 @@ class Entry:
         return self.request.concept.kind if self.request else FORGOTTEN
 
     @property
+    def regulation(self) -> str:
+        """The law as it was given, as long as that may be known; its name, or that it has none."""
+        return self.request.regulation if self.request else self.row.regulation
+
+    @property
     def known(self) -> DeletionRequest:
         """The request itself. `ErasureError` if it was purged: nothing can be built from it."""
         if self.request is None:
@@ -460,6 +465,10 @@ class Transaction(Reader):
         found = sorted(self.connection.scalars(select(table.c.sha256).where(mine)))
         self.connection.execute(delete(table).where(mine))
         return found
+
+    def forget_text(self, sha256: str) -> None:
+        """Delete one text."""
+        self.connection.execute(delete(schema.texts).where(schema.texts.c.sha256 == sha256))
 
     def send(self, model: str, version: int, kind: str, result: str | None = None) -> None:
         """Put an errand into the outbox; with a `result`, as one that was done before."""

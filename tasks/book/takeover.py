@@ -108,6 +108,20 @@ def put_aside(home: Home) -> None:
         (home.root / LEDGER).rmdir()
 
 
+def forget_taken_over(book: Book) -> None:
+    """Let the old ledger and log name nothing of requests that were purged; the log goes with the
+    last of them, for it speaks of all.
+    """
+    kept = book.home.root / KEPT
+    files = list((kept / LEDGER).glob("*.json"))
+    for file in files:
+        entry = book.ask(lambda reader, file=file: reader.find_request(file.stem))  # type: ignore[misc]
+        if entry is not None and entry.row.purged:
+            file.unlink()
+    if not any(file.exists() for file in files):
+        (kept / LOG).unlink(missing_ok=True)
+
+
 def _read(home: Home) -> Left:
     ledger = [_json(file) for file in _ledger(home)]
     records = [(RunRecord.from_json(f), sha256_file(f)) for f in home.records.glob("*.json")]
@@ -180,7 +194,7 @@ def _added(tx: Transaction, old: Mapping[str, Any], left: Left) -> None:
         "request.added",
         id=request_id,
         model=_model_of(old, left),
-        regulation=request.regulation,
+        regulation=clock.known_name(request.regulation),
         submitted=stamp(request.submitted_time),
         received=received,
         due=stamp(clock.due(law, request.submitted_time)),

@@ -20,6 +20,7 @@ from tasks.book.database import clear_log
 from tasks.book.door import check_whole
 from tasks.book.lease import Held, alive, holding, said
 from tasks.book.store import Book, Reader, Transaction
+from tasks.book.takeover import forget_taken_over
 from tasks.home import TRIAL, Home
 from tasks.registry.runs import forget_attempts, forget_run
 from tasks.registry.versions import clear_free_pages
@@ -54,6 +55,8 @@ def purge(book: Book, model: str, retention: Retention, now: datetime | None = N
             if ended:
                 _forget_beside(book, model)
             requests = [i for i in ended if _purge_request(book, held, due, i)]
+            forget_taken_over(book)
+            reasons = _purge_reasons(book, held, model, due)
             unused = book.ask(lambda reader: due.versions(reader, model))
             versions = [v for v in unused if _purge_version(book, held, due, v)]
             runs = forget_leftovers(book, held, due.before(retention.refused))
@@ -64,6 +67,7 @@ def purge(book: Book, model: str, retention: Retention, now: datetime | None = N
             clear_free_pages(book.home)
     return [
         *(f"request {i}: names, wordings and reasons" for i in requests),
+        *reasons,
         *map(_said, versions),
         *(f"run {name}, which came to nothing: plan, prompts, pictures" for name in runs),
         *(f"MLflow's run {i}, which came to nothing" for i in attempts),
@@ -154,6 +158,25 @@ def _purge_request(book: Book, held: Held, due: _Due, request_id: str) -> bool:
             if request_id in version.requests:  # its page in MLflow says the name
                 tx.send(version.model, version.version, "mlflow version")
         return True
+
+    return book.change(work)
+
+
+def _purge_reasons(book: Book, held: Held, model: str, due: _Due) -> list[str]:
+    """Why earlier versions were served again, in words that may name somebody."""
+    before = due.before(due.retention.personal)
+
+    def work(tx: Transaction) -> list[str]:
+        held.check(tx)
+        purged = []
+        for event in list(tx.events(kind="alias.moved")):
+            moved, reason = datetime.fromisoformat(event.time), event.facts.get("reason", "")
+            if event.facts["model"] == model and moved <= before and tx.text(reason) is not None:
+                version = event.facts["version"]
+                tx.forget_text(reason)
+                tx.append("reason.purged", model=model, version=version, texts=[reason])
+                purged.append(f"{model} version {version}: why it was served again")
+        return purged
 
     return book.change(work)
 

@@ -14,6 +14,7 @@ from tasks.book.store import Book, Entry, Reader
 from tasks.release.audit import audit_histories, audit_version
 from tasks.release.record import record_of
 from tasks.requests.intake import described
+from tasks.requests.named import called
 from tasks.versions.dvc_store import check_checkpoint, checkpoint_folder
 
 
@@ -48,7 +49,7 @@ def trace_request(book: Book, request_id: UUID) -> dict[str, Any]:
 
 def trace_concept(book: Book, name: str) -> dict[str, Any]:
     """What became of every request that asks for a concept. `BadInput` if none does."""
-    entries = book.ask(lambda reader: reader.named(name))
+    entries = called(book, name)
     if not entries:
         raise BadInput(
             f"{name!r} is neither a version's number, nor a subject_request_id, nor a concept that "
@@ -72,7 +73,7 @@ def _shown_request(reader: Reader, entry: Entry) -> dict[str, Any]:
         "model": row.model,
         "concept": entry.concept,
         "kind": entry.kind,
-        "regulation": row.regulation,
+        "regulation": entry.regulation,
         "submitted_time": row.submitted,
         "received_time": row.received,
         "due": row.due,

@@ -7,10 +7,10 @@ from erasure_core.errors import BadInput, ErasureError
 from erasure_core.law.fold import Version
 from erasure_core.law.statement import opened
 from tasks.book.keys import Keys
-from tasks.book.store import Book
+from tasks.book.store import Book, Reader
 from tasks.release.handout import content_sha256
 from tasks.release.resolve import champion_of
-from tasks.release.settle import check_statement
+from tasks.release.settle import check_statement, says
 
 
 @dataclass(frozen=True, slots=True)
@@ -49,10 +49,28 @@ def _found(book: Book, path: Path, sha256: str) -> tuple[str, Version]:
     if version := book.ask(lambda reader: reader.by_checkpoint(sha256)):
         return "checkpoint", version
     if path.is_file() and path.suffix == ".json":
-        said = opened(path.read_bytes(), Keys(book.home).trusted())
-        row = book.ask(lambda reader: reader.version(said.model, said.version))
-        return "signed statement", row
+        return "signed statement", _stated(book, path)
     raise ErasureError(
         f"{path} (sha256 {sha256[:16]}...) is nothing that was exported or registered here, or it "
         "was changed since; export it again"
     )
+
+
+def _stated(book: Book, path: Path) -> Version:
+    """The version of this book that a signed statement is of: other books count theirs too."""
+    said = opened(path.read_bytes(), Keys(book.home).trusted())
+
+    def ask(reader: Reader) -> Version | None:
+        if not 0 < said.version < reader.next_version(said.model):
+            return None
+        row = reader.version(said.model, said.version)
+        issued_here = reader.sha256_at(said.head_seq) == said.head_sha256
+        return row if issued_here and says(said, row) else None
+
+    if (version := book.ask(ask)) is None:
+        raise ErasureError(
+            f"{path} is signed by a trusted key, but is no statement of this book's: it says "
+            f"{said.model} version {said.version}, checkpoint {said.checkpoint_sha256[:16]}...; "
+            "verify it in the state folder that stated it"
+        )
+    return version

@@ -94,7 +94,7 @@ def _enter(tx: Transaction, request: DeletionRequest, model: str) -> None:
         "request.added",
         id=request_id,
         model=model,
-        regulation=request.regulation,
+        regulation=clock.known_name(request.regulation),
         submitted=stamp(submitted),
         received=stamp(datetime.now(UTC)),
         due=stamp(clock.due(law, submitted)),

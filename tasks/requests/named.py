@@ -96,15 +96,16 @@ def _source(book: Book, text: str, model: str) -> Path | UUID:
     return UUID(_only(text, found))
 
 
-def _called(book: Book, name: str, model: str | None) -> list[Entry]:
-    """The requests of a concept's name: those that have not ended, or else those that have."""
+def called(book: Book, name: str) -> list[Entry]:
+    """The requests that ask for a concept of this name, however it was typed."""
     if escaped(name) != name:
         raise BadInput(f"{name!r} is no file, and a name holds no control characters")
-    entries = [
-        e
-        for e in book.ask(lambda reader: reader.named(composed(name)))
-        if model is None or e.row.model == model
-    ]
+    return book.ask(lambda reader: reader.named(composed(name)))
+
+
+def _called(book: Book, name: str, model: str | None) -> list[Entry]:
+    """The requests of a concept's name: those that have not ended, or else those that have."""
+    entries = [e for e in called(book, name) if model is None or e.row.model == model]
     return [e for e in entries if e.row.state in LIVE] or entries
 
 

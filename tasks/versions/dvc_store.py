@@ -49,6 +49,7 @@ if sys.platform == "linux":
     ctypes.CDLL(None).prctl(1, signal.SIGKILL)  # PR_SET_PDEATHSIG
 runpy.run_module("dvc", run_name="__main__", alter_sys=True)
 """
+USED_BY = "used-by"  # folder of a remote, with one file a state folder that uses it
 SHA256 = re.compile(r"[0-9a-f]{64}")
 
 
@@ -117,6 +118,7 @@ def add_checkpoint(home: Home, folder: Path) -> Pointer:
     pointer = pointer_file(home, folder.name)
     check_checkpoint(folder)
     _make_remote(home)
+    _mark_as_ours(home)
     with _repository(home) as store:
         if not is_pointer(pointer):
             pointer.unlink(missing_ok=True)  # of a crash
@@ -183,19 +185,60 @@ def forget_checkpoint(home: Home, sha256: str) -> None:
     """Let cache and remote forget a checkpoint; files that other checkpoints share stay.
 
     Its pointer is first put out of DVC's sight and goes last: what a failure or a kill leaves in
-    between is done when this is called again.
+    between is done when this is called again. At a URL, whatever no pointer here names goes: it
+    must be this state folder's alone.
 
     Raises:
-        ErasureError: If DVC fails, for instance because the remote cannot be reached.
+        ErasureError: If DVC fails, for instance because the remote cannot be reached; or a folder
+            is somebody else's remote too, from which DVC would remove what only they name.
     """
     pointer, forgotten = pointer_file(home, sha256), _forgotten_file(home, sha256)
+    if not (pointer.is_file() or forgotten.is_file()):
+        return
+    _check_ours(home)
     if pointer.is_file():
         pointer.replace(forgotten)  # also half of one
-    if not forgotten.is_file():
-        return
     with _repository(home) as store:
         store.dvc("gc", "--workspace", "--cloud", "--force", "--remote", store.remote)
     forgotten.unlink()
+
+
+def _mark_as_ours(home: Home) -> None:
+    """Note in a remote that is a folder that this state folder uses it. One inside the state folder
+    moves with it, and is nobody else's unless they said so.
+    """
+    remote = _remote_folder(home)
+    if remote is None or remote.is_relative_to(home.root.absolute()):
+        return
+    if not (mark := _mark(home, remote)).is_file():
+        write_text(mark, f"{home.root.absolute()}\n")
+
+
+def _mark(home: Home, remote: Path) -> Path:
+    place = hashlib.sha256(str(home.root.absolute()).encode()).hexdigest()
+    return remote / USED_BY / place[:16]
+
+
+def _check_ours(home: Home) -> None:
+    """Refuse a folder that another state folder uses too, a copy of this one included."""
+    if (remote := _remote_folder(home)) is None:
+        return
+    others = [f for f in sorted((remote / USED_BY).glob("*")) if f != _mark(home, remote)]
+    told = f"the DVC remote {remote} is not this state folder's alone: "
+    advice = "nothing was removed from it. Give each state folder a remote of its own"
+    if others:
+        raise ErasureError(
+            f"{told}{others[0].read_text().strip()} uses it; {advice}, or, if that folder is gone "
+            f"or was moved to {home.root}, remove {others[0]}"
+        )
+    pointers = filter(is_pointer, home.checkpoints.glob("*.dvc*"))
+    ours = {_only_output(pointer)["md5"] for pointer in pointers}
+    objects = _object(remote, "").glob("*/*.dir")
+    if strange := [f for f in sorted(objects) if f.parent.name + f.name not in ours]:
+        raise ErasureError(
+            f"{told}no pointer in {home.checkpoints} names {len(strange)} checkpoint(s) in it; "
+            f"{advice}, or, if nobody needs them, remove {strange[0]}"
+        )
 
 
 def _forgotten_file(home: Home, sha256: str) -> Path:

@@ -208,3 +208,20 @@ def test_a_refused_version_that_left_is_said_to_be_refused(state):
     assert events(state)[-1].facts["refused_anyway"] is True
     known = verify(state.book, file)
     assert (known.version.verdict, known.served) == ("void", False)
+
+
+@pytest.mark.parametrize("versions", [1, 2])
+def test_a_statement_of_another_book_is_not_this_books(tmp_path, versions):
+    """Its key is trusted here, and its version's number is one of ours, or none."""
+    ours, theirs = (quick_book(tmp_path / name) for name in ("ours", "theirs"))
+    for book, more in ((ours, "pass"), (theirs, "fail")):
+        add(book, [a_request(A)], MODEL)
+        released(book, [A], more)
+    for _ in range(versions - 1):
+        released(theirs, [A])
+    (own,) = Keys(theirs.home).trusted()
+    Keys(ours.home).trust("partner", theirs.home.keys / f"trusted/{own}.pub")
+    statement = theirs.ask(lambda r: r.text(r.version(MODEL, versions).statement))
+    (tmp_path / "statement.json").write_text(statement)
+    with pytest.raises(ErasureError, match="no statement of this book's"):
+        verify(ours, tmp_path / "statement.json")

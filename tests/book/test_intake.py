@@ -7,6 +7,7 @@ from datetime import UTC, datetime
 import pytest
 
 from erasure_core.errors import BadInput
+from tasks.release.trace import trace_concept
 from tasks.requests.intake import add, check, workable
 from tasks.requests.steps import extend
 from tests.book.books import (
@@ -186,3 +187,18 @@ def test_one_instant_is_one_request_in_any_time_zone(western):
     before = event_names(book)
     add(book, [same], MODEL)
     assert event_names(book) == before
+
+
+@pytest.mark.parametrize(("given", "fact"), [("UK-GDPR", "uk gdpr"), ("Ada asked me", "other")])
+def test_own_words_for_the_law_are_no_fact_of_the_chain(book, given, fact):
+    add(book, [a_request(B, regulation=given)], MODEL)
+    entry = book.ask(lambda reader: reader.request(B))
+    assert (entry.row.regulation, entry.regulation) == (fact, given)
+    lines = book.ask(lambda reader: [event.line for event in reader.events()])
+    assert given not in "".join(lines)
+
+
+def test_a_name_is_audited_however_its_accents_are_typed(book):
+    add(book, [a_request(B, "caf\u00e9")], MODEL)
+    (found,) = trace_concept(book, "cafe\u0301")["requests"]
+    assert found["subject_request_id"] == str(B)

@@ -1,11 +1,16 @@
 """An earlier version is served again, without a word left out about what that breaks."""
 
+from datetime import UTC, datetime, timedelta
+
 import pytest
 from sqlalchemy import text
 
 from erasure_core.errors import BadInput, ErasureError
+from erasure_core.planning.params import Retention
 from tasks.book import database
+from tasks.book.texts import faults_of_texts
 from tasks.release.audit import _honoured
+from tasks.release.purge import _purge_reasons
 from tasks.release.rollback import roll_back
 from tasks.requests.intake import add
 from tests.book.books import (
@@ -115,3 +120,17 @@ def test_the_way_forward_after_a_rollback_is_open(book):
     roll_back(book, MODEL, 1, "it draws better", [str(B)])
     released(book, [B])
     assert (champion(book), state_of(book, B), agrees(book)) == (4, "honoured", True)
+
+
+def test_why_it_was_rolled_back_is_purged_by_age(book):
+    roll_back(book, MODEL, 1, "zyxwort asked", [str(B)])
+    now = datetime.now(UTC)
+    assert _purge_reasons(book, MODEL, Retention(personal=1), now) == []
+    later = now + timedelta(days=2)
+    for purged in ([f"{MODEL} version 1: why it was served again"], []):  # a second time nothing
+        assert _purge_reasons(book, MODEL, Retention(personal=1), later) == purged
+    kept = book.ask(lambda reader: [t for t in reader.all_texts() if t.subject == f"{MODEL}/1"])
+    assert not any("zyxwort" in text.body for text in kept)
+    with book.read() as reader:
+        assert list(faults_of_texts(reader.events(), reader.all_texts())) == []
+    assert book.ask(lambda reader: reader.head()).event == "reason.purged"

@@ -267,3 +267,15 @@ def test_a_log_beside_a_book_of_its_own_stays_where_it_is(tmp_path):
     (tmp_path / "audit.jsonl").write_text("exported")
     open_book(Home(tmp_path))
     assert (tmp_path / "audit.jsonl").read_text() == "exported"
+
+
+def test_a_purge_reaches_what_was_put_aside(old):
+    book = open_book(old)
+    kept = old.root / "taken-over"
+    book.change(lambda tx: tx.append("request.purged", id=CAT, texts=[]))
+    takeover.forget_taken_over(book)
+    assert sorted(f.stem for f in (kept / "requests").iterdir()) == [ASTRONAUT]
+    assert (kept / "audit.jsonl").exists()  # it speaks of the astronaut too
+    book.change(lambda tx: tx.append("request.purged", id=ASTRONAUT, texts=[]))
+    takeover.forget_taken_over(book)
+    assert not [f for f in kept.rglob("*") if f.is_file()]

@@ -18,6 +18,7 @@ import psutil
 import pytest
 
 from flows.cli import server
+from tasks.home import Home
 from tests.flows.command import ROOT, edit, erasure, in_a_terminal, shown, told
 from tests.toy import CAT
 
@@ -296,3 +297,12 @@ def test_status_shows_no_password(tmp_path, monkeypatch):
     monkeypatch.setenv("ERASURE_DVC_REMOTE", "https://user:s3cret@host/dvc")
     now = status(open_book(Home(tmp_path), make=False))
     assert (now["tracking_uri"], now["dvc_remote"]) == ("http://***@host", "https://***@host/dvc")
+
+
+def test_its_database_lies_in_the_state_folder_whatever_is_set(tmp_path, monkeypatch):
+    """A purge reaches it there."""
+    monkeypatch.setenv("PREFECT_HOME", str(tmp_path / "elsewhere"))
+    monkeypatch.setenv("PREFECT_SERVER_DATABASE_CONNECTION_URL", "sqlite:////elsewhere.db")
+    environment = server.in_state_folder(Home(tmp_path / "state"))
+    assert environment["PREFECT_HOME"] == str(tmp_path / "state/prefect")
+    assert not any("DATABASE" in name for name in environment if name.startswith("PREFECT"))

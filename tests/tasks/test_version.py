@@ -545,3 +545,54 @@ def test_what_a_kill_left_of_forgetting_is_forgotten_when_asked_again(
     assert not list((remote / "files").rglob("*.dir"))
     assert not [f for f in remote.rglob("*") if f.is_file() and f.read_bytes() in FILES.values()]
     assert not list(home.checkpoints.glob("*.dvc*"))
+
+
+OTHERS = {
+    "another": lambda home, root: Home(root / "other"),
+    "a copy": lambda home, root: Home(shutil.copytree(home.root, root / "copy")),
+}
+
+
+@pytest.mark.parametrize("marked", [True, False])
+@pytest.mark.parametrize("who", OTHERS)
+def test_a_remote_that_others_use_keeps_its_bytes(who, marked, remote, tmp_path):
+    home = Home(tmp_path / "home")
+    add_checkpoint(home, checkpoint(home))
+    other = OTHERS[who](home, tmp_path)
+    mine = checkpoint(other, {**FILES, "delta.safetensors": b"other"})
+    add_checkpoint(other, mine)
+    if not marked:  # by a version that left no marks
+        shutil.rmtree(remote / "used-by")
+    refused = home if who == "a copy" and not marked else other
+    with pytest.raises(ErasureError, match="is not this state folder's alone"):
+        forget_checkpoint(refused, next(iter(sorted(refused.checkpoints.glob("*.dvc")))).stem)
+    for one in (home, other):
+        assert all(deliverable(one, pointer.stem) for pointer in one.checkpoints.glob("*.dvc"))
+
+
+def test_a_moved_state_folder_is_told_which_mark_to_remove(remote, tmp_path):
+    home = Home(tmp_path / "home")
+    folder = checkpoint(home)
+    add_checkpoint(home, folder)
+    (mark,) = (remote / "used-by").iterdir()
+    moved = Home(home.root.rename(tmp_path / "moved"))
+    with pytest.raises(ErasureError, match=f"remove {mark}"):
+        forget_checkpoint(moved, folder.name)
+    mark.unlink()
+    forget_checkpoint(moved, folder.name)
+    assert not list((remote / "files").rglob("*.dir"))
+
+
+def test_a_remote_of_ones_own_is_emptied_and_stays_marked(remote, tmp_path):
+    home = Home(tmp_path / "home")
+    folder = checkpoint(home)
+    add_checkpoint(home, folder)
+    forget_checkpoint(home, folder.name)
+    assert not [f for f in (remote / "files").rglob("*") if f.is_file()]
+    assert [f.read_text().strip() for f in (remote / "used-by").iterdir()] == [str(home.root)]
+
+
+def test_what_was_never_sent_is_forgotten_whoever_uses_the_remote(remote, tmp_path):
+    other, home = Home(tmp_path / "other"), Home(tmp_path / "home")
+    add_checkpoint(other, checkpoint(other))
+    forget_checkpoint(home, checkpoint(home).name)
