@@ -10,7 +10,6 @@ import secrets
 from collections.abc import Callable, Collection, Iterator, Mapping, Sequence
 from contextlib import contextmanager
 from dataclasses import asdict, dataclass, fields
-from itertools import count
 from typing import Any, TypeVar, get_args
 from uuid import UUID, uuid4
 
@@ -176,12 +175,13 @@ class Reader:
         mine = (table.c.model == model, table.c.state.in_(states), table.c.id != but)
         query = select(table).join(texts, texts.c.subject == table.c.id).limit(1)
         query = query.where(texts.c.label == label, *mine).order_by(table.c.received, table.c.id)
-        for number in count():
-            row = self.connection.execute(query.offset(number)).mappings().first()
-            entry = next(self._entries([_value(Request, row)])) if row else None
-            if entry is None or _is_called(entry, {label}):
+        number = 0
+        while row := self.connection.execute(query.offset(number)).mappings().first():
+            (entry,) = self._entries([_value(Request, row)])
+            if _is_called(entry, {label}):
                 return entry
-        return None  # never reached
+            number += 1
+        return None
 
     def ids(self, model: str, state: str) -> frozenset[str]:
         """The ids of a model's requests in one state, without duplicates of others."""
