@@ -101,7 +101,7 @@ class Plan(BaseModel):
     # concept -> which of how many parts of its prompt sets is measured; all of what is not named
     parts: dict[str, tuple[int, int]] = {}
     made_with: dict[str, str]  # what else decides the result: code, instruments, libraries
-    choices: tuple[str, ...] = Field((), exclude=True)  # methods that the parameters hold
+    choices: tuple[str, ...] = ()  # methods that the parameters hold; they decide no result
     folder: Path = Field(exclude=True)  # of the run's files
     base_folder: Path = Field(exclude=True)
 
@@ -452,6 +452,8 @@ def in_parts(plan: Plan, parts: Mapping[str, tuple[int, int]]) -> Plan:
 
 
 def _keyed(plan: Plan, runs: Path) -> Plan:
-    content = plan.model_dump(mode="json", by_alias=True, exclude={**PLACES, "sha256": True})
+    content = plan.model_dump(
+        mode="json", by_alias=True, exclude={**PLACES, "sha256": True, "choices": True}
+    )
     sha256 = lineage.sha256_json(content)
     return plan.model_copy(update={"sha256": sha256, "folder": (runs / sha256[:KEY]).absolute()})

@@ -46,7 +46,7 @@ def edit(book, *statements: str) -> None:
 STEPS = {
     "hold": lambda book: hold(book, A, "a court asks"),
     "withdraw": lambda book: withdraw(book, A, "no longer wanted"),
-    "refuse": lambda book: refuse(book, A, "own-policy", None),
+    "refuse": lambda book: refuse(book, A, "gdpr-17-1", None),
     "retry": lambda book: retry(book, A, None),
     "extend": lambda book: extend(book, A, "many requests", IN_TIME),
     "another recipe": lambda book: add(book, [a_request(A, concept_keep=["a dog"])], MODEL),
