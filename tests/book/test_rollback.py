@@ -8,9 +8,10 @@ from sqlalchemy import text
 from erasure_core.errors import BadInput, ErasureError
 from erasure_core.planning.params import Retention
 from tasks.book import database
+from tasks.book.lease import holding
 from tasks.book.texts import faults_of_texts
 from tasks.release.audit import _honoured
-from tasks.release.purge import _purge_reasons
+from tasks.release.purge import _Due, _purge_reasons
 from tasks.release.rollback import roll_back
 from tasks.requests.intake import add
 from tests.book.books import (
@@ -125,10 +126,12 @@ def test_the_way_forward_after_a_rollback_is_open(book):
 def test_why_it_was_rolled_back_is_purged_by_age(book):
     roll_back(book, MODEL, 1, "zyxwort asked", [str(B)])
     now = datetime.now(UTC)
-    assert _purge_reasons(book, MODEL, Retention(personal=1), now) == []
-    later = now + timedelta(days=2)
-    for purged in ([f"{MODEL} version 1: why it was served again"], []):  # a second time nothing
-        assert _purge_reasons(book, MODEL, Retention(personal=1), later) == purged
+    due, long_after = (_Due(Retention(personal=1), now + timedelta(days=d)) for d in (0, 2))
+    with holding(book, MODEL, "purging") as held:
+        assert _purge_reasons(book, held, MODEL, due) == []
+        purged = [f"{MODEL} version 1: why it was served again"]
+        assert _purge_reasons(book, held, MODEL, long_after) == purged
+        assert _purge_reasons(book, held, MODEL, long_after) == []
     kept = book.ask(lambda reader: [t for t in reader.all_texts() if t.subject == f"{MODEL}/1"])
     assert not any("zyxwort" in text.body for text in kept)
     with book.read() as reader:
