@@ -20,7 +20,8 @@ from tasks.evidence.measure import (
 )
 
 NAMED_BY_CLIP = "clip.concept_rate"
-ACCURACY = {"clip.accuracy", "clip.accuracy_drop"}
+DROP = "clip.accuracy_drop"
+ACCURACY = {"clip.accuracy", DROP}
 
 
 def policy_faults(policy: Policy) -> Iterator[str]:
@@ -42,6 +43,11 @@ def policy_faults(policy: Policy) -> Iterator[str]:
         except BadInput as why:
             yield f"policy.targets limits {IDENTITY}: {why}"
     for kind, bounds in policy.targets.items():
+        if IDENTITY in bounds and kind != "likeness":
+            yield (
+                f"policy.targets.{kind} limits {IDENTITY}, which tells whose face it is and is "
+                f"measured of a likeness alone; take it out"
+            )
         if not policy.sees(kind):
             yield (
                 f"policy.targets.{kind} limits {', '.join(bounds)}, none of which sees the concept "
@@ -138,14 +144,23 @@ def independent(rows: Sequence[PromptRow]) -> float:
 def check_kept(policy: Policy, kept: Sequence[PromptRow], concepts: Sequence[Concept]) -> None:
     """Refuse an erasure that leaves too few of the kept prompts to measure what stays."""
     left = kept_rows(kept, concepts)
-    if (trials := independent(left)) < policy.min_n:
-        names = ", ".join(concept.name for concept in concepts)
-        raise BadInput(
-            f"{len(left)} of {len(kept)} kept prompts "
-            + (f"show or name none of {names}" if names else "are there")
-            + (f" and count as {trials:.0f}, for wordings repeat" if trials < len(left) else "")
-            + f", and policy.min_n asks for {policy.min_n}; add prompts to prompts.kept"
-        )
+    names = ", ".join(concept.name for concept in concepts)
+    for needed, why in _kept_needed(policy):
+        if (trials := independent(left)) < needed:
+            raise BadInput(
+                f"{len(left)} of {len(kept)} kept prompts "
+                + (f"show or name none of {names}" if names else "are there")
+                + (f" and count as {trials:.0f}, for wordings repeat" if trials < len(left) else "")
+                + f", and {why}; add prompts to prompts.kept"
+            )
+
+
+def _kept_needed(policy: Policy) -> Iterator[tuple[int, str]]:
+    """How many kept prompts the policy takes, and which of its lines says so."""
+    yield policy.min_n, f"policy.min_n asks for {policy.min_n}"
+    if (bound := policy.kept.get(DROP, 0)) > 0:  # at 0, only a gain can meet it
+        fewest = enough(bound)
+        yield fewest, f"no fewer than {fewest} without a loss show policy.kept.{DROP} of {bound:g}"
 
 
 def check_kept_labels(policy: Policy, kept: Sequence[PromptRow]) -> None:

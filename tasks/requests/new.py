@@ -33,7 +33,7 @@ from erasure_core.planning.families import (
     read_vocabulary,
     sets_of,
 )
-from erasure_core.planning.params import COMPOSED, INSTEAD, MeasuredSet, Params, Policy
+from erasure_core.planning.params import BESIDES, COMPOSED, INSTEAD, MeasuredSet, Params, Policy
 from erasure_core.planning.plan import Stage, check_sealed, check_styles, kept_name, target_name
 from erasure_core.planning.sealed import Directions
 from tasks.requests import measurable
@@ -243,7 +243,7 @@ def _fewest(policy: Policy, kind: Kind) -> dict[bool, int]:
     """Whether something else is named -> how many prompts can just show that each limit is met."""
     fewest = {False: policy.min_n, True: 0}
     for metric, bound in policy.targets[kind].items():
-        if not metric.startswith(INSTEAD) and bound > 0:
+        if not metric.startswith((*INSTEAD, *BESIDES)) and bound > 0:
             beside = metric.startswith(COMPOSED)
             fewest[beside] = max(fewest[beside], policy.min_n, enough(bound))
     return fewest

@@ -5,7 +5,7 @@ from pathlib import Path
 import pytest
 
 from erasure_core.errors import BadInput
-from erasure_core.law.prompts import PromptRow
+from erasure_core.law.prompts import PromptRow, read_prompt_set
 from erasure_core.law.requests import read_request
 from erasure_core.planning.params import read_params
 from tasks.requests.measurable import check_kept, check_kept_labels, check_size, too_few
@@ -72,7 +72,15 @@ def test_kept_prompts_of_one_wording_count_once():
     table = [PromptRow(i, p, i, 4.0, "dog") for i, p in enumerate(spellings("a dog", 54))]
     with pytest.raises(BadInput, match="54 of 54 kept prompts are there and count as 1"):
         check_kept(POLICY, table, [])
-    check_kept(POLICY, [PromptRow(i, f"a dog {i}", i, 4.0, "dog") for i in range(30)], [])
+    check_kept(POLICY, rows(35, 0), [])
+
+
+def test_kept_prompts_are_enough_to_show_that_none_was_lost():
+    """z^2 / (n + z^2) of n without a loss is 0.114 at 30, 0.099 at 35."""
+    with pytest.raises(BadInput, match=r"no fewer than 35 without a loss show .* of 0\.1;"):
+        check_kept(POLICY, rows(34, 0), [])
+    lax = POLICY.model_copy(update={"kept": {"clip.accuracy_drop": 0.114}})
+    check_kept(lax, rows(30, 0), [])
 
 
 @pytest.mark.parametrize("metric", ["clip.accuracy", "clip.accuracy_drop[not listed]"])
@@ -81,3 +89,19 @@ def test_accuracy_of_a_part_needs_labels_too(metric):
     check_kept_labels(policy, rows(2, 0))
     with pytest.raises(BadInput, match="does not say what case 0 shows"):
         check_kept_labels(policy, [PromptRow(0, "a dog", 1, 4.0, "")])
+
+
+@pytest.mark.parametrize(
+    ("params", "name"),
+    [
+        ("params.yaml", "astronaut"),
+        ("params.yaml", "cat"),
+        ("params.yaml", "mosaic"),
+        ("params.purify.yaml", "astronaut"),
+        ("params.sd14.yaml", "nudity-sd14"),
+    ],
+)
+def test_the_shipped_kept_prompts_are_enough_for_the_shipped_limits(params, name):
+    given = read_params(ROOT / params)
+    concept = read_request(ROOT / f"examples/requests/{name}.yaml").concept
+    check_kept(given.policy, read_prompt_set(ROOT / given.prompts.kept, given.reading), [concept])

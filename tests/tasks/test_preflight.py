@@ -237,6 +237,10 @@ OPERATORS = {
         lambda s: s.settings["policy"]["targets"].update(object={"neighbour.accuracy": 0.5}),
         "limits neighbour.accuracy, none of which sees",
     ),
+    "a face of what has none": (
+        lambda s: s.settings["policy"]["targets"].update(object={"identity.rate": 0.1}),
+        r"targets\.object limits identity\.rate, which tells whose face it is",
+    ),
     "only what stands in its place": (
         lambda s: s.settings["policy"]["targets"].update(object={"replacement.rate": 0.5}),
         "limits replacement.rate, none of which sees",
