@@ -37,7 +37,7 @@ def policy_faults(policy: Policy) -> Iterator[str]:
                 f"policy.{section} limits {metric}, which nothing measures; known there are "
                 f"{', '.join(known)}"
             )
-    if any(IDENTITY in bounds for bounds in policy.targets.values()):
+    if IDENTITY in policy.targets.get("likeness", {}):
         try:
             identity_weights()
         except BadInput as why:

@@ -61,7 +61,7 @@ class Setup:
                 "min_n": 2,
                 "control": 0.5,
                 "targets": {"object": {"clip.concept_rate": 0.1}},
-                "kept": {"ssim": 0.5, "clip.accuracy_drop": 0.5},
+                "kept": {"ssim": 0.5, "clip.accuracy_drop": 0.9},
             },
         }
 
