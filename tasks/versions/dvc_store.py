@@ -42,6 +42,8 @@ from erasure_core.redact import redacted
 from tasks.home import Home
 
 CONFIG = "[core]\n    no_scm = True\n    analytics = false\n    check_update = false\n"
+# MLflow keeps copies of the pointers: what only they name would never be forgotten.
+IGNORED = "/*\n!/checkpoints\n!/locks\n"
 # One that was left alone would go on to change the released folder under the next command.
 ENDING_WITH_PARENT = """\
 import ctypes, runpy, signal, sys
@@ -350,10 +352,12 @@ def _repository(home: Home) -> Iterator[_Store]:
 
 def _ensure_repository(store: _Store) -> None:
     """All that DVC needs of what `dvc init --no-scm` makes, without a process of its own."""
-    file = store.home.dvc / "config"
-    if not file.is_file() or file.read_text() != CONFIG:
-        file.parent.mkdir(exist_ok=True)
-        write_text(file, CONFIG)  # whatever is said here would beat what a call says
+    # whatever is said in the configuration would beat what a call says
+    for name, text in ((".dvc/config", CONFIG), (".dvcignore", IGNORED)):
+        file = store.home.root / name
+        if not file.is_file() or file.read_text() != text:
+            file.parent.mkdir(exist_ok=True)
+            write_text(file, text)
 
 
 def _cache(home: Home) -> Path:

@@ -596,3 +596,15 @@ def test_what_was_never_sent_is_forgotten_whoever_uses_the_remote(remote, tmp_pa
     other, home = Home(tmp_path / "other"), Home(tmp_path / "home")
     add_checkpoint(other, checkpoint(other))
     forget_checkpoint(home, checkpoint(home).name)
+
+
+def test_a_copy_of_a_pointer_elsewhere_keeps_nothing(remote, tmp_path):
+    """MLflow holds one of each version that it serves."""
+    home = Home(tmp_path / "home")
+    pointer = add_checkpoint(home, checkpoint(home)).path
+    (home.root / "mlartifacts/models").mkdir(parents=True)
+    shutil.copy(pointer, home.root / "mlartifacts/models")
+    objects = remote / "files/md5"
+    assert [f for f in objects.rglob("*") if f.is_file()]
+    forget_checkpoint(home, pointer.stem)
+    assert [f for f in objects.rglob("*") if f.is_file()] == []
