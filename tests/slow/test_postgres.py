@@ -190,7 +190,7 @@ def test_a_writer_that_was_stopped_keeps_the_others_out_for_a_while_only(book, s
     stopped.stdin.write("\n")
     stopped.stdin.flush()
     assert ended(stopped) == "writing\nwritten\n"
-    texts = book.ask(lambda reader: [subject for _, subject, _ in reader.all_texts()])
+    texts = book.ask(lambda reader: [text.subject for text in reader.all_texts()])
     assert texts.count("nobody") == 3
 
 
