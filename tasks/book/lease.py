@@ -104,6 +104,12 @@ def alive(lease: Mapping[str, Any]) -> bool:
     return not has_died(lease["holder"].get("process", ""))
 
 
+def held_beside(reader: Reader, model: str) -> Mapping[str, Any] | None:
+    """The lease of another model whose holder may still run, if there is one."""
+    leases = (reader.lease(other) for other in reader.models() if other != model)
+    return next((lease for lease in leases if lease is not None and alive(lease)), None)
+
+
 def _take(book: Book, held: Held, doing: str, wait: bool, on_wait: Waiting | None) -> None:
     seen: Mapping[str, Any] | None = None
     since = time.monotonic()

@@ -11,7 +11,7 @@ from pathlib import Path
 from erasure_core.errors import ErasureError
 from erasure_core.law.life import ENDED
 from erasure_core.planning.plan import PLAN_FILE
-from tasks.book.lease import Held, alive
+from tasks.book.lease import Held, held_beside
 from tasks.book.store import Book, Reader
 from tasks.home import TRIAL, Home
 from tasks.trial import at_work
@@ -50,7 +50,7 @@ def forget_leftovers(book: Book, held: Held, before: datetime) -> list[str]:
         if folder.name in named or (left and not _is_over(left, held.name, purged, before)):
             continue
         book.ask(held.check)
-        if left is None and book.ask(lambda reader: _at_work(reader, held.name)):
+        if left is None and book.ask(lambda reader: held_beside(reader, held.name)):
             continue  # whose it is, it does not say
         if _remove(book.home, folder):
             removed.append(folder.name)
@@ -70,12 +70,6 @@ def _purged(reader: Reader, model: str) -> set[str]:
 
 def _is_over(left: _Left, model: str, purged: Set[str], before: datetime) -> bool:
     return left.model == model and (left.begun <= before or bool(left.requests & purged))
-
-
-def _at_work(reader: Reader, but: str) -> bool:
-    """Whether another model's run may be at work."""
-    leases = (reader.lease(model) for model in reader.models() if model != but)
-    return any(lease is not None and alive(lease) for lease in leases)
 
 
 def _read(folder: Path) -> _Left | None:

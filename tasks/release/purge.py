@@ -18,7 +18,7 @@ from erasure_core.law.life import ENDED
 from erasure_core.planning.params import Retention
 from tasks.book.database import clear_log
 from tasks.book.door import check_whole
-from tasks.book.lease import Held, alive, holding, said
+from tasks.book.lease import Held, held_beside, holding, said
 from tasks.book.store import Book, Reader, Transaction
 from tasks.book.takeover import forget_taken_over
 from tasks.home import TRIAL, Home
@@ -114,13 +114,11 @@ def _forget_beside(book: Book, model: str) -> None:
         ErasureError: A run uses that server: another model's, or one that waits for the lease; or
             a trial is at work.
     """
-    others = [m for m in book.ask(lambda reader: reader.models()) if m != model]
-    for other in others:
-        lease = book.ask(lambda reader, m=other: reader.lease(m))  # type: ignore[misc]
-        if lease is not None and alive(lease):
-            raise ErasureError(
-                f"{other}: {said(lease)}; names in Prefect's history can be purged when it is done"
-            )
+    if lease := book.ask(lambda reader: held_beside(reader, model)):
+        raise ErasureError(
+            f"{lease['name']}: {said(lease)}; names in Prefect's history can be purged when it is "
+            "done"
+        )
     if users := _using(book.home.prefect):
         raise ErasureError(
             f"process {', '.join(map(str, users))} uses Prefect's history in {book.home.prefect}; "
