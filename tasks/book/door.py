@@ -24,6 +24,8 @@ def open_book(home: Home, *, make: bool = True) -> Book:
         make: Whether a new one may be made; otherwise an empty book answers where there is none.
     """
     old = left_behind(home)
+    if make and not old and not database.has_book(home):
+        _check_new(home)  # before there is a file
     book = Book(home, database.connect(home, make=make or old))
     empty = book.ask(lambda reader: reader.head()) is None
     if old and empty:
@@ -61,7 +63,17 @@ def catch_up(book: Book) -> None:
 
 
 def _check_new(home: Home) -> None:
-    """Refuse to begin a book where released versions say that there was one."""
+    """Refuse to begin a book where it would be the second, or take a repository for its own."""
+    _check_no_versions(home)
+    if home.dvc.exists():
+        raise BadInput(
+            f"state folder {home.root} is a DVC repository without a book of record; checkpoints "
+            "are versioned by a DVC repository of the state folder's own, so set ERASURE_HOME to "
+            "a new folder"
+        )
+
+
+def _check_no_versions(home: Home) -> None:
     if any(home.records.glob("*.json")):
         raise ErasureError(
             f"{home.root} holds released versions ({home.records}) but its book of record is "
@@ -161,7 +173,7 @@ def require_book(home: Home) -> None:
         ErasureError: There was one, which is gone.
     """
     if missing := without_book(home):
-        _check_new(home)
+        _check_no_versions(home)
         raise BadInput(missing)
 
 

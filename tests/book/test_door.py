@@ -56,6 +56,23 @@ def test_a_state_folder_without_a_book_can_be_refused(home):
     require_book(home)
 
 
+def test_somebody_elses_dvc_repository_is_left_as_it_is(home):
+    config = home.root / ".dvc/config"
+    config.parent.mkdir(parents=True)
+    config.write_text("[core]\n    remote = theirs\n")
+    with pytest.raises(BadInput, match="is a DVC repository without a book of record"):
+        open_book(home)
+    assert [f for f in home.root.rglob("*") if f.is_file()] == [config]
+
+
+def test_where_released_versions_lie_no_second_book_begins(home):
+    home.records.mkdir(parents=True)
+    (home.records / "1.json").write_text("{}")
+    with pytest.raises(ErasureError, match="holds released versions"):
+        open_book(home)
+    assert not database.database_file(home).exists()
+
+
 def test_the_book_survives_its_process(home, book):
     database._engine.cache_clear()
     assert open_book(home, make=False).ask(lambda r: r.request(A)).concept == "cat"
