@@ -9,7 +9,7 @@ from uuid import UUID
 
 from prefect import flow
 
-from erasure_core.errors import BadInput, ErasureError
+from erasure_core.errors import ErasureError
 from erasure_core.law.life import shown
 from erasure_core.planning.plan import Plan, Stage
 from flows.approval import approved
@@ -34,6 +34,7 @@ from tasks.release.outcome import outcome_of, refreshed
 from tasks.release.publish import publish, publish_base
 from tasks.release.recording import run_record
 from tasks.release.settle import Overtaken, Restoring, answer_again
+from tasks.requests.cause import is_of_request
 from tasks.requests.intake import add, check
 from tasks.requests.named import read_source
 from tasks.requests.park import park
@@ -202,13 +203,9 @@ def _release_all(
 
 
 def _failed(book: Book, group: Sequence[Entry], fault: Exception) -> str:
-    """What broke is said; a request that breaks the work on its own waits until it is mended.
-
-    Disks, networks and machines are no fault of a request: it stays due.
-    """
+    """What broke is said; a request that breaks the work on its own waits until it is mended."""
     ids = ", ".join(entry.row.id for entry in group)
-    of_request = isinstance(fault, BadInput) or not isinstance(fault, ErasureError | OSError)
-    if of_request and len(group) == 1:
+    if is_of_request(fault) and len(group) == 1:
         park(book, {ids: f"{type(fault).__name__}: {fault}"})
     return f"{ids}: {fault}"
 
