@@ -48,18 +48,12 @@ def bootstrap(deployments: Path = DEPLOYMENTS) -> None:
             "it to http://<host>:4200/api"
         )
     asyncio.run(_prepare_server())
-    command = [
-        sys.executable,
-        "-m",
-        "prefect",
-        "deploy",
-        "--all",
-        "--no-prompt",
-        "--prefect-file",
-        str(deployments),
-    ]
+    prefect = [sys.executable, "-P", "-m", "prefect"]
     done = subprocess.run(
-        command, env={**os.environ, "PREFECT_API_URL": server}, capture_output=True, text=True
+        [*prefect, "deploy", "--all", "--no-prompt", "--prefect-file", str(deployments)],
+        env={**os.environ, "PREFECT_API_URL": server, "PYTHONPATH": _with_flows()},
+        capture_output=True,
+        text=True,
     )
     if done.returncode != 0:
         raise ErasureError(
@@ -77,6 +71,12 @@ def begin_book() -> Path | None:
     home = Home.from_env().checked()
     open_book(home)
     return home.root
+
+
+def _with_flows() -> str:
+    """Where Python finds the flows that are deployed, also where nothing is installed."""
+    given = os.environ.get("PYTHONPATH")
+    return os.pathsep.join([*([given] if given else []), str(Path(__file__).parents[1])])
 
 
 async def _prepare_server() -> None:

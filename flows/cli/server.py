@@ -23,6 +23,7 @@ if TYPE_CHECKING:
 
     Run = TypeVar("Run", FlowRun, TaskRun)
 
+SERVE = Path(__file__).with_name("serve.py")  # by its place: found where nothing is installed
 SECONDS_TO_STOP = 6.0  # more than the child's own grace
 SECONDS_TO_REPORT = 5.0
 NAMED_IN = {"prefect": "PREFECT_API_URL", "mlflow": "MLFLOW_TRACKING_URI"}
@@ -102,7 +103,7 @@ def serving(what: str, folder: Path, environment: dict[str, str], port: int = 0)
     log = folder / "server.log"
     with FileLock(folder / "server.lock"), log.open("ab") as stderr:
         child = subprocess.Popen(
-            [sys.executable, "-m", "flows.cli.serve", what, str(port)],
+            [sys.executable, "-P", str(SERVE), what, str(port)],
             env=environment,
             stdin=subprocess.PIPE,
             stdout=subprocess.PIPE,

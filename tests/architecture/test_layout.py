@@ -46,6 +46,15 @@ def test_importing_mlflow_from_the_checkout_finds_the_library():
     assert "site-packages" in origin
 
 
+def test_no_child_takes_modules_from_the_working_folder():
+    """`python -m` and `python -c` put the working folder, which is the user's, first."""
+    for folder in ("erasure_core", "tasks", "flows"):
+        for file in (ROOT / folder).rglob("*.py"):
+            text = file.read_text()
+            safe = text.count('sys.executable, "-P", ')
+            assert text.count("sys.executable") == safe, f"{file} starts Python without -P"
+
+
 def test_only_one_room_touches_each_framework():
     """The same rule as the import contracts, for imports inside functions and for scripts outside
     the packages too.

@@ -234,6 +234,28 @@ def test_two_servers_start_at_once_on_one_fresh_folder(tmp_path):
     assert [run[1] for run in runs(tmp_path)] == ["COMPLETED", "COMPLETED"]
 
 
+STAND_IN = "from fastapi import FastAPI as create_app\n"  # starts at once
+HOSTILE = "raise SystemExit('a file of the working folder was executed')\n"
+
+
+def test_a_server_starts_in_a_folder_whose_files_have_its_modules_names(tmp_path, monkeypatch):
+    working = tmp_path / "working"
+    for name in ("flows/__init__.py", "tasks.py", "uvicorn.py", "prefect.py"):
+        file = working / name
+        file.parent.mkdir(parents=True, exist_ok=True)
+        file.write_text(HOSTILE)
+    for name in ("__init__", "server/__init__", "server/api/__init__", "server/api/server"):
+        file = tmp_path / f"library/prefect/{name}.py"
+        file.parent.mkdir(parents=True, exist_ok=True)
+        file.write_text(STAND_IN)
+    monkeypatch.chdir(working)
+    environment = os.environ | {"PYTHONPATH": str(tmp_path / "library")}
+    with server.serving("prefect", tmp_path / "state", environment) as port:
+        answer = urllib.request.urlopen(f"http://127.0.0.1:{port}/openapi.json")
+        assert answer.status == 200
+    assert (tmp_path / "state/server.log").read_text() == ""
+
+
 def test_a_server_that_does_not_end_is_killed(monkeypatch):
     monkeypatch.setattr(server, "SECONDS_TO_STOP", 0.1)
     child = subprocess.Popen(["sleep", "600"], stdin=subprocess.PIPE)
