@@ -35,6 +35,9 @@ OPEN = ("SCHEDULED", "PENDING", "RUNNING")
 def prefect_server(home: Home) -> Iterator[None]:
     """Flows of the body run on the server that PREFECT_API_URL names, or on an embedded one; their
     runs are tagged with this process.
+
+    Raises:
+        BadInput: The named one does not answer.
     """
     # of this process, which may be told another place than the server's own
     folder = Path(os.environ.get("PREFECT_HOME", home.prefect))
@@ -43,8 +46,10 @@ def prefect_server(home: Home) -> Iterator[None]:
     from prefect.settings import PREFECT_API_URL
 
     from tasks.process import this_process
+    from tasks.reachable import check_reachable
 
-    named = bool(PREFECT_API_URL.value())
+    if named := PREFECT_API_URL.value():
+        check_reachable("the Prefect server", named)
     with contextlib.nullcontext() if named else embedded_server(home), tags(this_process()):
         yield
 
