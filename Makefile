@@ -11,6 +11,11 @@ export PIP_DISABLE_PIP_VERSION_CHECK = 1
 .venv/installed: constraints.txt pyproject.toml
 	$(PYTHON) -m venv .venv
 	$(BIN)/pip install --quiet --constraint constraints.txt torch==2.13.0
+	$(BIN)/pip install --quiet --constraint constraints.txt --editable .
+	touch $@
+
+# With what tests and checks need besides.
+.venv/developing: .venv/installed
 	$(BIN)/pip install --quiet --constraint constraints.txt --editable '.[dev]'
 	touch $@
 
@@ -18,20 +23,20 @@ export PIP_DISABLE_PIP_VERSION_CHECK = 1
 erase: .venv/installed
 	$(BIN)/erasure run $(REQUEST) $(if $(FRESH),--fresh)
 
-test: .venv/installed
+test: .venv/developing
 	$(BIN)/python -m pytest -q --numprocesses auto --maxprocesses 4 --dist loadfile --no-loadscope-reorder
 
 # Whole runs on the embedded teacher, and a real Prefect server with a real worker: about half an
 # hour on 2 cores.
-test-slow: .venv/installed
+test-slow: .venv/developing
 	$(BIN)/python -m pytest -q -m slow
 
 # Faults of every kind, laid for real (docs/faults.md): hours on 2 cores. Stopped, it goes on from there.
-test-faults: .venv/installed
+test-faults: .venv/developing
 	mkdir -p $(FAULTS)
 	$(BIN)/python -m tests.faults --folder $(FAULTS)/world --out $(FAULTS)/results.jsonl
 
-check: .venv/installed
+check: .venv/developing
 	$(BIN)/ruff format --check .
 	$(BIN)/ruff check .
 	$(BIN)/mypy
@@ -42,7 +47,7 @@ docs: .venv/installed
 	$(BIN)/pip install --quiet --constraint constraints.txt --editable '.[docs]'
 	NO_MKDOCS_2_WARNING=1 $(BIN)/mkdocs build --quiet
 
-format: .venv/installed
+format: .venv/developing
 	$(BIN)/ruff format .
 	$(BIN)/ruff check --fix .
 

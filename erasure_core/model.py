@@ -82,7 +82,11 @@ class Model:
     ) -> list[Image.Image]:
         """One RGB picture a prompt, from the seeds `seed`, `seed + 1`, ...: the same prompt and
         seed give the same composition in every model of one base.
+
+        Raises:
+            BadInput: `prompts` is one text.
         """
+        _check_list("prompts", prompts)
         seeds, w = range(seed, seed + len(prompts)), [guidance] * len(prompts)
         with self.delta.applied(self.teacher.unet) if self.delta else nullcontext():
             return to_pil(sample(self.teacher, prompts, seeds, w, steps, BATCH))
@@ -104,9 +108,13 @@ class Model:
             labels: What pictures may be named by.
             clip: The scorer.
             how: As for `draw`.
+
+        Raises:
+            BadInput: `prompts` or `labels` is one text.
         """
         from pandas import DataFrame
 
+        _check_list("labels", labels)
         mine, theirs = self.draw(prompts, **how), other.draw(prompts, **how)
         return DataFrame(
             {
@@ -119,7 +127,7 @@ class Model:
             }
         )
 
-    def save(self, file: Path) -> None:
+    def save(self, file: Path | str) -> None:
         """Write what was changed, as safetensors that say to which base it belongs.
 
         Raises:
@@ -127,15 +135,17 @@ class Model:
         """
         if self.delta is None:
             raise BadInput(f"this is the base {self.folder}, nothing was changed; erase first")
-        self.delta.save(file)
+        self.delta.save(Path(file))
 
-    def opened(self, file: Path) -> "Model":
+    def opened(self, file: Path | str) -> "Model":
         """This base with the change that `save` wrote.
 
         Raises:
             ErasureError: It is no delta, or another base's.
         """
-        return replace(self, delta=WeightDelta.load(file))
+        delta = WeightDelta.load(Path(file))
+        delta.check(self.teacher.unet)
+        return replace(self, delta=delta)
 
     def pipeline(self) -> "DiffusionPipeline":
         """A diffusers pipeline of its own with the changed weights, in float32, without the parts
@@ -150,3 +160,9 @@ class Model:
         if self.delta:
             self.delta.apply(pipeline.unet)
         return pipeline
+
+
+def _check_list(name: str, given: Sequence[str]) -> None:
+    """A text is a sequence too, of its letters."""
+    if isinstance(given, str):
+        raise BadInput(f"{name} is the text {given!r}; give a list: [{given!r}]")

@@ -17,6 +17,7 @@ from typing import TYPE_CHECKING
 from erasure_core.errors import BadInput, ErasureError
 from tasks.book.door import open_book
 from tasks.home import Home
+from tasks.reachable import check_reachable
 
 if TYPE_CHECKING:
     from prefect.client.orchestration import PrefectClient
@@ -35,8 +36,8 @@ def bootstrap(deployments: Path = DEPLOYMENTS) -> None:
     """Create or update everything on the server that `PREFECT_API_URL` names.
 
     Raises:
-        BadInput: If no server is named: deployments on the embedded one would vanish with this
-            process.
+        BadInput: If no server is named (deployments on the embedded one would vanish with this
+            process), or the named one does not answer.
         ErasureError: If Prefect refuses a deployment, with its last lines.
     """
     from prefect.settings import PREFECT_API_URL
@@ -47,19 +48,14 @@ def bootstrap(deployments: Path = DEPLOYMENTS) -> None:
             "PREFECT_API_URL is not set; start a server (prefect server start) and set "
             "it to http://<host>:4200/api"
         )
+    check_reachable("the Prefect server", server)
     asyncio.run(_prepare_server())
-    command = [
-        sys.executable,
-        "-m",
-        "prefect",
-        "deploy",
-        "--all",
-        "--no-prompt",
-        "--prefect-file",
-        str(deployments),
-    ]
+    prefect = [sys.executable, "-P", "-m", "prefect"]
     done = subprocess.run(
-        command, env={**os.environ, "PREFECT_API_URL": server}, capture_output=True, text=True
+        [*prefect, "deploy", "--all", "--no-prompt", "--prefect-file", str(deployments)],
+        env={**os.environ, "PREFECT_API_URL": server, "PYTHONPATH": _with_flows()},
+        capture_output=True,
+        text=True,
     )
     if done.returncode != 0:
         raise ErasureError(
@@ -77,6 +73,12 @@ def begin_book() -> Path | None:
     home = Home.from_env().checked()
     open_book(home)
     return home.root
+
+
+def _with_flows() -> str:
+    """Where Python finds the flows that are deployed, also where nothing is installed."""
+    given = os.environ.get("PYTHONPATH")
+    return os.pathsep.join([*([given] if given else []), str(Path(__file__).parents[1])])
 
 
 async def _prepare_server() -> None:

@@ -249,9 +249,9 @@ def _worked(
     book: Book, held: Held, planned: Planned, restoring: Restoring | None = None
 ) -> Released:
     """Erase, measure, choose and gate, then publish what came of it."""
-    clock = Clock()
-    with labelled(planned.plan), working(planned.plan, book.home):
-        evidence, decision = _judged(planned.plan, book.home, clock)
+    clock, plan, back = Clock(), planned.plan, planned.back
+    with labelled(plan, back), working(plan, book.home, back):
+        evidence, decision = _judged(plan, book.home, clock)
         version = publish(book, held, planned, evidence, decision, clock, restoring)
     return outcome_of(book, version, answered=False)
 
@@ -292,7 +292,8 @@ def _restored(
     planned = plan_restore(book, inputs, request_id)
     check_approved(book, planned, restoring.request_id)
     if not planned.plan.requests:
-        version = publish_base(book, held, planned, restoring)
+        with labelled(planned.plan, planned.back):
+            version = publish_base(book, held, planned, restoring)
         return outcome_of(book, version, answered=False)
     return _worked(book, held, planned, restoring)
 

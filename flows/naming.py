@@ -7,7 +7,7 @@ from pathlib import Path
 from prefect import runtime, tags
 
 from erasure_core.errors import ErasureError
-from erasure_core.law.requests import read_request
+from erasure_core.law.requests import DeletionRequest, read_request
 from erasure_core.planning.plan import Plan
 from tasks.home import Home
 
@@ -50,12 +50,14 @@ def request_name() -> str:
 
 
 @contextmanager
-def labelled(plan: Plan) -> Iterator[None]:
-    """Let the flow run, and every run of the body, be found by concept, method and model."""
+def labelled(plan: Plan, back: DeletionRequest | None = None) -> Iterator[None]:
+    """Let the flow run, and every run of the body, be found by concept, method and model: by the
+    concept of the request that is taken back, if one is, else by those that are erased.
+    """
     from prefect.client.orchestration import get_client
     from prefect.context import FlowRunContext
 
-    names = [concept.name for concept in plan.concepts]
+    names = [concept.name for concept in ([back.concept] if back else plan.concepts)]
     method, model = plan.params.method.method, plan.params.registered_model
     labels = [*(f"concept:{name}" for name in names), f"method:{method}", f"model:{model}"]
     context = FlowRunContext.get()

@@ -21,7 +21,7 @@ def progress(title: str, total: int) -> Iterator[Callable[[int], None]]:
     )
     done = shown = 0
     columns = (
-        TextColumn("{task.description:<34}"),
+        TextColumn("{task.description:<34}", markup=False),  # a name may hold brackets
         BarColumn(),
         MofNCompleteColumn(),
         TimeRemainingColumn(),

@@ -10,6 +10,8 @@ from flows.cli.options import out_folder
 from flows.cli.show import announce, hint, show
 from tasks.home import Home
 
+MOST = 1000  # seeds or trials; each is a training, and more would outlast any machine
+
 
 @app.command()
 @reported
@@ -33,7 +35,10 @@ def compare(
         str | None, typer.Option(help="Methods, with commas between them; default is all.")
     ] = None,
     seeds: Annotated[
-        int, typer.Option(min=1, help="Trainings of each form; more show how far they spread.")
+        int,
+        typer.Option(
+            min=1, max=MOST, help="Trainings of each form; more show how far they spread."
+        ),
     ] = 3,
     tier: Annotated[
         Literal["smoke", "standard", "full"],
@@ -42,7 +47,9 @@ def compare(
     trials: Annotated[
         int,
         typer.Option(
-            min=1, help="Settings that each method is tuned over; more find better ones, or chance."
+            min=1,
+            max=MOST,
+            help="Settings that each method is tuned over; more find better ones, or chance.",
         ),
     ] = 4,
     params: ParamsFile = Path("params.yaml"),

@@ -136,12 +136,16 @@ def export(
                 error=error,
                 refused_anyway=refused_anyway,
             )
-    if (audience := settings.policy.audience) != "weights":
+    if (audience := written.audience) != "weights":
         hint(
             f"these weights were released to {audience or 'no declared audience'}: what somebody "
             f"who has the file can do was not part of the evidence (docs/attacks.md)"
         )
-    show({"model": model, "format": form, "path": str(written)} if as_json else str(written))
+    show(
+        {"model": model, "format": form, "path": str(written.path)}
+        if as_json
+        else str(written.path)
+    )
     return DONE
 
 

@@ -217,7 +217,7 @@ def _try(
         from flows import erase
 
         found = erase.try_concepts(files, params, base, method, compare, changes)
-    show(tried(found) if as_json else "\n".join(trial_lines(found)))
+    show(tried(found) if as_json else "\n".join(trial_lines(found, params)))
     return DONE if found["gate"]["verdict"] == "pass" else REFUSED
 
 

@@ -1,5 +1,6 @@
 """The child that serves Prefect or MLflow to the command that started it:
-`python -m flows.cli.serve prefect|mlflow PORT`, 0 for any free one.
+`python -P serve.py prefect|mlflow PORT`, 0 for any free one. Without -P a file of the working
+folder, or of this one, could stand in for a library.
 
 It prints its port when it is ready, and ends with its parent: when standard input ends, and on
 Linux by the kernel's hand as well. No signal stops it first: a terminal or a service manager sends

@@ -23,6 +23,7 @@ if TYPE_CHECKING:
 
     Run = TypeVar("Run", FlowRun, TaskRun)
 
+SERVE = Path(__file__).with_name("serve.py")  # by its place: found where nothing is installed
 SECONDS_TO_STOP = 6.0  # more than the child's own grace
 SECONDS_TO_REPORT = 5.0
 NAMED_IN = {"prefect": "PREFECT_API_URL", "mlflow": "MLFLOW_TRACKING_URI"}
@@ -34,6 +35,9 @@ OPEN = ("SCHEDULED", "PENDING", "RUNNING")
 def prefect_server(home: Home) -> Iterator[None]:
     """Flows of the body run on the server that PREFECT_API_URL names, or on an embedded one; their
     runs are tagged with this process.
+
+    Raises:
+        BadInput: The named one does not answer.
     """
     # of this process, which may be told another place than the server's own
     folder = Path(os.environ.get("PREFECT_HOME", home.prefect))
@@ -42,8 +46,10 @@ def prefect_server(home: Home) -> Iterator[None]:
     from prefect.settings import PREFECT_API_URL
 
     from tasks.process import this_process
+    from tasks.reachable import check_reachable
 
-    named = bool(PREFECT_API_URL.value())
+    if named := PREFECT_API_URL.value():
+        check_reachable("the Prefect server", named)
     with contextlib.nullcontext() if named else embedded_server(home), tags(this_process()):
         yield
 
@@ -102,7 +108,7 @@ def serving(what: str, folder: Path, environment: dict[str, str], port: int = 0)
     log = folder / "server.log"
     with FileLock(folder / "server.lock"), log.open("ab") as stderr:
         child = subprocess.Popen(
-            [sys.executable, "-m", "flows.cli.serve", what, str(port)],
+            [sys.executable, "-P", str(SERVE), what, str(port)],
             env=environment,
             stdin=subprocess.PIPE,
             stdout=subprocess.PIPE,

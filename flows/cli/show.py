@@ -129,8 +129,8 @@ def tried(record: Mapping[str, Any]) -> dict[str, Any]:
     }
 
 
-def trial_lines(record: Mapping[str, Any]) -> list[str]:
-    """A trial in words: verdict, what was missed, report."""
+def trial_lines(record: Mapping[str, Any], params: Path) -> list[str]:
+    """A trial in words: verdict, what was missed, what to try on the same parameters, report."""
     return [
         f"trial ({_how(record)}): {record['gate']['verdict']}; nothing was registered",
         *(
@@ -138,6 +138,7 @@ def trial_lines(record: Mapping[str, Any]) -> list[str]:
             for check in record["gate"]["checks"]
             if check["verdict"] != "pass"
         ),
+        *(f"  {all_on(params, line)}" for line in record["gate"].get("advice", [])),
         f"  report  {record['report']}",
     ]
 

@@ -42,8 +42,12 @@ def ui(
 @contextlib.contextmanager
 def _prefect(home: Home, port: int) -> Iterator[str]:
     """Prefect's server; gives what to say of it."""
+    from erasure_core.redact import redacted
+    from tasks.reachable import check_reachable
+
     if named := os.environ.get("PREFECT_API_URL"):
-        yield f"Prefect  {named.removesuffix('/api')}"
+        check_reachable("the Prefect server", named)
+        yield f"Prefect  {redacted(named).removesuffix('/api')}"
         return
     from flows.cli.server import in_state_folder, serving
 
@@ -62,8 +66,10 @@ def _prefect(home: Home, port: int) -> Iterator[str]:
 def _mlflow(home: Home, port: int) -> Iterator[str]:
     """MLflow's server; gives what to say of it."""
     from erasure_core.redact import redacted
+    from tasks.reachable import check_reachable
 
     if home.tracking_uri.startswith("http"):
+        check_reachable("MLflow", home.tracking_uri)
         yield f"MLflow   {redacted(home.tracking_uri)}"
         return
     from flows.cli.server import serving

@@ -13,6 +13,7 @@ from typing import Any
 
 from erasure_core.law.gates import Measurement
 from erasure_core.law.lineage import git_commit
+from erasure_core.law.requests import DeletionRequest
 from erasure_core.planning.plan import KEPT, Candidate, Plan, Stage, stage_of
 from tasks.book.actor import acting
 from tasks.evidence.measure import Found
@@ -22,12 +23,14 @@ from tasks.registry.live import losses_shown, show_measured, shown_while
 from tasks.registry.runs import REQUESTS, CandidateRun, PromptSet, RunFacts
 
 
-def working(plan: Plan, home: Home) -> AbstractContextManager[None]:
-    """Show the run of a plan while the body works on it."""
+def working(
+    plan: Plan, home: Home, back: DeletionRequest | None = None
+) -> AbstractContextManager[None]:
+    """Show the run of a plan, which takes `back` back, while the body works on it."""
     from prefect import runtime
 
     actor = {**acting(), "prefect_run": runtime.flow_run.id or ""}
-    return shown_while(home, run_facts(plan, actor, git_commit(Path.cwd())))
+    return shown_while(home, run_facts(plan, actor, git_commit(Path.cwd()), back))
 
 
 @contextmanager
@@ -43,16 +46,23 @@ def measured(plan: Plan, stage: Stage, found: Mapping[str, Found], home: Home) -
         show_measured(home, plan.folder.name, name, of_stage(measurements.values(), stage))
 
 
-def run_facts(plan: Plan, actor: Mapping[str, Any], commit: str) -> RunFacts:
-    """The run of a plan, done by `actor` with the code of a commit."""
+def run_facts(
+    plan: Plan, actor: Mapping[str, Any], commit: str, back: DeletionRequest | None
+) -> RunFacts:
+    """The run of a plan, done by `actor` with the code of a commit. One that takes a request back
+    has that one's name: the others stay as they are.
+    """
     params = plan.params
+    concepts = [back.concept] if back else plan.concepts
     return RunFacts(
         model=params.registered_model,
         folder=plan.folder.name,
-        name="erase " + ", ".join(concept.name for concept in plan.concepts),
+        name=("restore " if back else "erase ") + ", ".join(c.name for c in concepts),
         tags={
-            **tags_of(plan.concepts, params.method.method, params.policy.audience),
-            REQUESTS: ",".join(str(r.subject_request_id) for r in plan.requests),
+            **tags_of(concepts, params.method.method, params.policy.audience),
+            REQUESTS: ",".join(
+                str(r.subject_request_id) for r in (*plan.requests, *([back] if back else []))
+            ),
             "run.key": plan.run_key,
             "base.sha256": plan.base_sha256,
             **tags_of_actor(actor),

@@ -53,7 +53,7 @@ def clear_deleted(database: Path, run_ids: Sequence[str]) -> None:
     store, runs = f"sqlite:///{database}", ",".join(run_ids)
     where = ["--backend-store-uri", store, "--tracking-uri", store]  # it asks for both
     done = subprocess.run(
-        [sys.executable, "-m", "mlflow", "gc", *where, "--run-ids", runs],
+        [sys.executable, "-P", "-m", "mlflow", "gc", *where, "--run-ids", runs],
         capture_output=True,
         text=True,
     )

@@ -3,10 +3,11 @@ that implement them.
 """
 
 import sys
+from typing import Any
 
 from erasure_core.headers import header
 from erasure_core.law.lineage import RunRecord
-from erasure_core.methods import METHODS
+from erasure_core.methods import METHODS, OWN
 from erasure_core.metrics import METRICS
 from erasure_core.network.training import LoraTraining
 
@@ -17,6 +18,7 @@ SHOWN = {
     "Cost": "cost",
     "Restore": "restore",
 }
+NOT_SAID = "not said"  # a plug-in's header need not say all
 
 
 def methods() -> list[dict[str, str]]:
@@ -26,15 +28,22 @@ def methods() -> list[dict[str, str]]:
     return [
         {
             "method": name,
-            **{key: header(METHODS[name])[word] for word, key in SHOWN.items()},
+            **_said(METHODS[name]),
             "lora": _lora(name),
         }
         for name in sorted(METHODS)
     ]
 
 
+def _said(module: Any) -> dict[str, str]:
+    said = header(module)
+    return {key: said.get(word, NOT_SAID) for word, key in SHOWN.items()}
+
+
 def _lora(method: str) -> str:
     """When a method's change is one that a LoRA can hold."""
+    if method not in OWN:
+        return NOT_SAID
     if issubclass(METHODS[method].Settings, LoraTraining):
         return "with `lora: true` in its settings"
     return "yes, of the rank that its change has; --rank takes a lower one"
@@ -57,4 +66,4 @@ def papers(record: RunRecord) -> list[dict[str, str]]:
         modules.setdefault(
             sys.modules[METRICS[metric].__module__], f"measurement {metric.partition('.')[0]}"
         )
-    return [{"used": used, "paper": header(module)["Paper"]} for module, used in modules.items()]
+    return [{"used": used, "paper": _said(module)["paper"]} for module, used in modules.items()]

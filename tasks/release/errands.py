@@ -12,6 +12,7 @@ from erasure_core.errors import ContentChanged, ErasureError
 from erasure_core.law.chain import now
 from erasure_core.law.fold import CANDIDATE, CHAMPION, Version
 from erasure_core.law.lineage import RunRecord
+from erasure_core.law.requests import DeletionRequest
 from erasure_core.planning.plan import Plan
 from erasure_core.redact import redacted
 from tasks.book.door import catch_up
@@ -118,7 +119,8 @@ def _mlflow_run(book: Book, version: Version) -> str:
     plan, _ = _plan_and_record(book.home, version)
     evidence = measured(record, plan)
     decision = decide.fn(plan, evidence)
-    facts = run_facts(plan, _decided_by(book, version), record.git_commit)
+    back = _taken_back(book, version, plan)
+    facts = run_facts(plan, _decided_by(book, version), record.git_commit, back)
     came_to = {**verdict, "lambda": lambda_tag(record.chosen_lambda)}
     return mirror_run(
         book.home,
@@ -167,6 +169,14 @@ def _champion_before(book: Book, version: Version) -> int | None:
         before = mine[0].facts.get("before")
         return int(before) if before is not None else None
     return book.ask(lambda reader: reader.alias(version.model, CHAMPION))
+
+
+def _taken_back(book: Book, version: Version, plan: Plan) -> DeletionRequest | None:
+    """The request that a release takes back: the champion before it erases it still."""
+    if (before := _champion_before(book, version)) is None:
+        return None
+    erased = book.ask(lambda reader: reader.version(version.model, before)).requests
+    return next((r for r in plan.restored if str(r.subject_request_id) in erased), None)
 
 
 Errand = Callable[[Book, Version], str | None]

@@ -54,6 +54,14 @@ class Cleaned:
     )  # with the picture as it was fitted; None where the model draws smaller than SSIM's window
 
 
+@dataclass(frozen=True, slots=True)
+class Exported:
+    """A version in one form."""
+
+    path: Path
+    audience: str | None  # to whom the version was released
+
+
 def export_version(
     which: str,
     form: str,
@@ -64,10 +72,9 @@ def export_version(
     rank: int | None = None,
     error: float | None = None,
     refused_anyway: bool = False,
-) -> Path:
+) -> Exported:
     """Write a version in one of the forms of `erasure_core.export` below or, for a whole folder, as
-    `out`; enter it into the book; return what was written. It gets its name when the book holds
-    its hash.
+    `out`, and enter it into the book. It gets its name when the book holds its hash.
 
     Raises:
         BadInput: No such version or form, `out` is taken, the form cannot hold this version, or it
@@ -100,7 +107,7 @@ def export_version(
         left = {"model": version.model, "version": version.version, "form": form, "sha256": sha256}
         book.change(lambda tx: tx.append("version.exported", refused_anyway=refused_anyway, **left))
         draft.rename(target)
-    return target
+    return Exported(target, version.audience)
 
 
 @contextmanager

@@ -5,20 +5,17 @@ All raise `BadInput`: nothing of a request is at fault, and nothing was changed.
 
 import os
 import shutil
-import socket
 from collections.abc import Sequence
 from pathlib import Path
-from urllib.parse import urlsplit
 
 from erasure_core.errors import BadInput
 from erasure_core.methods import AnySettings
 from erasure_core.network import bases
 from erasure_core.network.parts import unet_parameters
 from erasure_core.network.training import Training
+from tasks.reachable import check_reachable
 from tasks.versions.dvc_store import check_plugin
 
-SECONDS = 10  # after which a service counts as absent
-PORTS = {"http": 80, "https": 443}
 FLOAT = 4  # bytes
 # How often a network's size is in memory at once. Closed forms: the teacher, its text encoders and
 # autoencoder, and room to work in; measured at Stable Diffusion 1.4's size, 6.0 GB for 3.4 GB
@@ -44,21 +41,6 @@ def check_remote(remote: str) -> None:
         check_plugin(remote)
     else:
         check_writable("the remote", Path(remote))
-
-
-def check_reachable(what: str, url: str) -> None:
-    """Refuse a service whose port does not open within `SECONDS`. What is no web address passes."""
-    address = urlsplit(url)
-    if address.scheme not in PORTS:
-        return
-    try:
-        port = address.port or PORTS[address.scheme]
-        socket.create_connection((address.hostname or "", port), timeout=SECONDS).close()
-    except (OSError, ValueError) as fault:  # without the password that the URL may hold
-        raise BadInput(
-            f"{what} at {address.scheme}://{address.netloc.rpartition('@')[2]} does not answer "
-            f"({fault}); start it or correct its address"
-        ) from None
 
 
 def check_disk(folder: Path, base: Path) -> None:

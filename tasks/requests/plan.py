@@ -70,6 +70,7 @@ class Planned:
     plan: Plan
     new: Mapping[str, str]  # the requests that it would honour newly -> hash of the recipe of each
     champion: int | None
+    back: DeletionRequest | None = None  # the request that it takes back
 
 
 class NeedsApproval(ErasureError):
@@ -379,7 +380,7 @@ def _planned(
     recipes = {e.row.id: e.row.recipe for e in fresh}
     if parts := parts_of(book, plan, tuple(recipes)) if back is None else {}:
         plan = in_parts(plan, parts)
-    return Planned(plan, recipes, champion)
+    return Planned(plan, recipes, champion, back.known if back else None)
 
 
 def still_workable(book: Book, entries: Sequence[Entry]) -> list[Entry]:

@@ -44,6 +44,7 @@ from tasks.evidence.data import validate_prompt_sets
 from tasks.evidence.measure import labels_of
 from tasks.home import Home
 from tasks.placement import GPU_DEPLOYMENT
+from tasks.reachable import check_reachable
 from tasks.requests import machine, measurable
 
 if TYPE_CHECKING:
@@ -168,7 +169,7 @@ def _check_machine(
 ) -> None:
     faults.among(OPERATOR, machine.check_writable, "the state folder", home.root)
     faults.among(OPERATOR, machine.check_remote, home.dvc_remote)
-    faults.among(OPERATOR, machine.check_reachable, "MLflow", home.tracking_uri)
+    faults.among(OPERATOR, check_reachable, "MLflow", home.tracking_uri)
     deployment = os.environ.get(GPU_DEPLOYMENT)
     if deployment and gpu_needed:
         faults.among(OPERATOR, machine.check_gpu_worker, deployment)

@@ -280,7 +280,7 @@ class _Store:
             "DVC_SITE_CACHE_DIR": str(self.config / "site"),
         }
         done = subprocess.run(
-            [sys.executable, "-c", ENDING_WITH_PARENT, "--wait-for-lock", verb, *arguments],
+            [sys.executable, "-P", "-c", ENDING_WITH_PARENT, "--wait-for-lock", verb, *arguments],
             cwd=self.home.root,
             env={**os.environ, **own, **environment},
             capture_output=True,

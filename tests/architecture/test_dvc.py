@@ -2,6 +2,7 @@
 
 import importlib.util
 import json
+import re
 import shlex
 import subprocess
 import sys
@@ -26,6 +27,13 @@ def test_a_stage_runs_a_module_that_it_depends_on(name):
     assert (python, dash_m) == ("python", "-m")
     source = Path(importlib.util.find_spec(module).origin).relative_to(ROOT).as_posix()
     assert source in STAGES[name]["deps"]
+
+
+def test_the_prompt_sets_depend_on_all_that_words_them():
+    source = (ROOT / "erasure_core/planning/families.py").read_text()
+    words = set(re.findall(r"^from erasure_core\.law\.(\w+) import", source, re.MULTILINE))
+    needed = {f"erasure_core/law/{name}.py" for name in words - {"concepts"}}  # a type
+    assert needed <= set(STAGES["prompts"]["deps"])
 
 
 @pytest.mark.parametrize("name", STAGES)

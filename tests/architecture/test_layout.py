@@ -4,6 +4,8 @@ import subprocess
 import sys
 from pathlib import Path
 
+import pytest
+
 ROOT = Path(__file__).parents[2]
 LIBRARIES = (
     "mlflow",
@@ -44,6 +46,27 @@ def test_importing_mlflow_from_the_checkout_finds_the_library():
         timeout=60,
     ).stdout
     assert "site-packages" in origin
+
+
+@pytest.mark.parametrize(
+    ("target", "developers"), [("erase", False), ("test", True), ("check", True)]
+)
+def test_only_developers_get_the_developers_tools(target, developers, tmp_path):
+    for name in ("constraints.txt", "pyproject.toml"):
+        (tmp_path / name).touch()
+    make = ["make", "--dry-run", "--file", ROOT / "Makefile", target]
+    told = subprocess.run(make, cwd=tmp_path, capture_output=True, text=True, check=True).stdout
+    assert "torch==" in told
+    assert ("[dev]" in told) is developers
+
+
+def test_no_child_takes_modules_from_the_working_folder():
+    """`python -m` and `python -c` put the working folder, which is the user's, first."""
+    for folder in ("erasure_core", "tasks", "flows"):
+        for file in (ROOT / folder).rglob("*.py"):
+            text = file.read_text()
+            safe = text.count('sys.executable, "-P", ')
+            assert text.count("sys.executable") == safe, f"{file} starts Python without -P"
 
 
 def test_only_one_room_touches_each_framework():

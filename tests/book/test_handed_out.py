@@ -19,6 +19,7 @@ from tasks.release.verify import verify
 from tasks.requests.intake import add
 from tests.book.books import MODEL, A, a_book, a_request, quick_book, released
 from tests.book.test_tampering import sql
+from tests.flows.command import erasure
 
 
 @pytest.fixture
@@ -30,7 +31,7 @@ def exported(released_state, tmp_path) -> Path:
 
 def export(state, which: str, **more: bool) -> Path:
     params = read_params(state.inputs / "passing.yaml")
-    return export_version(which, "delta", state.home / "out", params, Home(state.home), **more)
+    return export_version(which, "delta", state.home / "out", params, Home(state.home), **more).path
 
 
 def events(state) -> list:
@@ -154,7 +155,18 @@ def champion(tmp_path, monkeypatch):
 
 def leave(book, form: str) -> Path:
     params = read_params(Path("params.yaml")).model_copy(update={"registered_model": MODEL})
-    return export_version("champion", form, book.home.root.parent / "out", params, book.home)
+    return export_version("champion", form, book.home.root.parent / "out", params, book.home).path
+
+
+def test_the_warning_is_of_the_audience_that_the_version_was_released_to(champion, tmp_path):
+    """Not of the one that the parameters name today, by which nothing was measured."""
+    params = tmp_path / "params.yaml"
+    params.write_text(Path("params.yaml").read_text().replace("model: gallery", f"model: {MODEL}"))
+    assert read_params(params).policy.audience == "words"
+    how = ("--format", "delta", "--out", tmp_path / "out", "--params", params)
+    answer = erasure(champion.home.root, "export", "--model", "champion", *how)
+    assert answer.exit_code == 0, answer.stderr
+    assert "these weights were released to no declared audience" in answer.stderr
 
 
 FORMS = {"delta": "out/toy-v1-delta.safetensors", "diffusers": "out"}

@@ -33,7 +33,13 @@ from erasure_core.metrics.detectors import all_detectors
 from erasure_core.plugins import hashes
 from erasure_core.planning.params import read_params
 from tasks.evidence.measure import kept_metrics
+from tasks.release import cite
+from tasks.requests.plan import Inputs
 from pathlib import Path
+words = Path("examples/plugin/pyproject.toml").read_text().splitlines()[0].rstrip(")").split()
+changes = [word for before, word in zip(words, words[1:]) if before == "--set"]
+method = words[words.index("--method") + 1] if "--method" in words else None
+inputs = Inputs.read(Path("params.yaml"), method=method, changes=changes)
 exact = "methods:\\n  exact: {cutoff: 0.01}\\n#"
 text = Path("params.yaml").read_text().replace("methods:  ", exact)
 Path(sys.argv[1]).write_text(text)
@@ -42,7 +48,8 @@ print(json.dumps({
     "attack": all_attacks()["capitals"].AUDIENCE, "detectors": sorted(all_detectors()),
     "kept": [name for name in kept_metrics() if name.startswith("bright")],
     "settings": read_params(Path(sys.argv[1])).with_method("exact").method.cutoff,
-    "hashes": hashes(),
+    "hashes": hashes(), "shown": {m["method"]: m for m in cite.methods()}.get("exact"),
+    "documented": inputs.params.with_method(method).method.method,
 }))
 """
 
@@ -78,6 +85,15 @@ def test_its_method_is_known_without_torch(answer):
 
 def test_its_method_has_settings_in_the_parameters(answer):
     assert (answer["method"], answer["settings"]) == ("erasure_example.exact", 0.01)
+
+
+def test_the_command_that_its_file_names_uses_its_method(answer):
+    assert answer["documented"] == "exact"
+
+
+def test_it_is_listed_with_what_its_header_says_and_what_it_does_not(answer):
+    assert answer["shown"]["cost"] == "One singular value decomposition of the erased states."
+    assert (answer["shown"]["restore"], answer["shown"]["lora"]) == ("not said", "not said")
 
 
 def test_its_metric_can_be_limited(answer):

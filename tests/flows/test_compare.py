@@ -338,3 +338,12 @@ def test_the_front_is_what_nothing_else_beats():
     safer = ComparedPoint("b", "tuned", 0.1, 0.8, 0.0)
     beaten = ComparedPoint("c", "tuned", 0.1, 0.9, 0.5)
     assert undominated([best, safer, beaten]) == [best, safer]
+
+
+@pytest.mark.parametrize("option", ["--seeds", "--trials"])
+@pytest.mark.parametrize("value", ["1001", "1000000000"])
+def test_more_than_any_machine_trains_is_refused_at_once(option, value, tmp_path):
+    how = ("--requests", "cat", "--out", tmp_path / "out", option, value)
+    answer = erasure(tmp_path / "home", "compare", *how)
+    assert answer.exit_code == 2
+    assert f"'{option}': Input should be less than or equal to 1000" in answer.stderr

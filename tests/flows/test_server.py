@@ -17,7 +17,10 @@ from pathlib import Path
 import psutil
 import pytest
 
+from erasure_core.errors import BadInput
+from flows.bootstrap import bootstrap
 from flows.cli import server
+from flows.cli.ui import _mlflow, _prefect
 from tasks.home import Home
 from tests.flows.command import ROOT, edit, erasure, in_a_terminal, shown, told
 from tests.toy import CAT
@@ -232,6 +235,70 @@ def test_two_servers_start_at_once_on_one_fresh_folder(tmp_path):
     assert len(urls) == 2
     assert {out.split()[1] for out, _ in answers} == {"True"}
     assert [run[1] for run in runs(tmp_path)] == ["COMPLETED", "COMPLETED"]
+
+
+STAND_IN = "from fastapi import FastAPI as create_app\n"  # starts at once
+HOSTILE = "raise SystemExit('a file of the working folder was executed')\n"
+
+
+def test_a_server_starts_in_a_folder_whose_files_have_its_modules_names(tmp_path, monkeypatch):
+    working = tmp_path / "working"
+    for name in ("flows/__init__.py", "tasks.py", "uvicorn.py", "prefect.py"):
+        file = working / name
+        file.parent.mkdir(parents=True, exist_ok=True)
+        file.write_text(HOSTILE)
+    for name in ("__init__", "server/__init__", "server/api/__init__", "server/api/server"):
+        file = tmp_path / f"library/prefect/{name}.py"
+        file.parent.mkdir(parents=True, exist_ok=True)
+        file.write_text(STAND_IN)
+    monkeypatch.chdir(working)
+    environment = os.environ | {"PYTHONPATH": str(tmp_path / "library")}
+    with server.serving("prefect", tmp_path / "state", environment) as port:
+        answer = urllib.request.urlopen(f"http://127.0.0.1:{port}/openapi.json")
+        assert answer.status == 200
+    assert (tmp_path / "state/server.log").read_text() == ""
+
+
+@pytest.fixture
+def named(monkeypatch):
+    """Name a server, with a password, at a port of this machine."""
+    from prefect.settings import PREFECT_API_URL, temporary_settings
+
+    with contextlib.ExitStack() as named:
+
+        def name(port: int) -> None:
+            url = f"http://user:s3cret@127.0.0.1:{port}/api"
+            for service in server.NAMED_IN.values():
+                monkeypatch.setenv(service, url)
+            named.enter_context(temporary_settings({PREFECT_API_URL: url}))
+
+        yield name
+
+
+@pytest.mark.parametrize(
+    "use",
+    [
+        lambda home: contextlib.ExitStack().enter_context(_prefect(home, 4200)),
+        lambda home: contextlib.ExitStack().enter_context(_mlflow(home, 5000)),
+        lambda home: contextlib.ExitStack().enter_context(server.prefect_server(home)),
+        lambda _home: bootstrap(),
+    ],
+    ids=["erasure ui", "erasure ui, MLflow", "erasure run", "bootstrap"],
+)
+def test_a_named_server_that_is_not_up_is_said_without_its_password(use, named, tmp_path):
+    with socket.create_server(("127.0.0.1", 0)) as ended:
+        port = ended.getsockname()[1]
+    named(port)
+    with pytest.raises(BadInput, match=f"at http://127.0.0.1:{port} does not answer"):
+        use(Home(tmp_path))
+
+
+def test_the_address_of_a_named_server_is_printed_without_its_password(named, tmp_path):
+    with socket.create_server(("127.0.0.1", 0)) as up:
+        port = up.getsockname()[1]
+        named(port)
+        with _prefect(Home(tmp_path), 4200) as said:
+            assert said == f"Prefect  http://***@127.0.0.1:{port}"
 
 
 def test_a_server_that_does_not_end_is_killed(monkeypatch):

@@ -3,11 +3,14 @@
 import math
 import shutil
 import time
+from types import SimpleNamespace
+from unittest.mock import MagicMock
 
 import pytest
 
 from erasure_core.law.gates import Measurement
 from tasks.home import Home
+from tasks.pages.shown import run_facts
 from tasks.registry import live
 from tasks.registry.runs import (
     CandidateRun,
@@ -17,6 +20,9 @@ from tasks.registry.runs import (
     mirror_run,
     unfinished_runs,
 )
+from tasks.release.errands import _taken_back
+from tasks.requests.intake import add
+from tests.book.books import MODEL, A, B, a_book, a_request, released
 
 FACTS = RunFacts(
     model="gallery",
@@ -58,6 +64,43 @@ def losses(home):
 
     client = MlflowClient(home.tracking_uri)
     return lambda run: client.get_metric_history(run.info.run_id, "loss")
+
+
+ASTRONAUT, CAT = a_request(A, "astronaut"), a_request(B, "cat")
+
+
+@pytest.mark.parametrize(
+    ("back", "name", "concept", "ids"),
+    [(None, "erase astronaut", "astronaut", f"{A}"), (CAT, "restore cat", "cat", f"{A},{B}")],
+)
+def test_it_is_named_and_tagged_by_what_it_erases_or_restores(back, name, concept, ids):
+    """And by every request in its name: it goes with each of them."""
+    params = MagicMock(policy=MagicMock(audience=None))
+    plan = MagicMock(requests=[ASTRONAUT], concepts=[ASTRONAUT.concept], params=params)
+    facts = run_facts(plan, {}, "unknown", back)
+    assert (facts.name, facts.tags["concept"]) == (name, concept)
+    assert facts.tags["request.ids"] == ids
+
+
+@pytest.mark.parametrize(
+    ("restoring", "verdict", "back"), [(None, "pass", None), (B, "pass", CAT), (B, "fail", CAT)]
+)
+def test_an_errand_knows_what_its_version_restores(tmp_path, restoring, verdict, back):
+    book = a_book(tmp_path)
+    add(book, [ASTRONAUT, CAT], MODEL)
+    released(book, [A, B])
+    version = released(book, [], verdict, restoring=restoring)
+    plan = SimpleNamespace(restored=[CAT] if restoring else [])
+    assert _taken_back(book, version, plan) == back
+
+
+def test_what_was_restored_before_is_not_restored_again(tmp_path):
+    book = a_book(tmp_path)
+    add(book, [ASTRONAUT, CAT], MODEL)
+    released(book, [A, B])
+    released(book, [], restoring=B)
+    version = released(book, [])
+    assert _taken_back(book, version, SimpleNamespace(restored=[CAT])) is None
 
 
 def work(home: Home) -> None:

@@ -5,10 +5,24 @@ from dataclasses import replace
 
 import pytest
 
+from erasure_core.errors import ErasureError
 from tasks.home import Home
+from tasks.registry.moved import clear_deleted
 from tasks.registry.packaging import VersionFacts
 from tasks.registry.runs import CandidateRun, RunFacts, mirror_run
 from tasks.registry.versions import expected, mirror_version, seen
+
+
+def test_clearing_executes_no_file_of_the_working_folder(tmp_path, monkeypatch):
+    """One that is named mlflow.py would end well, and nothing would be cleared."""
+    working, library = tmp_path / "working", tmp_path / "library"
+    for folder, does in ((working, "pass"), (library, "raise SystemExit('the library')")):
+        folder.mkdir()
+        (folder / "mlflow.py").write_text(does)
+    monkeypatch.chdir(working)
+    monkeypatch.setenv("PYTHONPATH", str(library))
+    with pytest.raises(ErasureError, match="the library"):
+        clear_deleted(tmp_path / "mlflow.db", ["run"])
 
 
 @pytest.fixture

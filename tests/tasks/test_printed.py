@@ -5,7 +5,7 @@ from pathlib import Path
 
 import pytest
 
-from flows.cli.show import show_release
+from flows.cli.show import show_release, trial_lines
 from tasks.home import Home
 
 OUTCOME = {
@@ -36,3 +36,10 @@ def test_the_next_command_is_about_the_model_of_the_run(
     show_release({**OUTCOME, "promoted": promoted}, Home(tmp_path), Path(params))
     *_, line = capsys.readouterr().out.splitlines()
     assert shlex.split(line) == ["next", "erasure", *expected]
+
+
+def test_a_refused_trial_gives_the_gates_advice_on_the_parameters_it_used():
+    advice = "try `erasure run --trial --lambdas 5`"
+    gate = {"verdict": "fail", "checks": [], "advice": [advice]}
+    lines = trial_lines({**OUTCOME, "gate": gate, "report": "r.html"}, Path("mine.yaml"))
+    assert "  try `erasure run --trial --lambdas 5 --params mine.yaml`" in lines

@@ -1,0 +1,46 @@
+"""What the Python face refuses, and the paths that it takes."""
+
+from pathlib import Path
+
+import pytest
+import torch
+
+from erasure_core.errors import BadInput, ContentChanged
+from erasure_core.model import Model
+
+PROMPT = "a photo of an astronaut"
+
+
+@pytest.fixture
+def base(tiny_folder) -> Model:
+    return Model.load(tiny_folder)
+
+
+def test_one_prompt_is_no_list_of_prompts(base):
+    """A text is a sequence of its letters, and would be a picture of each."""
+    with pytest.raises(BadInput, match=rf"prompts is the text '{PROMPT}'; give a list: \["):
+        base.draw(PROMPT)
+
+
+@pytest.mark.parametrize(
+    ("prompts", "labels", "said"), [(PROMPT, ["a"], "prompts"), ([PROMPT], "astronaut", "labels")]
+)
+def test_beside_takes_no_single_text_either(base, prompts, labels, said):
+    with pytest.raises(BadInput, match=f"{said} is the text"):
+        base.beside(base, prompts, labels, clip=None)
+
+
+@pytest.mark.parametrize("kind", [str, Path])
+def test_a_change_is_saved_and_opened_at_a_path_in_either_form(base, astronaut, tmp_path, kind):
+    student, file = base.erased(astronaut), kind(tmp_path / "gone.safetensors")
+    student.save(file)
+    assert base.opened(file).delta.sha256 == student.delta.sha256
+
+
+def test_another_bases_change_is_refused_when_it_is_opened(base, astronaut, tiny_folder, tmp_path):
+    base.erased(astronaut).save(tmp_path / "gone.safetensors")
+    other = Model.load(tiny_folder)
+    with torch.no_grad():
+        next(other.teacher.unet.parameters()).add_(1)
+    with pytest.raises(ContentChanged, match="the network a delta is applied to"):
+        other.opened(tmp_path / "gone.safetensors")
