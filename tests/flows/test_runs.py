@@ -368,6 +368,39 @@ def test_what_is_on_record_needs_no_server(ran, monkeypatch):
     assert state(ran.home) == before
 
 
+OTHERWISE = {  # than the request that the book holds, and is honoured
+    "under another law": ("regulation: gdpr", "regulation: ccpa", "known with other content"),
+    "since another day": ("11-22T10", "11-20T10", "submitted_time differs"),
+    "of another name": ("name: astronaut", "name: rocket", "concept.name differs"),
+    "of another kind": ("kind: likeness", "kind: object", "concept.kind differs"),
+    "by another recipe": ("replacement: a photographer", "replacement: a wall", "another recipe"),
+}
+
+
+@pytest.mark.parametrize("trial", [(), ("--trial",)])
+@pytest.mark.parametrize("fault", OTHERWISE)
+def test_another_request_with_a_known_id_is_not_answered(fault, trial, ran, tmp_path):
+    old, new, expected = OTHERWISE[fault]
+    other = Path(shutil.copy(ran.inputs / "astronaut.yaml", tmp_path))
+    edit(other, old, new)
+    before = state(ran.home)
+    refused = erasure(ran.home, "run", other, *ran.passing, *trial)
+    assert (refused.exit_code, refused.stdout) == (2, "")
+    assert expected in refused.stderr.splitlines()[-1]
+    assert state(ran.home) == before
+
+
+@pytest.mark.parametrize("trial", [(), ("--trial",)])
+def test_a_request_of_another_model_is_not_answered(trial, ran, tmp_path):
+    params = Path(shutil.copy(ran.inputs / "passing.yaml", tmp_path))
+    edit(params, "registered_model: toy", "registered_model: other")
+    before = state(ran.home)
+    refused = erasure(ran.home, "run", ASTRONAUT, "--params", params, *trial)
+    assert (refused.exit_code, refused.stdout) == (2, "")
+    assert "belongs to toy, the parameters name other" in refused.stderr
+    assert state(ran.home) == before
+
+
 def test_a_person_reads_verdict_failed_checks_report_and_next_command(ran, tmp_path):
     """Of a refusal that is answered again: the request must not be honoured for that."""
     world = ran.copy(tmp_path)
