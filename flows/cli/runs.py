@@ -240,8 +240,6 @@ def restore(
     from tasks.requests.named import request_id_of
     from tasks.requests.plan import Inputs, check_restorable, known_restoring
 
-    if not reason.strip():
-        raise BadInput("--reason is empty; say why the erasure is taken back")
     inputs = Inputs.read(params, None, method)
     wanted = request_id_of(book, request, inputs.model)
     if (known := known_restoring(book, inputs, wanted)) is not None:
@@ -251,9 +249,7 @@ def restore(
     with stdout_free(), acting_as(by):
         outcomes, code = _flow(
             home,
-            lambda flow: list(
-                flow.restore_concept(wanted, reason.strip(), params, method, not no_wait)
-            ),
+            lambda flow: list(flow.restore_concept(wanted, reason, params, method, not no_wait)),
         )
     return _answer(book, params, outcomes, code, [str(wanted)], True, as_json)
 

@@ -78,7 +78,7 @@ class NeedsApproval(ErasureError):
     exit_code = 3
 
     def __init__(self, plan: str, requests: Sequence[str], have: Sequence[str], needed: int):
-        self.plan, self.requests = plan, requests
+        self.plan, self.requests, self.have, self.needed = plan, requests, have, needed
         by = f" (by {', '.join(have)})" if have else ""
         super().__init__(
             f"plan {plan[:16]} needs {needed} approval(s) and has {len(have)}{by}; "

@@ -129,7 +129,7 @@ def test_the_period_is_extended_as_far_as_the_law_allows(inputs, home):
 REFUSED = {
     "an unknown request": (("refuse", NOBODY, "--code", "gdpr-17-3-a"), "is not in the book"),
     "a reason that is no ground": (("refuse", CAT, "--code", "no-time"), "is no reason code"),
-    "no reason": (("hold", CAT, "--reason", " "), "--reason is empty"),
+    "no reason": (("hold", CAT, "--reason", " "), "nothing in it can be seen"),
     "a retry of what is due": (("retry", CAT), "cannot become received"),
     "an approval of nothing": (("approve", CAT), "no plan with request"),
     "another model": (("add", "INPUT", "--params", "OTHER"), "belongs to toy"),
