@@ -10,6 +10,7 @@ from uuid import UUID
 
 import pytest
 
+from flows.cli.show import announce
 from tasks.book.door import open_book
 from tasks.home import Home
 from tasks.requests.plan import Inputs, check_restorable
@@ -209,6 +210,47 @@ def test_comparisons_are_made_only_when_asked_for():
     assert names == [[], ["paper"]]
 
 
+# The first line of a long command
+
+
+def a_dangling_link(file: Path) -> None:
+    file.symlink_to(file.parent / "gone.json")
+
+
+STRAY = {
+    "a dangling link": a_dangling_link,
+    "a folder": Path.mkdir,
+    "seconds that are none": lambda file: file.write_text('{"seconds": {"a": "b"}}'),
+    "a list": lambda file: file.write_text("[]"),
+    "no JSON": lambda file: file.write_bytes(b"\xff"),
+}
+
+
+@pytest.mark.parametrize("what", STRAY)
+def test_a_stray_record_stops_no_command(what, tmp_path, capsys):
+    home = Home(tmp_path)
+    home.records.mkdir()
+    STRAY[what](home.records / "x.json")
+    announce("honouring what is due", home)
+    assert capsys.readouterr().err.endswith("; a release takes minutes\n")
+
+
+def test_a_record_that_cannot_be_read_stops_no_command(tmp_path, capsys, monkeypatch):
+    """As another user's: tests may run as one who reads everything."""
+    home = Home(tmp_path)
+    home.records.mkdir()
+    (home.records / "x.json").write_text('{"seconds": {"a": 60}}')
+    announce("honouring what is due", home)
+    assert capsys.readouterr().err.endswith("; the last release took 1.0 min\n")
+
+    def denied(file: Path) -> bytes:
+        raise PermissionError(13, "Permission denied", str(file))
+
+    monkeypatch.setattr(Path, "read_bytes", denied)
+    announce("honouring what is due", home)
+    assert capsys.readouterr().err.endswith("; a release takes minutes\n")
+
+
 # Nothing to do
 
 
@@ -247,7 +289,13 @@ READ = {  # what each says of a book that holds nothing
     "request check PARAMS": "ready",
     "run PARAMS": "nothing pending",
 }
-REFUSED_OF_ONE = ("audit 1", "audit export", f"request show {CAT}", "request approve cat")
+REFUSED_OF_ONE = (
+    "audit 1",
+    "audit export",
+    f"request show {CAT}",
+    "request approve cat",
+    "keys rotate",
+)
 STEPS = ("hold", "withdraw", "retry", "extend")
 
 
@@ -580,7 +628,6 @@ UNFIT = {
         ("restore", CAT, "--reason", "r"),
         "is received; only an honoured request can be restored",
     ),
-    "restore for no reason": (("restore", CAT, "--reason", " "), "--reason is empty"),
     "cite what was never made": (("cite", "--model", "9"), "toy has no version 9"),
     "roll back to nothing": (("rollback", "--to", "9", "--reason", "r"), "has no version 9"),
     "a method that is none": (
