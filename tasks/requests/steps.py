@@ -156,8 +156,9 @@ def proposed_for(book: Book, request_id: UUID, begins: str | None = None) -> str
         events = list(reader.events(str(request_id)))
         plans = [e.facts["plan"] for e in events if e.event == "plan.proposed"]
         if not plans:
+            which = "" if begins is None else f" {begins!r}"
             raise BadInput(
-                f"no plan with request {request_id} waits for approval; a run proposes one, "
+                f"no plan{which} with request {request_id} waits for approval; a run proposes one, "
                 "where the parameters ask for approval"
             )
         return str(plans[-1] if begins is None else _only_plan(plans, begins, request_id))

@@ -102,7 +102,7 @@ def test_two_plans_that_begin_alike_are_told_apart(book):
 def test_a_plan_is_approved_by_its_own_requests_alone(book):
     proposed(book)
     add(book, [a_request(B, "dog")], MODEL)
-    with pytest.raises(BadInput, match=f"no plan with request {B} waits"):
+    with pytest.raises(BadInput, match=f"no plan '{PLAN}' with request {B} waits"):
         proposed_for(book, B, PLAN)
 
 
