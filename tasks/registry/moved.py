@@ -12,11 +12,10 @@ from collections.abc import Iterator, Sequence
 from contextlib import closing, contextmanager
 from pathlib import Path
 
-from sqlalchemy.exc import DBAPIError, SQLAlchemyError
-
 from erasure_core.errors import ErasureError
 from erasure_core.redact import redacted
 
+DATABASES = ("sqlite3", "sqlalchemy")  # whose errors MLflow's store and this file raise
 PLACES = {  # table -> the columns in which MLflow keeps where files lie
     "experiments": ("artifact_location",),
     "runs": ("artifact_uri",),
@@ -35,11 +34,11 @@ def told(store: str) -> Iterator[None]:
     try:
         yield
     except Exception as fault:
-        inner = fault.__cause__  # of what MLflow makes one of its own
-        cause = inner if isinstance(inner, SQLAlchemyError) else fault
-        if not isinstance(cause, sqlite3.Error | SQLAlchemyError):
+        causes = [fault, fault.__cause__]  # MLflow may make one of its own of the database's
+        of_database = [c for c in causes if type(c).__module__.partition(".")[0] in DATABASES]
+        if not of_database:
             raise
-        said = " ".join(str(cause.orig if isinstance(cause, DBAPIError) else cause).split())
+        said = " ".join(str(getattr(of_database[-1], "orig", None) or of_database[-1]).split())
         if "locked" in said:
             advice = "another process writes there; try again when it is done"
         elif store.startswith("sqlite:"):
