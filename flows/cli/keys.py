@@ -41,9 +41,12 @@ def rotate(as_json: Json = False) -> int:
     """Sign with a new key from now on; what the old one signed stays trusted, until its file in
     keys/trusted is removed and `erasure reconcile` states with the new key what it stated.
     """
+    from tasks.book.door import require_book
     from tasks.book.heads import rotate_key
 
-    signer = rotate_key(Home.from_env())
+    home = Home.from_env()
+    require_book(home)  # elsewhere there is nothing that the key signs
+    signer = rotate_key(home)
     show({"name": signer.name, "key": signer.key} if as_json else f"{signer.key}  {signer.name}")
     return DONE
 

@@ -6,7 +6,7 @@ from typing import Annotated
 import typer
 
 from flows.cli.common import DONE, MODEL_HELP, By, Json, ParamsFile, app, reported, stdout_free
-from flows.cli.options import LARGEST, finite, one_of, out_folder, out_folder_if_any, said
+from flows.cli.options import LARGEST, finite, one_of, out_folder, out_folder_if_any, printable
 from flows.cli.show import hint, show
 from tasks.home import Home
 
@@ -258,7 +258,7 @@ def evaluate(
     ] = "refuse",
     prompt_column: Annotated[
         str | None,
-        typer.Option(callback=said, help="The column of prompts, where several could be it."),
+        typer.Option(callback=printable, help="The column of prompts, where several could be it."),
     ] = None,
     out: Annotated[
         Path | None,

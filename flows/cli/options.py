@@ -11,7 +11,7 @@ import typer
 from typer.core import TyperGroup
 
 from erasure_core.errors import BadInput
-from erasure_core.text import escaped
+from erasure_core.text import escaped, one_line
 from flows.cli.show import complain
 
 LARGEST = 2**63 - 1  # of what the registry, the generators and JSON's readers count with
@@ -24,11 +24,23 @@ def finite(value: float | None) -> float | None:
     return value
 
 
-def said(value: str | None) -> str | None:
-    """An option's text that is recorded and shown, where a line break would forge a line."""
+def printable(value: str | None) -> str | None:
+    """An option's text that is shown as it is, where a line break would forge a line."""
     if value is not None and escaped(value) != value:
         raise typer.BadParameter("it holds control characters; write one line of plain text")
     return value
+
+
+def said(value: str | None) -> str | None:
+    """An option's text that is recorded: words that a reader sees, without blanks around them, by
+    which one person would count as two.
+    """
+    if value is None:
+        return None
+    try:
+        return one_line(value).strip()
+    except ValueError as fault:
+        raise typer.BadParameter(str(fault)) from None
 
 
 def all_said(values: list[str] | None) -> list[str] | None:

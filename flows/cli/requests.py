@@ -101,7 +101,7 @@ def approve_plan(
     request: Named,
     plan: Annotated[
         str | None,
-        typer.Option(callback=said, help="Hash of the plan; default: the newest proposed for it."),
+        typer.Option(callback=said, help="Its hash, or how it begins; default: the newest."),
     ] = None,
     by: By = None,
 ) -> int:
@@ -112,7 +112,7 @@ def approve_plan(
 
     book = _book()
     with acting_as(by):
-        proposed = proposed_for(book, request_id_of(book, request)) if plan is None else plan
+        proposed = proposed_for(book, request_id_of(book, request), plan)
         proposal = approve(book, proposed, by)
     show(f"plan {proposal.plan[:16]} is approved by {', '.join(proposal.approved_by)}")
     return DONE

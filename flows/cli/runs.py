@@ -33,6 +33,7 @@ from flows.cli.show import (
 from tasks.home import Home
 
 if TYPE_CHECKING:
+    from erasure_core.law.requests import DeletionRequest
     from tasks.book.store import Book, Entry
     from tasks.requests.plan import Inputs
 
@@ -123,8 +124,7 @@ def run(
     book = _look_at_lease(home, params, no_wait)
     from tasks.book.actor import acting_as
     from tasks.requests.advice import advice
-    from tasks.requests.named import read_source, requests_of
-    from tasks.requests.plan import Inputs, again_due, check_changes, known_answer
+    from tasks.requests.plan import Inputs, again_due, known_answer
 
     if changes and not named:
         raise BadInput("--seed, --lambdas and --set are for named requests; name them")
@@ -133,9 +133,7 @@ def run(
     if compare and not named:
         raise BadInput("--compare reports beside named requests; name them")
     inputs = Inputs.read(params, base, method, compare, changes)
-    files = requests_of(book, named, inputs.model)
-    asked = [read_source(book, source) for source in files]
-    check_changes(inputs, asked)
+    files, asked = _asked(book, named, inputs)
     for note in advice(asked):
         hint(f"note: {note}")
     idle = not files and not _due(book, inputs)
@@ -206,13 +204,10 @@ def _try(
         raise BadInput("--trial tries named requests; name them")
     announce(f"trying {', '.join(named)}; nothing is registered", home)
     from tasks.book.door import open_book
-    from tasks.requests.named import read_source, requests_of
-    from tasks.requests.plan import Inputs, check_changes
+    from tasks.requests.plan import Inputs
 
     inputs, book = Inputs.read(params, base, method, compare, changes), open_book(home, make=False)
-    files = requests_of(book, named, inputs.model)
-    asked = [read_source(book, source) for source in files]
-    check_changes(inputs, asked)
+    files, _ = _asked(book, named, inputs)
     with stdout_free(), prefect_server(home):
         from flows import erase
 
@@ -245,8 +240,6 @@ def restore(
     from tasks.requests.named import request_id_of
     from tasks.requests.plan import Inputs, check_restorable, known_restoring
 
-    if not reason.strip():
-        raise BadInput("--reason is empty; say why the erasure is taken back")
     inputs = Inputs.read(params, None, method)
     wanted = request_id_of(book, request, inputs.model)
     if (known := known_restoring(book, inputs, wanted)) is not None:
@@ -256,9 +249,7 @@ def restore(
     with stdout_free(), acting_as(by):
         outcomes, code = _flow(
             home,
-            lambda flow: list(
-                flow.restore_concept(wanted, reason.strip(), params, method, not no_wait)
-            ),
+            lambda flow: list(flow.restore_concept(wanted, reason, params, method, not no_wait)),
         )
     return _answer(book, params, outcomes, code, [str(wanted)], True, as_json)
 
@@ -292,6 +283,21 @@ def rollback(
     for line in behind:
         complain(f"behind: {line}")
     return DONE
+
+
+def _asked(
+    book: "Book", named: list[str], inputs: "Inputs"
+) -> "tuple[list[Path | UUID], list[DeletionRequest]]":
+    """Where the named requests are, and what they ask; `BadInput` if the book would refuse one."""
+    from tasks.requests.intake import check
+    from tasks.requests.named import read_source, requests_of
+    from tasks.requests.plan import check_changes
+
+    files = requests_of(book, named, inputs.model)
+    asked = [read_source(book, source) for source in files]
+    check(book, asked, inputs.model)
+    check_changes(inputs, asked)
+    return files, asked
 
 
 def _due(book: "Book", inputs: "Inputs") -> list["Entry"]:

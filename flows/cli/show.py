@@ -42,15 +42,16 @@ def announce(work: str, home: Home) -> None:
 
 def _last_release(home: Home) -> float | None:
     """Seconds that the newest version's run took; None where no record can be read."""
-    newest = max(home.records.glob("*.json"), key=lambda file: file.stat().st_mtime, default=None)
     try:
+        files = home.records.glob("*.json")
+        newest = max(files, key=lambda file: file.stat().st_mtime, default=None)
         steps = json.loads(newest.read_bytes())["seconds"] if newest else {}
         # "erase and generate" holds every candidate's own "erase <candidate>"
         parts = [name for name in steps if name.startswith("erase ") and not name.startswith(WHOLE)]
-        whole = [s for name, s in steps.items() if name not in parts]
-    except (ValueError, KeyError, TypeError, AttributeError):  # the audit names broken records
+        return sum(s for name, s in steps.items() if name not in parts) or None
+    # the audit names broken records
+    except (OSError, ValueError, KeyError, TypeError, AttributeError):
         return None
-    return sum(whole) or None
 
 
 def released(record: Mapping[str, Any] | None, home: Home) -> dict[str, Any]:

@@ -13,7 +13,7 @@ from typing import TYPE_CHECKING, Any
 from erasure_core.errors import ErasureError
 from erasure_core.redact import redacted
 from tasks.home import Home
-from tasks.registry.moved import settle_in
+from tasks.registry.moved import settle_in, told
 
 if TYPE_CHECKING:
     from mlflow import MlflowClient
@@ -31,13 +31,14 @@ def connected(home: Home) -> Iterator["MlflowClient"]:
     """A client of this state folder's MLflow.
 
     Raises:
-        ErasureError: MLflow failed or cannot be reached.
+        ErasureError: MLflow failed or cannot be reached, or its database is damaged or locked.
     """
     from mlflow.exceptions import MlflowException
 
-    _settled_in(home)
     try:
-        yield connect(home.tracking_uri)
+        with told(home.tracking_uri):
+            _settled_in(home)
+            yield connect(home.tracking_uri)
     except MlflowException as fault:
         raise ErasureError(redacted(f"MLflow at {home.tracking_uri}: {fault.message}")) from None
 
@@ -107,13 +108,18 @@ def pages(search: Callable[..., Any], **query: object) -> Iterator[Any]:
 def has_store(home: Home) -> bool:
     """Whether there is anything to ask; looking must not create the database."""
     file = sqlite_file(home)
-    return file is None or file.exists()
+    return file is None or _is_made(file)
+
+
+def _is_made(file: Path) -> bool:
+    """Whether a database is there. `sqlite3` and a full disk leave an empty file, which is none."""
+    return file.is_file() and file.stat().st_size > 0
 
 
 def _settled_in(home: Home) -> None:
     """Bring MLflow's places to where the state folder is now, if it was copied or moved."""
     file = sqlite_file(home)
-    if file is not None and file.exists() and file.parent == home.root:
+    if file is not None and _is_made(file) and file.parent == home.root:
         settle_in(file, EXPERIMENT, home.artifacts.absolute().as_uri())
 
 
@@ -148,11 +154,12 @@ def _make_store(home: Home) -> None:
     refuses half a schema for ever: it is made under another name and takes its own when whole.
     """
     file = sqlite_file(home)
-    if file is None or file.exists():
+    if file is None or _is_made(file):
         return
     draft = file.with_name(f"{file.name}.new")
     draft.unlink(missing_ok=True)
-    connect(f"sqlite:///{draft}").search_experiments(max_results=1)
+    with told(f"sqlite:///{draft}"):
+        connect(f"sqlite:///{draft}").search_experiments(max_results=1)
     os.replace(draft, file)
 
 

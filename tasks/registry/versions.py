@@ -147,7 +147,7 @@ def version_numbers(home: Home, model: str) -> list[int]:
 
 def clear_free_pages(home: Home) -> None:
     """What tags and descriptions said before goes from our own file too; a server's is its own."""
-    if (file := sqlite_file(home)) and file.exists():
+    if has_store(home) and (file := sqlite_file(home)):
         clear_pages(file)
 
 

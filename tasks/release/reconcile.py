@@ -6,6 +6,7 @@ from pathlib import Path
 from erasure_core.errors import ErasureError
 from erasure_core.law.fold import Version
 from erasure_core.law.lineage import sha256_file
+from erasure_core.redact import redacted
 from tasks.book.door import catch_up, check_whole
 from tasks.book.heads import head_file, write_head
 from tasks.book.keys import Keys
@@ -48,9 +49,17 @@ def reconcile(book: Book, *, tables: bool = False) -> list[str]:
         if champion and any(differs_in_registry(book, model)):
             _send(book, champion, "aliases")
     left += run_errands(book)
-    with holding(book, OUTSIDE, "closing runs that died"):
-        close_unfinished(book.home, working_now(book))
-    return left
+    return left + _close_unfinished(book)
+
+
+def _close_unfinished(book: Book) -> list[str]:
+    """Mark MLflow's runs that died; what could not be done."""
+    try:
+        with holding(book, OUTSIDE, "closing runs that died"):
+            close_unfinished(book.home, working_now(book))
+    except (ErasureError, OSError) as fault:
+        return [f"MLflow's runs that died: {redacted(str(fault))}"]
+    return []
 
 
 def _state_again(book: Book) -> None:

@@ -40,6 +40,52 @@ def check(book: Book, requests: Sequence[DeletionRequest], model: str) -> None:
     book.ask(ask)
 
 
+def taken_up(
+    reader: Reader, requests: Sequence[DeletionRequest], model: str
+) -> tuple[list[DeletionRequest], dict[str, str]]:
+    """What a run of `requests` would take up, and which of them it would refuse (by id, with why).
+    Nothing is taken up for what is honoured; who asks for what another asks for goes with theirs.
+    """
+    taken: dict[str, DeletionRequest] = {}  # by what is to be erased
+    refused: dict[str, str] = {}
+    for request in requests:
+        label, request_id = request.concept.label, str(request.subject_request_id)
+        try:
+            original = _original(reader, request, model)
+        except BadInput as fault:
+            refused[request_id] = str(fault)
+            continue
+        if original is None:
+            taken.setdefault(label, request)
+        elif original.row.id == request_id and original.row.state != "honoured":
+            taken[label] = request  # its recipe may be a corrected one
+        elif original.row.state != "honoured":
+            taken.setdefault(label, original.known)
+    return list(taken.values()), refused
+
+
+def _original(reader: Reader, request: DeletionRequest, model: str) -> Entry | None:
+    """The request of the book that a run of `request` would be about; None if that is a new one.
+    `BadInput` if there can be no such run.
+    """
+    if known := reader.find_request(request.subject_request_id):
+        _check_known(known, request, model)
+    else:
+        own = str(request.subject_request_id)
+        known = reader.same_concept(model, request.concept.label, _LIVE, own)
+    if known is None:
+        return None
+    original = reader.request(known.row.duplicate_of or known.row.id)
+    check_not_held([original])
+    return original
+
+
+def check_not_held(entries: Sequence[Entry]) -> None:
+    """Refuse requests that a person holds: `BadInput`."""
+    if held := [e.row.id for e in entries if e.row.state == "on_hold"]:
+        raise BadInput(f"request {', '.join(held)} is on hold; `erasure request retry` ends that")
+
+
 def workable(reader: Reader, model: str) -> list[Entry]:
     """The requests of a model that a run may take up, oldest first."""
     return reader.requests(model, sorted(WORKABLE))

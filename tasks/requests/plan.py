@@ -22,7 +22,7 @@ from tasks.release.record import record_of
 from tasks.requests.again import overdue, parts_of, parts_of_champion
 from tasks.requests.base_file import with_folder
 from tasks.requests.changes import check_read
-from tasks.requests.intake import workable
+from tasks.requests.intake import check_not_held, taken_up, workable
 from tasks.requests.made_with import made_with
 from tasks.requests.park import make_ready, park
 from tasks.requests.preflight import OPERATOR, preflight
@@ -79,7 +79,7 @@ class NeedsApproval(ErasureError):
     exit_code = 3
 
     def __init__(self, plan: str, requests: Sequence[str], have: Sequence[str], needed: int):
-        self.plan, self.requests = plan, requests
+        self.plan, self.requests, self.have, self.needed = plan, requests, have, needed
         by = f" (by {', '.join(have)})" if have else ""
         super().__init__(
             f"plan {plan[:16]} needs {needed} approval(s) and has {len(have)}{by}; "
@@ -110,12 +110,13 @@ def faults_before_run(
 ) -> dict[str, str]:
     """What a run would stumble over; nothing is changed. `asked` None: everything that is due."""
     honoured, restored, _ = book.ask(lambda reader: _state(reader, inputs.model, None))
-    known = {e.row.id for e in honoured}
-    due = book.ask(lambda reader: workable(reader, inputs.model))
-    wanted = [e.known for e in due if e.request] if asked is None else list(asked)
-    new = [r for r in wanted if str(r.subject_request_id) not in known]
+    refused: dict[str, str] = {}
+    if asked is None:
+        new = [e.known for e in book.ask(lambda r: workable(r, inputs.model)) if e.request]
+    else:
+        new, refused = book.ask(lambda reader: taken_up(reader, asked, inputs.model))
     erased = [*(e.known for e in honoured), *new]
-    return faults_of(inputs, erased, brought_back(restored, erased), book.home)
+    return refused | faults_of(inputs, erased, brought_back(restored, erased), book.home)
 
 
 def take_up(book: Book, inputs: Inputs, wanted: Sequence[str] | None) -> list[Entry]:
@@ -194,8 +195,7 @@ def plan_trial(book: Book, inputs: Inputs, asked: Sequence[DeletionRequest]) -> 
     if faults := faults_before_run(book, inputs, asked):
         raise BadInput("; ".join(faults.values()))
     honoured, restored, champion = book.ask(lambda reader: _state(reader, inputs.model, None))
-    known = {e.row.id for e in honoured}
-    new = [r for r in asked if str(r.subject_request_id) not in known]
+    new, _ = book.ask(lambda reader: taken_up(reader, asked, inputs.model))
     requests = [*(e.known for e in honoured), *new]
     plan = make_plan(
         requests,
@@ -438,8 +438,7 @@ def _entries(
         return workable(reader, model), honoured
     named = [reader.request(i) for i in wanted]
     originals = [reader.request(e.row.duplicate_of or e.row.id) for e in named]
-    if held := [e.row.id for e in originals if e.row.state == "on_hold"]:
-        raise BadInput(f"request {', '.join(held)} is on hold; `erasure request retry` ends that")
+    check_not_held(originals)
     once = {e.row.id: e for e in originals if e.row.state in WORKABLE}
     return list(once.values()), honoured
 

@@ -1,5 +1,6 @@
 """What a person decides about a request: refuse, withdraw, hold, extend, take up again, approve."""
 
+from collections.abc import Sequence
 from datetime import UTC, datetime, timedelta
 from uuid import UUID
 
@@ -8,11 +9,13 @@ from erasure_core.law import clock
 from erasure_core.law.chain import stamp
 from erasure_core.law.fold import Proposal, Request
 from erasure_core.law.life import DUE, State, shown
+from erasure_core.text import visible
 from tasks.book.actor import acting
 from tasks.book.store import Book, Entry, Transaction
 from tasks.requests.intake import join_same
 
 NEEDED = {"none": 0, "one": 1, "two": 2}  # approvals, by what the parameters ask for
+SHORTEST = 8  # digits of a plan's hash that a person must give
 
 
 def refuse(book: Book, request_id: UUID, code: str, reason: str | None) -> Entry:
@@ -76,13 +79,14 @@ def extend(book: Book, request_id: UUID, reason: str, now: datetime | None = Non
         BadInput: The law allows none, or no more; the request is not open, or late by now.
     """
     now = now or datetime.now(UTC)
+    _check_said(reason)
 
     def work(tx: Transaction) -> Entry:
         row = tx.request(request_id).row
         _check_extendable(row, now)
         law = clock.regulation(row.regulation)
         due = stamp(clock.extended(law, _received(row, law), row.extended + 1))
-        why = tx.keep_text(row.id, reason)
+        why = tx.keep_text(row.id, reason.strip())
         tx.append("request.extended", id=row.id, due=due, reason=why)
         return tx.request(request_id)
 
@@ -139,26 +143,47 @@ def approve(book: Book, plan: str, by: str | None = None) -> Proposal:
     return book.change(work)
 
 
-def proposed_for(book: Book, request_id: UUID) -> str:
-    """The hash of the newest plan that was proposed for a request. `BadInput` if there is none."""
+def proposed_for(book: Book, request_id: UUID, begins: str | None = None) -> str:
+    """The hash of the plan that was proposed for a request and whose hash begins so; by default of
+    the newest.
+
+    Raises:
+        BadInput: There is none, or `begins` is too short to tell it from others.
+    """
 
     def ask(reader: Transaction) -> str:
         reader.request(request_id)
         events = list(reader.events(str(request_id)))
         plans = [e.facts["plan"] for e in events if e.event == "plan.proposed"]
         if not plans:
+            which = "" if begins is None else f" {begins!r}"
             raise BadInput(
-                f"no plan with request {request_id} waits for approval; a run proposes one, "
+                f"no plan{which} with request {request_id} waits for approval; a run proposes one, "
                 "where the parameters ask for approval"
             )
-        return str(plans[-1])
+        return str(plans[-1] if begins is None else _only_plan(plans, begins, request_id))
 
     return book.ask(ask)  # type: ignore[arg-type] # a reader is enough
 
 
-def _end(book: Book, request_id: UUID, state: State, reason: str, code: str | None = None) -> Entry:
-    if not reason.strip():
+def _only_plan(plans: Sequence[str], begins: str, request_id: UUID) -> str:
+    matching = {plan for plan in plans if plan.startswith(begins.lower())}
+    if len(begins) < SHORTEST or len(matching) != 1:
+        proposed = ", ".join(plan[:16] for plan in plans)
+        raise BadInput(
+            f"--plan {begins!r} is not one of the plans that were proposed for request "
+            f"{request_id}; give at least {SHORTEST} digits of one of {proposed}"
+        )
+    return matching.pop()
+
+
+def _check_said(reason: str) -> None:
+    if not visible(reason):
         raise BadInput("--reason is empty; say why, it is kept with the request")
+
+
+def _end(book: Book, request_id: UUID, state: State, reason: str, code: str | None = None) -> Entry:
+    _check_said(reason)
 
     def work(tx: Transaction) -> Entry:
         entry = tx.request(request_id)

@@ -75,6 +75,37 @@ def test_a_restoring_is_approved_by_the_request_that_it_takes_back(book, others)
     assert state_of(book, A) == "honoured"  # until it is released without it
 
 
+def test_a_plan_is_named_by_how_its_hash_begins(book):
+    proposed(book)
+    proposed(book, OTHER_PLAN)
+    assert proposed_for(book, A) == OTHER_PLAN
+    for digits in (8, 16, 64):
+        assert proposed_for(book, A, PLAN[:digits]) == PLAN
+
+
+@pytest.mark.parametrize("begins", ["", PLAN[:7], "3" * 16, PLAN + "1"])
+def test_a_beginning_that_names_no_plan_is_refused(book, begins):
+    proposed(book)
+    with pytest.raises(BadInput, match=f"give at least 8 digits of one of {PLAN[:16]}"):
+        proposed_for(book, A, begins)
+
+
+def test_two_plans_that_begin_alike_are_told_apart(book):
+    alike = PLAN[:-1] + "2"
+    proposed(book)
+    proposed(book, alike)
+    with pytest.raises(BadInput, match="is not one of"):
+        proposed_for(book, A, PLAN[:16])
+    assert proposed_for(book, A, alike) == alike
+
+
+def test_a_plan_is_approved_by_its_own_requests_alone(book):
+    proposed(book)
+    add(book, [a_request(B, "dog")], MODEL)
+    with pytest.raises(BadInput, match=f"no plan '{PLAN}' with request {B} waits"):
+        proposed_for(book, B, PLAN)
+
+
 def test_an_approval_ends_the_waiting(book):
     proposed(book)
     book.change(lambda tx: tx.append("request.waiting", id=str(A)))
@@ -201,11 +232,13 @@ def test_a_refusal_keeps_its_code(book):
     assert refuse(book, A, "gdpr-17-3-a", None).row.code == "gdpr-17-3-a"
 
 
-@pytest.mark.parametrize("step", [withdraw, hold])
-def test_a_reason_is_not_empty(book, step):
+@pytest.mark.parametrize("step", [withdraw, hold, extend])
+@pytest.mark.parametrize("reason", ["", "  ", "\u200b"])
+def test_a_reason_is_not_empty(book, step, reason):
+    before = row(book, A)
     with pytest.raises(BadInput, match="--reason is empty"):
-        step(book, A, "  ")
-    assert state_of(book, A) == "received"
+        step(book, A, reason)
+    assert row(book, A) == before
 
 
 def test_an_honoured_request_is_restored_not_withdrawn(book):

@@ -322,6 +322,39 @@ def test_what_mlflow_lacks_or_has_too_much_is_found(state, place):
     assert findings(state)
 
 
+SPOILT = {
+    "empty": lambda file: file.write_bytes(b""),
+    "no database": lambda file: file.write_bytes(b"no database" * 1000),
+    "without a table": lambda file: sql(file, "DROP TABLE model_versions"),
+}
+
+
+@pytest.mark.parametrize("how", SPOILT)
+def test_an_mlflow_whose_file_is_spoilt_is_a_finding(state, how):
+    SPOILT[how](state.home / "mlflow.db")
+    found = findings(state)
+    assert found
+    assert all("SELECT" not in line and line.isprintable() for line in found)
+
+
+def test_what_mlflow_cannot_be_asked_is_left_by_reconcile_with_what_to_do(state):
+    SPOILT["no database"](state.home / "mlflow.db")
+    left = reconcile(state.book)
+    assert left
+    assert all("move that file away, and `erasure reconcile`" in line for line in left)
+
+
+@pytest.mark.slow
+@pytest.mark.parametrize("how", ["empty", "no database"])
+def test_an_mlflow_is_made_anew_from_the_book(state, how):
+    file = state.home / "mlflow.db"
+    SPOILT[how](file)
+    if how != "empty":
+        file.unlink()  # as is advised
+    state("reconcile")
+    state("audit")  # in a process of its own: this one has the old file open
+
+
 def test_a_moved_alias_is_told_in_terms_of_what_it_breaks(state):
     MLFLOW["champion moved to the refused"](state.home)
     assert any("MLflow's champion of toy is 2, the book says 1" in f for f in findings(state))

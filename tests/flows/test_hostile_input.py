@@ -445,6 +445,7 @@ def test_a_base_with_a_hostile_configuration_is_refused(make, command, inputs, h
 
 
 HUGE, LONG = "9" * 19, "9" * 5000
+REASONED = ("withdraw", "hold", "extend", "refuse", "retry")
 OPTIONS = [
     *[("generate", "--guidance", value) for value in ("nan", "inf", "-inf", "1e999", "x\x1b[31m")],
     *[("generate", "--count", value) for value in ("0", "-1", "1000000000", HUGE, LONG, "1e3")],
@@ -463,12 +464,12 @@ OPTIONS = [
     *[("run", "--base", value) for value in ("x" * 5000, "a/b@\x1b[31m", "owner/na me@main")],
     *[
         (command, "--reason", value)
-        for command in ("restore", "rollback", "request withdraw", "request hold")
+        for command in ("restore", "rollback", *(f"request {s}" for s in REASONED))
         for value in ("", " ", "\u200b", "a\nb", "a\x1b[31mb")
     ],
     *[("request refuse", "--code", value) for value in ("", "because", "\x1b[31m", HUGE)],
     *[("request approve", "--plan", value) for value in ("", "0" * 64, "\x1b[31m", LONG)],
-    *[("request hold", "--by", value) for value in ("a\nb", "a\x1b[31mb")],
+    *[("request hold", "--by", value) for value in ("", " ", "a\nb", "a\x1b[31mb")],
     *[("rollback", "--to", value) for value in ("0", "7", HUGE, LONG, "nan")],
     *[("rollback", "--accept-breach", value) for value in ("x", "\x1b[31m")],
     *[(command, "--nope\x1b[31m", "x") for command in GOOD],

@@ -7,6 +7,8 @@ from datetime import UTC, datetime
 import pytest
 
 from erasure_core.law import clock
+from tasks.book.door import open_book
+from tasks.home import Home
 from tests.flows.command import edit, erasure, shown, state, states
 from tests.toy import ASTRONAUT, CAT, TWIN
 
@@ -127,7 +129,7 @@ def test_the_period_is_extended_as_far_as_the_law_allows(inputs, home):
 REFUSED = {
     "an unknown request": (("refuse", NOBODY, "--code", "gdpr-17-3-a"), "is not in the book"),
     "a reason that is no ground": (("refuse", CAT, "--code", "no-time"), "is no reason code"),
-    "no reason": (("hold", CAT, "--reason", " "), "--reason is empty"),
+    "no reason": (("hold", CAT, "--reason", " "), "nothing in it can be seen"),
     "a retry of what is due": (("retry", CAT), "cannot become received"),
     "an approval of nothing": (("approve", CAT), "no plan with request"),
     "another model": (("add", "INPUT", "--params", "OTHER"), "belongs to toy"),
@@ -184,8 +186,41 @@ def asked(inputs, home):
     return run(), run
 
 
-def approve(home, who: str):
-    return erasure(home, "request", "approve", CAT, "--by", who)
+def approve(home, who: str, *more: str):
+    return erasure(home, "request", "approve", CAT, "--by", who, *more)
+
+
+PLAN = "1" * 64
+
+
+@pytest.fixture
+def proposed(inputs, home):
+    """A plan for the cat that waits for approval, beside a request for the astronaut."""
+    add(home, inputs, "astronaut")
+    facts = {"plan": PLAN, "model": "toy", "requests": [CAT]}
+    open_book(Home(home)).change(lambda tx: tx.append("plan.proposed", **facts))
+
+
+@pytest.mark.parametrize("digits", [16, 64])
+def test_a_plan_is_approved_by_the_hash_that_is_printed(proposed, digits, home):
+    answer = approve(home, "ann", "--plan", PLAN[:digits])
+    assert answer.exit_code == 0, answer.stderr
+    assert answer.stdout == f"plan {PLAN[:16]} is approved by ann\n"
+
+
+@pytest.mark.parametrize("name", ["astronaut", "dog", NOBODY])
+def test_a_plan_is_not_approved_under_another_requests_name(proposed, name, home):
+    before = state(home)
+    answer = erasure(home, "request", "approve", name, "--plan", PLAN)
+    assert (answer.exit_code, answer.stdout) == (2, "")
+    assert state(home) == before
+
+
+def test_blanks_around_a_name_make_no_second_person(proposed, home):
+    assert approve(home, "ann").exit_code == 0
+    again = approve(home, " ann ")
+    assert again.exit_code == 2
+    assert "ann has approved plan" in again.stderr
 
 
 def test_a_plan_that_needs_approval_waits_for_it(asked, home):

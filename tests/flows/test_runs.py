@@ -10,6 +10,7 @@ from uuid import UUID
 
 import pytest
 
+from flows.cli.show import announce
 from tasks.book.door import open_book
 from tasks.home import Home
 from tasks.requests.plan import Inputs, check_restorable
@@ -209,6 +210,47 @@ def test_comparisons_are_made_only_when_asked_for():
     assert names == [[], ["paper"]]
 
 
+# The first line of a long command
+
+
+def a_dangling_link(file: Path) -> None:
+    file.symlink_to(file.parent / "gone.json")
+
+
+STRAY = {
+    "a dangling link": a_dangling_link,
+    "a folder": Path.mkdir,
+    "seconds that are none": lambda file: file.write_text('{"seconds": {"a": "b"}}'),
+    "a list": lambda file: file.write_text("[]"),
+    "no JSON": lambda file: file.write_bytes(b"\xff"),
+}
+
+
+@pytest.mark.parametrize("what", STRAY)
+def test_a_stray_record_stops_no_command(what, tmp_path, capsys):
+    home = Home(tmp_path)
+    home.records.mkdir()
+    STRAY[what](home.records / "x.json")
+    announce("honouring what is due", home)
+    assert capsys.readouterr().err.endswith("; a release takes minutes\n")
+
+
+def test_a_record_that_cannot_be_read_stops_no_command(tmp_path, capsys, monkeypatch):
+    """As another user's: tests may run as one who reads everything."""
+    home = Home(tmp_path)
+    home.records.mkdir()
+    (home.records / "x.json").write_text('{"seconds": {"a": 60}}')
+    announce("honouring what is due", home)
+    assert capsys.readouterr().err.endswith("; the last release took 1.0 min\n")
+
+    def denied(file: Path) -> bytes:
+        raise PermissionError(13, "Permission denied", str(file))
+
+    monkeypatch.setattr(Path, "read_bytes", denied)
+    announce("honouring what is due", home)
+    assert capsys.readouterr().err.endswith("; a release takes minutes\n")
+
+
 # Nothing to do
 
 
@@ -247,7 +289,13 @@ READ = {  # what each says of a book that holds nothing
     "request check PARAMS": "ready",
     "run PARAMS": "nothing pending",
 }
-REFUSED_OF_ONE = ("audit 1", "audit export", f"request show {CAT}", "request approve cat")
+REFUSED_OF_ONE = (
+    "audit 1",
+    "audit export",
+    f"request show {CAT}",
+    "request approve cat",
+    "keys rotate",
+)
 STEPS = ("hold", "withdraw", "retry", "extend")
 
 
@@ -365,6 +413,39 @@ def test_what_is_on_record_needs_no_server(ran, monkeypatch):
     before = state(ran.home)
     again = told(ran.home, "run", ran.inputs / "astronaut.yaml", *ran.passing)
     assert again == json.loads(ran.answers[-1].stdout)
+    assert state(ran.home) == before
+
+
+OTHERWISE = {  # than the request that the book holds, and is honoured
+    "under another law": ("regulation: gdpr", "regulation: ccpa", "known with other content"),
+    "since another day": ("11-22T10", "11-20T10", "submitted_time differs"),
+    "of another name": ("name: astronaut", "name: rocket", "concept.name differs"),
+    "of another kind": ("kind: likeness", "kind: object", "concept.kind differs"),
+    "by another recipe": ("replacement: a photographer", "replacement: a wall", "another recipe"),
+}
+
+
+@pytest.mark.parametrize("trial", [(), ("--trial",)])
+@pytest.mark.parametrize("fault", OTHERWISE)
+def test_another_request_with_a_known_id_is_not_answered(fault, trial, ran, tmp_path):
+    old, new, expected = OTHERWISE[fault]
+    other = Path(shutil.copy(ran.inputs / "astronaut.yaml", tmp_path))
+    edit(other, old, new)
+    before = state(ran.home)
+    refused = erasure(ran.home, "run", other, *ran.passing, *trial)
+    assert (refused.exit_code, refused.stdout) == (2, "")
+    assert expected in refused.stderr.splitlines()[-1]
+    assert state(ran.home) == before
+
+
+@pytest.mark.parametrize("trial", [(), ("--trial",)])
+def test_a_request_of_another_model_is_not_answered(trial, ran, tmp_path):
+    params = Path(shutil.copy(ran.inputs / "passing.yaml", tmp_path))
+    edit(params, "registered_model: toy", "registered_model: other")
+    before = state(ran.home)
+    refused = erasure(ran.home, "run", ASTRONAUT, "--params", params, *trial)
+    assert (refused.exit_code, refused.stdout) == (2, "")
+    assert "belongs to toy, the parameters name other" in refused.stderr
     assert state(ran.home) == before
 
 
@@ -547,7 +628,6 @@ UNFIT = {
         ("restore", CAT, "--reason", "r"),
         "is received; only an honoured request can be restored",
     ),
-    "restore for no reason": (("restore", CAT, "--reason", " "), "--reason is empty"),
     "cite what was never made": (("cite", "--model", "9"), "toy has no version 9"),
     "roll back to nothing": (("rollback", "--to", "9", "--reason", "r"), "has no version 9"),
     "a method that is none": (

@@ -2,16 +2,21 @@
 
 import math
 import shutil
+import sqlite3
 import time
+from contextlib import closing
+from pathlib import Path
 from types import SimpleNamespace
 from unittest.mock import MagicMock
 
 import pytest
+from mlflow import MlflowClient
 
+from erasure_core.errors import ErasureError
 from erasure_core.law.gates import Measurement
 from tasks.home import Home
 from tasks.pages.shown import run_facts
-from tasks.registry import live
+from tasks.registry import client, live
 from tasks.registry.runs import (
     CandidateRun,
     PromptSet,
@@ -20,6 +25,7 @@ from tasks.registry.runs import (
     mirror_run,
     unfinished_runs,
 )
+from tasks.registry.versions import clear_free_pages
 from tasks.release.errands import _taken_back
 from tasks.requests.intake import add
 from tests.book.books import MODEL, A, B, a_book, a_request, released
@@ -46,8 +52,6 @@ def home(mlflow_template, tmp_path, monkeypatch) -> Home:
 @pytest.fixture
 def runs(home):
     """Every run by its name, as MLflow has it now."""
-    from mlflow import MlflowClient
-
     client = MlflowClient(home.tracking_uri)
 
     def runs():
@@ -60,8 +64,6 @@ def runs(home):
 
 @pytest.fixture
 def losses(home):
-    from mlflow import MlflowClient
-
     client = MlflowClient(home.tracking_uri)
     return lambda run: client.get_metric_history(run.info.run_id, "loss")
 
@@ -219,8 +221,6 @@ def test_the_errand_of_a_run_that_was_not_shown_keeps_the_times_of_its_losses(ho
 
 
 def test_what_is_measured_twice_is_logged_once(home, runs):
-    from mlflow import MlflowClient
-
     odd = Measurement("ssim", math.nan, 0.0, 1.0, 3, "higher")
     with live.shown_while(home, FACTS):
         live.show_measured(home, "abcd", "lambda=5", [RATE, odd])
@@ -248,6 +248,58 @@ def test_where_mlflow_is_away_the_work_goes_on_and_it_is_said(home, monkeypatch,
     said = capsys.readouterr().err
     assert said.startswith("not shown in MLflow until the end: MLflow at http://***@127.0.0.1:9")
     assert "secret" not in said
+
+
+def damage(file: Path) -> None:
+    file.write_bytes(b"no database" * 1000)
+
+
+def lose_a_table(file: Path) -> None:
+    with closing(sqlite3.connect(file)) as connection, connection:
+        connection.execute("DROP TABLE experiments")
+
+
+@pytest.mark.parametrize("spoil", [damage, lose_a_table])
+def test_where_mlflows_file_is_damaged_the_work_goes_on_and_it_is_said(home, spoil, capsys):
+    file = home.root / "mlflow.db"
+    spoil(file)
+    before = file.read_bytes()
+    with live.shown_while(home, FACTS):
+        work(home)
+    said = capsys.readouterr().err
+    assert said.startswith("not shown in MLflow until the end: MLflow at sqlite:///")
+    assert "move that file away, and `erasure reconcile` makes it anew" in said
+    assert file.read_bytes() == before
+
+
+def test_a_locked_file_is_not_to_be_moved_away(home, monkeypatch):
+    from tasks.registry import moved
+
+    connect = sqlite3.connect
+    monkeypatch.setattr(moved.sqlite3, "connect", lambda file, **_: connect(file, timeout=0))
+    with closing(connect(home.root / "mlflow.db", isolation_level=None)) as other:
+        other.execute("BEGIN EXCLUSIVE")
+        with pytest.raises(ErasureError, match="is locked; another process writes there; try"):
+            unfinished_runs(home)
+        with pytest.raises(ErasureError, match="is locked; another process writes there; try"):
+            clear_free_pages(home)
+
+
+def test_an_empty_file_is_no_store_yet(home, mlflow_template, monkeypatch):
+    """As `sqlite3 mlflow.db` leaves one where there was none."""
+    file = home.root / "mlflow.db"
+    file.write_bytes(b"")
+    assert unfinished_runs(home) == []
+    assert file.read_bytes() == b""
+
+    def connect(uri: str) -> MlflowClient:  # making one takes seconds
+        if uri.endswith(".new"):
+            shutil.copy(mlflow_template, uri.removeprefix("sqlite:///"))
+        return MlflowClient(uri)
+
+    monkeypatch.setattr(client, "connect", connect)
+    with live.shown_while(home, FACTS):
+        assert len(unfinished_runs(home)) == 1
 
 
 def attempts(home: Home) -> None:

@@ -25,10 +25,16 @@ from erasure_core.law.requests import DeletionRequest
 from erasure_core.metrics.clip_score import ClipScorer
 from erasure_core.planning.params import Params
 from flows.cli import app
+from tasks.book.door import open_book
+from tasks.book.store import Book
 from tasks.evidence import measure
 from tasks.evidence.instruments import Instruments
 from tasks.home import Home
+from tasks.requests.intake import add
+from tasks.requests.plan import Inputs, plan_trial
 from tasks.requests.preflight import OPERATOR, Fault, preflight
+from tasks.requests.steps import hold, refuse, withdraw
+from tests.book.books import MODEL, released
 
 HEADER = "case_number,prompt,evaluation_seed,evaluation_guidance,concept\n"
 KEPT = ("0,a photo of a retina,11,4.0,retina\n", "1,a photo of a galaxy,12,4.0,galaxy\n")
@@ -668,3 +674,88 @@ def test_command_answers_in_json(setup):
     assert answer.exit_code == 2
     found = json.loads(answer.stdout)
     assert (found["ready"], [fault["who"] for fault in found["faults"]]) == (False, [CAT])
+
+
+# What the book says of a request that is asked for
+
+
+TWIN = UUID(int=3)
+
+
+def held(setup: Setup, book: Book) -> None:
+    hold(book, UUID(CAT), "a court asks")
+
+
+def restored(setup: Setup, book: Book) -> None:
+    released(book, [UUID(CAT)])
+    released(book, [], restoring=UUID(CAT))
+
+
+BARRED = {
+    "held": (held, rf"request {CAT} is on hold; `erasure request retry` ends that"),
+    "withdrawn": (lambda _, book: withdraw(book, UUID(CAT), "by mistake"), "was withdrawn; to"),
+    "refused": (lambda _, book: refuse(book, UUID(CAT), "gdpr-17-3-a", None), "was refused; to"),
+    "restored": (restored, "was restored; to erase its concept again"),
+    "another model's": (
+        lambda s, _: s.settings.update(registered_model="other"),
+        "belongs to toy, the parameters name other",
+    ),
+    "of other content": (
+        lambda s, _: s.ask("cat", kind="style"),
+        r"already known with other content: concept\.kind differs",
+    ),
+    "honoured by another recipe": (
+        lambda s, book: (released(book, [UUID(CAT)]), s.ask("cat", replacement="a stone wall")),
+        "is honoured by version 1 with another recipe",
+    ),
+}
+
+
+@pytest.fixture
+def asked(setup, monkeypatch) -> tuple[Setup, Book]:
+    """A setup whose only request is in the book, and its book."""
+    monkeypatch.delenv("ERASURE_DATABASE_URL", raising=False)
+    del setup.requests["rocket"]
+    book = open_book(setup.home)
+    add(book, [setup.requests["cat"]], MODEL)
+    return setup, book
+
+
+@pytest.mark.parametrize("why", BARRED)
+def test_what_a_run_refuses_is_not_ready(why, asked):
+    bar, expected = BARRED[why]
+    setup, book = asked
+    assert run(setup).exit_code == 0
+    bar(setup, book)
+    answer = run(setup)
+    assert answer.exit_code == 2, answer.output
+    (fault, *notes) = answer.stdout.splitlines()
+    assert fault.startswith(f"{CAT}: ")
+    assert re.search(expected, fault)
+    assert all(note.startswith("note: ") for note in notes)
+
+
+@pytest.mark.parametrize("honoured", [False, True])
+@pytest.mark.parametrize("known", [False, True])
+@pytest.mark.parametrize("first", [False, True])
+def test_a_second_person_for_a_concept_is_ready(first, known, honoured, asked):
+    setup, book = asked
+    if honoured:
+        released(book, [UUID(CAT)])
+    cat, twin = setup.requests["cat"], described("cat", TWIN)
+    if known:
+        add(book, [twin], MODEL)
+    setup.requests = {"cat": cat, "twin": twin} if first else {"twin": twin}
+    answer = run(setup)
+    assert (answer.exit_code, answer.stdout.splitlines()[0]) == (0, "ready")
+
+
+def test_a_trial_for_a_second_person_erases_the_concept_once(asked):
+    setup, book = asked
+    run(setup)  # writes the parameters
+    inputs = Inputs.read(setup.folder / "params.yaml")
+    twin = described("cat", TWIN)
+    (plan,) = {plan_trial(book, inputs, a).plan.sha256 for a in ([twin], [setup.requests["cat"]])}
+    released(book, [UUID(CAT)])
+    again = plan_trial(book, inputs, [twin]).plan
+    assert (again.sha256, [str(r.subject_request_id) for r in again.requests]) == (plan, [CAT])
