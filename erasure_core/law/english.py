@@ -21,6 +21,11 @@ WITH_VES = (  # their compounds too: werewolf, bookshelf, midwife
 WITH_OES = (  # their compounds too: superhero
     *("hero", "potato", "tomato", "echo", "torpedo", "tornado", "volcano", "mosquito", "buffalo"),
 )
+# Plurals of nothing: what their words without the ending say is another thing.
+NO_SEVERAL = (
+    *("arms", "briefs", "customs", "glasses", "goods", "jeans", "means", "news"),
+    *("overalls", "pants", "shorts", "spirits", "tights", "woods"),
+)
 # What follows the noun that a phrase is about: "man in a suit", "woman sitting on a chair".
 AFTER_HEAD = re.compile(
     r" (?:of|in|on|at|with|without|by|from|for|to|near|under|over|behind|beside|between|as|"
@@ -75,6 +80,18 @@ def plurals(word: str) -> set[str]:
     if stem := re.fullmatch(r"(\w+)fe?", lower):
         forms.add(f"{stem[1]}ves")
     return forms - {lower}
+
+
+def singulars(phrase: str) -> set[str]:
+    """What the last word of a phrase is the right plural of, in lower case: "cat" of "cats"; none
+    of what is no plural, "bus", or is called something else as one, "glasses".
+    """
+    last = phrase.lower().split()[-1]
+    if phrase.lower() in NO_SEVERAL or not (is_many(last) or last.endswith("men")):
+        return set()
+    stems = {last[:-1], last[:-2], *(last[:-3] + end for end in ("y", "f", "fe")), *IRREGULAR}
+    found = {stem for stem in (*stems, f"{last[:-2]}an") if stem and _plural(stem) == last}
+    return found & set(WITH_VES) or found  # "leaf", and not "leave"
 
 
 def unchanged(phrase: str) -> bool:

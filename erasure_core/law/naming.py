@@ -4,11 +4,11 @@ hyphens, typed or printed, one or several, in any script.
 
 import re
 import unicodedata
-from collections.abc import Iterator, Sequence
+from collections.abc import Iterable, Iterator, Sequence
 from dataclasses import dataclass
 from functools import lru_cache
 
-from erasure_core.law.english import is_many, plurals, unchanged
+from erasure_core.law.english import is_many, plurals, singulars, unchanged
 
 COUNTS = (
     *("two", "three", "four", "five", "six", "seven", "eight", "nine", "ten", "twelve"),
@@ -34,6 +34,8 @@ TYPED = {  # what people type in place of what has no key of its own
 # Between the parts of a name: blanks or a hyphen; after the dot of an initial also nothing.
 JOINT = re.compile(r"(\s+|(?<=\w)-(?=\w)|(?<=[^\W\d_]\.)(?=\w))")
 JOINED = r"(?:\s+|-)"
+# No part of a name; but "The Who" is nobody without it.
+ARTICLE = re.compile(r"(?:an?|the)\s+(?=\w)|(?:An?|The)\s+(?=\w+\W+\w)")
 JUNIOR = re.compile(r",?\s+(?=[js]r\b)", re.IGNORECASE)
 
 
@@ -89,23 +91,54 @@ def _patterns(names: tuple[str, ...]) -> tuple[re.Pattern[str], re.Pattern[str]]
     """Names as they stand in a sentence, one or several of each; and one of each alone."""
     longest_first = [_typed(name)[0] for name in sorted(names, key=len, reverse=True)]
     several = "|".join(_in_sentence(name) for name in longest_first)
-    one = "|".join("".join(_parts(name)) for name in longest_first)
+    one = "|".join(_alone(name) for name in longest_first)
     return re.compile(several, re.IGNORECASE), re.compile(one, re.IGNORECASE)
 
 
-def _in_sentence(name: str) -> str:
-    """A name or its plural as a pattern: whole words, but in scripts that put no space between
-    words.
-    """
+def _alone(name: str) -> str:
+    """A name as a pattern, with its article or without; of a plural each of its singulars too."""
+    article, name = _article(name)
     *first, last = _parts(name)
-    begins = "" if _unspaced(name[0]) else r"(?<!\w)"
+    lasts = [last, *_lasts(name, last, _singulars(name))]
+    return rf"{article}{''.join(first)}(?:{'|'.join(lasts)})"
+
+
+def _article(name: str) -> tuple[str, str]:
+    """The article that a name may begin with as a pattern, and the name without it."""
+    if not (found := ARTICLE.match(name)):
+        return "", name
+    return rf"(?:(?<!\w){found.group().strip()}\s+)?", name[found.end() :]
+
+
+def _lasts(name: str, last: str, forms: Iterable[str]) -> list[str]:
+    """The last part of a name as patterns, with each of `forms` in place of its last word."""
+    stem = last.removesuffix(_spelled(_last_word(name)))
+    return [stem + _spelled(form) for form in sorted(forms, key=len, reverse=True)]
+
+
+def _last_word(name: str) -> str:
+    return re.split(r"\W", name)[-1]  # nothing after a dot
+
+
+def _singulars(name: str) -> set[str]:
+    """Of a name in lower case: "the Beatles" are no several of one."""
+    return singulars(name) if name == name.lower() and _last_word(name) else set()
+
+
+def _in_sentence(name: str) -> str:
+    """A name, its plural or its singular as a pattern: whole words, but in scripts that put no
+    space between words; with the article that it begins with, or without.
+    """
+    article, name = _article(name)
+    *first, last = _parts(name)
+    begins = article + ("" if _unspaced(name[0]) else r"(?<!\w)")
     if _unspaced(name[-1]):
         return rf"{begins}{''.join(first)}{last}(?:e?s(?!\w))?"
     if unicodedata.name(name[-1], "").startswith("HANGUL"):
         return rf"{begins}{''.join(first)}{last}(?=들?(?:{PARTICLES})?(?!\w))"
-    word = re.split(r"\W", name)[-1]  # nothing after a dot
-    forms = sorted(plurals(word), key=len, reverse=True) if word else []
-    lasts = [last, *(last.removesuffix(_spelled(word)) + _spelled(form) for form in forms)]
+    word = _last_word(name)
+    forms = plurals(word) | _singulars(name) if word else set()
+    lasts = [last, *_lasts(name, last, forms)]
     return rf"{begins}{''.join(first)}(?:{'|'.join(lasts)})(?!\w)"
 
 

@@ -179,6 +179,7 @@ def test_the_plural_of_a_name_is_the_name(name, changes):
         ("naked woman", "a woman in a dress", "two naked women", "two women in a dress"),
         ("cat", "a person wearing clothes", "two cats", "two people wearing clothes"),
         ("cats", "a dog", "two cats on a sofa", "two dogs on a sofa"),
+        ("cats", "a dog", "a cat beside cats", "a dog beside a dog"),
         ("people", "a dog", "these people", "these dogs"),
         ("coffee", "a rocket", "two coffee cups", "two rocket cups"),
     ],
@@ -282,6 +283,53 @@ def test_a_name_in_another_spelling_is_not_kept_and_replaces_nothing(changes):
 )
 def test_what_is_typed_otherwise_is_another(name, prompt):
     assert not concept(name=name).named_in(prompt)
+
+
+@pytest.mark.parametrize(
+    ("name", "prompt"),
+    [
+        ("cats", "a cat on a mat"),
+        ("wolves", "a wolf"),
+        ("butterflies", "one butterfly"),
+        ("leaves", "a leaf"),
+        ("boxes", "a box"),
+        ("heroes", "the hero"),
+        ("people", "a person"),
+        ("firemen", "a fireman"),
+        ("teddy bears", "a teddy bear"),
+        ("the Eiffel Tower", "Eiffel Tower at night"),
+        ("The Eiffel Tower", "an Eiffel Tower"),
+        ("the moon", "a full moon"),
+        ("a cat", "the cat"),
+        ("an old oak", "two old oaks"),
+    ],
+)
+def test_a_plural_or_an_article_makes_no_other_name(name, prompt):
+    assert concept(name=name).named_in(prompt)
+
+
+@pytest.mark.parametrize(
+    ("name", "prompt"),
+    [
+        ("glasses", "a glass of water"),
+        ("news", "a new car"),
+        ("leaves", "to leave"),
+        ("capes", "a cap"),
+        ("bus", "a bu"),
+        ("the Beatles", "a beatle"),
+        ("The Who", "a man who sings"),
+        ("The Rock", "a rock"),
+        ("A. Smith", "Smith"),
+    ],
+)
+def test_what_is_no_plural_or_article_stays_in_the_name(name, prompt):
+    assert not concept(name=name).named_in(prompt)
+
+
+def test_the_article_of_a_name_goes_with_it():
+    known = concept(name="the Eiffel Tower", kind="object", replacement="a lighthouse")
+    assert known.replaced("a photo of the Eiffel Tower") == "a photo of a lighthouse"
+    assert known.replaced("an Eiffel Tower, sketch") == "a lighthouse, sketch"
 
 
 TEA, ROCKET = "a cup of tea", "a rocket"
