@@ -33,6 +33,7 @@ from tasks.requests.preflight import OPERATOR, Fault, preflight
 HEADER = "case_number,prompt,evaluation_seed,evaluation_guidance,concept\n"
 KEPT = ("0,a photo of a retina,11,4.0,retina\n", "1,a photo of a galaxy,12,4.0,galaxy\n")
 LONG = "a photo of a retina " * 4
+FOUR_CATS = "a sketch of a cat of a cat of a cat of a cat"  # fits, and four brick walls do not
 ROCKET, CAT = str(UUID(int=1)), str(UUID(int=2))
 
 
@@ -382,6 +383,13 @@ REQUESTS = {
         "'a sketch of a rocket' is also trained on .keep of 'cat'",
     ),
     "prompt too long": (lambda s: s.ask("cat", prompts=(LONG,)), "has 22 tokens"),
+    "what stands in its place too long": (
+        lambda s: (
+            s.settings["policy"]["targets"]["object"].update({"replacement.rate": 0.5}),
+            s.replace("targets/cat.csv", "a sketch of a cat,", f"{FOUR_CATS},"),
+        ),
+        "a sketch of a brick wall of .* has 20 tokens",
+    ),
     "kind without limits": (
         lambda s: s.ask("cat", kind="likeness"),
         "no limits for kind 'likeness' of concept 'cat'",
@@ -423,6 +431,11 @@ def test_fault_of_the_operator_is_his_alone(kind, setup):
     (fault,) = setup.faults()
     assert fault.who == OPERATOR
     assert re.search(expected, fault.what)
+
+
+def test_what_nobody_judges_in_a_concepts_place_may_be_long(setup):
+    setup.replace("targets/cat.csv", "a sketch of a cat,", f"{FOUR_CATS},")
+    assert setup.faults() == []
 
 
 @pytest.mark.parametrize("kind", PROTECTED)
