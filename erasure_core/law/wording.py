@@ -111,7 +111,7 @@ PEOPLE = (
     *("individual", "lady", "male", "man", "model", "person", "woman"),
 )
 SOME_PEOPLE = "|".join(sorted({f for w in PEOPLE for f in (w, *plurals(w))}, reverse=True))
-COMPOUND = re.compile(r"\w[-\u2010\u2011]$")  # "a robot-", before "cat"
+COMPOUND = re.compile(r"\w[-\u2010\u2011]$|_$")  # "a robot-", before "cat"
 HALF = re.compile(r"\w+[-\u2010\u2011]$")  # of explicit content also with "half-" and "semi-"
 APOSTROPHE = "['\u2018\u2019\u02bc]"  # typed, and printed
 # What is several behind a thing's name: "cat ears" is no "a cat" and ears.
