@@ -253,7 +253,7 @@ OPERATORS = {
     "kept prompts absent": (lambda s: (s.folder / "kept.csv").unlink(), "No such file"),
     "kept prompts malformed": (
         lambda s: s.replace("kept.csv", ",11,", f",{2**63},"),
-        rf"evaluation_seed is {2**63}; allowed is 0 to {2**63 - 1}",
+        rf"evaluation_seed is '{2**63}'; allowed is a whole number, 0 to {2**63 - 1}",
     ),
     "kept prompt too long": (
         lambda s: s.write("kept.csv", [*KEPT, f"2,{LONG},1,4.0,retina\n"]),
