@@ -334,12 +334,18 @@ def _is_maker(noun: str) -> bool:
     return is_name(noun) or noun.split()[-1].casefold() in MAKERS
 
 
+def is_medium(phrase: str) -> bool:
+    """Whether a phrase's last word is what a picture is called: "oil painting", "sketches"."""
+    last = phrase.casefold().split()[-1]
+    return any(last == one or last in plurals(one) for one in MEDIA)
+
+
 def is_name(phrase: str) -> bool:
     """Whether a phrase is written as a maker's name: with capitals, or in a script that has none,
     and no medium, "VHS footage".
     """
     words = [word for word in phrase.split() if word not in PARTICLES]
-    if not words or words[-1].casefold() in (form for one in MEDIA for form in (one, f"{one}s")):
+    if not words or is_medium(words[-1]):
         return False
     return all(word[0].isupper() or word.upper() == word.lower() for word in words)
 
