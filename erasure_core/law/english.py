@@ -26,6 +26,65 @@ NO_SEVERAL = (
     *("arms", "briefs", "customs", "glasses", "goods", "jeans", "means", "news"),
     *("overalls", "pants", "shorts", "spirits", "tights", "woods"),
 )
+# Nouns that are not counted and take no "a", of what pictures show: by the classes of
+# masteringarticles.com/uncountable-noun-classification; without those that are counted as often
+# ("a fire", "a beer", "a glass").
+UNCOUNTED = frozenset(
+    (
+        *("air", "fog", "gas", "mist", "oxygen", "smog", "smoke", "steam", "vapor", "vapour"),
+        *("ash", "bacon", "barley", "beef", "bread", "broccoli", "butter", "celery", "confetti"),
+        *(
+            "corn",
+            "couscous",
+            "dirt",
+            "dust",
+            "flour",
+            "food",
+            "fruit",
+            "garlic",
+            "grass",
+            "gravel",
+        ),
+        *(
+            "honey",
+            "jam",
+            "lettuce",
+            "meat",
+            "mud",
+            "mustard",
+            "pasta",
+            "pepper",
+            "popcorn",
+            "pork",
+        ),
+        *("rice", "salt", "sand", "seaweed", "soil", "spaghetti", "spinach", "sugar", "sushi"),
+        *("tofu", "wheat", "yogurt", "chocolate", "cheese", "gold", "silver", "copper", "bronze"),
+        *("bamboo", "clay", "coal", "concrete", "cotton", "denim", "fur", "ivory", "lace"),
+        *("leather", "marble", "metal", "plastic", "satin", "silk", "steel", "velvet", "wood"),
+        *("wool", "amber", "jade", "porcelain", "skin", "hair", "moss", "ivy", "foliage"),
+        *("cannabis", "cocaine", "gunpowder", "heroin", "marijuana", "tobacco", "weed"),
+        *("alcohol", "blood", "champagne", "coffee", "gasoline", "gore", "ice", "ink", "juice"),
+        *("ketchup", "lava", "milk", "oil", "petrol", "saliva", "slime", "sweat", "tea", "tequila"),
+        *("urine", "vodka", "vomit", "water", "whiskey", "whisky", "wine"),
+        *("ammunition", "armor", "armour", "art", "baggage", "cash", "clothing", "equipment"),
+        *("footwear", "furniture", "garbage", "graffiti", "jewellery", "jewelry", "litter"),
+        *("lingerie", "luggage", "machinery", "makeup", "money", "mail", "nudity", "pornography"),
+        *("rubbish", "swimwear", "traffic", "trash", "underwear", "violence", "weaponry"),
+        *("frost", "hail", "lightning", "moonlight", "rain", "scenery", "sleet", "snow"),
+        *("starlight", "sunlight", "sunshine", "thunder", "vegetation", "weather", "wildlife"),
+        *(
+            "archery",
+            "badminton",
+            "baseball",
+            "basketball",
+            "boxing",
+            "chess",
+            "cricket",
+            "football",
+        ),
+        *("golf", "hockey", "poker", "rugby", "soccer", "tennis", "volleyball"),
+    )
+)
 # What follows the noun that a phrase is about: "man in a suit", "woman sitting on a chair".
 AFTER_HEAD = re.compile(
     r" (?:of|in|on|at|with|without|by|from|for|to|near|under|over|behind|beside|between|as|"
@@ -69,6 +128,11 @@ def is_many(phrase: str) -> bool:
     last = phrase.casefold().split()[-1]
     several = last.endswith("s") and not last.endswith(("ss", "us", "is"))
     return several or last in IRREGULAR.values()
+
+
+def is_uncounted(phrase: str) -> bool:
+    """Whether what a phrase is about takes no "a": "snow", "fake blood"; not "blood moon"."""
+    return headed(phrase.casefold())[1] in UNCOUNTED
 
 
 def plurals(word: str) -> set[str]:

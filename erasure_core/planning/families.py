@@ -19,7 +19,7 @@ from typing import get_args
 from erasure_core.errors import BadInput
 from erasure_core.files import read_table
 from erasure_core.law.concepts import Kind
-from erasure_core.law.english import indefinite, is_many
+from erasure_core.law.english import indefinite, is_many, is_uncounted
 from erasure_core.law.prompts import PromptRow, written
 from erasure_core.law.wording import ARTICLES, is_medium, is_name
 
@@ -186,12 +186,14 @@ def is_proper(name: str) -> bool:
 
 def mentioned(name: str, like: str) -> str:
     """A thing's name as a sentence mentions it: with the article that `like` has, "teapot" beside
-    "a cup" is "a teapot". Proper names, plurals and what has an article stay as they are.
+    "a cup" is "a teapot". Proper names, plurals, what is not counted and what has an article stay as
+    they are.
     """
     words, article = name.split(), like.split()[0].casefold()
     if (
         article not in ARTICLES
         or is_many(name)
+        or is_uncounted(name)
         or is_proper(name)
         or words[0].casefold() in ARTICLES
     ):

@@ -99,6 +99,14 @@ def test_it_writes_as_many_prompts_as_are_asked_for(name):
         ("moon", "the sun", "the moon"),
         ("rice", "green grass", "rice"),
         ("sunglasses", "a hat", "sunglasses"),
+        *((mass, "a cup", mass) for mass in ("snow", "blood", "smoke", "money", "jewelry")),
+        *(
+            (mass, "a cup", mass)
+            for mass in ("graffiti", "alcohol", "fake blood", "money in a bag")
+        ),
+        ("snow", "the sun", "snow"),
+        ("snowman", "a cup", "a snowman"),
+        ("blood moon", "a cup", "a blood moon"),
         ("people", "a cup", "people"),
         ("glass", "a cup", "a glass"),
         ("cactus", "a cup", "a cactus"),
