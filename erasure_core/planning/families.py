@@ -186,8 +186,8 @@ def is_proper(name: str) -> bool:
 
 def mentioned(name: str, like: str) -> str:
     """A thing's name as a sentence mentions it: with the article that `like` has, "teapot" beside
-    "a cup" is "a teapot". Proper names, plurals, what is not counted and what has an article stay as
-    they are.
+    "a cup" is "a teapot". Proper names, plurals, what is not counted and what has an article stay
+    as they are.
     """
     words, article = name.split(), like.split()[0].casefold()
     if (
