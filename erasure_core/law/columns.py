@@ -2,13 +2,14 @@
 
 Which name means what is one table, `COLUMNS`; docs/prompt-files.md shows it. A file is a table
 with a header (.csv, .tsv, any other name), a list of prompts, one a line (.txt whose first line is
-no header), or JSON (.json, .jsonl).
+no header), or JSON (.json, .jsonl, .ndjson).
 """
 
 import csv
 import io
 import json
 import re
+import shlex
 from collections.abc import Iterator, Mapping, Sequence
 from dataclasses import dataclass, field
 from difflib import get_close_matches
@@ -39,6 +40,10 @@ COLUMNS: Mapping[str, tuple[str, ...]] = {
 }
 SEPARATORS = (",", "\t", ";", "|")
 KNOWN = frozenset(name for names in COLUMNS.values() for name in names if name)
+NUMBERED = ("case_number", "evaluation_seed")  # by whole numbers
+HEADING = frozenset(COLUMNS["prompt"]) - {"text"}  # what also a list of one column is headed by
+JSON = (".json", ".jsonl", ".ndjson")
+BINARY = {".parquet": "parquet", ".feather": "feather", ".xlsx": "excel", ".xls": "excel"}
 SPOKEN = re.compile(r'"?sep=([^"\r\n])"?[;,\t]*(?:\r\n?|\n)', re.IGNORECASE)  # Excel's first line
 FORMS = (
     "write a list of texts or of flat objects, one object of columns of one length, or a text or "
@@ -62,7 +67,6 @@ class Records:
     rows: Sequence[Record]
     named: Mapping[str, str]
     found: Sequence[str]  # every name of the header
-    separator: str = ","
 
 
 def read_records(path: Path, prompt_column: str | None = None) -> Records:
@@ -73,18 +77,41 @@ def read_records(path: Path, prompt_column: str | None = None) -> Records:
         prompt_column: The header's name of the column of prompts, where several could be it.
 
     Raises:
-        BadInput: As `read_table`; no header or column of prompts, one that is there twice, several
-            that could be it, broken quotes, JSON of another form.
+        BadInput: As `read_table`; a binary table, no header or column of prompts, one that is there
+            twice, several that could be it, broken quotes, JSON of another form.
     """
-    text = read_table(path)
     kind = path.suffix.lower()
+    if kind in BINARY and path.is_file():
+        _refuse_binary(path, BINARY[kind])
+    text = read_table(path)
     if kind == ".txt" and not _is_table(text):
-        lines = enumerate(text.splitlines(), 1)
-        rows = [Record(n, {"prompt": line}) for n, line in lines if line.strip()]
-        return Records(rows, {"prompt": "prompt"}, ["prompt"])
-    if kind in (".json", ".jsonl"):
+        return _from_lines(text)
+    if kind in JSON:
         return _from_json(path, text, prompt_column)
     return _from_table(path, text, prompt_column)
+
+
+def _refuse_binary(path: Path, kind: str) -> None:
+    once = f"pandas.read_{kind}(sys.argv[1]).to_csv(sys.argv[2], index=False)"
+    files = shlex.join([str(path), str(path.with_suffix(".csv"))])
+    raise BadInput(
+        f"{path}: {path.suffix} files are not read; export it as CSV: "
+        f'python -c "import pandas, sys; {once}" {files}'
+    )
+
+
+def _from_lines(text: str) -> Records:
+    """A prompt a line, below the name of the column if that is the first."""
+    rows = [Record(n, {"prompt": line}) for n, line in enumerate(_lines(text), 1) if line.strip()]
+    heading = rows[0].values["prompt"].strip().strip('"') if rows else ""
+    if _plain(heading) not in HEADING:
+        return Records(rows, {"prompt": "prompt"}, ["prompt"])
+    return Records(rows[1:], {"prompt": heading}, [heading])
+
+
+def _lines(text: str) -> list[str]:
+    """What editors call lines: a prompt may hold other separators of Unicode."""
+    return re.split(r"\r\n|\r|\n", text)
 
 
 def matched(path: Path, header: Sequence[str], prompt_column: str | None = None) -> dict[str, str]:
@@ -127,12 +154,13 @@ def _from_table(path: Path, text: str, prompt_column: str | None) -> Records:
         header = next((row for row in reader if row), [])
         named = matched(path, header, prompt_column)
         place = {column: header.index(name) for column, name in named.items()}
-        rows = [_record(reader.line_num, row, header, place) for row in reader if _says(row)]
+        read = ((reader.line_num, row) for row in reader if _says(row))
+        rows = [_record(line, row, header, place, separator != ",") for line, row in read]
     except csv.Error as error:
         raise BadInput(
             f"{path}: line {reader.line_num}: not valid CSV: {error}; correct it"
         ) from None
-    return Records(rows, named, header, separator)
+    return Records(rows, named, header)
 
 
 def _says(row: Sequence[str]) -> bool:
@@ -141,14 +169,25 @@ def _says(row: Sequence[str]) -> bool:
 
 
 def _record(
-    line: int, row: Sequence[str], header: Sequence[str], place: Mapping[str, int]
+    line: int, row: Sequence[str], header: Sequence[str], place: Mapping[str, int], commas: bool
 ) -> Record:
+    """A row; with `commas`, numbers may have one for their point."""
     if len(row) == len(header):
-        return Record(line, {column: row[at].strip() for column, at in place.items()})
+        cells = {column: row[at].strip() for column, at in place.items()}
+        return Record(line, {c: _pointed(c, v) if commas else v for c, v in cells.items()})
     return Record(
         line,
         fault=f"not {len(header)} fields as in the header; quote prompts that hold a comma",
     )
+
+
+def _pointed(column: str, cell: str) -> str:
+    """A number's cell with its decimal comma as a point: of a whole one, "42,0"; "42,000" could be
+    42 or 42000 and stays.
+    """
+    if column in NUMBERED:
+        return re.sub(r"^([0-9]+),(0{1,2})$", r"\1.\2", cell)
+    return cell.replace(",", ".") if column == "evaluation_guidance" else cell
 
 
 def _separated(text: str) -> tuple[str, str]:
@@ -161,17 +200,23 @@ def _separated(text: str) -> tuple[str, str]:
 
 
 def _is_table(text: str) -> bool:
-    """Whether the first line is a header: several names, all known, one of them the prompts'."""
+    """Whether the first line is a header: several names, one of them the prompts'; all known, or
+    parted by tabs, or single words above a line of as many fields.
+    """
     text, separator = _separated(text)
     names = [name for name in _header(text, separator) if name]
-    return (
-        len(names) > 1 and KNOWN.issuperset(names) and not set(names).isdisjoint(COLUMNS["prompt"])
-    )
+    if len(names) < 2 or set(names).isdisjoint(COLUMNS["prompt"]):
+        return False
+    if KNOWN.issuperset(names) or separator == "\t":
+        return True
+    first, following = [*filter(None, _lines(text)), ""][:2]
+    words = all(re.fullmatch(r'"?[\w.-]*"?', cell) for cell in first.split(separator))
+    return words and following.count(separator) >= first.count(separator)
 
 
 def _header(text: str, separator: str) -> list[str]:
     """The plain names of the first line that is not empty."""
-    first = next(filter(None, text.splitlines()), "")
+    first = next(filter(None, _lines(text)), "")
     return [_plain(cell.strip().strip('"')) for cell in first.split(separator)]
 
 

@@ -21,6 +21,40 @@ WITH_VES = (  # their compounds too: werewolf, bookshelf, midwife
 WITH_OES = (  # their compounds too: superhero
     *("hero", "potato", "tomato", "echo", "torpedo", "tornado", "volcano", "mosquito", "buffalo"),
 )
+# Plurals of nothing: what their words without the ending say is another thing.
+NO_SEVERAL = (
+    *("arms", "briefs", "customs", "glasses", "goods", "jeans", "means", "news"),
+    *("overalls", "pants", "shorts", "spirits", "tights", "woods"),
+)
+# Nouns that are not counted and take no "a", of what pictures show: by the classes of
+# masteringarticles.com/uncountable-noun-classification; without those that are counted as often
+# ("a fire", "a beer", "a glass").
+UNCOUNTED = frozenset(
+    (
+        *("air", "fog", "gas", "mist", "oxygen", "smog", "smoke", "steam", "vapor", "vapour"),
+        *("ash", "bacon", "barley", "beef", "bread", "broccoli", "butter", "celery", "confetti"),
+        *("corn", "couscous", "dirt", "dust", "flour", "food", "garlic", "grass", "gravel"),
+        *("honey", "jam", "lettuce", "meat", "mud", "mustard", "pasta", "popcorn", "pork"),
+        *("rice", "salt", "sand", "seaweed", "soil", "spaghetti", "spinach", "sugar", "sushi"),
+        *("tofu", "wheat", "yogurt", "chocolate", "cheese"),
+        *("gold", "silver", "copper", "bronze"),
+        *("bamboo", "clay", "coal", "concrete", "cotton", "denim", "fur", "ivory", "lace"),
+        *("leather", "metal", "plastic", "satin", "silk", "steel", "velvet", "wood", "wool"),
+        *("amber", "jade", "porcelain", "skin", "hair", "moss", "ivy", "foliage"),
+        *("cannabis", "cocaine", "gunpowder", "heroin", "marijuana", "tobacco"),
+        *("alcohol", "blood", "champagne", "coffee", "gasoline", "gore", "ice", "ink", "juice"),
+        *("ketchup", "lava", "milk", "oil", "petrol", "saliva", "slime", "sweat", "tea"),
+        *("tequila", "urine", "vodka", "vomit", "water", "whiskey", "whisky", "wine"),
+        *("ammunition", "armor", "armour", "art", "baggage", "cash", "clothing", "equipment"),
+        *("footwear", "furniture", "garbage", "graffiti", "jewellery", "jewelry", "litter"),
+        *("lingerie", "luggage", "machinery", "makeup", "money", "mail", "nudity", "pornography"),
+        *("rubbish", "swimwear", "traffic", "trash", "underwear", "violence", "weaponry"),
+        *("frost", "hail", "lightning", "moonlight", "rain", "scenery", "sleet", "snow"),
+        *("starlight", "sunlight", "sunshine", "thunder", "vegetation", "weather", "wildlife"),
+        *("archery", "badminton", "boxing", "chess", "golf", "hockey", "poker", "rugby"),
+        *("soccer", "tennis"),
+    )
+)
 # What follows the noun that a phrase is about: "man in a suit", "woman sitting on a chair".
 AFTER_HEAD = re.compile(
     r" (?:of|in|on|at|with|without|by|from|for|to|near|under|over|behind|beside|between|as|"
@@ -66,6 +100,11 @@ def is_many(phrase: str) -> bool:
     return several or last in IRREGULAR.values()
 
 
+def is_uncounted(phrase: str) -> bool:
+    """Whether what a phrase is about takes no "a": "snow", "fake blood"; not "blood moon"."""
+    return headed(phrase.casefold())[1] in UNCOUNTED
+
+
 def plurals(word: str) -> set[str]:
     """Every spelling of a word's plural that people use, right or not, in lower case."""
     lower = word.lower()
@@ -75,6 +114,18 @@ def plurals(word: str) -> set[str]:
     if stem := re.fullmatch(r"(\w+)fe?", lower):
         forms.add(f"{stem[1]}ves")
     return forms - {lower}
+
+
+def singulars(phrase: str) -> set[str]:
+    """What the last word of a phrase is the right plural of, in lower case: "cat" of "cats"; none
+    of what is no plural, "bus", or is called something else as one, "glasses".
+    """
+    last = phrase.lower().split()[-1]
+    if phrase.lower() in NO_SEVERAL or not (is_many(last) or last.endswith("men")):
+        return set()
+    stems = {last[:-1], last[:-2], *(last[:-3] + end for end in ("y", "f", "fe")), *IRREGULAR}
+    found = {stem for stem in (*stems, f"{last[:-2]}an") if stem and _plural(stem) == last}
+    return found & set(WITH_VES) or found  # "leaf", and not "leave"
 
 
 def unchanged(phrase: str) -> bool:

@@ -4,11 +4,11 @@ hyphens, typed or printed, one or several, in any script.
 
 import re
 import unicodedata
-from collections.abc import Iterator, Sequence
+from collections.abc import Iterable, Iterator, Sequence
 from dataclasses import dataclass
 from functools import lru_cache
 
-from erasure_core.law.english import is_many, plurals, unchanged
+from erasure_core.law.english import is_many, plurals, singulars, unchanged
 
 COUNTS = (
     *("two", "three", "four", "five", "six", "seven", "eight", "nine", "ten", "twelve"),
@@ -24,16 +24,26 @@ PARTICLES = "|".join(
         *("이랑", "인", "이다", "입니다"),
     )
 )
-MARKED = ("LATIN", "GREEK", "CYRILLIC")  # whose letters people type without their marks too
+CALLED = "씨|님|풍"  # and before that: "Mr", "dear", "in the style of"
+# Whose letters people type without their marks too.
+MARKED = ("LATIN", "GREEK", "CYRILLIC", "ARABIC", "HEBREW")
 TYPED = {  # what people type in place of what has no key of its own
-    **dict.fromkeys("\u2010\u2011\u2013", "-"),
-    **dict.fromkeys("\u2018\u2019\u02bc", "'"),
+    **dict.fromkeys("\u2010\u2011\u2012\u2013\u2014\u2015\u2212\u05be\ufe63\uff0d", "-"),
+    **dict.fromkeys("\u2018\u2019\u02bb\u02bc\u00b4`\u2032\u05f3\uff07", "'"),
+    **dict.fromkeys("\u30fb\uff65\u2027\u30a0\uff1d", "\u00b7"),
+    "_": " ",
+    **{"ð": "d", "Ð": "D", "þ": "th", "Þ": "Th", "\u1e9e": "SS"},
     **{"ß": "ss", "æ": "ae", "Æ": "AE", "œ": "oe", "Œ": "OE", "ø": "o", "Ø": "O"},
     **{"ł": "l", "Ł": "L", "đ": "d", "Đ": "D", "\u0131": "i"},
 }
-# Between the parts of a name: blanks or a hyphen; after the dot of an initial also nothing.
-JOINT = re.compile(r"(\s+|(?<=\w)-(?=\w)|(?<=[^\W\d_]\.)(?=\w))")
-JOINED = r"(?:\s+|-)"
+SAME_LENGTH = str.maketrans({c: typed for c, typed in TYPED.items() if c.isascii()})
+# Between the parts of a name: blanks, a hyphen, the dot of Chinese and Japanese, "and"; after the
+# dot of an initial also nothing.
+AND = r"(?<=\S)\s*&\s*(?=\S)|(?:\s+|(?<=\w)-)(?i:and)(?:\s+|-(?=\w))"
+JOINT = re.compile(rf"({AND}|\s+|(?<=\w)[-\u00b7](?=\w)|(?<=[^\W\d_]\.)(?=\w))")
+JOINED = "(?:\\s+|-|\u00b7)"
+# No part of a name; but "The Who" is nobody without it.
+ARTICLE = re.compile(r"(?:an?|the)\s+(?=\w)|(?:An?|The)\s+(?=\w+\W+\w)")
 JUNIOR = re.compile(r",?\s+(?=[js]r\b)", re.IGNORECASE)
 
 
@@ -54,10 +64,20 @@ def mentions(names: Sequence[str], prompt: str) -> Iterator[Mention]:
     text, stood = _typed(prompt)
     for found in several.finditer(text):
         said = found.group()
+        if _goes_on(text, *found.span()):
+            continue
         counts = unchanged(said) or is_many(said)
         counted = counts and COUNTED.search(text[: found.start()]) is not None
         plural = counted or not one.fullmatch(said)
         yield Mention(stood[found.start()], stood[found.end()], plural)
+
+
+def _goes_on(text: str, begin: int, end: int) -> bool:
+    """Whether a vowel's sign, which is no letter of its own, makes another word of what stands from
+    `begin` to `end`: in Hindi "Ramayana" begins with "Ram".
+    """
+    before = "" if _unspaced(text[begin]) else text[:begin][-1:]
+    return any(unicodedata.category(sign).startswith("M") for sign in (*before, *text[end:][:1]))
 
 
 @lru_cache(maxsize=4096)
@@ -66,7 +86,7 @@ def _typed(text: str) -> tuple[str, Sequence[int]]:
     stands in `text`, the end with them.
     """
     if text.isascii():
-        return text, range(len(text) + 1)
+        return text.translate(SAME_LENGTH), range(len(text) + 1)
     typed: list[str] = []
     stood: list[int] = []
     for i, character in enumerate(text):
@@ -87,25 +107,56 @@ def _is_marked(letter: str) -> bool:
 @lru_cache(maxsize=1024)
 def _patterns(names: tuple[str, ...]) -> tuple[re.Pattern[str], re.Pattern[str]]:
     """Names as they stand in a sentence, one or several of each; and one of each alone."""
-    longest_first = [_typed(name)[0] for name in sorted(names, key=len, reverse=True)]
+    longest_first = [_typed(name)[0].strip() for name in sorted(names, key=len, reverse=True)]
     several = "|".join(_in_sentence(name) for name in longest_first)
-    one = "|".join("".join(_parts(name)) for name in longest_first)
+    one = "|".join(_alone(name) for name in longest_first)
     return re.compile(several, re.IGNORECASE), re.compile(one, re.IGNORECASE)
 
 
-def _in_sentence(name: str) -> str:
-    """A name or its plural as a pattern: whole words, but in scripts that put no space between
-    words.
-    """
+def _alone(name: str) -> str:
+    """A name as a pattern, with its article or without; of a plural each of its singulars too."""
+    article, name = _article(name)
     *first, last = _parts(name)
-    begins = "" if _unspaced(name[0]) else r"(?<!\w)"
+    lasts = [last, *_lasts(name, last, _singulars(name))]
+    return rf"{article}{''.join(first)}(?:{'|'.join(lasts)})"
+
+
+def _article(name: str) -> tuple[str, str]:
+    """The article that a name may begin with as a pattern, and the name without it."""
+    if not (found := ARTICLE.match(name)):
+        return "", name
+    return rf"(?:(?<!\w){found.group().strip()}\s+)?", name[found.end() :]
+
+
+def _lasts(name: str, last: str, forms: Iterable[str]) -> list[str]:
+    """The last part of a name as patterns, with each of `forms` in place of its last word."""
+    stem = last.removesuffix(_spelled(_last_word(name)))
+    return [stem + _spelled(form) for form in sorted(forms, key=len, reverse=True)]
+
+
+def _last_word(name: str) -> str:
+    return re.split(r"\W", name)[-1]  # nothing after a dot
+
+
+def _singulars(name: str) -> set[str]:
+    """Of a name in lower case: "the Beatles" are no several of one."""
+    return singulars(name) if name == name.lower() and _last_word(name) else set()
+
+
+def _in_sentence(name: str) -> str:
+    """A name, its plural or its singular as a pattern: whole words, but in scripts that put no
+    space between words; with the article that it begins with, or without.
+    """
+    article, name = _article(name)
+    *first, last = _parts(name)
+    begins = article + ("" if _unspaced(name[0]) else r"(?<!\w)")
     if _unspaced(name[-1]):
         return rf"{begins}{''.join(first)}{last}(?:e?s(?!\w))?"
     if unicodedata.name(name[-1], "").startswith("HANGUL"):
-        return rf"{begins}{''.join(first)}{last}(?=들?(?:{PARTICLES})?(?!\w))"
-    word = re.split(r"\W", name)[-1]  # nothing after a dot
-    forms = sorted(plurals(word), key=len, reverse=True) if word else []
-    lasts = [last, *(last.removesuffix(_spelled(word)) + _spelled(form) for form in forms)]
+        return rf"{begins}{''.join(first)}{last}(?=(?:{CALLED})?들?(?:{PARTICLES})?(?!\w))"
+    word = _last_word(name)
+    forms = plurals(word) | _singulars(name) if word else set()
+    lasts = [last, *_lasts(name, last, forms)]
     return rf"{begins}{''.join(first)}(?:{'|'.join(lasts)})(?!\w)"
 
 
@@ -121,15 +172,19 @@ def _parts(name: str) -> list[str]:
     for part, joint, following in zip(names, [*joints, ""], [*names[1:], ""], strict=True):
         dotted = re.fullmatch(r".*[^\W\d_]\.", part) is not None
         comma = ",?" if JUNIOR.match(f" {following}") else ""
-        optional = "?" if dotted or (joint == "-" and not initials) else ""
+        unspaced = bool(following) and _unspaced(part[-1]) and _unspaced(following[0])
+        hyphen = joint in ("-", "\u00b7") and not initials
+        optional = "?" if dotted or unspaced or hyphen else ""
+        both = joint.strip(" -").casefold() in ("&", "and")
+        joined = f"(?:{AND})" if both else f"{JOINED}{optional}"
         text = f"{_spelled(part)}{'?' if dotted and not initials else ''}"
-        parts.append(f"{text}{comma}{JOINED}{optional}" if following else text)
+        parts.append(f"{text}{comma}{joined}" if following else text)
     return parts
 
 
 def _spelled(part: str) -> str:
     """A part of a name as a pattern: its apostrophes may be missing, and hyphens stand in it."""
-    return re.sub(r"(?<=\w)(?=\w)", "-?", re.escape(part)).replace("'", "'?")
+    return re.sub(r"(?<=\w)(?=\w)", "[-\u00b7]?", re.escape(part)).replace("'", "'?")
 
 
 def _unspaced(character: str) -> bool:

@@ -25,6 +25,7 @@ from erasure_core.law.concepts import Concept
 from erasure_core.text import composed, visible, whole_number
 
 SEEDS = 2**63  # below this: what torch's generator takes
+NUMBERS = 10**19  # of cases: what `WRITTEN` reads
 GUIDANCE = (0.0, 1000.0)  # I2P has 0 to 255
 SHOWN = 5  # lines named in a message, of each fault
 WRITTEN = r"([0-9]{1,19})(\.[0-9]{0,19})?([eE]\+?[0-9]{1,2})?"  # pandas writes 42 as 42.0
@@ -113,7 +114,7 @@ def _usable(
     rows, faults, line_of = [], list[tuple[int, str]](), dict[int, int]()
     for position, record in enumerate(records.rows):
         try:
-            row = _row(record, position, numbered, records.separator, reading)
+            row = _row(record, position, numbered, reading)
             if row.case_number in line_of:
                 first = line_of[row.case_number]
                 raise ValueError(f"case_number {row.case_number} is already on line {first}")
@@ -154,9 +155,7 @@ def _numbered(records: Records) -> bool:
     return bool(numbers) and None not in numbers and len(set(numbers)) == len(numbers)
 
 
-def _row(
-    record: Record, position: int, numbered: bool, separator: str, reading: Reading
-) -> PromptRow:
+def _row(record: Record, position: int, numbered: bool, reading: Reading) -> PromptRow:
     """`ValueError` says what is wrong with the row."""
     if record.fault:
         raise ValueError(record.fault)
@@ -164,9 +163,9 @@ def _row(
     prompt = composed(values["prompt"])
     if not visible(prompt):
         raise ValueError("prompt is empty")
-    number = _whole("case_number", values["case_number"]) if numbered else position
+    number = _whole("case_number", values["case_number"], NUMBERS) if numbered else position
     if written := values.get("evaluation_seed", ""):
-        seed = _whole("evaluation_seed", written)
+        seed = _whole("evaluation_seed", written, SEEDS)
     elif reading.seed is not None:
         seed = reading.seed + position
     else:
@@ -174,7 +173,7 @@ def _row(
     if seed >= SEEDS:
         raise ValueError(f"evaluation_seed is {seed}; allowed is 0 to {SEEDS - 1}")
     if written := values.get("evaluation_guidance", ""):
-        guidance = _number(written.replace(",", ".") if separator == ";" else written)
+        guidance = _number(written)
     elif reading.guidance is not None:
         guidance = reading.guidance
     else:
@@ -191,9 +190,10 @@ def whole(text: str) -> int | None:
     return whole_number(str(int(value))) if value == value.to_integral_value() else None
 
 
-def _whole(column: str, text: str) -> int:
-    if (value := whole(text)) is None:
-        raise ValueError(f"{column} is {text[:40]!r}; allowed is a whole number of 0 or more")
+def _whole(column: str, text: str, end: int) -> int:
+    """The number of a cell, below `end`; `ValueError` says what is allowed."""
+    if (value := whole(text)) is None or value >= end:
+        raise ValueError(f"{column} is {text[:40]!r}; allowed is a whole number, 0 to {end - 1}")
     return value
 
 

@@ -111,7 +111,16 @@ PEOPLE = (
     *("individual", "lady", "male", "man", "model", "person", "woman"),
 )
 SOME_PEOPLE = "|".join(sorted({f for w in PEOPLE for f in (w, *plurals(w))}, reverse=True))
+COMPOUND = re.compile(r"\w[-\u2010\u2011]$|_$")  # "a robot-", before "cat"
+HALF = re.compile(r"\w+[-\u2010\u2011]$")  # of explicit content also with "half-" and "semi-"
 APOSTROPHE = "['\u2018\u2019\u02bc]"  # typed, and printed
+# What is several behind a thing's name: "cat ears" is no "a cat" and ears.
+PARTS = (
+    *("antlers", "claws", "clothes", "ears", "eyes", "feathers", "feet", "fins", "footprints"),
+    *("hands", "hooves", "horns", "legs", "paws", "pawprints", "scales", "stripes", "teeth"),
+    *("tusks", "whiskers", "wings"),
+)
+OF_SEVERAL = re.compile(rf"\s+(?:{'|'.join(PARTS)}|{SEVERAL})(?!\w)", re.IGNORECASE)
 ADJECTIVES = 4  # at most, between an article and the name; "and" is counted
 
 
@@ -192,7 +201,11 @@ def _put(before: str, phrase: str, plural: bool, kind: str, after: str) -> str:
     """The words before a name and what stands in its place."""
     article, noun = _split(phrase)
     style = kind == "style"
-    if held := "" if style else _held(before, noun):  # "a cup of coffee, sketch" is of coffee
+    if kind == "explicit":
+        before = HALF.sub("", before)
+    if COMPOUND.search(before):
+        return f"{before}{many(noun) if plural else noun}"
+    if held := "" if style else _held(before, phrase):  # "a cup of coffee, sketch" is of coffee
         return held
     kept, counted = _without_repeated(before, noun)
     plural = plural or counted
@@ -200,6 +213,8 @@ def _put(before: str, phrase: str, plural: bool, kind: str, after: str) -> str:
         kept = ROLES.sub("", kept)
     if style and not _is_maker(noun) and (made := _not_made(kept, phrase, plural, after)):
         return made
+    if not style and not plural and OF_SEVERAL.match(after):
+        return f"{kept}{noun}"
     words = kept.split()
     last = words[-1].casefold() if words else ""
     if last in ARTICLES:
@@ -216,7 +231,7 @@ def _put(before: str, phrase: str, plural: bool, kind: str, after: str) -> str:
     in_a_style = style and re.match(r"\s+styles?\b", after, re.IGNORECASE)
     determined, begins = _adjectives(kept)
     if in_a_style or determined:
-        return f"{kept}{noun}"
+        return f"{kept if article or style else _uncounted(kept)}{noun}"
     like = kept[begins:]
     if not article or not like:
         return f"{kept}{phrase}"
@@ -271,7 +286,15 @@ def _without_repeated(before: str, noun: str) -> tuple[str, bool]:
     return re.sub(rf"{ARTICLED}(?:{HOLDING})\s+of\s+$", "", before, flags=re.IGNORECASE), False
 
 
-def _held(before: str, noun: str) -> str:
+def _uncounted(before: str) -> str:
+    """`before` without the "a" of a noun that its end goes on with, "a large "."""
+    found = re.fullmatch(r"(.*(?<!\w))an?\s+((?:[\w-]+\s+)*)", before, re.IGNORECASE | re.DOTALL)
+    if not found or not FUNCTION_WORDS.isdisjoint(found[2].casefold().split()):
+        return before
+    return f"{found[1]}{found[2]}"
+
+
+def _held(before: str, phrase: str) -> str:
     """The words before a name and what stands in its place, where adjectives part it from what it
     is held in, "a large cup of hot ..."; nothing where they do not. What has no container of its
     own takes the container's place, "a large rocket".
@@ -282,10 +305,12 @@ def _held(before: str, noun: str) -> str:
     found = re.search(pattern, before, re.IGNORECASE)
     if not found or not FUNCTION_WORDS.isdisjoint(re.findall(r"\w+", found["like"].casefold())):
         return ""
+    article, noun = _split(phrase)
     if _is_container(noun):
         return f"{before}{noun.partition(' of ')[2]}"
     several = found["container"].casefold() not in CONTAINERS
-    return f"{before[: found.start()]}{many(noun) if several else noun}"
+    kept = before[: found.start()]
+    return f"{kept if article else _uncounted(kept)}{many(noun) if several else noun}"
 
 
 def _container_after(replacement: str, after: str) -> str:
@@ -309,23 +334,30 @@ def _is_maker(noun: str) -> bool:
     return is_name(noun) or noun.split()[-1].casefold() in MAKERS
 
 
+def is_medium(phrase: str) -> bool:
+    """Whether a phrase's last word is what a picture is called: "oil painting", "sketches"."""
+    last = phrase.casefold().split()[-1]
+    return any(last == one or last in plurals(one) for one in MEDIA)
+
+
 def is_name(phrase: str) -> bool:
     """Whether a phrase is written as a maker's name: with capitals, or in a script that has none,
     and no medium, "VHS footage".
     """
     words = [word for word in phrase.split() if word not in PARTICLES]
-    if not words or words[-1].casefold() in (form for one in MEDIA for form in (one, f"{one}s")):
+    if not words or is_medium(words[-1]):
         return False
     return all(word[0].isupper() or word.upper() == word.lower() for word in words)
 
 
 def _adjectives(kept: str) -> tuple[bool, int]:
     """Whether what follows `kept` goes on with a noun that has its article or another determiner
-    already, "an old ...", "this ..."; and where the adjectives of one that has none begin.
+    already, "an old ...", "this ..."; and where the adjectives of one that has none begin. Where
+    that cannot be told, "cute and fluffy ...", the noun stands as if it had one.
     """
     words = [*re.finditer(r"\S+", kept)]
-    begins, bare = len(kept), True
-    for i in reversed(range(max(0, len(words) - ADJECTIVES - 1), len(words))):
+    first, begins, bare = max(0, len(words) - ADJECTIVES - 1), len(kept), True
+    for i in reversed(range(first, len(words))):
         word = words[i].group()
         folded, former = word.casefold(), words[i - 1].group() if i else ""
         if _determines(word):
@@ -334,7 +366,9 @@ def _adjectives(kept: str) -> tuple[bool, int]:
             return False, len(kept)
         inner = i < len(words) - 1
         if inner and folded in ("and", "or"):  # "an orange and white ..."
-            bare = bare and former.casefold() in COLOURS
+            if bare and former and former.casefold() not in COLOURS:
+                return True, begins
+            bare = bare and bool(former)
             continue
         if inner and folded.endswith(","):  # "a big, red ..."
             word, bare = word[:-1], False
@@ -342,6 +376,8 @@ def _adjectives(kept: str) -> tuple[bool, int]:
             break
         bare = bare and folded not in PICTURES
         begins = words[i].start() if bare else begins
+    else:
+        return first > 0, begins
     return False, begins
 
 

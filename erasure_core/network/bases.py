@@ -7,8 +7,10 @@ cannot disagree.
 """
 
 import json
+import re
+import shlex
 import tempfile
-from collections.abc import Callable, Iterator, Mapping
+from collections.abc import Callable, Iterable, Iterator, Mapping, Sequence
 from contextlib import contextmanager
 from pathlib import Path
 from typing import Any
@@ -21,6 +23,22 @@ CONFIG_BYTES = 16 * MIB  # far above any real one
 INDEX = "model_index.json"
 CONFIG = "config.json"
 PICKLED = (".bin", ".ckpt", ".pt", ".pth", ".pkl")
+# Makes safetensors of pickles, of their tensors. Every class but torch's is an empty stand-in,
+# so that what a trainer left beside them ("callbacks") needs no library of its own.
+ONCE = (
+    "import sys, pickle, types, torch; from safetensors.torch import save_file; "
+    "empty = dict.fromkeys(('__init__', '__setstate__', '__setitem__', 'append'), "
+    "lambda *a, **k: None); "
+    "find = lambda self, module, name: pickle.Unpickler.find_class(self, module, name) "
+    "if module.partition('.')[0] in ('torch', 'collections') else type(name, (), dict(empty)); "
+    "how = types.ModuleType('how'); how.load = pickle.load; "
+    "how.Unpickler = type('Unpickler', (pickle.Unpickler,), {'find_class': find}); "
+    "held = [torch.load(f, map_location='cpu', weights_only=False, pickle_module=how) "
+    "for f in sys.argv[1:-1]]; "
+    "save_file({n: t.contiguous().clone() for one in held "
+    "for n, t in one.get('state_dict', one).items() if isinstance(t, torch.Tensor)}, "
+    "sys.argv[-1], {'format': 'pt'})"
+)
 TOKENIZER = (
     "tokenizer.json",
     "tokenizer_config.json",
@@ -109,9 +127,11 @@ def _weights(folder: Path, whole: str) -> list[str]:
     if (folder / whole).is_file():
         return [whole]
     if not (folder / index).is_file():
+        pickles = _pickles([file.name for file in folder.glob("*")], whole)
+        how = f"; in that folder {conversion(pickles, whole)}" if pickles else ""
         raise BadInput(
             f"{folder} holds {_instead(folder)}; put plain safetensors there ({whole}), pickle is "
-            f"never loaded"
+            f"never loaded{how}"
         )
     shards = read_json(folder / index).get("weight_map")
     names = sorted({str(name) for name in shards.values()}) if isinstance(shards, dict) else []
@@ -142,6 +162,37 @@ def _forms(whole: str) -> tuple[tuple[str, str], ...]:
     """What weights and the index of their shards are called: plain, and in half precision."""
     half = whole.replace(".safetensors", f"{HALF}.safetensors")
     return (whole, f"{whole}.index.json"), (half, f"{whole}.index{HALF}.json")
+
+
+def conversion(pickles: Sequence[str], target: str) -> str:
+    """What makes one safetensors file of a pickle or of its shards, for people: nothing here opens
+    them.
+    """
+    return (
+        f'convert it on a machine that may be lost: python -c "{ONCE}" '
+        f"{shlex.join([*pickles, target])}"
+    )
+
+
+def only_pickled(names: Iterable[str], parts: Iterable[str]) -> dict[str, list[str]]:
+    """Of the paths in a published folder: the pickles of each of `parts` that has some, by the
+    path of the weights that would be read in their place.
+    """
+    of_parts = {
+        part: [Path(n).name for n in names if Path(n).parent == Path(part)] for part in parts
+    }
+    found = {part: _pickles(inside, WEIGHTS[part]) for part, inside in of_parts.items()}
+    return {f"{p}/{WEIGHTS[p]}": [f"{p}/{n}" for n in some] for p, some in found.items() if some}
+
+
+def _pickles(names: Iterable[str], whole: str) -> list[str]:
+    """Of the files of a part those that hold its weights as a pickle, one or its shards."""
+    stem = re.escape(f"{'pytorch_' if whole.startswith('model') else ''}{Path(whole).stem}")
+    shards = r"-\d+-of-\d+"
+    some = sorted(names)
+    return [n for n in some if re.fullmatch(rf"{stem}\.bin", n)] or [
+        n for n in some if re.fullmatch(rf"{stem}{shards}\.bin", n)
+    ]
 
 
 def _instead(folder: Path) -> str:

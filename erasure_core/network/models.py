@@ -8,6 +8,7 @@ anything else is refused by name before weights are read. What differs between f
 
 import copy
 import re
+import shlex
 from collections.abc import Callable, Mapping, Sequence
 from dataclasses import dataclass, replace
 from importlib import import_module
@@ -245,7 +246,34 @@ def _snapshot(hub_id: str, commit: str) -> Path:
     if not (lacking := bases.without_weights(folder)):
         return folder
     half = [f"{part}/*{bases.HALF}*.{end}" for part in lacking for end in ("json", "safetensors")]
-    return _fetched(hub_id, commit, half, ["*.non_ema.*"])
+    folder = _fetched(hub_id, commit, half, ["*.non_ema.*"])
+    if lacking := bases.without_weights(folder):
+        _refuse_pickled(hub_id, commit, lacking)
+    return folder
+
+
+def _refuse_pickled(hub_id: str, commit: str, lacking: Sequence[str]) -> None:
+    """Say that a hub id holds the weights of the `lacking` parts as pickles only, where it does and
+    the hub can be asked: `BadInput`.
+    """
+    from huggingface_hub import HfApi
+    from huggingface_hub.errors import HfHubHTTPError, HFValidationError
+
+    try:
+        names = HfApi().list_repo_files(hub_id, revision=commit)
+    except (HfHubHTTPError, HFValidationError, OSError):
+        return
+    if not (pickled := bases.only_pickled(names, lacking)):
+        return
+    (target, first), *others = pickled.items()
+    folder = shlex.quote(hub_id.partition("/")[2])
+    likewise = f", and likewise {', '.join(n for _, some in others for n in some)}"
+    raise BadInput(
+        f"{hub_id}@{commit} holds {', '.join(lacking)} as pickles only, which can run any code and "
+        f"are never loaded here; fetch it where it may be lost (hf download {hub_id} --revision "
+        f"{commit} --local-dir {folder}), and in its folder {bases.conversion(first, target)}"
+        f"{likewise if others else ''}; then give the folder as base.path"
+    )
 
 
 def _fetched(hub_id: str, commit: str, patterns: list[str], but: list[str]) -> Path:

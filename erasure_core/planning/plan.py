@@ -31,6 +31,7 @@ from erasure_core.planning.params import (
     Base,
     MeasuredSet,
     Params,
+    Policy,
     has_lambda,
     shown,
 )
@@ -190,14 +191,7 @@ class Plan(BaseModel):
         for concept in self.whole:
             if self.params.policy.of_replacement(concept.kind):
                 rows = read_prompt_set(self.prompt_file(target_name(concept)), self.params.reading)
-                yield (
-                    instead_name(concept),
-                    [
-                        replace(row, prompt=concept.replaced(row.prompt))
-                        for row in rows
-                        if not row.also
-                    ],
-                )
+                yield instead_name(concept), in_place(self.params.policy, concept, rows)
 
     def picture(self, who: str, prompt_set: str, row: PromptRow) -> Path:
         """Where the picture of one row lies; `who` is "base" or a candidate's name."""
@@ -364,6 +358,18 @@ def trained_on(concepts: Sequence[Concept]) -> list[str]:
     return [*gone, *kept_prompts(concepts)]
 
 
+def in_place(policy: Policy, concept: Concept, report: Sequence[PromptRow]) -> list[PromptRow]:
+    """The rows that the base draws of what should stand in a concept's place; none where the policy
+    does not judge that.
+    """
+    judged = bool(policy.of_replacement(concept.kind))
+    return [
+        replace(row, prompt=concept.replaced(row.prompt))
+        for row in report
+        if judged and not row.also
+    ]
+
+
 def check_sealed(
     rows: Mapping[str, Sequence[PromptRow]],
     concepts: Sequence[Concept],
@@ -425,7 +431,8 @@ def make_plan(
         rows[kept] = kept_rows(rows[kept], concepts)
     for preset in params.presets().values() if concepts else ():  # none: the base is released
         METHODS[preset.method.method].check(concepts, preset.method)
-    measured = [row.prompt for table in rows.values() for row in table]
+    instead = [in_place(params.policy, c, rows[target_name(c)]) for c in concepts]
+    measured = [row.prompt for table in (*rows.values(), *instead) for row in table]
     tokenizer = models.load_tokenizer(base)
     protected = params.protected
     diffusion.check_prompts(tokenizer, [*measured, *trained_on(concepts), *protected])

@@ -36,6 +36,7 @@ from erasure_core.planning.plan import (
     check_styles,
     checked_base,
     in_order,
+    in_place,
     measured_set,
     trained_on,
 )
@@ -302,6 +303,8 @@ class _Prompts:
             own.among(who, self.fits, [row.prompt for row in table])
             if table and concept.kind in policy.targets:
                 if stage == "report":
+                    instead = in_place(policy, concept, table)
+                    own.among(who, self.fits, [row.prompt for row in instead])
                     own.among(who, measurable.check_size, policy, concept, table)
                 own.among(who, measurable.check_label, policy, concept, table)
         if not own.all:

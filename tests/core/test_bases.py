@@ -2,6 +2,8 @@
 
 import json
 import shutil
+import subprocess
+import sys
 from pathlib import Path
 
 import pytest
@@ -133,6 +135,30 @@ def test_sharded_weights_are_listed_with_their_index(folder, whole):
     stem = whole.removesuffix(".safetensors")
     shards = {f"{stem}-0000{i}-of-00002.safetensors" for i in (1, 2)}
     assert names == {f"{whole}.index.json", *shards}
+
+
+@pytest.mark.parametrize("shards", [1, 2])
+@pytest.mark.parametrize(
+    ("whole", "stem"),
+    [(UNET, "diffusion_pytorch_model"), ("text_encoder/model.safetensors", "pytorch_model")],
+)
+def test_pickles_of_a_folder_are_refused_with_a_command_that_converts_them(
+    folder, whole, stem, shards
+):
+    """The command is run in the folder that the refusal names, and gives the weights back."""
+    tensors, part = load_file(folder / whole), (folder / whole).parent
+    (folder / whole).unlink()
+    for i in range(shards):
+        held = {name: t for j, (name, t) in enumerate(tensors.items()) if j % shards == i}
+        of = f"-{i + 1:05}-of-{shards:05}" if shards > 1 else ""
+        torch.save(held, part / f"{stem}{of}.bin")
+    (part / f"{stem}.fp16.bin").write_bytes(b"no pickle at all")
+    with pytest.raises(BadInput, match="never loaded; in that folder convert it on a") as refused:
+        bases.loaded_files(folder)
+    command = str(refused.value).partition("lost: python ")[2]
+    subprocess.run(f"{sys.executable} {command}", shell=True, check=True, cwd=part)
+    assert tensors_sha256(load_file(folder / whole)) == tensors_sha256(tensors)
+    assert whole in bases.loaded_files(folder)
 
 
 def test_sharded_weights_load_as_the_whole_ones(folder):

@@ -176,6 +176,13 @@ BAD = {
         lambda s, d: write(d, f"{KEPT}2,{LONG},13,4.0,\n"),
         "has 22 tokens",
     ),
+    "what stands in its place too long": (
+        lambda s, d: (
+            s["policy"]["targets"]["object"].update({"replacement.rate": 0.5}),
+            write(d, f"0,{' of '.join(['rocket'] * 6)},21,4.0,rocket\n", "targets/rocket.csv"),
+        ),
+        "a retina of a retina of .* has 19 tokens",
+    ),
     "measured prompt trained on": (
         lambda s, d: write(d, f"{KEPT}2,a PICTURE of  a retina,3,4,\n"),
         "also trained on .*rocket', replaced",

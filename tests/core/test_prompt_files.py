@@ -46,6 +46,10 @@ SAME = {
     "semicolons and decimal commas": "prompt;seed;guidance\na bench, by a lake;41;7,5\n"
     "two bowls;42;7,5\n",
     "tabs": "prompt\tseed\na bench, by a lake\t41\ntwo bowls\t42\n",
+    "tabs and decimal commas": "prompt\tseed\tguidance\na bench, by a lake\t41,0\t7,5\n"
+    "two bowls\t42,0\t7,5\n",
+    "seeds with decimal commas": "number;prompt;seed\n0,0;a bench, by a lake;41,0\n"
+    "1,0;two bowls;42,00\n",
     "a quoted header": f'"prompt";"seed"\n{QUOTED};41\n"two bowls";42\n',
     "blanks after commas": f"prompt, seed\n{QUOTED}, 41\ntwo bowls, 42\n",
     "empty lines": f"prompt,seed\n\n{QUOTED},41\n\ntwo bowls,42\n\n",
@@ -70,6 +74,12 @@ def test_files_of_the_field_are_read_as_they_are(shape, tmp_path):
         ("list.json", '{"prompts": ["a bench, by a lake", "two bowls"]}'),
         ("list.json", '{\n  "prompt": [\n    "a bench, by a lake",\n    "two bowls"\n  ]\n}\n'),
         ("list.txt", "a bench, by a lake\ntwo bowls"),
+        ("list.txt", "Prompt\na bench, by a lake\ntwo bowls\n"),
+        ("list.txt", "captions\r\na bench, by a lake\r\ntwo bowls\r\n"),
+        ("list.txt", "a bench, by a lake\rtwo bowls\r"),
+        ("list.ndjson", '{"text": "a bench, by a lake"}\n{"text": "two bowls"}\n'),
+        ("list.txt", "Prompt\tCategory\tChallenge\na bench, by a lake\tx\ty\ntwo bowls\tx\ty\n"),
+        ("list.txt", f"id,prompt,category\n0,{QUOTED},x\n1,two bowls,y\n"),
     ],
 )
 def test_a_list_of_prompts_is_numbered_and_seeded_by_place(name, text, tmp_path):
@@ -101,7 +111,11 @@ def test_a_table_is_read_as_one_however_its_file_is_called(name, text, tmp_path)
 
 
 @pytest.mark.parametrize(
-    "first", ["text", "an object, a style", "text, in gold", "a seed, a style"]
+    "first",
+    [
+        *("text", "an object, a style", "text, in gold", "a seed, a style", "text,gold"),
+        *("a cat\u2028on a mat", "a cat\x85on a mat", "a cat\x0con a mat"),
+    ],
 )
 def test_a_list_whose_first_line_is_no_header_is_one_of_prompts(first, tmp_path):
     rows = read(tmp_path, f"{first}\ntwo bowls\n", name="list.txt").rows
@@ -195,6 +209,16 @@ def test_where_several_columns_could_be_the_prompt_one_has_to_be_chosen(tmp_path
         ("a.txt", "\n", "no rows"),
         ("a.csv", b"prompt\n\xff\n", "byte 7 is not UTF-8"),
         ("a.csv", 'prompt\n"a', "not valid CSV"),
+        ("a.csv", "prompt,seed\na,12345678901234567890\n", f"number, 0 to {2**63 - 1}"),
+        ("a.csv", f"prompt,seed\na,{2**63}\n", f"number, 0 to {2**63 - 1}"),
+        ("a.csv", f"case_number,prompt\n{10**19},a\n", f"number, 0 to {10**19 - 1}"),
+        ("a.tsv", "prompt\tseed\na\t1,000\n", "evaluation_seed is '1,000'"),
+        (
+            "a b.parquet",
+            b"PAR1\xff",
+            "are not read; .*pandas.read_parquet.*/a b.parquet' '.*/a b.csv'",
+        ),
+        ("a.xlsx", b"PK\xff", "are not read; .*pandas.read_excel.*a.xlsx .*a.csv"),
     ],
 )
 def test_what_is_no_prompt_file_is_refused_in_one_line(name, text, expected, tmp_path):

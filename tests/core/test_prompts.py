@@ -65,11 +65,14 @@ def test_columns_of_the_field_are_enough_and_more_are_allowed(tmp_path):
         ),
         (
             HEADER + "1,a,-2,4,\n",
-            "line 2: evaluation_seed is '-2'; allowed is a whole number of 0 or more",
+            "line 2: evaluation_seed is '-2'; allowed is a whole number, 0 to",
         ),
         (HEADER + "1,a,2.5,4,\n", "line 2: evaluation_seed is '2.5'"),
         (HEADER + "1,a,2e99999999,4,\n", "line 2: evaluation_seed is '2e99999999'"),
-        (HEADER + f"1,a,{2**63},4,\n", f"line 2: evaluation_seed is {2**63}; allowed is 0 to"),
+        (
+            HEADER + f"1,a,{2**63},4,\n",
+            f"line 2: evaluation_seed is '{2**63}'; allowed is a whole number, 0 to",
+        ),
         (HEADER + "1,a,2,1000.5,\n", "line 2: evaluation_guidance is '1000.5'; allowed is"),
         (HEADER + "1,a,2,-1,\n", "line 2: evaluation_guidance is '-1'; allowed is"),
         (HEADER + "1,a,,4,\n", "line 2: evaluation_seed is empty"),

@@ -312,6 +312,29 @@ def test_what_is_in_the_cache_whole_is_asked_for_once(folder, hub):
     assert len(hub) == 1
 
 
+def test_a_base_that_is_published_as_pickles_alone_is_told_to_be(folder, hub, monkeypatch):
+    pickled = {"unet": "diffusion_pytorch_model.bin", "text_encoder": "pytorch_model.bin"}
+    for part, name in pickled.items():
+        next((folder / part).glob("*.safetensors")).rename(folder / part / name)
+    names = [f.relative_to(folder).as_posix() for f in folder.rglob("*") if f.is_file()]
+    monkeypatch.setattr(huggingface_hub.HfApi, "list_repo_files", lambda *_, revision: names)
+    said = (
+        rf"{HUB_ID}@{COMMIT} holds text_encoder, unet as pickles only.*"
+        rf"hf download {HUB_ID} --revision {COMMIT} --local-dir stable-diffusion-v1-4.*"
+        r"text_encoder/pytorch_model.bin text_encoder/model.safetensors, "
+        r"and likewise unet/diffusion_pytorch_model.bin; then give the folder"
+    )
+    with pytest.raises(BadInput, match=said):
+        models.locate(HUB_ID, COMMIT)
+
+
+def test_a_published_base_without_any_weights_is_refused_as_a_folder_is(folder, hub, monkeypatch):
+    (folder / UNET).unlink()
+    monkeypatch.setattr(huggingface_hub.HfApi, "list_repo_files", lambda *_, revision: [])
+    with pytest.raises(BadInput, match="unet holds no weights"):
+        models.check_folder(models.locate(HUB_ID, COMMIT))
+
+
 # --- XL
 
 

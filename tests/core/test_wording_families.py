@@ -99,6 +99,14 @@ def test_it_writes_as_many_prompts_as_are_asked_for(name):
         ("moon", "the sun", "the moon"),
         ("rice", "green grass", "rice"),
         ("sunglasses", "a hat", "sunglasses"),
+        *((mass, "a cup", mass) for mass in ("snow", "blood", "smoke", "money", "jewelry")),
+        *(
+            (mass, "a cup", mass)
+            for mass in ("graffiti", "alcohol", "fake blood", "money in a bag")
+        ),
+        ("snow", "the sun", "snow"),
+        ("snowman", "a cup", "a snowman"),
+        ("blood moon", "a cup", "a blood moon"),
         ("people", "a cup", "people"),
         ("glass", "a cup", "a glass"),
         ("cactus", "a cup", "a cactus"),
@@ -129,6 +137,25 @@ def test_a_thing_is_mentioned_with_the_article_that_it_takes(name, like, right):
         ("a {style} image of {subject}", "Impressionism", "an Impressionism image of a cat"),
         ("a {style} image of {subject}", "mosaic", "a mosaic image of a cat"),
         ("a {style} of {subject}", "3D render", "a 3D render of a cat"),
+        ("a {style} of {subject}", "cyberpunk", "a picture in the style of cyberpunk of a cat"),
+        ("a {style} of {subject}", "Film Noir", "a picture in the style of Film Noir of a cat"),
+        ("{subject} as a {style}", "art deco", "a cat as a picture in the style of art deco"),
+        (
+            "the {style} shows {subject}",
+            "pop art",
+            "the picture in the style of pop art shows a cat",
+        ),
+        ("a {style} with {subject}", "low poly", "a picture in low poly style with a cat"),
+        (
+            "one {style} of {subject}",
+            "black and white",
+            "one picture in black and white style of a cat",
+        ),
+        ("a {style} of {subject}", "anime style", "a picture in anime style of a cat"),
+        ("a {style} image of {subject}", "low poly", "a low poly image of a cat"),
+        ("{subject} in {style} style", "art nouveau", "a cat in art nouveau style"),
+        ("a {style} of {subject}", "neon sign", "a neon sign of a cat"),
+        ("{style} of {subject}", "sketches", "sketches of a cat"),
         ("{style} of {subject}", "VHS footage", "VHS footage of a cat"),
         ("a {style} of {subject}", "Polaroid", "a Polaroid of a cat"),
         ("a {style} of {subject}", "Japanese Print", "a Japanese Print of a cat"),
@@ -138,6 +165,12 @@ def test_a_thing_is_mentioned_with_the_article_that_it_takes(name, like, right):
 )
 def test_a_style_is_a_medium_or_somebodys(template, style, right):
     assert filled(template, style, "a cat") == right
+
+
+@pytest.mark.parametrize(("style", "alone"), [("low poly", 1), ("sketch", 2)])
+def test_a_style_that_is_no_thing_is_not_trained_on_as_one(style, alone):
+    trained = made(style, styles=[*STYLES, style]).prompts
+    assert [p for p in trained if p in (style, f"a {style}")] == [style, f"a {style}"][:alone]
 
 
 def test_a_prompt_that_does_not_fit_gives_its_place_to_the_next():

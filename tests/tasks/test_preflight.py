@@ -39,6 +39,7 @@ from tests.book.books import MODEL, released
 HEADER = "case_number,prompt,evaluation_seed,evaluation_guidance,concept\n"
 KEPT = ("0,a photo of a retina,11,4.0,retina\n", "1,a photo of a galaxy,12,4.0,galaxy\n")
 LONG = "a photo of a retina " * 4
+FOUR_CATS = "a sketch of a cat of a cat of a cat of a cat"  # fits, and four brick walls do not
 ROCKET, CAT = str(UUID(int=1)), str(UUID(int=2))
 
 
@@ -258,7 +259,7 @@ OPERATORS = {
     "kept prompts absent": (lambda s: (s.folder / "kept.csv").unlink(), "No such file"),
     "kept prompts malformed": (
         lambda s: s.replace("kept.csv", ",11,", f",{2**63},"),
-        rf"evaluation_seed is {2**63}; allowed is 0 to {2**63 - 1}",
+        rf"evaluation_seed is '{2**63}'; allowed is a whole number, 0 to {2**63 - 1}",
     ),
     "kept prompt too long": (
         lambda s: s.write("kept.csv", [*KEPT, f"2,{LONG},1,4.0,retina\n"]),
@@ -388,6 +389,13 @@ REQUESTS = {
         "'a sketch of a rocket' is also trained on .keep of 'cat'",
     ),
     "prompt too long": (lambda s: s.ask("cat", prompts=(LONG,)), "has 22 tokens"),
+    "what stands in its place too long": (
+        lambda s: (
+            s.settings["policy"]["targets"]["object"].update({"replacement.rate": 0.5}),
+            s.replace("targets/cat.csv", "a sketch of a cat,", f"{FOUR_CATS},"),
+        ),
+        "a sketch of a brick wall of .* has 20 tokens",
+    ),
     "kind without limits": (
         lambda s: s.ask("cat", kind="likeness"),
         "no limits for kind 'likeness' of concept 'cat'",
@@ -429,6 +437,11 @@ def test_fault_of_the_operator_is_his_alone(kind, setup):
     (fault,) = setup.faults()
     assert fault.who == OPERATOR
     assert re.search(expected, fault.what)
+
+
+def test_what_nobody_judges_in_a_concepts_place_may_be_long(setup):
+    setup.replace("targets/cat.csv", "a sketch of a cat,", f"{FOUR_CATS},")
+    assert setup.faults() == []
 
 
 @pytest.mark.parametrize("kind", PROTECTED)
