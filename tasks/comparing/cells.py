@@ -9,7 +9,7 @@ import contextlib
 import json
 import shutil
 from collections.abc import Mapping, Sequence
-from dataclasses import asdict, dataclass, field
+from dataclasses import asdict, dataclass, field, replace
 from pathlib import Path
 from typing import Any
 
@@ -72,6 +72,7 @@ class Written:
     gate: Gate  # of a trial by values, as it is chosen by
     measurements: tuple[Measurement, ...]
     attacks: tuple[Mapping[str, Any], ...]  # facts of each, those that were not run included
+    attacked_by: tuple[str, ...]  # what attacked it, as the bench had it; nothing attacks a trial
     folder: Path = field(compare=False)
 
     def found(self) -> Found:
@@ -85,7 +86,8 @@ class Written:
         gate = content["gate"]
         content["gate"] = Gate(gate["verdict"], tuple(Check(**check) for check in gate["checks"]))
         content["measurements"] = tuple(Measurement(**m) for m in content["measurements"])
-        content["attacks"] = tuple(content["attacks"])
+        for name in ("attacks", "attacked_by"):
+            content[name] = tuple(content[name])
         return cls(**content, folder=file.parent)
 
 
@@ -99,6 +101,10 @@ class Bench:
     attacks: tuple[str, ...]
     budget: str
     memory: dict[str, Memory] = field(default_factory=dict)  # by concept
+
+    def attacking(self, cell: Cell) -> tuple[str, ...]:
+        """What attacks a cell: the names, then the budget."""
+        return () if cell.is_trial else (*self.attacks, self.budget)
 
     def plan(self, cell: Cell) -> Plan:
         """The plan of a cell: its one candidate, on the report set; of a trial, on the set that
@@ -132,10 +138,12 @@ def file_of(plan: Plan) -> Path:
 
 
 def run_cell(bench: Bench, cell: Cell) -> Written:
-    """Do one cell, if it was not done before."""
+    """Do one cell, if it was not done before. Of one that other attacks judged, what is not theirs
+    is there already; a cell of equal settings in another form is the same cell.
+    """
     plan = bench.plan(cell)
-    if file_of(plan).exists():
-        return Written.read(file_of(plan))
+    if (done := _done(plan)) and done.attacked_by == bench.attacking(cell):
+        return replace(done, form=cell.form)
     (candidate,) = plan.eligible
     home = Home(plan.folder)  # of its own: what a method prepares is part of what it costs
     snapshot.fn(plan, home)
@@ -165,10 +173,16 @@ def run_cell(bench: Bench, cell: Cell) -> Written:
         "gate": asdict(gate),
         "measurements": [asdict(m) for m in found.values()],
         "attacks": list(attacked),
+        "attacked_by": bench.attacking(cell),
     }
     write_text(file_of(plan), pretty_json(written))
     shutil.rmtree(home.prepared, ignore_errors=True)
     return Written.read(file_of(plan))
+
+
+def _done(plan: Plan) -> Written | None:
+    """What a cell came to when it was last done; None where it was not."""
+    return Written.read(file_of(plan)) if file_of(plan).exists() else None
 
 
 def pictures_of(written: Written, who: str, prompt_set: str) -> list[Path]:

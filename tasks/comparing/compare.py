@@ -57,6 +57,12 @@ def attacks_of(tier: str, policy: Policy) -> tuple[str, ...]:
     return tuple(name for name in attacks.all_attacks() if name in wanted)
 
 
+def bench_of(params: Params, out: Path, tier: str) -> Bench:
+    """What all cells of a comparison in `out` share."""
+    decided_by = {**made_with(params), "cells": sha256_file(Path(cells.__file__))}
+    return Bench(params, decided_by, out, attacks_of(tier, params.policy), tier)
+
+
 def compare(
     requests: Sequence[DeletionRequest],
     methods: Sequence[str],
@@ -89,8 +95,7 @@ def compare(
     check_methods(list(methods))
     attacks.budget_of(tier)
     _check_sets(params, requests)
-    decided_by = {**made_with(params), "cells": sha256_file(Path(cells.__file__))}
-    bench = Bench(params, decided_by, out, attacks_of(tier, params.policy), tier)
+    bench = bench_of(params, out, tier)
 
     def done(cell: Cell) -> Written:
         written = run_cell(bench, cell)
