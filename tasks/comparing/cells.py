@@ -22,11 +22,11 @@ from erasure_core.methods import AnySettings
 from erasure_core.network.models import copied
 from erasure_core.network.weights import WeightDelta
 from erasure_core.planning.params import COMPOSED, Params, PromptSets, has_lambda
-from erasure_core.planning.plan import BASE, KEPT, Plan, make_plan
+from erasure_core.planning.plan import BASE, Plan, make_plan
 from tasks.erasing.erase import erase
 from tasks.erasing.generate import generate
 from tasks.erasing.snapshot import snapshot, teacher_of
-from tasks.evidence.attack import Memory, attack_model, facts, measurements, write_sheets
+from tasks.evidence.attack import Memory, Shown, attack_model, facts, measurements, write_sheets
 from tasks.evidence.decide import by_values, decide
 from tasks.evidence.measure import Evidence, Found, measure
 from tasks.home import Home
@@ -240,7 +240,7 @@ def attacks_key(bench: Bench, plan: Plan, delta_sha256: str) -> str:
     key = {
         "network": [plan.base_sha256, delta_sha256],
         "request": plan.requests[0].sha256,
-        "kept": plan.prompt_sha256[KEPT],  # whose rows say what pictures may be named
+        "sets": plan.prompt_sha256,  # whose rows say what pictures may be named
         "attacks": [*bench.attacks, bench.budget],
         "params": bench.params.sha256,
         "made with": plan.made_with,
@@ -263,6 +263,7 @@ def _attacked(
             victim,
             concept,
             bench.params,
+            Shown.of(plan),
             bench.attacks,
             bench.budget,
             memory=bench.memory.setdefault(concept.name, Memory()),

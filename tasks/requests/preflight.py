@@ -41,7 +41,7 @@ from erasure_core.planning.plan import (
 )
 from erasure_core.planning.sealed import Directions
 from tasks.evidence.data import validate_prompt_sets
-from tasks.evidence.measure import labels_of
+from tasks.evidence.measure import check_names, labels_of
 from tasks.home import Home
 from tasks.placement import GPU_DEPLOYMENT
 from tasks.requests import machine, measurable
@@ -360,10 +360,4 @@ class _Prompts:
     def can_be_named(self) -> None:
         """Refuse a run in which a picture has no two things to be named by: `BadInput`."""
         rows = [*kept_rows(self.kept["report"], self.concepts), *self.rows["report"]]
-        labels = labels_of(rows, [*self.concepts, *self.restored])
-        if len(labels) < 2:
-            raise BadInput(
-                f"the column `concept` of the prompt sets names {', '.join(labels) or 'nothing'}; "
-                f"CLIP tells pictures apart by two names or more: fill it in "
-                f"{self.params.prompts.kept}"
-            )
+        check_names(labels_of(rows, [*self.concepts, *self.restored]), self.params.prompts.kept)
