@@ -36,7 +36,7 @@ from erasure_core.metrics.replacement import (
 from erasure_core.metrics.ssim import paired_ssim
 from erasure_core.network.images import read_pictures
 from erasure_core.network.models import text_reader
-from erasure_core.planning.params import COMPOSED, WORD_METRICS
+from erasure_core.planning.params import BESIDE, COMPOSED, WORD_METRICS
 from erasure_core.planning.plan import (
     BASE,
     Plan,
@@ -68,7 +68,6 @@ Pictures = Mapping[str, Sequence[Image.Image]]  # by prompt set, in the order of
 
 # What a policy can limit: the names that measure_target, measure_kept and measure_restored give.
 COMPOSED_METRICS = tuple(f"{COMPOSED}{metric}" for metric in WORD_METRICS)
-BESIDE = f"{COMPOSED}clip.accuracy"  # of the other thing that a composed prompt names
 FURTHER_METRICS = (NEIGHBOUR, HARMONIC, LEAK, IDENTITY, *SWEPT)
 TARGET_METRICS = (
     *WORD_METRICS,

@@ -8,7 +8,7 @@ from erasure_core.law.prompts import PromptRow, kept_rows
 from erasure_core.metrics.identity import identity_weights
 from erasure_core.metrics.intervals import effective, enough, wilson
 from erasure_core.metrics.quality import FEWEST as TYPICAL
-from erasure_core.planning.params import BESIDES, COMPOSED, INSTEAD, SEEING, Policy
+from erasure_core.planning.params import BESIDE, BESIDES, COMPOSED, INSTEAD, SEEING, Policy
 from erasure_core.planning.sealed import clusters_of
 from tasks.evidence.further import IDENTITY, shown_beside, unseen_neighbours
 from tasks.evidence.measure import (
@@ -47,6 +47,11 @@ def policy_faults(policy: Policy) -> Iterator[str]:
             yield (
                 f"policy.targets.{kind} limits {IDENTITY}, which tells whose face it is and is "
                 f"measured of a likeness alone; take it out"
+            )
+        if BESIDE in bounds and kind == "style":
+            yield (
+                f"policy.targets.style limits {BESIDE}, which is measured of what stands beside a "
+                f"thing and not of a style; take it out"
             )
         if not policy.sees(kind):
             yield (
@@ -104,7 +109,7 @@ def check_size(policy: Policy, concept: Concept, rows: Sequence[PromptRow]) -> N
                 f"{what}, and {len(prompts)} of them for {metric}, for which policy.min_n asks for "
                 f"{policy.min_n}; add some"
             )
-        if bound > 0 and (why := too_few(prompts, bound)):
+        if metric != BESIDE and bound > 0 and (why := too_few(prompts, bound)):
             raise BadInput(f"{what}, too few for the limit on {metric}: {why}; add some")
     check_alone(policy, concept, rows)
 

@@ -8,7 +8,13 @@ from erasure_core.errors import BadInput
 from erasure_core.law.prompts import PromptRow, read_prompt_set
 from erasure_core.law.requests import read_request
 from erasure_core.planning.params import read_params
-from tasks.requests.measurable import check_kept, check_kept_labels, check_size, too_few
+from tasks.requests.measurable import (
+    check_kept,
+    check_kept_labels,
+    check_size,
+    policy_faults,
+    too_few,
+)
 
 ROOT = Path(__file__).parents[2]
 CAT = read_request(ROOT / "examples/requests/cat.yaml").concept
@@ -35,6 +41,22 @@ def test_each_limit_needs_as_many_prompts_as_the_gate_asks_of_it(alone, beside):
 def test_thirty_can_never_show_ten_percent():
     with pytest.raises(BadInput, match="35 can"):
         check_size(POLICY, CAT, rows(30, 30))
+
+
+BESIDE = {"clip.concept_rate": 0.1, "composed.clip.accuracy": 0.05}
+
+
+def test_what_stands_beside_it_needs_prompts_that_name_something():
+    policy = POLICY.model_copy(update={"targets": {"object": BESIDE}})
+    check_size(policy, CAT, rows(35, 30))
+    with pytest.raises(BadInput, match="29 of them for composed"):
+        check_size(policy, CAT, rows(35, 29))
+
+
+def test_nothing_is_measured_beside_a_style():
+    policy = POLICY.model_copy(update={"targets": {"object": BESIDE, "style": BESIDE}})
+    (said,) = policy_faults(policy)
+    assert "policy.targets.style limits composed.clip.accuracy, which is measured of what" in said
 
 
 @pytest.mark.parametrize("metric", ["quality.fidelity", "replacement.rate"])
