@@ -29,6 +29,7 @@ from tasks.comparing.cells import Bench, Cell, Written, run_cell
 from tasks.comparing.forms import FORMS, as_published, check_methods, trial
 from tasks.evidence.data import validate_prompt_sets
 from tasks.evidence.decide import choose_candidate
+from tasks.evidence.measure import check_names, labels_of
 from tasks.requests import measurable
 from tasks.requests.made_with import made_with
 from tasks.requests.preflight import reader_of, tokenizers_of
@@ -192,6 +193,9 @@ def _check_sets(params: Params, requests: Sequence[DeletionRequest]) -> None:
             measurable.check_label(policy, concept, rows[target_name(concept, stage)])
             measurable.check_alone(policy, concept, rows[target_name(concept, stage)])
             measurable.check_kept_labels(policy, rows[kept_name(stage)])
+            shown = [*rows[kept_name(stage)], *rows[target_name(concept, stage)]]
+            check_names(labels_of(shown, [concept]), paths[kept_name(stage)])
         measurable.check_size(policy, concept, rows[target_name(concept)])
         measurable.check_kept(policy, rows[kept_name()], [concept])
+        measurable.check_neighbours(policy, concept, rows[kept_name()], [concept.name])
         check_sealed(rows, [concept], tokenizers, directions, protected)

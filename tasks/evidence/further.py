@@ -62,6 +62,7 @@ class Kept:
 def further(
     instruments: Instruments,
     concepts: Sequence[Concept],
+    erased: Sequence[str],
     kept: Kept,
     targets: Mapping[str, tuple[Sequence[PromptRow], Pictures, Pictures]],
     encode: Encode,
@@ -71,13 +72,14 @@ def further(
 
     Args:
         instruments: Loaded once.
-        concepts: What was erased.
+        concepts: What was erased and is measured whole.
+        erased: The names of all that was erased.
         kept: What was to stay.
         targets: Concept -> its rows without composed ones, the base's pictures, the candidate's.
         encode: The base's text encoder.
         found: What was measured of the candidate already.
     """
-    measured, erased = distances(instruments, kept), [c.name for c in concepts]
+    measured = distances(instruments, kept)
     for concept in concepts:
         rows, base, pictures = targets[concept.name]
         clusters = clusters_of(row.prompt for row in rows)

@@ -144,6 +144,7 @@ def measure(plan: Plan, stage: Stage, names: Sequence[str]) -> dict[str, Found]:
                 measurements += further(
                     instruments,
                     plan.whole,
+                    [c.name for c in plan.concepts],
                     Kept(rows[kept], base[kept], pictures[kept], labels, keep),
                     {c.name: _alone(c, rows, base, pictures) for c in plan.whole},
                     encode,

@@ -178,9 +178,13 @@ def check_kept_labels(policy: Policy, kept: Sequence[PromptRow]) -> None:
         )
 
 
-def check_neighbours(policy: Policy, concept: Concept, kept: Sequence[PromptRow]) -> None:
-    """Refuse a named neighbour that no kept row shows: it would be measured nowhere."""
-    if missing := unseen_neighbours(policy, concept, kept):
+def check_neighbours(
+    policy: Policy, concept: Concept, kept: Sequence[PromptRow], erased: Sequence[str]
+) -> None:
+    """Refuse a named neighbour that no kept row shows: it would be measured nowhere. What is
+    `erased` itself is no neighbour.
+    """
+    if missing := unseen_neighbours(policy, concept, kept, erased):
         column = "style" if concept.kind == "style" else "concept"
         have = sorted({name for name in shown_beside(concept, kept) if name} - {concept.name})
         raise BadInput(

@@ -269,9 +269,14 @@ class _Prompts:
             self.faults.all += self.of_request(request, settings_fit)
         if kept := self.kept["report"]:
             self.faults.among(OPERATOR, measurable.check_kept, policy, kept, self.concepts)
-            self.faults.among(OPERATOR, self.can_be_named)
+            erased = [concept.name for concept in self.concepts]
             for concept in self.concepts:
-                self.faults.among(OPERATOR, measurable.check_neighbours, policy, concept, kept)
+                self.faults.among(
+                    OPERATOR, measurable.check_neighbours, policy, concept, kept, erased
+                )
+        for stage in self.sets():
+            if self.kept[stage]:
+                self.faults.among(OPERATOR, self.can_be_named, stage)
 
     @property
     def protected(self) -> list[str]:
@@ -357,7 +362,7 @@ class _Prompts:
             METHODS[preset.method.method].check([concept], preset.method)
         return True
 
-    def can_be_named(self) -> None:
+    def can_be_named(self, stage: Stage) -> None:
         """Refuse a run in which a picture has no two things to be named by: `BadInput`."""
-        rows = [*kept_rows(self.kept["report"], self.concepts), *self.rows["report"]]
-        check_names(labels_of(rows, [*self.concepts, *self.restored]), self.params.prompts.kept)
+        rows = [*kept_rows(self.kept[stage], self.concepts), *self.rows[stage]]
+        check_names(labels_of(rows, [*self.concepts, *self.restored]), self.sets()[stage].kept)

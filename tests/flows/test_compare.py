@@ -92,12 +92,21 @@ def test_sets_are_read_with_the_guidance_of_the_parameters(setup, tmp_path):
             "3 rows of it alone, and what stands in its place",
         ),
         (["policy.min_n=9"], "asks for 9"),
+        (["policy.neighbours={cat: [lion]}"], "policy.neighbours names lion for 'cat'"),
     ],
 )
 def test_what_a_run_would_refuse_is_refused_before_anything_is_trained(setup, changes, why):
     params = read_params(setup / "compare.yaml", changes)
     with pytest.raises(BadInput, match=why):
         _check_sets(params, [read_request(setup / "cat.yaml")])
+
+
+def test_pictures_that_could_be_named_nothing_else_are_refused_too(setup, tmp_path):
+    file = tmp_path / "kept.csv"
+    file.write_text(HEADER + "".join(f"{i},one wall {i},{60 + i},4.0,\n" for i in range(3)))
+    given = [f"prompts.kept={file}", "policy.kept={ssim: -1}"]
+    with pytest.raises(BadInput, match="names cat; CLIP tells pictures apart by two names or more"):
+        _check_sets(read_params(setup / "compare.yaml", given), [read_request(setup / "cat.yaml")])
 
 
 @pytest.fixture
