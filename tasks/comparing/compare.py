@@ -32,7 +32,7 @@ from tasks.evidence.decide import choose_candidate
 from tasks.evidence.measure import check_names, labels_of
 from tasks.requests import measurable
 from tasks.requests.made_with import made_with
-from tasks.requests.preflight import reader_of, tokenizers_of
+from tasks.requests.preflight import check_clip, reader_of, tokenizers_of
 
 Said = Callable[[str], None]
 
@@ -95,7 +95,7 @@ def compare(
     """
     check_methods(list(methods))
     attacks.budget_of(tier)
-    _check_sets(params, requests)
+    _check_sets(params, requests, tier)
     bench = bench_of(params, out, tier)
 
     def done(cell: Cell) -> Written:
@@ -162,7 +162,7 @@ def _tuned(
     return attempts, settings[[attempt.form for attempt in attempts].index(best)]
 
 
-def _check_sets(params: Params, requests: Sequence[DeletionRequest]) -> None:
+def _check_sets(params: Params, requests: Sequence[DeletionRequest], tier: str) -> None:
     """What a run asks of policy and prompt sets: tables that are well formed and large enough, and
     sets that share nothing: what tuned a method cannot judge it.
     """
@@ -176,6 +176,7 @@ def _check_sets(params: Params, requests: Sequence[DeletionRequest]) -> None:
         raise BadInput(f"a concept is asked for twice in {', '.join(names)}; name each once")
     base = checked_base(params.base)[0]
     tokenizers, directions = tokenizers_of(base), reader_of(base)
+    numbers = check_clip(params.clip)
     known = (params.method.method, *params.methods)
     protected = sorted({p for name in known for p in params.with_method(name).protected})
     for request in requests:
@@ -197,5 +198,10 @@ def _check_sets(params: Params, requests: Sequence[DeletionRequest]) -> None:
             check_names(labels_of(shown, [concept]), paths[kept_name(stage)])
         measurable.check_size(policy, concept, rows[target_name(concept)])
         measurable.check_kept(policy, rows[kept_name()], [concept])
+        measurable.check_kept_parts(policy, rows[kept_name()], [concept])
+        measurable.check_fid(policy, rows[kept_name()], [concept], numbers)
+        measurable.check_attacks(params, concept, rows[kept_name()], tier)
         measurable.check_neighbours(policy, concept, rows[kept_name()], [concept.name])
+        given = policy, concept, rows[target_name(concept)], rows[kept_name()]
+        measurable.check_near(*given, directions.encode, [concept.name])
         check_sealed(rows, [concept], tokenizers, directions, protected)

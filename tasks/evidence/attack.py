@@ -12,12 +12,12 @@ from PIL import Image
 from torch import Tensor
 
 from erasure_core import attacks
-from erasure_core.attacks import Judge, Result
+from erasure_core.attacks import Judge, Result, wordings
 from erasure_core.attacks.setting import Attempt, Setting, Subject, draw, told
 from erasure_core.law.concepts import Concept
 from erasure_core.law.gates import Measurement
 from erasure_core.law.prompts import PromptRow, read_prompt_set
-from erasure_core.metrics.intervals import excess, share
+from erasure_core.metrics.intervals import effective, excess, share
 from erasure_core.network.diffusion import PICTURES_TOGETHER, encode_prompts
 from erasure_core.network.images import save_png, to_pil
 from erasure_core.network.models import Teacher
@@ -42,6 +42,8 @@ TEMPLATES = (
     "a fine {style} with {it}",
 )
 STYLES = ("photo", "sketch")
+# Attacks that ask in wordings of their own -> how many times the budget's pictures they draw.
+OWN_WORDS = {"wordings": wordings.TIMES, "implicit": 1, "translated": 1}
 NOBODY = "zorb"  # a word that no base knows
 
 
@@ -156,6 +158,20 @@ def prompts_of(concept: Concept, params: Params, kept: Sequence[PromptRow]) -> t
     it = with_article(concept.name, concept.prompts)
     styles = [style for style in STYLES if style in params.clip.styles] or list(STYLES)
     return tuple(t.format(style=style, it=it) for t in TEMPLATES for style in styles)
+
+
+def pictures_of(
+    name: str, concept: Concept, params: Params, kept: Sequence[PromptRow], budget: str
+) -> float | None:
+    """As how many independent pictures those of an attack count at most; None for one of another
+    package.
+    """
+    if name not in attacks.ATTACKS:
+        return None
+    pictures = attacks.budget_of(budget).pictures
+    if name in OWN_WORDS:
+        return OWN_WORDS[name] * pictures
+    return effective(clusters_of(told(prompts_of(concept, params, kept), pictures)))
 
 
 def in_style(style: str, subjects: Sequence[str]) -> tuple[str, ...]:

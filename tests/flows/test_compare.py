@@ -79,7 +79,7 @@ def test_sets_are_read_with_the_guidance_of_the_parameters(setup, tmp_path):
         rows = [[row[0], row[1], row[2], row[4]] for row in csv.reader(text)]
     file.write_text("".join(",".join(row) + "\n" for row in rows))
     params = read_params(setup / "compare.yaml", [f"prompts.kept={file}", "sampling.guidance=4.0"])
-    _check_sets(params, [read_request(setup / "cat.yaml")])
+    _check_sets(params, [read_request(setup / "cat.yaml")], "smoke")
 
 
 @pytest.mark.parametrize(
@@ -92,13 +92,15 @@ def test_sets_are_read_with_the_guidance_of_the_parameters(setup, tmp_path):
             "3 rows of it alone, and what stands in its place",
         ),
         (["policy.min_n=9"], "asks for 9"),
+        (["policy.kept.fid=5"], "policy.kept limits fid, not measured"),
+        (["policy.kept.ssim[listed]=0.5"], "1 of 4 kept prompts are listed"),
         (["policy.neighbours={cat: [lion]}"], "policy.neighbours names lion for 'cat'"),
     ],
 )
 def test_what_a_run_would_refuse_is_refused_before_anything_is_trained(setup, changes, why):
     params = read_params(setup / "compare.yaml", changes)
     with pytest.raises(BadInput, match=why):
-        _check_sets(params, [read_request(setup / "cat.yaml")])
+        _check_sets(params, [read_request(setup / "cat.yaml")], "smoke")
 
 
 def test_pictures_that_could_be_named_nothing_else_are_refused_too(setup, tmp_path):
@@ -106,7 +108,9 @@ def test_pictures_that_could_be_named_nothing_else_are_refused_too(setup, tmp_pa
     file.write_text(HEADER + "".join(f"{i},one wall {i},{60 + i},4.0,\n" for i in range(3)))
     given = [f"prompts.kept={file}", "policy.kept={ssim: -1}"]
     with pytest.raises(BadInput, match="names cat; CLIP tells pictures apart by two names or more"):
-        _check_sets(read_params(setup / "compare.yaml", given), [read_request(setup / "cat.yaml")])
+        _check_sets(
+            read_params(setup / "compare.yaml", given), [read_request(setup / "cat.yaml")], "smoke"
+        )
 
 
 @pytest.fixture
@@ -158,7 +162,7 @@ def test_prompts_that_the_encoder_reads_alike_are_in_one_set_only(setup, monkeyp
     """Judged as `run` judges them: by the base's text encoder too."""
     asked = []
     monkeypatch.setattr(comparing, "check_sealed", lambda *given: asked.append(given))
-    _check_sets(read_params(setup / "compare.yaml"), [read_request(setup / "cat.yaml")])
+    _check_sets(read_params(setup / "compare.yaml"), [read_request(setup / "cat.yaml")], "smoke")
     ((_, _, tokenizers, directions, protected),) = asked
     assert (len(tokenizers), isinstance(directions, Directions), protected) == (1, True, [])
 
