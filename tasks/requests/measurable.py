@@ -44,14 +44,13 @@ NAMED_BY_CLIP = "clip.concept_rate"
 DROP = "clip.accuracy_drop"
 KEPT_RIGHT = "clip.accuracy"
 ACCURACY = {KEPT_RIGHT, DROP}
+REPLACED = ("replacement.rate", "quality.fidelity", "quality.naturalness")
 # Which way is good, of what is a share of pictures: only of these is it known how good they can be.
 SHARES: Mapping[str, Better] = {
-    **{name: METRICS[name].better for name in (*WORD_METRICS, IDENTITY, KEPT_RIGHT)},
-    **{name: METRICS[name].better for name in ("replacement.rate", "quality.fidelity")},
-    "quality.naturalness": METRICS["quality.naturalness"].better,
+    **{name: METRICS[name].better for name in (*WORD_METRICS, IDENTITY, KEPT_RIGHT, *REPLACED)},
     LEAK: "lower",
     NEIGHBOUR: "higher",
-    HARMONIC: "higher",
+    HARMONIC: METRICS[HARMONIC].better,
 }
 
 
