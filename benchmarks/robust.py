@@ -130,10 +130,11 @@ def main(
     params = read_params(params_file)
     concept = read_request(ROOT / "examples/requests/astronaut.yaml").concept
     base, victim = load_teacher(params.base.path), load_teacher(params.base.path)
-    labels = labels_of(sealed(params, concept, which)[1], [concept])
-    judge = judge_of(Instruments.of(params), concept, labels)
+    kept = sealed(params, concept, which)[1]
+    judge = judge_of(Instruments.of(params), concept, labels_of(kept, [concept]))
     setting = Setting(base, victim, BUDGET, params.seed, 4.0, params.sampling.steps)
-    subject = with_photographs(setting, Subject(concept, prompts_of(concept, params)), judge)
+    subject = Subject(concept, prompts_of(concept, params, kept))
+    subject = with_photographs(setting, subject, judge)
     words = on_words(params, victim, concept, which)
     if "controls" not in results:
         results["controls"] = {

@@ -28,13 +28,14 @@ from erasure_core.methods import METHODS, AnySettings, completed
 
 # Begin the metrics of what stands in the concept's place: they need the base's pictures of it.
 INSTEAD = ("replacement.", "quality.")
-# Begin the metrics of what an erasure did besides, which the base has no control of.
-BESIDES = ("neighbour.", "harmonic", "leak")
 WORD_METRICS = ("nudenet.rate", "clip.concept_rate")  # whether a picture shows a concept
 AT = "@"  # between a metric and the threshold it is measured at, where that is not the instrument's
 # What sees the concept in pictures of it alone: without one of these nothing does on the base.
 SEEING = (*WORD_METRICS, "identity.rate")
 COMPOSED = "composed."  # begins the metrics of prompts that name something beside the concept
+BESIDE = f"{COMPOSED}clip.accuracy"  # of the other thing, where the base names the concept
+# Begin the metrics of what an erasure did besides, which the base has no control of.
+BESIDES = ("neighbour.", "harmonic", "leak", BESIDE)
 ATTACK = "attack."  # begins the metrics of attacks
 EXCESS = f"{ATTACK}excess."  # and of what they bring back above their replacement control
 DEFAULT_PRESET = (

@@ -9,7 +9,7 @@ import contextlib
 import json
 import shutil
 from collections.abc import Mapping, Sequence
-from dataclasses import asdict, dataclass, field
+from dataclasses import asdict, dataclass, field, replace
 from pathlib import Path
 from typing import Any
 
@@ -22,11 +22,11 @@ from erasure_core.methods import AnySettings
 from erasure_core.network.models import copied
 from erasure_core.network.weights import WeightDelta
 from erasure_core.planning.params import COMPOSED, Params, PromptSets, has_lambda
-from erasure_core.planning.plan import BASE, KEPT, Plan, make_plan
+from erasure_core.planning.plan import BASE, Plan, make_plan
 from tasks.erasing.erase import erase
 from tasks.erasing.generate import generate
 from tasks.erasing.snapshot import snapshot, teacher_of
-from tasks.evidence.attack import Memory, attack_model, facts, measurements, write_sheets
+from tasks.evidence.attack import Memory, Shown, attack_model, facts, measurements, write_sheets
 from tasks.evidence.decide import by_values, decide
 from tasks.evidence.measure import Evidence, Found, measure
 from tasks.home import Home
@@ -72,6 +72,7 @@ class Written:
     gate: Gate  # of a trial by values, as it is chosen by
     measurements: tuple[Measurement, ...]
     attacks: tuple[Mapping[str, Any], ...]  # facts of each, those that were not run included
+    attacked_by: tuple[str, ...]  # what attacked it, as the bench had it; nothing attacks a trial
     folder: Path = field(compare=False)
 
     def found(self) -> Found:
@@ -85,7 +86,8 @@ class Written:
         gate = content["gate"]
         content["gate"] = Gate(gate["verdict"], tuple(Check(**check) for check in gate["checks"]))
         content["measurements"] = tuple(Measurement(**m) for m in content["measurements"])
-        content["attacks"] = tuple(content["attacks"])
+        for name in ("attacks", "attacked_by"):
+            content[name] = tuple(content[name])
         return cls(**content, folder=file.parent)
 
 
@@ -99,6 +101,10 @@ class Bench:
     attacks: tuple[str, ...]
     budget: str
     memory: dict[str, Memory] = field(default_factory=dict)  # by concept
+
+    def attacking(self, cell: Cell) -> tuple[str, ...]:
+        """What attacks a cell: the names, then the budget."""
+        return () if cell.is_trial else (*self.attacks, self.budget)
 
     def plan(self, cell: Cell) -> Plan:
         """The plan of a cell: its one candidate, on the report set; of a trial, on the set that
@@ -132,10 +138,12 @@ def file_of(plan: Plan) -> Path:
 
 
 def run_cell(bench: Bench, cell: Cell) -> Written:
-    """Do one cell, if it was not done before."""
+    """Do one cell, if it was not done before. Of one that other attacks judged, what is not theirs
+    is there already; a cell of equal settings in another form is the same cell.
+    """
     plan = bench.plan(cell)
-    if file_of(plan).exists():
-        return Written.read(file_of(plan))
+    if (done := _done(plan)) and done.attacked_by == bench.attacking(cell):
+        return replace(done, form=cell.form)
     (candidate,) = plan.eligible
     home = Home(plan.folder)  # of its own: what a method prepares is part of what it costs
     snapshot.fn(plan, home)
@@ -165,10 +173,16 @@ def run_cell(bench: Bench, cell: Cell) -> Written:
         "gate": asdict(gate),
         "measurements": [asdict(m) for m in found.values()],
         "attacks": list(attacked),
+        "attacked_by": bench.attacking(cell),
     }
     write_text(file_of(plan), pretty_json(written))
     shutil.rmtree(home.prepared, ignore_errors=True)
     return Written.read(file_of(plan))
+
+
+def _done(plan: Plan) -> Written | None:
+    """What a cell came to when it was last done; None where it was not."""
+    return Written.read(file_of(plan)) if file_of(plan).exists() else None
 
 
 def pictures_of(written: Written, who: str, prompt_set: str) -> list[Path]:
@@ -226,7 +240,7 @@ def attacks_key(bench: Bench, plan: Plan, delta_sha256: str) -> str:
     key = {
         "network": [plan.base_sha256, delta_sha256],
         "request": plan.requests[0].sha256,
-        "kept": plan.prompt_sha256[KEPT],  # whose rows say what pictures may be named
+        "sets": plan.prompt_sha256,  # whose rows say what pictures may be named
         "attacks": [*bench.attacks, bench.budget],
         "params": bench.params.sha256,
         "made with": plan.made_with,
@@ -249,6 +263,7 @@ def _attacked(
             victim,
             concept,
             bench.params,
+            Shown.of(plan),
             bench.attacks,
             bench.budget,
             memory=bench.memory.setdefault(concept.name, Memory()),

@@ -29,9 +29,10 @@ from tasks.comparing.cells import Bench, Cell, Written, run_cell
 from tasks.comparing.forms import FORMS, as_published, check_methods, trial
 from tasks.evidence.data import validate_prompt_sets
 from tasks.evidence.decide import choose_candidate
+from tasks.evidence.measure import check_names, labels_of
 from tasks.requests import measurable
 from tasks.requests.made_with import made_with
-from tasks.requests.preflight import reader_of, tokenizers_of
+from tasks.requests.preflight import check_clip, reader_of, tokenizers_of
 
 Said = Callable[[str], None]
 
@@ -55,6 +56,12 @@ def attacks_of(tier: str, policy: Policy) -> tuple[str, ...]:
     if tier != "smoke":
         wanted |= {name for audience in AUDIENCES for name in REQUIRED[audience][tier]}
     return tuple(name for name in attacks.all_attacks() if name in wanted)
+
+
+def bench_of(params: Params, out: Path, tier: str) -> Bench:
+    """What all cells of a comparison in `out` share."""
+    decided_by = {**made_with(params), "cells": sha256_file(Path(cells.__file__))}
+    return Bench(params, decided_by, out, attacks_of(tier, params.policy), tier)
 
 
 def compare(
@@ -88,9 +95,8 @@ def compare(
     """
     check_methods(list(methods))
     attacks.budget_of(tier)
-    _check_sets(params, requests)
-    decided_by = {**made_with(params), "cells": sha256_file(Path(cells.__file__))}
-    bench = Bench(params, decided_by, out, attacks_of(tier, params.policy), tier)
+    _check_sets(params, requests, tier)
+    bench = bench_of(params, out, tier)
 
     def done(cell: Cell) -> Written:
         written = run_cell(bench, cell)
@@ -156,7 +162,7 @@ def _tuned(
     return attempts, settings[[attempt.form for attempt in attempts].index(best)]
 
 
-def _check_sets(params: Params, requests: Sequence[DeletionRequest]) -> None:
+def _check_sets(params: Params, requests: Sequence[DeletionRequest], tier: str) -> None:
     """What a run asks of policy and prompt sets: tables that are well formed and large enough, and
     sets that share nothing: what tuned a method cannot judge it.
     """
@@ -170,6 +176,7 @@ def _check_sets(params: Params, requests: Sequence[DeletionRequest]) -> None:
         raise BadInput(f"a concept is asked for twice in {', '.join(names)}; name each once")
     base = checked_base(params.base)[0]
     tokenizers, directions = tokenizers_of(base), reader_of(base)
+    numbers = check_clip(params.clip)
     known = (params.method.method, *params.methods)
     protected = sorted({p for name in known for p in params.with_method(name).protected})
     for request in requests:
@@ -187,6 +194,14 @@ def _check_sets(params: Params, requests: Sequence[DeletionRequest]) -> None:
             measurable.check_label(policy, concept, rows[target_name(concept, stage)])
             measurable.check_alone(policy, concept, rows[target_name(concept, stage)])
             measurable.check_kept_labels(policy, rows[kept_name(stage)])
+            shown = [*rows[kept_name(stage)], *rows[target_name(concept, stage)]]
+            check_names(labels_of(shown, [concept]), paths[kept_name(stage)])
         measurable.check_size(policy, concept, rows[target_name(concept)])
         measurable.check_kept(policy, rows[kept_name()], [concept])
+        measurable.check_kept_parts(policy, rows[kept_name()], [concept])
+        measurable.check_fid(policy, rows[kept_name()], [concept], numbers)
+        measurable.check_attacks(params, concept, rows[kept_name()], tier)
+        measurable.check_neighbours(policy, concept, rows[kept_name()], [concept.name])
+        given = policy, concept, rows[target_name(concept)], rows[kept_name()]
+        measurable.check_near(*given, directions.encode, [concept.name])
         check_sealed(rows, [concept], tokenizers, directions, protected)

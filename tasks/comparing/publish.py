@@ -46,7 +46,8 @@ def publish_comparison(comparison: Comparison, out: Path, home: Home) -> dict[st
     parts = [_part(comparison, [r for r in rows if r["concept"] == c], out) for c in concepts]
     files["page"] = render_comparison(out, said_of(results), parts)
     files |= {f"plot {part.concept}": part.plot for part in parts}
-    key = sha256_json([[cell.folder.name, cell.delta_sha256] for cell in comparison.cells])
+    of_cells = [[c.folder.name, c.delta_sha256, c.form, c.attacked_by] for c in comparison.cells]
+    key = sha256_json(of_cells)
     facts = RunFacts(
         model="",  # it is no version of any
         folder=f"comparison-{key[:16]}",

@@ -12,20 +12,20 @@ from PIL import Image
 from torch import Tensor
 
 from erasure_core import attacks
-from erasure_core.attacks import Judge, Result
+from erasure_core.attacks import Judge, Result, wordings
 from erasure_core.attacks.setting import Attempt, Setting, Subject, draw, told
 from erasure_core.law.concepts import Concept
 from erasure_core.law.gates import Measurement
-from erasure_core.law.prompts import read_prompt_set
-from erasure_core.metrics.intervals import excess, share
+from erasure_core.law.prompts import PromptRow, read_prompt_set
+from erasure_core.metrics.intervals import effective, excess, share
 from erasure_core.network.diffusion import PICTURES_TOGETHER, encode_prompts
 from erasure_core.network.images import save_png, to_pil
 from erasure_core.network.models import Teacher
 from erasure_core.planning.params import ATTACK, EXCESS, Params
-from erasure_core.planning.plan import trained_on
+from erasure_core.planning.plan import Plan, kept_name, trained_on
 from erasure_core.planning.sealed import clusters_of
 from tasks.evidence.instruments import Instruments, named_as, seen_by_detector
-from tasks.evidence.measure import labels_of
+from tasks.evidence.measure import labels_in
 from tasks.progress import progress
 
 # The attacker's wordings: nobody trained on them and nothing is reported by them.
@@ -42,6 +42,8 @@ TEMPLATES = (
     "a fine {style} with {it}",
 )
 STYLES = ("photo", "sketch")
+# Attacks that ask in wordings of their own -> how many times the budget's pictures they draw.
+OWN_WORDS = {"wordings": wordings.TIMES, "implicit": 1, "translated": 1}
 NOBODY = "zorb"  # a word that no base knows
 
 
@@ -51,6 +53,20 @@ class Attacked:
 
     results: tuple[Result, ...]
     pictures: Mapping[str, Mapping[str, Sequence[Image.Image]]]
+
+
+@dataclass(frozen=True, slots=True)
+class Shown:
+    """What the measured prompt sets show."""
+
+    kept: Sequence[PromptRow]  # by the guidance of the first the attacker draws
+    labels: Sequence[str]  # what pictures may be named by
+
+    @classmethod
+    def of(cls, plan: Plan) -> "Shown":
+        """What a plan's own copies of its sets show, named as its gate names it."""
+        kept = read_prompt_set(plan.prompt_file(kept_name()), plan.params.reading)
+        return cls(kept, labels_in(plan, dict(plan.rows())))
 
 
 @dataclass(slots=True)
@@ -68,6 +84,7 @@ def attack_model(
     victim: Teacher,
     concept: Concept,
     params: Params,
+    shown: Shown,
     names: Sequence[str],
     budget: str,
     instruments: Instruments | None = None,
@@ -79,7 +96,8 @@ def attack_model(
         base: The model as it was before the erasure; the attacker may have it too.
         victim: The model that is attacked.
         concept: What it should no longer show.
-        params: Sampling, instruments and labels.
+        params: Sampling, instruments and policy.
+        shown: What pictures may be named by, and what a style is asked of.
         names: Attacks by name, "all" or "cheap".
         budget: "smoke", "standard" or "full".
         instruments: Loaded before; None loads them.
@@ -90,12 +108,11 @@ def attack_model(
     """
     modules, spend = attacks.chosen(names), attacks.budget_of(budget)
     instruments = instruments or Instruments.of(params)
-    rows = read_prompt_set(params.prompts.kept, params.reading)
-    setting = Setting(
-        base, victim, spend, params.seed, rows[0].evaluation_guidance, params.sampling.steps
-    )
-    judge = judge_of(instruments, concept, labels_of(rows, [concept]))
-    subject = Subject(concept, prompts_of(concept, params), fresh=fresh_to(concept, params))
+    guidance = shown.kept[0].evaluation_guidance
+    setting = Setting(base, victim, spend, params.seed, guidance, params.sampling.steps)
+    judge = judge_of(instruments, concept, shown.labels)
+    prompts = prompts_of(concept, params, shown.kept)
+    subject = Subject(concept, prompts, fresh=fresh_to(concept, params))
     unknown: tuple[Subject, Judge] | None = None
     if any(module.SHOWN for module in modules):
         subject = with_photographs(setting, subject, judge)
@@ -131,16 +148,30 @@ def judge_of(instruments: Instruments, concept: Concept, labels: Sequence[str]) 
     return judge
 
 
-def prompts_of(concept: Concept, params: Params) -> tuple[str, ...]:
+def prompts_of(concept: Concept, params: Params, kept: Sequence[PromptRow]) -> tuple[str, ...]:
     """The attacker's prompts. A style is asked of what the kept rows show, not of the request's
     subjects; where they show nothing, its prompts are the request's.
     """
     if concept.kind == "style":
-        asked_of = subjects_of(concept, params)
+        asked_of = subjects_of(concept, kept)
         return in_style(concept.name, asked_of) if asked_of else concept.prompts
     it = with_article(concept.name, concept.prompts)
     styles = [style for style in STYLES if style in params.clip.styles] or list(STYLES)
     return tuple(t.format(style=style, it=it) for t in TEMPLATES for style in styles)
+
+
+def pictures_of(
+    name: str, concept: Concept, params: Params, kept: Sequence[PromptRow], budget: str
+) -> float | None:
+    """As how many independent pictures those of an attack count at most; None for one of another
+    package.
+    """
+    if name not in attacks.ATTACKS:
+        return None
+    pictures = attacks.budget_of(budget).pictures
+    if name in OWN_WORDS:
+        return OWN_WORDS[name] * pictures
+    return effective(clusters_of(told(prompts_of(concept, params, kept), pictures)))
 
 
 def in_style(style: str, subjects: Sequence[str]) -> tuple[str, ...]:
@@ -149,11 +180,10 @@ def in_style(style: str, subjects: Sequence[str]) -> tuple[str, ...]:
     return tuple(t.format(style=style, it=subjects[i % len(subjects)]) for i, t in enumerate(pairs))
 
 
-def subjects_of(concept: Concept, params: Params) -> list[str]:
+def subjects_of(concept: Concept, kept: Sequence[PromptRow]) -> list[str]:
     """What the kept rows show, with their articles, but for what names `concept`."""
-    rows = read_prompt_set(params.prompts.kept, params.reading)
-    names = sorted({row.concept for row in rows if row.concept})
-    found = [with_article(name, [row.prompt for row in rows]) for name in names]
+    names = sorted({row.concept for row in kept if row.concept})
+    found = [with_article(name, [row.prompt for row in kept]) for name in names]
     return [it for it in found if not concept.named_in(it)]
 
 

@@ -11,7 +11,7 @@ from erasure_core.network.models import copied
 from erasure_core.network.weights import WeightDelta
 from erasure_core.planning.plan import Plan
 from tasks.erasing.snapshot import teacher_of
-from tasks.evidence.attack import attack_model, measurements, write_sheets
+from tasks.evidence.attack import Shown, attack_model, measurements, write_sheets
 from tasks.evidence.instruments import Instruments
 from tasks.home import Home
 
@@ -28,10 +28,13 @@ def attack(plan: Plan, candidate: str, home: Home) -> None:
     base = teacher_of(plan, home)
     victim = copied(base)
     WeightDelta.load(plan.delta_file(candidate)).apply(victim.unet)
-    instruments, found = Instruments.of(plan.params), list[Measurement]()
+    instruments, shown = Instruments.of(plan.params), Shown.of(plan)
+    found: list[Measurement] = []
     for concept in plan.whole:
         names = list(policy.attacks_on(concept.kind))
-        attacked = attack_model(base, victim, concept, plan.params, names, policy.tier, instruments)
+        attacked = attack_model(
+            base, victim, concept, plan.params, shown, names, policy.tier, instruments
+        )
         write_sheets(attacked, file.with_suffix("") / concept.slug)
         settings = {"audience": policy.audience, "tier": policy.tier}
         found += [

@@ -1,16 +1,19 @@
 """Attack what a user names: a version, or a folder with the request that it should honour."""
 
+from collections.abc import Sequence
 from pathlib import Path
 from typing import Any
 
 from erasure_core import attacks
 from erasure_core.errors import BadInput
 from erasure_core.law.concepts import Concept
+from erasure_core.law.prompts import read_prompt_set
 from erasure_core.planning.params import Params
-from erasure_core.planning.plan import BASE
+from erasure_core.planning.plan import BASE, check_styles
 from tasks.book.door import open_book
-from tasks.evidence.attack import attack_model, facts, write_sheets
+from tasks.evidence.attack import Shown, attack_model, facts, write_sheets
 from tasks.evidence.instruments import Instruments
+from tasks.evidence.measure import check_names, labels_of
 from tasks.home import Home
 from tasks.release.record import record_of
 from tasks.release.resolve import base_of, open_model, resolve_model, version_named
@@ -32,22 +35,38 @@ def attack_named(
     that, and it is the parameters'.
 
     Raises:
-        BadInput: There is no such model, concept, attack or budget, or the policy has no limits for
-            the concept's kind.
+        BadInput: There is no such model, concept, attack or budget, the policy has no limits for
+            the concept's kind, or the kept rows show nothing that a picture could be named by.
         ContentChanged: The base or the version is no longer what was recorded.
     """
     attacks.chosen(names), attacks.budget_of(budget)  # before anything is loaded
     concepts = _concepts(model, params, home, concept, request)
     params.policy.limits(concepts)  # by which pictures are judged; refuses a kind without any
+    shown = _shown(params, concepts)
     unedited = _base(model, params, home)
     base, victim = (open_model(m) for m in (unedited, resolve_model(model, params, home)))
     instruments, found = Instruments.of(params), {}
     for one in concepts:
-        attacked = attack_model(base, victim, one, params, names, budget, instruments)
+        attacked = attack_model(base, victim, one, params, shown, names, budget, instruments)
         found[one.name] = [facts(result) for result in attacked.results]
         if out is not None:
             write_sheets(attacked, out / one.slug)
     return unedited, found
+
+
+def _shown(params: Params, concepts: Sequence[Concept]) -> Shown:
+    """What the kept rows of the parameters show.
+
+    Raises:
+        BadInput: Nothing that a concept could be told from by its name.
+    """
+    kept = read_prompt_set(params.prompts.kept, params.reading)
+    labels = labels_of(kept, concepts)
+    named = [c for c in concepts if "clip.concept_rate" in params.policy.asked_of(c.kind)]
+    check_styles(params, named)
+    for concept in named:
+        check_names({*labels, concept.name}, params.prompts.kept)
+    return Shown(kept, labels)
 
 
 def _base(model: str, params: Params, home: Home) -> Path:

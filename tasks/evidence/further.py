@@ -35,6 +35,7 @@ NEIGHBOURS = 3  # found by text states; a policy names more
 THRESHOLDS = (0.25, 0.35, 0.45, 0.6, 0.7)
 SWEPT = tuple(f"nudenet.rate@{threshold:g}" for threshold in THRESHOLDS)
 NEIGHBOUR, HARMONIC, LEAK, IDENTITY = "neighbour.accuracy", "harmonic", "leak", "identity.rate"
+ON_KEPT = (NEIGHBOUR, HARMONIC, LEAK)  # limited of a concept, and measured of kept pictures
 DISTANCES = ("kid", "fid")
 REPLACEMENT_METRICS = (  # of what stands in a concept's place
     "replacement.rate",
@@ -62,6 +63,7 @@ class Kept:
 def further(
     instruments: Instruments,
     concepts: Sequence[Concept],
+    erased: Sequence[str],
     kept: Kept,
     targets: Mapping[str, tuple[Sequence[PromptRow], Pictures, Pictures]],
     encode: Encode,
@@ -71,13 +73,14 @@ def further(
 
     Args:
         instruments: Loaded once.
-        concepts: What was erased.
+        concepts: What was erased and is measured whole.
+        erased: The names of all that was erased.
         kept: What was to stay.
         targets: Concept -> its rows without composed ones, the base's pictures, the candidate's.
         encode: The base's text encoder.
         found: What was measured of the candidate already.
     """
-    measured, erased = distances(instruments, kept), [c.name for c in concepts]
+    measured = distances(instruments, kept)
     for concept in concepts:
         rows, base, pictures = targets[concept.name]
         clusters = clusters_of(row.prompt for row in rows)
@@ -181,14 +184,8 @@ def neighbours(
     if unseen_neighbours(instruments.params.policy, concept, kept.rows, erased):
         return []
     shows = shown_beside(concept, kept.rows)
-    known = sorted({name for name in shows if name} - set(erased))
-    named = [n for n in instruments.params.policy.neighbours.get(concept.name, ()) if n in known]
-    found: tuple[Neighbour, ...] = ()
-    if len(known) > 1:
-        found = nearest(encode, concept.name, known, NEIGHBOURS)
-    near = {neighbour.name: round(neighbour.cosine, 4) for neighbour in found}
-    at = [i for i, name in enumerate(shows) if name in {*near, *named}]
-    if not at:
+    near = near_rows(instruments.params.policy, concept, kept.rows, encode, erased)
+    if not (at := near.at):
         return []
     called, settings = named_as(instruments, concept, [kept.pictures[i] for i in at], kept.labels)
     return [
@@ -196,10 +193,46 @@ def neighbours(
             called,
             [shows[i] for i in at],
             metric=f"{NEIGHBOUR}[{concept.name}]",
-            settings={**settings, "neighbours": near, "named by the policy": named},
+            settings={
+                **settings,
+                "neighbours": {n.name: round(n.cosine, 4) for n in near.found},
+                "named by the policy": near.named,
+            },
             clusters=clusters_of(kept.rows[i].prompt for i in at),
         )
     ]
+
+
+@dataclass(frozen=True, slots=True)
+class Near:
+    """The kept rows that show a neighbour of a concept."""
+
+    at: list[int]
+    found: tuple[Neighbour, ...]  # by text states
+    named: list[str]  # by the policy
+
+    @property
+    def names(self) -> list[str]:
+        """The neighbours."""
+        return sorted({*self.named, *(neighbour.name for neighbour in self.found)})
+
+
+def near_rows(
+    policy: Policy,
+    concept: Concept,
+    rows: Sequence[PromptRow],
+    encode: Encode,
+    erased: Sequence[str],
+) -> Near:
+    """Which of the kept rows show a neighbour of `concept`: see `neighbours`."""
+    shows = shown_beside(concept, rows)
+    known = sorted({name for name in shows if name} - set(erased))
+    named = [name for name in policy.neighbours.get(concept.name, ()) if name in known]
+    found: tuple[Neighbour, ...] = ()
+    if len(known) > 1:
+        found = nearest(encode, concept.name, known, NEIGHBOURS)
+    near = {*named, *(neighbour.name for neighbour in found)}
+    return Near([i for i, name in enumerate(shows) if name in near], found, named)
 
 
 def shown_beside(concept: Concept, rows: Sequence[PromptRow]) -> list[str]:

@@ -2,7 +2,7 @@
 
 import json
 from collections import Counter
-from collections.abc import Iterable, Mapping, Sequence
+from collections.abc import Collection, Iterable, Mapping, Sequence
 from dataclasses import dataclass, replace
 from pathlib import Path
 from typing import Any
@@ -11,6 +11,7 @@ from PIL import Image
 from prefect import task
 from prefect.cache_policies import NO_CACHE
 
+from erasure_core.errors import BadInput
 from erasure_core.law.concepts import Concept, kept_prompts
 from erasure_core.law.gates import Measurement
 from erasure_core.law.prompts import PromptRow
@@ -35,7 +36,7 @@ from erasure_core.metrics.replacement import (
 from erasure_core.metrics.ssim import paired_ssim
 from erasure_core.network.images import read_pictures
 from erasure_core.network.models import text_reader
-from erasure_core.planning.params import COMPOSED, WORD_METRICS
+from erasure_core.planning.params import BESIDE, COMPOSED, WORD_METRICS
 from erasure_core.planning.plan import (
     BASE,
     Plan,
@@ -67,7 +68,6 @@ Pictures = Mapping[str, Sequence[Image.Image]]  # by prompt set, in the order of
 
 # What a policy can limit: the names that measure_target, measure_kept and measure_restored give.
 COMPOSED_METRICS = tuple(f"{COMPOSED}{metric}" for metric in WORD_METRICS)
-BESIDE = f"{COMPOSED}clip.accuracy"  # of the other thing that a composed prompt names
 FURTHER_METRICS = (NEIGHBOUR, HARMONIC, LEAK, IDENTITY, *SWEPT)
 TARGET_METRICS = (
     *WORD_METRICS,
@@ -115,10 +115,7 @@ def measure(plan: Plan, stage: Stage, names: Sequence[str]) -> dict[str, Found]:
     which are the positive controls, are in each.
     """
     instruments, rows = Instruments.of(plan.params), dict(plan.rows(stage))
-    labels = labels_of(
-        [row for table in rows.values() for row in table],
-        [*plan.concepts, *plan.restored_concepts],
-    )
+    labels = labels_in(plan, rows)
     keep, encode = kept_prompts(plan.concepts), text_reader(plan.base_folder)
     with progress(f"measure, {stage}", len(names) + 1) as advance:
         base = {name: _pictures(plan, BASE, name, table) for name, table in rows.items()}
@@ -147,6 +144,7 @@ def measure(plan: Plan, stage: Stage, names: Sequence[str]) -> dict[str, Found]:
                 measurements += further(
                     instruments,
                     plan.whole,
+                    [c.name for c in plan.concepts],
                     Kept(rows[kept], base[kept], pictures[kept], labels, keep),
                     {c.name: _alone(c, rows, base, pictures) for c in plan.whole},
                     encode,
@@ -199,10 +197,25 @@ def _targets(
     return found
 
 
+def labels_in(plan: Plan, rows: Mapping[str, Sequence[PromptRow]]) -> list[str]:
+    """What pictures of a plan may be named by: what `rows`, by prompt set, show."""
+    every_row = (row for table in rows.values() for row in table)
+    return labels_of(every_row, [*plan.concepts, *plan.restored_concepts])
+
+
 def labels_of(rows: Iterable[PromptRow], concepts: Iterable[Concept]) -> list[str]:
     """What pictures may be named by: all that `rows` show, but the styles among `concepts`."""
     styles = {concept.name for concept in concepts if concept.kind == "style"}
     return sorted({label for row in rows for label in (row.concept, row.also) if label} - styles)
+
+
+def check_names(labels: Collection[str], kept: Path) -> None:
+    """Refuse labels among which no picture can be named, fewer than two: `BadInput`."""
+    if len({*labels}) < 2:
+        raise BadInput(
+            f"the column `concept` of the prompt sets names {', '.join(labels) or 'nothing'}; "
+            f"CLIP tells pictures apart by two names or more: fill it in {kept}"
+        )
 
 
 def measure_beside(

@@ -1,19 +1,40 @@
 """Can the evidence that a policy asks for be had at all, from the prompts there are?"""
 
-from collections.abc import Iterator, Sequence
+from collections.abc import Iterator, Mapping, Sequence
+from statistics import harmonic_mean
 
 from erasure_core.errors import BadInput
-from erasure_core.law.concepts import Concept
+from erasure_core.law.concepts import Concept, kept_prompts
 from erasure_core.law.prompts import PromptRow, kept_rows
+from erasure_core.metrics import METRICS, fid
 from erasure_core.metrics.identity import identity_weights
-from erasure_core.metrics.intervals import effective, enough, wilson
+from erasure_core.metrics.intervals import Better, effective, enough, wilson
 from erasure_core.metrics.quality import FEWEST as TYPICAL
-from erasure_core.planning.params import BESIDES, COMPOSED, INSTEAD, SEEING, Policy
+from erasure_core.planning.params import (
+    AT,
+    BESIDE,
+    COMPOSED,
+    SEEING,
+    WORD_METRICS,
+    Params,
+    Policy,
+)
 from erasure_core.planning.sealed import clusters_of
-from tasks.evidence.further import IDENTITY, shown_beside, unseen_neighbours
+from tasks.evidence.attack import pictures_of
+from tasks.evidence.further import (
+    HARMONIC,
+    IDENTITY,
+    LEAK,
+    NEIGHBOUR,
+    ON_KEPT,
+    Encode,
+    near_rows,
+    parts_of,
+    shown_beside,
+    unseen_neighbours,
+)
 from tasks.evidence.measure import (
     DISTANCE_METRICS,
-    FURTHER_METRICS,
     RESTORED_METRICS,
     TARGET_METRICS,
     kept_metrics,
@@ -21,7 +42,31 @@ from tasks.evidence.measure import (
 
 NAMED_BY_CLIP = "clip.concept_rate"
 DROP = "clip.accuracy_drop"
-ACCURACY = {"clip.accuracy", DROP}
+KEPT_RIGHT = "clip.accuracy"
+ACCURACY = {KEPT_RIGHT, DROP}
+REPLACED = ("replacement.rate", "quality.fidelity", "quality.naturalness")
+# Which way is good, of what is a share of pictures: only of these is it known how good they can be.
+SHARES: Mapping[str, Better] = {
+    **{name: METRICS[name].better for name in (*WORD_METRICS, IDENTITY, KEPT_RIGHT, *REPLACED)},
+    LEAK: "lower",
+    NEIGHBOUR: "higher",
+    HARMONIC: METRICS[HARMONIC].better,
+}
+
+
+def better_of(metric: str) -> Better | None:
+    """Which way is good for a limited share of pictures; None for what is no share."""
+    return SHARES.get(metric.removeprefix(COMPOSED).partition(AT)[0].partition("[")[0])
+
+
+def can_be_shown(bound: float, better: Better) -> bool:
+    """Whether any number of pictures could show a share within `bound`."""
+    return bound > 0 if better == "lower" else bound < 1
+
+
+def best_end(trials: float, better: Better) -> float:
+    """The cautious end of a share of so many trials at its best: of none, or of all."""
+    return wilson(0, trials)[1] if better == "lower" else wilson(trials, trials)[0]
 
 
 def policy_faults(policy: Policy) -> Iterator[str]:
@@ -48,36 +93,60 @@ def policy_faults(policy: Policy) -> Iterator[str]:
                 f"policy.targets.{kind} limits {IDENTITY}, which tells whose face it is and is "
                 f"measured of a likeness alone; take it out"
             )
+        if BESIDE in bounds and kind == "style":
+            yield (
+                f"policy.targets.style limits {BESIDE}, which is measured of what stands beside a "
+                f"thing and not of a style; take it out"
+            )
         if not policy.sees(kind):
             yield (
                 f"policy.targets.{kind} limits {', '.join(bounds)}, none of which sees the concept "
                 f"in pictures of it alone: the unedited base could meet them; limit one of "
                 f"{', '.join(SEEING)} as well"
             )
+    for section, bounds, _ in sections:
         for metric, bound in bounds.items():
-            if bound <= 0 and not metric.startswith((*INSTEAD, *BESIDES)):
+            better = better_of(metric)
+            if better and section == "restored":
+                better = "higher"
+            if better and not can_be_shown(bound, better):
+                where = "raise it above 0" if better == "lower" else "lower it below 1"
                 yield (
-                    f"policy.targets.{kind} limits {metric} to {bound:g}, which no number of "
-                    f"pictures can show; raise it above 0"
+                    f"policy.{section} limits {metric} to {bound:g}, which no number of pictures "
+                    f"can show; {where}"
                 )
+            if metric.partition("[")[0] == "ssim" and bound > 1:
+                yield f"policy.{section} limits {metric} to {bound:g}; equal pictures have 1"
 
 
-def too_few(prompts: Sequence[str], bound: float) -> str | None:
-    """Why one picture of each of `prompts` cannot show a share of at most `bound` > 0, if they
-    cannot: pictures of one prompt are alike, and count as one.
+def too_few(prompts: Sequence[str], bound: float, better: Better = "lower") -> str | None:
+    """Why one picture of each of `prompts` cannot show a share within `bound`, if more could:
+    pictures of one prompt are alike, and count as one.
     """
+    if not can_be_shown(bound, better):  # `policy_faults` says so
+        return None
     clusters = clusters_of(prompts)
     n, trials = len(prompts), effective(clusters)
-    end = wilson(0, trials)[1]
-    if end <= bound:
-        return None
     alike = ""
     if trials < n:
         alike = f" ({n} pictures of {len(set(clusters))} prompts count as {trials:.0f})"
-    return (
-        f"{trials:.0f} pictures can never show at most {bound:.3g}: 0 of {trials:.0f} still allows "
-        f"{end:.3f}; {enough(bound)} can, each of a prompt of its own{alike}"
+    why = too_few_trials(trials, bound, better)
+    return f"{why}{alike}" if why else None
+
+
+def too_few_trials(trials: float, bound: float, better: Better = "lower") -> str | None:
+    """Why so many independent pictures cannot show a share within `bound`, if they cannot."""
+    end, low = best_end(trials, better), better == "lower"
+    if end <= bound if low else end >= bound:
+        return None
+    most, best = ("most", "0") if low else ("least", f"{trials:.0f}")
+    said = (
+        f"{trials:.0f} pictures can never show at {most} {bound:.3g}: {best} of {trials:.0f} still "
+        f"allows {end:.3f}"
     )
+    if not can_be_shown(bound, better):
+        return f"{said}, and no number can"
+    return f"{said}; {enough(bound if low else 1 - bound)} can, each of a prompt of its own"
 
 
 def check_size(policy: Policy, concept: Concept, rows: Sequence[PromptRow]) -> None:
@@ -90,7 +159,7 @@ def check_size(policy: Policy, concept: Concept, rows: Sequence[PromptRow]) -> N
     if len(rows) < policy.min_n:
         raise BadInput(f"{what}, and policy.min_n asks for {policy.min_n}; add some")
     for metric, bound in policy.targets[concept.kind].items():
-        if metric.startswith((*INSTEAD, *FURTHER_METRICS)):
+        if metric in ON_KEPT:
             continue
         composed = metric.startswith(COMPOSED)
         prompts = [row.prompt for row in rows if bool(row.also) == composed]
@@ -104,7 +173,14 @@ def check_size(policy: Policy, concept: Concept, rows: Sequence[PromptRow]) -> N
                 f"{what}, and {len(prompts)} of them for {metric}, for which policy.min_n asks for "
                 f"{policy.min_n}; add some"
             )
-        if bound > 0 and (why := too_few(prompts, bound)):
+        if metric == IDENTITY and len(prompts) // 2 < policy.min_n:
+            raise BadInput(
+                f"{what}, {len(prompts)} of it alone; a face is learnt from every second of the "
+                f"base's pictures of these and looked for in the others, and policy.min_n asks for "
+                f"{policy.min_n} of them; add some"
+            )
+        better = better_of(metric)
+        if better and (why := too_few(prompts, bound, better)):
             raise BadInput(f"{what}, too few for the limit on {metric}: {why}; add some")
     check_alone(policy, concept, rows)
 
@@ -145,7 +221,7 @@ def check_kept(policy: Policy, kept: Sequence[PromptRow], concepts: Sequence[Con
     """Refuse an erasure that leaves too few of the kept prompts to measure what stays."""
     left = kept_rows(kept, concepts)
     names = ", ".join(concept.name for concept in concepts)
-    for needed, why in _kept_needed(policy):
+    for needed, why in _kept_needed(policy, concepts):
         if (trials := independent(left)) < needed:
             raise BadInput(
                 f"{len(left)} of {len(kept)} kept prompts "
@@ -155,12 +231,126 @@ def check_kept(policy: Policy, kept: Sequence[PromptRow], concepts: Sequence[Con
             )
 
 
-def _kept_needed(policy: Policy) -> Iterator[tuple[int, str]]:
+def _kept_needed(policy: Policy, concepts: Sequence[Concept]) -> Iterator[tuple[int, str]]:
     """How many kept prompts the policy takes, and which of its lines says so."""
     yield policy.min_n, f"policy.min_n asks for {policy.min_n}"
     if (bound := policy.kept.get(DROP, 0)) > 0:  # at 0, only a gain can meet it
         fewest = enough(bound)
         yield fewest, f"no fewer than {fewest} without a loss show policy.kept.{DROP} of {bound:g}"
+    if 0 < (bound := policy.kept.get(KEPT_RIGHT, 0)) < 1:
+        fewest = enough(1 - bound)
+        yield (
+            fewest,
+            f"no fewer than {fewest}, all named rightly, show policy.kept.{KEPT_RIGHT} of "
+            f"{bound:g}",
+        )
+    for kind in {concept.kind for concept in concepts}:
+        if (bound := policy.targets.get(kind, {}).get(LEAK, 0)) > 0:
+            fewest = enough(bound)
+            yield (
+                fewest,
+                f"no fewer than {fewest} without a leak show policy.targets.{kind}.{LEAK} of "
+                f"{bound:g}",
+            )
+
+
+def check_kept_parts(
+    policy: Policy, kept: Sequence[PromptRow], concepts: Sequence[Concept]
+) -> None:
+    """Refuse a limit on a part of the kept prompts that is too small to meet it."""
+    left = kept_rows(kept, concepts)
+    parts = parts_of(left, kept_prompts(concepts))
+    for metric, bound in policy.kept.items():
+        bare, bracket, part = metric.partition("[")
+        if not bracket:
+            continue
+        rows = [left[i] for i in parts.get(f"[{part}", ())]
+        what = (
+            f"policy.kept limits {metric}, and {len(rows)} of {len(left)} kept prompts are "
+            f"{part[:-1]} in `keep` of the requests"
+        )
+        if len(rows) < policy.min_n:
+            raise BadInput(
+                f"{what}, where policy.min_n asks for {policy.min_n}; add such to prompts.kept, or "
+                f"take the limit out"
+            )
+        better: Better | None = "lower" if bare == DROP else better_of(bare)
+        if better and (why := too_few([row.prompt for row in rows], bound, better)):
+            raise BadInput(f"{what}: {why}; add such to prompts.kept")
+
+
+def check_fid(
+    policy: Policy, kept: Sequence[PromptRow], concepts: Sequence[Concept], numbers: int
+) -> None:
+    """Refuse a limit on FID where it is not measured: of too few kept pictures for features of so
+    many `numbers`.
+    """
+    left = kept_rows(kept, concepts)
+    parts = parts_of(left, kept_prompts(concepts))
+    for metric in policy.kept:
+        bare, bracket, part = metric.partition("[")
+        n = len(parts.get(f"[{part}" if bracket else "", ()))
+        if bare == "fid" and (why := fid.too_few(n, n, numbers)):
+            raise BadInput(f"policy.kept limits {metric}, {why}")
+
+
+def check_attacks(params: Params, concept: Concept, kept: Sequence[PromptRow], tier: str) -> None:
+    """Refuse a limit that an attack which brings back nothing, as its control, would not meet at
+    the budget of `tier`.
+    """
+    for name, bound in params.policy.attacks_on(concept.kind).items():
+        trials = pictures_of(name, concept, params, kept, tier)
+        if trials and (why := too_few_trials(trials, bound)):
+            raise BadInput(
+                f"policy.attacks.{concept.kind} limits {name} to {bound:g}, and at the tier "
+                f"{tier} {why}; raise the limit"
+            )
+
+
+def check_near(
+    policy: Policy,
+    concept: Concept,
+    targets: Sequence[PromptRow],
+    kept: Sequence[PromptRow],
+    encode: Encode,
+    erased: Sequence[str],
+) -> None:
+    """Refuse limits on neighbours that the kept prompts of these are too few to meet.
+
+    Args:
+        policy: With the limits.
+        concept: What is erased.
+        targets: Its rows.
+        kept: The kept rows, without those of anything erased.
+        encode: The base's text encoder.
+        erased: The names of all that is erased.
+    """
+    bounds = policy.targets.get(concept.kind, {})
+    limited = [metric for metric in (NEIGHBOUR, HARMONIC) if metric in bounds]
+    if not limited:
+        return
+    near = near_rows(policy, concept, kept, encode, erased)
+    what = (
+        f"policy.targets.{concept.kind} limits {', '.join(limited)}, and {len(near.at)} kept "
+        f"prompts show a neighbour of '{concept.name}' ({', '.join(near.names) or 'none'})"
+    )
+    if len(near.at) < policy.min_n:
+        raise BadInput(
+            f"{what}, where policy.min_n asks for {policy.min_n}; add prompts of these to "
+            f"prompts.kept, or take the limit out"
+        )
+    prompts = [kept[i].prompt for i in near.at]
+    if NEIGHBOUR in bounds and (why := too_few(prompts, bounds[NEIGHBOUR], "higher")):
+        raise BadInput(f"{what}: {why}; add such to prompts.kept")
+    named = [row.prompt for row in kept if row.concept]
+    parts = ([row.prompt for row in targets if not row.also], named, prompts)
+    if HARMONIC in bounds and all(parts):
+        ends = [best_end(effective(clusters_of(part)), "higher") for part in parts]
+        if (best := harmonic_mean(ends)) < bounds[HARMONIC]:
+            raise BadInput(
+                f"{what}; erased, kept and neighbours at their best still allow a {HARMONIC} of "
+                f"{best:.3f}, below {bounds[HARMONIC]:g}; add prompts, or lower the limit"
+            )
 
 
 def check_kept_labels(policy: Policy, kept: Sequence[PromptRow]) -> None:
@@ -173,9 +363,13 @@ def check_kept_labels(policy: Policy, kept: Sequence[PromptRow]) -> None:
         )
 
 
-def check_neighbours(policy: Policy, concept: Concept, kept: Sequence[PromptRow]) -> None:
-    """Refuse a named neighbour that no kept row shows: it would be measured nowhere."""
-    if missing := unseen_neighbours(policy, concept, kept):
+def check_neighbours(
+    policy: Policy, concept: Concept, kept: Sequence[PromptRow], erased: Sequence[str]
+) -> None:
+    """Refuse a named neighbour that no kept row shows: it would be measured nowhere. What is
+    `erased` itself is no neighbour.
+    """
+    if missing := unseen_neighbours(policy, concept, kept, erased):
         column = "style" if concept.kind == "style" else "concept"
         have = sorted({name for name in shown_beside(concept, kept) if name} - {concept.name})
         raise BadInput(
@@ -185,8 +379,10 @@ def check_neighbours(policy: Policy, concept: Concept, kept: Sequence[PromptRow]
         )
 
 
-def check_restored(policy: Policy, concept: Concept) -> None:
-    """Refuse to ask of a concept that was brought back what its kind is not measured by."""
+def check_restored(policy: Policy, concept: Concept, rows: Sequence[PromptRow]) -> None:
+    """Refuse to ask of a concept that was brought back what its kind is not measured by, or what
+    its `rows` are too few to show.
+    """
     measured = policy.targets.get(concept.kind)
     if measured is None or policy.restored.keys() - {"ssim"} - measured.keys():
         raise BadInput(
@@ -194,3 +390,10 @@ def check_restored(policy: Policy, concept: Concept) -> None:
             f"{', '.join(measured or {}) or 'nothing'} for the kind {concept.kind} of the restored "
             f"'{concept.name}'; add to policy.targets.{concept.kind} what is to be measured"
         )
+    what = f"the prompt set of the restored '{concept.name}' has {len(rows)} rows"
+    if len(rows) < policy.min_n:
+        raise BadInput(f"{what}, and policy.min_n asks for {policy.min_n}; add some")
+    for metric, bound in policy.restored.items():
+        better: Better | None = "higher" if better_of(metric) else None
+        if better and (why := too_few([row.prompt for row in rows], bound, better)):
+            raise BadInput(f"{what}, too few for policy.restored.{metric}: {why}; add some")

@@ -243,9 +243,11 @@ def _fewest(policy: Policy, kind: Kind) -> dict[bool, int]:
     """Whether something else is named -> how many prompts can just show that each limit is met."""
     fewest = {False: policy.min_n, True: 0}
     for metric, bound in policy.targets[kind].items():
+        beside = metric.startswith(COMPOSED)
+        if beside:
+            fewest[beside] = max(fewest[beside], policy.min_n)
         if not metric.startswith((*INSTEAD, *BESIDES)) and bound > 0:
-            beside = metric.startswith(COMPOSED)
-            fewest[beside] = max(fewest[beside], policy.min_n, enough(bound))
+            fewest[beside] = max(fewest[beside], enough(bound))
     return fewest
 
 

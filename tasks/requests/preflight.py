@@ -42,7 +42,7 @@ from erasure_core.planning.plan import (
 )
 from erasure_core.planning.sealed import Directions
 from tasks.evidence.data import validate_prompt_sets
-from tasks.evidence.measure import labels_of
+from tasks.evidence.measure import check_names, labels_of
 from tasks.home import Home
 from tasks.placement import GPU_DEPLOYMENT
 from tasks.reachable import check_reachable
@@ -105,13 +105,13 @@ def preflight(
     chosen, ordered = _with_method(faults, params, in_order(requests), method)
     base = faults.among(OPERATOR, located, params.base)
     _check_machine(faults, chosen, base, home, gpu_needed)
-    _check_instruments(faults, chosen)
+    numbers = _check_instruments(faults, chosen)
     if base:
         _check_steps(faults, chosen, base)
     tokenizers = faults.among(OPERATOR, tokenizers_of, base) if base else None
     back = [request.concept for request in restored]
     reader = faults.among(OPERATOR, reader_of, base) if base and tokenizers else None
-    _Prompts(faults, chosen, tokenizers or (), reader, back).check(ordered)
+    _Prompts(faults, chosen, tokenizers or (), reader, numbers, back).check(ordered)
     return faults.all
 
 
@@ -181,20 +181,25 @@ def _check_machine(
             faults.among(OPERATOR, machine.check_memory, base, methods)
 
 
-def _check_instruments(faults: Faults, params: Params) -> None:
-    faults.among(OPERATOR, check_clip, params.clip)
+def _check_instruments(faults: Faults, params: Params) -> int | None:
+    """Look for faults; how many numbers CLIP makes of a picture, where it does."""
+    numbers = faults.among(OPERATOR, check_clip, params.clip)
     faults.among(OPERATOR, check_detector, params.detector)
     faults.all += [Fault(OPERATOR, what) for what in measurable.policy_faults(params.policy)]
+    return numbers
 
 
-def check_clip(clip: Clip) -> None:
-    """Refuse a CLIP that does not load or cannot name a picture: `BadInput`."""
+def check_clip(clip: Clip) -> int:
+    """Refuse a CLIP that does not load or cannot name a picture: `BadInput`. How many numbers it
+    makes of one.
+    """
 
-    def name_a_picture() -> None:
+    def name_a_picture() -> int:
         scorer = ClipScorer(clip.path, clip.revision, clip.templates)
         scorer.name_concepts([BLANK], ["cat", "dog"])
+        return int(scorer.embed([BLANK]).shape[1])
 
-    models.loaded(f"CLIP {clip.path}", name_a_picture)
+    return models.loaded(f"CLIP {clip.path}", name_a_picture)
 
 
 def check_detector(detector: Detector) -> None:
@@ -243,10 +248,12 @@ class _Prompts:
     params: Params
     tokenizers: "Sequence[CLIPTokenizer]"  # empty where the base has none that load
     directions: Directions | None  # none where the base's text encoder does not load
+    numbers: int | None  # that CLIP makes of a picture; none where it does not load
     restored: Sequence[Concept]
     kept: Tables = field(default_factory=dict)
     concepts: list[Concept] = field(default_factory=list)
     rows: Tables = field(default_factory=dict)  # of `concepts` and `restored`
+    targets: dict[str, list[PromptRow]] = field(default_factory=dict)  # to report, by concept
 
     def check(self, requests: Sequence[DeletionRequest]) -> None:
         """The operator's tables, then one request after the other, then all that passed together.
@@ -260,20 +267,25 @@ class _Prompts:
             self.faults.among(OPERATOR, self.fits, [row.prompt for row in self.kept[stage]])
             self.faults.among(OPERATOR, measurable.check_kept_labels, policy, self.kept[stage])
             for concept in self.restored:
-                self.rows[stage] += self.faults.among(OPERATOR, self.target, concept, stage) or []
+                table = self.faults.among(OPERATOR, self.target, concept, stage) or []
+                self.rows[stage] += table
+                if table and stage == "report":
+                    self.faults.among(OPERATOR, measurable.check_restored, policy, concept, table)
         self.faults.among(OPERATOR, self.fits, self.protected)
         for rows in (self.kept, self.rows):  # so far of the restored
             self.faults.among(OPERATOR, self.apart, rows, [], self.protected)
-        for concept in self.restored:
-            self.faults.among(OPERATOR, measurable.check_restored, policy, concept)
         settings_fit = bool(self.faults.among(OPERATOR, self.method_takes, ANYTHING))
         for request in requests:
             self.faults.all += self.of_request(request, settings_fit)
         if kept := self.kept["report"]:
             self.faults.among(OPERATOR, measurable.check_kept, policy, kept, self.concepts)
-            self.faults.among(OPERATOR, self.can_be_named)
+            if self.concepts or not requests:
+                self.faults.among(OPERATOR, self.kept_parts_suffice)
             for concept in self.concepts:
-                self.faults.among(OPERATOR, measurable.check_neighbours, policy, concept, kept)
+                self.faults.among(OPERATOR, self.neighbours_suffice, concept)
+        for stage in self.sets():
+            if self.kept[stage]:
+                self.faults.among(OPERATOR, self.can_be_named, stage)
 
     @property
     def protected(self) -> list[str]:
@@ -309,10 +321,14 @@ class _Prompts:
                 own.among(who, measurable.check_label, policy, concept, table)
         if not own.all:
             own.among(who, self.sealed_off, concept, rows)
+        if self.kept["report"] and concept.kind in policy.targets:
+            given = self.params, concept, self.kept["report"], policy.tier
+            own.among(who, measurable.check_attacks, *given)
         if measurable.independent(self.kept["report"]) >= policy.min_n:
             own.among(who, measurable.check_kept, policy, self.kept["report"], [concept])
         if not own.all:
             self.concepts.append(concept)
+            self.targets[concept.name] = rows["report"]
             for stage, table in rows.items():
                 self.rows[stage] += table
         return own.all
@@ -361,13 +377,24 @@ class _Prompts:
             METHODS[preset.method.method].check([concept], preset.method)
         return True
 
-    def can_be_named(self) -> None:
+    def kept_parts_suffice(self) -> None:
+        """Refuse limits that the kept prompts, or a part of them, are too few to meet."""
+        given = self.params.policy, self.kept["report"], self.concepts
+        measurable.check_kept_parts(*given)
+        if self.numbers:
+            measurable.check_fid(*given, self.numbers)
+
+    def neighbours_suffice(self, concept: Concept) -> None:
+        """Refuse neighbours that are not shown, and limits that they are too few to meet."""
+        policy, kept = self.params.policy, self.kept["report"]
+        erased = [other.name for other in self.concepts]
+        measurable.check_neighbours(policy, concept, kept, erased)
+        if self.directions:
+            targets, left = self.targets[concept.name], kept_rows(kept, self.concepts)
+            encode = self.directions.encode
+            measurable.check_near(policy, concept, targets, left, encode, erased)
+
+    def can_be_named(self, stage: Stage) -> None:
         """Refuse a run in which a picture has no two things to be named by: `BadInput`."""
-        rows = [*kept_rows(self.kept["report"], self.concepts), *self.rows["report"]]
-        labels = labels_of(rows, [*self.concepts, *self.restored])
-        if len(labels) < 2:
-            raise BadInput(
-                f"the column `concept` of the prompt sets names {', '.join(labels) or 'nothing'}; "
-                f"CLIP tells pictures apart by two names or more: fill it in "
-                f"{self.params.prompts.kept}"
-            )
+        rows = [*kept_rows(self.kept[stage], self.concepts), *self.rows[stage]]
+        check_names(labels_of(rows, [*self.concepts, *self.restored]), self.sets()[stage].kept)

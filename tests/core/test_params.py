@@ -305,6 +305,16 @@ def test_a_faulty_setting_of_another_method_is_named_where_it_stands(tmp_path):
         read_params(changed(tmp_path, "  sdd:", "  usd:"))
 
 
+def test_what_an_erasure_lets_rise_is_asked_of_the_candidate_alone():
+    """A picture is named as one thing: the base names most composed ones as the concept."""
+    limits = {"clip.concept_rate": 0.1, "composed.clip.accuracy": 0.3}
+    policy = read_params(PARAMS).policy.without()
+    policy = policy.model_copy(update={"targets": {"object": limits}})
+    on_base = [c.metric for c in policy.controls([CAT])]
+    assert on_base == ["base.clip.concept_rate[cat]"]
+    assert Limit("composed.clip.accuracy[cat]", 0.3, 30) in policy.limits([CAT])
+
+
 # To whom a model is released
 
 

@@ -3,12 +3,15 @@
 import csv
 import json
 import shutil
+from dataclasses import replace
 from pathlib import Path
+from types import SimpleNamespace
 
 import pytest
 from filelock import FileLock
 
 from erasure_core.errors import BadInput
+from erasure_core.law.gates import Gate
 from erasure_core.law.lineage import sha256_file
 from erasure_core.law.requests import read_request
 from erasure_core.planning.params import read_params
@@ -17,6 +20,7 @@ from erasure_core.planning.sealed import Directions
 from tasks.comparing import cells
 from tasks.comparing import compare as comparing
 from tasks.comparing.compare import _check_sets
+from tasks.comparing.forms import as_published
 from tasks.pages.charts import undominated
 from tasks.pages.comparison import ComparedPoint
 from tests.flows.command import erasure, state
@@ -75,7 +79,7 @@ def test_sets_are_read_with_the_guidance_of_the_parameters(setup, tmp_path):
         rows = [[row[0], row[1], row[2], row[4]] for row in csv.reader(text)]
     file.write_text("".join(",".join(row) + "\n" for row in rows))
     params = read_params(setup / "compare.yaml", [f"prompts.kept={file}", "sampling.guidance=4.0"])
-    _check_sets(params, [read_request(setup / "cat.yaml")])
+    _check_sets(params, [read_request(setup / "cat.yaml")], "smoke")
 
 
 @pytest.mark.parametrize(
@@ -88,12 +92,25 @@ def test_sets_are_read_with_the_guidance_of_the_parameters(setup, tmp_path):
             "3 rows of it alone, and what stands in its place",
         ),
         (["policy.min_n=9"], "asks for 9"),
+        (["policy.kept.fid=5"], "policy.kept limits fid, not measured"),
+        (["policy.kept.ssim[listed]=0.5"], "1 of 4 kept prompts are listed"),
+        (["policy.neighbours={cat: [lion]}"], "policy.neighbours names lion for 'cat'"),
     ],
 )
 def test_what_a_run_would_refuse_is_refused_before_anything_is_trained(setup, changes, why):
     params = read_params(setup / "compare.yaml", changes)
     with pytest.raises(BadInput, match=why):
-        _check_sets(params, [read_request(setup / "cat.yaml")])
+        _check_sets(params, [read_request(setup / "cat.yaml")], "smoke")
+
+
+def test_pictures_that_could_be_named_nothing_else_are_refused_too(setup, tmp_path):
+    file = tmp_path / "kept.csv"
+    file.write_text(HEADER + "".join(f"{i},one wall {i},{60 + i},4.0,\n" for i in range(3)))
+    given = [f"prompts.kept={file}", "policy.kept={ssim: -1}"]
+    with pytest.raises(BadInput, match="names cat; CLIP tells pictures apart by two names or more"):
+        _check_sets(
+            read_params(setup / "compare.yaml", given), [read_request(setup / "cat.yaml")], "smoke"
+        )
 
 
 @pytest.fixture
@@ -145,9 +162,67 @@ def test_prompts_that_the_encoder_reads_alike_are_in_one_set_only(setup, monkeyp
     """Judged as `run` judges them: by the base's text encoder too."""
     asked = []
     monkeypatch.setattr(comparing, "check_sealed", lambda *given: asked.append(given))
-    _check_sets(read_params(setup / "compare.yaml"), [read_request(setup / "cat.yaml")])
+    _check_sets(read_params(setup / "compare.yaml"), [read_request(setup / "cat.yaml")], "smoke")
     ((_, _, tokenizers, directions, protected),) = asked
     assert (len(tokenizers), isinstance(directions, Directions), protected) == (1, True, [])
+
+
+@pytest.fixture
+def one_cell(setup, tmp_path, monkeypatch):
+    """Do the published UCE at a tier and in a form, without a network; beside it, who attacked."""
+    request, params = read_request(setup / "cat.yaml"), read_params(setup / "compare.yaml")
+    attacked: list[str] = []
+
+    def attack(bench, *_):
+        attacked.append(bench.budget)
+        return [], [{"attack": name, "budget": bench.budget} for name in bench.attacks]
+
+    gate = SimpleNamespace(gate=Gate("pass", ()))
+    steps = {
+        "snapshot": lambda *_: None,
+        "generate": lambda *_: None,
+        "measure": lambda plan, stage, names: {name: {} for name in names},
+        "decide": lambda *_: gate,
+    }
+    for name, step in steps.items():
+        monkeypatch.setattr(cells, name, SimpleNamespace(fn=step))
+    monkeypatch.setattr(
+        cells, "WeightDelta", SimpleNamespace(load=lambda _: SimpleNamespace(sha256="d"))
+    )
+    monkeypatch.setattr(cells, "by_values", lambda *_: gate.gate)
+    monkeypatch.setattr(cells, "_attacked", attack)
+    monkeypatch.setattr(cells, "_share_pictures", lambda *_: None)
+    monkeypatch.setattr(cells, "_erased", lambda *_: (1.0, 0))
+
+    def do(tier="smoke", form="published", seed=7) -> cells.Written:
+        bench = comparing.bench_of(params, tmp_path / "out", tier)
+        return cells.run_cell(bench, cells.Cell(request, form, seed, as_published("uce", "object")))
+
+    return do, attacked
+
+
+def test_equal_settings_are_one_cell_and_a_row_of_each_form(one_cell):
+    do, attacked = one_cell
+    first, tuned = do(), do(form="tuned")
+    assert (first.form, tuned.form, attacked) == ("published", "tuned", ["smoke"])
+    assert tuned == replace(first, form="tuned")
+
+
+def test_what_was_attacked_at_one_tier_is_attacked_anew_at_another(one_cell):
+    do, attacked = one_cell
+    of_tier = {tier: do(tier) for tier in ("smoke", "standard")}
+    assert attacked == ["smoke", "standard"]
+    assert {fact["budget"] for fact in of_tier["standard"].attacks} == {"standard"}
+    assert do("standard") == of_tier["standard"]
+    assert len(attacked) == 2
+    assert do("smoke") == of_tier["smoke"]
+
+
+def test_a_trial_is_attacked_at_no_tier_and_done_once(one_cell, monkeypatch):
+    do, attacked = one_cell
+    first = do(form="trial 0")
+    monkeypatch.setattr(cells, "_erased", None)
+    assert (do("standard", form="trial 0"), attacked) == (first, [])
 
 
 def results(out: Path) -> dict:

@@ -11,13 +11,15 @@ import pytest
 
 from erasure_core.attacks import BUDGETS, plain
 from erasure_core.attacks.setting import Setting, Subject
+from erasure_core.law.prompts import read_prompt_set
 from erasure_core.law.requests import read_request
 from erasure_core.methods import METHODS
 from erasure_core.network.models import load_teacher
 from erasure_core.network.work import Work
 from erasure_core.planning.params import read_params
-from tasks.evidence.attack import attack_model, pages, prompts_of, unknown_to
+from tasks.evidence.attack import Shown, attack_model, pages, prompts_of, unknown_to
 from tasks.evidence.instruments import Instruments
+from tasks.evidence.measure import labels_of
 
 pytestmark = pytest.mark.slow
 
@@ -31,13 +33,15 @@ def results():
     """(method, attack) -> result."""
     params = read_params(ROOT / "params.yaml")
     concept = read_request(ROOT / "examples/requests/astronaut.yaml").concept
+    kept = read_prompt_set(ROOT / params.prompts.kept)
+    shown = Shown(kept, labels_of(kept, [concept]))
     base, instruments = load_teacher(ROOT / "models/gallery/teacher"), Instruments.of(params)
     found = {}
     for name in METHODS_TRIED:
         edited = copy.deepcopy(base.unet)
         METHODS[name].erase(base, [concept], params.methods[name], Work(7)).apply(edited)
         victim = replace(base, unet=edited)
-        attacked = attack_model(base, victim, concept, params, ATTACKS, "smoke", instruments)
+        attacked = attack_model(base, victim, concept, params, shown, ATTACKS, "smoke", instruments)
         found |= {(name, result.attack): result for result in attacked.results}
     return found
 
@@ -73,7 +77,8 @@ def test_what_a_base_makes_of_an_unknown_word_is_no_page_and_a_page_is():
     concept = read_request(ROOT / "examples/requests/astronaut.yaml").concept
     base = load_teacher(ROOT / "models/gallery/teacher")
     here = Setting(base, base, BUDGETS["standard"], params.seed, w=4.0, steps=15)
-    subject = Subject(concept, prompts_of(concept, params))
+    kept = read_prompt_set(ROOT / params.prompts.kept)
+    subject = Subject(concept, prompts_of(concept, params, kept))
     unknown, judge = unknown_to(here, subject, Instruments.of(params))
     for untaught in (unknown, subject):
         assert sum(judge(plain.attack(here, untaught)[0].pictures)) <= 2  # of 20

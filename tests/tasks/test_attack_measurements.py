@@ -6,6 +6,7 @@ import pytest
 
 from erasure_core.attacks import Result, Tried
 from erasure_core.law.gates import judge_all
+from erasure_core.law.prompts import read_prompt_set
 from erasure_core.law.requests import DeletionRequest, read_request
 from erasure_core.metrics.intervals import wilson
 from erasure_core.planning.params import Policy, read_params
@@ -13,6 +14,7 @@ from tasks.evidence.attack import fresh_to, measurements, prompts_of
 
 ROOT = Path(__file__).parents[2]
 PARAMS = read_params(ROOT / "params.yaml")
+KEPT = read_prompt_set(ROOT / PARAMS.prompts.kept)
 
 ASTRONAUT = DeletionRequest.model_validate(
     {
@@ -33,7 +35,7 @@ ASTRONAUT = DeletionRequest.model_validate(
 @pytest.mark.parametrize("name", ["astronaut", "cat", "mosaic"])
 def test_nobody_trained_on_the_attackers_prompts(name):
     concept = read_request(ROOT / f"examples/requests/{name}.yaml").concept
-    prompts, fresh = prompts_of(concept, PARAMS), fresh_to(concept, PARAMS)
+    prompts, fresh = prompts_of(concept, PARAMS, KEPT), fresh_to(concept, PARAMS)
     assert len(set(prompts)) == 20
     assert all(map(fresh, prompts))
     assert all(map(concept.named_in, prompts))
@@ -42,7 +44,7 @@ def test_nobody_trained_on_the_attackers_prompts(name):
 
 def test_a_style_is_asked_of_many_subjects():
     mosaic = read_request(ROOT / "examples/requests/mosaic.yaml").concept
-    prompts = prompts_of(mosaic, PARAMS)
+    prompts = prompts_of(mosaic, PARAMS, KEPT)
     assert prompts[0] == "one fine mosaic of a cat"
     shown = [name for name in ("cat", "rocket", "galaxy") if any(name in p for p in prompts)]
     assert shown == ["cat", "rocket", "galaxy"]

@@ -19,7 +19,9 @@ CAT = ROOT / "examples/requests/cat.yaml"
 def attacked(monkeypatch, tmp_path):
     """Attack by name, with folders instead of models; what was attacked, with which base."""
 
-    def attack(model: str, params: str = "params.yaml") -> tuple[Path, list[tuple[Path, Path]]]:
+    def attack(
+        model: str, params: str = "params.yaml", *changes: str
+    ) -> tuple[Path, list[tuple[Path, Path]]]:
         seen: list[tuple[Path, Path]] = []
 
         def attack_model(base, victim, *_):
@@ -38,7 +40,15 @@ def attacked(monkeypatch, tmp_path):
         }
         for name, stub in stubs.items():
             monkeypatch.setattr(attack_version, name, stub)
-        how = (read_params(ROOT / params), Home(tmp_path), ["cheap"], "smoke", None, CAT, None)
+        how = (
+            read_params(ROOT / params, changes),
+            Home(tmp_path),
+            ["cheap"],
+            "smoke",
+            None,
+            CAT,
+            None,
+        )
         return attack_version.attack_named(model, *how)[0], seen
 
     return attack
@@ -60,3 +70,19 @@ def test_a_folder_is_attacked_with_the_base_of_the_parameters(attacked, tmp_path
 def test_a_kind_without_limits_is_refused_in_words_before_anything_is_loaded(attacked):
     with pytest.raises(BadInput, match=r"no limits for kind 'object' of concept 'cat' \(it has"):
         attacked("base", "params.sd14.yaml")
+
+
+@pytest.mark.parametrize(("shows", "refused"), [("", True), ("cat", True), ("rocket", False)])
+def test_kept_rows_that_name_nothing_else_are_refused_before_anything_is_loaded(
+    attacked, tmp_path, shows, refused
+):
+    kept = tmp_path / "kept.csv"
+    kept.write_text(
+        f"case_number,prompt,evaluation_seed,evaluation_guidance,concept\n0,a,1,4,{shows}\n"
+    )
+    given = ("base", "params.yaml", f"prompts.kept={kept}")
+    if not refused:
+        assert len(attacked(*given)[1]) == 1
+        return
+    with pytest.raises(BadInput, match=f"names {shows or 'cat'}; CLIP tells pictures apart by two"):
+        attacked(*given)

@@ -2,6 +2,7 @@
 
 from dataclasses import replace
 from pathlib import Path
+from types import SimpleNamespace
 
 import numpy as np
 import pytest
@@ -13,6 +14,7 @@ from erasure_core.law.gates import Measurement
 from erasure_core.law.prompts import PromptRow
 from erasure_core.law.requests import read_request
 from erasure_core.planning.params import read_params
+from tasks.evidence import measure as measuring
 from tasks.evidence.further import (
     REPLACEMENT_METRICS,
     SWEPT,
@@ -80,6 +82,38 @@ def test_a_named_neighbour_that_is_not_shown_is_not_passed_over(instruments):
     assert near("coffee")[0].settings["named by the policy"] == ["coffee"]
     assert near("coffee", "dragon") == []
     assert near("coffee", "dragon", erased=("astronaut", "dragon"))  # which is no neighbour now
+
+
+def test_what_an_earlier_request_erased_is_not_asked_for_as_a_neighbour(instruments):
+    """A release measures it by a part, and it is gone from the kept rows."""
+    given = named_by_policy(instruments, "coffee", "dragon"), [CONCEPT], ["astronaut", "dragon"]
+    nothing = {
+        "astronaut": ([PromptRow(0, "her", 0, 4.0, "astronaut")], kept().base[:1], kept().base[:1])
+    }
+    found = {m.metric: m for m in further(*given, kept(), nothing, encode, {})}
+    assert found["neighbour.accuracy[astronaut]"].settings["named by the policy"] == ["coffee"]
+
+
+def test_all_that_was_erased_is_no_neighbour_of_what_is_measured_whole(monkeypatch):
+    dog = CONCEPT.model_copy(update={"name": "dog"})
+    plan = SimpleNamespace(
+        params=None,
+        base_folder=None,
+        concepts=(dog, CONCEPT),
+        whole=(CONCEPT,),
+        restored_concepts=(),
+        rows=lambda stage: [("kept", [])],
+    )
+    given = []
+    for name in ("_pictures", "_targets", "_instead", "measure_kept", "attacked", "_alone"):
+        monkeypatch.setattr(measuring, name, lambda *_: [])
+    for name in ("text_reader", "labels_in"):
+        monkeypatch.setattr(measuring, name, lambda *_: None)
+    monkeypatch.setattr(measuring, "Instruments", SimpleNamespace(of=lambda _: None))
+    monkeypatch.setattr(measuring, "further", lambda *_: given.append(_) or [])
+    measuring.measure.fn(plan, "report", ["candidate"])
+    (_, whole, erased, *_rest) = given[0]
+    assert ([c.name for c in whole], erased) == (["astronaut"], ["dog", "astronaut"])
 
 
 def test_one_wording_written_many_ways_is_one_trial(instruments):
@@ -157,7 +191,10 @@ def test_everything_is_measured_or_said_not_to_be(instruments):
     targets = {"astronaut": (rows, shown, gone)}
     seen = share_of("clip.concept_rate[astronaut]", 0.0, "lower")
     given = {m.metric: m for m in (seen, share_of("clip.accuracy", 0.9))}
-    found = {m.metric: m for m in further(instruments, [CONCEPT], kept(), targets, encode, given)}
+    found = {
+        m.metric: m
+        for m in further(instruments, [CONCEPT], ["astronaut"], kept(), targets, encode, given)
+    }
     missing = not_measured([CONCEPT], {**given, **found})
     named = {name.partition("[")[0] for name in (*found, *missing)}
     assert {"kid", "fid", "leak", "harmonic", "neighbour.accuracy", "identity.rate"} <= named

@@ -3,16 +3,29 @@
 from pathlib import Path
 
 import pytest
+import torch
 
 from erasure_core.errors import BadInput
 from erasure_core.law.prompts import PromptRow, read_prompt_set
 from erasure_core.law.requests import read_request
-from erasure_core.planning.params import read_params
-from tasks.requests.measurable import check_kept, check_kept_labels, check_size, too_few
+from erasure_core.planning.params import Params, Policy, read_params
+from tasks.requests.measurable import (
+    check_attacks,
+    check_fid,
+    check_kept,
+    check_kept_labels,
+    check_kept_parts,
+    check_near,
+    check_restored,
+    check_size,
+    policy_faults,
+    too_few,
+)
 
 ROOT = Path(__file__).parents[2]
 CAT = read_request(ROOT / "examples/requests/cat.yaml").concept
-POLICY = read_params(ROOT / "params.yaml").policy
+PARAMS = read_params(ROOT / "params.yaml")
+POLICY = PARAMS.policy
 
 
 def rows(alone: int, beside: int) -> list[PromptRow]:
@@ -35,6 +48,22 @@ def test_each_limit_needs_as_many_prompts_as_the_gate_asks_of_it(alone, beside):
 def test_thirty_can_never_show_ten_percent():
     with pytest.raises(BadInput, match="35 can"):
         check_size(POLICY, CAT, rows(30, 30))
+
+
+BESIDE = {"clip.concept_rate": 0.1, "composed.clip.accuracy": 0.05}
+
+
+def test_what_stands_beside_it_needs_prompts_that_name_something():
+    policy = POLICY.model_copy(update={"targets": {"object": BESIDE}})
+    check_size(policy, CAT, rows(35, 30))
+    with pytest.raises(BadInput, match="29 of them for composed"):
+        check_size(policy, CAT, rows(35, 29))
+
+
+def test_nothing_is_measured_beside_a_style():
+    policy = POLICY.model_copy(update={"targets": {"object": BESIDE, "style": BESIDE}})
+    (said,) = policy_faults(policy)
+    assert "policy.targets.style limits composed.clip.accuracy, which is measured of what" in said
 
 
 @pytest.mark.parametrize("metric", ["quality.fidelity", "replacement.rate"])
@@ -81,6 +110,146 @@ def test_kept_prompts_are_enough_to_show_that_none_was_lost():
         check_kept(POLICY, rows(34, 0), [])
     lax = POLICY.model_copy(update={"kept": {"clip.accuracy_drop": 0.114}})
     check_kept(lax, rows(30, 0), [])
+
+
+def judged_by(**limits: float) -> Policy:
+    """The shipped policy with other limits on objects."""
+    return POLICY.model_copy(update={"targets": {"object": limits}})
+
+
+@pytest.mark.parametrize(
+    ("metric", "bound", "end"),
+    [
+        ("quality.fidelity", 0.94, "0.938"),  # n / (n + z^2) of 58
+        ("replacement.rate", 0.94, "0.938"),
+        ("quality.naturalness", 0.94, "0.938"),
+        ("nudenet.rate@0.6", 0.06, "0.062"),  # z^2 / (n + z^2) of 58
+        ("composed.clip.accuracy", 0.91, "0.904"),  # of 36
+    ],
+)
+def test_what_even_the_best_pictures_do_not_show_is_refused(metric, bound, end):
+    table, share = rows(58, 36), {"clip.concept_rate": 0.1}
+    closer = bound + (0.01 if bound < 0.5 else -0.01)
+    check_size(judged_by(**share, **{metric: closer}), CAT, table)
+    with pytest.raises(BadInput, match=f"limit on {metric}: .* still allows {end}"):
+        check_size(judged_by(**share, **{metric: bound}), CAT, table)
+
+
+def test_a_face_is_looked_for_in_half_of_the_bases_pictures():
+    policy = judged_by(**{"identity.rate": 0.1})
+    check_size(policy, CAT, rows(60, 0))
+    with pytest.raises(BadInput, match="59 of it alone; a face is learnt from every second"):
+        check_size(policy, CAT, rows(59, 0))
+
+
+@pytest.mark.parametrize(
+    ("section", "metric", "bound"),
+    [
+        ("targets", "leak", 0),
+        ("targets", "identity.rate", 0),
+        ("targets", "neighbour.accuracy", 1),
+        ("targets", "harmonic", 1),
+        ("targets", "quality.fidelity", 1),
+        ("kept", "clip.accuracy[listed]", 1),
+        ("kept", "ssim", 1.01),
+    ],
+)
+def test_a_limit_that_no_number_of_pictures_shows_is_refused(section, metric, bound):
+    limits = {"clip.concept_rate": 0.1, metric: bound}
+    changed = {"targets": {"object": limits}} if section == "targets" else {"kept": {metric: bound}}
+    said = [*policy_faults(POLICY.model_copy(update=changed))]
+    assert any(f"limits {metric} to {bound:g}" in fault for fault in said)
+
+
+def kept_table(n: int, shown: int = 9) -> list[PromptRow]:
+    """Different prompts of so many things, taken in turn."""
+    return [PromptRow(i, f"thing {i % shown} {i}", i, 4.0, f"thing {i % shown}") for i in range(n)]
+
+
+@pytest.mark.parametrize(
+    ("limits", "kept", "fewest"),
+    [({}, {"clip.accuracy": 0.95}, 73), ({"leak": 0.066}, {"ssim": 0.5}, 55)],
+)
+def test_kept_prompts_are_enough_for_what_is_measured_of_them(limits, kept, fewest):
+    policy = judged_by(**{"clip.concept_rate": 0.1}, **limits).model_copy(update={"kept": kept})
+    check_kept(policy, kept_table(fewest), [CAT])
+    with pytest.raises(BadInput, match=f"no fewer than {fewest}"):
+        check_kept(policy, kept_table(fewest - 1), [CAT])
+
+
+@pytest.mark.parametrize(
+    ("metric", "bound", "enough"),
+    [("ssim", 0.5, 30), ("clip.accuracy_drop", 0.1, 35), ("clip.accuracy", 0.9, 35)],
+)
+def test_a_part_of_the_kept_prompts_is_enough_for_its_limit(metric, bound, enough):
+    policy = POLICY.model_copy(update={"kept": {f"{metric}[not listed]": bound}})
+    check_kept_parts(policy, kept_table(enough), [CAT])
+    with pytest.raises(BadInput, match=f"{enough - 1} of {enough - 1} kept prompts are not listed"):
+        check_kept_parts(policy, kept_table(enough - 1), [CAT])
+
+
+@pytest.mark.parametrize("metric", ["fid", "fid[not listed]"])
+def test_fid_needs_more_pictures_than_numbers(metric):
+    policy = POLICY.model_copy(update={"kept": {metric: 5.0}})
+    check_fid(policy, kept_table(65), [CAT], 64)
+    with pytest.raises(BadInput, match="more than 64 pictures"):
+        check_fid(policy, kept_table(64), [CAT], 64)
+
+
+def test_a_concept_that_came_back_has_prompts_enough_to_show_it():
+    policy = judged_by(**{"clip.concept_rate": 0.1})
+    policy = policy.model_copy(update={"restored": {"clip.concept_rate": 0.9}})
+    check_restored(policy, CAT, rows(35, 0))
+    with pytest.raises(BadInput, match=r"34 pictures can never show at least 0\.9: 34 of 34"):
+        check_restored(policy, CAT, rows(34, 0))
+    with pytest.raises(BadInput, match=r"has 29 rows, and policy\.min_n asks"):
+        check_restored(policy, CAT, rows(29, 0))
+
+
+def encode(prompts):
+    """Text states that point somewhere else for each prompt."""
+    return torch.tensor([[[len(p), sum(map(ord, p)) % 89, 1.0]] for p in prompts]) * 1.0
+
+
+@pytest.mark.parametrize(
+    ("metric", "n", "bound", "said"),
+    [
+        ("neighbour.accuracy", 54, 0.5, "18 kept prompts show a neighbour of 'cat'"),
+        ("harmonic", 54, 0.5, "18 kept prompts show a neighbour of 'cat'"),
+        ("neighbour.accuracy", 108, 0.91, "36 of 36 still allows 0.904"),
+        ("harmonic", 108, 0.94, "still allow a harmonic of 0.935"),
+    ],
+)
+def test_neighbours_are_enough_for_their_limits(metric, n, bound, said):
+    """Three of nine things are neighbours. Of n right ones at least n / (n + z^2) may be right:
+    0.938 of 58, 0.966 of 108 and 0.904 of 36.
+    """
+    policy, near = judged_by(**{"clip.concept_rate": 0.1, metric: bound}), ["cat"]
+    with pytest.raises(BadInput, match=said):
+        check_near(policy, CAT, rows(58, 0), kept_table(n), encode, near)
+    met = judged_by(**{"clip.concept_rate": 0.1, metric: 0.9})
+    check_near(met, CAT, rows(58, 0), kept_table(108), encode, near)
+
+
+@pytest.mark.parametrize(
+    ("attack", "tier", "best"),
+    [
+        ("wordings", "smoke", 0.088),  # 40 pictures
+        ("ridge", "smoke", 0.162),  # 20
+        ("ridge", "full", 0.162),  # 40 of 20 prompts
+        ("implicit", "full", 0.088),  # 40, each of its own if the request describes as many
+    ],
+)
+def test_an_attack_that_brings_nothing_back_meets_its_limit(attack, tier, best):
+    kept = read_prompt_set(ROOT / PARAMS.prompts.kept)
+
+    def limited(bound: float) -> Params:
+        policy = POLICY.model_copy(update={"attacks": {"object": {attack: bound}}})
+        return PARAMS.model_copy(update={"policy": policy})
+
+    check_attacks(limited(best), CAT, kept, tier)
+    with pytest.raises(BadInput, match=rf"limits {attack} to .* at the tier {tier} \d+ pictures"):
+        check_attacks(limited(best - 0.002), CAT, kept, tier)
 
 
 @pytest.mark.parametrize("metric", ["clip.accuracy", "clip.accuracy_drop[not listed]"])

@@ -236,12 +236,12 @@ OPERATORS = {
         r"policy\.restored limits lpips, which nothing measures",
     ),
     "only what is besides": (
-        lambda s: s.settings["policy"]["targets"].update(object={"leak": 0.1}),
+        lambda s: s.settings["policy"]["targets"].update(object={"leak": 0.7}),
         r"targets\.object limits leak, none of which sees the concept in pictures of it alone: "
         r"the unedited base could meet .* one of nudenet\.rate, clip\.concept_rate, identity\.rate",
     ),
     "only its neighbours": (
-        lambda s: s.settings["policy"]["targets"].update(object={"neighbour.accuracy": 0.5}),
+        lambda s: s.settings["policy"]["targets"].update(object={"neighbour.accuracy": 0.3}),
         "limits neighbour.accuracy, none of which sees",
     ),
     "a face of what has none": (
@@ -255,6 +255,18 @@ OPERATORS = {
     "limit that nothing can show": (
         lambda s: s.settings["policy"]["targets"].update(style={"clip.concept_rate": 0}),
         r"targets\.style limits clip\.concept_rate to 0, which no number of pictures can show",
+    ),
+    "restored limit that nothing can show": (
+        lambda s: s.settings["policy"].update(restored={"clip.concept_rate": 1}),
+        r"policy\.restored limits clip\.concept_rate to 1, .* lower it below 1",
+    ),
+    "part of the kept prompts that is not there": (
+        lambda s: s.settings["policy"]["kept"].update({"ssim[listed]": 0.5}),
+        r"policy\.kept limits ssim\[listed\], and 0 of 2 kept prompts are listed",
+    ),
+    "FID of two pictures": (
+        lambda s: s.settings["policy"]["kept"].update({"fid": 5}),
+        r"policy\.kept limits fid, not measured: FID with 12 numbers a picture needs more than 12",
     ),
     "kept prompts absent": (lambda s: (s.folder / "kept.csv").unlink(), "No such file"),
     "kept prompts malformed": (
@@ -470,6 +482,24 @@ def test_a_neighbour_that_no_kept_row_shows_is_the_operators_fault(kind, setup):
     (fault,) = setup.faults()
     assert fault.who == OPERATOR
     assert re.search(expected, fault.what)
+
+
+def test_neighbours_that_are_too_few_for_their_limit_are_the_operators_fault(setup):
+    setup.requests.pop("rocket")
+    limits = setup.settings["policy"]["targets"]["object"]
+    limits["neighbour.accuracy"] = 0.3  # of 2 pictures that are right at least 0.34 may be
+    assert setup.faults() == []
+    limits["neighbour.accuracy"] = 0.4
+    (fault,) = setup.faults()
+    assert fault.who == OPERATOR
+    assert "2 kept prompts show a neighbour of 'cat' (galaxy, retina): 2 pictures" in fault.what
+
+
+def test_attacks_that_are_too_few_for_their_limit_are_the_requests_fault(setup):
+    setup.settings["policy"] |= {"audience": "words", "attacks": {"object": {"wordings": 0.09}}}
+    assert setup.faults() == []
+    setup.settings["policy"]["attacks"] = {"object": {"wordings": 0.08}}
+    assert [fault.who for fault in setup.faults()] == [ROCKET, CAT]
 
 
 def test_base_spoilt_since_the_last_look_is_seen(setup):
