@@ -557,11 +557,14 @@ class Params(Preset):
 
     @property
     def protected(self) -> list[str]:
-        """Every prompt that the settings of a preset protect: a method holds them as they are, so
-        they are trained on like those of a request.
+        """Every prompt that the settings of a preset name: a method holds them as they are
+        (`protect`) or leads to them (`instructions`), so they are trained on like those of a
+        request, and those who measure stay away from them.
         """
         settings = [preset.method.model_dump() for preset in self.presets().values()]
-        return sorted({prompt for some in settings for prompt in some.get("protect", ())})
+        led_to = (i["prompt"] for some in settings for i in some.get("instructions", ()))
+        held = (prompt for some in settings for prompt in some.get("protect", ()))
+        return sorted({*held, *filter(None, led_to)})
 
     @property
     def sha256(self) -> str:

@@ -311,8 +311,8 @@ def protecting(*prompts: str) -> Callable[[Setup], object]:
 
 
 PROTECTED = {
-    "kept": (OPERATOR, "A photo of a retina!", "'a photo of a retina' is also trained on .protect"),
-    "target": (CAT, "a sketch of a cat", "'a sketch of a cat' is also trained on .protect"),
+    "kept": (OPERATOR, "A photo of a retina!", "'a photo of a retina' is also trained on .the set"),
+    "target": (CAT, "a sketch of a cat", "'a sketch of a cat' is also trained on .the set"),
     "long": (OPERATOR, LONG, "has 22 tokens"),
 }
 
