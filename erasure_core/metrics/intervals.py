@@ -385,9 +385,18 @@ def mean(
     better: Better,
     settings: Mapping[str, object],
     clusters: Sequence[Hashable] | None = None,
+    within: tuple[float, float] = (-math.inf, math.inf),
 ) -> Measurement:
-    """The mean over images, with its bootstrap interval, or Student's where there are few;
-    `clusters` as for `share`.
+    """The mean over images, with its bootstrap interval, or Student's where there are few.
+
+    Args:
+        values: One number an image.
+        metric: Name of the measurement.
+        better: Which way is good.
+        settings: What the number needs beside it.
+        clusters: As for `share`.
+        within: The least and the greatest that an image can have. Student's interval knows of no
+            such ends, and is cut at them.
 
     Raises:
         ValueError: If there are no images, a value is not finite, or all images are of one cluster:
@@ -400,7 +409,8 @@ def mean(
             raise ValueError(
                 f"{metric}: an interval needs the images of at least two prompts, got 1"
             )
-    (low, high), how = _of_mean(numbers, clusters)
+    ends, how = _of_mean(numbers, clusters)
+    low, high = np.clip(ends, *within).tolist()
     value = low if low == high else float(numbers.mean())
     return Measurement(
         metric, value, low, high, len(numbers), better, {**settings, "interval": how}

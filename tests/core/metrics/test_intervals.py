@@ -6,6 +6,7 @@ from numpy.testing import assert_allclose
 from scipy.stats import binomtest, norm, t
 
 from erasure_core.law.gates import Measurement
+from erasure_core.metrics.clip_score import clip_score, score_drop
 from erasure_core.metrics.intervals import (
     bootstrap_mean,
     effective,
@@ -18,6 +19,7 @@ from erasure_core.metrics.intervals import (
     share,
     wilson,
 )
+from erasure_core.metrics.ssim import mean_ssim
 
 
 def test_wilson_by_hand():
@@ -193,6 +195,17 @@ def test_the_interval_of_a_mean_of_few_prompts_contains_the_truth(prompts, each,
         before.append(low <= 0 <= high)
     assert np.mean(inside) >= expected
     assert np.mean(before) < np.mean(inside)
+
+
+def test_no_interval_of_a_mean_ends_where_no_image_can_be():
+    few: dict = {"metric": "m", "better": "higher", "settings": {}, "clusters": "ab"}
+    wide, cut = mean([0.1, 0.9], **few), mean([0.1, 0.9], within=(-1, 1), **few)
+    assert wide.low < -1 < 1 < wide.high
+    assert (cut.low, cut.value, cut.high) == (-1, 0.5, 1)
+    for m in (clip_score([0.1, 0.9], settings={}, clusters="ab"), mean_ssim([0, 1], clusters="ab")):
+        assert (m.low, m.high) == (-1, 1)
+    lost = score_drop([0.9, 0.1], [0.1, 0.9], settings={}, clusters="ab")
+    assert (lost.low, lost.high) == (-2, 2)
 
 
 def test_of_six_prompts_the_mean_is_resampled_and_of_five_it_is_students():
