@@ -209,7 +209,8 @@ class Policy(_Section):
     )
     min_n: int = Field(gt=0, description="images below which a number is no evidence")
     control: FiniteFloat = Field(
-        description="what each target metric must reach on the base, or the measurement is blind"
+        description="what each target metric must reach on the base, or the measurement is blind; "
+        "no lower than the limit on it after the erasure"
     )
     targets: dict[Kind, Bounds]
     kept: Bounds

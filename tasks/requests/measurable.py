@@ -60,6 +60,22 @@ def policy_faults(policy: Policy) -> Iterator[str]:
                     f"policy.targets.{kind} limits {metric} to {bound:g}, which no number of "
                     f"pictures can show; raise it above 0"
                 )
+    yield from _weak_controls(policy)
+
+
+def _weak_controls(policy: Policy) -> Iterator[str]:
+    """Limits that a base passes which shows just enough for the positive control. Composed prompts
+    have their limits for controls, and a limit of 1 asks for nothing.
+    """
+    for kind, bounds in policy.targets.items():
+        for metric, bound in bounds.items():
+            if metric.startswith((*INSTEAD, *BESIDES, COMPOSED)) or not policy.control < bound < 1:
+                continue
+            yield (
+                f"policy.targets.{kind} limits {metric} to {bound:g}, and policy.control asks the "
+                f"base for no more than {policy.control:g}: an unedited base could meet the limit; "
+                f"set policy.control to {bound:g} or more, or lower the limit"
+            )
 
 
 def too_few(prompts: Sequence[str], bound: float) -> str | None:
