@@ -1,8 +1,10 @@
 """Attacks find what they promise where it is there, and say so where it is not."""
 
 import copy
+import sys
 from dataclasses import replace
 from importlib.metadata import EntryPoint
+from types import ModuleType
 
 import pytest
 import torch
@@ -15,9 +17,9 @@ from erasure_core.attacks import (
     image_to_image,
     implicit,
     latent_inversion,
+    plain,
     preimage,
     relearning,
-    ridge,
     textual_inversion,
     token_search,
     translated,
@@ -421,9 +423,12 @@ def test_an_attempt_holds_one_prompt_a_picture(tiny_teacher, subject):
     assert len(attempt.pictures) == len(attempt.prompts) <= wordings.TIMES * BUDGET.pictures
 
 
-def test_an_attack_of_another_package_is_found_by_its_name():
-    point = EntryPoint("other", "erasure_core.attacks.ridge", attacks.ENTRY_POINTS)
-    assert attacks.all_attacks([point])["other"] is ridge
+def test_an_attack_of_another_package_is_found_by_its_name(monkeypatch):
+    other = ModuleType("attack_of_others")
+    other.__dict__.update(NAME="other", AUDIENCE="words", SHOWN=False, attack=plain.attack)
+    monkeypatch.setitem(sys.modules, other.__name__, other)
+    point = EntryPoint("other", other.__name__, attacks.ENTRY_POINTS)
+    assert attacks.all_attacks([point])["other"] is other
 
 
 @pytest.mark.parametrize(
@@ -437,3 +442,10 @@ def test_an_attack_of_another_package_is_found_by_its_name():
 def test_a_broken_attack_of_another_package_is_an_error_that_names_it(name, value, why):
     with pytest.raises(BadInput, match=f"attack '{name}' .*{value}, entry point.*{why}"):
         attacks.all_attacks([EntryPoint(name, value, attacks.ENTRY_POINTS)])
+
+
+def test_an_attack_that_answers_under_a_built_in_name_is_refused():
+    """Its result would be written over the other's, on which the gate decides."""
+    point = EntryPoint("gentle", "erasure_core.attacks.wordings", attacks.ENTRY_POINTS)
+    with pytest.raises(BadInput, match="attack 'gentle': its NAME is 'wordings'; make it 'gentle'"):
+        attacks.all_attacks([point])
