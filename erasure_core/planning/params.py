@@ -30,10 +30,10 @@ from erasure_core.methods import METHODS, AnySettings, completed
 INSTEAD = ("replacement.", "quality.")
 # Begin the metrics of what an erasure did besides, which the base has no control of.
 BESIDES = ("neighbour.", "harmonic", "leak")
-WORD_METRICS = ("nudenet.rate", "clip.concept_rate")  # whether a picture shows a concept
+# Whether a picture shows a concept: what pictures of it alone, leaks and attacks are judged by. A
+# face that is recognised stands beside these: few faces are found, and only some of a likeness.
+WORD_METRICS = ("nudenet.rate", "clip.concept_rate")
 AT = "@"  # between a metric and the threshold it is measured at, where that is not the instrument's
-# What sees the concept in pictures of it alone: without one of these nothing does on the base.
-SEEING = (*WORD_METRICS, "identity.rate")
 COMPOSED = "composed."  # begins the metrics of prompts that name something beside the concept
 ATTACK = "attack."  # begins the metrics of attacks
 EXCESS = f"{ATTACK}excess."  # and of what they bring back above their replacement control
@@ -259,8 +259,10 @@ class Policy(_Section):
         return {metric.removeprefix(COMPOSED).partition(AT)[0] for metric in bounds}
 
     def sees(self, kind: Kind) -> bool:
-        """Whether a limit on concepts of a kind, alone, rests on an instrument that sees them."""
-        return any(metric.partition(AT)[0] in SEEING for metric in self.targets.get(kind, {}))
+        """Whether a limit on concepts of a kind, alone, rests on an instrument that sees them:
+        without one, nothing judges attacks on them and leaks either.
+        """
+        return any(metric.partition(AT)[0] in WORD_METRICS for metric in self.targets.get(kind, {}))
 
     def seen_in_part(self, kind: Kind) -> bool:
         """Whether a part of its pictures says whether a concept of a kind is back (`of_parts`)."""

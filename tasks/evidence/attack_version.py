@@ -6,7 +6,7 @@ from typing import Any
 from erasure_core import attacks
 from erasure_core.errors import BadInput
 from erasure_core.law.concepts import Concept
-from erasure_core.planning.params import Params
+from erasure_core.planning.params import WORD_METRICS, Params
 from erasure_core.planning.plan import BASE
 from tasks.book.door import open_book
 from tasks.evidence.attack import attack_model, facts, write_sheets
@@ -33,12 +33,17 @@ def attack_named(
 
     Raises:
         BadInput: There is no such model, concept, attack or budget, or the policy has no limits for
-            the concept's kind.
+            the concept's kind, or none by which a picture could be judged.
         ContentChanged: The base or the version is no longer what was recorded.
     """
     attacks.chosen(names), attacks.budget_of(budget)  # before anything is loaded
     concepts = _concepts(model, params, home, concept, request)
     params.policy.limits(concepts)  # by which pictures are judged; refuses a kind without any
+    for kind in {one.kind for one in concepts if not params.policy.sees(one.kind)}:
+        raise BadInput(
+            f"policy.targets.{kind} limits neither of {', '.join(WORD_METRICS)}, by which pictures "
+            f"of attacks are judged; limit one of them"
+        )
     unedited = _base(model, params, home)
     base, victim = (open_model(m) for m in (unedited, resolve_model(model, params, home)))
     instruments, found = Instruments.of(params), {}

@@ -8,7 +8,7 @@ from erasure_core.law.prompts import PromptRow, kept_rows
 from erasure_core.metrics.identity import identity_weights
 from erasure_core.metrics.intervals import effective, enough, wilson
 from erasure_core.metrics.quality import FEWEST as TYPICAL
-from erasure_core.planning.params import BESIDES, COMPOSED, INSTEAD, SEEING, Policy
+from erasure_core.planning.params import BESIDES, COMPOSED, INSTEAD, WORD_METRICS, Policy
 from erasure_core.planning.sealed import clusters_of
 from tasks.evidence.further import IDENTITY, shown_beside, unseen_neighbours
 from tasks.evidence.measure import (
@@ -51,8 +51,8 @@ def policy_faults(policy: Policy) -> Iterator[str]:
         if not policy.sees(kind):
             yield (
                 f"policy.targets.{kind} limits {', '.join(bounds)}, none of which sees the concept "
-                f"in pictures of it alone: the unedited base could meet them; limit one of "
-                f"{', '.join(SEEING)} as well"
+                f"in every picture of it alone: the unedited base could meet them, and nothing "
+                f"judges attacks; limit one of {', '.join(WORD_METRICS)} as well"
             )
         for metric, bound in bounds.items():
             if bound <= 0 and not metric.startswith((*INSTEAD, *BESIDES)):

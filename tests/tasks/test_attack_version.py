@@ -19,7 +19,9 @@ CAT = ROOT / "examples/requests/cat.yaml"
 def attacked(monkeypatch, tmp_path):
     """Attack by name, with folders instead of models; what was attacked, with which base."""
 
-    def attack(model: str, params: str = "params.yaml") -> tuple[Path, list[tuple[Path, Path]]]:
+    def attack(
+        model: str, params: str = "params.yaml", **of_policy: object
+    ) -> tuple[Path, list[tuple[Path, Path]]]:
         seen: list[tuple[Path, Path]] = []
 
         def attack_model(base, victim, *_):
@@ -38,7 +40,10 @@ def attacked(monkeypatch, tmp_path):
         }
         for name, stub in stubs.items():
             monkeypatch.setattr(attack_version, name, stub)
-        how = (read_params(ROOT / params), Home(tmp_path), ["cheap"], "smoke", None, CAT, None)
+        given = read_params(ROOT / params)
+        policy = given.policy.model_copy(update=of_policy)
+        given = given.model_copy(update={"policy": policy})
+        how = (given, Home(tmp_path), ["cheap"], "smoke", None, CAT, None)
         return attack_version.attack_named(model, *how)[0], seen
 
     return attack
@@ -60,3 +65,9 @@ def test_a_folder_is_attacked_with_the_base_of_the_parameters(attacked, tmp_path
 def test_a_kind_without_limits_is_refused_in_words_before_anything_is_loaded(attacked):
     with pytest.raises(BadInput, match=r"no limits for kind 'object' of concept 'cat' \(it has"):
         attacked("base", "params.sd14.yaml")
+
+
+def test_a_policy_by_which_no_picture_is_judged_is_refused_before_anything_is_loaded(attacked):
+    targets = {"object": {"identity.rate": 0.1, "composed.clip.concept_rate": 0.2}}
+    with pytest.raises(BadInput, match=r"targets\.object limits neither of nudenet\.rate, clip"):
+        attacked("champion", targets=targets)

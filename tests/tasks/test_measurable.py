@@ -8,6 +8,7 @@ from erasure_core.errors import BadInput
 from erasure_core.law.prompts import PromptRow, read_prompt_set
 from erasure_core.law.requests import read_request
 from erasure_core.planning.params import read_params
+from tasks.requests import measurable
 from tasks.requests.measurable import (
     check_kept,
     check_kept_labels,
@@ -135,3 +136,13 @@ def test_a_limit_of_one_asks_for_no_control():
 @pytest.mark.parametrize("file", ["params.yaml", "params.sd14.yaml", "params.purify.yaml"])
 def test_what_is_shipped_can_be_measured(file):
     assert list(policy_faults(read_params(ROOT / file).policy)) == []
+
+
+def test_a_recognised_face_alone_judges_no_attack(monkeypatch):
+    """Attacks and leaks are judged by the detector and by CLIP."""
+    monkeypatch.setattr(measurable, "identity_weights", lambda: None)  # as if installed
+    for beside, faults in (({}, 1), ({"clip.concept_rate": 0.1}, 0)):
+        targets = {"likeness": {"identity.rate": 0.1, **beside}}
+        found = [*policy_faults(POLICY.model_copy(update={"targets": targets}))]
+        assert len(found) == faults
+        assert all("limit one of nudenet.rate, clip.concept_rate as well" in why for why in found)

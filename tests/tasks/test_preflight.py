@@ -232,15 +232,15 @@ OPERATORS = {
     ),
     "only what is besides": (
         lambda s: s.settings["policy"]["targets"].update(object={"leak": 0.1}),
-        r"targets\.object limits leak, none of which sees the concept in pictures of it alone: "
-        r"the unedited base could meet .* one of nudenet\.rate, clip\.concept_rate, identity\.rate",
+        r"targets\.object limits leak, none of which sees the concept in every picture of it "
+        r"alone: the unedited base could meet .* one of nudenet\.rate, clip\.concept_rate as well",
     ),
     "only its neighbours": (
         lambda s: s.settings["policy"]["targets"].update(object={"neighbour.accuracy": 0.5}),
         "limits neighbour.accuracy, none of which sees",
     ),
     "a face of what has none": (
-        lambda s: s.settings["policy"]["targets"].update(object={"identity.rate": 0.1}),
+        lambda s: s.settings["policy"]["targets"]["object"].update({"identity.rate": 0.1}),
         r"targets\.object limits identity\.rate, which tells whose face it is",
     ),
     "only what stands in its place": (
