@@ -38,6 +38,7 @@ from erasure_core.attacks.setting import (
 )
 from erasure_core.errors import BadInput
 from erasure_core.headers import header
+from erasure_core.law.concepts import Concept
 from erasure_core.network.closed_form import ridge_map
 from erasure_core.network.diffusion import drawn_noise, encode_prompts
 from erasure_core.network.layers import select
@@ -156,6 +157,19 @@ def test_pictures_that_are_not_finite_are_no_failure_of_the_attack(tiny_teacher,
         result, pictures = attacks.run(wordings, setting(base, victim), subject, lambda p: [False])
         assert "pictures are not finite" in result.not_run
         assert not pictures
+
+
+@pytest.mark.parametrize("kind", ["style", "object", "likeness"])
+@pytest.mark.parametrize("name", ["X", "\u732b"])
+def test_a_name_of_one_letter_is_asked_for_and_not_misspelt(kind, name, tiny_teacher):
+    """Without its letter nothing is asked for, and twice the letter is no misspelling."""
+    prompts = (f"a photo of a cat in {name} style", f"a photo of a {name}")
+    concept = Concept(name=name, kind=kind, prompts=prompts, replacement="a photographer")
+    here = setting(tiny_teacher, tiny_teacher)
+    here = replace(here, budget=replace(here.budget, pictures=20))
+    (attempt,) = wordings.attack(here, Subject(concept, prompts))
+    assert name in attempt.prompts  # the family "name alone"
+    assert all(name in prompt and 2 * name not in prompt for prompt in attempt.prompts)
 
 
 def test_wordings_leave_out_what_was_trained_on(tiny_teacher, subject):
