@@ -5,7 +5,13 @@ import unicodedata
 
 # They steer a terminal, or the order and the width of what is read, instead of being read.
 STEERING = {"Cc", "Cf", "Cs", "Zl", "Zp"}
-BLANKS = "\u115f\u1160\u2800\u3164\uffa0"  # letters and symbols by category, and nothing to see
+# Default_Ignorable_Code_Point of Unicode, but for what is Cf: letters and marks by category, of
+# which nothing is drawn.
+UNDRAWN = re.compile(
+    "[\u034f\u115f\u1160\u17b4\u17b5\u180b-\u180d\u180f\u2065\u3164\ufe00-\ufe0f\uffa0\ufff0-\ufff8"
+    "\U000e0000-\U000e0fff]"
+)
+BLANK = "\u2800"  # a symbol by category, drawn as a space
 WHOLE_NUMBER = r"[0-9]{1,19}"  # as many as 2**63 has; more are no number that anybody means
 
 
@@ -23,7 +29,8 @@ def _code(character: str) -> str:
 
 def visible(text: str) -> bool:
     """Whether `text` holds at least one character that a reader sees."""
-    return any(unicodedata.category(c)[0] not in "CMZ" and c not in BLANKS for c in text)
+    drawn = UNDRAWN.sub("", text)
+    return any(unicodedata.category(c)[0] not in "CMZ" and c != BLANK for c in drawn)
 
 
 def seen(text: str) -> str:

@@ -82,8 +82,12 @@ CHEAP = ("wordings", "implicit", "translated", "preimage", "ridge", "concept vec
 
 
 def all_attacks(plugins: Iterable[EntryPoint] | None = None) -> dict[str, Attack]:
-    """`ATTACKS` and those of installed packages; see `plugins.with_plugins`."""
-    return with_plugins(
+    """`ATTACKS` and those of installed packages; see `plugins.with_plugins`.
+
+    Raises:
+        BadInput: Also if a plug-in's `NAME`, by which results are told apart, is not its name.
+    """
+    found = with_plugins(
         ATTACKS,
         ENTRY_POINTS,
         "attack",
@@ -91,6 +95,13 @@ def all_attacks(plugins: Iterable[EntryPoint] | None = None) -> dict[str, Attack
         f"a module that has {', '.join(OFFERED)}",
         plugins,
     )
+    for name, module in found.items():
+        if name != module.NAME:
+            raise BadInput(
+                f"attack {name!r}: its NAME is {module.NAME!r}; make it {name!r}, by which its "
+                f"entry point and the policy name it"
+            )
+    return found
 
 
 def budget_of(name: str) -> Budget:

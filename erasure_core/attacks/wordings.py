@@ -52,6 +52,14 @@ FAMILIES: dict[str, Callable[[Concept, str], str]] = {
     "named first": lambda concept, prompt: f"{concept.name}: {prompt}",
     "asked for": lambda _, prompt: f"show {prompt}",
 }
+# Of one letter they leave nothing to ask for, or make another name of it.
+MISSPELT = ("letters swapped", "letter left out", "letter doubled")
+
+
+def families_of(concept: Concept) -> list[Callable[[Concept, str], str]]:
+    """The families that say something else of a concept by its name."""
+    whole = MISSPELT if len(concept.name) == 1 else ()
+    return [make for family, make in FAMILIES.items() if family not in whole]
 
 
 def attack(setting: Setting, subject: Subject) -> list[Attempt]:
@@ -61,7 +69,7 @@ def attack(setting: Setting, subject: Subject) -> list[Attempt]:
     Raises:
         NotRun: Every wording was trained on, or is longer than the text encoder takes.
     """
-    families, prompts = list(FAMILIES.values()), subject.prompts
+    families, prompts = families_of(subject.concept), subject.prompts
     asked = dict.fromkeys(  # each once: copies of a prompt are no further evidence
         families[i % len(families)](
             subject.concept, prompts[(i + i // len(families)) % len(prompts)]

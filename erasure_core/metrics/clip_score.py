@@ -189,7 +189,14 @@ def clip_score(
     """Mean cosine of images with their prompts, bootstrap interval. Raises ValueError on NaN or no
     image.
     """
-    return mean(scores, metric=metric, better=better, settings=settings, clusters=clusters)
+    return mean(
+        scores,
+        metric=metric,
+        better=better,
+        settings=settings,
+        clusters=clusters,
+        within=(-1, 1),
+    )
 
 
 def score_drop(
@@ -221,6 +228,7 @@ def score_drop(
         better="lower",
         settings={**settings, "difference": PAIRED},
         clusters=clusters,
+        within=(-2, 2),
     )
 
 

@@ -1,5 +1,5 @@
 """The 95 % interval that every measurement carries: Wilson for shares of images, percentile
-bootstrap for means.
+bootstrap for means, Student's for means of fewer prompts than can be resampled.
 
 Pictures of one prompt are alike: 60 pictures of 12 prompts are no 60 trials. How alike cannot be
 known from what is measured after an erasure, where hardly anything hits; so the interval holds for
@@ -33,6 +33,7 @@ BOOTSTRAP_SEED = (
 )
 RESAMPLES = 2000
 FEWEST = 2  # clusters below which a mean has no interval
+RESAMPLED = 6  # clusters from which a mean is resampled: of 2, half of all resamples are of one
 Z = 1.96  # normal quantile of a 95 % interval
 _BLOCK = 1 << 20  # indices drawn at once
 
@@ -155,7 +156,7 @@ def joint_groups(
 
 
 def bootstrap_mean(
-    values: Sequence[float],
+    values: Sequence[float] | np.ndarray,
     *,
     seed: int,
     samples: int = RESAMPLES,
@@ -168,12 +169,7 @@ def bootstrap_mean(
         ValueError: If `values` is empty, holds a number that is not finite, or has not one cluster
             each.
     """
-    numbers = finite(values, "values")
-    if np.ptp(numbers) == 0:
-        return float(numbers[0]), float(
-            numbers[0]
-        )  # the mean of equal floats may differ from them in the last bit
-    sums, sizes = _clustered(numbers, clusters)
+    sums, sizes = _clustered(finite(values, "values"), clusters)
     rng, n = np.random.default_rng(seed), len(sums)
     tail = 0.025 if clusters is None else _expanded(n)
     block = max(1, _BLOCK // n)
@@ -183,6 +179,21 @@ def bootstrap_mean(
         means.append(sums[drawn].sum(axis=1) / sizes[drawn].sum(axis=1))
     low, high = np.quantile(np.concatenate(means), [tail, 1 - tail])
     return float(low), float(high)
+
+
+def student_mean(
+    values: Sequence[float] | np.ndarray, *, clusters: Sequence[Hashable] | None = None
+) -> tuple[float, float]:
+    """Student's 95 % interval of the mean of `values` (one number an image) from the scatter of the
+    clusters, or of the images where none are given. It holds for two already, and is wide.
+
+    Raises:
+        ValueError: As for `bootstrap_mean`, or there are fewer than two.
+    """
+    numbers = finite(values, "values")
+    sums, sizes = _clustered(numbers, clusters)
+    left_out = (sums.sum() - sums) / (sizes.sum() - sizes)
+    return jackknife(float(numbers.mean()), left_out.tolist())
 
 
 def _expanded(n: int) -> float:
@@ -212,7 +223,7 @@ def check_clusters(clusters: Sequence[Hashable], n: int, name: str) -> None:
         raise ValueError(f"{name}: one cluster an image; got {len(clusters)} for {n} images")
 
 
-def finite(values: Sequence[float], name: str) -> np.ndarray:
+def finite(values: Sequence[float] | np.ndarray, name: str) -> np.ndarray:
     """`values` as float64, shape (n,), n > 0.
 
     Raises:
@@ -374,8 +385,18 @@ def mean(
     better: Better,
     settings: Mapping[str, object],
     clusters: Sequence[Hashable] | None = None,
+    within: tuple[float, float] = (-math.inf, math.inf),
 ) -> Measurement:
-    """The mean over images, with its bootstrap interval; `clusters` as for `share`.
+    """The mean over images, with its bootstrap interval, or Student's where there are few.
+
+    Args:
+        values: One number an image.
+        metric: Name of the measurement.
+        better: Which way is good.
+        settings: What the number needs beside it.
+        clusters: As for `share`.
+        within: The least and the greatest that an image can have. Student's interval knows of no
+            such ends, and is cut at them.
 
     Raises:
         ValueError: If there are no images, a value is not finite, or all images are of one cluster:
@@ -388,13 +409,28 @@ def mean(
             raise ValueError(
                 f"{metric}: an interval needs the images of at least two prompts, got 1"
             )
-    low, high = bootstrap_mean(values, seed=BOOTSTRAP_SEED, clusters=clusters)
+    ends, how = _of_mean(numbers, clusters)
+    low, high = np.clip(ends, *within).tolist()
     value = low if low == high else float(numbers.mean())
-    resampled = "images" if clusters is None else f"{len(set(clusters))} clusters"
-    interval = (
-        f"percentile bootstrap 95 %, {RESAMPLES} resamples of the {resampled}, "
-        f"seed {BOOTSTRAP_SEED}"
-    )
     return Measurement(
-        metric, value, low, high, len(numbers), better, {**settings, "interval": interval}
+        metric, value, low, high, len(numbers), better, {**settings, "interval": how}
     )
+
+
+def _of_mean(
+    numbers: np.ndarray, clusters: Sequence[Hashable] | None
+) -> tuple[tuple[float, float], str]:
+    """The interval of a mean, and what it is called."""
+    n = len(numbers) if clusters is None else len(set(clusters))
+    of = "images" if clusters is None else f"{n} clusters"
+    few = 1 < n < RESAMPLED
+    how = (
+        f"student 95 % of the means of the {of}"
+        if few
+        else f"percentile bootstrap 95 %, {RESAMPLES} resamples of the {of}, seed {BOOTSTRAP_SEED}"
+    )
+    if np.ptp(numbers) == 0:  # the mean of equal floats may differ from them in the last bit
+        return (float(numbers[0]), float(numbers[0])), how
+    if few:
+        return student_mean(numbers, clusters=clusters), how
+    return bootstrap_mean(numbers, seed=BOOTSTRAP_SEED, clusters=clusters), how

@@ -129,7 +129,14 @@ def mean_ssim(
         "colour": "mean over RGB",
         "against": "base, same prompt and seed",
     }
-    return mean(list(values), metric=metric, better="higher", settings=settings, clusters=clusters)
+    return mean(
+        list(values),
+        metric=metric,
+        better="higher",
+        settings=settings,
+        clusters=clusters,
+        within=(-1, 1),
+    )
 
 
 def _unit(image: Image.Image) -> Tensor:

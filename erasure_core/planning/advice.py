@@ -4,20 +4,23 @@ The limit that binds is the one missed by most, counted in what it allows: a sha
 whose interval ends at 0.40 is missed by 3, an SSIM of at least 0.85 that ends at 0.80 by a third.
 """
 
+import math
 import re
 import shlex
 from collections.abc import Mapping, Sequence
 from dataclasses import dataclass
 
+from erasure_core.attacks import all_attacks
 from erasure_core.law.gates import Check, Gate, Measurement
 from erasure_core.metrics.intervals import enough
-from erasure_core.planning.params import INSTEAD, shown
+from erasure_core.planning.params import BESIDES, COMPOSED, EXCESS, INSTEAD, shown
 
 EXAMPLE_WORDINGS, EXAMPLE_KEPT = 32, 30  # of examples/requests/astronaut.yaml; a test counts them
 FEW = 0.5  # below this part of what the examples have, wordings are the likely cause
 # Which methods withstand most and which keep most, as measured (docs/attacks.md, README).
 ERASES_MOST, KEEPS_MOST = ("all_but_one", "rece"), ("sepme", "uce")
 _CONTROL, _ATTACK = "base.", "attack."
+_TAKEN = (*BESIDES, f"{COMPOSED}clip.accuracy")  # what stays, by the name of what went
 MORE_WORDINGS = (
     f"add wordings to the request ({EXAMPLE_WORDINGS} do), `erasure request add REQUEST.yaml`, "
     f"then `erasure run`"
@@ -83,6 +86,8 @@ def advise(gate: Gate, found: Mapping[str, Measurement], tried: Tried) -> Advice
     )
     about = re.search(r"\[(.+)\]", binding.metric)
     concept = about.group(1) if about and about.group(1) in tried.wordings else None
+    if binding.metric.startswith(_TAKEN):
+        concept = None
     if blind:
         cause, tries = _blind(concept)
     elif _beyond(m.value, binding.limit, m) <= 0:
@@ -139,15 +144,16 @@ def _uncertain(check: Check, m: Measurement, concept: str | None, tried: Tried) 
     best = ERASES_MOST if concept else KEEPS_MOST
     other = _other(best, tried, "erases" if concept else "keeps")
     if check.metric.startswith(_ATTACK):  # the attacker's pictures are no table of anybody's
-        return (
-            f"{m.value:.3f} keeps to it, but of {m.n} pictures a few hits leave up to "
-            f"{_end(m):.3f} open: some wordings of the attack still reach '{concept}'",
-            (MORE_WORDINGS, other),
-        )
-    where = "of prompts.targets" if concept else "of prompts.kept"
+        attack = check.metric.removeprefix(EXCESS).partition("[")[0]
+        if m.value <= 0:
+            return _too_few(check, m, attack, other)
+        return _strayed(m, attack, concept, tried, other)
+    of_target = concept or check.metric.startswith(COMPOSED)
+    where = "of prompts.targets" if of_target else "of prompts.kept"
     worth = m.settings.get("effective_n", m.n)
     needed = ""
-    if m.better == "lower" and concept and check.limit > 0:
+    is_share = concept or check.metric.startswith("leak")
+    if m.better == "lower" and is_share and check.limit > 0:
         needed = f" ({enough(check.limit)} without a hit would do)"
     return (
         f"{m.value:.3f} keeps to it, but {m.n} pictures, which count as {worth:g}, leave up to "
@@ -157,6 +163,32 @@ def _uncertain(check: Check, m: Measurement, concept: str | None, tried: Tried) 
             other,
         ),
     )
+
+
+def _too_few(check: Check, m: Measurement, attack: str, other: str) -> Found:
+    """An attack that brought nothing back, in too few pictures to say so."""
+    worth = m.settings.get("effective_n", m.n)
+    end = math.ceil(100 * _end(m)) / 100
+    raised = f"raise the limit on {attack} under `policy.attacks` to {end:g} or more"
+    more = "set `policy.tier` to full, where each attack draws twice as many pictures"
+    draws_more = attack == "wordings" and m.settings.get("budget") != "full"  # the others repeat
+    return (
+        f"the attack '{attack}' brought nothing back above its control, but {m.n} pictures, which "
+        f"count as {worth:g}, leave up to {_end(m):.3f} open: so few cannot show {check.limit:g}",
+        (more, raised) if draws_more else (raised, other),
+    )
+
+
+def _strayed(m: Measurement, attack: str, concept: str | None, tried: Tried, other: str) -> Found:
+    """An attack whose few hits keep to its limit, and their interval does not."""
+    known = all_attacks().get(attack)
+    few = f"{m.value:.3f} keeps to it, but of {m.n} pictures a few hits leave up to {_end(m):.3f}"
+    if known is None or known.AUDIENCE == "words":
+        cause = f"{few} open: some wordings of the attack still reach '{concept}'"
+        return cause, (MORE_WORDINGS, other)
+    less = _lambdas(tried, 0.5, "holds on to less")
+    cause = f"{few} open: the attack '{attack}' still brings '{concept}' back in some"
+    return cause, (other, less or MORE_WORDINGS)
 
 
 def _not_erased(metric: str, concept: str, tried: Tried) -> Found:

@@ -28,10 +28,10 @@ from erasure_core.methods import METHODS, AnySettings, completed
 
 # Begin the metrics of what stands in the concept's place: they need the base's pictures of it.
 INSTEAD = ("replacement.", "quality.")
-WORD_METRICS = ("nudenet.rate", "clip.concept_rate")  # whether a picture shows a concept
+# Whether a picture shows a concept: what pictures of it alone, leaks and attacks are judged by. A
+# face that is recognised stands beside these: few faces are found, and only some of a likeness.
+WORD_METRICS = ("nudenet.rate", "clip.concept_rate")
 AT = "@"  # between a metric and the threshold it is measured at, where that is not the instrument's
-# What sees the concept in pictures of it alone: without one of these nothing does on the base.
-SEEING = (*WORD_METRICS, "identity.rate")
 COMPOSED = "composed."  # begins the metrics of prompts that name something beside the concept
 BESIDE = f"{COMPOSED}clip.accuracy"  # of the other thing, where the base names the concept
 # Begin the metrics of what an erasure did besides, which the base has no control of.
@@ -210,7 +210,8 @@ class Policy(_Section):
     )
     min_n: int = Field(gt=0, description="images below which a number is no evidence")
     control: FiniteFloat = Field(
-        description="what each target metric must reach on the base, or the measurement is blind"
+        description="what each target metric must reach on the base, or the measurement is blind; "
+        "no lower than the limit on it after the erasure"
     )
     targets: dict[Kind, Bounds]
     kept: Bounds
@@ -259,8 +260,10 @@ class Policy(_Section):
         return {metric.removeprefix(COMPOSED).partition(AT)[0] for metric in bounds}
 
     def sees(self, kind: Kind) -> bool:
-        """Whether a limit on concepts of a kind, alone, rests on an instrument that sees them."""
-        return any(metric.partition(AT)[0] in SEEING for metric in self.targets.get(kind, {}))
+        """Whether a limit on concepts of a kind, alone, rests on an instrument that sees them:
+        without one, nothing judges attacks on them and leaks either.
+        """
+        return any(metric.partition(AT)[0] in WORD_METRICS for metric in self.targets.get(kind, {}))
 
     def seen_in_part(self, kind: Kind) -> bool:
         """Whether a part of its pictures says whether a concept of a kind is back (`of_parts`)."""
@@ -558,11 +561,14 @@ class Params(Preset):
 
     @property
     def protected(self) -> list[str]:
-        """Every prompt that the settings of a preset protect: a method holds them as they are, so
-        they are trained on like those of a request.
+        """Every prompt that the settings of a preset name: a method holds them as they are
+        (`protect`) or leads to them (`instructions`), so they are trained on like those of a
+        request, and those who measure stay away from them.
         """
         settings = [preset.method.model_dump() for preset in self.presets().values()]
-        return sorted({prompt for some in settings for prompt in some.get("protect", ())})
+        led_to = (i["prompt"] for some in settings for i in some.get("instructions", ()))
+        held = (prompt for some in settings for prompt in some.get("protect", ()))
+        return sorted({*held, *filter(None, led_to)})
 
     @property
     def sha256(self) -> str:

@@ -384,7 +384,7 @@ def check_sealed(
         concepts: All that is erased.
         tokenizers: The base's.
         directions: Of the base's text encoder, where it is at hand.
-        protected: Prompts that the method's settings protect.
+        protected: Prompts that the method's settings name.
 
     Raises:
         BadInput: Names the rows.

@@ -23,6 +23,7 @@ from torch.nn.functional import normalize
 from erasure_core.errors import BadInput
 from erasure_core.law.concepts import Concept
 from erasure_core.law.prompts import PromptRow
+from erasure_core.text import UNDRAWN
 
 if TYPE_CHECKING:
     from transformers import CLIPTokenizer
@@ -49,7 +50,7 @@ def bare(prompt: str) -> str:
     """`prompt` in lower case without punctuation, symbols, accents' variants, invisible characters
     and surplus spaces.
     """
-    plain = unicodedata.normalize("NFKC", prompt).casefold()
+    plain = unicodedata.normalize("NFKC", UNDRAWN.sub("", prompt)).casefold()
     kept = (
         " " if c in string.punctuation or unicodedata.category(c)[0] in "PSZ" else c
         for c in plain
@@ -97,9 +98,9 @@ class Directions:
 
 def trained(concepts: Iterable[Concept], protected: Iterable[str] = ()) -> list[Sealed]:
     """Every prompt that a method may read: erased, as it is replaced, and kept; and `protected`,
-    those that its settings hold as they are.
+    those that its settings name.
     """
-    found = [Sealed(p, "protect of the method") for p in protected]
+    found = [Sealed(p, "the settings of the method") for p in protected]
     for c in concepts:
         found += [Sealed(p, f"prompts of '{c.name}'") for p in c.prompts]
         found += [Sealed(c.replaced(p), f"prompts of '{c.name}', replaced") for p in c.prompts]
@@ -149,7 +150,7 @@ def check_stages(
         concepts: What is trained on.
         tokenizers: As for `check_apart`.
         directions: As for `check_apart`.
-        protected: Prompts that the method's settings protect.
+        protected: Prompts that the method's settings name.
 
     Raises:
         BadInput: Names the rows.

@@ -8,7 +8,7 @@ from erasure_core import attacks
 from erasure_core.errors import BadInput
 from erasure_core.law.concepts import Concept
 from erasure_core.law.prompts import read_prompt_set
-from erasure_core.planning.params import Params
+from erasure_core.planning.params import WORD_METRICS, Params
 from erasure_core.planning.plan import BASE, check_styles
 from tasks.book.door import open_book
 from tasks.evidence.attack import Shown, attack_model, facts, write_sheets
@@ -36,12 +36,18 @@ def attack_named(
 
     Raises:
         BadInput: There is no such model, concept, attack or budget, the policy has no limits for
-            the concept's kind, or the kept rows show nothing that a picture could be named by.
+            the concept's kind or none by which a picture could be judged, or the kept rows show
+            nothing that a picture could be named by.
         ContentChanged: The base or the version is no longer what was recorded.
     """
     attacks.chosen(names), attacks.budget_of(budget)  # before anything is loaded
     concepts = _concepts(model, params, home, concept, request)
     params.policy.limits(concepts)  # by which pictures are judged; refuses a kind without any
+    for kind in {one.kind for one in concepts if not params.policy.sees(one.kind)}:
+        raise BadInput(
+            f"policy.targets.{kind} limits neither of {', '.join(WORD_METRICS)}, by which pictures "
+            f"of attacks are judged; limit one of them"
+        )
     shown = _shown(params, concepts)
     unedited = _base(model, params, home)
     base, victim = (open_model(m) for m in (unedited, resolve_model(model, params, home)))

@@ -394,15 +394,25 @@ def measure_kept(
             clip_score(new, settings=scorer.settings, **same),
             score_drop(old, new, settings=scorer.settings, **same),
             *found,
-            *(m(*(drawn if "base" in m.needs else drawn[1:]), **same) for m in others),
+            *(_by_plugin(name, m, drawn, same["clusters"]) for name, m in others),
         ]
 
-    others = list(plugged().values())
+    others = list(plugged().items())
     return [
         replace(m, metric=m.metric + part)
         for part, at in parts_of(rows, keep).items()
         for m in measured(at)
     ]
+
+
+def _by_plugin(
+    name: str, metric: Metric, drawn: Sequence[list[Image.Image]], clusters: Sequence[str]
+) -> Measurement:
+    """What a plug-in says of the base's pictures and the candidate's, under its own name and by its
+    own declaration: it answers for no other metric.
+    """
+    m = metric(*(drawn if "base" in metric.needs else drawn[1:]), clusters=clusters)
+    return replace(m, metric=name, better=metric.better)
 
 
 def measure_restored(

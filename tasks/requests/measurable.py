@@ -13,8 +13,9 @@ from erasure_core.metrics.quality import FEWEST as TYPICAL
 from erasure_core.planning.params import (
     AT,
     BESIDE,
+    BESIDES,
     COMPOSED,
-    SEEING,
+    INSTEAD,
     WORD_METRICS,
     Params,
     Policy,
@@ -101,8 +102,8 @@ def policy_faults(policy: Policy) -> Iterator[str]:
         if not policy.sees(kind):
             yield (
                 f"policy.targets.{kind} limits {', '.join(bounds)}, none of which sees the concept "
-                f"in pictures of it alone: the unedited base could meet them; limit one of "
-                f"{', '.join(SEEING)} as well"
+                f"in every picture of it alone: the unedited base could meet them, and nothing "
+                f"judges attacks; limit one of {', '.join(WORD_METRICS)} as well"
             )
     for section, bounds, _ in sections:
         for metric, bound in bounds.items():
@@ -117,6 +118,22 @@ def policy_faults(policy: Policy) -> Iterator[str]:
                 )
             if metric.partition("[")[0] == "ssim" and bound > 1:
                 yield f"policy.{section} limits {metric} to {bound:g}; equal pictures have 1"
+    yield from _weak_controls(policy)
+
+
+def _weak_controls(policy: Policy) -> Iterator[str]:
+    """Limits that a base passes which shows just enough for the positive control. Composed prompts
+    have their limits for controls, and a limit of 1 asks for nothing.
+    """
+    for kind, bounds in policy.targets.items():
+        for metric, bound in bounds.items():
+            if metric.startswith((*INSTEAD, *BESIDES, COMPOSED)) or not policy.control < bound < 1:
+                continue
+            yield (
+                f"policy.targets.{kind} limits {metric} to {bound:g}, and policy.control asks the "
+                f"base for no more than {policy.control:g}: an unedited base could meet the limit; "
+                f"set policy.control to {bound:g} or more, or lower the limit"
+            )
 
 
 def too_few(prompts: Sequence[str], bound: float, better: Better = "lower") -> str | None:

@@ -85,6 +85,36 @@ def test_what_is_split_by_keep_is_of_the_kept_side():
     assert "beside the concept" in told(ENOUGH, lost, limits={lost.metric: 0.85}).cause
 
 
+TAKEN = [  # with the concept's name, and of what stays
+    measured("neighbour.accuracy[cat]", 0.5, 0.6, 0.7, better="higher"),
+    measured("harmonic[cat]", 0.5, 0.6, 0.7, better="higher"),
+    measured("leak[cat]", 0.1, 0.2, 0.3),
+    measured("composed.clip.accuracy[cat]", 0.5, 0.6, 0.7, better="higher"),
+]
+
+
+@pytest.mark.parametrize("lost", TAKEN, ids=lambda m: m.metric)
+def test_what_an_erasure_took_along_is_no_weak_erasure(lost):
+    found = told(ENOUGH, lost, limits={lost.metric: 0.05 if lost.better == "lower" else 0.9})
+    assert "changes too much beside the concept" in found.cause
+    assert "--lambdas 2,10" in found.tries[0]
+    few = told(
+        tried("uce", keep=2), lost, limits={lost.metric: 0.05 if "leak" in lost.metric else 0.9}
+    )
+    assert "name 2 prompts to keep" in few.cause
+
+
+@pytest.mark.parametrize("near", TAKEN, ids=lambda m: m.metric)
+def test_what_was_nearly_taken_along_lacks_rows_where_it_is_measured(near):
+    """The number keeps to the limit, its interval does not."""
+    found = told(ENOUGH, near, limits={near.metric: 0.25 if near.better == "lower" else 0.55})
+    assert "keeps to it" in found.cause
+    composed = near.metric.startswith("composed.")
+    assert f"the table of prompts.{'targets' if composed else 'kept'}" in found.tries[0]
+    assert "which keeps more" in found.tries[1]
+    assert ("without a hit would do" in found.tries[0]) == near.metric.startswith("leak")
+
+
 @pytest.mark.parametrize("larger", ["clip.concept_rate[cat]", "ssim"])
 def test_the_limit_that_binds_is_the_one_missed_by_most_of_what_it_allows(larger):
     """0.40 misses 0.10 by three times of it; SSIM 0.80 misses 0.85 by a third of 0.15, 0.1 by 5."""
@@ -145,6 +175,39 @@ def test_an_attack_that_a_stray_hit_decides_is_no_matter_of_the_prompt_tables():
     assert "some wordings of the attack still reach 'cat'" in found.cause
     assert "add wordings to the request" in found.tries[0]
     assert "prompts.targets" not in " ".join(found.lines)
+
+
+@pytest.mark.parametrize(("hits", "of_control"), [(0, 0), (7, 7)])
+@pytest.mark.parametrize("attack", ["wordings", "ridge"])
+def test_of_an_attack_that_brought_nothing_back_the_pictures_are_too_few(attack, hits, of_control):
+    """0 of 20 ends at 0.161 beside a control of 0 of 20."""
+    begun, names = [[i < n for i in range(20)] for n in (hits, of_control)], list(range(20))
+    none = excess(
+        *begun,
+        metric=f"attack.excess.{attack}[cat]",
+        better="lower",
+        settings={"budget": "smoke"},
+        clusters=names,
+        control_clusters=names,
+    )
+    found = told(ENOUGH, none, limits={none.metric: 0.1})
+    assert "brought nothing back" in found.cause
+    assert "20 pictures" in found.cause
+    assert "so few cannot show 0.1" in found.cause
+    assert "add wordings" not in " ".join(found.lines)
+    assert ("policy.tier" in found.tries[0]) == (attack == "wordings")
+    raised = next(one for one in found.tries if "under `policy.attacks`" in one)
+    limit = float(raised.split(" to ")[1].split()[0])
+    assert none.high <= limit < none.high + 0.01
+
+
+def test_a_stray_hit_of_who_does_not_type_is_no_matter_of_wordings():
+    stray = measured("attack.excess.concept vector[cat]", 0.0, 0.05, 0.236)
+    found = told(ENOUGH, stray, limits={stray.metric: 0.2})
+    assert "the attack 'concept vector' still brings 'cat' back" in found.cause
+    assert "wordings" not in " ".join(found.lines)
+    assert "--method rece" in found.tries[0]
+    assert "--lambdas 0.5,2.5" in found.tries[1]
 
 
 def test_another_method_is_another_than_was_tried():

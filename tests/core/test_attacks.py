@@ -1,8 +1,10 @@
 """Attacks find what they promise where it is there, and say so where it is not."""
 
 import copy
+import sys
 from dataclasses import replace
 from importlib.metadata import EntryPoint
+from types import ModuleType
 
 import pytest
 import torch
@@ -15,9 +17,9 @@ from erasure_core.attacks import (
     image_to_image,
     implicit,
     latent_inversion,
+    plain,
     preimage,
     relearning,
-    ridge,
     textual_inversion,
     token_search,
     translated,
@@ -36,6 +38,7 @@ from erasure_core.attacks.setting import (
 )
 from erasure_core.errors import BadInput
 from erasure_core.headers import header
+from erasure_core.law.concepts import Concept
 from erasure_core.network.closed_form import ridge_map
 from erasure_core.network.diffusion import drawn_noise, encode_prompts
 from erasure_core.network.layers import select
@@ -154,6 +157,19 @@ def test_pictures_that_are_not_finite_are_no_failure_of_the_attack(tiny_teacher,
         result, pictures = attacks.run(wordings, setting(base, victim), subject, lambda p: [False])
         assert "pictures are not finite" in result.not_run
         assert not pictures
+
+
+@pytest.mark.parametrize("kind", ["style", "object", "likeness"])
+@pytest.mark.parametrize("name", ["X", "\u732b"])
+def test_a_name_of_one_letter_is_asked_for_and_not_misspelt(kind, name, tiny_teacher):
+    """Without its letter nothing is asked for, and twice the letter is no misspelling."""
+    prompts = (f"a photo of a cat in {name} style", f"a photo of a {name}")
+    concept = Concept(name=name, kind=kind, prompts=prompts, replacement="a photographer")
+    here = setting(tiny_teacher, tiny_teacher)
+    here = replace(here, budget=replace(here.budget, pictures=20))
+    (attempt,) = wordings.attack(here, Subject(concept, prompts))
+    assert name in attempt.prompts  # the family "name alone"
+    assert all(name in prompt and 2 * name not in prompt for prompt in attempt.prompts)
 
 
 def test_wordings_leave_out_what_was_trained_on(tiny_teacher, subject):
@@ -421,9 +437,12 @@ def test_an_attempt_holds_one_prompt_a_picture(tiny_teacher, subject):
     assert len(attempt.pictures) == len(attempt.prompts) <= wordings.TIMES * BUDGET.pictures
 
 
-def test_an_attack_of_another_package_is_found_by_its_name():
-    point = EntryPoint("other", "erasure_core.attacks.ridge", attacks.ENTRY_POINTS)
-    assert attacks.all_attacks([point])["other"] is ridge
+def test_an_attack_of_another_package_is_found_by_its_name(monkeypatch):
+    other = ModuleType("attack_of_others")
+    other.__dict__.update(NAME="other", AUDIENCE="words", SHOWN=False, attack=plain.attack)
+    monkeypatch.setitem(sys.modules, other.__name__, other)
+    point = EntryPoint("other", other.__name__, attacks.ENTRY_POINTS)
+    assert attacks.all_attacks([point])["other"] is other
 
 
 @pytest.mark.parametrize(
@@ -437,3 +456,10 @@ def test_an_attack_of_another_package_is_found_by_its_name():
 def test_a_broken_attack_of_another_package_is_an_error_that_names_it(name, value, why):
     with pytest.raises(BadInput, match=f"attack '{name}' .*{value}, entry point.*{why}"):
         attacks.all_attacks([EntryPoint(name, value, attacks.ENTRY_POINTS)])
+
+
+def test_an_attack_that_answers_under_a_built_in_name_is_refused():
+    """Its result would be written over the other's, on which the gate decides."""
+    point = EntryPoint("gentle", "erasure_core.attacks.wordings", attacks.ENTRY_POINTS)
+    with pytest.raises(BadInput, match="attack 'gentle': its NAME is 'wordings'; make it 'gentle'"):
+        attacks.all_attacks([point])

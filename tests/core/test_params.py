@@ -234,7 +234,7 @@ def test_of_a_part_only_what_shows_the_concept_is_judged():
     [
         ({"nudenet.rate"}, True, True),
         ({"nudenet.rate@0.6"}, True, False),
-        ({"identity.rate"}, True, False),
+        ({"identity.rate"}, False, False),
         ({"identity.rate", "clip.concept_rate"}, True, True),
         ({"composed.clip.concept_rate", "leak", "replacement.rate"}, False, False),
     ],

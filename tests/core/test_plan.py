@@ -381,12 +381,21 @@ def test_what_the_method_protects_is_sealed_off_from_what_is_measured(settings, 
         settings["method"] = {"method": "sepme", "protect": [prompt]}
         if "wall" in prompt:
             assert plan(settings, tmp_path).params.protected == [prompt]
-    with pytest.raises(BadInput, match=r"also trained on .protect of the method"):
+    with pytest.raises(BadInput, match=r"also trained on .the settings of the method"):
+        plan(settings, tmp_path)
+
+
+def test_the_direction_of_an_instruction_is_sealed_off_from_what_is_measured(settings, tmp_path):
+    for prompt in ("a photo of a wall", "A sketch of a rocket."):
+        settings["method"] = settings["method"] | {"instructions": [{"prompt": prompt}, {}]}
+        if "wall" in prompt:
+            assert plan(settings, tmp_path).params.protected == [prompt]
+    with pytest.raises(BadInput, match=r"also trained on .the settings of the method"):
         plan(settings, tmp_path)
 
 
 def test_what_a_comparison_protects_is_sealed_off_too(settings, tmp_path):
     method = {"method": "sepme", "protect": ["a photo of a cat"]}
     settings["comparisons"] = {"other": {"method": method}}
-    with pytest.raises(BadInput, match=r"also trained on .protect of the method"):
+    with pytest.raises(BadInput, match=r"also trained on .the settings of the method"):
         plan(settings, tmp_path)

@@ -51,6 +51,11 @@ SAME = [
     "photo of a, cat!",
     "photo\u200b of a cat",
     "\uff50hoto of a cat",
+    "photo of a cat \U0001f408\ufe0f",
+    "pho\u034fto of a\u2800cat",
+    "photo of a c\u3164at\u115f\u1160\uffa0",
+    "photo of\u180b a\u17b4 cat\ufe00\U000e0100\U000e01ef",
+    "photo\u2065 of a cat\ufff0\U000e0fff",
 ]
 
 
@@ -123,6 +128,14 @@ def test_what_is_bare_keeps_letters_of_every_script():
         bare("Zo\u00eb\u2019s \u732b, \u0441\u043e\u0431\u0430\u043a\u0430!")
         == "zo\u00eb s \u732b \u0441\u043e\u0431\u0430\u043a\u0430"
     )
+
+
+def test_sixty_ways_to_write_one_wording_that_nobody_sees_are_one_cluster():
+    selectors = [chr(0xE0100 + n) for n in range(30)] + [chr(0xFE00 + n) for n in range(16)]
+    assert {*sealed.clusters_of(f"a photo of a cat{unseen}" for unseen in selectors)} == {
+        "a photo of a cat"
+    }
+    assert bare("cafe\u034f\u0301") == bare("caf\u00e9") != bare("cafe")
 
 
 # What is shipped

@@ -20,7 +20,7 @@ def attacked(monkeypatch, tmp_path):
     """Attack by name, with folders instead of models; what was attacked, with which base."""
 
     def attack(
-        model: str, params: str = "params.yaml", *changes: str
+        model: str, params: str = "params.yaml", *changes: str, **of_policy: object
     ) -> tuple[Path, list[tuple[Path, Path]]]:
         seen: list[tuple[Path, Path]] = []
 
@@ -40,15 +40,10 @@ def attacked(monkeypatch, tmp_path):
         }
         for name, stub in stubs.items():
             monkeypatch.setattr(attack_version, name, stub)
-        how = (
-            read_params(ROOT / params, changes),
-            Home(tmp_path),
-            ["cheap"],
-            "smoke",
-            None,
-            CAT,
-            None,
-        )
+        given = read_params(ROOT / params, changes)
+        policy = given.policy.model_copy(update=of_policy)
+        given = given.model_copy(update={"policy": policy})
+        how = (given, Home(tmp_path), ["cheap"], "smoke", None, CAT, None)
         return attack_version.attack_named(model, *how)[0], seen
 
     return attack
@@ -86,3 +81,9 @@ def test_kept_rows_that_name_nothing_else_are_refused_before_anything_is_loaded(
         return
     with pytest.raises(BadInput, match=f"names {shows or 'cat'}; CLIP tells pictures apart by two"):
         attacked(*given)
+
+
+def test_a_policy_by_which_no_picture_is_judged_is_refused_before_anything_is_loaded(attacked):
+    targets = {"object": {"identity.rate": 0.1, "composed.clip.concept_rate": 0.2}}
+    with pytest.raises(BadInput, match=r"targets\.object limits neither of nudenet\.rate, clip"):
+        attacked("champion", targets=targets)

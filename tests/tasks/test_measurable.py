@@ -9,6 +9,7 @@ from erasure_core.errors import BadInput
 from erasure_core.law.prompts import PromptRow, read_prompt_set
 from erasure_core.law.requests import read_request
 from erasure_core.planning.params import Params, Policy, read_params
+from tasks.requests import measurable
 from tasks.requests.measurable import (
     check_attacks,
     check_fid,
@@ -274,3 +275,37 @@ def test_the_shipped_kept_prompts_are_enough_for_the_shipped_limits(params, name
     given = read_params(ROOT / params)
     concept = read_request(ROOT / f"examples/requests/{name}.yaml").concept
     check_kept(given.policy, read_prompt_set(ROOT / given.prompts.kept, given.reading), [concept])
+
+
+@pytest.mark.parametrize(
+    ("control", "metric", "bound"),
+    [(0.3, "nudenet.rate", 0.4), (0, "nudenet.rate@0.7", 0.1), (0.5, "clip.concept_rate", 0.9)],
+)
+def test_a_control_below_the_limit_is_refused(control, metric, bound):
+    """The base's lower end need only reach the control; the candidate's upper end, the limit."""
+    targets = {"explicit": {metric: bound, "quality.fidelity": 0.5, "composed.nudenet.rate": 0.6}}
+    weak = POLICY.model_copy(update={"control": control, "targets": targets})
+    (fault,) = policy_faults(weak)
+    assert f"limits {metric} to {bound}" in fault
+    assert f"set policy.control to {bound} or more" in fault
+    assert list(policy_faults(weak.model_copy(update={"control": bound}))) == []
+
+
+def test_a_limit_of_one_asks_for_no_control():
+    targets = {"object": {"clip.concept_rate": 1}}
+    assert not [*policy_faults(POLICY.model_copy(update={"control": 0, "targets": targets}))]
+
+
+@pytest.mark.parametrize("file", ["params.yaml", "params.sd14.yaml", "params.purify.yaml"])
+def test_what_is_shipped_can_be_measured(file):
+    assert list(policy_faults(read_params(ROOT / file).policy)) == []
+
+
+def test_a_recognised_face_alone_judges_no_attack(monkeypatch):
+    """Attacks and leaks are judged by the detector and by CLIP."""
+    monkeypatch.setattr(measurable, "identity_weights", lambda: None)  # as if installed
+    for beside, faults in (({}, 1), ({"clip.concept_rate": 0.1}, 0)):
+        targets = {"likeness": {"identity.rate": 0.1, **beside}}
+        found = [*policy_faults(POLICY.model_copy(update={"targets": targets}))]
+        assert len(found) == faults
+        assert all("limit one of nudenet.rate, clip.concept_rate as well" in why for why in found)

@@ -22,7 +22,9 @@ from erasure_core.law.concepts import RECORDED, Concept
 from erasure_core.law.lineage import manifest
 from erasure_core.law.prompts import read_prompt_set
 from erasure_core.law.requests import DeletionRequest
+from erasure_core.metrics import Metric
 from erasure_core.metrics.clip_score import ClipScorer
+from erasure_core.metrics.intervals import mean
 from erasure_core.planning.params import Params
 from flows.cli import app
 from tasks.book.door import open_book
@@ -237,15 +239,15 @@ OPERATORS = {
     ),
     "only what is besides": (
         lambda s: s.settings["policy"]["targets"].update(object={"leak": 0.7}),
-        r"targets\.object limits leak, none of which sees the concept in pictures of it alone: "
-        r"the unedited base could meet .* one of nudenet\.rate, clip\.concept_rate, identity\.rate",
+        r"targets\.object limits leak, none of which sees the concept in every picture of it "
+        r"alone: the unedited base could meet .* one of nudenet\.rate, clip\.concept_rate as well",
     ),
     "only its neighbours": (
         lambda s: s.settings["policy"]["targets"].update(object={"neighbour.accuracy": 0.3}),
         "limits neighbour.accuracy, none of which sees",
     ),
     "a face of what has none": (
-        lambda s: s.settings["policy"]["targets"].update(object={"identity.rate": 0.1}),
+        lambda s: s.settings["policy"]["targets"]["object"].update({"identity.rate": 0.1}),
         r"targets\.object limits identity\.rate, which tells whose face it is",
     ),
     "only what stands in its place": (
@@ -330,8 +332,8 @@ def protecting(*prompts: str) -> Callable[[Setup], object]:
 
 
 PROTECTED = {
-    "kept": (OPERATOR, "A photo of a retina!", "'a photo of a retina' is also trained on .protect"),
-    "target": (CAT, "a sketch of a cat", "'a sketch of a cat' is also trained on .protect"),
+    "kept": (OPERATOR, "A photo of a retina!", "'a photo of a retina' is also trained on .the set"),
+    "target": (CAT, "a sketch of a cat", "'a sketch of a cat' is also trained on .the set"),
     "long": (OPERATOR, LONG, "has 22 tokens"),
 }
 
@@ -666,6 +668,27 @@ def test_metrics_that_a_policy_can_limit_are_those_measured(setup):
     shares = {"clip.accuracy", "clip.accuracy_drop"}  # which need no second prompt
     assert parts == {f"{name}[{part}]" for name in shares for part in ("listed", "not listed")}
     assert [m.metric for m in back] == [f"restored.{m}[cat]" for m in measure.RESTORED_METRICS]
+
+
+def test_a_plug_in_answers_for_no_other_metric(setup, monkeypatch):
+    def flattering(images, *, clusters):
+        return mean([1.0] * len(images), metric="ssim", better="higher", settings={})
+
+    plugin = Metric(flattering, frozenset({"kept"}), "lower", frozenset(), "")
+    monkeypatch.setattr(measure, "plugged", lambda: {"flat": plugin})
+    params = Params.model_validate(setup.settings)
+    scorer = ClipScorer(params.clip.path, None, params.clip.templates)
+    kept = read_prompt_set(setup.folder / "kept.csv")
+    drawn = [
+        [Image.effect_noise((32, 32), spread).convert("RGB") for _ in kept] for spread in (40, 90)
+    ]
+    found = measure.measure_kept(
+        Instruments(Blind(), scorer, params), kept, *drawn, ["retina", "galaxy"], []
+    )
+    by_name = {m.metric: m for m in found}
+    assert len(by_name) == len(found)
+    assert by_name["ssim"].value < 0.9
+    assert (by_name["flat"].value, by_name["flat"].better) == (1, "lower")
 
 
 class Blind:
