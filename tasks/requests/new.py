@@ -35,7 +35,7 @@ from erasure_core.planning.families import (
 )
 from erasure_core.planning.params import BESIDES, COMPOSED, INSTEAD, MeasuredSet, Params, Policy
 from erasure_core.planning.plan import Stage, check_sealed, check_styles, kept_name, target_name
-from erasure_core.planning.sealed import Directions
+from erasure_core.planning.sealed import Directions, one_of
 from tasks.requests import measurable
 from tasks.requests.named import REQUESTS
 from tasks.requests.preflight import located, reader_of, tokenizers_of
@@ -105,22 +105,26 @@ def draft(asked: Asked, params: Params, out: Path = REQUESTS) -> Draft:
     word, also = _mentioned(asked, bare, words)
     styles = params.clip.styles or tuple(w.name for w in words if w.kind == "style") or STYLES
     known = _others(bare, word, words, directions.encode)
+    own = _own(params, asked)
+    given = one_of([row.prompt for row in own], tokenizers, directions)
 
     def fits(prompt: str) -> bool:
         texts = (prompt, bare.replaced(prompt))
-        return all(
+        whole = all(
             len(t(x, verbose=False).input_ids) <= t.model_max_length
             for t in tokenizers
             for x in texts
         )
+        return whole and not any(map(given, texts))  # what a person reports on is nothing else
 
     wanted = round(SPARE * _fewest(params.policy, asked.kind)[False])
     sets = sets_of(word, also, known, styles, fits, wanted)
     spelled = spelled_out(tokenizers, [*bare.names, bare.replacement])
-    if not asked.prompts:
+    if asked.prompts:
+        _check_left(asked.prompts, sets)
+    else:
         _check_room(bare, sets, params.policy, tokenizers)
     concept = _concept(asked, sets.prompts, [p for p in sets.keep if not bare.named_in(p)])
-    own = _own(params, asked)
     rows = _rows(params, concept, sets, own)
     _check(params, concept, rows, tokenizers, directions)
     file = out / f"{concept.slug}.yaml"
@@ -237,6 +241,16 @@ def _check_room(
         f"the policy's limits take {needed[False]} and {needed[True]}; give a shorter name that "
         f"prompts use, or a base that knows this one"
     )
+
+
+def _check_left(prompts: Path, sets: Sets) -> None:
+    """Refuse a report set of a person's own that has every wording of another set: `BadInput`."""
+    for wordings, to_do in ((sets.prompts, "train on"), (sets.choose, "choose by")):
+        if not wordings:
+            raise BadInput(
+                f"{prompts}: of the wordings that are written for the name, it leaves none to "
+                f"{to_do}; take some of its prompts out"
+            )
 
 
 def _fewest(policy: Policy, kind: Kind) -> dict[bool, int]:

@@ -5,6 +5,7 @@ import json
 import re
 import shutil
 from collections import Counter
+from collections.abc import Iterable
 from pathlib import Path
 
 import pytest
@@ -153,6 +154,13 @@ def test_ones_own_prompts_are_the_report_and_are_labelled(params, tmp_path):
     assert {row.concept for row in rows} == {"coffee"}
 
 
+def own_file(folder: Path, prompts: Iterable[str]) -> Path:
+    """A report set of somebody's own."""
+    rows = [f'{i},"{prompt}",{i + 9},4.0\n' for i, prompt in enumerate(prompts)]
+    (own := folder / "own.csv").write_text(OWN + "".join(rows))
+    return own
+
+
 def without_guidance(*files: Path) -> None:
     """Take the column of guidance out of each file, as most public sets come."""
     for file in files:
@@ -211,6 +219,31 @@ def test_prompts_of_the_field_get_the_composed_ones_that_the_policy_limits(
     made.write()
     request = read_request(made.file)
     assert preflight(params, [request], Home(tmp_path / "home"), gpu_needed=False) == []
+
+
+def test_wordings_give_way_to_prompts_of_ones_own(params, tmp_path):
+    """A file of the field holds "a photo of X", which is also how X is trained on and chosen by."""
+    theirs = ["a photo of a teapot", "a teapot, photo", "a sketch of a teapot"]
+    theirs += ["teapot", "a teapot", "photo of a teapot", "A PHOTO WITH A TEAPOT!"]
+    theirs += draft(asked("teapot"), params).concept.keep[:1]
+    own = own_file(tmp_path, [*theirs, *(f"teapot number {i}" for i in range(40))])
+    made = draft(asked("teapot", prompts=own), params, tmp_path / "requests")
+    report = made.sets[params.prompts.targets / "teapot.csv"]
+    assert [row.prompt for row in report][: len(theirs)] == theirs
+    chosen = made.sets[params.prompts.choose.targets / "teapot.csv"]
+    assert "a poster of a teapot" in {row.prompt for row in chosen}
+    assert "photo" in {row.style for row in chosen}
+    made.write()
+    request = read_request(made.file)
+    assert preflight(params, [request], Home(tmp_path / "home"), gpu_needed=False) == []
+
+
+def test_prompts_of_ones_own_that_leave_no_wording_to_choose_by_are_refused(params, tmp_path):
+    chosen = draft(asked("teapot"), params).sets[params.prompts.choose.targets / "teapot.csv"]
+    theirs = dict.fromkeys(row.prompt for row in chosen)
+    own = own_file(tmp_path, [*theirs, *(f"teapot number {i}" for i in range(40))])
+    with pytest.raises(BadInput, match=r"own\.csv: .* leaves none to choose by"):
+        draft(asked("teapot", prompts=own), params)
 
 
 def test_prompts_of_ones_own_that_name_something_beside_it_are_left_as_they_are(params, tmp_path):
