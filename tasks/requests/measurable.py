@@ -4,7 +4,7 @@ from collections.abc import Iterator, Sequence
 
 from erasure_core.errors import BadInput
 from erasure_core.law.concepts import Concept
-from erasure_core.law.prompts import PromptRow, kept_rows
+from erasure_core.law.prompts import PromptRow, kept_rows, where
 from erasure_core.metrics.identity import identity_weights
 from erasure_core.metrics.intervals import effective, enough, wilson
 from erasure_core.metrics.quality import FEWEST as TYPICAL
@@ -131,6 +131,24 @@ def check_label(policy: Policy, concept: Concept, rows: Sequence[PromptRow]) -> 
         raise BadInput(
             f"the column `concept` of the prompt set of '{concept.name}' holds "
             f"{', '.join(sorted(filter(None, named))) or 'nothing'}; write {concept.name} there"
+        )
+    _check_no_other(concept, rows)
+
+
+def _check_no_other(concept: Concept, rows: Sequence[PromptRow]) -> None:
+    """Refuse a prompt set some of whose rows say that they show its concept and others that they
+    show another: all are measured as the concept, and the base itself would seem to lack it.
+    """
+    column = "style" if concept.kind == "style" else "concept"
+    named = [getattr(row, column) for row in rows]
+    others = [row for row, word in zip(rows, named, strict=True) if word not in ("", concept.name)]
+    if others and concept.name in named:
+        words = sorted({getattr(row, column) for row in others})
+        cases = where([row.case_number for row in others]).replace("line", "case", 1)
+        raise BadInput(
+            f"the column `{column}` of the prompt set of '{concept.name}' holds "
+            f"{', '.join(words)} in {len(others)} of {len(rows)} rows ({cases}), which are "
+            f"measured as '{concept.name}' too; take them out, or write {concept.name} there"
         )
 
 

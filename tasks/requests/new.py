@@ -38,6 +38,7 @@ from erasure_core.planning.plan import Stage, check_sealed, check_styles, kept_n
 from erasure_core.planning.sealed import Directions, one_of
 from tasks.requests import measurable
 from tasks.requests.named import REQUESTS
+from tasks.requests.own import Own, read_own
 from tasks.requests.preflight import located, reader_of, tokenizers_of
 
 if TYPE_CHECKING:
@@ -71,6 +72,7 @@ class Draft:
     neighbours: tuple[str, ...]
     spelled: tuple[str, ...]  # what the tokenizer does not know as words
     supplied: int = 0  # rows that a person's own report set lacked, of the concept beside something
+    said: tuple[str, ...] = ()  # of that report set
 
     @property
     def concept(self) -> Concept:
@@ -105,8 +107,8 @@ def draft(asked: Asked, params: Params, out: Path = REQUESTS) -> Draft:
     word, also = _mentioned(asked, bare, words)
     styles = params.clip.styles or tuple(w.name for w in words if w.kind == "style") or STYLES
     known = _others(bare, word, words, directions.encode)
-    own = _own(params, asked)
-    given = one_of([row.prompt for row in own], tokenizers, directions)
+    own = _own(params, asked, bare)
+    given = one_of([row.prompt for row in own.rows], tokenizers, directions)
 
     def fits(prompt: str) -> bool:
         texts = (prompt, bare.replaced(prompt))
@@ -125,15 +127,15 @@ def draft(asked: Asked, params: Params, out: Path = REQUESTS) -> Draft:
     else:
         _check_room(bare, sets, params.policy, tokenizers)
     concept = _concept(asked, sets.prompts, [p for p in sets.keep if not bare.named_in(p)])
-    rows = _rows(params, concept, sets, own)
+    rows = _rows(params, concept, sets, own.rows)
     _check(params, concept, rows, tokenizers, directions)
     file = out / f"{concept.slug}.yaml"
     made = {_set_file(where, concept): rows[stage] for stage, where in _stages(params).items()}
     request = _request(asked, concept, file)
     _check_free(made, file, params.reading)
     near = _neighbours(word, known, styles, directions.encode)
-    supplied = len(rows["report"]) - len(own) if own else 0
-    return Draft(request, file, made, tuple(known), near, spelled, supplied)
+    supplied = len(rows["report"]) - len(own.rows) if own.rows else 0
+    return Draft(request, file, made, tuple(known), near, spelled, supplied, tuple(own.said))
 
 
 def spelled_out(tokenizers: "Sequence[CLIPTokenizer]", names: Iterable[str]) -> tuple[str, ...]:
@@ -273,17 +275,16 @@ def _set_file(where: MeasuredSet, concept: Concept) -> Path:
     return where.targets / f"{concept.slug}.csv"
 
 
-def _own(params: Params, asked: Asked) -> list[PromptRow]:
-    """The rows of a report set of a person's own, if one is given. A file that says no guidance is
-    read with that of the kept prompts, unless the parameters name one.
+def _own(params: Params, asked: Asked, concept: Concept) -> Own:
+    """The report set of a person's own, if one is given. A file that says no guidance is read with
+    that of the kept prompts, unless the parameters name one.
     """
     if asked.prompts is None:
-        return []
+        return Own()
     reading = params.reading
     if reading.guidance is None:
         reading = replace(reading, guidance=_guidance(params))
-    rows = read_prompt_set(asked.prompts, reading)
-    return [replace(row, concept=row.concept or asked.name) for row in rows]
+    return read_own(asked.prompts, concept, reading)
 
 
 def _guidance(params: Params) -> float:
