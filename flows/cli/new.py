@@ -5,9 +5,17 @@ from typing import TYPE_CHECKING, Annotated, Any
 
 import typer
 
+from erasure_core.errors import BadInput
 from erasure_core.law.concepts import Kind
 from flows.cli.common import DONE, Json, ParamsFile, inbox, reported, stdout_free
-from flows.cli.options import out_folder, said
+from flows.cli.options import (
+    BadRows,
+    PromptColumn,
+    TooLong,
+    out_folder,
+    rows_and_length,
+    said,
+)
 from flows.cli.printed import PARAMS, on
 from flows.cli.show import hint, show
 from tasks.home import Home
@@ -32,8 +40,12 @@ def new_request(
         str, typer.Option(callback=said, help="On what it rests: gdpr, ccpa, own words.")
     ] = "own policy",
     prompts: Annotated[
-        Path | None, typer.Option(help="CSV to report on, instead of the one that is written.")
+        Path | None,
+        typer.Option(help="Prompt file to report on, instead of the one that is written."),
     ] = None,
+    prompt_column: PromptColumn = None,
+    bad_rows: BadRows = "refuse",
+    too_long: TooLong = "refuse",
     out: Annotated[
         Path,
         typer.Option(
@@ -47,6 +59,12 @@ def new_request(
     """Write a request for one concept, with the prompts to train on and the sets to measure it on,
     after a look at what the base draws. A second time changes the recipe, not the clock.
     """
+    how = (prompt_column, *rows_and_length(bad_rows, too_long))
+    if prompts is None and how != (None, "refuse", "refuse"):
+        raise BadInput(
+            "--prompt-column, --bad-rows and --too-long say how a file is read; name it with "
+            "--prompts, or leave them out"
+        )
     hint(f"reading the base, and drawing a few pictures of {name!r}")
     from erasure_core.planning.params import read_params
 
@@ -57,7 +75,7 @@ def new_request(
         from tasks.requests.new import Asked, draft
 
         settings = with_folder(read_params(params), Home.from_env())
-        asked = Asked(name, kind, instead, tuple(also or ()), law, prompts)
+        asked = Asked(name, kind, instead, tuple(also or ()), law, prompts, *how)
         made = draft(asked, settings, out)
         found = look(made, settings)
         made.write()

@@ -16,7 +16,14 @@ from pydantic import ValidationError
 from erasure_core.errors import BadInput
 from erasure_core.files import write_text
 from erasure_core.law.concepts import Concept, Kind
-from erasure_core.law.prompts import PromptRow, Reading, kept_rows, read_prompt_set, written
+from erasure_core.law.prompts import (
+    BadRows,
+    PromptRow,
+    Reading,
+    kept_rows,
+    read_prompt_set,
+    written,
+)
 from erasure_core.law.requests import DeletionRequest, read_request
 from erasure_core.metrics.intervals import enough
 from erasure_core.metrics.neighbours import Encode, nearest
@@ -36,6 +43,7 @@ from erasure_core.planning.families import (
 from erasure_core.planning.params import BESIDES, COMPOSED, INSTEAD, MeasuredSet, Params, Policy
 from erasure_core.planning.plan import Stage, check_sealed, check_styles, kept_name, target_name
 from erasure_core.planning.sealed import Directions, one_of
+from tasks.evidence.evaluate import TooLong
 from tasks.requests import measurable
 from tasks.requests.named import REQUESTS
 from tasks.requests.own import Own, read_own
@@ -59,6 +67,9 @@ class Asked:
     also: tuple[str, ...]
     law: str
     prompts: Path | None  # a report set of their own
+    prompt_column: str | None = None  # of that file, where several could be it
+    bad_rows: BadRows = "refuse"  # what becomes of its rows that cannot be used
+    too_long: TooLong = "refuse"  # of prompts with more tokens than the base reads
 
 
 @dataclass(frozen=True, slots=True)
@@ -107,7 +118,7 @@ def draft(asked: Asked, params: Params, out: Path = REQUESTS) -> Draft:
     word, also = _mentioned(asked, bare, words)
     styles = params.clip.styles or tuple(w.name for w in words if w.kind == "style") or STYLES
     known = _others(bare, word, words, directions.encode)
-    own = _own(params, asked, bare)
+    own = _own(params, asked, bare, tokenizers)
     given = one_of([row.prompt for row in own.rows], tokenizers, directions)
 
     def fits(prompt: str) -> bool:
@@ -275,16 +286,20 @@ def _set_file(where: MeasuredSet, concept: Concept) -> Path:
     return where.targets / f"{concept.slug}.csv"
 
 
-def _own(params: Params, asked: Asked, concept: Concept) -> Own:
+def _own(
+    params: Params, asked: Asked, concept: Concept, tokenizers: "Sequence[CLIPTokenizer]"
+) -> Own:
     """The report set of a person's own, if one is given. A file that says no guidance is read with
     that of the kept prompts, unless the parameters name one.
     """
     if asked.prompts is None:
         return Own()
-    reading = params.reading
+    reading = replace(
+        params.reading, bad_rows=asked.bad_rows, prompt_column=asked.prompt_column, options=True
+    )
     if reading.guidance is None:
         reading = replace(reading, guidance=_guidance(params))
-    return read_own(asked.prompts, concept, reading)
+    return read_own(asked.prompts, concept, reading, tokenizers, asked.too_long)
 
 
 def _guidance(params: Params) -> float:

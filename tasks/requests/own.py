@@ -1,13 +1,20 @@
-"""A report set of a person's own: which of its rows show the concept."""
+"""A report set of a person's own: its rows that can be drawn, and which of them show the
+concept.
+"""
 
 from collections.abc import Sequence
 from dataclasses import dataclass, replace
 from pathlib import Path
+from typing import TYPE_CHECKING
 
 from erasure_core.errors import BadInput
 from erasure_core.law.concepts import Concept
 from erasure_core.law.naming import mentions
 from erasure_core.law.prompts import SHOWN, PromptRow, Reading, read_prompt_file, where
+from tasks.evidence.evaluate import TooLong, fitted, without_copies
+
+if TYPE_CHECKING:
+    from transformers import CLIPTokenizer
 
 
 @dataclass(frozen=True, slots=True)
@@ -18,15 +25,31 @@ class Own:
     said: Sequence[str] = ()
 
 
-def read_own(path: Path, concept: Concept, reading: Reading) -> Own:
+def read_own(
+    path: Path,
+    concept: Concept,
+    reading: Reading,
+    tokenizers: "Sequence[CLIPTokenizer]",
+    long: TooLong = "refuse",
+) -> Own:
     """The rows of a file that show `concept`, labelled with it: those that say so, and those that
     say nothing.
 
+    Args:
+        path: The file.
+        concept: What it is the report set of.
+        reading: What it is read with where it does not say.
+        tokenizers: The base's.
+        long: What becomes of prompts with more tokens than it reads.
+
     Raises:
-        BadInput: As `read_prompt_file`; every row says something else.
+        BadInput: As `read_prompt_file`; a prompt is too long; every row says something else.
     """
-    rows, of_others = _of_concept(read_prompt_file(path, reading).rows, concept, path)
-    return Own(rows, of_others + _unnamed(rows, concept))
+    file = read_prompt_file(path, reading)
+    fitting, of_length = fitted(file.rows, tokenizers, long, path)
+    once, of_copies = without_copies(fitting)
+    rows, of_others = _of_concept(once, concept, path)
+    return Own(rows, file.said + of_length + of_copies + of_others + _unnamed(rows, concept))
 
 
 def _of_concept(

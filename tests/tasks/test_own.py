@@ -7,6 +7,8 @@ import pytest
 from erasure_core.errors import BadInput
 from erasure_core.law.concepts import Concept
 from erasure_core.law.prompts import Reading
+from erasure_core.network.models import load_tokenizers
+from tasks.evidence.evaluate import TooLong
 from tasks.requests.own import Own, read_own
 
 COFFEE = Concept(
@@ -15,9 +17,31 @@ COFFEE = Concept(
 GOGH = Concept(name="van Gogh", kind="style", prompts=("x",), replacement="a photo")
 
 
-def own(folder: Path, text: str, concept: Concept = COFFEE) -> Own:
+TEACHER = Path(__file__).parents[2] / "models/gallery/teacher"
+
+
+def own(folder: Path, text: str, concept: Concept = COFFEE, long: TooLong = "refuse") -> Own:
     (file := folder / "own.csv").write_text(text)
-    return read_own(file, concept, Reading(guidance=4.0, seed=1))
+    return read_own(file, concept, Reading(guidance=4.0, seed=1), load_tokenizers(TEACHER), long)
+
+
+def without_reading(found: Own) -> list[str]:
+    """What is said of the concept, without what the reading supplied."""
+    return [line for line in found.said if line.startswith(("left out", "1 of", "2 of"))]
+
+
+def test_copies_are_left_out_and_the_reading_is_said(tmp_path):
+    found = own(tmp_path, "caption,seed\ncoffee,1\ncoffee,1\ncoffee,2\n")
+    assert [row.evaluation_seed for row in found.rows] == [1, 2]
+    assert found.said[0] == "columns: prompt from caption, evaluation_seed from seed"
+    assert found.said[-1] == "left out: 1 copies of a prompt, seed and guidance (case 1)"
+
+
+def test_prompts_that_the_base_reads_in_part_are_refused_or_cut(tmp_path):
+    text = f"prompt\ncoffee\n{'coffee ' * 90}\n"
+    with pytest.raises(BadInput, match=r"1 of 2 prompts have more than the .* tokens"):
+        own(tmp_path, text)
+    assert [row.prompt for row in own(tmp_path, text, long="skip").rows] == ["coffee"]
 
 
 def test_rows_that_say_another_concept_are_left_out_and_counted(tmp_path):
@@ -30,7 +54,9 @@ def test_rows_that_say_another_concept_are_left_out_and_counted(tmp_path):
         ("a cup of joe", "coffee"),
         ("it", "coffee"),
     ]
-    assert found.said[0] == ("left out: 2 of 5 rows, of which the column `concept` says cake, tea")
+    assert without_reading(found)[0] == (
+        "left out: 2 of 5 rows, of which the column `concept` says cake, tea"
+    )
 
 
 def test_artists_beside_the_style_are_left_out_and_its_subjects_stay(tmp_path):
@@ -39,7 +65,7 @@ def test_artists_beside_the_style_are_left_out_and_its_subjects_stay(tmp_path):
     assert [(row.prompt, row.style, row.concept) for row in found.rows] == [
         ("by van Gogh", "van Gogh", "cat")
     ]
-    assert "says Gustav Klimt" in found.said[0]
+    assert "says Gustav Klimt" in without_reading(found)[0]
 
 
 @pytest.mark.parametrize("column", ["artist", "concept"])
@@ -60,9 +86,9 @@ def test_a_file_of_other_concepts_is_refused(tmp_path):
 
 def test_prompts_that_name_nothing_beside_some_that_name_it_are_said(tmp_path):
     """Files of several people often have no column that says who is meant."""
-    found = own(tmp_path, "prompt\na portrait of coffee\na portrait of Ola Nordmann\nits cup\n")
+    found = own(tmp_path, "prompt\na portrait of coffee\na portrait of Ola\nits cup\n")
     assert len(found.rows) == 3
-    assert found.said == [
+    assert without_reading(found) == [
         "2 of 3 prompts do not name 'coffee' and are counted as showing it (cases 1, 2); take out "
         "those that show something else"
     ]
@@ -70,4 +96,4 @@ def test_prompts_that_name_nothing_beside_some_that_name_it_are_said(tmp_path):
 
 @pytest.mark.parametrize("prompts", ["a hot drink\nits cup", "coffee\na cup of joe"])
 def test_prompts_that_all_mean_it_need_no_word(prompts, tmp_path):
-    assert own(tmp_path, f"prompt\n{prompts}\n").said == []
+    assert without_reading(own(tmp_path, f"prompt\n{prompts}\n")) == []
