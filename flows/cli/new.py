@@ -70,13 +70,15 @@ def new_request(
 
     with stdout_free():
         from erasure_core.network.images import save_png
+        from tasks.book.door import open_book
         from tasks.requests.base_file import with_folder
         from tasks.requests.look import durations, look, sheet
         from tasks.requests.new import Asked, draft
 
-        settings = with_folder(read_params(params), Home.from_env())
+        home = Home.from_env()
+        settings = with_folder(read_params(params), home)
         asked = Asked(name, kind, instead, tuple(also or ()), law, prompts, *how)
-        made = draft(asked, settings, out)
+        made = draft(asked, settings, open_book(home, make=False), out)
         found = look(made, settings)
         made.write()
         picture = made.file.with_suffix(".png")
@@ -115,6 +117,7 @@ def _facts(
         "durations": times,
         "due": f"{until:%Y-%m-%d}",
         "days_left": days_left(until, datetime.now(UTC)),
+        "ended": made.ended,
         "warnings": [*made.spelled, *found.warnings],
         "next": [on(params, f"erasure {do} {named}") for do in ("request check", "run")],
     }
@@ -129,6 +132,7 @@ def _lines(facts: dict[str, Any]) -> list[str]:
     ][: facts["supplied"]]
     return [
         f"request   {facts['request']}  {facts['subject_request_id']}",
+        *[f"          {facts['ended']}"][: bool(facts["ended"])],
         f"          {facts['wordings']} wordings to train on, {facts['keep']} prompts to keep",
         *(f"set       {path}  {n} rows" for path, n in facts["sets"].items()),
         *supplied,

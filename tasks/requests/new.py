@@ -43,8 +43,10 @@ from erasure_core.planning.families import (
 from erasure_core.planning.params import BESIDES, COMPOSED, INSTEAD, MeasuredSet, Params, Policy
 from erasure_core.planning.plan import Stage, check_sealed, check_styles, kept_name, target_name
 from erasure_core.planning.sealed import Directions, one_of
+from tasks.book.store import Book
 from tasks.evidence.evaluate import TooLong
 from tasks.requests import measurable
+from tasks.requests.intake import rewritten
 from tasks.requests.named import REQUESTS
 from tasks.requests.own import Own, read_own
 from tasks.requests.preflight import located, reader_of, tokenizers_of
@@ -84,6 +86,7 @@ class Draft:
     spelled: tuple[str, ...]  # what the tokenizer does not know as words
     supplied: int = 0  # rows that a person's own report set lacked, of the concept beside something
     said: tuple[str, ...] = ()  # of that report set
+    ended: str = ""  # what has to be said of a request in whose place this one comes
 
     @property
     def concept(self) -> Concept:
@@ -102,12 +105,13 @@ class Draft:
         write_text(self.file, _as_yaml(self.request, self.file))
 
 
-def draft(asked: Asked, params: Params, out: Path = REQUESTS) -> Draft:
+def draft(asked: Asked, params: Params, book: Book, out: Path = REQUESTS) -> Draft:
     """A request for `asked` with sets that can pass the policy; nothing is written.
 
     Raises:
         BadInput: Something of what is asked cannot be, the base reads too few wordings of the name
-            to its end, or files that are not this request's are in the way.
+            to its end, files that are not this request's are in the way, or the book would not
+            take the request.
     """
     bare = _concept(asked, (asked.name,), ())
     params.policy.limits([bare])
@@ -142,11 +146,11 @@ def draft(asked: Asked, params: Params, out: Path = REQUESTS) -> Draft:
     _check(params, concept, rows, tokenizers, directions)
     file = out / f"{concept.slug}.yaml"
     made = {_set_file(where, concept): rows[stage] for stage, where in _stages(params).items()}
-    request = _request(asked, concept, file)
+    request, ended = _request(asked, concept, file, book, params.registered_model)
     _check_free(made, file, params.reading)
     near = _neighbours(word, known, styles, directions.encode)
     supplied = len(rows["report"]) - len(own.rows) if own.rows else 0
-    return Draft(request, file, made, tuple(known), near, spelled, supplied, tuple(own.said))
+    return Draft(request, file, made, tuple(known), near, spelled, supplied, tuple(own.said), ended)
 
 
 def spelled_out(tokenizers: "Sequence[CLIPTokenizer]", names: Iterable[str]) -> tuple[str, ...]:
@@ -368,8 +372,12 @@ def _check(
     check_sealed(tables, [concept], tokenizers, directions)
 
 
-def _request(asked: Asked, concept: Concept, file: Path) -> DeletionRequest:
-    """The request; if `file` holds it already, the same with another recipe: its clock runs on."""
+def _request(
+    asked: Asked, concept: Concept, file: Path, book: Book, model: str
+) -> tuple[DeletionRequest, str]:
+    """The request; if `file` holds it already, the same with another recipe: its clock runs on.
+    What has to be said of that one, if it has ended and this is a new one.
+    """
     try:
         new = DeletionRequest(
             subject_request_id=uuid4(),
@@ -382,7 +390,7 @@ def _request(asked: Asked, concept: Concept, file: Path) -> DeletionRequest:
         first = fault.errors()[0]
         raise BadInput(f"--law: {first['msg'].removeprefix('Value error, ')}") from None
     if not file.exists():
-        return new
+        return new, ""
     known = read_request(file)
     same = (known.regulation, known.concept.kind, known.concept.name)
     if same != (new.regulation, concept.kind, concept.name):
@@ -390,7 +398,7 @@ def _request(asked: Asked, concept: Concept, file: Path) -> DeletionRequest:
             f"{file} holds another request ({known.concept.kind} {known.concept.name!r} under "
             f"{known.regulation!r}); name another folder with --out"
         )
-    return known.model_copy(update={"concept": concept})
+    return rewritten(book, known, new, model)
 
 
 def _check_free(sets: Mapping[Path, Sequence[PromptRow]], file: Path, reading: Reading) -> None:

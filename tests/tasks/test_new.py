@@ -19,9 +19,13 @@ from erasure_core.network.models import load_tokenizers
 from erasure_core.planning.params import Params, read_params
 from flows.cli.new import _facts, _lines
 from tasks.home import Home
-from tasks.requests import look
-from tasks.requests.new import Asked, draft, spelled_out
+from tasks.requests import look, new
+from tasks.requests.intake import add
+from tasks.requests.named import REQUESTS
+from tasks.requests.new import Asked, Draft, spelled_out
 from tasks.requests.preflight import preflight
+from tasks.requests.steps import withdraw
+from tests.book.books import quick_book
 
 ROOT = Path(__file__).parents[2]
 TEACHER = ROOT / "models/gallery/teacher"
@@ -40,6 +44,11 @@ def params(tmp_path, monkeypatch) -> Params:
     given = read_params(ROOT / "params.yaml").model_dump(mode="json", by_alias=True)
     text = json.dumps(given).replace('"prompts/', f'"{tmp_path}/prompts/')
     return Params.model_validate_json(text.replace('"models/', f'"{ROOT}/models/'))
+
+
+def draft(case: Asked, params: Params, out: Path = REQUESTS) -> Draft:
+    """What is written where the book holds no request."""
+    return new.draft(case, params, quick_book(out / "home"), out)
 
 
 def asked(name: str, kind="object", instead="a rocket", also=(), law="gdpr", prompts=None):
@@ -123,6 +132,17 @@ def test_a_second_time_the_recipe_changes_and_the_clock_does_not(params, tmp_pat
     again = draft(asked("coffee", instead="a cat"), params, tmp_path)
     assert again.request.asked == first.request.asked
     assert again.request.concept.replacement == "a cat"
+
+
+def test_in_place_of_a_request_that_was_withdrawn_a_new_one_is_written(params, tmp_path):
+    book = quick_book(tmp_path / "home")
+    first = new.draft(asked("coffee"), params, book, tmp_path)
+    first.write()
+    add(book, [first.request], params.registered_model)
+    withdraw(book, first.request.subject_request_id, "a mistake")
+    again = new.draft(asked("coffee"), params, book, tmp_path)
+    assert again.request.subject_request_id != first.request.subject_request_id
+    assert "was withdrawn: this is a new one" in again.ended
 
 
 def test_another_request_in_its_place_is_not_written_over(params, tmp_path):
