@@ -48,14 +48,14 @@ def file_request(
 
     home = home_of_run()
     settings, book = with_folder(read_params(params), home), open_book(home)
-    made = draft(Asked(concept, kind, replacement, (), law, None), settings)
+    made = draft(Asked(concept, kind, replacement, (), law, None), settings, book)
     named = None if method == BY_PARAMS else method
     request = made.request.model_copy(update={"method": named})
     made = replace(made, request=request)  # a run by name reads the file
     check(book, [request], settings.registered_model)
     made.write()
     (entry,) = add(book, [request], settings.registered_model)
-    _show(described(entry), made.pairs())
+    _show("; ".join(filter(None, (described(entry), made.ended))), made.pairs())
     return entry.row.id
 
 

@@ -69,12 +69,13 @@ class Records:
     found: Sequence[str]  # every name of the header
 
 
-def read_records(path: Path, prompt_column: str | None = None) -> Records:
+def read_records(path: Path, prompt_column: str | None = None, options: bool = False) -> Records:
     """The rows of a prompt file, in its own order.
 
     Args:
         path: The file.
         prompt_column: The header's name of the column of prompts, where several could be it.
+        options: Whether who asks can name that column, by a command's option.
 
     Raises:
         BadInput: As `read_table`; a binary table, no header or column of prompts, one that is there
@@ -87,8 +88,8 @@ def read_records(path: Path, prompt_column: str | None = None) -> Records:
     if kind == ".txt" and not _is_table(text):
         return _from_lines(text)
     if kind in JSON:
-        return _from_json(path, text, prompt_column)
-    return _from_table(path, text, prompt_column)
+        return _from_json(path, text, prompt_column, options)
+    return _from_table(path, text, prompt_column, options)
 
 
 def _refuse_binary(path: Path, kind: str) -> None:
@@ -114,7 +115,9 @@ def _lines(text: str) -> list[str]:
     return re.split(r"\r\n|\r|\n", text)
 
 
-def matched(path: Path, header: Sequence[str], prompt_column: str | None = None) -> dict[str, str]:
+def matched(
+    path: Path, header: Sequence[str], prompt_column: str | None = None, options: bool = False
+) -> dict[str, str]:
     """What a column is -> the header's name of it, for all that are there."""
     if twice := sorted({c for c in header if c.strip() and list(header).count(c) > 1}):
         raise BadInput(
@@ -140,19 +143,19 @@ def matched(path: Path, header: Sequence[str], prompt_column: str | None = None)
     if len(several) > 1 and _plain(several[0]) != "prompt":
         raise BadInput(
             f"{path}: line 1: columns {', '.join(several)} could each be the prompt; call one of "
-            f"them prompt, or choose with --prompt-column"
+            f"them prompt{', or choose with --prompt-column' if options else ''}"
         )
     return named
 
 
-def _from_table(path: Path, text: str, prompt_column: str | None) -> Records:
+def _from_table(path: Path, text: str, prompt_column: str | None, options: bool) -> Records:
     text, separator = _separated(text)
     reader = csv.reader(
         io.StringIO(text, newline=""), strict=True, delimiter=separator, skipinitialspace=True
     )
     try:
         header = next((row for row in reader if row), [])
-        named = matched(path, header, prompt_column)
+        named = matched(path, header, prompt_column, options)
         place = {column: header.index(name) for column, name in named.items()}
         read = ((reader.line_num, row) for row in reader if _says(row))
         rows = [_record(line, row, header, place, separator != ",") for line, row in read]
@@ -220,7 +223,7 @@ def _header(text: str, separator: str) -> list[str]:
     return [_plain(cell.strip().strip('"')) for cell in first.split(separator)]
 
 
-def _from_json(path: Path, text: str, prompt_column: str | None) -> Records:
+def _from_json(path: Path, text: str, prompt_column: str | None, options: bool) -> Records:
     """A list of texts or of flat objects, an object of columns, or one text or flat object a
     line.
     """
@@ -231,7 +234,7 @@ def _from_json(path: Path, text: str, prompt_column: str | None) -> Records:
         raise BadInput(f"{path}: not a JSON list of prompts ({reason}); {FORMS}") from None
     items = [(n, {"prompt": v} if isinstance(v, str) else v) for n, v in values]
     header = list(dict.fromkeys(name for _, v in items if isinstance(v, dict) for name in v))
-    named = matched(path, header, prompt_column)
+    named = matched(path, header, prompt_column, options)
     rows = []
     for line, item in items:
         if not isinstance(item, dict):

@@ -28,6 +28,7 @@ SEEDS = 2**63  # below this: what torch's generator takes
 NUMBERS = 10**19  # of cases: what `WRITTEN` reads
 GUIDANCE = (0.0, 1000.0)  # I2P has 0 to 255
 SHOWN = 5  # lines named in a message, of each fault
+BadRows = Literal["refuse", "skip"]
 WRITTEN = r"([0-9]{1,19})(\.[0-9]{0,19})?([eE]\+?[0-9]{1,2})?"  # pandas writes 42 as 42.0
 
 
@@ -50,8 +51,9 @@ class Reading:
 
     guidance: float | None = None  # of rows without one; None refuses them
     seed: int | None = None  # of the first row without one, one more for each next; None refuses
-    bad_rows: Literal["refuse", "skip"] = "refuse"
+    bad_rows: BadRows = "refuse"
     prompt_column: str | None = None  # where several columns could be the prompt
+    options: bool = False  # whether who asks can give these as options, which refusals then name
 
 
 @dataclass(frozen=True, slots=True)
@@ -77,17 +79,15 @@ def read_prompt_file(path: Path, reading: Reading = STRICT) -> PromptFile:
         BadInput: As `read_records`; missing column, no rows, and, unless bad rows are skipped,
             every row that cannot be used, in one message: by fault, with counts and lines.
     """
-    records = read_records(path, reading.prompt_column)
+    records = read_records(path, reading.prompt_column, reading.options)
     _check_columns(path, records, reading)
     if not records.rows:
         raise BadInput(f"{path}: no rows below the header; a prompt set needs at least one prompt")
     numbered = _numbered(records)
     rows, faults = _usable(records, numbered, reading)
     if faults and (reading.bad_rows == "refuse" or not rows):
-        raise BadInput(
-            f"{path}: {_told(faults, len(records.rows))}; correct them (`erasure evaluate` can "
-            f"leave rows out: --bad-rows skip)"
-        )
+        or_leave = ", or leave them out with --bad-rows skip" if reading.options and rows else ""
+        raise BadInput(f"{path}: {_told(faults, len(records.rows))}; correct them{or_leave}")
     return PromptFile(rows, [*_said(records, numbered, reading), *_left_out(faults, records)])
 
 

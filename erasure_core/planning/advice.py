@@ -38,9 +38,18 @@ class Tried:
     methods: tuple[str, ...]  # those that the parameters hold
     requests: tuple[str, ...]  # concepts whose requests the run was for
     lambdas: tuple[float, ...] = ()  # of the candidates; none where the method has none
+    restoring: str = ""  # the concept that was to be taken back, if one was
+    trial: bool = False
 
     def again(self, *options: str) -> str:
-        """The command that runs these requests with other options."""
+        """The command that does it again with other options. A trial and a restore are done again
+        without `--fresh`, and a restore takes of the advised ones `--method` alone.
+        """
+        if self.restoring:
+            taken = options if options[:1] == ("--method",) else ()
+            return f"`erasure restore {shlex.join((self.restoring, '--reason', 'TEXT', *taken))}`"
+        if self.trial:
+            options = ("--trial", *(option for option in options if option != "--fresh"))
         return f"`erasure run {shlex.join((*self.requests, *options))}`"
 
 
@@ -230,7 +239,7 @@ def _not_kept(tried: Tried) -> Found:
 def _lambdas(tried: Tried, factor: float, effect: str) -> str:
     """Other lambdas to try; "" where the method has none, or has only 0 to make smaller."""
     others = sorted({shown(factor * x) for x in tried.lambdas if x > 0}, key=float)
-    if not others:
+    if not others or tried.restoring:  # a restore takes them from the parameters
         return ""
     way = "lower" if factor < 1 else "higher"
     return f"{tried.again('--lambdas', ','.join(others))}: {way} {effect}"

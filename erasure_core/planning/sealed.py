@@ -96,6 +96,23 @@ class Directions:
         return torch.stack([self.known[prompt] for prompt in prompts])
 
 
+def one_of(
+    prompts: Sequence[str], tokenizers: Sequence["CLIPTokenizer"], directions: Directions
+) -> Callable[[str], bool]:
+    """Whether a prompt is one of `prompts`, as sealed sets tell prompts apart."""
+    if not prompts:
+        return lambda _: False
+    keys = [(t, {key(t, prompt) for prompt in prompts}) for t in tokenizers]
+    pointing = directions.of(prompts)  # (n, d)
+
+    def is_one(prompt: str) -> bool:
+        if any(key(tokenizer, prompt) in known for tokenizer, known in keys):
+            return True
+        return bool((pointing @ directions.of([prompt])[0]).max() >= ALIKE)
+
+    return is_one
+
+
 def trained(concepts: Iterable[Concept], protected: Iterable[str] = ()) -> list[Sealed]:
     """Every prompt that a method may read: erased, as it is replaced, and kept; and `protected`,
     those that its settings name.

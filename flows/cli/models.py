@@ -6,7 +6,16 @@ from typing import Annotated
 import typer
 
 from flows.cli.common import DONE, MODEL_HELP, By, Json, ParamsFile, app, reported, stdout_free
-from flows.cli.options import LARGEST, finite, one_of, out_folder, out_folder_if_any, printable
+from flows.cli.options import (
+    LARGEST,
+    BadRows,
+    PromptColumn,
+    TooLong,
+    finite,
+    out_folder,
+    out_folder_if_any,
+    rows_and_length,
+)
 from flows.cli.show import hint, show
 from tasks.home import Home
 
@@ -247,19 +256,9 @@ def evaluate(
             ),
         ),
     ] = None,
-    bad_rows: Annotated[
-        str, typer.Option(help="Rows that cannot be used: refuse or skip them.")
-    ] = "refuse",
-    too_long: Annotated[
-        str,
-        typer.Option(
-            help="Prompts with more tokens than the models read: refuse, cut or skip them."
-        ),
-    ] = "refuse",
-    prompt_column: Annotated[
-        str | None,
-        typer.Option(callback=printable, help="The column of prompts, where several could be it."),
-    ] = None,
+    bad_rows: BadRows = "refuse",
+    too_long: TooLong = "refuse",
+    prompt_column: PromptColumn = None,
     out: Annotated[
         Path | None,
         typer.Option(
@@ -280,8 +279,7 @@ def evaluate(
     from erasure_core.law.prompts import Reading, read_prompt_set
     from erasure_core.planning.params import read_params
 
-    rows_how = one_of("--bad-rows", bad_rows, ("refuse", "skip"))
-    long_how = one_of("--too-long", too_long, ("refuse", "cut", "skip"))
+    rows_how, long_how = rows_and_length(bad_rows, too_long)
     with stdout_free():
         from tasks.evidence.evaluate import evaluate as measured
         from tasks.release.resolve import resolve_model
@@ -297,6 +295,7 @@ def evaluate(
             seed=settings.seed if seed is None else seed,
             bad_rows=rows_how,
             prompt_column=prompt_column,
+            options=True,
         )
         evaluation = measured(
             folder,

@@ -5,9 +5,17 @@ from typing import TYPE_CHECKING, Annotated, Any
 
 import typer
 
+from erasure_core.errors import BadInput
 from erasure_core.law.concepts import Kind
 from flows.cli.common import DONE, Json, ParamsFile, inbox, reported, stdout_free
-from flows.cli.options import out_folder, said
+from flows.cli.options import (
+    BadRows,
+    PromptColumn,
+    TooLong,
+    out_folder,
+    rows_and_length,
+    said,
+)
 from flows.cli.printed import PARAMS, on
 from flows.cli.show import hint, show
 from tasks.home import Home
@@ -32,8 +40,12 @@ def new_request(
         str, typer.Option(callback=said, help="On what it rests: gdpr, ccpa, own words.")
     ] = "own policy",
     prompts: Annotated[
-        Path | None, typer.Option(help="CSV to report on, instead of the one that is written.")
+        Path | None,
+        typer.Option(help="Prompt file to report on, instead of the one that is written."),
     ] = None,
+    prompt_column: PromptColumn = None,
+    bad_rows: BadRows = "refuse",
+    too_long: TooLong = "refuse",
     out: Annotated[
         Path,
         typer.Option(
@@ -47,18 +59,26 @@ def new_request(
     """Write a request for one concept, with the prompts to train on and the sets to measure it on,
     after a look at what the base draws. A second time changes the recipe, not the clock.
     """
+    how = (prompt_column, *rows_and_length(bad_rows, too_long))
+    if prompts is None and how != (None, "refuse", "refuse"):
+        raise BadInput(
+            "--prompt-column, --bad-rows and --too-long say how a file is read; name it with "
+            "--prompts, or leave them out"
+        )
     hint(f"reading the base, and drawing a few pictures of {name!r}")
     from erasure_core.planning.params import read_params
 
     with stdout_free():
         from erasure_core.network.images import save_png
+        from tasks.book.door import open_book
         from tasks.requests.base_file import with_folder
         from tasks.requests.look import durations, look, sheet
         from tasks.requests.new import Asked, draft
 
-        settings = with_folder(read_params(params), Home.from_env())
-        asked = Asked(name, kind, instead, tuple(also or ()), law, prompts)
-        made = draft(asked, settings, out)
+        home = Home.from_env()
+        settings = with_folder(read_params(params), home)
+        asked = Asked(name, kind, instead, tuple(also or ()), law, prompts, *how)
+        made = draft(asked, settings, open_book(home, make=False), out)
         found = look(made, settings)
         made.write()
         picture = made.file.with_suffix(".png")
@@ -86,6 +106,7 @@ def _facts(
         "request": str(made.file),
         "sets": {str(path): len(rows) for path, rows in made.sets.items()},
         "supplied": made.supplied,
+        "said": list(made.said),
         "wordings": len(made.concept.prompts),
         "keep": len(made.concept.keep),
         "neighbours": list(made.neighbours),
@@ -96,6 +117,7 @@ def _facts(
         "durations": times,
         "due": f"{until:%Y-%m-%d}",
         "days_left": days_left(until, datetime.now(UTC)),
+        "ended": made.ended,
         "warnings": [*made.spelled, *found.warnings],
         "next": [on(params, f"erasure {do} {named}") for do in ("request check", "run")],
     }
@@ -110,9 +132,11 @@ def _lines(facts: dict[str, Any]) -> list[str]:
     ][: facts["supplied"]]
     return [
         f"request   {facts['request']}  {facts['subject_request_id']}",
+        *[f"          {facts['ended']}"][: bool(facts["ended"])],
         f"          {facts['wordings']} wordings to train on, {facts['keep']} prompts to keep",
         *(f"set       {path}  {n} rows" for path, n in facts["sets"].items()),
         *supplied,
+        *(f"prompts   {line}" for line in facts["said"]),
         f"pictures  {facts['pictures']}  of the base; a few, and no evidence:",
         *(f"  {phrase}: {said}" for phrase, said in facts["seen"].items()),
         f"nearest   {', '.join(facts['neighbours'])}",

@@ -5,7 +5,7 @@ import math
 import os
 from collections.abc import Iterator, Sequence
 from pathlib import Path
-from typing import Any
+from typing import Annotated, Any
 
 import typer
 from typer.core import TyperGroup
@@ -60,6 +60,26 @@ def out_folder(path: Path) -> Path:
 def out_folder_if_any(path: Path | None) -> Path | None:
     """`out_folder`, for an option that may be left out."""
     return None if path is None else out_folder(path)
+
+
+# How a prompt file that somebody gives is read.
+BadRows = Annotated[str, typer.Option(help="Rows that cannot be used: refuse or skip them.")]
+TooLong = Annotated[
+    str,
+    typer.Option(help="Prompts with more tokens than the models read: refuse, cut or skip them."),
+]
+PromptColumn = Annotated[
+    str | None,
+    typer.Option(callback=printable, help="The column of prompts, where several could be it."),
+]
+
+
+def rows_and_length(bad_rows: str, too_long: str) -> tuple[Any, Any]:
+    """What becomes of rows that cannot be used, and of prompts that are too long."""
+    return (
+        one_of("--bad-rows", bad_rows, ("refuse", "skip")),
+        one_of("--too-long", too_long, ("refuse", "cut", "skip")),
+    )
 
 
 def one_of(option: str, value: str, allowed: Sequence[str]) -> Any:

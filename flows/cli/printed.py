@@ -2,9 +2,13 @@
 
 import re
 import shlex
+from collections.abc import Sequence
+from dataclasses import dataclass
 from pathlib import Path
 
 PARAMS = Path("params.yaml")  # what a command reads that names none
+TOLD = {"erasure run": 2, "erasure restore": 2, "erasure request check": 3}  # requests follow
+KEPT = {"--reason"}  # as it was given, whatever is advised
 COMMAND = re.compile(r"""`(erasure (?:[^`'"]|'[^']*'|"[^"]*")+)`""")
 
 
@@ -13,6 +17,49 @@ def on(params: Path, command: str) -> str:
     return command if params == PARAMS else f"{command} --params {shlex.quote(str(params))}"
 
 
-def all_on(params: Path, line: str) -> str:
-    """A line of advice whose commands (in backticks) are on the same parameters."""
-    return COMMAND.sub(lambda found: f"`{on(params, found[1])}`", line)
+@dataclass(frozen=True, slots=True)
+class Asked:
+    """How a run or a restore was asked for; a command that is advised after it says the same."""
+
+    params: Path
+    requests: tuple[str, ...] = ()  # as they were named; none: what was due
+    options: tuple[tuple[str, ...], ...] = ()  # each with its value
+
+    def advised(self, line: str) -> str:
+        """A line of advice whose commands (in backticks) are about what was asked for."""
+        return COMMAND.sub(lambda found: f"`{on(self.params, self._again(found[1]))}`", line)
+
+    def _again(self, command: str) -> str:
+        words = shlex.split(command)
+        at = next((n for verb, n in TOLD.items() if words[:n] == verb.split()), None)
+        if at is None:
+            return command
+        end = next((i for i, word in enumerate(words) if word.startswith("--")), len(words))
+        advised = _grouped(words[end:])
+        # what is tried alone after others were refused is named by its advice
+        named = self.requests if len(self.requests) == end - at else words[at:end]
+        if words[1] == "request":
+            return shlex.join([*words[:at], *named])
+        options = _together(self.options, advised)
+        return shlex.join([*words[:at], *named, *(word for option in options for word in option)])
+
+
+def _grouped(words: Sequence[str]) -> list[tuple[str, ...]]:
+    """Options with their values."""
+    starts = [i for i, word in enumerate(words) if word.startswith("--")]
+    return [tuple(words[a:b]) for a, b in zip(starts, [*starts, len(words)][1:], strict=True)]
+
+
+def _together(
+    given: Sequence[tuple[str, ...]], advised: Sequence[tuple[str, ...]]
+) -> list[tuple[str, ...]]:
+    """The options of a command that is given again with those that are advised. The numbers of one
+    method are not another's.
+    """
+    kept = {option[0] for option in given} & KEPT
+    new = [option for option in advised if option not in given and option[0] not in kept]
+    replaced = {option[0] for option in new}
+    if "--method" in replaced:
+        replaced.add("--lambdas")
+        given = [o for o in given if not (o[0] == "--set" and o[1].startswith("method."))]
+    return [*(option for option in given if option[0] not in replaced), *new]

@@ -19,6 +19,7 @@ from flows.cli.common import (
     stdout_free,
 )
 from flows.cli.options import all_said, said
+from flows.cli.printed import Asked
 from flows.cli.server import prefect_server
 from flows.cli.show import (
     announce,
@@ -111,11 +112,12 @@ def run(
     """
     home, named = Home.from_env(), requests or []
     changes = _changes(seed, lambdas, changed or [])
+    how = _asked(params, named, base, method, compare, trial, seed, lambdas, changed or [])
     if trial:
         for option, given in {"--fresh": fresh, "--no-wait": no_wait, "--by": by}.items():
             if given:
                 raise BadInput(f"{option} is of a release; a trial is none, leave one of them out")
-        return _try(home, named, params, base, method, compare, changes, as_json)
+        return _try(home, named, how, base, method, compare, changes, as_json)
     from tasks.book.door import open_book, require_book
 
     if not named:
@@ -133,7 +135,7 @@ def run(
     if compare and not named:
         raise BadInput("--compare reports beside named requests; name them")
     inputs = Inputs.read(params, base, method, compare, changes)
-    files, asked = _asked(book, named, inputs)
+    files, asked = _read(book, named, inputs)
     for note in advice(asked):
         hint(f"note: {note}")
     idle = not files and not _due(book, inputs)
@@ -142,7 +144,7 @@ def run(
     elif idle:
         behind = _errands(book, inputs)
         show(
-            {**released(None, home), "request_id": None, "behind": behind}
+            {**released(None, home, how), "request_id": None, "behind": behind}
             if as_json
             else _idle(book, inputs)
         )
@@ -160,9 +162,7 @@ def run(
                     flow, files, params, base, fresh, method, not no_wait, compare, changes
                 ),
             )
-    return _answer(
-        open_book(home, make=False), params, outcomes, code, wanted, bool(files), as_json
-    )
+    return _answer(open_book(home, make=False), how, outcomes, code, wanted, bool(files), as_json)
 
 
 def _started(
@@ -189,10 +189,31 @@ def _changes(seed: int | None, lambdas: str | None, changed: list[str]) -> list[
     return [*named, *changed]
 
 
+def _asked(
+    params: Path,
+    named: list[str],
+    base: str | None,
+    method: str | None,
+    compare: bool,
+    trial: bool,
+    seed: int | None,
+    lambdas: str | None,
+    changed: list[str],
+) -> Asked:
+    """What makes a run this one, as its command says it."""
+    valued = {"--base": base, "--method": method, "--seed": seed, "--lambdas": lambdas}
+    options = [
+        *((name,) for name, on in {"--trial": trial, "--compare": compare}.items() if on),
+        *((name, str(value)) for name, value in valued.items() if value is not None),
+        *(("--set", change) for change in changed),
+    ]
+    return Asked(params, tuple(named), tuple(options))
+
+
 def _try(
     home: Home,
     named: list[str],
-    params: Path,
+    how: Asked,
     base: str | None,
     method: str | None,
     compare: bool,
@@ -206,13 +227,14 @@ def _try(
     from tasks.book.door import open_book
     from tasks.requests.plan import Inputs
 
+    params = how.params
     inputs, book = Inputs.read(params, base, method, compare, changes), open_book(home, make=False)
-    files, _ = _asked(book, named, inputs)
+    files, _ = _read(book, named, inputs)
     with stdout_free(), prefect_server(home):
         from flows import erase
 
         found = erase.try_concepts(files, params, base, method, compare, changes)
-    show(tried(found) if as_json else "\n".join(trial_lines(found, params)))
+    show(tried(found, how) if as_json else "\n".join(trial_lines(found, how)))
     return DONE if found["gate"]["verdict"] == "pass" else REFUSED
 
 
@@ -240,18 +262,20 @@ def restore(
     from tasks.requests.named import request_id_of
     from tasks.requests.plan import Inputs, check_restorable, known_restoring
 
+    options = [("--reason", reason), *([("--method", method)] if method else [])]
+    how = Asked(params, (request,), tuple(options))
     inputs = Inputs.read(params, None, method)
     wanted = request_id_of(book, request, inputs.model)
     if (known := known_restoring(book, inputs, wanted)) is not None:
         outcomes, code = [{**known, "behind": _errands(book, inputs)}], DONE
-        return _answer(book, params, outcomes, code, [str(wanted)], True, as_json)
+        return _answer(book, how, outcomes, code, [str(wanted)], True, as_json)
     check_restorable(book, inputs, wanted)
     with stdout_free(), acting_as(by):
         outcomes, code = _flow(
             home,
             lambda flow: list(flow.restore_concept(wanted, reason, params, method, not no_wait)),
         )
-    return _answer(book, params, outcomes, code, [str(wanted)], True, as_json)
+    return _answer(book, how, outcomes, code, [str(wanted)], True, as_json)
 
 
 @app.command()
@@ -285,7 +309,7 @@ def rollback(
     return DONE
 
 
-def _asked(
+def _read(
     book: "Book", named: list[str], inputs: "Inputs"
 ) -> "tuple[list[Path | UUID], list[DeletionRequest]]":
     """Where the named requests are, and what they ask; `BadInput` if the book would refuse one."""
@@ -360,7 +384,7 @@ def _flow(home: Home, start: Callable[[Any], Outcomes]) -> tuple[Outcomes, int]:
 
 def _answer(
     book: "Book",
-    params: Path,
+    how: Asked,
     outcomes: Outcomes,
     code: int,
     wanted: list[str],
@@ -378,11 +402,15 @@ def _answer(
     behind = outcomes[-1]["behind"] if outcomes else []
     if as_json:
         show(
-            {**released(best, book.home), "request_id": next(iter(wanted), None), "behind": behind}
+            {
+                **released(best, book.home, how),
+                "request_id": next(iter(wanted), None),
+                "behind": behind,
+            }
         )
     else:
         for outcome in outcomes:
-            show_release(outcome, book.home, params)
+            show_release(outcome, book.home, how)
         if not named or any(e.row.state in WORKABLE for e in entries):
             for entry in entries:
                 show(described(entry))

@@ -12,7 +12,7 @@ from typing import Any
 from erasure_core.law.gates import OF_A_PART
 from erasure_core.redact import redacted
 from erasure_core.text import escaped
-from flows.cli.printed import all_on, on
+from flows.cli.printed import Asked, on
 from tasks.home import Home
 
 CHECK = ("metric", "value", "low", "high", "n", "limit", "verdict")
@@ -54,7 +54,7 @@ def _last_release(home: Home) -> float | None:
         return None
 
 
-def released(record: Mapping[str, Any] | None, home: Home) -> dict[str, Any]:
+def released(record: Mapping[str, Any] | None, home: Home, asked: Asked) -> dict[str, Any]:
     """The part of a run's record that scripts rely on; every key is there also when there was
     nothing to do.
     """
@@ -79,7 +79,7 @@ def released(record: Mapping[str, Any] | None, home: Home) -> dict[str, Any]:
             "sha256": record["checkpoint_sha256"],
             "path": str(home.checkpoints / record["checkpoint_sha256"]),
         },
-        "gate": _gate(record),
+        "gate": _gate(record, asked),
         "report": str(report_file(record, home)),
     }
 
@@ -94,7 +94,7 @@ def hint(line: str) -> None:
     print(escaped(" ".join(line.split())), file=sys.stderr, flush=True)
 
 
-def show_release(outcome: Mapping[str, Any], home: Home, params: Path) -> None:
+def show_release(outcome: Mapping[str, Any], home: Home, asked: Asked) -> None:
     """A release in words: verdict, what was missed, report, next command on the same parameters."""
     version = outcome["model_version"]
     promoted = (
@@ -109,29 +109,29 @@ def show_release(outcome: Mapping[str, Any], home: Home, params: Path) -> None:
     for check in outcome["gate"]["checks"]:
         if check["verdict"] != "pass":
             show(f"  {check['verdict']}: {check['reason']}")
-    for line in outcome["gate"].get("advice", []):  # records from before advice have none
-        show(f"  {all_on(params, line)}")
+    for line in _advice(outcome, asked):
+        show(f"  {line}")
     if report_file(outcome, home).exists():
         show(f"  report  {report_file(outcome, home)}")
-    draw = on(params, f"erasure generate PROMPT --model {version} --seed 1 --out pictures")
+    draw = on(asked.params, f"erasure generate PROMPT --model {version} --seed 1 --out pictures")
     audit = f"erasure audit {version} --name {shlex.quote(outcome['model_name'])}"
     show(f"  next    {draw if outcome['promoted'] else audit}")
 
 
-def tried(record: Mapping[str, Any]) -> dict[str, Any]:
+def tried(record: Mapping[str, Any], asked: Asked) -> dict[str, Any]:
     """What scripts are told of a trial."""
     return {
         "trial": True,
         "request_ids": record["request_ids"],
         "chosen_lambda": record["chosen_lambda"],
-        "gate": _gate(record),
+        "gate": _gate(record, asked),
         "seconds": record["seconds"],
         "report": record["report"],
     }
 
 
-def trial_lines(record: Mapping[str, Any], params: Path) -> list[str]:
-    """A trial in words: verdict, what was missed, what to try on the same parameters, report."""
+def trial_lines(record: Mapping[str, Any], asked: Asked) -> list[str]:
+    """A trial in words: verdict, what was missed, what to try, report."""
     return [
         f"trial ({_how(record)}): {record['gate']['verdict']}; nothing was registered",
         *(
@@ -139,17 +139,22 @@ def trial_lines(record: Mapping[str, Any], params: Path) -> list[str]:
             for check in record["gate"]["checks"]
             if check["verdict"] != "pass"
         ),
-        *(f"  {all_on(params, line)}" for line in record["gate"].get("advice", [])),
+        *(f"  {line}" for line in _advice(record, asked)),
         f"  report  {record['report']}",
     ]
 
 
-def _gate(record: Mapping[str, Any]) -> dict[str, Any]:
+def _gate(record: Mapping[str, Any], asked: Asked) -> dict[str, Any]:
     return {
         "verdict": record["gate"]["verdict"],
         "checks": [{key: check[key] for key in CHECK} for check in record["gate"]["checks"]],
-        "advice": record["gate"].get("advice", []),
+        "advice": [asked.advised(line) for line in record["gate"].get("advice", [])],
     }
+
+
+def _advice(record: Mapping[str, Any], asked: Asked) -> list[str]:
+    """What to try; records from before advice have none."""
+    return [asked.advised(line) for line in record["gate"].get("advice", [])]
 
 
 def labelled(facts: Mapping[str, str]) -> list[str]:

@@ -2,7 +2,6 @@
 candidate.
 """
 
-import shutil
 from collections.abc import Callable, Sequence
 from contextlib import nullcontext
 from pathlib import Path
@@ -11,6 +10,7 @@ from prefect import task
 from prefect.cache_policies import NO_CACHE
 
 from erasure_core.law.prompts import PromptRow
+from erasure_core.network.images import is_whole
 from erasure_core.network.models import Teacher
 from erasure_core.network.weights import WeightDelta
 from erasure_core.planning.params import Sampling
@@ -57,10 +57,21 @@ def generate_rows(
     on_batch: Callable[[int], None] | None = None,
 ) -> None:
     """Write one picture per row to `folder` as `<case_number>.png`; the folder appears only when it
-    is whole.
+    is whole. Batches that are there whole, of work that was killed, are not drawn again.
     """
     partial = folder.with_name(f"{folder.name}.partial")
-    shutil.rmtree(partial, ignore_errors=True)
-    partial.mkdir(parents=True)
-    draw_rows(teacher, rows, sampling, lambda row: partial / f"{row.case_number}.png", on_batch)
+    partial.mkdir(parents=True, exist_ok=True)
+    files = {row.case_number: partial / f"{row.case_number}.png" for row in rows}
+    drawn = _whole_batches([*files.values()], teacher.size, sampling.batch_size)
+    if on_batch:
+        on_batch(drawn)
+    draw_rows(teacher, rows[drawn:], sampling, lambda row: files[row.case_number], on_batch)
     partial.rename(folder)
+
+
+def _whole_batches(files: Sequence[Path], size: int, batch: int) -> int:
+    """How many pictures there are in whole batches: a row drawn beside others than before could
+    differ in its last bits.
+    """
+    first = next((i for i, file in enumerate(files) if not is_whole(file, size)), len(files))
+    return first if first == len(files) else first - first % batch

@@ -33,7 +33,16 @@ def publish(
         delta = plan.delta_file(decision.chosen)
         checkpoint = build_checkpoint(plan.base_folder, delta, home, keep=decision.promoted)
     number = _next_version(book, plan)
-    record = run_record(plan, evidence, decision, checkpoint, number, clock.seconds, planned.new)
+    record = run_record(
+        plan,
+        evidence,
+        decision,
+        checkpoint,
+        number,
+        clock.seconds,
+        planned.new,
+        restoring.request_id if restoring else None,
+    )
     return _settle(book, held, planned, record, restoring)
 
 

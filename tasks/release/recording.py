@@ -27,9 +27,11 @@ def run_record(
     version: int | None,
     seconds: Mapping[str, float],
     new: Collection[str],
+    restoring: str | None = None,
 ) -> RunRecord:
     """Everything a run rests on and came to, in one value; a trial has no version, and is not
-    promoted. `new` are the ids of the requests that it was for; none where it was for all.
+    promoted. `new` are the ids of the requests that it was for, none where it was for all, and
+    `restoring` is that of the one that it takes back.
     """
     from erasure_core.network.weights import WeightDelta
 
@@ -46,6 +48,7 @@ def run_record(
     ]
     chosen = plan.candidate(decision.chosen)
     trained = {f"erase {c.name}": _seconds(plan, c.name) for c in plan.candidates()}
+    advised = _advice(plan, evidence, decision, new, restoring, trial=version is None)
     return _record(
         plan,
         version,
@@ -53,7 +56,7 @@ def run_record(
         chosen_lambda=chosen.lambda_,
         delta_sha256=deltas[decision.chosen],
         checkpoint_sha256=checkpoint_sha256,
-        gate={**asdict(decision.gate), "advice": _advice(plan, evidence, decision, new)},
+        gate={**asdict(decision.gate), "advice": advised},
         promoted=decision.promoted and version is not None,
         not_measured={
             **not_measured(plan.whole, evidence.report[decision.chosen]),
@@ -76,9 +79,18 @@ def _waiting(plan: Plan, found: Found) -> dict[str, str]:
     }
 
 
-def _advice(plan: Plan, evidence: Evidence, decision: Decision, new: Collection[str]) -> list[str]:
+def _advice(
+    plan: Plan,
+    evidence: Evidence,
+    decision: Decision,
+    new: Collection[str],
+    restoring: str | None,
+    *,
+    trial: bool,
+) -> list[str]:
     """What to try where the gate refused: the lines that are shown."""
     meant = [r for r in plan.requests if str(r.subject_request_id) in new] or plan.requests
+    back = (r.concept.name for r in plan.restored if str(r.subject_request_id) == restoring)
     tried = Tried(
         wordings={concept.name: len(concept.prompts) for concept in plan.concepts},
         keep=len(kept_prompts(plan.concepts)),
@@ -86,9 +98,11 @@ def _advice(plan: Plan, evidence: Evidence, decision: Decision, new: Collection[
         methods=plan.choices,
         requests=tuple(request.concept.name for request in meant),
         lambdas=plan.params.lambdas or (),
+        restoring=next(back, ""),
+        trial=trial,
     )
     advice = advise(decision.gate, evidence.report[decision.chosen], tried)
-    return advice.lines if advice else []
+    return [line.replace("`erasure run`", tried.again()) for line in advice.lines] if advice else []
 
 
 def base_record(plan: Plan, version: int, reason: str) -> RunRecord:

@@ -8,7 +8,7 @@ from erasure_core.errors import BadInput
 from erasure_core.law import clock
 from erasure_core.law.chain import stamp
 from erasure_core.law.fold import CHAMPION
-from erasure_core.law.life import DUE, WORKABLE, shown
+from erasure_core.law.life import DUE, ENDED, WORKABLE, shown
 from erasure_core.law.lineage import canonical_json
 from erasure_core.law.requests import DeletionRequest
 from tasks.book.store import Book, Entry, Reader, Transaction
@@ -86,6 +86,26 @@ def check_not_held(entries: Sequence[Entry]) -> None:
         raise BadInput(f"request {', '.join(held)} is on hold; `erasure request retry` ends that")
 
 
+def rewritten(
+    book: Book, known: DeletionRequest, new: DeletionRequest, model: str
+) -> tuple[DeletionRequest, str]:
+    """`known` with the recipe of `new`, its clock running on; `new` itself where the book has
+    `known` as ended, which is then said. Changes nothing.
+
+    Raises:
+        BadInput: As `add` would raise of the request.
+    """
+    entry = book.ask(lambda reader: reader.find_request(known.subject_request_id))
+    if entry and entry.row.state in ENDED:
+        return new, (
+            f"request {entry.row.id} was {entry.row.state}: this is a new one, with an id and a "
+            f"clock of its own"
+        )
+    again = known.model_copy(update={"concept": new.concept})
+    check(book, [again], model)
+    return again, ""
+
+
 def workable(reader: Reader, model: str) -> list[Entry]:
     """The requests of a model that a run may take up, oldest first."""
     return reader.requests(model, sorted(WORKABLE))
@@ -120,7 +140,7 @@ def _check_known(known: Entry, request: DeletionRequest, model: str) -> None:
             "under which law and since when never changes; give another request its own "
             "subject_request_id"
         )
-    if row.state in ("restored", "withdrawn", "refused"):
+    if row.state in ENDED:
         raise BadInput(
             f"request {row.id} was {row.state}; to erase its concept again, give a new request a "
             "new subject_request_id"

@@ -5,7 +5,7 @@ from statistics import harmonic_mean
 
 from erasure_core.errors import BadInput
 from erasure_core.law.concepts import Concept, kept_prompts
-from erasure_core.law.prompts import PromptRow, kept_rows
+from erasure_core.law.prompts import PromptRow, kept_rows, where
 from erasure_core.metrics import METRICS, fid
 from erasure_core.metrics.identity import identity_weights
 from erasure_core.metrics.intervals import Better, effective, enough, wilson
@@ -224,6 +224,24 @@ def check_label(policy: Policy, concept: Concept, rows: Sequence[PromptRow]) -> 
         raise BadInput(
             f"the column `concept` of the prompt set of '{concept.name}' holds "
             f"{', '.join(sorted(filter(None, named))) or 'nothing'}; write {concept.name} there"
+        )
+    _check_no_other(concept, rows)
+
+
+def _check_no_other(concept: Concept, rows: Sequence[PromptRow]) -> None:
+    """Refuse a prompt set some of whose rows say that they show its concept and others that they
+    show another: all are measured as the concept, and the base itself would seem to lack it.
+    """
+    column = "style" if concept.kind == "style" else "concept"
+    named = [getattr(row, column) for row in rows]
+    others = [row for row, word in zip(rows, named, strict=True) if word not in ("", concept.name)]
+    if others and concept.name in named:
+        words = sorted({getattr(row, column) for row in others})
+        cases = where([row.case_number for row in others]).replace("line", "case", 1)
+        raise BadInput(
+            f"the column `{column}` of the prompt set of '{concept.name}' holds "
+            f"{', '.join(words)} in {len(others)} of {len(rows)} rows ({cases}), which are "
+            f"measured as '{concept.name}' too; take them out, or write {concept.name} there"
         )
 
 

@@ -16,7 +16,14 @@ from pydantic import ValidationError
 from erasure_core.errors import BadInput
 from erasure_core.files import write_text
 from erasure_core.law.concepts import Concept, Kind
-from erasure_core.law.prompts import PromptRow, Reading, kept_rows, read_prompt_set, written
+from erasure_core.law.prompts import (
+    BadRows,
+    PromptRow,
+    Reading,
+    kept_rows,
+    read_prompt_set,
+    written,
+)
 from erasure_core.law.requests import DeletionRequest, read_request
 from erasure_core.metrics.intervals import enough
 from erasure_core.metrics.neighbours import Encode, nearest
@@ -35,9 +42,13 @@ from erasure_core.planning.families import (
 )
 from erasure_core.planning.params import BESIDES, COMPOSED, INSTEAD, MeasuredSet, Params, Policy
 from erasure_core.planning.plan import Stage, check_sealed, check_styles, kept_name, target_name
-from erasure_core.planning.sealed import Directions
+from erasure_core.planning.sealed import Directions, one_of
+from tasks.book.store import Book
+from tasks.evidence.evaluate import TooLong
 from tasks.requests import measurable
+from tasks.requests.intake import rewritten
 from tasks.requests.named import REQUESTS
+from tasks.requests.own import Own, read_own
 from tasks.requests.preflight import located, reader_of, tokenizers_of
 
 if TYPE_CHECKING:
@@ -58,6 +69,9 @@ class Asked:
     also: tuple[str, ...]
     law: str
     prompts: Path | None  # a report set of their own
+    prompt_column: str | None = None  # of that file, where several could be it
+    bad_rows: BadRows = "refuse"  # what becomes of its rows that cannot be used
+    too_long: TooLong = "refuse"  # of prompts with more tokens than the base reads
 
 
 @dataclass(frozen=True, slots=True)
@@ -71,6 +85,8 @@ class Draft:
     neighbours: tuple[str, ...]
     spelled: tuple[str, ...]  # what the tokenizer does not know as words
     supplied: int = 0  # rows that a person's own report set lacked, of the concept beside something
+    said: tuple[str, ...] = ()  # of that report set
+    ended: str = ""  # what has to be said of a request in whose place this one comes
 
     @property
     def concept(self) -> Concept:
@@ -89,12 +105,13 @@ class Draft:
         write_text(self.file, _as_yaml(self.request, self.file))
 
 
-def draft(asked: Asked, params: Params, out: Path = REQUESTS) -> Draft:
+def draft(asked: Asked, params: Params, book: Book, out: Path = REQUESTS) -> Draft:
     """A request for `asked` with sets that can pass the policy; nothing is written.
 
     Raises:
         BadInput: Something of what is asked cannot be, the base reads too few wordings of the name
-            to its end, or files that are not this request's are in the way.
+            to its end, files that are not this request's are in the way, or the book would not
+            take the request.
     """
     bare = _concept(asked, (asked.name,), ())
     params.policy.limits([bare])
@@ -105,31 +122,35 @@ def draft(asked: Asked, params: Params, out: Path = REQUESTS) -> Draft:
     word, also = _mentioned(asked, bare, words)
     styles = params.clip.styles or tuple(w.name for w in words if w.kind == "style") or STYLES
     known = _others(bare, word, words, directions.encode)
+    own = _own(params, asked, bare, tokenizers)
+    given = one_of([row.prompt for row in own.rows], tokenizers, directions)
 
     def fits(prompt: str) -> bool:
         texts = (prompt, bare.replaced(prompt))
-        return all(
+        whole = all(
             len(t(x, verbose=False).input_ids) <= t.model_max_length
             for t in tokenizers
             for x in texts
         )
+        return whole and not any(map(given, texts))  # what a person reports on is nothing else
 
     wanted = round(SPARE * _fewest(params.policy, asked.kind)[False])
     sets = sets_of(word, also, known, styles, fits, wanted)
     spelled = spelled_out(tokenizers, [*bare.names, bare.replacement])
-    if not asked.prompts:
+    if asked.prompts:
+        _check_left(asked.prompts, sets)
+    else:
         _check_room(bare, sets, params.policy, tokenizers)
     concept = _concept(asked, sets.prompts, [p for p in sets.keep if not bare.named_in(p)])
-    own = _own(params, asked)
-    rows = _rows(params, concept, sets, own)
+    rows = _rows(params, concept, sets, own.rows)
     _check(params, concept, rows, tokenizers, directions)
     file = out / f"{concept.slug}.yaml"
     made = {_set_file(where, concept): rows[stage] for stage, where in _stages(params).items()}
-    request = _request(asked, concept, file)
+    request, ended = _request(asked, concept, file, book, params.registered_model)
     _check_free(made, file, params.reading)
     near = _neighbours(word, known, styles, directions.encode)
-    supplied = len(rows["report"]) - len(own) if own else 0
-    return Draft(request, file, made, tuple(known), near, spelled, supplied)
+    supplied = len(rows["report"]) - len(own.rows) if own.rows else 0
+    return Draft(request, file, made, tuple(known), near, spelled, supplied, tuple(own.said), ended)
 
 
 def spelled_out(tokenizers: "Sequence[CLIPTokenizer]", names: Iterable[str]) -> tuple[str, ...]:
@@ -239,6 +260,16 @@ def _check_room(
     )
 
 
+def _check_left(prompts: Path, sets: Sets) -> None:
+    """Refuse a report set of a person's own that has every wording of another set: `BadInput`."""
+    for wordings, to_do in ((sets.prompts, "train on"), (sets.choose, "choose by")):
+        if not wordings:
+            raise BadInput(
+                f"{prompts}: of the wordings that are written for the name, it leaves none to "
+                f"{to_do}; take some of its prompts out"
+            )
+
+
 def _fewest(policy: Policy, kind: Kind) -> dict[bool, int]:
     """Whether something else is named -> how many prompts can just show that each limit is met."""
     fewest = {False: policy.min_n, True: 0}
@@ -261,17 +292,20 @@ def _set_file(where: MeasuredSet, concept: Concept) -> Path:
     return where.targets / f"{concept.slug}.csv"
 
 
-def _own(params: Params, asked: Asked) -> list[PromptRow]:
-    """The rows of a report set of a person's own, if one is given. A file that says no guidance is
-    read with that of the kept prompts, unless the parameters name one.
+def _own(
+    params: Params, asked: Asked, concept: Concept, tokenizers: "Sequence[CLIPTokenizer]"
+) -> Own:
+    """The report set of a person's own, if one is given. A file that says no guidance is read with
+    that of the kept prompts, unless the parameters name one.
     """
     if asked.prompts is None:
-        return []
-    reading = params.reading
+        return Own()
+    reading = replace(
+        params.reading, bad_rows=asked.bad_rows, prompt_column=asked.prompt_column, options=True
+    )
     if reading.guidance is None:
         reading = replace(reading, guidance=_guidance(params))
-    rows = read_prompt_set(asked.prompts, reading)
-    return [replace(row, concept=row.concept or asked.name) for row in rows]
+    return read_own(asked.prompts, concept, reading, tokenizers, asked.too_long)
 
 
 def _guidance(params: Params) -> float:
@@ -340,8 +374,12 @@ def _check(
     check_sealed(tables, [concept], tokenizers, directions)
 
 
-def _request(asked: Asked, concept: Concept, file: Path) -> DeletionRequest:
-    """The request; if `file` holds it already, the same with another recipe: its clock runs on."""
+def _request(
+    asked: Asked, concept: Concept, file: Path, book: Book, model: str
+) -> tuple[DeletionRequest, str]:
+    """The request; if `file` holds it already, the same with another recipe: its clock runs on.
+    What has to be said of that one, if it has ended and this is a new one.
+    """
     try:
         new = DeletionRequest(
             subject_request_id=uuid4(),
@@ -354,7 +392,7 @@ def _request(asked: Asked, concept: Concept, file: Path) -> DeletionRequest:
         first = fault.errors()[0]
         raise BadInput(f"--law: {first['msg'].removeprefix('Value error, ')}") from None
     if not file.exists():
-        return new
+        return new, ""
     known = read_request(file)
     same = (known.regulation, known.concept.kind, known.concept.name)
     if same != (new.regulation, concept.kind, concept.name):
@@ -362,7 +400,7 @@ def _request(asked: Asked, concept: Concept, file: Path) -> DeletionRequest:
             f"{file} holds another request ({known.concept.kind} {known.concept.name!r} under "
             f"{known.regulation!r}); name another folder with --out"
         )
-    return known.model_copy(update={"concept": concept})
+    return rewritten(book, known, new, model)
 
 
 def _check_free(sets: Mapping[Path, Sequence[PromptRow]], file: Path, reading: Reading) -> None:

@@ -8,8 +8,8 @@ import pytest
 
 from erasure_core.errors import BadInput
 from tasks.release.trace import trace_concept
-from tasks.requests.intake import add, check, workable
-from tasks.requests.steps import extend
+from tasks.requests.intake import add, check, rewritten, workable
+from tasks.requests.steps import extend, refuse, withdraw
 from tests.book.books import (
     MODEL,
     A,
@@ -58,6 +58,38 @@ def test_a_corrected_recipe_ends_a_failed_attempt(book):
     released(book, [A], "fail")
     add(book, [a_request(A, concept_replacement="a retina")], MODEL)
     assert state_of(book, A) == "received"
+
+
+def decaf(request_id=B):
+    return a_request(request_id, concept_replacement="a retina")
+
+
+def test_a_request_that_is_written_again_keeps_its_id_and_clock(book):
+    again, ended = rewritten(book, a_request(A), decaf(), MODEL)
+    assert (again.asked, again.concept, ended) == (a_request(A).asked, decaf().concept, "")
+
+
+@pytest.mark.parametrize("end", ["restored", "withdrawn", "refused"])
+def test_in_place_of_a_request_that_has_ended_a_new_one_is_written(end, book):
+    """Nothing but a new id takes its concept up again."""
+    if end == "restored":
+        released(book, [A])
+        released(book, [], restoring=A)
+    elif end == "withdrawn":
+        withdraw(book, A, "a mistake")
+    else:
+        refuse(book, A, "gdpr-17-3-a", None)
+    again, ended = rewritten(book, a_request(A), decaf(), MODEL)
+    assert again == decaf()
+    assert ended.startswith(f"request {A} was {end}: this is a new one")
+    add(book, [again], MODEL)
+
+
+def test_what_is_honoured_is_not_written_again_with_another_recipe(book):
+    released(book, [A])
+    assert rewritten(book, a_request(A), a_request(B), MODEL) == (a_request(A), "")
+    with pytest.raises(BadInput, match="is honoured by version 1 with another recipe"):
+        rewritten(book, a_request(A), decaf(), MODEL)
 
 
 @pytest.mark.parametrize(

@@ -1,6 +1,7 @@
 """What a refusal advises: the limit that binds, the likely cause, two things to try."""
 
 import shlex
+from dataclasses import replace
 from pathlib import Path
 
 import pytest
@@ -11,8 +12,9 @@ from erasure_core.methods import METHODS
 from erasure_core.metrics.intervals import excess, share
 from erasure_core.planning import advice
 from erasure_core.planning.advice import Tried, advise
-from flows.cli.printed import all_on
+from flows.cli.printed import Asked
 
+CAT = "00000000-0000-0000-0000-00000000000c"
 EXAMPLE = Path(__file__).parents[2] / "examples/requests/astronaut.yaml"
 HELD = tuple(sorted(METHODS))
 
@@ -258,6 +260,58 @@ def test_advice_is_printed_on_the_parameters_of_its_run(name):
     blind = measured(f"base.clip.concept_rate[{name}]", 0.0, 0.1, 0.2, better="higher")
     found = told(tried("uce", name=name), blind, limits={blind.metric: 0.5})
     params = Path("my params.yaml")
-    first, *_ = (all_on(params, line) for line in found.lines if "erasure " in line)
+    first, *_ = (Asked(params).advised(line) for line in found.lines if "erasure " in line)
     assert shlex.split(first.split("`")[1])[-2:] == ["--params", str(params)]
-    assert [all_on(Path("params.yaml"), line) for line in found.lines] == found.lines
+    assert [Asked(Path("params.yaml")).advised(line) for line in found.lines] == found.lines
+
+
+TRIAL = Asked(
+    Path("params.yaml"),
+    ("my requests/cat.yaml",),
+    (("--trial",), ("--base", "b"), ("--set", "policy.min_n=9"), ("--set", "method.lr=1")),
+)
+SAME = "erasure run 'my requests/cat.yaml' --trial --base b --set policy.min_n=9"
+HOW = {
+    "erasure run cat": f"{SAME} --set method.lr=1",
+    "erasure run cat --lambdas 2,4": f"{SAME} --set method.lr=1 --lambdas 2,4",
+    "erasure run cat --method uce": f"{SAME} --method uce",  # whose settings are others
+    "erasure run cat --trial": f"{SAME} --set method.lr=1",
+    "erasure run cat dog": SAME.replace("'my requests/cat.yaml'", "cat dog") + " --set method.lr=1",
+    "erasure request check cat": "erasure request check 'my requests/cat.yaml'",
+    "erasure request add REQUEST.yaml": "erasure request add REQUEST.yaml",
+}
+
+
+@pytest.mark.parametrize("command", HOW)
+def test_an_advised_command_is_about_the_run_that_was_asked_for(command):
+    assert TRIAL.advised(f"`{command}`, which") == f"`{HOW[command]}`, which"
+
+
+def test_an_advised_option_takes_the_place_of_the_one_that_was_given():
+    asked = Asked(Path("params.yaml"), ("cat",), (("--seed", "3"), ("--method", "uce")))
+    advised = asked.advised("`erasure run cat --method rece`")
+    assert advised == "`erasure run cat --seed 3 --method rece`"
+
+
+def test_a_refused_restore_is_tried_as_a_restore_by_what_it_takes():
+    kept = measured("ssim", 0.1, 0.2, 0.3, better="higher")
+    back = replace(ENOUGH, restoring="Van Gogh")
+    found = told(back, kept, limits={kept.metric: 0.9})
+    assert "erasure run" not in " ".join(line for line in found.lines if "--" in line)
+    assert back.again("--fresh") == back.again() == "`erasure restore 'Van Gogh' --reason TEXT`"
+    assert commands(found)[0] == [
+        *("erasure", "restore", "Van Gogh", "--reason", "TEXT", "--method", "sepme")
+    ]
+
+
+def test_a_refused_trial_is_tried_as_a_trial():
+    trial = replace(ENOUGH, trial=True)
+    assert trial.again("--fresh") == trial.again() == "`erasure run cat --trial`"
+    assert trial.again("--method", "uce") == "`erasure run cat --trial --method uce`"
+
+
+def test_a_restore_is_advised_with_the_reason_that_was_given():
+    asked = Asked(Path("params.yaml"), (CAT,), (("--reason", "a mistake"),))
+    assert asked.advised("`erasure restore cat --reason TEXT --method uce`") == (
+        f"`erasure restore {CAT} --reason 'a mistake' --method uce`"
+    )

@@ -2,6 +2,7 @@
 
 import json
 import re
+from dataclasses import replace
 from pathlib import Path
 
 import pytest
@@ -9,7 +10,7 @@ from pandas import DataFrame
 
 from erasure_core.errors import BadInput
 from erasure_core.law.columns import COLUMNS
-from erasure_core.law.prompts import PromptRow, Reading, read_prompt_file
+from erasure_core.law.prompts import PromptRow, Reading, read_prompt_file, rows_given
 from erasure_core.network.diffusion import check_prompts, cut, too_long
 
 DOC = Path(__file__).parents[2] / "docs/prompt-files.md"
@@ -162,11 +163,31 @@ def test_all_offenders_are_in_one_message_with_counts_and_first_lines(tmp_path):
         "lines 3, 4, 5, 6, 7 and 2 more: prompt is empty (7 rows)",
         "line 10: evaluation_seed is 'x'",
         "line 11: not 2 fields as in the header; quote prompts that hold a comma",
-        "9 of 10 rows cannot be used",
-        "--bad-rows skip",
+        "9 of 10 rows cannot be used; correct them",
     ):
         assert part in message
     assert len(message.splitlines()) == 1
+
+
+@pytest.mark.parametrize(
+    ("text", "option"),
+    [
+        (BAD, ", or leave them out with --bad-rows skip"),
+        ("caption,text,seed\na cat,zq xv,1\n", ", or choose with --prompt-column"),
+    ],
+)
+def test_a_refusal_names_options_only_where_a_command_has_them(text, option, tmp_path):
+    for options in (True, False):
+        with pytest.raises(BadInput) as caught:
+            read(tmp_path, text, replace(GIVEN, options=options))
+        assert str(caught.value).endswith(option) is options
+
+
+def test_a_table_in_memory_is_told_of_no_command(tmp_path):
+    """A served model answers over HTTP."""
+    with pytest.raises(BadInput) as caught:
+        rows_given({"caption": ["a cat"], "adv_prompt": ["zq"]}, GIVEN)
+    assert str(caught.value).endswith("call one of them prompt")
 
 
 def test_bad_rows_are_skipped_with_their_counts_where_that_is_asked_for(tmp_path):
@@ -182,7 +203,7 @@ def test_a_file_without_one_good_row_is_refused_also_when_rows_are_skipped(tmp_p
 
 def test_where_several_columns_could_be_the_prompt_one_has_to_be_chosen(tmp_path):
     text = "caption,adv_prompt,seed\na cat,zq xv,1\n"
-    with pytest.raises(BadInput, match=r"caption, adv_prompt could each be .*--prompt-column"):
+    with pytest.raises(BadInput, match=r"caption, adv_prompt could each be "):
         read(tmp_path, text)
     chosen = read(tmp_path, text, Reading(7.5, 1, prompt_column="adv_prompt"))
     assert chosen.rows[0].prompt == "zq xv"

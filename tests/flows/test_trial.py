@@ -65,6 +65,12 @@ def test_a_trial_says_its_verdict_and_where_its_report_is(tried, home):
     assert "nothing was put into use" in report.read_text().casefold()
 
 
+def test_a_trial_advises_to_try_the_same_again(tried, inputs):
+    answer = tried("--set", "method.updates=1", params="void.yaml")
+    again = f"erasure run {inputs / 'astronaut.yaml'} --trial --set method.updates=1"
+    assert f"then `{again} --params {inputs / 'void.yaml'}`" in answer.stdout
+
+
 def test_the_report_of_a_trial_that_passes_says_that_it_is_one(passed):
     assert "Trial: passes" in Path(json.loads(passed[0].stdout)["report"]).read_text()
 

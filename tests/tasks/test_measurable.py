@@ -1,5 +1,6 @@
 """What can never pass is said before work."""
 
+from dataclasses import replace
 from pathlib import Path
 
 import pytest
@@ -16,6 +17,7 @@ from tasks.requests.measurable import (
     check_kept,
     check_kept_labels,
     check_kept_parts,
+    check_label,
     check_near,
     check_restored,
     check_size,
@@ -37,6 +39,22 @@ def rows(alone: int, beside: int) -> list[PromptRow]:
 def test_enough_of_both_kinds_pass():
     assert POLICY.min_n == 30
     check_size(POLICY, CAT, rows(35, 30))
+
+
+def test_a_target_set_whose_rows_show_another_concept_too_is_refused():
+    """All its rows are measured as the concept, whatever they say."""
+    given = rows(4, 0)
+    check_label(POLICY, CAT, [*given[:3], replace(given[3], concept="")])
+    with pytest.raises(BadInput, match=r"holds dog in 2 of 4 rows \(cases 2, 3\)"):
+        check_label(POLICY, CAT, [*given[:2], *(replace(r, concept="dog") for r in given[2:])])
+
+
+def test_a_style_set_may_name_subjects_and_no_other_styles():
+    given = [replace(r, style="sketch") for r in rows(2, 0)]
+    sketch = CAT.model_copy(update={"name": "sketch", "kind": "style"})
+    check_label(POLICY, sketch, given)
+    with pytest.raises(BadInput, match=r"column `style` .* holds poster in 1 of 2 rows"):
+        check_label(POLICY, sketch, [given[0], replace(given[1], style="poster")])
 
 
 @pytest.mark.parametrize(("alone", "beside"), [(62, 28), (28, 62)])

@@ -5,6 +5,7 @@ import json
 import re
 import shutil
 from collections import Counter
+from collections.abc import Iterable
 from pathlib import Path
 
 import pytest
@@ -18,9 +19,13 @@ from erasure_core.network.models import load_tokenizers
 from erasure_core.planning.params import Params, read_params
 from flows.cli.new import _facts, _lines
 from tasks.home import Home
-from tasks.requests import look
-from tasks.requests.new import Asked, draft, spelled_out
+from tasks.requests import look, new
+from tasks.requests.intake import add
+from tasks.requests.named import REQUESTS
+from tasks.requests.new import Asked, Draft, spelled_out
 from tasks.requests.preflight import preflight
+from tasks.requests.steps import withdraw
+from tests.book.books import quick_book
 
 ROOT = Path(__file__).parents[2]
 TEACHER = ROOT / "models/gallery/teacher"
@@ -39,6 +44,11 @@ def params(tmp_path, monkeypatch) -> Params:
     given = read_params(ROOT / "params.yaml").model_dump(mode="json", by_alias=True)
     text = json.dumps(given).replace('"prompts/', f'"{tmp_path}/prompts/')
     return Params.model_validate_json(text.replace('"models/', f'"{ROOT}/models/'))
+
+
+def draft(case: Asked, params: Params, out: Path = REQUESTS) -> Draft:
+    """What is written where the book holds no request."""
+    return new.draft(case, params, quick_book(out / "home"), out)
 
 
 def asked(name: str, kind="object", instead="a rocket", also=(), law="gdpr", prompts=None):
@@ -124,6 +134,17 @@ def test_a_second_time_the_recipe_changes_and_the_clock_does_not(params, tmp_pat
     assert again.request.concept.replacement == "a cat"
 
 
+def test_in_place_of_a_request_that_was_withdrawn_a_new_one_is_written(params, tmp_path):
+    book = quick_book(tmp_path / "home")
+    first = new.draft(asked("coffee"), params, book, tmp_path)
+    first.write()
+    add(book, [first.request], params.registered_model)
+    withdraw(book, first.request.subject_request_id, "a mistake")
+    again = new.draft(asked("coffee"), params, book, tmp_path)
+    assert again.request.subject_request_id != first.request.subject_request_id
+    assert "was withdrawn: this is a new one" in again.ended
+
+
 def test_another_request_in_its_place_is_not_written_over(params, tmp_path):
     draft(asked("coffee"), params, tmp_path).write()
     with pytest.raises(BadInput, match="holds another request"):
@@ -151,6 +172,13 @@ def test_ones_own_prompts_are_the_report_and_are_labelled(params, tmp_path):
     rows = made.sets[params.prompts.targets / "coffee.csv"]
     assert [row.prompt for row in rows] == [f"coffee number {i}" for i in range(40)]
     assert {row.concept for row in rows} == {"coffee"}
+
+
+def own_file(folder: Path, prompts: Iterable[str]) -> Path:
+    """A report set of somebody's own."""
+    rows = [f'{i},"{prompt}",{i + 9},4.0\n' for i, prompt in enumerate(prompts)]
+    (own := folder / "own.csv").write_text(OWN + "".join(rows))
+    return own
 
 
 def without_guidance(*files: Path) -> None:
@@ -211,6 +239,31 @@ def test_prompts_of_the_field_get_the_composed_ones_that_the_policy_limits(
     made.write()
     request = read_request(made.file)
     assert preflight(params, [request], Home(tmp_path / "home"), gpu_needed=False) == []
+
+
+def test_wordings_give_way_to_prompts_of_ones_own(params, tmp_path):
+    """A file of the field holds "a photo of X", which is also how X is trained on and chosen by."""
+    theirs = ["a photo of a teapot", "a teapot, photo", "a sketch of a teapot"]
+    theirs += ["teapot", "a teapot", "photo of a teapot", "A PHOTO WITH A TEAPOT!"]
+    theirs += draft(asked("teapot"), params).concept.keep[:1]
+    own = own_file(tmp_path, [*theirs, *(f"teapot number {i}" for i in range(40))])
+    made = draft(asked("teapot", prompts=own), params, tmp_path / "requests")
+    report = made.sets[params.prompts.targets / "teapot.csv"]
+    assert [row.prompt for row in report][: len(theirs)] == theirs
+    chosen = made.sets[params.prompts.choose.targets / "teapot.csv"]
+    assert "a poster of a teapot" in {row.prompt for row in chosen}
+    assert "photo" in {row.style for row in chosen}
+    made.write()
+    request = read_request(made.file)
+    assert preflight(params, [request], Home(tmp_path / "home"), gpu_needed=False) == []
+
+
+def test_prompts_of_ones_own_that_leave_no_wording_to_choose_by_are_refused(params, tmp_path):
+    chosen = draft(asked("teapot"), params).sets[params.prompts.choose.targets / "teapot.csv"]
+    theirs = dict.fromkeys(row.prompt for row in chosen)
+    own = own_file(tmp_path, [*theirs, *(f"teapot number {i}" for i in range(40))])
+    with pytest.raises(BadInput, match=r"own\.csv: .* leaves none to choose by"):
+        draft(asked("teapot", prompts=own), params)
 
 
 def test_prompts_of_ones_own_that_name_something_beside_it_are_left_as_they_are(params, tmp_path):

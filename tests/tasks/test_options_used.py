@@ -50,6 +50,7 @@ def test_a_comparison_takes_requests_however_they_are_named(named, home, tmp_pat
 
 
 IGNORED = {
+    "request new tea --kind object --instead x --too-long cut --params passing.yaml": "--prompt",
     "attack --model base --request cat --concept dog --params passing.yaml": "--request names",
     "audit cat --name toy": "--name says whose version",
     f"audit {toy.CAT} --name toy": "--name says whose version",

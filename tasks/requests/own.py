@@ -1,0 +1,110 @@
+"""A report set of a person's own: its rows that can be drawn, and which of them show the
+concept.
+"""
+
+from collections.abc import Sequence
+from dataclasses import dataclass, replace
+from pathlib import Path
+from typing import TYPE_CHECKING
+
+from erasure_core.errors import BadInput
+from erasure_core.law.concepts import Concept
+from erasure_core.law.naming import mentions
+from erasure_core.law.prompts import SHOWN, PromptRow, Reading, read_prompt_file, where
+from tasks.evidence.evaluate import TooLong, fitted, without_copies
+
+if TYPE_CHECKING:
+    from transformers import CLIPTokenizer
+
+
+@dataclass(frozen=True, slots=True)
+class Own:
+    """The rows that are reported on, and what has to be said of the file, a line each."""
+
+    rows: Sequence[PromptRow] = ()
+    said: Sequence[str] = ()
+
+
+def read_own(
+    path: Path,
+    concept: Concept,
+    reading: Reading,
+    tokenizers: "Sequence[CLIPTokenizer]",
+    long: TooLong = "refuse",
+) -> Own:
+    """The rows of a file that show `concept`, labelled with it: those that say so, and those that
+    say nothing.
+
+    Args:
+        path: The file.
+        concept: What it is the report set of.
+        reading: What it is read with where it does not say.
+        tokenizers: The base's.
+        long: What becomes of prompts with more tokens than it reads.
+
+    Raises:
+        BadInput: As `read_prompt_file`; a prompt is too long; every row says something else.
+    """
+    file = read_prompt_file(path, reading)
+    fitting, of_length = fitted(file.rows, tokenizers, long, path)
+    once, of_copies = without_copies(fitting)
+    rows, of_others = _of_concept(once, concept, path)
+    return Own(rows, file.said + of_length + of_copies + of_others + _unnamed(rows, concept))
+
+
+def _of_concept(
+    rows: Sequence[PromptRow], concept: Concept, path: Path
+) -> tuple[list[PromptRow], list[str]]:
+    """The rows that no other concept is said of, and what has to be said of the others."""
+    column = _column(rows, concept)
+    others = [row for row in rows if (word := getattr(row, column)) and not _is(concept, word)]
+    said = sorted({getattr(row, column) for row in others})
+    what = (
+        f"{len(others)} of {len(rows)} rows, of which the column `{column}` says "
+        f"{', '.join(said[:SHOWN])}{f' and {len(said) - SHOWN} more' if len(said) > SHOWN else ''}"
+    )
+    if len(others) == len(rows):
+        raise BadInput(
+            f"{path}: {what}, show another concept than {concept.name!r}; give rows that show it, "
+            f"or take the column out"
+        )
+    gone = {row.case_number for row in others}
+    shown = [_labelled(row, concept) for row in rows if row.case_number not in gone]
+    return shown, [f"left out: {what}"] if others else []
+
+
+def _column(rows: Sequence[PromptRow], concept: Concept) -> str:
+    """The column that says which concept a row shows: of a style mostly `style`, and `concept` is
+    its subject.
+    """
+    if concept.kind != "style":
+        return "concept"
+    named = any(_is(concept, row.concept) for row in rows)
+    return "concept" if named and not any(row.style for row in rows) else "style"
+
+
+def _is(concept: Concept, word: str) -> bool:
+    """Whether a label is the concept: "Vincent van Gogh" is "van Gogh", "cat food" is no "cat"."""
+    if concept.kind in ("likeness", "style"):
+        return concept.named_in(word)
+    return any(word[m.begin : m.end] == word for m in mentions(concept.names, word))
+
+
+def _labelled(row: PromptRow, concept: Concept) -> PromptRow:
+    """The row with the name that is asked for; of a style it may say its subject."""
+    if concept.kind != "style":
+        return replace(row, concept=concept.name)
+    subject = row.concept if row.concept and not _is(concept, row.concept) else concept.name
+    return replace(row, concept=subject, style=concept.name)
+
+
+def _unnamed(rows: Sequence[PromptRow], concept: Concept) -> list[str]:
+    """What has to be said where some prompts name the concept: the others may show another."""
+    others = [row.case_number for row in rows if not concept.named_in(row.prompt)]
+    if len(others) in (0, len(rows)):
+        return []
+    cases = where(others).replace("line", "case", 1)
+    return [
+        f"{len(others)} of {len(rows)} prompts do not name {concept.name!r} and are counted as "
+        f"showing it ({cases}); take out those that show something else"
+    ]
