@@ -222,9 +222,10 @@ def _lived(tx: Transaction, old: Mapping[str, Any], champion: RunRecord | None) 
             step["state"],
             step["version"],
         )
-        reason = tx.keep_text(request_id, step["reason"]) if step["reason"] else None
         facts = {"id": request_id, "at": at}
         now = tx.request(request_id).row.state
+        said = step["reason"] if state in ("restored", "refused") else None
+        reason = tx.keep_text(request_id, said) if said else None
         if state == "honoured" and now != "honoured":
             _ready(tx, facts, now)
             tx.append("request.honoured", version=version, **facts)

@@ -15,6 +15,7 @@ from erasure_core.errors import ErasureError
 from erasure_core.law.lineage import sha256_file
 from tasks.book import takeover
 from tasks.book.door import faults_of_chain, open_book
+from tasks.book.texts import faults_of_texts
 from tasks.home import Home
 from tasks.release.audit import audit
 from tasks.release.reconcile import reconcile
@@ -232,6 +233,15 @@ def test_what_was_called_honoured_in_error_is_due_again(old):
     assert (found.row.state, found.row.version) == ("received", None)
     assert "the champion does not erase it" in found.reason
     assert [state for state, _ in history(book, ASTRONAUT)][-2:] == ["honoured", "received"]
+
+
+def test_a_reason_that_no_step_keeps_is_not_kept_either(old):
+    file = old.root / f"requests/{CAT}.json"
+    entry = json.loads(file.read_text())
+    entry["history"][-1]["reason"] = "the gate passed"
+    file.write_text(json.dumps(entry))
+    with open_book(old).read() as reader:
+        assert list(faults_of_texts(reader.events(), reader.all_texts())) == []
 
 
 def test_a_working_folder_keeps_its_requests(tmp_path):
