@@ -258,6 +258,18 @@ class Reader:
         mine = (facts for facts in moves if (facts["model"], facts["alias"]) == (model, alias))
         return next((int(facts["version"]) for facts in mine), None)
 
+    def moved_away(self, model: str, alias: str) -> dict[int, str]:
+        """By version, when an alias was last moved away from it, as the chain says."""
+        moved: dict[int, str] = {}
+        named = None
+        for event in self.events(kind="alias.moved"):
+            facts = event.facts
+            if (facts["model"], facts["alias"]) == (model, alias):
+                if named is not None:
+                    moved[named] = facts.get("at") or event.time
+                named = int(facts["version"])
+        return moved
+
     def aliases(self, model: str) -> dict[str, int]:
         """Every alias of a model."""
         rows = self.connection.execute(

@@ -10,9 +10,7 @@ from tasks.book.store import Book, Transaction
 from tasks.release.settle import lacking_in, move_alias
 
 
-def roll_back(
-    book: Book, model: str, to: int, reason: str, accepted: Sequence[str] = ()
-) -> bool:
+def roll_back(book: Book, model: str, to: int, reason: str, accepted: Sequence[str] = ()) -> bool:
     """Make version `to` the champion again; False where it is served already: nothing is changed.
 
     Args:
