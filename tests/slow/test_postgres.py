@@ -14,10 +14,13 @@ from dataclasses import dataclass
 from pathlib import Path
 
 import pytest
+from sqlalchemy import inspect
 
-from erasure_core.errors import ErasureError
+from erasure_core.errors import BadInput, ErasureError
 from tasks.book import database
+from tasks.book.door import known_book
 from tasks.book.store import Book
+from tasks.home import Home
 from tasks.requests.intake import add
 from tests import toy
 from tests.book.books import MODEL, A, a_book, a_request
@@ -144,6 +147,15 @@ def book(shell, monkeypatch) -> Iterator[Book]:
     book = a_book(shell.home)
     yield book
     book.engine.dispose()
+
+
+def test_looking_leaves_somebody_elses_database_as_it_is(shell, monkeypatch):
+    monkeypatch.setenv(database.URL, shell.environment[database.URL])
+    with pytest.raises(BadInput, match=f"the database that {database.URL} names is empty"):
+        known_book(Home(shell.home))
+    engine = database._engine(shell.environment[database.URL])
+    assert inspect(engine).get_table_names() == []
+    engine.dispose()
 
 
 def test_one_view_of_the_book_stays_as_it_is(book):
