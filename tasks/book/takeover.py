@@ -196,6 +196,7 @@ def _added(tx: Transaction, old: Mapping[str, Any], left: Left) -> None:
         model=_model_of(old, left),
         regulation=clock.known_name(request.regulation),
         submitted=stamp(request.submitted_time),
+        offset=clock.offset(request.submitted_time),
         received=received,
         due=stamp(clock.due(law, request.submitted_time)),
         asked=tx.keep_text(request_id, canonical_json(request.asked), request.concept.label),
