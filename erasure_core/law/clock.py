@@ -165,6 +165,16 @@ def extended(law: Regulation, received: datetime, times: int = 1) -> datetime:
     return _end(law, received, extensions=times)
 
 
+def offset(received: datetime) -> int:
+    """The seconds by which the time zone of `received` is ahead of UTC: the days of which zone a
+    period counts, its instant alone does not tell.
+    """
+    ahead = received.utcoffset()
+    if ahead is None:
+        raise ValueError(f"the time of receipt {received} has no time zone; give an aware one")
+    return int(ahead.total_seconds())
+
+
 def days_left(until: datetime, now: datetime) -> int:
     """Whole days from `now` to `until`; 0 on the last day, negative if and only if it is late."""
     return (until - now) // timedelta(days=1)

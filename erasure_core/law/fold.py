@@ -185,12 +185,17 @@ def texts(events: Iterable[Event]) -> Texts:
             gone = of.pop(facts["id"], ())
         elif event.event == "reason.purged":
             gone = facts["texts"]
-        elif named := {facts[key]: key for key in _TEXTS if facts.get(key)}:
+        elif named := texts_named(facts):
             subject = str(facts.get("id") or f"{facts['model']}/{facts['version']}")
             of.setdefault(subject, []).extend(named)
             found.kept |= {sha256: Text(subject, key == "asked") for sha256, key in named.items()}
         found.forgotten |= {h: found.kept.pop(h) for h in gone if h in found.kept}
     return found
+
+
+def texts_named(facts: Mapping[str, Any]) -> dict[str, str]:
+    """By hash, the texts that these facts name, and as what."""
+    return {facts[key]: key for key in _TEXTS if facts.get(key)}
 
 
 _TEXTS = ("asked", "recipe", "reason", "statement")  # facts that are hashes of texts

@@ -371,7 +371,7 @@ class Retention(_Section):
 
     personal: Days = Field(90, description="names and wordings of requests that have ended")
     refused: Days = Field(90, description="files of refused versions, and of runs without one")
-    superseded: Days = Field(365, description="deltas, pictures and weights of old champions")
+    superseded: Days = Field(365, description="files of old champions, from the next one's day")
 
 
 def _distinct(values: tuple[float, ...]) -> tuple[float, ...]:

@@ -89,8 +89,9 @@ def status(as_json: Json = False) -> int:
     from tasks.book.status import status as current
 
     home = Home.from_env()
-    now = current(open_book(home, make=False))
-    if missing := without_book(home):
+    book = open_book(home, make=False)
+    now = current(book)
+    if missing := without_book(book):
         hint(f"note: {missing}")
     if as_json:
         show(now)

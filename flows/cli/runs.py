@@ -301,9 +301,9 @@ def rollback(
     book, model = open_book(Home.from_env(), make=False), read_params(params).registered_model
     breached = [str(request_id_of(book, text, model)) for text in accept_breach or ()]
     with acting_as(by), stdout_free():
-        version = roll_back(book, model, to, reason, breached)
+        moved = roll_back(book, model, to, reason, breached)
         behind = run_errands(book, model)
-    show(f"{model}: champion is version {version.version} again")
+    show(f"{model}: champion is version {to} " + ("again" if moved else "already"))
     for line in behind:
         complain(f"behind: {line}")
     return DONE

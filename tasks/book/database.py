@@ -37,9 +37,9 @@ def database_file(home: Home) -> Path:
     return home.root / "book.db"
 
 
-def has_book(home: Home) -> bool:
-    """Whether a book may be there: looking must not make one."""
-    return bool(os.environ.get(URL)) or database_file(home).exists()
+def is_named() -> bool:
+    """Whether the environment names the database; SQLite's file holds the book otherwise."""
+    return bool(os.environ.get(URL))
 
 
 def connect(home: Home, *, make: bool) -> Engine:
@@ -47,25 +47,35 @@ def connect(home: Home, *, make: bool) -> Engine:
 
     Args:
         home: The state folder.
-        make: Whether to make a book where there is none; otherwise an empty one in memory answers.
+        make: Whether to make its tables where there are none; otherwise an empty book in memory
+            answers, and the database, which may be somebody else's, stays as it is.
 
     Raises:
         BadInput: `ERASURE_DATABASE_URL` is not a database that can be used here.
         ErasureError: The database cannot be reached, or was made by a newer version.
     """
-    if not make and not has_book(home):
-        return _empty()
-    url = os.environ.get(URL) or f"sqlite:///{database_file(home)}"
-    if not os.environ.get(URL):
+    if not is_named() and not database_file(home).exists():
+        if not make:
+            return _empty()
         home.root.mkdir(parents=True, exist_ok=True)
-    return _engine(url)
+    engine = _engine(os.environ.get(URL) or f"sqlite:///{database_file(home)}")
+    form = patiently(lambda: _form(engine))
+    if form is None and not make:
+        return _empty()
+    if form != REVISION:
+        patiently(lambda: _upgrade(engine))
+    return engine
 
 
 @lru_cache(maxsize=8)
 def _engine(url: str) -> Engine:
-    engine = _sqlite(url) if url.startswith("sqlite") else _postgres(url)
-    patiently(lambda: _upgrade(engine))
-    return engine
+    return _sqlite(url) if url.startswith("sqlite") else _postgres(url)
+
+
+def _form(engine: Engine) -> str | None:
+    """Of the book in a database, by the name of its last migration; None where there is none."""
+    with engine.connect() as connection:
+        return _revision(connection)
 
 
 def _empty() -> Engine:

@@ -24,20 +24,26 @@ def open_book(home: Home, *, make: bool = True) -> Book:
         make: Whether a new one may be made; otherwise an empty book answers where there is none.
     """
     old = left_behind(home)
-    if make and not old and not database.has_book(home):
-        _check_new(home)  # before there is a file
-    book = Book(home, database.connect(home, make=make or old))
-    empty = book.ask(lambda reader: reader.head()) is None
+    book = Book(home, database.connect(home, make=False))
+    empty = _is_empty(book)
+    if empty and (make or old):
+        if not old:
+            _check_new(home)  # before there is a file, or a table in somebody's database
+        book = Book(home, database.connect(home, make=True))
+        empty = _is_empty(book)
     if old and empty:
         take_over(book)
     elif old and _was_taken_over(book):
         put_aside(home)
     if make and empty and not old:
-        _check_new(home)
         book.change(_open)
     elif make:
         catch_up(book)
     return book
+
+
+def _is_empty(book: Book) -> bool:
+    return book.ask(lambda reader: reader.head()) is None
 
 
 def _was_taken_over(book: Book) -> bool:
@@ -64,7 +70,7 @@ def catch_up(book: Book) -> None:
 
 def _check_new(home: Home) -> None:
     """Refuse to begin a book where it would be the second, or take a repository for its own."""
-    _check_no_versions(home)
+    _check_none_is_gone(home)
     if home.dvc.exists():
         raise BadInput(
             f"state folder {home.root} is a DVC repository without a book of record; checkpoints "
@@ -73,12 +79,17 @@ def _check_new(home: Home) -> None:
         )
 
 
-def _check_no_versions(home: Home) -> None:
+def _check_none_is_gone(home: Home) -> None:
     if any(home.records.glob("*.json")):
-        raise ErasureError(
-            f"{home.root} holds released versions ({home.records}) but its book of record is "
-            f"empty; restore it from a copy, or set {database.URL} to the database it is in"
-        )
+        left = f"released versions ({home.records})"
+    elif head_file(home).exists():
+        left = f"the signed head of a chain ({head_file(home)})"
+    else:
+        return
+    raise ErasureError(
+        f"{home.root} holds {left} but its book of record is empty; restore it from a copy, or "
+        f"set {database.URL} to the database it is in"
+    )
 
 
 def _open(tx: Transaction) -> None:
@@ -161,27 +172,30 @@ def _faults_of_head(
 
 def known_book(home: Home) -> Book:
     """The book of a state folder that must hold one, to be read; see `require_book`."""
-    require_book(home)
-    return open_book(home, make=False)
+    book = open_book(home, make=False)
+    if missing := without_book(book):
+        _check_none_is_gone(home)
+        raise BadInput(missing)
+    return book
 
 
 def require_book(home: Home) -> None:
-    """Refuse a state folder that holds no book: an unset or mistyped ERASURE_HOME.
+    """Refuse a state folder that holds no book: an unset or mistyped ERASURE_HOME, or a database
+    that is empty.
 
     Raises:
         BadInput: There is none.
         ErasureError: There was one, which is gone.
     """
-    if missing := without_book(home):
-        _check_no_versions(home)
-        raise BadInput(missing)
+    known_book(home)
 
 
-def without_book(home: Home) -> str | None:
+def without_book(book: Book) -> str | None:
     """What to say of a state folder that holds no book; None where it holds one."""
-    if database.has_book(home) or left_behind(home):
+    if not _is_empty(book):
         return None
+    empty = f", and the database that {database.URL} names is empty" if database.is_named() else ""
     return (
-        f"state folder {home.root} holds no book of record; set ERASURE_HOME to the folder where "
-        "requests were added, or begin a book here with `erasure request add`"
+        f"state folder {book.home.root} holds no book of record{empty}; set ERASURE_HOME to the "
+        "folder where requests were added, or begin a book here with `erasure request add`"
     )

@@ -43,16 +43,21 @@ def _list_anew(tx: Transaction) -> None:
 
 
 def _place_texts(tx: Transaction) -> None:
-    """Whose each text is, and under which name it is found; what was purged is gone."""
+    """Whose each text is, and under which name it is found; what was purged is gone, and so is
+    what no event names.
+    """
     table, named = schema.texts, fold.texts(tx.events())
     changes: list[Delete | Update] = []
     for text in tx.all_texts():
         mine = table.c.sha256 == text.sha256
         if text.sha256 in named.forgotten:
             changes.append(delete(table).where(mine))
-        elif text.whole and (known := named.kept.get(text.sha256)):
-            subject, label = text.placed(known)
-            if (text.subject, text.label) != (subject, label):
-                changes.append(update(table).where(mine).values(subject=subject, label=label))
+        elif not text.whole:
+            continue  # it may be one that an event names, under an edited hash
+        elif (known := named.kept.get(text.sha256)) is None:
+            changes.append(delete(table).where(mine))
+        elif (text.subject, text.label) != (placed := text.placed(known)):
+            subject, label = placed
+            changes.append(update(table).where(mine).values(subject=subject, label=label))
     for change in changes:
         tx.connection.execute(change)

@@ -258,6 +258,18 @@ class Reader:
         mine = (facts for facts in moves if (facts["model"], facts["alias"]) == (model, alias))
         return next((int(facts["version"]) for facts in mine), None)
 
+    def moved_away(self, model: str, alias: str) -> dict[int, str]:
+        """By version, when an alias was last moved away from it, as the chain says."""
+        moved: dict[int, str] = {}
+        named = None
+        for event in self.events(kind="alias.moved"):
+            facts = event.facts
+            if (facts["model"], facts["alias"]) == (model, alias):
+                if named is not None:
+                    moved[named] = facts.get("at") or event.time
+                named = int(facts["version"])
+        return moved
+
     def aliases(self, model: str) -> dict[str, int]:
         """Every alias of a model."""
         rows = self.connection.execute(
@@ -425,6 +437,7 @@ class Transaction(Reader):
         self._head: Event | None = None
         self.appended: Event | None = None  # the last one of this transaction
         self._compared: set[tuple[str, str]] = set()  # rows known to be what the chain says
+        self._unnamed: dict[str, str] = {}  # by hash, whose the texts are that no event names yet
 
     def append(self, event: str, **facts: object) -> Event:
         """Append an event and apply it to the tables. `None` facts are left out.
@@ -445,15 +458,20 @@ class Transaction(Reader):
         for name, table in schema.FOLDED.items():
             for key, row in getattr(rows, name).items():
                 self._store(table, before[name].get(key), row)
+        for sha256 in fold.texts_named(given):
+            self._unnamed.pop(sha256, None)
         self._head = self.appended = sealed
         return sealed
 
     def keep_text(self, subject: str, body: str, label: str | None = None) -> str:
-        """Keep a text that may be forgotten later; return the salted hash that names it."""
+        """Keep a text that may be forgotten later; return the salted hash by which an event of this
+        transaction must name it.
+        """
         salt = secrets.token_hex(16)
         sha256 = _salted(salt, body)
         row = {"sha256": sha256, "subject": subject, "label": label, "salt": salt, "body": body}
         self.connection.execute(insert(schema.texts), row)
+        self._unnamed[sha256] = subject
         return sha256
 
     def forget_texts(self, subject: str) -> list[str]:
@@ -469,6 +487,12 @@ class Transaction(Reader):
     def forget_text(self, sha256: str) -> None:
         """Delete one text."""
         self.connection.execute(delete(schema.texts).where(schema.texts.c.sha256 == sha256))
+
+    def check_named(self) -> None:
+        """Refuse to keep what no purge would find. `RuntimeError` names whose text it is."""
+        if self._unnamed:
+            whose = ", ".join(sorted(set(self._unnamed.values())))
+            raise RuntimeError(f"a text of {whose} is named by no event; append one that names it")
 
     def send(self, model: str, version: int, kind: str, result: str | None = None) -> None:
         """Put an errand into the outbox; with a `result`, as one that was done before."""
@@ -555,6 +579,7 @@ class Book:
                     return results[-1]
                 transaction = Transaction(connection, operation)
                 results.append(work(transaction))
+                transaction.check_named()
                 heads.append(transaction.appended)
             return results[-1]
 

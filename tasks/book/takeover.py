@@ -21,6 +21,7 @@ from erasure_core.law import clock
 from erasure_core.law.chain import GENESIS, stamp
 from erasure_core.law.concepts import RECORDED
 from erasure_core.law.fold import CANDIDATE, CHAMPION
+from erasure_core.law.life import WORKABLE
 from erasure_core.law.lineage import RunRecord, canonical_json, sha256_file, sha256_json
 from erasure_core.law.requests import DeletionRequest
 from tasks.book.keys import Keys
@@ -165,8 +166,9 @@ def _enter(tx: Transaction, home: Home, left: Left) -> None:
     tx.append("book.opened", form=FORM, taken_over={"entries": len(left.entries), "head": head})
     for old in left.ledger:
         _added(tx, old, left)
-    for model in dict.fromkeys(record.model_name for record, _ in left.records):
-        tx.send(model, 1, "set aside")
+    first = {r.model_name: r.model_version for r, _ in reversed(left.records)}  # 0.1 left gaps
+    for model, version in first.items():
+        tx.send(model, version or 1, "set aside")
     for record, sha256 in left.records:
         _decided(tx, home, record, sha256)
     for entry in left.entries:
@@ -180,6 +182,8 @@ def _enter(tx: Transaction, home: Home, left: Left) -> None:
     }
     for old in left.ledger:
         _lived(tx, old, champions.get(_model_of(old, left)))
+    for old in sorted(left.ledger, key=lambda old: old["history"][0]["time"], reverse=True):
+        _join(tx, old)  # the newer ones, to those who asked before
     for (model, alias), version in left.aliases.items():
         if alias in (CANDIDATE, CHAMPION):
             tx.send(model, version, "aliases")
@@ -196,6 +200,7 @@ def _added(tx: Transaction, old: Mapping[str, Any], left: Left) -> None:
         model=_model_of(old, left),
         regulation=clock.known_name(request.regulation),
         submitted=stamp(request.submitted_time),
+        offset=clock.offset(request.submitted_time),
         received=received,
         due=stamp(clock.due(law, request.submitted_time)),
         asked=tx.keep_text(request_id, canonical_json(request.asked), request.concept.label),
@@ -216,15 +221,19 @@ def _model_of(old: Mapping[str, Any], left: Left) -> str:
 def _lived(tx: Transaction, old: Mapping[str, Any], champion: RunRecord | None) -> None:
     """The request's later history, as far as it holds."""
     request_id = old["request"]["subject_request_id"]
+    erased = champion is not None and request_id in champion.request_ids
     for step in old["history"][1:]:
         at, state, version = (
             stamp(datetime.fromisoformat(step["time"])),
             step["state"],
             step["version"],
         )
-        reason = tx.keep_text(request_id, step["reason"]) if step["reason"] else None
         facts = {"id": request_id, "at": at}
         now = tx.request(request_id).row.state
+        if state == "restored" and erased:
+            continue
+        said = step["reason"] if state in ("restored", "refused") else None
+        reason = tx.keep_text(request_id, said) if said else None
         if state == "honoured" and now != "honoured":
             _ready(tx, facts, now)
             tx.append("request.honoured", version=version, **facts)
@@ -235,10 +244,24 @@ def _lived(tx: Transaction, old: Mapping[str, Any], champion: RunRecord | None) 
         elif state == "refused":
             _ready(tx, facts, now)
             tx.append("request.attempt_failed", version=version, reason=reason, **facts)
-    erased = champion is not None and request_id in champion.request_ids
     if tx.request(request_id).row.state == "honoured" and not erased:
         why = "the old ledger called it honoured, but the champion does not erase it"
         tx.append("request.received", id=request_id, reason=tx.keep_text(request_id, why))
+    if champion is not None and erased and old["history"][-1]["state"] == "restored":
+        why = tx.keep_text(
+            request_id, "the old ledger called it restored, but the champion erases it"
+        )
+        tx.append("request.honoured", id=request_id, version=champion.model_version, reason=why)
+
+
+def _join(tx: Transaction, old: Mapping[str, Any]) -> None:
+    """Who asks for what another asks for is honoured together with it; 0.1 refused them."""
+    # imported here: who is honoured with whom is the business of `requests`
+    from tasks.requests.intake import join_same
+
+    entry = tx.request(old["request"]["subject_request_id"])
+    if entry.row.state in WORKABLE:
+        join_same(tx, entry.known)
 
 
 def _ready(tx: Transaction, facts: Mapping[str, Any], now: str) -> None:

@@ -53,7 +53,7 @@ def _fault(text: Stored, named: fold.Texts) -> str | None:
     if (known := named.kept.get(text.sha256)) is None:
         return (
             f"a text of {text.subject} (sha256 {text.sha256[:16]}...) is in the book that no event "
-            "names; restore the book from a copy"
+            "names; `erasure reconcile --tables` removes it"
         )
     if (text.subject, text.label) != text.placed(known):
         return (

@@ -12,6 +12,8 @@ import numpy as np
 import pandas as pd
 from mlflow.exceptions import INVALID_PARAMETER_VALUE, MlflowException
 from mlflow.pyfunc.model import PythonModel, PythonModelContext
+from mlflow.store.artifact.models_artifact_repo import REGISTERED_MODEL_META_FILE_NAME
+from mlflow.utils.yaml_utils import read_yaml
 
 from erasure_core.errors import BadInput, ErasureError
 from erasure_core.law.prompts import GUIDANCE, SEEDS, Reading, rows_given
@@ -31,8 +33,9 @@ class ErasedModel(PythonModel):  # type: ignore[misc] # MLflow has no types
         """Find, check and load the weights.
 
         Raises:
-            ErasureError: The statement is not to be believed, its verdict is not `pass`, or the
-                checkpoint it names is neither on disk nor on the remote.
+            ErasureError: The statement is not to be believed or of another version than the one
+                that is loaded, its verdict is not `pass`, or the checkpoint it names is neither on
+                disk nor on the remote.
             ContentChanged: The checkpoint is not the one of the statement.
         """
         import torch
@@ -43,6 +46,7 @@ class ErasedModel(PythonModel):  # type: ignore[misc] # MLflow has no types
         home.prepare_environment()
         artifacts = {name: Path(path) for name, path in context.artifacts.items()}
         statement = released(artifacts.get(STATEMENT), home)
+        check_named(statement, artifacts[STATEMENT].parents[1])
         folder = checkpoint_of(statement, artifacts.get(POINTER), home)
         self.teacher = load_teacher(folder, device="cuda" if torch.cuda.is_available() else "cpu")
 
@@ -161,6 +165,21 @@ def released(envelope: Path | None, home: Home) -> Statement:
             f"only 'pass' is served, load another version"
         )
     return statement
+
+
+def check_named(statement: Statement, stored: Path) -> None:
+    """Refuse the statement of another version or model than the one that is asked for, which MLflow
+    writes down beside its files whenever a version is loaded by the model's name.
+    """
+    if not (stored / REGISTERED_MODEL_META_FILE_NAME).exists():
+        return  # loaded by its place: nobody said which version that is
+    meta = read_yaml(str(stored), REGISTERED_MODEL_META_FILE_NAME)
+    name, version = meta["model_name"], meta["model_version"]
+    if (name, str(version)) != (statement.model, str(statement.version)):
+        raise ErasureError(
+            f"{name} version {version} carries the statement of {statement.model} version "
+            f"{statement.version}; `erasure reconcile` puts its own back"
+        )
 
 
 def checkpoint_of(statement: Statement, pointer: Path | None, home: Home) -> Path:

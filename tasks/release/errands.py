@@ -58,8 +58,8 @@ def _rows(book: Book, model: str | None) -> Iterator[Mapping[str, Any]]:
 
 
 def _run(book: Book, row: Mapping[str, Any]) -> str | None:
-    version = book.ask(lambda reader: reader.version(row["model"], row["version"]))
     try:
+        version = book.ask(lambda reader: reader.version(row["model"], row["version"]))
         over = version.purged and row["kind"] in OF_FILES
         result = None if over else HANDLERS[row["kind"]](book, version)
     except (ErasureError, OSError) as fault:

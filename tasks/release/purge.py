@@ -85,12 +85,16 @@ class _Due:
         """Since when a thing must be out of use, to go after so many days."""
         return self.now - timedelta(days=days)
 
+    def is_before(self, time: str, days: int) -> bool:
+        """Whether what is out of use since `time` is so for that many days."""
+        return datetime.fromisoformat(time) <= self.before(days)
+
     def requests(self, reader: Reader, model: str) -> list[str]:
         """The ids of the requests that ended long enough ago."""
         return [e.row.id for e in reader.requests(model, sorted(ENDED)) if self.is_over(e.row)]
 
     def is_over(self, row: Request) -> bool:
-        over = datetime.fromisoformat(row.since) <= self.before(self.retention.personal)
+        over = self.is_before(row.since, self.retention.personal)
         return over and row.state in ENDED and not row.purged
 
     def versions(self, reader: Reader, model: str) -> list[Version]:
@@ -98,11 +102,13 @@ class _Due:
         return [v for v in reader.versions(model) if self.is_unused(reader, v)]
 
     def is_unused(self, reader: Reader, version: Version) -> bool:
+        if version.purged or reader.alias(version.model, CHAMPION) == version.version:
+            return False
         days = self.retention.superseded if version.promoted else self.retention.refused
-        old = datetime.fromisoformat(version.created) <= self.before(days)
-        return (
-            old and not version.purged and reader.alias(version.model, CHAMPION) != version.version
-        )
+        since = version.created
+        if version.promoted and self.is_before(since, days):  # only then the chain is asked
+            since = reader.moved_away(version.model, CHAMPION).get(version.version, since)
+        return self.is_before(since, days)
 
 
 def _forget_beside(book: Book, model: str) -> None:

@@ -10,10 +10,8 @@ from tasks.book.store import Book, Transaction
 from tasks.release.settle import lacking_in, move_alias
 
 
-def roll_back(
-    book: Book, model: str, to: int, reason: str, accepted: Sequence[str] = ()
-) -> Version:
-    """Make version `to` the champion again.
+def roll_back(book: Book, model: str, to: int, reason: str, accepted: Sequence[str] = ()) -> bool:
+    """Make version `to` the champion again; False where it is served already: nothing is changed.
 
     Args:
         book: The book.
@@ -36,8 +34,10 @@ def roll_back(
 
 def _roll_back(
     tx: Transaction, held: Held, model: str, to: int, reason: str, accepted: Sequence[str]
-) -> Version:
+) -> bool:
     held.check(tx)
+    if tx.alias(model, CHAMPION) == to:
+        return False
     version = tx.version(model, to)
     _check_served_before(tx, version)
     lacking = lacking_in(tx, version)
@@ -54,7 +54,7 @@ def _roll_back(
     why = tx.keep_text(f"{model}/{to}", reason)
     move_alias(tx, model, CHAMPION, to, reason=why)
     tx.send(model, to, "aliases")
-    return version
+    return True
 
 
 def _open_again(tx: Transaction, request_id: str, to: int, reason: str) -> None:

@@ -4,8 +4,9 @@ from dataclasses import dataclass
 from pathlib import Path
 
 from erasure_core.errors import BadInput, ErasureError
-from erasure_core.law.fold import Version
+from erasure_core.law.fold import Export, Tables, Version, fold
 from erasure_core.law.statement import opened
+from tasks.book.differences import differences
 from tasks.book.keys import Keys
 from tasks.book.store import Book, Reader
 from tasks.release.handout import content_sha256
@@ -30,7 +31,7 @@ def verify(book: Book, path: Path) -> Known:
     Raises:
         BadInput: There is no such file or folder.
         ErasureError: Nothing with this content came from here, it was changed since, or its
-            statement or what the book calls champion is not to be believed.
+            statement or what the book calls exported or champion is not to be believed.
     """
     if not path.exists():
         raise BadInput(f"{path} does not exist; name a file or folder")
@@ -43,7 +44,7 @@ def verify(book: Book, path: Path) -> Known:
 
 
 def _found(book: Book, path: Path, sha256: str) -> tuple[str, Version]:
-    if export := book.ask(lambda reader: reader.export(sha256)):
+    if export := book.ask(lambda reader: _left(reader, sha256)):
         row = book.ask(lambda reader: reader.version(export.model, export.version))
         return f"exported as {export.form} on {export.time[:10]}", row
     if version := book.ask(lambda reader: reader.by_checkpoint(sha256)):
@@ -54,6 +55,17 @@ def _found(book: Book, path: Path, sha256: str) -> tuple[str, Version]:
         f"{path} (sha256 {sha256[:16]}...) is nothing that was exported or registered here, or it "
         "was changed since; export it again"
     )
+
+
+def _left(reader: Reader, sha256: str) -> Export | None:
+    """What left with that content, as table and chain say."""
+    events = reader.said_of([sha256])[sha256]
+    said = fold(event for event in events if event.event == "version.exported").exports
+    row = reader.export(sha256)
+    there = {row.sha256: row} if row else {}
+    for fault in differences(Tables(exports=said), Tables(exports=there)):
+        raise ErasureError(fault)
+    return row
 
 
 def _stated(book: Book, path: Path) -> Version:

@@ -162,6 +162,7 @@ def _enter(tx: Transaction, request: DeletionRequest, model: str) -> None:
         model=model,
         regulation=clock.known_name(request.regulation),
         submitted=stamp(submitted),
+        offset=clock.offset(submitted),
         received=stamp(datetime.now(UTC)),
         due=stamp(clock.due(law, submitted)),
         asked=asked,

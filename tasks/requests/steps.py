@@ -1,7 +1,7 @@
 """What a person decides about a request: refuse, withdraw, hold, extend, take up again, approve."""
 
 from collections.abc import Sequence
-from datetime import UTC, datetime, timedelta
+from datetime import UTC, datetime, timedelta, timezone
 from uuid import UUID
 
 from erasure_core.errors import BadInput
@@ -85,7 +85,8 @@ def extend(book: Book, request_id: UUID, reason: str, now: datetime | None = Non
         row = tx.request(request_id).row
         _check_extendable(row, now)
         law = clock.regulation(row.regulation)
-        due = stamp(clock.extended(law, _received(row, law), row.extended + 1))
+        given = _received(tx, row, law)
+        due = stamp(min(clock.extended(law, time, row.extended + 1) for time in given))
         why = tx.keep_text(row.id, reason.strip())
         tx.append("request.extended", id=row.id, due=due, reason=why)
         return tx.request(request_id)
@@ -93,13 +94,22 @@ def extend(book: Book, request_id: UUID, reason: str, now: datetime | None = Non
     return book.change(work)
 
 
-def _received(row: Request, law: clock.Regulation) -> datetime:
-    """When a request came, on the day that its period was counted from: a day earlier than in UTC
-    where it was given in a time zone west of there, late in the day.
+OFFSETS = range(-12 * 3600, 14 * 3600 + 1, 900)  # seconds; of every time zone, by quarters of hours
+
+
+def _received(tx: Transaction, row: Request, law: clock.Regulation) -> list[datetime]:
+    """When a request came, in the time zone in which it was given; of one that was added before
+    the book kept that zone, in each of which its first period would be what it was.
     """
     submitted = datetime.fromisoformat(row.submitted)
-    earlier = datetime.fromisoformat(row.due) < clock.due(law, submitted)
-    return submitted - timedelta(days=1) if earlier else submitted
+    added = next(tx.events(row.id, kind="request.added"), None)
+    facts = added.facts if added else {}
+    known = "offset" in facts
+    offsets = [facts["offset"]] if known else OFFSETS
+    times = [submitted.astimezone(timezone(timedelta(seconds=offset))) for offset in offsets]
+    if known:
+        return times
+    return [t for t in times if stamp(clock.due(law, t)) == facts.get("due")] or [submitted]
 
 
 def _check_extendable(row: Request, now: datetime) -> None:

@@ -1,6 +1,7 @@
 """Looking makes nothing; the signed head closes the end of the chain."""
 
 import json
+import sqlite3
 from collections.abc import Callable
 from threading import Thread
 
@@ -10,7 +11,7 @@ from sqlalchemy import text
 from erasure_core.errors import BadInput, ErasureError
 from erasure_core.law import fold
 from tasks.book import database
-from tasks.book.door import check_whole, faults_of_chain, open_book, require_book
+from tasks.book.door import check_whole, faults_of_chain, known_book, open_book
 from tasks.book.heads import head_file, read_head
 from tasks.book.keys import Keys
 from tasks.book.status import status
@@ -51,9 +52,41 @@ def test_a_book_is_opened_once(home):
 
 def test_a_state_folder_without_a_book_can_be_refused(home):
     with pytest.raises(BadInput, match="holds no book of record; set ERASURE_HOME"):
-        require_book(home)
+        known_book(home)
     a_book(home.root)
-    require_book(home)
+    assert known_book(home).home == home
+
+
+def emptied(home) -> None:
+    database.database_file(home).unlink(missing_ok=True)
+    home.root.mkdir(exist_ok=True)
+    database.database_file(home).touch()
+    database._engine.cache_clear()
+
+
+def test_an_empty_database_is_no_book(home):
+    emptied(home)
+    with pytest.raises(BadInput, match="holds no book of record; set ERASURE_HOME"):
+        known_book(home)
+    with sqlite3.connect(database.database_file(home)) as connection:
+        assert connection.execute("SELECT name FROM sqlite_master").fetchall() == []
+
+
+LEFT = {"records/toy-v1.json": "released versions", "head.json": "the signed head of a chain"}
+
+
+@pytest.mark.parametrize("left", LEFT)
+@pytest.mark.parametrize("opened", [known_book, open_book])
+def test_an_empty_database_where_a_book_was_is_said(home, left, opened):
+    a_book(home.root)
+    head_file(home).rename(home.root / "kept")
+    emptied(home)
+    (home.root / left).parent.mkdir(exist_ok=True)
+    (home.root / "kept").rename(home.root / left)
+    said_of_it = rf"holds {LEFT[left]} .* but its book of record is empty"
+    with pytest.raises(ErasureError, match=said_of_it) as said:
+        opened(home)
+    assert said.value.exit_code == 1
 
 
 def test_somebody_elses_dvc_repository_is_left_as_it_is(home):

@@ -6,9 +6,11 @@ from pathlib import Path
 from types import SimpleNamespace
 
 import pytest
+from sqlalchemy import text
 
 from erasure_core.errors import BadInput, ErasureError
 from erasure_core.planning.params import read_params
+from tasks.book import database
 from tasks.book.keys import Keys
 from tasks.book.store import Book
 from tasks.home import Home
@@ -73,10 +75,10 @@ def test_a_signed_statement_is_known(state, tmp_path):
 
 def test_a_statement_by_a_stranger_is_not_believed(state, tmp_path):
     champion = state.book.ask(lambda reader: reader.champion("toy"))
-    text = state.book.ask(lambda reader: reader.text(champion.statement))
+    stated = state.book.ask(lambda reader: reader.text(champion.statement))
     file = tmp_path / "statement.json"
     own = Keys(Home(state.home)).current().key
-    file.write_text(text.replace(own, Keys(Home(tmp_path / "other")).current().key))
+    file.write_text(stated.replace(own, Keys(Home(tmp_path / "other")).current().key))
     with pytest.raises(ErasureError, match="signed by"):
         verify(state.book, file)
 
@@ -125,6 +127,40 @@ def test_after_the_last_restore_the_champion_is_the_base(tmp_path):
 def test_whether_a_file_is_served_is_not_said_from_an_edited_table(state, exported):
     sql(state.home / "book.db", EDITS["alias"])
     with pytest.raises(ErasureError, match="the champion of toy is 2, the chain says 1"):
+        verify(state.book, exported)
+
+
+LEFT = {
+    "never": [],
+    "as another version": [{"version": 2, "form": "delta"}],
+    "in another form": [{"version": 1, "form": "diffusers"}],
+}
+
+
+@pytest.mark.parametrize("left", LEFT)
+def test_what_left_is_not_said_from_an_edited_table(tmp_path, left):
+    """The base itself, which no release made, would be called the champion."""
+    book, file = quick_book(tmp_path), tmp_path / "base.safetensors"
+    file.write_bytes(b"the base")
+    add(book, [a_request(A)], MODEL)
+    released(book, [A])
+    released(book, [A])
+    content = sha256(file.read_bytes()).hexdigest()
+    for facts in LEFT[left]:
+        book.change(
+            lambda tx, f=facts: tx.append("version.exported", sha256=content, model=MODEL, **f)
+        )
+    with database.writing(book.engine) as connection:
+        connection.execute(text("DELETE FROM exports"))
+        row = f"('{content}', '{MODEL}', 1, 'delta', '2026-11-22T00:00:00.000Z')"
+        connection.execute(text(f"INSERT INTO exports VALUES {row}"))
+    with pytest.raises(ErasureError, match="the book's exports were edited"):
+        verify(book, file)
+
+
+def test_what_left_is_known_though_its_row_is_gone(state, exported):
+    sql(state.home / "book.db", "DELETE FROM exports")
+    with pytest.raises(ErasureError, match="the book's exports were edited"):
         verify(state.book, exported)
 
 

@@ -7,16 +7,19 @@ from uuid import UUID
 import pytest
 
 from erasure_core.errors import ErasureError
+from erasure_core.law import chain
+from erasure_core.law.chain import stamp
 from erasure_core.planning.params import Retention
 from tasks.book.lease import holding
 from tasks.release import purge as purging
 from tasks.release.audit import audit
 from tasks.release.purge import purge
+from tasks.release.rollback import roll_back
 from tasks.requests.intake import add
 from tasks.requests.steps import withdraw
 from tasks.trial import at_work
 from tests import toy
-from tests.book.books import a_request
+from tests.book.books import MODEL, A, B, a_request, quick_book, released
 from tests.book.conftest import copied
 from tests.book.test_tampering import sql
 from tests.marks import slow
@@ -161,6 +164,50 @@ def test_what_a_kill_left_goes_with_the_next_purge(withdrawn, monkeypatch, step)
     purge(withdrawn.book, "toy", NOW)
     assert naming(withdrawn) == set()
     assert list(audit(withdrawn.book)) == []
+
+
+TODAY = datetime(2026, 11, 22, tzinfo=UTC)
+
+
+def acts(book, monkeypatch, days_ago: int, act) -> None:
+    """Let `act` happen so many days before today."""
+    then = stamp(TODAY - timedelta(days=days_ago))
+    with monkeypatch.context() as patch:
+        patch.setattr(chain, "now", lambda: then)
+        act(book)
+
+
+@pytest.mark.parametrize(
+    ("life", "unused"),
+    [
+        ({0: lambda b: released(b, [B])}, []),
+        ({364: lambda b: released(b, [B])}, []),
+        ({365: lambda b: released(b, [B])}, [1]),
+        (
+            {390: lambda b: released(b, [B]), 380: lambda b: roll_back(b, MODEL, 1, "r", [str(B)])},
+            [2],
+        ),
+        (
+            {
+                390: lambda b: released(b, [B]),
+                380: lambda b: roll_back(b, MODEL, 1, "r", [str(B)]),
+                9: lambda b: released(b, [B]),
+            },
+            [2],
+        ),
+        ({390: lambda b: released(b, [B], "fail"), 9: lambda b: released(b, [B])}, [2]),
+    ],
+)
+def test_a_champion_is_kept_for_so_long_after_it_was_replaced(tmp_path, monkeypatch, life, unused):
+    """However long it was served before: it is what a rollback would go to."""
+    book = quick_book(tmp_path)
+    add(book, [a_request(A), a_request(B, "dog")], MODEL)
+    acts(book, monkeypatch, 400, lambda b: released(b, [A]))
+    for days_ago, act in life.items():
+        acts(book, monkeypatch, days_ago, act)
+    due = purging._Due(Retention(superseded=365), TODAY)
+    found = book.ask(lambda reader: due.versions(reader, MODEL))
+    assert [version.version for version in found] == unused
 
 
 def test_a_request_that_is_due_keeps_its_name(state):

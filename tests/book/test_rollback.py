@@ -48,6 +48,11 @@ def agrees(book) -> bool:
     return list(_honoured(book, MODEL)) == []
 
 
+def texts_agree(book) -> bool:
+    with book.read() as reader:
+        return list(faults_of_texts(reader.events(), reader.all_texts())) == []
+
+
 def test_a_version_that_lacks_something_honoured_is_refused_and_names_it(book):
     before = event_names(book)
     with pytest.raises(BadInput, match=rf"version 1 does not erase dog \({B}\).*--accept-breach"):
@@ -123,6 +128,18 @@ def test_the_way_forward_after_a_rollback_is_open(book):
     assert (champion(book), state_of(book, B), agrees(book)) == (4, "honoured", True)
 
 
+def test_what_is_served_already_is_left_as_it_is(book):
+    """Also a second time: the first one may have been killed right after its commit."""
+    before = event_names(book)
+    assert not roll_back(book, MODEL, 2, "it draws better")
+    assert event_names(book) == before
+    assert roll_back(book, MODEL, 1, "it draws better", [str(B)])
+    once = event_names(book)
+    assert not roll_back(book, MODEL, 1, "it draws better", [str(B)])
+    assert (champion(book), event_names(book)) == (1, once)
+    assert texts_agree(book)
+
+
 def test_why_it_was_rolled_back_is_purged_by_age(book):
     roll_back(book, MODEL, 1, "zyxwort asked", [str(B)])
     now = datetime.now(UTC)
@@ -134,6 +151,5 @@ def test_why_it_was_rolled_back_is_purged_by_age(book):
         assert _purge_reasons(book, held, MODEL, long_after) == []
     kept = book.ask(lambda reader: [t for t in reader.all_texts() if t.subject == f"{MODEL}/1"])
     assert not any("zyxwort" in text.body for text in kept)
-    with book.read() as reader:
-        assert list(faults_of_texts(reader.events(), reader.all_texts())) == []
+    assert texts_agree(book)
     assert book.ask(lambda reader: reader.head()).event == "reason.purged"

@@ -6,7 +6,10 @@ from types import SimpleNamespace
 import pytest
 
 from erasure_core.errors import BadInput
+from erasure_core.law import clock
+from erasure_core.law.chain import stamp
 from tasks.book.actor import acting_as
+from tasks.book.store import Transaction
 from tasks.requests.intake import add
 from tasks.requests.plan import NeedsApproval, Planned, check_approved
 from tasks.requests.steps import approve, extend, hold, proposed_for, refuse, retry, withdraw
@@ -129,6 +132,53 @@ def test_a_second_extension_changes_nothing(book):
     with pytest.raises(BadInput, match="allows 1 extension"):
         extend(book, A, "still many", IN_TIME)
     assert row(book, A) == once
+
+
+ZONES = ("-12:00", "-08:00", "-03:30", "+00:00", "+02:00", "+05:45", "+14:00")
+TIMES = [
+    f"{day}T{hour}{zone}"
+    for day in ("2026-01-14", "2026-01-31", "2026-02-28", "2026-03-01", "2026-11-20")
+    for hour in ("00:30:00", "22:00:00")
+    for zone in ZONES
+]
+
+
+def extended_of(root, submitted: str) -> str:
+    """Until when a request is due that was given at that time, once its period was extended."""
+    book = quick_book(root)
+    add(book, [a_request(A, submitted_time=submitted)], MODEL)
+    return extend(book, A, "many requests", datetime.fromisoformat(submitted)).row.due
+
+
+@pytest.mark.parametrize("submitted", TIMES)
+def test_an_extension_counts_from_the_day_of_receipt_in_its_own_zone(tmp_path, submitted):
+    right = clock.extended(clock.regulation("gdpr"), datetime.fromisoformat(submitted))
+    assert extended_of(tmp_path, submitted) == stamp(right)
+
+
+@pytest.mark.parametrize("submitted", TIMES)
+def test_where_the_zone_is_not_known_an_extension_is_never_late(tmp_path, monkeypatch, submitted):
+    """Of requests that were added before the book kept it."""
+    append = Transaction.append
+
+    def without_zone(tx, event, **facts):
+        return append(tx, event, **{k: v for k, v in facts.items() if k != "offset"})
+
+    monkeypatch.setattr(Transaction, "append", without_zone)
+    law, received = clock.regulation("gdpr"), datetime.fromisoformat(submitted)
+    first = stamp(clock.due(law, received))
+    assert first < extended_of(tmp_path, submitted) <= stamp(clock.extended(law, received))
+
+
+@pytest.mark.parametrize(
+    ("submitted", "due"),
+    [
+        ("2026-01-14T22:00:00-08:00", "2026-04-14T23:59:59.000Z"),
+        ("2026-03-01T00:30:00+02:00", "2026-06-01T21:59:59.000Z"),
+    ],
+)
+def test_three_months_are_counted_where_the_request_was_given(tmp_path, submitted, due):
+    assert extended_of(tmp_path, submitted) == due
 
 
 def purged_of_its_texts(tx):

@@ -226,17 +226,34 @@ def test_no_name_is_in_the_chain(book):
     assert "zyxwort" not in "".join(lines)
 
 
+def kept(book, words: str) -> str:
+    """The hash of a text that the chain names."""
+
+    def work(tx):
+        why = tx.keep_text(f"{MODEL}/1", words)
+        tx.append("alias.moved", model=MODEL, alias="candidate", version=1, reason=why)
+        return why
+
+    return book.change(work)
+
+
+def test_a_text_that_no_event_names_is_not_kept(book):
+    """No purge would find it, and every audit after would."""
+    with pytest.raises(RuntimeError, match="a text of toy/1 is named by no event"):
+        book.change(lambda tx: tx.keep_text(f"{MODEL}/1", "a word"))
+    assert rows(book, "texts") == 0
+
+
 def test_the_same_text_twice_has_two_names(book):
     """Salted: nobody can tell from the chain that two people were given the same reason."""
-    first = book.change(lambda tx: tx.keep_text("a", "the same"))
-    assert first != book.change(lambda tx: tx.keep_text("b", "the same"))
+    assert kept(book, "the same") != kept(book, "the same")
 
 
 def test_a_text_that_was_edited_is_not_believed(book):
-    sha256 = book.change(lambda tx: tx.keep_text("a", "before"))
+    sha256 = kept(book, "before")
     with database.writing(book.engine) as connection:
         connection.execute(text("UPDATE texts SET body = 'after'"))
-    with pytest.raises(ErasureError, match="a text of a was changed in the book"):
+    with pytest.raises(ErasureError, match="a text of toy/1 was changed in the book"):
         book.ask(lambda reader: reader.text(sha256))
 
 

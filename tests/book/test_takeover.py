@@ -15,8 +15,10 @@ from erasure_core.errors import ErasureError
 from erasure_core.law.lineage import sha256_file
 from tasks.book import takeover
 from tasks.book.door import faults_of_chain, open_book
+from tasks.book.texts import faults_of_texts
 from tasks.home import Home
 from tasks.release.audit import audit
+from tasks.release.errands import _run
 from tasks.release.reconcile import reconcile
 from tasks.release.trace import shown_request
 from tests.toy import ASTRONAUT, CAT
@@ -232,6 +234,51 @@ def test_what_was_called_honoured_in_error_is_due_again(old):
     assert (found.row.state, found.row.version) == ("received", None)
     assert "the champion does not erase it" in found.reason
     assert [state for state, _ in history(book, ASTRONAUT)][-2:] == ["honoured", "received"]
+
+
+def test_what_was_called_restored_in_error_is_honoured(old):
+    """A kill came before the champion without it: the one that erases it is still served."""
+    file = old.root / f"requests/{CAT}.json"
+    entry = json.loads(file.read_text())
+    last = entry["history"][-1]
+    entry["history"].append({**last, "state": "restored", "version": 3, "reason": "asked"})
+    file.write_text(json.dumps({**entry, "state": "restored"}))
+    found = open_book(old).ask(lambda reader: reader.request(UUID(CAT)))
+    assert (found.row.state, found.row.version) == ("honoured", 2)
+    assert "the champion erases it" in found.reason
+
+
+def test_who_asked_for_the_same_is_honoured_with_the_first(old):
+    """0.1 refused the second, and asked one of them to withdraw."""
+    entry = json.loads((old.root / f"requests/{CAT}.json").read_text())
+    second = str(UUID(int=2))
+    entry["request"]["subject_request_id"] = second
+    first, *_ = entry["history"]
+    refused = {**first, "state": "refused", "reason": "withdraw one of them"}
+    text = json.dumps({**entry, "state": "refused", "history": [first, refused]})
+    (old.root / f"requests/{second}.json").write_text(text)
+    found = open_book(old).ask(lambda reader: reader.request(UUID(second)).row)
+    assert (found.state, found.duplicate_of, found.version) == ("honoured", CAT, 2)
+
+
+def test_a_missing_first_version_stops_nothing(old):
+    """A kill of 0.1 left a number of MLflow's without a record."""
+    (old.root / "records/toy-v1.json").unlink()
+    book = open_book(old)
+    sent = book.ask(lambda reader: reader.waiting_outside())
+    assert [row["version"] for row in sent if row["kind"] == "set aside"] == [2]
+    book.change(lambda tx: tx.send("toy", 1, "set aside"))
+    row = book.ask(lambda reader: reader.waiting_outside())[-1]
+    assert "has no version 1" in _run(book, {**row, "version": 1})
+
+
+def test_a_reason_that_no_step_keeps_is_not_kept_either(old):
+    file = old.root / f"requests/{CAT}.json"
+    entry = json.loads(file.read_text())
+    entry["history"][-1]["reason"] = "the gate passed"
+    file.write_text(json.dumps(entry))
+    with open_book(old).read() as reader:
+        assert list(faults_of_texts(reader.events(), reader.all_texts())) == []
 
 
 def test_a_working_folder_keeps_its_requests(tmp_path):

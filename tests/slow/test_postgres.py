@@ -14,12 +14,16 @@ from dataclasses import dataclass
 from pathlib import Path
 
 import pytest
+from sqlalchemy import inspect
 
-from erasure_core.errors import ErasureError
+from erasure_core.errors import BadInput, ErasureError
 from tasks.book import database
+from tasks.book.door import known_book
 from tasks.book.store import Book
+from tasks.home import Home
+from tasks.requests.intake import add
 from tests import toy
-from tests.book.books import a_book
+from tests.book.books import MODEL, A, a_book, a_request
 
 pytestmark = pytest.mark.slow
 ROOT = Path(__file__).parents[2]
@@ -145,6 +149,15 @@ def book(shell, monkeypatch) -> Iterator[Book]:
     book.engine.dispose()
 
 
+def test_looking_leaves_somebody_elses_database_as_it_is(shell, monkeypatch):
+    monkeypatch.setenv(database.URL, shell.environment[database.URL])
+    with pytest.raises(BadInput, match=f"the database that {database.URL} names is empty"):
+        known_book(Home(shell.home))
+    engine = database._engine(shell.environment[database.URL])
+    assert inspect(engine).get_table_names() == []
+    engine.dispose()
+
+
 def test_one_view_of_the_book_stays_as_it_is(book):
     """PostgreSQL's default shows each statement what was committed before it."""
     with book.read() as reader:
@@ -158,11 +171,14 @@ STOPPED = """\
 import sys
 from tasks.book.door import open_book
 from tasks.home import Home
+def say(tx, words):
+    why = tx.keep_text("nobody/1", words)
+    tx.append("alias.moved", model="nobody", alias="candidate", version=1, reason=why)
 def work(tx):
-    tx.keep_text("nobody", "said before it was stopped")
+    say(tx, "said before it was stopped")
     print("writing", flush=True)
     sys.stdin.readline()
-    tx.keep_text("nobody", "said after it went on")
+    say(tx, "said after it went on")
 open_book(Home.from_env()).change(work)
 print("written", flush=True)
 """
@@ -183,7 +199,7 @@ def stopped(shell) -> Iterator[subprocess.Popen]:
 
 def test_a_writer_that_was_stopped_keeps_the_others_out_for_a_while_only(book, stopped):
     began = time.monotonic()
-    book.change(lambda tx: tx.keep_text("nobody", "said meanwhile"))
+    add(book, [a_request(A)], MODEL)
     assert time.monotonic() - began < database.STALLED + 10
     stopped.send_signal(signal.SIGCONT)  # its transaction is gone, and it does all of it again
     stopped.stdin.write("\n")
@@ -191,7 +207,7 @@ def test_a_writer_that_was_stopped_keeps_the_others_out_for_a_while_only(book, s
     stopped.stdin.flush()
     assert ended(stopped) == "writing\nwritten\n"
     texts = book.ask(lambda reader: [text.subject for text in reader.all_texts()])
-    assert texts.count("nobody") == 3
+    assert texts.count("nobody/1") == 2
 
 
 def test_a_lock_is_waited_for_a_minute_at_most_and_in_one_line(book, monkeypatch):

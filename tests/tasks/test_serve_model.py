@@ -93,6 +93,22 @@ def version(register) -> int:
     return register()
 
 
+@pytest.mark.parametrize(("model", "ahead"), [("gallery", 1), ("other", 0)])
+def test_the_statement_of_another_version_or_model_is_not_served(register, model, ahead):
+    """Signed and whole as it is, it may be of a version that was replaced: of the base itself."""
+    import mlflow
+
+    version = register()
+    folder = Path(mlflow.artifacts.download_artifacts(f"models:/gallery/{version}"))
+    assert load(version).predict(PROMPTS[:1]).shape[0] == 1
+    (file,) = folder.rglob("statement.json")
+    said = json.loads(file.read_text())["statement"]
+    other = Statement.model_validate({**said, "model": model, "version": version + ahead})
+    file.write_bytes(sign(other, Keys(Home.from_env()).current()))
+    with pytest.raises(ErasureError, match=rf"gallery version {version} carries the statement of"):
+        load(version)
+
+
 @pytest.fixture
 def no_checkpoint(served):
     """The checkpoint is gone from this machine for one test; only the remote has it."""
