@@ -7,7 +7,7 @@ Every change is one transaction that appends its events to the chain and applies
 import hashlib
 import json
 import secrets
-from collections.abc import Callable, Collection, Iterator, Mapping, Sequence
+from collections.abc import Callable, Iterator, Mapping, Sequence
 from contextlib import contextmanager
 from dataclasses import asdict, dataclass, fields
 from typing import Any, TypeVar, get_args
@@ -31,7 +31,7 @@ from sqlalchemy import (
 from erasure_core.errors import BadInput, ErasureError
 from erasure_core.law import chain, fold
 from erasure_core.law.chain import Event
-from erasure_core.law.concepts import Kind, concept_label
+from erasure_core.law.concepts import Concept, Kind, concept_label, letters_of, same_name
 from erasure_core.law.fold import CHAMPION, Alias, Export, Proposal, Request, Tables, Version
 from erasure_core.law.life import DUE
 from erasure_core.law.lineage import canonical_json
@@ -88,6 +88,7 @@ class Reader:
 
     def __init__(self, connection: Connection):
         self.connection = connection
+        self._labels: dict[str, set[str]] | None = None  # letters of a name -> labels, once read
 
     def head(self) -> Event | None:
         """The last event; None in an empty book."""
@@ -98,6 +99,16 @@ class Reader:
         """The hash of the event of this number, if there is one."""
         table = schema.events
         return self.connection.scalar(select(table.c.sha256).where(table.c.seq == seq))
+
+    def links(self, seqs: Sequence[int]) -> dict[int, tuple[str, str]]:
+        """`previous` and `sha256` of the events of these numbers, as far as there are such."""
+        table, found = schema.events, {}
+        query = select(table.c.seq, table.c.previous, table.c.sha256)
+        for first in range(0, len(seqs), 500):
+            some = table.c.seq.in_(seqs[first : first + 500])
+            for row in self.connection.execute(query.where(some)):
+                found[row.seq] = (row.previous, row.sha256)
+        return found
 
     def is_young(self) -> bool:
         """Whether the chain holds no more than its opening and one change."""
@@ -169,19 +180,42 @@ class Reader:
         others = self.duplicates_of(request_id)
         return [o.row.id for o in others if o.row.state in DUE or o.row.state == "honoured"]
 
-    def same_concept(self, model: str, label: str, states: Sequence[str], but: str) -> Entry | None:
-        """The oldest request of these states that asks for the same concept, other than `but`."""
+    def same_concept(
+        self, model: str, concept: Concept, states: Sequence[str], but: str
+    ) -> Entry | None:
+        """The oldest request of these states that asks for the same concept, in any spelling of its
+        name, other than `but`.
+        """
         table, texts = schema.requests, schema.texts
         mine = (table.c.model == model, table.c.state.in_(states), table.c.id != but)
+        labels = self._labels_like(concept.name, [concept.kind])
         query = select(table).join(texts, texts.c.subject == table.c.id).limit(1)
-        query = query.where(texts.c.label == label, *mine).order_by(table.c.received, table.c.id)
+        query = query.where(texts.c.label.in_(labels), *mine)
+        query = query.order_by(table.c.received, table.c.id)
         number = 0
         while row := self.connection.execute(query.offset(number)).mappings().first():
             (entry,) = self._entries([_value(Request, row)])
-            if _is_called(entry, {label}):
+            if entry.request is not None and entry.request.concept.is_also(concept):
                 return entry
             number += 1
         return None
+
+    def _labels_like(self, name: str, kinds: Sequence[str]) -> list[str]:
+        """The labels of concepts of these kinds that might be called so in another spelling."""
+        if self._labels is None:
+            self._labels = {}
+            label = schema.texts.c.label
+            for known in self.connection.scalars(
+                select(label).distinct().where(label.is_not(None))
+            ):
+                self._note_label(known)
+        labels = {concept_label(kind, name) for kind in kinds}
+        known = self._labels.get(letters_of(name), ())
+        return sorted(labels | {label for label in known if label.partition(":")[0] in kinds})
+
+    def _note_label(self, label: str) -> None:
+        if self._labels is not None:
+            self._labels.setdefault(letters_of(label.partition(":")[2]), set()).add(label)
 
     def ids(self, model: str, state: str) -> frozenset[str]:
         """The ids of a model's requests in one state, without duplicates of others."""
@@ -349,13 +383,13 @@ class Reader:
         return said
 
     def named(self, name: str) -> list[Entry]:
-        """The requests that ask for a concept of this name, of any kind."""
+        """The requests that ask for a concept of this name, in any spelling and of any kind."""
         table, texts = schema.requests, schema.texts
-        labels = {concept_label(kind, name) for kind in KINDS}
-        asked = select(texts.c.sha256).where(texts.c.label.in_(sorted(labels)))
+        labels = self._labels_like(name, KINDS)
+        asked = select(texts.c.sha256).where(texts.c.label.in_(labels))
         rows = self.connection.execute(select(table).where(table.c.asked.in_(asked))).mappings()
         entries = self._entries([_value(Request, r) for r in rows])
-        return [entry for entry in entries if _is_called(entry, labels)]
+        return [e for e in entries if e.request and same_name(e.request.concept.name, name)]
 
     def waiting_outside(self, model: str | None = None) -> list[Mapping[str, Any]]:
         """What the world outside has not heard of yet, oldest first."""
@@ -454,6 +488,8 @@ class Transaction(Reader):
         sha256 = _salted(salt, body)
         row = {"sha256": sha256, "subject": subject, "label": label, "salt": salt, "body": body}
         self.connection.execute(insert(schema.texts), row)
+        if label is not None:
+            self._note_label(label)
         return sha256
 
     def forget_texts(self, subject: str) -> list[str]:
@@ -611,13 +647,6 @@ def _may_say(subject: str) -> ColumnElement[bool]:
 def _stored(row: Any) -> Stored:
     whole = _salted(row.salt, row.body) == row.sha256
     return Stored(row.sha256, row.subject, row.label, row.body, whole)
-
-
-def _is_called(entry: Entry, labels: Collection[str]) -> bool:
-    """Whether a request that was found by its label asks for that concept; not where the label was
-    edited, or where nobody can tell any more.
-    """
-    return entry.request is not None and entry.request.concept.label in labels
 
 
 def _salted(salt: str, body: str) -> str:
