@@ -8,11 +8,11 @@ from pathlib import Path
 
 from erasure_core.errors import ErasureError
 from erasure_core.law import fold
-from erasure_core.law.chain import Event
-from erasure_core.law.fold import CANDIDATE, CHAMPION, Version
+from erasure_core.law.chain import GENESIS, Event, fault_of
+from erasure_core.law.fold import CANDIDATE, CHAMPION, Alias, Tables, Version
 from erasure_core.law.lineage import RunRecord, manifest, root_sha256, sha256_file
 from erasure_core.redact import redacted
-from tasks.book.differences import faults_of_row, listed_wrong
+from tasks.book.differences import differences, faults_of_row, listed_wrong
 from tasks.book.door import faults_of_chain
 from tasks.book.keys import Keys
 from tasks.book.lease import alive
@@ -56,7 +56,7 @@ def _as_far_as_possible(part: Iterator[str]) -> Iterator[str]:
     """What one part of the audit finds; what was tampered with may break it in the middle."""
     try:
         yield from part
-    except (ErasureError, OSError, ValueError) as fault:
+    except (ErasureError, OSError, ValueError, KeyError) as fault:
         yield f"not to be checked further: {redacted(' '.join(str(fault).split()))}"
 
 
@@ -76,6 +76,7 @@ def audit_histories(book: Book, subjects: Sequence[str]) -> Iterator[str]:
 
 
 def _history(reader: Reader, subject: str, said: Sequence[Event]) -> Iterator[str]:
+    yield from _links(reader, said)
     if list(reader.events(subject)) != said:
         yield listed_wrong(subject)
     kind = "version." if "/" in subject else "request."
@@ -83,6 +84,22 @@ def _history(reader: Reader, subject: str, said: Sequence[Event]) -> Iterator[st
     yield from faults_of_row(subject, own, reader.row_of(kind, subject))
     texts = fold.texts(said)
     yield from faults_of_texts(said, reader.texts_of(subject, [*texts.kept, *texts.forgotten]))
+
+
+def _links(reader: Reader, said: Sequence[Event]) -> Iterator[str]:
+    """Each of these events has its own hash, follows the one before, and is followed."""
+    own = {event.seq for event in said}
+    links = reader.links(sorted({seq + step for seq in own for step in (-1, 1)}))
+    for event in said:
+        _, before = links.get(event.seq - 1, (None, None if event.seq > 1 else GENESIS))
+        if (fault := fault_of(event, before)) is not None:
+            yield fault
+        following, _ = links.get(event.seq + 1, (event.sha256, None))
+        if following != event.sha256 and event.seq + 1 not in own:
+            yield (
+                f"event {event.seq + 1} of the chain does not follow event {event.seq}; restore "
+                "the book from a copy, what follows is not evidence"
+            )
 
 
 def _honoured(book: Book, model: str) -> Iterator[str]:
@@ -199,13 +216,45 @@ def differs_in_mlflow(book: Book, version: Version) -> Iterator[str]:
 def differs_in_registry(book: Book, model: str) -> Iterator[str]:
     """MLflow's numbers and aliases, in terms of what a difference breaks."""
     try:
-        numbers, points = version_numbers(book.home, model), aliases(book.home, model)
+        numbers = version_numbers(book.home, model)
     except (ErasureError, OSError) as fault:
-        yield f"MLflow cannot be asked of {model}: {redacted(str(fault))}"
+        yield _not_asked(model, fault)
         return
     last = book.ask(lambda reader: reader.next_version(model)) - 1
     for extra in (n for n in numbers if n > last):
         yield f"MLflow has {model} version {extra}, which the book does not know; delete it there"
+    yield from _aliases_in_mlflow(book, model)
+
+
+def audit_aliases(book: Book, model: str) -> Iterator[str]:
+    """What disagrees about which version of a model is served: the book's own row with the chain,
+    and MLflow with the book.
+    """
+    yield from _as_far_as_possible(_aliases_in_book(book, model))
+    yield from _as_far_as_possible(_aliases_in_mlflow(book, model))
+
+
+def _aliases_in_book(book: Book, model: str) -> Iterator[str]:
+    with book.read() as reader:
+        moves = {alias: reader.moved_to(model, alias) for alias in ALIASES}
+        names = reader.aliases(model)
+    folded, stored = (
+        Tables(aliases={(model, a): Alias(model, a, n) for a, n in some.items() if n is not None})
+        for some in (moves, names)
+    )
+    yield from differences(folded, stored)
+
+
+def _not_asked(model: str, fault: Exception) -> str:
+    return f"MLflow cannot be asked of {model}: {redacted(str(fault))}"
+
+
+def _aliases_in_mlflow(book: Book, model: str) -> Iterator[str]:
+    try:
+        points = aliases(book.home, model)
+    except (ErasureError, OSError) as fault:
+        yield _not_asked(model, fault)
+        return
     should = book.ask(lambda reader: reader.aliases(model))
     for alias in ALIASES:
         if points.get(alias) != should.get(alias):
