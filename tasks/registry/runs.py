@@ -222,15 +222,18 @@ def forget_run(home: Home, run_id: str) -> None:
         clear_deleted(file, [run.info.run_id for run in runs])
 
 
-def forget_attempts(home: Home, before: datetime, requests: Collection[str]) -> list[str]:
-    """Delete runs that came to no version: those that began before a time, and those that name one
-    of `requests`; return their ids.
+def forget_attempts(
+    home: Home, model: str, before: datetime, requests: Collection[str]
+) -> list[str]:
+    """Delete runs of a model that came to no version: those that began before a time, and those
+    that name one of `requests`; return their ids.
     """
     if not has_store(home):
         return []
     with connected(home) as client:
         experiment = client.get_experiment_by_name(EXPERIMENT)
-        found = list(runs_where(client, experiment.experiment_id, "")) if experiment else []
+        which = f"tags.`{MODEL}` = '{model}'"
+        found = list(runs_where(client, experiment.experiment_id, which)) if experiment else []
     parents = [r for r in found if FOLDER in r.data.tags and KEY not in r.data.tags]
     gone = [
         str(run.info.run_id)

@@ -30,7 +30,7 @@ from tasks.release.recording import measured
 from tasks.release.resolve import bring_back, folder_of
 from tasks.versions.dvc_store import add_checkpoint
 
-OUTSIDE = "outside"  # the lease of whoever does errands
+OUTSIDE = "/outside"  # the lease of whoever does errands; no model is called so
 OF_FILES = frozenset({"report", "checkpoint", "mlflow run"})  # what a purge leaves nothing to do of
 
 
