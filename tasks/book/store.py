@@ -45,6 +45,7 @@ from tasks.home import Home
 
 FORGOTTEN = "(purged)"
 KINDS = get_args(Kind)
+SALT = 32  # characters of a text's salt
 LARGEST = 2**63 - 1  # that SQL counts to
 FEW = 10  # requests and versions for which the database looks; for more the whole chain is read
 Value = TypeVar("Value")
@@ -109,11 +110,6 @@ class Reader:
             for row in self.connection.execute(query.where(some)):
                 found[row.seq] = (row.previous, row.sha256)
         return found
-
-    def is_young(self) -> bool:
-        """Whether the chain holds no more than its opening and one change."""
-        changes = select(schema.events.c.operation).distinct().limit(3).subquery()
-        return (self.connection.scalar(select(func.count()).select_from(changes)) or 0) <= 2
 
     def events(
         self, subject: str | None = None, after: int = 0, kind: str | None = None
@@ -436,7 +432,7 @@ class Reader:
         for first in range(0, len(hashes), 500):
             some = schema.texts.c.sha256.in_(hashes[first : first + 500])
             for row in self.connection.execute(select(schema.texts).where(some)):
-                if _salted(row.salt, row.body) == row.sha256:
+                if _is_whole(row):
                     texts[row.sha256] = row.body
                 else:
                     faults[row.sha256] = changed(row.subject, row.sha256)
@@ -457,7 +453,8 @@ class Transaction(Reader):
         super().__init__(connection)
         self.operation = operation
         self._head: Event | None = None
-        self.appended: Event | None = None  # the last one of this transaction
+        self.first: Event | None = None  # that this transaction appended
+        self.appended: Event | None = None  # the last one that it did
         self._compared: set[tuple[str, str]] = set()  # rows known to be what the chain says
 
     def append(self, event: str, **facts: object) -> Event:
@@ -479,12 +476,13 @@ class Transaction(Reader):
         for name, table in schema.FOLDED.items():
             for key, row in getattr(rows, name).items():
                 self._store(table, before[name].get(key), row)
+        self.first = self.first or sealed
         self._head = self.appended = sealed
         return sealed
 
     def keep_text(self, subject: str, body: str, label: str | None = None) -> str:
         """Keep a text that may be forgotten later; return the salted hash that names it."""
-        salt = secrets.token_hex(16)
+        salt = secrets.token_hex(SALT // 2)
         sha256 = _salted(salt, body)
         row = {"sha256": sha256, "subject": subject, "label": label, "salt": salt, "body": body}
         self.connection.execute(insert(schema.texts), row)
@@ -582,7 +580,7 @@ class Book:
         """
         operation = str(uuid4())
         results: list[Value] = []
-        heads: list[Event | None] = []
+        done_by: list[Transaction] = []
 
         def once() -> Value:
             with database.writing(self.engine) as connection:
@@ -591,16 +589,17 @@ class Book:
                     return results[-1]
                 transaction = Transaction(connection, operation)
                 results.append(work(transaction))
-                heads.append(transaction.appended)
+                done_by.append(transaction)
             return results[-1]
 
         result = database.patiently(once)
-        if heads and (head := heads[-1]) is not None:
+        first, head = (done_by[-1].first, done_by[-1].appended) if done_by else (None, None)
+        if first and head:
             follow(
                 self.home,
                 head,
                 lambda seq: self.ask(lambda reader: reader.sha256_at(seq)),
-                lambda: self.ask(lambda reader: reader.is_young()),
+                young=first.seq <= 2,
             )
         return result
 
@@ -645,8 +644,12 @@ def _may_say(subject: str) -> ColumnElement[bool]:
 
 
 def _stored(row: Any) -> Stored:
-    whole = _salted(row.salt, row.body) == row.sha256
-    return Stored(row.sha256, row.subject, row.label, row.body, whole)
+    return Stored(row.sha256, row.subject, row.label, row.body, _is_whole(row))
+
+
+def _is_whole(row: Any) -> bool:
+    """Whether salt and text are what the hash names: where one ends, the hash does not say."""
+    return len(row.salt) == SALT and _salted(row.salt, row.body) == row.sha256
 
 
 def _salted(salt: str, body: str) -> str:

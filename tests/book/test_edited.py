@@ -172,6 +172,14 @@ def test_a_text_that_is_gone_is_missed(two, what):
     assert findings(two) == [f"a text of {A} is gone from the book; restore the book from a copy"]
 
 
+def test_a_text_is_parted_from_its_salt_where_it_was(two):
+    edit(
+        two, f"UPDATE texts SET salt = salt || substr(body, 1, 9), body = substr(body, 10) {ASKED}"
+    )
+    assert any(f"a text of {A} was changed in the book" in finding for finding in findings(two))
+    assert two.ask(lambda reader: reader.request(A)).request is None
+
+
 def test_a_text_that_no_event_names_is_found(two):
     two.change(lambda tx: tx.keep_text(str(A), "a word"))
     assert any("that no event names" in finding for finding in findings(two))

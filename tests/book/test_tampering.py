@@ -97,6 +97,9 @@ ROWS |= {
     ),
     "texts: edited": in_book("UPDATE texts SET body = body || ' '"),
     "texts: salt edited": in_book("UPDATE texts SET salt = salt || '0'"),
+    "texts: salt and text parted elsewhere": in_book(
+        "UPDATE texts SET salt = salt || substr(body, 1, 19), body = substr(body, 20)"
+    ),
     "texts: cut off": in_book("UPDATE texts SET body = substr(body, 1, 5)"),
     "texts: one deleted": in_book("DELETE FROM texts WHERE rowid = 1"),
     "texts: all deleted": in_book("DELETE FROM texts"),
@@ -195,7 +198,7 @@ FILES = {  # the first file that matches is tampered with
     "weights of the checkpoint": "checkpoints/*/unet/*.safetensors",
     "configuration of the checkpoint": "checkpoints/*/model_index.json",
     "delta of the checkpoint": "checkpoints/*/delta.safetensors",
-    "pointer": "checkpoints/*.dvc",
+    "pointer of the checkpoint": "checkpoints/*.dvc",
     "object of the remote": "dvc-remote/files/md5/*/*",
     "listing of the remote": "dvc-remote/files/md5/*/*.dir",
     "trusted key": "keys/trusted/*.pub",
@@ -205,8 +208,9 @@ FILES = {  # the first file that matches is tampered with
     "MLflow's pointer": "mlartifacts/models/*/artifacts/artifacts/checkpoint.dvc",
     "MLflow's requirements": "mlartifacts/models/*/artifacts/requirements.txt",
 }
-ALONE = {"head", "listing of the remote", "trusted key", "pointer", "object of the remote",
-         "MLflow's script", "MLflow's requirements", "MLflow's pointer"}  # fmt: skip
+ALONE = {"head", "listing of the remote", "trusted key", "object of the remote",
+         "pointer of the checkpoint", "MLflow's script", "MLflow's requirements",
+         "MLflow's pointer"}  # fmt: skip
 CASES = [
     (place, kind)
     for place in FILES
