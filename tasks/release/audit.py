@@ -162,7 +162,7 @@ def _weights(book: Book, version: Version) -> Iterator[str]:
             "`erasure reconcile` brings it back"
         )
     try:
-        there = deliverable(book.home, version.checkpoint)
+        there = delivers(book, version)
     except ErasureError as fault:
         yield f"DVC cannot be asked for {version.checkpoint[:16]}...: {redacted(str(fault))}"
         return
@@ -171,6 +171,15 @@ def _weights(book: Book, version: Version) -> Iterator[str]:
             f"DVC cannot deliver checkpoint {version.checkpoint[:16]}... of version "
             f"{version.version} from {redacted(book.home.dvc_remote)}; `erasure reconcile`"
         )
+
+
+def delivers(book: Book, version: Version) -> bool:
+    """Whether the remote holds a released checkpoint as it was sent. `ErasureError` if it cannot be
+    reached.
+    """
+    key = f"{version.model}/{version.version}/checkpoint"
+    sent = book.ask(lambda reader: reader.outcome(key))
+    return deliverable(book.home, version.checkpoint, sent)
 
 
 def _statement(book: Book, version: Version) -> Iterator[str]:

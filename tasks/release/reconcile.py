@@ -13,12 +13,17 @@ from tasks.book.lease import holding
 from tasks.book.rebuild import rebuild_tables
 from tasks.book.store import Book
 from tasks.registry.runs import close_unfinished
-from tasks.release.audit import differs_in_mlflow, differs_in_registry, working_now
+from tasks.release.audit import (
+    delivers,
+    differs_in_mlflow,
+    differs_in_registry,
+    working_now,
+)
 from tasks.release.errands import OUTSIDE, run_errands
 from tasks.release.record import record_file
 from tasks.release.resolve import bring_back
 from tasks.release.settle import state_again
-from tasks.versions.dvc_store import check_checkpoint, checkpoint_folder, deliverable
+from tasks.versions.dvc_store import check_checkpoint, checkpoint_folder
 
 
 def reconcile(book: Book, *, tables: bool = False) -> list[str]:
@@ -78,7 +83,7 @@ def _bring_back_weights(book: Book) -> Iterator[str]:
         try:
             if not _whole(checkpoint_folder(book.home, version.checkpoint)):
                 bring_back(book, version)
-            if not deliverable(book.home, version.checkpoint):
+            if not delivers(book, version):
                 _send(book, version, "checkpoint")
         except ErasureError as fault:
             yield f"{version.model} version {version.version}: {fault}"
