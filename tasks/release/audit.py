@@ -3,6 +3,7 @@
 Each finding is one line: what disagrees, and what to do. Nothing is changed.
 """
 
+import json
 from collections.abc import Collection, Iterator, Sequence
 from pathlib import Path
 
@@ -17,21 +18,25 @@ from tasks.book.door import faults_of_chain
 from tasks.book.keys import Keys
 from tasks.book.lease import alive
 from tasks.book.store import Book, Entry, Reader
+from tasks.book.takeover import faults_of_log
 from tasks.book.texts import faults_of_texts
-from tasks.registry.runs import unfinished_runs
+from tasks.registry.client import KEY
+from tasks.registry.runs import tags_of_run, unfinished_runs
 from tasks.registry.versions import aliases, expected, seen, version_numbers
 from tasks.release.mirrored import version_facts
 from tasks.release.record import record_file
 from tasks.release.settle import check_statement
-from tasks.versions.dvc_store import check_checkpoint, checkpoint_folder, deliverable
+from tasks.versions.dvc_store import SHA256, check_checkpoint, checkpoint_folder, deliverable
 
 ALIASES = (CANDIDATE, CHAMPION)
+VERDICT = "gate.verdict"  # tag of a run in MLflow
 
 
 def audit(book: Book) -> Iterator[str]:
     """Everything that disagrees, anywhere."""
     yield from faults_of_chain(book)
     yield from _as_far_as_possible(_texts(book))
+    yield from _as_far_as_possible(faults_of_log(book))
     for model in book.ask(lambda reader: reader.models()):
         yield from _as_far_as_possible(_honoured(book, model))
         for version in book.ask(lambda reader, m=model: reader.versions(m)):  # type: ignore[misc]
@@ -44,10 +49,15 @@ def audit(book: Book) -> Iterator[str]:
 
 
 def audit_version(book: Book, version: Version) -> Iterator[str]:
-    """What disagrees about one version: its record, evidence, weights, statement and mirror."""
+    """What disagrees about one version: its record, evidence, base, page, weights, statement and
+    mirrors.
+    """
     if not version.purged:
         yield from _as_far_as_possible(_record(book, version))
+        yield from _as_far_as_possible(_base(book, version))
+        yield from _as_far_as_possible(differs_in_report(book, version))
         yield from _as_far_as_possible(_weights(book, version))
+        yield from _as_far_as_possible(differs_in_run(book, version))
     yield from _as_far_as_possible(_statement(book, version))
     yield from _as_far_as_possible(differs_in_mlflow(book, version))
 
@@ -137,6 +147,57 @@ def _record(book: Book, version: Version) -> Iterator[str]:
             yield f"{path} was changed since version {version.version} was decided; restore it"
 
 
+def _base(book: Book, version: Version) -> Iterator[str]:
+    """The manifest of the base that a version was made from."""
+    if version.delta is None:
+        return  # it is the base itself
+    file = book.home.snapshots / version.base / "manifest.json"
+    try:
+        content = json.loads(file.read_bytes())
+        found = {content["root_sha256"], root_sha256(content["files"])}
+    except (OSError, ValueError, KeyError, TypeError, AttributeError):
+        found = set[str]()
+    if found != {version.base}:
+        yield (
+            f"{file} is gone or was changed: it names the files of the base of version "
+            f"{version.version}; restore it from a copy"
+        )
+
+
+def differs_in_report(book: Book, version: Version) -> Iterator[str]:
+    """The run's page is the one that was written."""
+    written = _outcome(book, version, "report")
+    if version.purged or written is None or not SHA256.fullmatch(written):
+        return  # none, or made when its hash was not noted
+    file = book.home.runs / version.folder / "report.html"
+    if not file.is_file() or sha256_file(file) != written:
+        yield f"{file} is not the page that was written; `erasure reconcile` writes it anew"
+
+
+def differs_in_run(book: Book, version: Version) -> Iterator[str]:
+    """MLflow shows the run of a version, with its verdict."""
+    run_id = _outcome(book, version, "mlflow run")
+    if version.purged or run_id is None:
+        return  # that it has not followed is said where errands are
+    where = f"MLflow's run of {version.model} version {version.version}"
+    try:
+        tags = tags_of_run(book.home, run_id)
+    except (ErasureError, OSError) as fault:
+        yield f"{where} cannot be compared: {redacted(str(fault))}"
+        return
+    if tags is None:
+        yield f"{where} ({run_id}) is gone; `erasure reconcile` brings it back"
+    elif KEY in tags and tags.get(VERDICT) != version.verdict:
+        yield (
+            f"{where}: tag {VERDICT} is {tags.get(VERDICT)}, the book says {version.verdict}; "
+            "`erasure reconcile` puts it back"
+        )
+
+
+def _outcome(book: Book, version: Version, errand: str) -> str | None:
+    return book.ask(lambda r: r.outcome(f"{version.model}/{version.version}/{errand}"))
+
+
 def _content(path: Path) -> str:
     if path.is_file():
         return sha256_file(path)
@@ -177,9 +238,7 @@ def delivers(book: Book, version: Version) -> bool:
     """Whether the remote holds a released checkpoint as it was sent. `ErasureError` if it cannot be
     reached.
     """
-    key = f"{version.model}/{version.version}/checkpoint"
-    sent = book.ask(lambda reader: reader.outcome(key))
-    return deliverable(book.home, version.checkpoint, sent)
+    return deliverable(book.home, version.checkpoint, _outcome(book, version, "checkpoint"))
 
 
 def _statement(book: Book, version: Version) -> Iterator[str]:

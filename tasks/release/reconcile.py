@@ -17,6 +17,8 @@ from tasks.release.audit import (
     delivers,
     differs_in_mlflow,
     differs_in_registry,
+    differs_in_report,
+    differs_in_run,
     working_now,
 )
 from tasks.release.errands import OUTSIDE, run_errands
@@ -24,6 +26,12 @@ from tasks.release.record import record_file
 from tasks.release.resolve import bring_back
 from tasks.release.settle import state_again
 from tasks.versions.dvc_store import check_checkpoint, checkpoint_folder
+
+MIRRORS = {
+    "report": differs_in_report,
+    "mlflow run": differs_in_run,
+    "mlflow version": differs_in_mlflow,
+}
 
 
 def reconcile(book: Book, *, tables: bool = False) -> list[str]:
@@ -46,8 +54,9 @@ def reconcile(book: Book, *, tables: bool = False) -> list[str]:
     _state_again(book)
     left = list(_bring_back_weights(book))
     for version in _versions(book):
-        if any(differs_in_mlflow(book, version)):
-            _send(book, version, "mlflow version")
+        for errand, differs in MIRRORS.items():
+            if any(differs(book, version)):
+                _send(book, version, errand)
     for model in book.ask(lambda reader: reader.models()):
         champion = book.ask(lambda r, m=model: r.champion(m))  # type: ignore[misc]
         if champion and any(differs_in_registry(book, model)):

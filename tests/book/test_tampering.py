@@ -193,6 +193,8 @@ FILES = {  # the first file that matches is tampered with
     "plan": "runs/*/plan.json",
     "kept prompts": "runs/*/prompts/kept.csv",
     "target prompts": "runs/*/prompts/target-*.csv",
+    "report": "runs/*/report.html",
+    "manifest of the base": "snapshots/*/manifest.json",
     "picture of the base": "runs/*/images/base/kept/1.png",
     "picture of a candidate": "runs/*/images/default-lambda=5/*/1.png",
     "weights of the checkpoint": "checkpoints/*/unet/*.safetensors",
@@ -293,6 +295,10 @@ MLFLOW = {
         "(SELECT source, storage_location FROM model_versions WHERE name = 'toy' AND version = 2) "
         f"WHERE {VERSION}"
     ),
+    "verdict of a run edited": in_mlflow(
+        "UPDATE tags SET value = 'pass' WHERE key = 'gate.verdict' AND value != 'pass'"
+    ),
+    "runs deleted": in_mlflow("UPDATE runs SET lifecycle_stage = 'deleted'"),
     "run that seems to run": in_mlflow("UPDATE runs SET status = 'RUNNING'"),
 }
 
@@ -366,6 +372,7 @@ def test_a_finding_is_exit_1_with_what_to_do(state, place):
 # --- what reconcile puts back
 
 MIRRORED = [p for p in FILES if "checkpoint" in p or "MLflow" in p or "remote" in p]
+MIRRORED.append("report")
 PUT_BACK = [(p, k) for p, k in CASES if p in MIRRORED and k is not swapped]
 FEW_BACK = [(p, (edited, cut, deleted, reordered)[i % 4]) for i, p in enumerate(MIRRORED)]
 
