@@ -91,15 +91,24 @@ def checked(events: Iterable[Event], previous: Event | None = None) -> Iterator[
                 f"event {seq} of the chain is missing, event {event.seq} stands in its place; "
                 "restore the book from a copy, what follows is not evidence"
             )
-        if event.previous != before or event.sha256 != _sha256(event.body):
-            raise ErasureError(
-                f"event {seq} ({event.event}) of the chain was changed: its content hashes to "
-                f"{_sha256(event.body)[:16]}... after {event.previous[:16]}..., recorded is "
-                f"{event.sha256[:16]}... after {before[:16]}...; restore the book from a copy, "
-                "what follows is not evidence"
-            )
+        if (fault := fault_of(event, before)) is not None:
+            raise ErasureError(fault)
         previous = event
         yield event
+
+
+def fault_of(event: Event, before: str | None) -> str | None:
+    """What is wrong with one event, if it must have its own hash and follow the event that has the
+    hash `before` (None: there is no such event).
+    """
+    if event.previous == before and event.sha256 == _sha256(event.body):
+        return None
+    return (
+        f"event {event.seq} ({event.event}) of the chain was changed: its content hashes to "
+        f"{_sha256(event.body)[:16]}... after {event.previous[:16]}..., recorded is "
+        f"{event.sha256[:16]}... after {(before or 'nothing')[:16]}...; restore the book from a "
+        "copy, what follows is not evidence"
+    )
 
 
 def read(line: str) -> Event:

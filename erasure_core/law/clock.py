@@ -7,7 +7,9 @@ are shown.
 """
 
 import re
+import unicodedata
 from datetime import UTC, datetime, timedelta
+from difflib import get_close_matches
 from functools import cache
 from pathlib import Path
 from typing import Annotated, Any, Literal, Self
@@ -122,12 +124,13 @@ def regulations() -> list[Regulation]:
 
 
 def regulation(name: str) -> Regulation:
-    """The law that `name` stands for; case, spaces, dots and hyphens do not matter.
+    """The law that `name` stands for: its name, another one or its title, also with an article of
+    it ("Art. 17 GDPR"). Case, accents, spaces, dots and hyphens do not matter.
 
     A name that is not known gets the operator's own default, under that name and without a source.
     """
     unknown = _facts().default.model_copy(update={"name": name})
-    return _by_folded_name().get(_folded(name), unknown)
+    return _known(name) or unknown
 
 
 OTHER = "other"  # a law that is not known, or own words, where no words may stand
@@ -135,8 +138,21 @@ OTHER = "other"  # a law that is not known, or own words, where no words may sta
 
 def known_name(name: str) -> str:
     """The name of the law that `name` stands for, or `OTHER`."""
-    law = _by_folded_name().get(_folded(name))
+    law = _known(name)
     return law.name if law else OTHER
+
+
+def unknown(name: str) -> str | None:
+    """That no law is known by `name`, in a line that says what follows and what is near; None if
+    one is.
+    """
+    if _known(name):
+        return None
+    names = _by_folded_name()
+    near = {names[folded].name for folded in get_close_matches(_folded(name), names, cutoff=0.75)}
+    hint = f"; did you mean {' or '.join(sorted(near))}?" if near else ""
+    days = _facts().default.period.days
+    return f"no law is known by the name {name!r}: the operator's own {days} days run{hint}"
 
 
 def due(law: Regulation, received: datetime) -> datetime:
@@ -198,10 +214,36 @@ def _end(law: Regulation, received: datetime, extensions: int) -> datetime:
     return min(end, end.replace(tzinfo=UTC))
 
 
+# "Art. 17(1) GDPR", "GDPR, Article 17", "CCPA § 1798.105(d)", "Article 17 of the GDPR"
+ARTICLE = re.compile(
+    r",?\s*(?<!\w)(?:art(?:icles?|igos?|ikel)?|sec(?:tions?)?|ss?\.|§+)\.?\s*\d[\w.()/-]*(?:\s*\(\w+\))*"
+    r"(?:\s+of\b)?(?:\s+the\b)?,?",
+    re.IGNORECASE,
+)
+PARENTHESIS = re.compile(r"(.+?)\s*\(([^()]*)\)")
+
+
+def _known(name: str) -> Regulation | None:
+    names = _by_folded_name()
+    law = ARTICLE.sub(" ", name).strip()
+    for reading in (name, law, re.sub(r"[()]", "", law)):
+        if found := names.get(_folded(reading)):
+            return found
+    if parts := PARENTHESIS.fullmatch(law):  # "LGPD (Brazil)", but not "CCPA (Texas)"
+        outside, inside = (names.get(_folded(part)) for part in parts.groups())
+        return outside if inside in (None, outside) else None
+    return None
+
+
 @cache
 def _by_folded_name() -> dict[str, Regulation]:
-    return {_folded(name): law for law in regulations() for name in (law.name, *law.aliases)}
+    return {_folded(name): law for law in regulations() for name in _names(law)}
+
+
+def _names(law: Regulation) -> set[str]:
+    return {law.name, *law.aliases, law.title, re.sub(r"\s*\([^()]*\)$", "", law.title)}
 
 
 def _folded(name: str) -> str:
-    return re.sub(r"[\s.-]", "", name.casefold())
+    plain = unicodedata.normalize("NFKD", name.casefold())
+    return re.sub(r"[\s.\u0300-\u036f-]", "", plain)

@@ -5,6 +5,7 @@ what must stay.
 import re
 import unicodedata
 from collections.abc import Sequence
+from functools import lru_cache
 from hashlib import sha256
 from typing import Annotated, Any, Literal, Self
 
@@ -19,7 +20,7 @@ from pydantic import (
     model_validator,
 )
 
-from erasure_core.law.naming import mentions
+from erasure_core.law.naming import TYPED, mentions
 from erasure_core.law.wording import replaced
 from erasure_core.text import composed, one_line, seen
 
@@ -108,6 +109,10 @@ class Concept(BaseModel):
         """Whether `prompt` names the concept, in words of their own, one or several of it."""
         return next(mentions(self.names, prompt), None) is not None
 
+    def is_also(self, other: "Concept") -> bool:
+        """Whether `other` is of this kind and its name is this name, in any spelling."""
+        return self.kind == other.kind and same_name(self.name, other.name)
+
     def replaced(self, prompt: Prompt) -> Prompt:
         """`prompt` with the replacement in the concept's place (`wording.replaced`)."""
         return replaced(self.names, self.replacement, prompt, self.kind)
@@ -126,6 +131,29 @@ class Concept(BaseModel):
 def concept_label(kind: str, name: str) -> str:
     """Kind and name of a concept, whatever their case and spacing."""
     return f"{kind}:{' '.join(name.casefold().split())}"
+
+
+def same_name(one: str, other: str) -> bool:
+    """Whether two names are one in different spellings, "Beyonce" and "Beyoncé"; several of a thing
+    are no spelling of it.
+    """
+    if concept_label("", one) == concept_label("", other):
+        return True
+    return letters_of(one) == letters_of(other) and any(
+        (found.begin, found.end, found.plural) == (0, len(there), False)
+        for name, there in ((one, other), (other, one))
+        for found in mentions([name], there)
+    )
+
+
+@lru_cache(maxsize=4096)
+def letters_of(name: str) -> str:
+    """What all spellings of a name have in common: its letters and digits, without marks. Other
+    names may have it in common too: `same_name` decides.
+    """
+    typed = "".join(TYPED.get(character, character) for character in name)
+    folded = unicodedata.normalize("NFKD", typed.casefold())
+    return "".join(character for character in folded if character.isalnum())
 
 
 def slug(name: str) -> str:

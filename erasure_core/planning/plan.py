@@ -3,9 +3,9 @@ its files go.
 """
 
 import json
-from collections import Counter
 from collections.abc import Iterator, Mapping, Sequence
 from dataclasses import dataclass, replace
+from itertools import chain, combinations
 from pathlib import Path
 from typing import TYPE_CHECKING, Any, Literal, Self
 
@@ -14,7 +14,7 @@ from pydantic import BaseModel, ConfigDict, Field
 from erasure_core.errors import BadInput, ErasureError
 from erasure_core.files import pretty_json, write_text
 from erasure_core.law import lineage
-from erasure_core.law.concepts import RECORDED, Concept, kept_prompts
+from erasure_core.law.concepts import RECORDED, Concept, kept_prompts, letters_of
 from erasure_core.law.prompts import (
     PromptRow,
     kept_rows,
@@ -336,12 +336,25 @@ def in_order(requests: Sequence[DeletionRequest]) -> list[DeletionRequest]:
 
 
 def check_distinct(concepts: Sequence[Concept]) -> None:
-    """Refuse two erasures of one concept: `BadInput`."""
-    names = Counter(concept.name.casefold() for concept in concepts)
-    if twice := {c.name for c in concepts if names[c.name.casefold()] > 1}:
-        raise BadInput(
-            f"more than one request erases {', '.join(sorted(twice))}; withdraw one of them"
-        )
+    """Refuse two erasures of one concept, and two of one name, whose prompt set and column would be
+    the same: `BadInput`.
+    """
+    alike: dict[str, list[Concept]] = {}
+    for concept in concepts:
+        alike.setdefault(letters_of(concept.name), []).append(concept)
+    for one, other in chain.from_iterable(combinations(some, 2) for some in alike.values()):
+        if one.is_also(other):
+            names = " and ".join(dict.fromkeys((one.name, other.name)))
+            raise BadInput(
+                f"more than one request erases {names}; `erasure request retry` of the newer lets "
+                f"it be honoured together with the older"
+            )
+        if one.name.casefold() == other.name.casefold():
+            raise BadInput(
+                f"{one.name} is to be erased as {one.kind} and as {other.kind}, and a release "
+                f"measures one concept of a name; ask for the newer under a fuller name, in a "
+                f"request of its own subject_request_id"
+            )
 
 
 def check_styles(params: Params, concepts: Sequence[Concept]) -> None:

@@ -95,7 +95,7 @@ def _facts(
     import shlex
     from datetime import UTC, datetime
 
-    from erasure_core.law.clock import days_left, due, regulation
+    from erasure_core.law.clock import days_left, due, regulation, unknown
 
     request = made.request
     until = due(regulation(request.regulation), request.submitted_time)
@@ -118,7 +118,7 @@ def _facts(
         "due": f"{until:%Y-%m-%d}",
         "days_left": days_left(until, datetime.now(UTC)),
         "ended": made.ended,
-        "warnings": [*made.spelled, *found.warnings],
+        "warnings": [*filter(None, [unknown(request.regulation)]), *made.spelled, *found.warnings],
         "next": [on(params, f"erasure {do} {named}") for do in ("request check", "run")],
     }
 

@@ -34,6 +34,7 @@ def add_request(
     """Put a request into the book; a second time changes nothing, a corrected recipe is taken.
     `erasure run` honours what is due.
     """
+    from erasure_core.law.clock import unknown
     from erasure_core.planning.model_name import registered_model
     from tasks.requests.intake import add
     from tasks.requests.named import read_named
@@ -43,7 +44,9 @@ def add_request(
     def work(book: "Book") -> "Entry":
         return add(book, read_named(book, [request], model), model)[0]
 
-    _change(work, by)
+    entry = _change(work, by)
+    if (why := unknown(entry.regulation)) is not None:
+        show(f"note: {why}")
     return DONE
 
 
@@ -226,8 +229,8 @@ def _book() -> "Book":
     return known_book(Home.from_env())
 
 
-def _change(step: Callable[["Book"], "Entry"], by: str | None) -> None:
-    """Take one step with a request, and show what it is now."""
+def _change(step: Callable[["Book"], "Entry"], by: str | None) -> "Entry":
+    """Take one step with a request, and show and return what it is now."""
     from tasks.book.actor import acting_as
     from tasks.book.door import open_book
     from tasks.requests.intake import described
@@ -235,6 +238,7 @@ def _change(step: Callable[["Book"], "Entry"], by: str | None) -> None:
     with acting_as(by):
         entry = step(open_book(Home.from_env()))
     show(described(entry) + _clock(entry))
+    return entry
 
 
 def _decide(request: str, step: Callable[["Book", UUID], "Entry"], by: str | None) -> None:

@@ -35,7 +35,7 @@ def rotate_key(home: Home) -> Signer:
 
 
 def follow(
-    home: Home, event: Event, sha256_at: Callable[[int], str | None], young: Callable[[], bool]
+    home: Home, event: Event, sha256_at: Callable[[int], str | None], *, young: bool
 ) -> None:
     """Sign `event` as the head, if the one that was signed before is still in the chain.
 
@@ -46,10 +46,11 @@ def follow(
         home: The state folder.
         event: The newest event.
         sha256_at: The hash of an event by its number, None where the chain has none.
-        young: Whether the chain has only begun: a kill may have come before its first head.
+        young: Whether nothing but its opening was in the chain before: a kill may have come before
+            its first head.
     """
     if not head_file(home).exists():
-        may_sign = young()
+        may_sign = young
     else:
         last = readable_head(home)
         may_sign = last is not None and last.seq < event.seq and sha256_at(last.seq) == last.sha256

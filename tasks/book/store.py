@@ -7,7 +7,7 @@ Every change is one transaction that appends its events to the chain and applies
 import hashlib
 import json
 import secrets
-from collections.abc import Callable, Collection, Iterator, Mapping, Sequence
+from collections.abc import Callable, Iterator, Mapping, Sequence
 from contextlib import contextmanager
 from dataclasses import asdict, dataclass, fields
 from typing import Any, TypeVar, get_args
@@ -31,7 +31,7 @@ from sqlalchemy import (
 from erasure_core.errors import BadInput, ErasureError
 from erasure_core.law import chain, fold
 from erasure_core.law.chain import Event
-from erasure_core.law.concepts import Kind, concept_label
+from erasure_core.law.concepts import Concept, Kind, concept_label, letters_of, same_name
 from erasure_core.law.fold import CHAMPION, Alias, Export, Proposal, Request, Tables, Version
 from erasure_core.law.life import DUE
 from erasure_core.law.lineage import canonical_json
@@ -45,6 +45,7 @@ from tasks.home import Home
 
 FORGOTTEN = "(purged)"
 KINDS = get_args(Kind)
+SALT = 32  # characters of a text's salt
 LARGEST = 2**63 - 1  # that SQL counts to
 FEW = 10  # requests and versions for which the database looks; for more the whole chain is read
 Value = TypeVar("Value")
@@ -88,6 +89,7 @@ class Reader:
 
     def __init__(self, connection: Connection):
         self.connection = connection
+        self._labels: dict[str, set[str]] | None = None  # letters of a name -> labels, once read
 
     def head(self) -> Event | None:
         """The last event; None in an empty book."""
@@ -99,10 +101,15 @@ class Reader:
         table = schema.events
         return self.connection.scalar(select(table.c.sha256).where(table.c.seq == seq))
 
-    def is_young(self) -> bool:
-        """Whether the chain holds no more than its opening and one change."""
-        changes = select(schema.events.c.operation).distinct().limit(3).subquery()
-        return (self.connection.scalar(select(func.count()).select_from(changes)) or 0) <= 2
+    def links(self, seqs: Sequence[int]) -> dict[int, tuple[str, str]]:
+        """`previous` and `sha256` of the events of these numbers, as far as there are such."""
+        table, found = schema.events, {}
+        query = select(table.c.seq, table.c.previous, table.c.sha256)
+        for first in range(0, len(seqs), 500):
+            some = table.c.seq.in_(seqs[first : first + 500])
+            for row in self.connection.execute(query.where(some)):
+                found[row.seq] = (row.previous, row.sha256)
+        return found
 
     def events(
         self, subject: str | None = None, after: int = 0, kind: str | None = None
@@ -169,19 +176,42 @@ class Reader:
         others = self.duplicates_of(request_id)
         return [o.row.id for o in others if o.row.state in DUE or o.row.state == "honoured"]
 
-    def same_concept(self, model: str, label: str, states: Sequence[str], but: str) -> Entry | None:
-        """The oldest request of these states that asks for the same concept, other than `but`."""
+    def same_concept(
+        self, model: str, concept: Concept, states: Sequence[str], but: str
+    ) -> Entry | None:
+        """The oldest request of these states that asks for the same concept, in any spelling of its
+        name, other than `but`.
+        """
         table, texts = schema.requests, schema.texts
         mine = (table.c.model == model, table.c.state.in_(states), table.c.id != but)
+        labels = self._labels_like(concept.name, [concept.kind])
         query = select(table).join(texts, texts.c.subject == table.c.id).limit(1)
-        query = query.where(texts.c.label == label, *mine).order_by(table.c.received, table.c.id)
+        query = query.where(texts.c.label.in_(labels), *mine)
+        query = query.order_by(table.c.received, table.c.id)
         number = 0
         while row := self.connection.execute(query.offset(number)).mappings().first():
             (entry,) = self._entries([_value(Request, row)])
-            if _is_called(entry, {label}):
+            if entry.request is not None and entry.request.concept.is_also(concept):
                 return entry
             number += 1
         return None
+
+    def _labels_like(self, name: str, kinds: Sequence[str]) -> list[str]:
+        """The labels of concepts of these kinds that might be called so in another spelling."""
+        if self._labels is None:
+            self._labels = {}
+            label = schema.texts.c.label
+            for known in self.connection.scalars(
+                select(label).distinct().where(label.is_not(None))
+            ):
+                self._note_label(known)
+        labels = {concept_label(kind, name) for kind in kinds}
+        known = self._labels.get(letters_of(name), ())
+        return sorted(labels | {label for label in known if label.partition(":")[0] in kinds})
+
+    def _note_label(self, label: str) -> None:
+        if self._labels is not None:
+            self._labels.setdefault(letters_of(label.partition(":")[2]), set()).add(label)
 
     def ids(self, model: str, state: str) -> frozenset[str]:
         """The ids of a model's requests in one state, without duplicates of others."""
@@ -361,13 +391,13 @@ class Reader:
         return said
 
     def named(self, name: str) -> list[Entry]:
-        """The requests that ask for a concept of this name, of any kind."""
+        """The requests that ask for a concept of this name, in any spelling and of any kind."""
         table, texts = schema.requests, schema.texts
-        labels = {concept_label(kind, name) for kind in KINDS}
-        asked = select(texts.c.sha256).where(texts.c.label.in_(sorted(labels)))
+        labels = self._labels_like(name, KINDS)
+        asked = select(texts.c.sha256).where(texts.c.label.in_(labels))
         rows = self.connection.execute(select(table).where(table.c.asked.in_(asked))).mappings()
         entries = self._entries([_value(Request, r) for r in rows])
-        return [entry for entry in entries if _is_called(entry, labels)]
+        return [e for e in entries if e.request and same_name(e.request.concept.name, name)]
 
     def waiting_outside(self, model: str | None = None) -> list[Mapping[str, Any]]:
         """What the world outside has not heard of yet, oldest first."""
@@ -414,7 +444,7 @@ class Reader:
         for first in range(0, len(hashes), 500):
             some = schema.texts.c.sha256.in_(hashes[first : first + 500])
             for row in self.connection.execute(select(schema.texts).where(some)):
-                if _salted(row.salt, row.body) == row.sha256:
+                if _is_whole(row):
                     texts[row.sha256] = row.body
                 else:
                     faults[row.sha256] = changed(row.subject, row.sha256)
@@ -435,7 +465,8 @@ class Transaction(Reader):
         super().__init__(connection)
         self.operation = operation
         self._head: Event | None = None
-        self.appended: Event | None = None  # the last one of this transaction
+        self.first: Event | None = None  # that this transaction appended
+        self.appended: Event | None = None  # the last one that it did
         self._compared: set[tuple[str, str]] = set()  # rows known to be what the chain says
         self._unnamed: dict[str, str] = {}  # by hash, whose the texts are that no event names yet
 
@@ -460,6 +491,7 @@ class Transaction(Reader):
                 self._store(table, before[name].get(key), row)
         for sha256 in fold.texts_named(given):
             self._unnamed.pop(sha256, None)
+        self.first = self.first or sealed
         self._head = self.appended = sealed
         return sealed
 
@@ -467,10 +499,12 @@ class Transaction(Reader):
         """Keep a text that may be forgotten later; return the salted hash by which an event of this
         transaction must name it.
         """
-        salt = secrets.token_hex(16)
+        salt = secrets.token_hex(SALT // 2)
         sha256 = _salted(salt, body)
         row = {"sha256": sha256, "subject": subject, "label": label, "salt": salt, "body": body}
         self.connection.execute(insert(schema.texts), row)
+        if label is not None:
+            self._note_label(label)
         self._unnamed[sha256] = subject
         return sha256
 
@@ -570,7 +604,7 @@ class Book:
         """
         operation = str(uuid4())
         results: list[Value] = []
-        heads: list[Event | None] = []
+        done_by: list[Transaction] = []
 
         def once() -> Value:
             with database.writing(self.engine) as connection:
@@ -580,16 +614,17 @@ class Book:
                 transaction = Transaction(connection, operation)
                 results.append(work(transaction))
                 transaction.check_named()
-                heads.append(transaction.appended)
+                done_by.append(transaction)
             return results[-1]
 
         result = database.patiently(once)
-        if heads and (head := heads[-1]) is not None:
+        first, head = (done_by[-1].first, done_by[-1].appended) if done_by else (None, None)
+        if first and head:
             follow(
                 self.home,
                 head,
                 lambda seq: self.ask(lambda reader: reader.sha256_at(seq)),
-                lambda: self.ask(lambda reader: reader.is_young()),
+                young=first.seq <= 2,
             )
         return result
 
@@ -634,15 +669,12 @@ def _may_say(subject: str) -> ColumnElement[bool]:
 
 
 def _stored(row: Any) -> Stored:
-    whole = _salted(row.salt, row.body) == row.sha256
-    return Stored(row.sha256, row.subject, row.label, row.body, whole)
+    return Stored(row.sha256, row.subject, row.label, row.body, _is_whole(row))
 
 
-def _is_called(entry: Entry, labels: Collection[str]) -> bool:
-    """Whether a request that was found by its label asks for that concept; not where the label was
-    edited, or where nobody can tell any more.
-    """
-    return entry.request is not None and entry.request.concept.label in labels
+def _is_whole(row: Any) -> bool:
+    """Whether salt and text are what the hash names: where one ends, the hash does not say."""
+    return len(row.salt) == SALT and _salted(row.salt, row.body) == row.sha256
 
 
 def _salted(salt: str, body: str) -> str:

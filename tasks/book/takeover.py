@@ -8,7 +8,7 @@ the old version could say so and be wrong.
 import hashlib
 import json
 import shutil
-from collections.abc import Mapping, Sequence
+from collections.abc import Iterator, Mapping, Sequence
 from contextlib import suppress
 from dataclasses import dataclass
 from datetime import datetime
@@ -121,6 +121,27 @@ def forget_taken_over(book: Book) -> None:
             file.unlink()
     if not any(file.exists() for file in files):
         (kept / LOG).unlink(missing_ok=True)
+
+
+def faults_of_log(book: Book) -> Iterator[str]:
+    """What is wrong with the old log, whose end the chain names; a purge may have removed it, with
+    the last request that it speaks of.
+    """
+    opened = book.ask(lambda reader: next(reader.events(), None))
+    if opened is None or not (taken := opened.facts.get("taken_over", {})).get("entries"):
+        return
+    kept = book.home.root / KEPT
+    file = kept / LOG
+    if not file.exists():
+        if any((kept / LEDGER).glob("*.json")) and not (book.home.root / LOG).exists():
+            yield f"{file} is gone, whose end the chain names; restore it from a copy"
+        return
+    try:
+        entries = _old_chain(file)
+    except ErasureError:
+        entries = []
+    if not entries or (len(entries), entries[-1]["sha256"]) != (taken["entries"], taken["head"]):
+        yield f"{file} is not what was taken over; restore it from a copy"
 
 
 def _read(home: Home) -> Left:

@@ -21,12 +21,14 @@ from erasure_core.errors import ErasureError
 from erasure_core.law.gates import Measurement
 from tasks.home import Home
 from tasks.registry.client import (
+    ABSENT,
     EXPERIMENT,
     KEY,
     clear_drafts,
     connected,
     files_at,
     has_store,
+    leaving_at,
     mirroring,
     pages,
     sqlite_file,
@@ -103,7 +105,8 @@ def mirror_run(
     note: str = "",
     artifacts: Sequence[Path] = (),
 ) -> str:
-    """Mirror one run under `key`; return its id. Again: the same id, and nothing is written.
+    """Mirror one run under `key`; return its id. Again: the same id, and nothing is written but
+    tags that were changed; a run that was deleted comes back.
 
     Args:
         home: The state folder.
@@ -123,6 +126,7 @@ def mirror_run(
         if run is None:
             run = client.create_run(experiment, tags={**facts.every_tag, KEY: key})
         elif run.info.status == "FINISHED":
+            _put_back(client, run, {**facts.every_tag, KEY: key})
             return str(run.info.run_id)
         run_id = str(run.info.run_id)
         complete_run(client, run, facts, {KEY: key, NOTE: note}, metrics_of(measurements))
@@ -222,15 +226,18 @@ def forget_run(home: Home, run_id: str) -> None:
         clear_deleted(file, [run.info.run_id for run in runs])
 
 
-def forget_attempts(home: Home, before: datetime, requests: Collection[str]) -> list[str]:
-    """Delete runs that came to no version: those that began before a time, and those that name one
-    of `requests`; return their ids.
+def forget_attempts(
+    home: Home, model: str, before: datetime, requests: Collection[str]
+) -> list[str]:
+    """Delete runs of a model that came to no version: those that began before a time, and those
+    that name one of `requests`; return their ids.
     """
     if not has_store(home):
         return []
     with connected(home) as client:
         experiment = client.get_experiment_by_name(EXPERIMENT)
-        found = list(runs_where(client, experiment.experiment_id, "")) if experiment else []
+        which = f"tags.`{MODEL}` = '{model}'"
+        found = list(runs_where(client, experiment.experiment_id, which)) if experiment else []
     parents = [r for r in found if FOLDER in r.data.tags and KEY not in r.data.tags]
     gone = [
         str(run.info.run_id)
@@ -288,10 +295,41 @@ def cut(tags: Mapping[str, str]) -> dict[str, str]:
     return {name: value[:LONGEST_TAG] for name, value in tags.items() if value}
 
 
+def tags_of_run(home: Home, run_id: str) -> dict[str, str] | None:
+    """The tags of a run; None where MLflow shows no such run."""
+    if not has_store(home):
+        return None
+    with connected(home) as client, leaving_at(ABSENT):
+        run = client.get_run(run_id)
+        return dict(run.data.tags) if run.info.lifecycle_stage == "active" else None
+    return None
+
+
+def _put_back(client: "MlflowClient", run: Any, tags: Mapping[str, str]) -> None:
+    from mlflow.entities import RunTag
+
+    other = [RunTag(k, v) for k, v in tags.items() if run.data.tags.get(k) != v]
+    if other:
+        client.log_batch(run.info.run_id, tags=other)
+
+
 def _known(client: "MlflowClient", experiment: str, key: str, folder: str) -> Any:
     """The run of this key, or the one that was shown while it worked; None if there is neither."""
-    keyed = list(runs_where(client, experiment, f"tags.`{KEY}` = '{key}'"))
-    return keyed[0] if keyed else running_run(client, experiment, folder)
+    which = f"tags.`{KEY}` = '{key}'"
+    if keyed := list(runs_where(client, experiment, which)):
+        return keyed[0]
+    if deleted := _deleted(client, experiment, which):
+        client.restore_run(deleted.info.run_id)
+        return deleted
+    return running_run(client, experiment, folder)
+
+
+def _deleted(client: "MlflowClient", experiment: str, which: str) -> Any:
+    """The newest run that was deleted and to which a filter applies; None if there is none."""
+    from mlflow.entities import ViewType
+
+    query = {"experiment_ids": [experiment], "filter_string": which}
+    return next(pages(client.search_runs, run_view_type=ViewType.DELETED_ONLY, **query), None)
 
 
 def running_run(client: "MlflowClient", experiment: str, folder: str) -> Any:

@@ -195,4 +195,4 @@ def checkpoint_of(statement: Statement, pointer: Path | None, home: Home) -> Pat
             f"the version's DVC pointer names {name}, its statement {folder.name}; "
             f"`erasure reconcile` puts the pointer back"
         )
-    return pull_checkpoint(home, pointer)
+    return pull_checkpoint(home, pointer, folder.name)

@@ -3,35 +3,40 @@
 Each finding is one line: what disagrees, and what to do. Nothing is changed.
 """
 
+import json
 from collections.abc import Collection, Iterator, Sequence
 from pathlib import Path
 
 from erasure_core.errors import ErasureError
 from erasure_core.law import fold
-from erasure_core.law.chain import Event
-from erasure_core.law.fold import CANDIDATE, CHAMPION, Version
+from erasure_core.law.chain import GENESIS, Event, fault_of
+from erasure_core.law.fold import CANDIDATE, CHAMPION, Alias, Tables, Version
 from erasure_core.law.lineage import RunRecord, manifest, root_sha256, sha256_file
 from erasure_core.redact import redacted
-from tasks.book.differences import faults_of_row, listed_wrong
+from tasks.book.differences import differences, faults_of_row, listed_wrong
 from tasks.book.door import faults_of_chain
 from tasks.book.keys import Keys
 from tasks.book.lease import alive
 from tasks.book.store import Book, Entry, Reader
+from tasks.book.takeover import faults_of_log
 from tasks.book.texts import faults_of_texts
-from tasks.registry.runs import unfinished_runs
+from tasks.registry.client import KEY
+from tasks.registry.runs import tags_of_run, unfinished_runs
 from tasks.registry.versions import aliases, expected, seen, version_numbers
 from tasks.release.mirrored import version_facts
 from tasks.release.record import record_file
 from tasks.release.settle import check_statement
-from tasks.versions.dvc_store import check_checkpoint, checkpoint_folder, deliverable
+from tasks.versions.dvc_store import SHA256, check_checkpoint, checkpoint_folder, deliverable
 
 ALIASES = (CANDIDATE, CHAMPION)
+VERDICT = "gate.verdict"  # tag of a run in MLflow
 
 
 def audit(book: Book) -> Iterator[str]:
     """Everything that disagrees, anywhere."""
     yield from faults_of_chain(book)
     yield from _as_far_as_possible(_texts(book))
+    yield from _as_far_as_possible(faults_of_log(book))
     for model in book.ask(lambda reader: reader.models()):
         yield from _as_far_as_possible(_honoured(book, model))
         for version in book.ask(lambda reader, m=model: reader.versions(m)):  # type: ignore[misc]
@@ -44,10 +49,15 @@ def audit(book: Book) -> Iterator[str]:
 
 
 def audit_version(book: Book, version: Version) -> Iterator[str]:
-    """What disagrees about one version: its record, evidence, weights, statement and mirror."""
+    """What disagrees about one version: its record, evidence, base, page, weights, statement and
+    mirrors.
+    """
     if not version.purged:
         yield from _as_far_as_possible(_record(book, version))
+        yield from _as_far_as_possible(_base(book, version))
+        yield from _as_far_as_possible(differs_in_report(book, version))
         yield from _as_far_as_possible(_weights(book, version))
+        yield from _as_far_as_possible(differs_in_run(book, version))
     yield from _as_far_as_possible(_statement(book, version))
     yield from _as_far_as_possible(differs_in_mlflow(book, version))
 
@@ -56,7 +66,7 @@ def _as_far_as_possible(part: Iterator[str]) -> Iterator[str]:
     """What one part of the audit finds; what was tampered with may break it in the middle."""
     try:
         yield from part
-    except (ErasureError, OSError, ValueError) as fault:
+    except (ErasureError, OSError, ValueError, KeyError) as fault:
         yield f"not to be checked further: {redacted(' '.join(str(fault).split()))}"
 
 
@@ -76,6 +86,7 @@ def audit_histories(book: Book, subjects: Sequence[str]) -> Iterator[str]:
 
 
 def _history(reader: Reader, subject: str, said: Sequence[Event]) -> Iterator[str]:
+    yield from _links(reader, said)
     if list(reader.events(subject)) != said:
         yield listed_wrong(subject)
     kind = "version." if "/" in subject else "request."
@@ -83,6 +94,22 @@ def _history(reader: Reader, subject: str, said: Sequence[Event]) -> Iterator[st
     yield from faults_of_row(subject, own, reader.row_of(kind, subject))
     texts = fold.texts(said)
     yield from faults_of_texts(said, reader.texts_of(subject, [*texts.kept, *texts.forgotten]))
+
+
+def _links(reader: Reader, said: Sequence[Event]) -> Iterator[str]:
+    """Each of these events has its own hash, follows the one before, and is followed."""
+    own = {event.seq for event in said}
+    links = reader.links(sorted({seq + step for seq in own for step in (-1, 1)}))
+    for event in said:
+        _, before = links.get(event.seq - 1, (None, None if event.seq > 1 else GENESIS))
+        if (fault := fault_of(event, before)) is not None:
+            yield fault
+        following, _ = links.get(event.seq + 1, (event.sha256, None))
+        if following != event.sha256 and event.seq + 1 not in own:
+            yield (
+                f"event {event.seq + 1} of the chain does not follow event {event.seq}; restore "
+                "the book from a copy, what follows is not evidence"
+            )
 
 
 def _honoured(book: Book, model: str) -> Iterator[str]:
@@ -120,6 +147,57 @@ def _record(book: Book, version: Version) -> Iterator[str]:
             yield f"{path} was changed since version {version.version} was decided; restore it"
 
 
+def _base(book: Book, version: Version) -> Iterator[str]:
+    """The manifest of the base that a version was made from."""
+    if version.delta is None:
+        return  # it is the base itself
+    file = book.home.snapshots / version.base / "manifest.json"
+    try:
+        content = json.loads(file.read_bytes())
+        found = {content["root_sha256"], root_sha256(content["files"])}
+    except (OSError, ValueError, KeyError, TypeError, AttributeError):
+        found = set[str]()
+    if found != {version.base}:
+        yield (
+            f"{file} is gone or was changed: it names the files of the base of version "
+            f"{version.version}; restore it from a copy"
+        )
+
+
+def differs_in_report(book: Book, version: Version) -> Iterator[str]:
+    """The run's page is the one that was written."""
+    written = _outcome(book, version, "report")
+    if version.purged or written is None or not SHA256.fullmatch(written):
+        return  # none, or made when its hash was not noted
+    file = book.home.runs / version.folder / "report.html"
+    if not file.is_file() or sha256_file(file) != written:
+        yield f"{file} is not the page that was written; `erasure reconcile` writes it anew"
+
+
+def differs_in_run(book: Book, version: Version) -> Iterator[str]:
+    """MLflow shows the run of a version, with its verdict."""
+    run_id = _outcome(book, version, "mlflow run")
+    if version.purged or run_id is None:
+        return  # that it has not followed is said where errands are
+    where = f"MLflow's run of {version.model} version {version.version}"
+    try:
+        tags = tags_of_run(book.home, run_id)
+    except (ErasureError, OSError) as fault:
+        yield f"{where} cannot be compared: {redacted(str(fault))}"
+        return
+    if tags is None:
+        yield f"{where} ({run_id}) is gone; `erasure reconcile` brings it back"
+    elif KEY in tags and tags.get(VERDICT) != version.verdict:
+        yield (
+            f"{where}: tag {VERDICT} is {tags.get(VERDICT)}, the book says {version.verdict}; "
+            "`erasure reconcile` puts it back"
+        )
+
+
+def _outcome(book: Book, version: Version, errand: str) -> str | None:
+    return book.ask(lambda r: r.outcome(f"{version.model}/{version.version}/{errand}"))
+
+
 def _content(path: Path) -> str:
     if path.is_file():
         return sha256_file(path)
@@ -145,7 +223,7 @@ def _weights(book: Book, version: Version) -> Iterator[str]:
             "`erasure reconcile` brings it back"
         )
     try:
-        there = deliverable(book.home, version.checkpoint)
+        there = delivers(book, version)
     except ErasureError as fault:
         yield f"DVC cannot be asked for {version.checkpoint[:16]}...: {redacted(str(fault))}"
         return
@@ -154,6 +232,13 @@ def _weights(book: Book, version: Version) -> Iterator[str]:
             f"DVC cannot deliver checkpoint {version.checkpoint[:16]}... of version "
             f"{version.version} from {redacted(book.home.dvc_remote)}; `erasure reconcile`"
         )
+
+
+def delivers(book: Book, version: Version) -> bool:
+    """Whether the remote holds a released checkpoint as it was sent. `ErasureError` if it cannot be
+    reached.
+    """
+    return deliverable(book.home, version.checkpoint, _outcome(book, version, "checkpoint"))
 
 
 def _statement(book: Book, version: Version) -> Iterator[str]:
@@ -199,13 +284,45 @@ def differs_in_mlflow(book: Book, version: Version) -> Iterator[str]:
 def differs_in_registry(book: Book, model: str) -> Iterator[str]:
     """MLflow's numbers and aliases, in terms of what a difference breaks."""
     try:
-        numbers, points = version_numbers(book.home, model), aliases(book.home, model)
+        numbers = version_numbers(book.home, model)
     except (ErasureError, OSError) as fault:
-        yield f"MLflow cannot be asked of {model}: {redacted(str(fault))}"
+        yield _not_asked(model, fault)
         return
     last = book.ask(lambda reader: reader.next_version(model)) - 1
     for extra in (n for n in numbers if n > last):
         yield f"MLflow has {model} version {extra}, which the book does not know; delete it there"
+    yield from _aliases_in_mlflow(book, model)
+
+
+def audit_aliases(book: Book, model: str) -> Iterator[str]:
+    """What disagrees about which version of a model is served: the book's own row with the chain,
+    and MLflow with the book.
+    """
+    yield from _as_far_as_possible(_aliases_in_book(book, model))
+    yield from _as_far_as_possible(_aliases_in_mlflow(book, model))
+
+
+def _aliases_in_book(book: Book, model: str) -> Iterator[str]:
+    with book.read() as reader:
+        moves = {alias: reader.moved_to(model, alias) for alias in ALIASES}
+        names = reader.aliases(model)
+    folded, stored = (
+        Tables(aliases={(model, a): Alias(model, a, n) for a, n in some.items() if n is not None})
+        for some in (moves, names)
+    )
+    yield from differences(folded, stored)
+
+
+def _not_asked(model: str, fault: Exception) -> str:
+    return f"MLflow cannot be asked of {model}: {redacted(str(fault))}"
+
+
+def _aliases_in_mlflow(book: Book, model: str) -> Iterator[str]:
+    try:
+        points = aliases(book.home, model)
+    except (ErasureError, OSError) as fault:
+        yield _not_asked(model, fault)
+        return
     should = book.ask(lambda reader: reader.aliases(model))
     for alias in ALIASES:
         if points.get(alias) != should.get(alias):

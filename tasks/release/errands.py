@@ -11,7 +11,7 @@ from typing import Any
 from erasure_core.errors import ContentChanged, ErasureError
 from erasure_core.law.chain import now
 from erasure_core.law.fold import CANDIDATE, CHAMPION, Version
-from erasure_core.law.lineage import RunRecord
+from erasure_core.law.lineage import RunRecord, sha256_file
 from erasure_core.law.requests import DeletionRequest
 from erasure_core.planning.plan import Plan
 from erasure_core.redact import redacted
@@ -31,7 +31,7 @@ from tasks.release.recording import measured
 from tasks.release.resolve import bring_back, folder_of
 from tasks.versions.dvc_store import add_checkpoint
 
-OUTSIDE = "outside"  # the lease of whoever does errands
+OUTSIDE = "/outside"  # the lease of whoever does errands; no model is called so
 OF_FILES = frozenset({"report", "checkpoint", "mlflow run"})  # what a purge leaves nothing to do of
 
 
@@ -80,7 +80,9 @@ def _set_aside(book: Book, version: Version) -> None:
 
 
 def _report(book: Book, version: Version) -> str | None:
-    """The run's page; deltas that were not chosen are not kept, the record has their hashes."""
+    """The run's page, whose hash it is; deltas that were not chosen are not kept, the record has
+    theirs.
+    """
     if version.delta is None:
         return None  # nothing was erased, so that there is nothing to show
     plan, record = _plan_and_record(book.home, version)
@@ -90,7 +92,7 @@ def _report(book: Book, version: Version) -> str | None:
     for candidate in plan.candidates():
         if candidate.name != decision.chosen:
             plan.delta_file(candidate.name).unlink(missing_ok=True)
-    return str(page)
+    return sha256_file(page)
 
 
 def _checkpoint(book: Book, version: Version) -> str | None:

@@ -25,13 +25,14 @@ def version_facts(book: Book, version: Version) -> VersionFacts:
     run_id = book.ask(lambda reader: reader.outcome(key))
     pointer = pointer_file(book.home, version.checkpoint)
     released = version.promoted and not version.purged
+    given = released and is_pointer(pointer, version.checkpoint)
     record = None if version.purged else record_of(book.home, version)
     return VersionFacts(
         model=version.model,
         version=version.version,
         tags=_tags(version, record, _concepts(book, version)),
         statement=statement.encode(),
-        pointer=pointer.read_text() if released and is_pointer(pointer) else None,
+        pointer=pointer.read_text() if given else None,
         steps=int(record.params["sampling"]["steps"]) if record else DEFAULT_STEPS,
         guidance=_guidance(book.home, version, record) if record else DEFAULT_GUIDANCE,
         run_id=run_id or "",

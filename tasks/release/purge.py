@@ -60,7 +60,7 @@ def purge(book: Book, model: str, retention: Retention, now: datetime | None = N
             unused = book.ask(lambda reader: due.versions(reader, model))
             versions = [v for v in unused if _purge_version(book, held, due, v)]
             runs = forget_leftovers(book, held, due.before(retention.refused))
-            attempts = forget_attempts(book.home, due.before(retention.refused), requests)
+            attempts = forget_attempts(book.home, model, due.before(retention.refused), requests)
         clear_log(book.engine)
         run_errands(book, model)
         if requests or versions:
@@ -112,9 +112,9 @@ class _Due:
 
 
 def _forget_beside(book: Book, model: str) -> None:
-    """What may show or name a concept and is no record: what methods prepared, what was tried, and
-    the history of ended runs of the Prefect server that lives in the state folder. Before the
-    events, so that a purge that was killed does it again.
+    """What may show or name a concept and is no record: what methods prepared, and the history of
+    ended runs of the Prefect server that lives in the state folder. Before the events, so that a
+    purge that was killed does it again. What was tried goes as `forget_leftovers` says.
 
     Raises:
         ErasureError: A run uses that server: another model's, or one that waits for the lease; or
@@ -133,7 +133,6 @@ def _forget_beside(book: Book, model: str) -> None:
     with ExitStack() as ours:
         for folder in book.home.runs.glob(f"{TRIAL}*"):
             ours.enter_context(at_work(book.home, folder.name))
-            shutil.rmtree(folder, ignore_errors=True)
         shutil.rmtree(book.home.prepared, ignore_errors=True)
     for file in (*book.home.prefect.glob("prefect.db*"), book.home.prefect / "server.log"):
         file.unlink(missing_ok=True)

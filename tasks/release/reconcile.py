@@ -14,12 +14,25 @@ from tasks.book.lease import holding
 from tasks.book.rebuild import rebuild_tables
 from tasks.book.store import Book
 from tasks.registry.runs import close_unfinished
-from tasks.release.audit import differs_in_mlflow, differs_in_registry, working_now
+from tasks.release.audit import (
+    delivers,
+    differs_in_mlflow,
+    differs_in_registry,
+    differs_in_report,
+    differs_in_run,
+    working_now,
+)
 from tasks.release.errands import OUTSIDE, run_errands
 from tasks.release.record import record_file
 from tasks.release.resolve import bring_back
 from tasks.release.settle import state_again
-from tasks.versions.dvc_store import check_checkpoint, checkpoint_folder, deliverable
+from tasks.versions.dvc_store import check_checkpoint, checkpoint_folder
+
+MIRRORS = {
+    "report": differs_in_report,
+    "mlflow run": differs_in_run,
+    "mlflow version": differs_in_mlflow,
+}
 
 
 def reconcile(book: Book, *, tables: bool = False) -> list[str]:
@@ -42,8 +55,9 @@ def reconcile(book: Book, *, tables: bool = False) -> list[str]:
     _state_again(book)
     left = list(_bring_back_weights(book))
     for version in _versions(book):
-        if any(differs_in_mlflow(book, version)):
-            _send(book, version, "mlflow version")
+        for errand, differs in MIRRORS.items():
+            if any(differs(book, version)):
+                _send(book, version, errand)
     for model in book.ask(lambda reader: reader.models()):
         champion = book.ask(lambda r, m=model: r.champion(m))  # type: ignore[misc]
         if champion and any(differs_in_registry(book, model)):
@@ -87,7 +101,7 @@ def _bring_back_weights(book: Book) -> Iterator[str]:
         try:
             if not _whole(checkpoint_folder(book.home, version.checkpoint)):
                 bring_back(book, version)
-            if not deliverable(book.home, version.checkpoint):
+            if not delivers(book, version):
                 _send(book, version, "checkpoint")
         except ErasureError as fault:
             yield f"{version.model} version {version.version}: {fault}"

@@ -158,11 +158,12 @@ def ids(requests: Sequence[object]) -> tuple[str, ...]:
 
 def hashes(folder: Path, delta: Path) -> dict[str, str]:
     """What a run's verdict rests on, by hash: the chosen delta, the plan, the copies of the prompt
-    sets, and each set of pictures.
+    sets, each set of pictures, and what was drawn under attack.
     """
     files = [delta, folder / "plan.json", *folder.glob("prompts/*.csv")]
     files += folder.glob("attacks/*.json")
     sets = [path for path in folder.glob("images/*/*") if path.is_dir()]
+    sets += [path for path in folder.glob("attacks/*") if any(path.rglob("*.png"))]
     found = {path: lineage.sha256_file(path) for path in files}
     found |= {path: lineage.root_sha256(lineage.manifest(path)) for path in sets}
     return {path.relative_to(folder).as_posix(): sha256 for path, sha256 in sorted(found.items())}

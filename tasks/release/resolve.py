@@ -136,7 +136,7 @@ def bring_back(book: Book, version: Version) -> Path:
     pointer = pointer_file(home, version.checkpoint)
     if pointer.is_file():
         try:
-            return pull_checkpoint(home, pointer)
+            return pull_checkpoint(home, pointer, version.checkpoint)
         except ErasureError as fault:
             lost = str(fault)
     try:

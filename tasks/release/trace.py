@@ -11,7 +11,7 @@ from erasure_core.law.chain import Event
 from erasure_core.law.fold import Version
 from erasure_core.law.lineage import RunRecord
 from tasks.book.store import Book, Entry, Reader
-from tasks.release.audit import audit_histories, audit_version
+from tasks.release.audit import audit_aliases, audit_histories, audit_version
 from tasks.release.record import record_of
 from tasks.requests.intake import described
 from tasks.requests.named import called
@@ -117,6 +117,8 @@ def _answer(book: Book, versions: Sequence[Version], found: dict[str, Any]) -> d
     about += [f"{version.model}/{version.version}" for version in versions]
     faults = list(audit_histories(book, about))
     faults += (finding for version in versions for finding in audit_version(book, version))
+    for model in sorted({version.model for version in versions}):
+        faults += audit_aliases(book, model)
     findings = list(dict.fromkeys(faults))
     shown = [_shown_version(book, version) for version in versions]
     honouring = [{"model": v.model, "version": v.version} for v in versions if v.promoted]

@@ -2,6 +2,7 @@
 
 from collections.abc import Iterable, Iterator
 
+from erasure_core.law.clock import unknown
 from erasure_core.law.requests import DeletionRequest
 
 FEW = 12  # wordings below which a request is told that it has few
@@ -9,8 +10,10 @@ EXAMPLES = 32  # wordings that each example request has
 
 
 def advice(requests: Iterable[DeletionRequest]) -> Iterator[str]:
-    """A line for each request that trains on few wordings."""
+    """A line for each request that rests on no law that is known, or trains on few wordings."""
     for request in requests:
+        if (why := unknown(request.regulation)) is not None:
+            yield f"the request for {request.concept.name!r}: {why}"
         concept, n = request.concept, len(request.concept.prompts)
         if n < FEW:
             yield (

@@ -178,7 +178,7 @@ def join_same(tx: Transaction, request: DeletionRequest) -> None:
     """Let a request that was just received be honoured together with another for its concept."""
     request_id = str(request.subject_request_id)
     model = tx.request(request_id).row.model
-    if other := tx.same_concept(model, request.concept.label, _LIVE, request_id):
+    if other := tx.same_concept(model, request.concept, _LIVE, request_id):
         join(tx, request_id, other)
 
 

@@ -9,6 +9,7 @@ from typing import Any
 from uuid import UUID
 
 from erasure_core.errors import BadInput, ErasureError
+from erasure_core.law.concepts import same_name
 from erasure_core.law.fold import CHAMPION, Request, Version
 from erasure_core.law.life import WORKABLE, shown
 from erasure_core.law.requests import DeletionRequest
@@ -414,9 +415,16 @@ def _is_honoured(reader: Reader, row: Request) -> bool:
 def brought_back(
     restored: Sequence[Entry], erased: Sequence[DeletionRequest]
 ) -> list[DeletionRequest]:
-    """What was restored before, but for concepts that are erased again."""
-    names = {request.concept.name.casefold() for request in erased}
-    return [e.known for e in restored if e.request and e.concept.casefold() not in names]
+    """What was restored before, but for concepts that are erased again: by that name in any
+    spelling, or with all that has a part of it for its name ("black cat" with "cat").
+    """
+    return [e.known for e in restored if e.request and not _goes_again(e.request, erased)]
+
+
+def _goes_again(request: DeletionRequest, erased: Sequence[DeletionRequest]) -> bool:
+    name = request.concept.name
+    concepts = [other.concept for other in erased]
+    return any(c.named_in(name) or same_name(c.name, name) for c in concepts)
 
 
 def _state(

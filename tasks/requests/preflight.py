@@ -254,6 +254,7 @@ class _Prompts:
     concepts: list[Concept] = field(default_factory=list)
     rows: Tables = field(default_factory=dict)  # of `concepts` and `restored`
     targets: dict[str, list[PromptRow]] = field(default_factory=dict)  # to report, by concept
+    back: dict[str, Tables] = field(default_factory=dict)  # of each of `restored`, by its name
 
     def check(self, requests: Sequence[DeletionRequest]) -> None:
         """The operator's tables, then one request after the other, then all that passed together.
@@ -268,6 +269,7 @@ class _Prompts:
             self.faults.among(OPERATOR, measurable.check_kept_labels, policy, self.kept[stage])
             for concept in self.restored:
                 table = self.faults.among(OPERATOR, self.target, concept, stage) or []
+                self.back.setdefault(concept.name, {})[stage] = table
                 self.rows[stage] += table
                 if table and stage == "report":
                     self.faults.among(OPERATOR, measurable.check_restored, policy, concept, table)
@@ -326,12 +328,28 @@ class _Prompts:
             own.among(who, measurable.check_attacks, *given)
         if measurable.independent(self.kept["report"]) >= policy.min_n:
             own.among(who, measurable.check_kept, policy, self.kept["report"], [concept])
+        own.among(who, self.leaves_restored, concept)
         if not own.all:
             self.concepts.append(concept)
             self.targets[concept.name] = rows["report"]
             for stage, table in rows.items():
                 self.rows[stage] += table
         return own.all
+
+    def leaves_restored(self, concept: Concept) -> None:
+        """Refuse a concept with which the prompt set of a restored one is left out of what is
+        measured, to its last row: `BadInput`.
+        """
+        for name, tables in self.back.items():
+            for table in tables.values():
+                if kept_rows(table, self.concepts) and not kept_rows(
+                    table, [*self.concepts, concept]
+                ):
+                    raise BadInput(
+                        f"every row of the prompt set of the restored '{name}' shows or names "
+                        f"{concept.name} or another concept that is erased: nothing would show "
+                        f"that '{name}' is there again; add rows that do not"
+                    )
 
     def sealed_off(self, concept: Concept, rows: Tables) -> None:
         """Refuse a concept that shares a prompt or a seed with what is measured, or whose rows do

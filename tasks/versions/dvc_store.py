@@ -25,7 +25,7 @@ import shutil
 import subprocess
 import sys
 import tempfile
-from collections.abc import Iterable, Iterator
+from collections.abc import Iterable, Iterator, Sequence
 from contextlib import contextmanager
 from dataclasses import dataclass
 from importlib.util import find_spec
@@ -122,8 +122,8 @@ def add_checkpoint(home: Home, folder: Path) -> Pointer:
     _make_remote(home)
     _mark_as_ours(home)
     with _repository(home) as store:
-        if not is_pointer(pointer):
-            pointer.unlink(missing_ok=True)  # of a crash
+        if not (is_pointer(pointer, folder.name) and _counts(pointer, folder)):
+            pointer.unlink(missing_ok=True)  # of a crash, or edited
         if store.folder:
             listing = [_only_output(pointer)["md5"]] if pointer.is_file() else []
             files = (_md5(f) for f in folder.rglob("*") if f.is_file())
@@ -134,22 +134,22 @@ def add_checkpoint(home: Home, folder: Path) -> Pointer:
     return Pointer(pointer, _only_output(pointer)["md5"])
 
 
-def pull_checkpoint(home: Home, pointer: Path) -> Path:
-    """Bring the checkpoint that `pointer` (a copy of it, from anywhere) describes into this state
-    folder; check it; return it.
+def pull_checkpoint(home: Home, pointer: Path, sha256: str) -> Path:
+    """Bring the checkpoint of this content hash, which `pointer` (a copy of it, from anywhere)
+    describes, into this state folder; check it; return it.
 
     Raises:
-        BadInput: If the file is not the pointer of one checkpoint.
+        BadInput: If the file is not the pointer of this checkpoint.
         ErasureError: If the remote does not hold the bytes.
         ContentChanged: If what came back is not what its name says; it is not left here.
     """
     output = _only_output(pointer)
-    if not SHA256.fullmatch(output["path"]):
+    if output["path"] != sha256:
         raise BadInput(
-            f"{pointer} points at {output['path']!r}; the pointer of a checkpoint points at a "
-            f"folder named by its sha256"
+            f"{pointer} points at {output['path']!r}; the pointer of checkpoint {sha256} points at "
+            f"a folder of that name; `erasure reconcile` makes it anew"
         )
-    own, folder = (place(home, output["path"]) for place in (pointer_file, checkpoint_folder))
+    own, folder = (place(home, sha256) for place in (pointer_file, checkpoint_folder))
     if not own.is_file() or own.read_bytes() != pointer.read_bytes():
         write_text(own, pointer.read_text())
     with _repository(home) as store:
@@ -165,22 +165,29 @@ def pull_checkpoint(home: Home, pointer: Path) -> Path:
     return folder
 
 
-def deliverable(home: Home, sha256: str) -> bool:
-    """Whether the remote holds every file of a checkpoint.
+def deliverable(home: Home, sha256: str, md5: str | None = None) -> bool:
+    """Whether the remote holds every file of a checkpoint, and the pointer here says so.
 
     In a folder, every byte is read: the files must be what their names say, and together what
     `sha256` says. At a URL, DVC asks whether they are there.
+
+    Args:
+        home: The state folder.
+        sha256: Of the checkpoint.
+        md5: Of the listing that was sent, where that is known.
 
     Raises:
         ErasureError: The remote cannot be reached.
     """
     pointer = pointer_file(home, sha256)
-    if not is_pointer(pointer):  # none, or half of one, of a DVC that was killed
+    if not is_pointer(pointer, sha256):  # none, or half of one, of a DVC that was killed
+        return False
+    if md5 is not None and _only_output(pointer)["md5"] != md5:
         return False
     with _repository(home) as store:
         if not store.folder:
             return store.lists(pointer)
-        return _holds(store.folder, _only_output(pointer)["md5"], sha256)
+        return _holds(store.folder, pointer, sha256)
 
 
 def forget_checkpoint(home: Home, sha256: str) -> None:
@@ -233,7 +240,8 @@ def _check_ours(home: Home) -> None:
             f"{told}{others[0].read_text().strip()} uses it; {advice}, or, if that folder is gone "
             f"or was moved to {home.root}, remove {others[0]}"
         )
-    pointers = filter(is_pointer, home.checkpoints.glob("*.dvc*"))
+    files = home.checkpoints.glob("*.dvc*")
+    pointers = [file for file in files if is_pointer(file, file.name.partition(".")[0])]
     ours = {_only_output(pointer)["md5"] for pointer in pointers}
     objects = _object(remote, "").glob("*/*.dir")
     if strange := [f for f in sorted(objects) if f.parent.name + f.name not in ours]:
@@ -419,11 +427,23 @@ def _listing(store: Path, md5: str) -> dict[str, str]:
     return {str(file["relpath"]): str(file["md5"]) for file in files}
 
 
-def _holds(store: Path, md5: str, sha256: str) -> bool:
-    files = _listing(store, md5)
-    return all(_whole(store, m) for m in files.values()) and sha256 == root_sha256(
-        hashed({name: _object(store, m) for name, m in files.items()})
-    )
+def _holds(store: Path, pointer: Path, sha256: str) -> bool:
+    files = _listing(store, _only_output(pointer)["md5"])
+    if not all(_whole(store, m) for m in files.values()):
+        return False
+    objects = {name: _object(store, m) for name, m in files.items()}
+    return root_sha256(hashed(objects)) == sha256 and _sums_up(pointer, [*objects.values()])
+
+
+def _counts(pointer: Path, folder: Path) -> bool:
+    """Whether a pointer says how many files a folder has, and how large they are."""
+    return _sums_up(pointer, [file for file in folder.rglob("*") if file.is_file()])
+
+
+def _sums_up(pointer: Path, files: Sequence[Path]) -> bool:
+    output = _only_output(pointer)
+    found = {"nfiles": len(files), "size": sum(file.stat().st_size for file in files)}
+    return all(output[key] in ("", str(number)) for key, number in found.items())
 
 
 def _md5(file: Path) -> str:
@@ -459,8 +479,9 @@ def md5_of_outputs(project: Path) -> dict[str, str]:
 def _only_output(pointer: Path) -> dict[str, str]:
     try:
         (out,) = _yaml(pointer)["outs"]
-        return {"path": str(out["path"]), "md5": str(out["md5"])}
-    except (OSError, ValueError, TypeError, KeyError, YAMLError) as fault:
+        sums = {key: str(out.get(key, "")) for key in ("size", "nfiles")}
+        return {"path": str(out["path"]), "md5": str(out["md5"]), **sums}
+    except (OSError, ValueError, TypeError, KeyError, AttributeError, YAMLError) as fault:
         raise BadInput(
             f"{pointer} is not a DVC pointer of one folder ({type(fault).__name__}); "
             f"take it from the registered version"
@@ -471,9 +492,9 @@ def _yaml(file: Path) -> Any:
     return YAML(typ="safe", pure=True).load(file.read_text(encoding="utf-8"))
 
 
-def is_pointer(file: Path) -> bool:
-    """Whether `file` is there and is the pointer of one folder."""
+def is_pointer(file: Path, sha256: str) -> bool:
+    """Whether `file` is there and is the pointer of the folder of this name."""
     try:
-        return bool(_only_output(file))
+        return _only_output(file)["path"] == sha256
     except BadInput:
         return False

@@ -3,18 +3,23 @@ what may never follow, or say lawfully what nobody did.
 """
 
 import hashlib
+from dataclasses import replace
 from datetime import UTC, datetime
 
 import pytest
 from sqlalchemy import text
 
 from erasure_core.errors import ErasureError
+from erasure_core.law.lineage import canonical_json
 from tasks.book import database, schema
 from tasks.book.door import faults_of_chain
 from tasks.book.rebuild import rebuild_tables
+from tasks.book.store import SALT
 from tasks.book.texts import faults_of_texts
+from tasks.release import audit
 from tasks.release.audit import audit_histories
 from tasks.release.errands import _decided_by
+from tasks.release.trace import trace_concept
 from tasks.requests.intake import add
 from tasks.requests.steps import approve, extend, hold, refuse, retry, withdraw
 from tests.book.books import MODEL, A, B, a_book, a_request, event_names, released, state_of
@@ -168,9 +173,17 @@ def test_a_text_that_is_gone_is_missed(two, what):
     assert findings(two) == [f"a text of {A} is gone from the book; restore the book from a copy"]
 
 
+def test_a_text_is_parted_from_its_salt_where_it_was(two):
+    edit(
+        two, f"UPDATE texts SET salt = salt || substr(body, 1, 9), body = substr(body, 10) {ASKED}"
+    )
+    assert any(f"a text of {A} was changed in the book" in finding for finding in findings(two))
+    assert two.ask(lambda reader: reader.request(A)).request is None
+
+
 def test_a_text_that_no_event_names_is_found(two):
-    sha256 = hashlib.sha256(b"saltword").hexdigest()
-    edit(two, f"INSERT INTO texts VALUES ('{sha256}', '{A}', NULL, 'salt', 'word')")
+    sha256 = hashlib.sha256(f"{'5' * SALT}word".encode()).hexdigest()
+    edit(two, f"INSERT INTO texts VALUES ('{sha256}', '{A}', NULL, '{'5' * SALT}', 'word')")
     assert [("that no event names" in finding) for finding in findings(two)] == [True]
     rebuild_tables(two)
     assert findings(two) == []
@@ -227,3 +240,58 @@ def test_who_decided_a_version_is_not_found_in_one_line(two):
     version = two.ask(lambda reader: reader.version("toy", 1))
     with pytest.raises(ErasureError, match="`erasure reconcile --tables`"):
         _decided_by(two, version)
+
+
+# --- what the audit of one request or version vouches for, without reading the whole chain
+
+HELD = "(SELECT seq FROM events WHERE event = 'request.on_hold')"
+SAID = {
+    "by whom": f"UPDATE events SET actor = replace(actor, 'user', 'by') WHERE seq = {HELD}",
+    "when": f"UPDATE events SET time = '2020' || substr(time, 5) WHERE seq = {HELD}",
+    "after what": f"UPDATE events SET previous = sha256 WHERE seq = {HELD}",
+    "the one before": f"UPDATE events SET sha256 = previous WHERE seq = {HELD} - 1",
+    "the one after": f"UPDATE events SET previous = sha256 WHERE seq = {HELD} + 1",
+    "the one before is gone": f"DELETE FROM events WHERE seq = {HELD} - 1",
+}
+
+
+@pytest.mark.parametrize("what", SAID)
+def test_an_edited_event_is_found_by_the_audit_of_its_request(two, what):
+    assert list(audit_histories(two, [str(A)])) == []
+    edit(two, SAID[what])
+    assert any(
+        "of the chain was changed" in finding or "does not follow" in finding
+        for finding in audit_histories(two, [str(A)])
+    )
+
+
+def test_an_event_that_was_edited_with_its_hash_is_not_followed(two):
+    with two.read() as reader:
+        (held,) = (e for e in reader.events(str(A)) if e.event == "request.on_hold")
+    again = replace(held, actor={"user": "somebody else", "host": "elsewhere"})
+    again = replace(again, sha256=hashlib.sha256(again.body.encode()).hexdigest())
+    actor, seq = canonical_json(again.actor), held.seq
+    edit(two, f"UPDATE events SET actor = '{actor}', sha256 = '{again.sha256}' WHERE seq = {seq}")
+    (finding,) = audit_histories(two, [str(A)])
+    assert f"event {seq + 1} (request.received) of the chain was changed" in finding
+
+
+@pytest.mark.parametrize(
+    ("champion", "statement", "expected"),
+    [
+        (1, None, None),
+        (2, None, "MLflow's champion of toy is 2, the book says 1"),
+        (1, "UPDATE aliases SET version = 2 WHERE alias = 'champion'", "aliases were edited"),
+        (1, "DELETE FROM aliases WHERE alias = 'champion'", "aliases were edited"),
+    ],
+)
+def test_the_trace_of_a_concept_says_which_version_is_served(
+    two, monkeypatch, champion, statement, expected
+):
+    points = {"candidate": 2, "champion": champion}
+    released(two, [B], "fail")
+    monkeypatch.setattr(audit, "aliases", lambda home, model: points)
+    if statement:
+        edit(two, statement)
+    found = [f for f in trace_concept(two, "cat")["findings"] if "aliases" in f or "champion" in f]
+    assert any(expected in f for f in found) if expected else not found

@@ -3,7 +3,7 @@
 import shutil
 
 import pytest
-from sqlalchemy import delete
+from sqlalchemy import delete, update
 
 from tasks.book.door import open_book
 from tasks.book.heads import head_file, read_head
@@ -44,3 +44,20 @@ def test_a_chain_without_what_was_signed_is_not_signed_again(behind):
     book.change(lambda tx: tx.connection.execute(delete(events).where(events.c.seq == signed.seq)))
     open_book(behind)
     assert read_head(behind) == signed
+
+
+def test_a_kill_before_the_first_head_is_made_up_for(tmp_path):
+    book = a_book(tmp_path / "state")
+    head_file(book.home).unlink()
+    add(book, [a_request(A), a_request(B, "rocket")], MODEL)
+    assert read_head(book.home).seq == last_event(book.home).seq
+
+
+def test_a_head_that_is_gone_is_not_made_anew_however_the_events_were_grouped(tmp_path):
+    """Which events were one change, no hash says."""
+    book = a_book(tmp_path / "state")
+    add(book, [a_request(A)], MODEL)
+    head_file(book.home).unlink()
+    book.change(lambda tx: tx.connection.execute(update(events).values(operation="one")))
+    add(book, [a_request(B, "rocket")], MODEL)
+    assert not head_file(book.home).exists()

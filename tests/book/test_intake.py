@@ -9,6 +9,7 @@ import pytest
 from erasure_core.errors import BadInput
 from tasks.release.trace import trace_concept
 from tasks.requests.intake import add, check, rewritten, workable
+from tasks.requests.plan import brought_back
 from tasks.requests.steps import extend, refuse, withdraw
 from tests.book.books import (
     MODEL,
@@ -154,6 +155,50 @@ def test_a_third_person_joins_the_first(book):
 def test_spacing_makes_no_other_concept(book, name):
     add(book, [a_request(B, name)], MODEL)
     assert row(book, B).duplicate_of == str(A)
+
+
+SPELLINGS = [("Beyonce", "Beyoncé"), ("Spiderman", "Spider-Man"), ("Spider-Man", "spider man")]
+
+
+@pytest.mark.parametrize(("one", "other"), [*SPELLINGS, *(pair[::-1] for pair in SPELLINGS)])
+def test_another_spelling_is_no_other_concept(book, one, other):
+    add(book, [a_request(B, one), a_request(C, other)], MODEL)
+    assert row(book, C).duplicate_of == str(B)
+
+
+def test_what_was_honoured_in_another_spelling_is_not_brought_back(book):
+    add(book, [a_request(B, "Beyoncé")], MODEL)
+    released(book, [B])
+    add(book, [a_request(C, "Beyonce")], MODEL)
+    assert book.ask(lambda reader: reader.who_asks_too(str(B))) == [str(C)]
+
+
+@pytest.mark.parametrize("name", ["cats", "black cat", "cart"])
+def test_a_name_with_more_to_it_is_another_concept(book, name):
+    add(book, [a_request(B, name)], MODEL)
+    assert row(book, B).duplicate_of is None
+
+
+@pytest.mark.parametrize(("name", "back"), [("Beyonce", []), ("rose", [B]), ("Beyoncé rose", [B])])
+def test_what_is_erased_again_in_another_spelling_need_not_be_there(book, name, back):
+    add(book, [a_request(B, "Beyoncé")], MODEL)
+    released(book, [B])
+    released(book, [], restoring=B)
+    restored = [book.ask(lambda reader: reader.request(B))]
+    erased = brought_back(restored, [a_request(C, name)])
+    assert [request.subject_request_id for request in erased] == back
+
+
+def test_what_goes_with_all_that_has_its_name_need_not_be_there(book):
+    add(book, [a_request(B, "black cat")], MODEL)
+    restored = [book.ask(lambda reader: reader.request(B))]
+    assert brought_back(restored, [a_request(C, "cat")]) == []
+
+
+def test_a_concept_is_found_by_any_spelling(book):
+    add(book, [a_request(B, "Spider-Man")], MODEL)
+    (found,) = trace_concept(book, "spiderman")["requests"]
+    assert found["subject_request_id"] == str(B)
 
 
 def test_another_kind_is_another_concept(book):

@@ -97,3 +97,15 @@ def test_what_a_version_rests_on_stays(book):
     folder = left(book, version.folder, days=91)
     assert purged(book) == []
     assert folder.exists()
+
+
+@pytest.mark.parametrize("trial", [{"request_id": B}, {"model": "other", "days": 91}])
+def test_a_trial_of_another_request_or_model_stays(book, trial):
+    folder = left(book, "trial-abc", **trial)
+    assert purged(book) == []
+    assert folder.exists()
+
+
+def test_a_model_called_as_the_errands_are_is_purged(book):
+    add(book, [a_request(C, "dog")], "outside")
+    assert purge(book, "outside", Retention()) == []

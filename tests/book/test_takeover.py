@@ -164,6 +164,23 @@ def test_the_champion_loads_by_its_name(taken):
     assert model.predict(["a photo of a rocket"]).shape == (1, 32, 32, 3)
 
 
+@pytest.mark.parametrize("what", ["cut", "edited", "gone"])
+def test_the_old_log_is_the_one_that_was_taken_over(taken, what):
+    log = taken.home.root / "taken-over/audit.jsonl"
+    before = log.read_text()
+    lines = before.splitlines(keepends=True)
+    assert list(takeover.faults_of_log(taken.book)) == []
+    try:
+        if what == "gone":
+            log.unlink()
+        else:
+            log.write_text("".join(lines[:-1]) if what == "cut" else before.replace("toy", "TOY"))
+        (finding,) = takeover.faults_of_log(taken.book)
+    finally:
+        log.write_text(before)
+    assert "restore it from a copy" in finding
+
+
 # --- what is broken, or half done
 
 

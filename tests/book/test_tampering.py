@@ -97,6 +97,9 @@ ROWS |= {
     ),
     "texts: edited": in_book("UPDATE texts SET body = body || ' '"),
     "texts: salt edited": in_book("UPDATE texts SET salt = salt || '0'"),
+    "texts: salt and text parted elsewhere": in_book(
+        "UPDATE texts SET salt = salt || substr(body, 1, 19), body = substr(body, 20)"
+    ),
     "texts: cut off": in_book("UPDATE texts SET body = substr(body, 1, 5)"),
     "texts: one deleted": in_book("DELETE FROM texts WHERE rowid = 1"),
     "texts: all deleted": in_book("DELETE FROM texts"),
@@ -190,12 +193,14 @@ FILES = {  # the first file that matches is tampered with
     "plan": "runs/*/plan.json",
     "kept prompts": "runs/*/prompts/kept.csv",
     "target prompts": "runs/*/prompts/target-*.csv",
+    "report": "runs/*/report.html",
+    "manifest of the base": "snapshots/*/manifest.json",
     "picture of the base": "runs/*/images/base/kept/1.png",
     "picture of a candidate": "runs/*/images/default-lambda=5/*/1.png",
     "weights of the checkpoint": "checkpoints/*/unet/*.safetensors",
     "configuration of the checkpoint": "checkpoints/*/model_index.json",
     "delta of the checkpoint": "checkpoints/*/delta.safetensors",
-    "pointer": "checkpoints/*.dvc",
+    "pointer of the checkpoint": "checkpoints/*.dvc",
     "object of the remote": "dvc-remote/files/md5/*/*",
     "listing of the remote": "dvc-remote/files/md5/*/*.dir",
     "trusted key": "keys/trusted/*.pub",
@@ -205,8 +210,9 @@ FILES = {  # the first file that matches is tampered with
     "MLflow's pointer": "mlartifacts/models/*/artifacts/artifacts/checkpoint.dvc",
     "MLflow's requirements": "mlartifacts/models/*/artifacts/requirements.txt",
 }
-ALONE = {"head", "listing of the remote", "trusted key", "pointer", "object of the remote",
-         "MLflow's script", "MLflow's requirements", "MLflow's pointer"}  # fmt: skip
+ALONE = {"head", "listing of the remote", "trusted key", "object of the remote",
+         "pointer of the checkpoint", "MLflow's script", "MLflow's requirements",
+         "MLflow's pointer"}  # fmt: skip
 CASES = [
     (place, kind)
     for place in FILES
@@ -289,6 +295,10 @@ MLFLOW = {
         "(SELECT source, storage_location FROM model_versions WHERE name = 'toy' AND version = 2) "
         f"WHERE {VERSION}"
     ),
+    "verdict of a run edited": in_mlflow(
+        "UPDATE tags SET value = 'pass' WHERE key = 'gate.verdict' AND value != 'pass'"
+    ),
+    "runs deleted": in_mlflow("UPDATE runs SET lifecycle_stage = 'deleted'"),
     "run that seems to run": in_mlflow("UPDATE runs SET status = 'RUNNING'"),
 }
 
@@ -395,6 +405,7 @@ def test_a_finding_is_exit_1_with_what_to_do(state, place):
 # --- what reconcile puts back
 
 MIRRORED = [p for p in FILES if "checkpoint" in p or "MLflow" in p or "remote" in p]
+MIRRORED.append("report")
 PUT_BACK = [(p, k) for p, k in CASES if p in MIRRORED and k is not swapped]
 FEW_BACK = [(p, (edited, cut, deleted, reordered)[i % 4]) for i, p in enumerate(MIRRORED)]
 

@@ -3,7 +3,7 @@ import re
 import pytest
 from pydantic import ValidationError
 
-from erasure_core.law.concepts import Concept
+from erasure_core.law.concepts import Concept, same_name
 
 
 def concept(
@@ -545,3 +545,40 @@ def test_no_maker_is_left_where_what_replaces_a_style_is_none(replacement, promp
 def test_a_medium_owns_nothing_and_stands_before_other_words_as_before():
     known = concept(name="mosaic", kind="style", replacement="photo")
     assert known.replaced("a mosaic image of a cat") == "a photo image of a cat"
+
+
+@pytest.mark.parametrize(
+    ("one", "other"),
+    [
+        ("Beyoncé", "Beyonce"),
+        ("Spider-Man", "spider man"),
+        ("Spider-Man", "Spiderman"),
+        ("J. K. Rowling", "JK Rowling"),
+        ("Søren", "Soren"),
+        ("van  Gogh", "Van Gogh"),
+        ("王小明", "王小明"),
+    ],
+)
+def test_a_name_is_one_in_any_spelling_whichever_was_first(one, other):
+    assert same_name(one, other)
+    assert same_name(other, one)
+
+
+@pytest.mark.parametrize(
+    ("one", "other"),
+    [
+        ("cat", "cats"),
+        ("cat", "black cat"),
+        ("I. T.", "it"),
+        ("王小明", "王小红"),
+        ("Renée", "Rene"),
+    ],
+)
+def test_several_a_part_and_another_word_are_no_spelling_of_a_name(one, other):
+    assert not same_name(one, other)
+    assert not same_name(other, one)
+
+
+def test_another_kind_is_another_concept():
+    assert concept(name="Beyoncé").is_also(concept(name="beyonce"))
+    assert not concept(name="Beyoncé").is_also(concept(name="beyonce", kind="style"))

@@ -228,9 +228,17 @@ def test_a_style_without_others_to_tell_it_from_is_refused(settings, tmp_path):
     assert plan(settings, tmp_path, style).concepts[0].kind == "style"
 
 
-def test_two_requests_for_one_concept_are_refused(settings, tmp_path):
-    with pytest.raises(BadInput, match="more than one request erases rocket"):
-        plan(settings, tmp_path, ROCKET, request("rocket", 3))
+@pytest.mark.parametrize("name", ["rocket", "ROCKET", "rock-et", "rockét"])
+def test_two_requests_for_one_concept_are_refused_in_any_spelling(settings, tmp_path, name):
+    advice = r"more than one request erases rocket.*`erasure request retry` of the newer"
+    with pytest.raises(BadInput, match=advice):
+        plan(settings, tmp_path, ROCKET, request(name, 3))
+
+
+def test_two_kinds_of_one_name_are_refused_without_advice_against_a_person(settings, tmp_path):
+    with pytest.raises(BadInput, match=r"as object and as style.*under a fuller name") as refused:
+        plan(settings, tmp_path, ROCKET, request("Rocket", 3, kind="style"))
+    assert "withdraw" not in str(refused.value)
 
 
 def test_the_order_of_the_requests_changes_nothing(settings, tmp_path):

@@ -31,6 +31,15 @@ def test_a_request_is_added_with_its_clock(inputs, home):
     )
 
 
+def test_a_request_under_no_known_law_is_said_to_be_so(inputs, home):
+    edit(inputs / "astronaut.yaml", "regulation: gdpr", "regulation: gddpr")
+    note = add(home, inputs, "astronaut").stdout.splitlines()[1]
+    assert note == (
+        "note: no law is known by the name 'gddpr': the operator's own 30 days run; did you mean "
+        "gdpr?"
+    )
+
+
 def test_a_request_is_added_once(inputs, home):
     before = state(home)
     again = add(home, inputs, "cat")

@@ -312,7 +312,8 @@ def test_attempts_go_with_the_request_that_they_name(home, runs):
     from datetime import UTC, datetime
 
     attempts(home)
-    assert len(forget_attempts(home, datetime(2000, 1, 1, tzinfo=UTC), ["id-2"])) == 1
+    assert forget_attempts(home, "other", datetime(2000, 1, 1, tzinfo=UTC), ["id-2"]) == []
+    assert len(forget_attempts(home, "gallery", datetime(2000, 1, 1, tzinfo=UTC), ["id-2"])) == 1
     assert set(runs()) == {"erase cat"}
     assert b"astronaut" not in (home.root / "mlflow.db").read_bytes()
 
@@ -322,5 +323,7 @@ def test_attempts_go_when_they_are_old(home, runs):
     from datetime import UTC, datetime, timedelta
 
     attempts(home)
-    assert len(forget_attempts(home, datetime.now(UTC) + timedelta(days=1), [])) == 2
+    later = datetime.now(UTC) + timedelta(days=1)
+    assert forget_attempts(home, "other", later, ["id-1"]) == []
+    assert len(forget_attempts(home, "gallery", later, [])) == 2
     assert runs() == {}

@@ -594,6 +594,17 @@ def test_restored_concept_needs_a_kind_that_is_measured(setup):
     assert "for the kind object of the restored 'cat'" in fault.what
 
 
+def test_concept_that_takes_every_row_of_a_restored_one_waits(setup):
+    setup.restored = [setup.requests.pop("cat")]
+    lines = [line.replace("a sketch", "a rocket beside a sketch") for line in rows("cat", 40)]
+    setup.write("targets/cat.csv", lines)
+    (fault,) = setup.faults()
+    assert fault.who == ROCKET
+    assert "every row of the prompt set of the restored 'cat' shows or names rocket" in fault.what
+    setup.write("targets/cat.csv", [*lines, "99,a cat on a mat,99,4.0,cat\n"])
+    assert setup.faults() == []
+
+
 def test_gpu_worker_is_not_asked_for_where_none_is_needed(setup, monkeypatch):
     monkeypatch.setenv("ERASURE_GPU_DEPLOYMENT", "erase-and-generate/erase-on-gpu")
     assert setup.faults(gpu_needed=False) == []

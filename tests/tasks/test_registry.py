@@ -25,6 +25,7 @@ from tasks.registry.runs import (
     RunFacts,
     flatten,
     mirror_run,
+    tags_of_run,
     unfinished_runs,
 )
 from tasks.registry.versions import (
@@ -263,6 +264,27 @@ def test_a_finished_run_is_found_again_and_not_written(run, home, client):
     with dying(math.inf) as calls:
         assert run(home) == first
     assert {name.split("_")[0] for name in calls} <= {"get", "search", "list"}
+
+
+def test_a_finished_run_gets_back_the_tag_that_was_changed(run, home, client):
+    run_id = run(home)
+    client.set_tag(run_id, "erasure.model", "other")
+    assert run(home) == run_id
+    assert tags_of_run(home, run_id)["erasure.model"] == FACTS.model
+
+
+def test_a_run_that_was_deleted_comes_back(run, home, client):
+    run_id = run(home)
+    client.delete_run(run_id)
+    assert tags_of_run(home, run_id) is None
+    assert run(home) == run_id
+    assert tags_of_run(home, run_id)["erasure.key"] == "run-1"
+
+
+def test_a_run_that_never_was_has_no_tags(run, home):
+    assert tags_of_run(home, "0" * 32) is None
+    run(home)
+    assert tags_of_run(home, "0" * 32) is None
 
 
 def test_two_keys_are_two_runs(run, home):

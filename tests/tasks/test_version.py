@@ -2,6 +2,7 @@
 
 import hashlib
 import os
+import re
 import shutil
 import signal
 import subprocess
@@ -145,7 +146,7 @@ def test_a_pointer_alone_restores_a_checkpoint_in_another_folder(tmp_path, remot
     )  # as it lies beside the registered version
     shutil.rmtree(here.root)
 
-    restored = pull_checkpoint(there, Path(alone))
+    restored = pull_checkpoint(there, Path(alone), folder.name)
 
     assert restored == there.checkpoints / folder.name
     assert contents(restored) == FILES
@@ -160,7 +161,7 @@ def test_adding_again_changes_nothing_and_repairs_a_lost_remote(tmp_path, remote
     assert add_checkpoint(home, folder) == first
 
     shutil.rmtree(folder)
-    assert contents(pull_checkpoint(home, first.path)) == FILES
+    assert contents(pull_checkpoint(home, first.path, first.path.stem)) == FILES
 
 
 @pytest.mark.parametrize("where", ["remote", slow("far")])
@@ -202,7 +203,7 @@ def test_a_checkpoint_comes_back_from_another_file_system(tmp_path, far):
     home = Home(tmp_path / "home")
     pointer = add_checkpoint(home, checkpoint(home))
     shutil.rmtree(pointer.path.with_suffix(""))
-    assert contents(pull_checkpoint(home, pointer.path)) == FILES
+    assert contents(pull_checkpoint(home, pointer.path, pointer.path.stem)) == FILES
 
 
 @pytest.mark.slow
@@ -211,7 +212,7 @@ def test_a_checkpoint_comes_back_from_a_url(tmp_path, bucket):
     pointer = add_checkpoint(home, checkpoint(home))
     shutil.rmtree(pointer.path.with_suffix(""))
     assert not (home.dvc / "cache").exists()
-    assert contents(pull_checkpoint(home, pointer.path)) == FILES
+    assert contents(pull_checkpoint(home, pointer.path, pointer.path.stem)) == FILES
 
 
 @pytest.mark.slow
@@ -223,7 +224,7 @@ def test_a_changed_byte_of_a_far_checkpoint_is_repaired_by_a_pull(tmp_path, far)
     with pytest.raises(ContentChanged, match=folder.name[:16]):
         check_checkpoint(folder)
 
-    pull_checkpoint(home, pointer.path)
+    pull_checkpoint(home, pointer.path, pointer.path.stem)
 
     assert contents(folder) == FILES
 
@@ -234,7 +235,7 @@ def test_a_changed_byte_of_a_linked_checkpoint_is_never_pulled(tmp_path, remote)
     pointer = add_checkpoint(home, checkpoint(home))
     flip_a_byte(pointer.path.with_suffix("") / "unet/weights.safetensors")
     with pytest.raises(ErasureError, match="dvc pull failed"):
-        pull_checkpoint(home, pointer.path)
+        pull_checkpoint(home, pointer.path, pointer.path.stem)
     assert not stored(remote, FILES["unet/weights.safetensors"]).exists()
 
 
@@ -265,7 +266,7 @@ def test_bytes_that_are_nowhere_are_an_error_and_not_an_empty_folder(tmp_path, r
     pointer = add_checkpoint(home, checkpoint(home))
     shutil.rmtree(remote)
     with pytest.raises(ErasureError, match="dvc pull failed"):
-        pull_checkpoint(other, pointer.path)
+        pull_checkpoint(other, pointer.path, pointer.path.stem)
     assert not (other.checkpoints / pointer.path.stem).exists()
 
 
@@ -282,8 +283,40 @@ def test_what_is_no_pointer_of_one_checkpoint_is_refused(tmp_path, text):
     bad = tmp_path / "bad.dvc"
     bad.write_text(text)
     with pytest.raises(BadInput, match="pointer"):
-        pull_checkpoint(Home(tmp_path / "home"), bad)
+        pull_checkpoint(Home(tmp_path / "home"), bad, "0" * 64)
     assert not (tmp_path / "home").exists()
+
+
+EDITS = {"path": "1" * 64, "size": "1", "nfiles": "1", "md5": f"{'1' * 32}.dir"}
+
+
+@pytest.mark.parametrize("key", EDITS)
+def test_an_edited_pointer_is_none_and_is_made_anew(tmp_path, remote, key):
+    home = Home(tmp_path / "home")
+    pointer = add_checkpoint(home, checkpoint(home)).path
+    written = pointer.read_text()
+    pointer.write_text(re.sub(rf"{key}: .*", f"{key}: {EDITS[key]}", written))
+    assert pointer.read_text() != written
+    assert not deliverable(home, pointer.stem)
+    add_checkpoint(home, pointer.with_suffix(""))
+    assert pointer.read_text() == written
+
+
+def test_a_pointer_at_another_checkpoint_is_not_pulled(tmp_path, remote):
+    home = Home(tmp_path / "home")
+    pointer = add_checkpoint(home, checkpoint(home)).path
+    before = contents(home.checkpoints)
+    edited = pointer.rename(tmp_path / f"{'1' * 64}.dvc")
+    with pytest.raises(BadInput, match=r"points at .*`erasure reconcile`"):
+        pull_checkpoint(home, edited, "1" * 64)
+    assert contents(home.checkpoints) == {n: c for n, c in before.items() if n != pointer.name}
+
+
+def test_at_a_url_the_pointer_is_that_of_what_was_sent(tmp_path, remote):
+    home = Home(tmp_path / "home")
+    pointer = add_checkpoint(home, checkpoint(home))
+    assert deliverable(home, pointer.path.stem, pointer.md5)
+    assert not deliverable(home, pointer.path.stem, f"{'1' * 32}.dir")
 
 
 def test_only_a_checkpoint_can_be_added(tmp_path):

@@ -79,6 +79,54 @@ def test_case_spaces_dots_and_hyphens_do_not_matter(name):
     assert regulation(name).name == "gdpr"
 
 
+@pytest.mark.parametrize(
+    ("name", "law"),
+    [
+        ("Lei Geral de Proteção de Dados", "lgpd"),
+        ("Lei Geral de Protecao de Dados Pessoais", "lgpd"),
+        ("LGPD Art. 18", "lgpd"),
+        ("LGPD (Brazil)", "lgpd"),
+        ("LGPD, art. 18, VI", "other"),  # more than an article: nobody guesses
+        ("General Data Protection Regulation", "gdpr"),
+        ("General Data Protection Regulation (GDPR)", "gdpr"),
+        ("GDPR Art. 17", "gdpr"),
+        ("GDPR, Article 17(1)(a)", "gdpr"),
+        ("Art. 17 GDPR", "gdpr"),
+        ("Article 17 of the GDPR", "gdpr"),
+        ("Regulation (EU) 2016/679 (GDPR)", "gdpr"),
+        ("Art. 17 UK GDPR", "uk gdpr"),
+        ("GDPR (UK)", "uk gdpr"),
+        ("UK General Data Protection Regulation", "uk gdpr"),
+        ("Virginia Consumer Data Protection Act", "vcdpa"),
+        ("CCPA § 1798.105(d)", "ccpa"),
+        ("PIPEDA s. 8(3)", "pipeda"),
+        ("CCPA (Texas)", "other"),
+        ("in the spirit of GDPR", "other"),
+        ("Art. 17", "other"),
+    ],
+)
+def test_a_law_is_known_by_its_titles_and_with_an_article_of_it(name, law):
+    assert clock.known_name(name) == law
+
+
+@pytest.mark.parametrize("law", regulations(), ids=lambda law: law.name)
+def test_every_law_is_known_by_every_name_that_it_has(law):
+    for name in (law.name, law.title, *law.aliases):
+        assert (regulation(name), clock.unknown(name)) == (law, None)
+
+
+@pytest.mark.parametrize(
+    ("name", "said"),
+    [
+        ("brand policy", "no law is known by the name 'brand policy': the operator's own 30 days"),
+        ("GPDR", "did you mean gdpr"),
+        ("Colorado Privacy Law", "did you mean cpa"),
+    ],
+)
+def test_a_name_that_no_law_has_is_said_to_be_none(name, said):
+    assert said in clock.unknown(name)
+
+
 def test_unknown_name_gets_the_default_and_says_so():
     law = regulation("brand policy")
     assert (law.name, law.source) == ("brand policy", None)
@@ -86,8 +134,8 @@ def test_unknown_name_gets_the_default_and_says_so():
 
 
 def test_no_two_laws_share_a_name():
-    names = [clock._folded(name) for law in regulations() for name in (law.name, *law.aliases)]
-    assert sorted(names) == sorted(set(names))
+    names = [{clock._folded(name) for name in clock._names(law)} for law in regulations()]
+    assert sum(map(len, names)) == len(set().union(*names))
 
 
 @pytest.mark.parametrize(
