@@ -46,22 +46,22 @@ def taken_up(
     """What a run of `requests` would take up, and which of them it would refuse (by id, with why).
     Nothing is taken up for what is honoured; who asks for what another asks for goes with theirs.
     """
-    taken: dict[str, DeletionRequest] = {}  # by what is to be erased
+    taken: list[DeletionRequest] = []
     refused: dict[str, str] = {}
     for request in requests:
-        label, request_id = request.concept.label, str(request.subject_request_id)
         try:
             original = _original(reader, request, model)
         except BadInput as fault:
-            refused[request_id] = str(fault)
+            refused[str(request.subject_request_id)] = str(fault)
             continue
-        if original is None:
-            taken.setdefault(label, request)
-        elif original.row.id == request_id and original.row.state != "honoured":
-            taken[label] = request  # its recipe may be a corrected one
-        elif original.row.state != "honoured":
-            taken.setdefault(label, original.known)
-    return list(taken.values()), refused
+        if original and original.row.state == "honoured":
+            continue
+        if original and original.row.id == str(request.subject_request_id):
+            taken = [t for t in taken if not t.concept.is_also(request.concept)]
+            taken.append(request)  # its recipe may be a corrected one
+        elif not any(t.concept.is_also(request.concept) for t in taken):
+            taken.append(original.known if original else request)
+    return taken, refused
 
 
 def _original(reader: Reader, request: DeletionRequest, model: str) -> Entry | None:
@@ -72,7 +72,7 @@ def _original(reader: Reader, request: DeletionRequest, model: str) -> Entry | N
         _check_known(known, request, model)
     else:
         own = str(request.subject_request_id)
-        known = reader.same_concept(model, request.concept.label, _LIVE, own)
+        known = reader.same_concept(model, request.concept, _LIVE, own)
     if known is None:
         return None
     original = reader.request(known.row.duplicate_of or known.row.id)
