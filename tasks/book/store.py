@@ -250,6 +250,12 @@ class Reader:
         query = query.limit(newest) if newest is not None else query
         return [_value(Version, r) for r in self.connection.execute(query).mappings()][::-1]
 
+    def version_before(self, model: str, version: int) -> int:
+        """The number of the version before, 0 for the first; an old state may leave one out."""
+        number = schema.versions.c.version
+        earlier = (schema.versions.c.model == model, number < version)
+        return self.connection.scalar(select(func.max(number)).where(*earlier)) or 0
+
     def by_plan(self, model: str, plan: str) -> list[Version]:
         """The versions that one plan led to, oldest first."""
         table = schema.versions

@@ -32,6 +32,12 @@ class VersionFacts:
     run_id: str
     description: str
     first_statement: bytes | None = None  # where it was signed again since
+    before: int | None = None  # the version before it; `version - 1` where no number was left out
+
+    @property
+    def previous(self) -> int:
+        """The number of the version before it; 0 if it is the first."""
+        return self.version - 1 if self.before is None else self.before
 
     @property
     def key(self) -> str:

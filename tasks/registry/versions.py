@@ -159,7 +159,7 @@ def _check_place(client: "MlflowClient", facts: VersionFacts, present: Any) -> N
             f"{where} has {KEY} {key}, the book's is {facts.key}: it is another version; "
             f"{_anew(facts)}"
         )
-    before = facts.version - 1
+    before = facts.previous
     if present is None and before and _version(client, facts.model, before) is None:
         raise ErasureError(
             f"{where} cannot be made before version {before}, which is not there; mirror the "
@@ -219,25 +219,38 @@ def _store(home: Home, place: str, facts: VersionFacts) -> None:
 
 
 def _create(client: "MlflowClient", facts: VersionFacts, model: Any) -> Any:
-    """The version. MLflow counts versions that were deleted by hand, so its number is checked."""
-    if facts.version == 1:
+    """The version. MLflow counts on from the last number that it gave, so those that the book left
+    out are given and deleted, and the number is checked.
+    """
+    if not facts.previous:
         with leaving_at(TAKEN):
             client.create_registered_model(facts.model)
-    made = client.create_model_version(
-        facts.model,
-        model.artifact_location,
-        run_id=facts.run_id,
-        tags={**facts.tags, KEY: facts.key},
-        description=facts.description,
-        model_id=model.model_id,
-    )
-    if int(made.version) == facts.version:
-        return made
-    client.delete_model_version(facts.model, made.version)
-    raise ErasureError(
-        f"MLflow numbered {facts.model} version {facts.version} as {made.version}: versions of it "
-        f"were deleted by hand; {_anew(facts)}"
-    )
+    _clear_left_out(client, facts)
+    while True:
+        made = client.create_model_version(
+            facts.model,
+            model.artifact_location,
+            run_id=facts.run_id,
+            tags={**facts.tags, KEY: facts.key},
+            description=facts.description,
+            model_id=model.model_id,
+        )
+        if (number := int(made.version)) == facts.version:
+            return made
+        client.delete_model_version(facts.model, made.version)
+        if number > facts.version:
+            raise ErasureError(
+                f"MLflow numbered {facts.model} version {facts.version} as {number}: versions of "
+                f"it were deleted by hand; {_anew(facts)}"
+            )
+
+
+def _clear_left_out(client: "MlflowClient", facts: VersionFacts) -> None:
+    """Delete what a kill between giving and deleting a number has left there."""
+    for number in range(facts.previous + 1, facts.version):
+        found = _version(client, facts.model, number)
+        if found is not None and found.tags.get(KEY) == facts.key:
+            client.delete_model_version(facts.model, str(number))
 
 
 def _put_back(client: "MlflowClient", facts: VersionFacts, present: Any) -> None:

@@ -457,6 +457,21 @@ def test_a_version_before_its_predecessor_is_refused(home, facts):
     assert version_numbers(home, "gallery") == [1]
 
 
+def test_numbers_that_the_book_left_out_are_left_out(home, client, facts):
+    """A version that 0.1 registered and never recorded."""
+    mirror_version(home, replace(facts(version=3), before=0))
+    mirror_version(home, replace(facts(version=5), before=3))
+    assert version_numbers(home, "gallery") == [3, 5]
+
+
+def test_after_every_kill_a_left_out_number_stays_out(facts, fresh):
+    third = replace(facts(version=3), before=0)
+    for call, state, undisturbed in after_every_kill(
+        lambda home: mirror_version(home, third), fresh, lambda h: version_numbers(h, "gallery")
+    ):
+        assert state == undisturbed == [3], call
+
+
 def test_a_number_burnt_by_a_deletion_is_refused(home, client, facts):
     mirror_version(home, facts(1))
     mirror_version(home, facts(2))
