@@ -287,6 +287,7 @@ def test_a_missing_first_version_stops_nothing(old):
     book.change(lambda tx: tx.send("toy", 1, "set aside"))
     row = book.ask(lambda reader: reader.waiting_outside())[-1]
     assert "has no version 1" in _run(book, {**row, "version": 1})
+    assert book.ask(lambda reader: reader.version_before("toy", 2)) == 0
 
 
 def test_a_reason_that_no_step_keeps_is_not_kept_either(old):
