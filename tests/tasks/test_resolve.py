@@ -49,6 +49,7 @@ def released(tiny_folder, mlflow_template, tmp_path_factory):
     with pytest.MonkeyPatch.context() as patch:
         for name in ("MLFLOW_TRACKING_URI", "ERASURE_DVC_REMOTE", "ERASURE_DATABASE_URL"):
             patch.delenv(name, raising=False)
+        book = open_book(home)
         folder = home.checkpoints / build_checkpoint(base, delta, home, keep=True)
         add_checkpoint(home, folder)
         facts = {
@@ -57,7 +58,6 @@ def released(tiny_folder, mlflow_template, tmp_path_factory):
             "delta_sha256": WeightDelta.load(delta).sha256,
             "checkpoint_sha256": folder.name,
         }
-        book = open_book(home)
         decided(book, **facts)
         decided(book, **facts, promoted=True, gate={"verdict": "pass", "checks": []})
         yield SimpleNamespace(home=home, base=base, delta=delta, folder=folder, book=book)
