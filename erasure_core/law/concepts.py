@@ -20,7 +20,7 @@ from pydantic import (
     model_validator,
 )
 
-from erasure_core.law.naming import TYPED, mentions
+from erasure_core.law.naming import AND, TYPED, mentions
 from erasure_core.law.wording import replaced
 from erasure_core.text import composed, one_line, seen
 
@@ -32,6 +32,8 @@ Prompt = Annotated[
 ]
 # A file name holds 255 bytes and MLflow's name of a metric 250: room for what is put around it.
 NAME_LENGTH = 200
+_AND, _ARTICLES = re.compile(AND), ("the ", "a ", "an ")
+_NO_LETTERS = {n: None for n in range(128) if not chr(n).isalnum()}
 
 
 def _name(text: str) -> str:
@@ -148,12 +150,19 @@ def same_name(one: str, other: str) -> bool:
 
 @lru_cache(maxsize=4096)
 def letters_of(name: str) -> str:
-    """What all spellings of a name have in common: its letters and digits, without marks. Other
-    names may have it in common too: `same_name` decides.
+    """What all spellings of a name have in common: its letters and digits, without marks, "and" and
+    an article. Other names may have it in common too: `same_name` decides.
     """
-    typed = "".join(TYPED.get(character, character) for character in name)
-    folded = unicodedata.normalize("NFKD", typed.casefold())
-    return "".join(character for character in folded if character.isalnum())
+    folded = name.casefold()
+    if folded.startswith(_ARTICLES):
+        folded = folded.partition(" ")[2]
+    if "&" in folded or "and" in folded:
+        folded = _AND.sub(" ", folded)
+    if folded.isascii():  # most are, and a book asks this of each of its labels
+        return folded.translate(_NO_LETTERS)
+    typed = "".join(TYPED.get(character, character) for character in folded)
+    plain = unicodedata.normalize("NFKD", typed.casefold())
+    return "".join(character for character in plain if character.isalnum())
 
 
 def slug(name: str) -> str:

@@ -557,6 +557,9 @@ def test_a_medium_owns_nothing_and_stands_before_other_words_as_before():
         ("Søren", "Soren"),
         ("van  Gogh", "Van Gogh"),
         ("王小明", "王小明"),
+        ("Tom & Jerry", "Tom and Jerry"),
+        ("the Eiffel Tower", "Eiffel Tower"),
+        ("Björk Guðmundsdóttir", "Bjork Gudmundsdottir"),
     ],
 )
 def test_a_name_is_one_in_any_spelling_whichever_was_first(one, other):
@@ -572,6 +575,8 @@ def test_a_name_is_one_in_any_spelling_whichever_was_first(one, other):
         ("I. T.", "it"),
         ("王小明", "王小红"),
         ("Renée", "Rene"),
+        ("The Who", "Who"),
+        ("sand", "s"),
     ],
 )
 def test_several_a_part_and_another_word_are_no_spelling_of_a_name(one, other):
