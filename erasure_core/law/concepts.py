@@ -161,7 +161,7 @@ def letters_of(name: str) -> str:
     if folded.isascii():  # most are, and a book asks this of each of its labels
         return folded.translate(_NO_LETTERS)
     typed = "".join(TYPED.get(character, character) for character in folded)
-    plain = unicodedata.normalize("NFKD", typed.casefold())
+    plain = unicodedata.normalize("NFKD", typed)
     return "".join(character for character in plain if character.isalnum())
 
 

@@ -20,7 +20,6 @@ FEW = 0.5  # below this part of what the examples have, wordings are the likely 
 # Which methods withstand most and which keep most, as measured (docs/attacks.md, README).
 ERASES_MOST, KEEPS_MOST = ("all_but_one", "rece"), ("sepme", "uce")
 _CONTROL, _ATTACK = "base.", "attack."
-_TAKEN = (*BESIDES, f"{COMPOSED}clip.accuracy")  # what stays, by the name of what went
 MORE_WORDINGS = (
     f"add wordings to the request ({EXAMPLE_WORDINGS} do), `erasure request add REQUEST.yaml`, "
     f"then `erasure run`"
@@ -95,7 +94,7 @@ def advise(gate: Gate, found: Mapping[str, Measurement], tried: Tried) -> Advice
     )
     about = re.search(r"\[(.+)\]", binding.metric)
     concept = about.group(1) if about and about.group(1) in tried.wordings else None
-    if binding.metric.startswith(_TAKEN):
+    if binding.metric.startswith(BESIDES):  # of what stays, by the name of what went
         concept = None
     if blind:
         cause, tries = _blind(concept)

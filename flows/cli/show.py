@@ -148,7 +148,7 @@ def _gate(record: Mapping[str, Any], asked: Asked) -> dict[str, Any]:
     return {
         "verdict": record["gate"]["verdict"],
         "checks": [{key: check[key] for key in CHECK} for check in record["gate"]["checks"]],
-        "advice": [asked.advised(line) for line in record["gate"].get("advice", [])],
+        "advice": _advice(record, asked),
     }
 
 

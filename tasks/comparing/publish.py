@@ -22,7 +22,7 @@ from tasks.comparing.table import (
 )
 from tasks.home import Home
 from tasks.pages.comparison import Part, Strip, point_of, render_comparison
-from tasks.registry.runs import CandidateRun, RunFacts, mirror_run
+from tasks.registry.runs import VERDICT, CandidateRun, RunFacts, mirror_run
 from tasks.requests.made_with import machine
 
 SHOWN = (5, 4)  # pictures of the concept, and of what is kept, in the page's strips
@@ -123,5 +123,5 @@ def _mirrored(cell: Written) -> CandidateRun:
         f"{cell.concept}, {cell.method} {cell.form}, seed {cell.seed}",
         settings={**cell.settings, "seed": cell.seed},
         measurements=cell.measurements,
-        tags={"delta.sha256": cell.delta_sha256, "gate.verdict": cell.gate.verdict},
+        tags={"delta.sha256": cell.delta_sha256, VERDICT: cell.gate.verdict},
     )

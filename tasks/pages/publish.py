@@ -23,7 +23,7 @@ from tasks.pages.report import (
 )
 from tasks.pages.shown import candidate_facts, losses_of, of_stage
 from tasks.pages.verdict import verdict_table
-from tasks.registry.runs import CandidateRun
+from tasks.registry.runs import VERDICT, CandidateRun
 
 GRID = 24  # pairs on the picture sheet of a candidate
 PAGES, PAIRS = 10, 4  # concepts that have a page in Prefect, and pairs of pictures on it
@@ -48,7 +48,7 @@ def candidate_runs(
             tags={
                 **facts.tags,
                 "delta.sha256": deltas[candidate.preset, candidate.lambda_],
-                "gate.verdict": decision.verdict(candidate.name),
+                VERDICT: decision.verdict(candidate.name),
                 "not_measured": ", ".join(record.not_measured),
             },
         )

@@ -48,6 +48,7 @@ PARENT = "mlflow.parentRunId"
 NOTE = "mlflow.note.content"  # what its pages show as the description
 MODEL, FOLDER = "erasure.model", "erasure.folder"  # whose run it is, and where its files lie
 REQUESTS = "request.ids"
+VERDICT = "gate.verdict"  # tag of what a gate said, of a run, a candidate and a version
 
 
 @dataclass(frozen=True, slots=True)

@@ -21,7 +21,7 @@ from tasks.book.store import Book, Entry, Reader
 from tasks.book.takeover import faults_of_log
 from tasks.book.texts import faults_of_texts
 from tasks.registry.client import KEY
-from tasks.registry.runs import tags_of_run, unfinished_runs
+from tasks.registry.runs import VERDICT, tags_of_run, unfinished_runs
 from tasks.registry.versions import aliases, expected, seen, version_numbers
 from tasks.release.mirrored import version_facts
 from tasks.release.record import record_file
@@ -29,7 +29,6 @@ from tasks.release.settle import check_statement
 from tasks.versions.dvc_store import SHA256, check_checkpoint, checkpoint_folder, deliverable
 
 ALIASES = (CANDIDATE, CHAMPION)
-VERDICT = "gate.verdict"  # tag of a run in MLflow
 
 
 def audit(book: Book) -> Iterator[str]:

@@ -23,7 +23,7 @@ from tasks.home import Home
 from tasks.pages.publish import candidate_runs, write_report
 from tasks.pages.shown import run_facts
 from tasks.pages.verdict import lambda_tag, note
-from tasks.registry.runs import RunFacts, mirror_run
+from tasks.registry.runs import VERDICT, RunFacts, mirror_run
 from tasks.registry.versions import mirror_aliases, mirror_version, set_aside
 from tasks.release.mirrored import version_facts
 from tasks.release.record import record_of
@@ -113,7 +113,7 @@ def _mlflow_run(book: Book, version: Version) -> str:
     """The run, with one nested run a candidate."""
     record = record_of(book.home, version)
     key = f"{version.model}/{version.version}"
-    verdict = {"gate.verdict": version.verdict}
+    verdict = {VERDICT: version.verdict}
     if version.delta is None:
         tags = {**verdict, "base.sha256": version.base, "run.key": version.run_key}
         facts = RunFacts(version.model, version.folder, "the base", tags)

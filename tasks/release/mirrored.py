@@ -8,6 +8,7 @@ from tasks.book.store import Book, Reader
 from tasks.home import Home
 from tasks.pages.verdict import lambda_tag, note
 from tasks.registry.packaging import VersionFacts
+from tasks.registry.runs import VERDICT
 from tasks.release.record import record_of
 from tasks.versions.dvc_store import is_pointer, pointer_file
 
@@ -62,7 +63,7 @@ def _tags(version: Version, record: RunRecord | None, concepts: str) -> dict[str
         "delta.sha256": version.delta or "",
         "checkpoint.sha256": version.checkpoint,
         "run.key": version.run_key,
-        "gate.verdict": version.verdict,
+        VERDICT: version.verdict,
     }
     return {name: value for name, value in tags.items() if value}
 

@@ -16,6 +16,7 @@ from tasks.requests.intake import join_same
 
 NEEDED = {"none": 0, "one": 1, "two": 2}  # approvals, by what the parameters ask for
 SHORTEST = 8  # digits of a plan's hash that a person must give
+OFFSETS = range(-12 * 3600, 14 * 3600 + 1, 900)  # seconds; of every time zone, by quarters of hours
 
 
 def refuse(book: Book, request_id: UUID, code: str, reason: str | None) -> Entry:
@@ -92,9 +93,6 @@ def extend(book: Book, request_id: UUID, reason: str, now: datetime | None = Non
         return tx.request(request_id)
 
     return book.change(work)
-
-
-OFFSETS = range(-12 * 3600, 14 * 3600 + 1, 900)  # seconds; of every time zone, by quarters of hours
 
 
 def _received(tx: Transaction, row: Request, law: clock.Regulation) -> list[datetime]:
