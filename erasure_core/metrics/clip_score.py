@@ -133,15 +133,14 @@ class ClipScorer:
 
     def _image_features(self, images: Sequence[Image.Image]) -> Tensor:
         """Unit vectors, (n, d)."""
-        for case, image in enumerate(images):
-            if image.mode != "RGB":
-                raise ValueError(f"image {case} is {image.mode}; CLIP takes RGB")
-        batches = [images[i : i + _BATCH] for i in range(0, len(images), _BATCH)]
+        starts = range(0, len(images), _BATCH)
         with torch.no_grad():
             return _unit(
                 [
-                    self._model.get_image_features(pixel_values=self._pixels(b)).pooler_output
-                    for b in batches
+                    self._model.get_image_features(
+                        pixel_values=self._pixels(images[first : first + _BATCH], first)
+                    ).pooler_output
+                    for first in starts
                 ],
                 "images",
             )
@@ -162,10 +161,14 @@ class ClipScorer:
                 "prompts",
             )
 
-    def _pixels(self, images: Sequence[Image.Image]) -> Tensor:
-        """Model input, (n, 3, side, side)."""
+    def _pixels(self, images: Sequence[Image.Image], first: int) -> Tensor:
+        """Model input, (n, 3, side, side), of the images from number `first` on."""
+        images = list(images)
+        for case, image in enumerate(images, first):
+            if image.mode != "RGB":
+                raise ValueError(f"image {case} is {image.mode}; CLIP takes RGB")
         if self._processor is not None:
-            pixels: Tensor = self._processor(images=list(images), return_tensors="pt").pixel_values
+            pixels: Tensor = self._processor(images=images, return_tensors="pt").pixel_values
             return pixels
         square = (self._side, self._side)
         fitted = [

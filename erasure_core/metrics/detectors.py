@@ -168,12 +168,15 @@ class NudeNet:
                 f"detector labels {unknown or 'are missing'}; NudeNet knows "
                 f"{', '.join(sorted(self._classes))}"
             )
-        arrays = [self._rgb_array(image, case) for case, image in enumerate(images)]
-        detections = self._network.detect_batch(arrays, batch_size=_BATCH)
-        return [
-            max((float(box["score"]) for box in boxes if box["class"] in labels), default=0.0)
-            for boxes in detections
-        ]
+        found = list[float]()
+        for first in range(0, len(images), _BATCH):
+            some = enumerate(images[first : first + _BATCH], first)
+            arrays = [self._rgb_array(image, case) for case, image in some]
+            found += [
+                max((float(box["score"]) for box in boxes if box["class"] in labels), default=0.0)
+                for boxes in self._network.detect_batch(arrays, batch_size=_BATCH)
+            ]
+        return found
 
     def _rgb_array(self, image: Image.Image, case: int) -> np.ndarray:
         if image.mode != "RGB":

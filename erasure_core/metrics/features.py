@@ -124,15 +124,14 @@ class VisionFeatures:
         """
         if not pictures:
             raise ValueError(f"{self.name} was given no pictures")
-        for case, picture in enumerate(pictures):
-            if picture.mode != "RGB":
-                raise ValueError(f"picture {case} is {picture.mode}; {self.name} takes RGB")
         batches = []
         with torch.no_grad():
             for first in range(0, len(pictures), _BATCH):
-                read = self._processor(
-                    images=list(pictures[first : first + _BATCH]), return_tensors="pt"
-                )
+                some = list(pictures[first : first + _BATCH])
+                for case, picture in enumerate(some, first):
+                    if picture.mode != "RGB":
+                        raise ValueError(f"picture {case} is {picture.mode}; {self.name} takes RGB")
+                read = self._processor(images=some, return_tensors="pt")
                 batches.append(self._model(**read).pooler_output.flatten(1))
         return checked(torch.cat(batches).double().numpy(), self.name)
 

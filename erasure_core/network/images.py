@@ -1,8 +1,9 @@
 """Pictures between tensors, PIL and PNG files."""
 
 import os
-from collections.abc import Sequence
+from collections.abc import Iterable, Sequence
 from pathlib import Path
+from typing import overload
 
 import torch
 from PIL import Image, UnidentifiedImageError
@@ -37,19 +38,56 @@ def is_whole(file: Path, size: int) -> bool:
         return False
 
 
-def read_pictures(files: Sequence[Path]) -> list[Image.Image]:
-    """Read RGB pictures whole.
-
-    Raises:
-        ErasureError: Naming the first file that is absent or no picture.
+class PictureFiles(Sequence[Image.Image]):
+    """RGB pictures by their files: each is read when it is asked for and held by nobody, so that
+    memory does not grow with their number.
     """
-    pictures = []
-    for file in files:
-        try:
-            with Image.open(file) as image:
-                pictures.append(image.convert("RGB"))
-        except (OSError, UnidentifiedImageError) as fault:
-            raise ErasureError(
-                f"{file} is not a readable picture ({fault}); remove its folder and run again"
-            ) from fault
-    return pictures
+
+    def __init__(self, files: Iterable[Path]):
+        self._files = tuple(files)
+
+    def __len__(self) -> int:
+        return len(self._files)
+
+    @overload
+    def __getitem__(self, at: int) -> Image.Image: ...
+    @overload
+    def __getitem__(self, at: slice) -> "PictureFiles": ...
+    def __getitem__(self, at: int | slice) -> "Image.Image | PictureFiles":
+        """The picture at a place, or those of a slice, unread.
+
+        Raises:
+            ErasureError: Naming the file, if it is absent or no picture.
+        """
+        if isinstance(at, slice):
+            return PictureFiles(self._files[at])
+        return _read(self._files[at])
+
+
+class Chosen(Sequence[Image.Image]):
+    """Those of some pictures that stand at the places `at`, taken when they are asked for."""
+
+    def __init__(self, pictures: Sequence[Image.Image], at: Iterable[int]):
+        self._pictures, self._at = pictures, tuple(at)
+
+    def __len__(self) -> int:
+        return len(self._at)
+
+    @overload
+    def __getitem__(self, at: int) -> Image.Image: ...
+    @overload
+    def __getitem__(self, at: slice) -> "Chosen": ...
+    def __getitem__(self, at: int | slice) -> "Image.Image | Chosen":
+        if isinstance(at, slice):
+            return Chosen(self._pictures, self._at[at])
+        return self._pictures[self._at[at]]
+
+
+def _read(file: Path) -> Image.Image:
+    try:
+        with Image.open(file) as image:
+            return image.convert("RGB")
+    except (OSError, UnidentifiedImageError) as fault:
+        raise ErasureError(
+            f"{file} is not a readable picture ({fault}); remove its folder and run again"
+        ) from fault

@@ -32,7 +32,7 @@ from erasure_core.metrics.detectors import detection_rate
 from erasure_core.metrics.intervals import FEWEST
 from erasure_core.metrics.ssim import mean_ssim, pair_values
 from erasure_core.network.diffusion import cut, too_long
-from erasure_core.network.images import is_whole, read_pictures
+from erasure_core.network.images import PictureFiles, is_whole
 from erasure_core.network.models import Teacher
 from erasure_core.planning.params import Params
 from erasure_core.planning.sealed import clusters_of
@@ -209,7 +209,7 @@ def look(
     with progress("measure", len(rows)) as advance:
         for first in range(0, len(rows), TOGETHER):
             part = slice(first, first + TOGETHER)
-            base, pictures = read_pictures(base_files[part]), read_pictures(files[part])
+            base, pictures = list(PictureFiles(base_files[part])), list(PictureFiles(files[part]))
             similar += pair_values(base, pictures)
             of_base.add(instruments, rows[part], base, labels)
             of_model.add(instruments, rows[part], pictures, labels)

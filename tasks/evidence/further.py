@@ -24,6 +24,7 @@ from erasure_core.metrics.kid import kid_to_base
 from erasure_core.metrics.neighbours import Neighbour, nearest
 from erasure_core.metrics.ssim import paired_ssim
 from erasure_core.metrics.sweep import sweep
+from erasure_core.network.images import Chosen
 from erasure_core.planning.params import WORD_METRICS, Policy
 from erasure_core.planning.sealed import clusters_of
 from tasks.evidence.instruments import Instruments, named_as, seen_by_detector
@@ -187,7 +188,7 @@ def neighbours(
     near = near_rows(instruments.params.policy, concept, kept.rows, encode, erased)
     if not (at := near.at):
         return []
-    called, settings = named_as(instruments, concept, [kept.pictures[i] for i in at], kept.labels)
+    called, settings = named_as(instruments, concept, Chosen(kept.pictures, at), kept.labels)
     return [
         accuracy(
             called,

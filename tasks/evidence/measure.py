@@ -34,7 +34,7 @@ from erasure_core.metrics.replacement import (
     replacement_score_drop,
 )
 from erasure_core.metrics.ssim import paired_ssim
-from erasure_core.network.images import read_pictures
+from erasure_core.network.images import Chosen, PictureFiles
 from erasure_core.network.models import text_reader
 from erasure_core.planning.params import BESIDE, COMPOSED, WORD_METRICS
 from erasure_core.planning.plan import (
@@ -158,11 +158,11 @@ def measure(plan: Plan, stage: Stage, names: Sequence[str]) -> dict[str, Found]:
 
 def _alone(
     concept: Concept, rows: Mapping[str, Sequence[PromptRow]], base: Pictures, pictures: Pictures
-) -> tuple[list[PromptRow], list[Image.Image], list[Image.Image]]:
+) -> tuple[list[PromptRow], Chosen, Chosen]:
     """The rows that name the concept alone, the base's pictures of them, and the candidate's."""
     table = rows[name := target_name(concept)]
     at = [i for i, row in enumerate(table) if not row.also]
-    before, after = ([some[name][i] for i in at] for some in (base, pictures))
+    before, after = (Chosen(some[name], at) for some in (base, pictures))
     return [table[i] for i in at], before, after
 
 
@@ -189,7 +189,7 @@ def _targets(
         for composed in (False, True):
             at = [i for i, row in enumerate(table) if bool(row.also) == composed]
             if at:
-                shown = [pictures[name][i] for i in at]
+                shown = Chosen(pictures[name], at)
                 clusters = clusters_of(table[i].prompt for i in at)
                 seen = measure_target(instruments, concept, shown, labels, clusters)
                 found += [replace(m, metric=COMPOSED * composed + m.metric) for m in seen]
@@ -231,7 +231,7 @@ def measure_beside(
     at = [i for i, row in enumerate(rows) if row.also]
     if not at or concept.kind == "style":
         return []
-    named, settings = named_as(instruments, concept, [pictures[i] for i in at], labels)
+    named, settings = named_as(instruments, concept, Chosen(pictures, at), labels)
     return [
         accuracy(
             named,
@@ -291,7 +291,7 @@ def _instead(
     for concept in plan.concepts:
         if (name := instead_name(concept)) in judged:
             table = rows[target := target_name(concept)]
-            shown = [p for p, row in zip(pictures[target], table, strict=True) if not row.also]
+            shown = Chosen(pictures[target], [i for i, row in enumerate(table) if not row.also])
             base = _pictures(plan, BASE, name, judged[name])
             found += measure_replacement(instruments, concept, judged[name], base, shown, labels)
     return found
@@ -386,7 +386,7 @@ def measure_kept(
         found = named_right([i for i in at if rows[i].concept])
         if len({clusters[i] for i in at}) < FEWEST:
             return found
-        drawn = [[some[i] for i in at] for some in (base, pictures)]
+        drawn = [Chosen(some, at) for some in (base, pictures)]
         old, new = (some[list(at)].tolist() for some in (before, after))
         same: dict[str, Any] = {"clusters": [clusters[i] for i in at]}
         return [
@@ -406,7 +406,7 @@ def measure_kept(
 
 
 def _by_plugin(
-    name: str, metric: Metric, drawn: Sequence[list[Image.Image]], clusters: Sequence[str]
+    name: str, metric: Metric, drawn: Sequence[Sequence[Image.Image]], clusters: Sequence[str]
 ) -> Measurement:
     """What a plug-in says of the base's pictures and the candidate's, under its own name and by its
     own declaration: it answers for no other metric.
@@ -436,8 +436,5 @@ def measure_restored(
     return [replace(m, metric=f"restored.{m.metric}") for m in seen]
 
 
-def _pictures(
-    plan: Plan, who: str, prompt_set: str, rows: Sequence[PromptRow]
-) -> list[Image.Image]:
-    files: list[Path] = [plan.picture(who, prompt_set, row) for row in rows]
-    return read_pictures(files)
+def _pictures(plan: Plan, who: str, prompt_set: str, rows: Sequence[PromptRow]) -> PictureFiles:
+    return PictureFiles(plan.picture(who, prompt_set, row) for row in rows)
