@@ -114,6 +114,8 @@ def draft(asked: Asked, params: Params, book: Book, out: Path = REQUESTS) -> Dra
             take the request.
     """
     bare = _concept(asked, (asked.name,), ())
+    file = out / f"{bare.slug}.yaml"
+    before = _known_request(asked, bare, file)
     params.policy.limits([bare])
     check_styles(params, [bare])
     base = located(params.base)
@@ -141,12 +143,12 @@ def draft(asked: Asked, params: Params, book: Book, out: Path = REQUESTS) -> Dra
         _check_left(asked.prompts, sets)
     else:
         _check_room(bare, sets, params.policy, tokenizers)
-    concept = _concept(asked, sets.prompts, [p for p in sets.keep if not bare.named_in(p)])
+    keep = [p for p in sets.keep if not bare.named_in(p)]
+    concept = _concept(asked, sets.prompts, keep, before.concept if before else None)
     rows = _rows(params, concept, sets, own.rows)
     _check(params, concept, rows, tokenizers, directions)
-    file = out / f"{concept.slug}.yaml"
     made = {_set_file(where, concept): rows[stage] for stage, where in _stages(params).items()}
-    request, ended = _request(asked, concept, file, book, params.registered_model)
+    request, ended = _request(asked, concept, before, book, params.registered_model)
     _check_free(made, file, params.reading)
     near = _neighbours(word, known, styles, directions.encode)
     supplied = len(rows["report"]) - len(own.rows) if own.rows else 0
@@ -166,7 +168,10 @@ def spelled_out(tokenizers: "Sequence[CLIPTokenizer]", names: Iterable[str]) -> 
     return tuple(said.values())
 
 
-def _concept(asked: Asked, prompts: Sequence[str], keep: Sequence[str]) -> Concept:
+def _concept(
+    asked: Asked, prompts: Sequence[str], keep: Sequence[str], before: Concept | None = None
+) -> Concept:
+    """What is asked for; what is only attacked with, no option says: a file's own stays."""
     try:
         return Concept(
             name=asked.name,
@@ -174,15 +179,17 @@ def _concept(asked: Asked, prompts: Sequence[str], keep: Sequence[str]) -> Conce
             kind=asked.kind,
             prompts=tuple(prompts),
             replacement=asked.instead,
+            described=before.described if before else (),
+            translated=before.translated if before else (),
             keep=tuple(keep),
         )
     except ValidationError as fault:
         keys = {"name": "NAME", "replacement": "--instead", "also": "--also"}
         first = fault.errors()[0]
-        key = str(first["loc"][0]) if first["loc"] else "replacement"
-        raise BadInput(
-            f"{keys.get(key, key)}: {first['msg'].removeprefix('Value error, ')}"
-        ) from None
+        said = first["msg"].removeprefix("Value error, ")
+        whole = "--also" if said.startswith("described") else "--instead"
+        key = str(first["loc"][0]) if first["loc"] else ""
+        raise BadInput(f"{keys.get(key, key) or whole}: {said}") from None
 
 
 def _known(params: Params) -> list[Word]:
@@ -374,10 +381,24 @@ def _check(
     check_sealed(tables, [concept], tokenizers, directions)
 
 
+def _known_request(asked: Asked, concept: Concept, file: Path) -> DeletionRequest | None:
+    """The request for this concept that `file` holds already. `BadInput` if it holds another."""
+    if not file.exists():
+        return None
+    known = read_request(file)
+    same = (known.regulation, known.concept.kind, known.concept.name)
+    if same != (asked.law, concept.kind, concept.name):
+        raise BadInput(
+            f"{file} holds another request ({known.concept.kind} {known.concept.name!r} under "
+            f"{known.regulation!r}); name another folder with --out"
+        )
+    return known
+
+
 def _request(
-    asked: Asked, concept: Concept, file: Path, book: Book, model: str
+    asked: Asked, concept: Concept, known: DeletionRequest | None, book: Book, model: str
 ) -> tuple[DeletionRequest, str]:
-    """The request; if `file` holds it already, the same with another recipe: its clock runs on.
+    """The request; if one is known already, the same with another recipe: its clock runs on.
     What has to be said of that one, if it has ended and this is a new one.
     """
     try:
@@ -391,16 +412,7 @@ def _request(
     except ValidationError as fault:
         first = fault.errors()[0]
         raise BadInput(f"--law: {first['msg'].removeprefix('Value error, ')}") from None
-    if not file.exists():
-        return new, ""
-    known = read_request(file)
-    same = (known.regulation, known.concept.kind, known.concept.name)
-    if same != (new.regulation, concept.kind, concept.name):
-        raise BadInput(
-            f"{file} holds another request ({known.concept.kind} {known.concept.name!r} under "
-            f"{known.regulation!r}); name another folder with --out"
-        )
-    return rewritten(book, known, new, model)
+    return (new, "") if known is None else rewritten(book, known, new, model)
 
 
 def _check_free(sets: Mapping[Path, Sequence[PromptRow]], file: Path, reading: Reading) -> None:
@@ -434,7 +446,7 @@ def _as_yaml(request: DeletionRequest, file: Path) -> str:
         "# in the prompt sets that were written with this file.",
         f"subject_request_id: {request.subject_request_id}",
         f"subject_request_type: {request.subject_request_type}",
-        f"submitted_time: {request.submitted_time:%Y-%m-%dT%H:%M:%SZ}",
+        f"submitted_time: {request.submitted_time.isoformat()}",
         f"regulation: {quoted(request.regulation)}",
         *([f"method: {request.method}"] if request.method else []),
         "concept:",
@@ -443,6 +455,8 @@ def _as_yaml(request: DeletionRequest, file: Path) -> str:
         f"  kind: {concept.kind}",
         f"  replacement: {quoted(concept.replacement)}",
         *many("prompts", concept.prompts),
+        *many("described", concept.described),
+        *many("translated", concept.translated),
         *many("keep", concept.keep),
     ]
     return "\n".join(lines) + "\n"

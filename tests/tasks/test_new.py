@@ -13,7 +13,7 @@ from PIL import Image
 
 from erasure_core.errors import BadInput
 from erasure_core.law.prompts import read_prompt_set, written
-from erasure_core.law.requests import read_request
+from erasure_core.law.requests import DeletionRequest, read_request
 from erasure_core.metrics.intervals import effective, enough
 from erasure_core.network.models import load_tokenizers
 from erasure_core.planning.params import Params, read_params
@@ -132,6 +132,48 @@ def test_a_second_time_the_recipe_changes_and_the_clock_does_not(params, tmp_pat
     again = draft(asked("coffee", instead="a cat"), params, tmp_path)
     assert again.request.asked == first.request.asked
     assert again.request.concept.replacement == "a cat"
+
+
+def test_a_second_time_what_was_written_into_the_file_by_hand_stays(params, tmp_path):
+    """Its time in its own time zone, and what the concept is attacked with."""
+    made = draft(asked("coffee"), params, tmp_path)
+    made.write()
+    by_hand = {"described": ("what a barista pours",), "translated": ("Kaffee",)}
+    text = re.sub(r"(submitted_time:).*", r"\1 2026-11-01T09:30:00.25+09:00", made.file.read_text())
+    added = "".join(f"  {key}:\n    - {word}\n" for key, (word,) in by_hand.items())
+    made.file.write_text(text + added)
+    before = read_request(made.file)
+    draft(asked("coffee", instead="a cat"), params, tmp_path).write()
+    again = read_request(made.file)
+    assert again.submitted_time.isoformat() == "2026-11-01T09:30:00.250000+09:00"
+    assert again.asked == before.asked
+    assert again.concept.model_dump(include=by_hand.keys()) == by_hand
+    with pytest.raises(BadInput, match="--also: described holds 'what a barista pours'"):
+        draft(asked("coffee", also=["barista"]), params, tmp_path)
+
+
+@pytest.mark.parametrize("time", ["2026-11-01T09:30:00+09:00", "2026-11-01T09:30:00.25Z"])
+def test_a_request_is_written_as_it_is(time, tmp_path):
+    given = DeletionRequest(
+        subject_request_id="5d3a9b1e-7b0e-4c41-9a3f-0d4a1c5e2f66",
+        subject_request_type="erasure",
+        submitted_time=time,
+        regulation='own "policy": §1',
+        method="uce",
+        concept={
+            "name": "O'Neil: Zo\u00eb",
+            "also": ["Z"],
+            "kind": "likeness",
+            "replacement": "a photographer",
+            "prompts": ["O'Neil: Zo\u00eb, # 1"],
+            "described": ["who takes the photo"],
+            "translated": ["\u674e"],
+            "keep": ["a cat: asleep"],
+        },
+    )
+    file = tmp_path / "request.yaml"
+    file.write_text(new._as_yaml(given, file), encoding="utf-8")
+    assert read_request(file) == given
 
 
 def test_in_place_of_a_request_that_was_withdrawn_a_new_one_is_written(params, tmp_path):
