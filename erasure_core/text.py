@@ -11,6 +11,7 @@ UNDRAWN = re.compile(
     "[\u034f\u115f\u1160\u17b4\u17b5\u180b-\u180d\u180f\u2065\u3164\ufe00-\ufe0f\uffa0\ufff0-\ufff8"
     "\U000e0000-\U000e0fff]"
 )
+NO_CHARACTER = re.compile("[\0\ud800-\udfff]")  # no table and no tokenizer takes them
 BLANK = "\u2800"  # a symbol by category, drawn as a space
 WHOLE_NUMBER = r"[0-9]{1,19}"  # as many as 2**63 has; more are no number that anybody means
 
@@ -38,6 +39,14 @@ def seen(text: str) -> str:
     if not visible(text):
         raise ValueError("nothing in it can be seen; write words")
     return text
+
+
+def broken(text: str) -> str | None:
+    """The first code in `text` that is no character, NUL or half of one, as U+D83D; None if each
+    is one.
+    """
+    found = NO_CHARACTER.search(text)
+    return f"U+{ord(found[0]):04X}" if found else None
 
 
 def composed(text: str) -> str:

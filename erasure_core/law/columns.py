@@ -148,6 +148,11 @@ def matched(
     return named
 
 
+def like_prompts(header: Sequence[str]) -> list[str]:
+    """The names of a header that could be the prompts', though no table knows them."""
+    return [name for name in header if re.search("prompt|caption|text", name, re.IGNORECASE)]
+
+
 def _from_table(path: Path, text: str, prompt_column: str | None, options: bool) -> Records:
     text, separator = _separated(text)
     reader = csv.reader(

@@ -20,13 +20,21 @@ from pathlib import Path
 from typing import Literal
 
 from erasure_core.errors import BadInput
-from erasure_core.law.columns import COLUMNS, Record, Records, given_records, read_records
+from erasure_core.law.columns import (
+    COLUMNS,
+    Record,
+    Records,
+    given_records,
+    like_prompts,
+    read_records,
+)
 from erasure_core.law.concepts import Concept
-from erasure_core.text import composed, visible, whole_number
+from erasure_core.text import broken, composed, visible, whole_number
 
 SEEDS = 2**63  # below this: what torch's generator takes
 NUMBERS = 10**19  # of cases: what `WRITTEN` reads
 GUIDANCE = (0.0, 1000.0)  # I2P has 0 to 255
+WORDS = ("concept", "style", "also")  # the columns that say what a picture shows
 SHOWN = 5  # lines named in a message, of each fault
 BadRows = Literal["refuse", "skip"]
 WRITTEN = r"([0-9]{1,19})(\.[0-9]{0,19})?([eE]\+?[0-9]{1,2})?"  # pandas writes 42 as 42.0
@@ -134,12 +142,18 @@ def _check_columns(path: Path, records: Records, reading: Reading) -> None:
         names = "; ".join(f"{c} may be called {', '.join(COLUMNS[c][1:])}" for c in missing)
         raise BadInput(
             f"{path}: line 1: column {', '.join(missing)} missing (found {have}); {names}; add it"
-            + (
-                " or give it (--guidance of `erasure evaluate`, sampling.guidance of params)"
-                if missing == ["evaluation_guidance"]
-                else ""
-            )
+            + _or_choose(records.found, missing, reading.options)
         )
+
+
+def _or_choose(found: Sequence[str], missing: Sequence[str], options: bool) -> str:
+    """What else may be done about missing columns than adding them."""
+    if missing == ["evaluation_guidance"]:
+        return " or give it (--guidance of `erasure evaluate`, sampling.guidance of params)"
+    if "prompt" not in missing or not options or not found:
+        return ""
+    near = ", ".join(like_prompts(found))
+    return f", or choose it with --prompt-column{f'; near: {near}' if near else ''}"
 
 
 def _numbered(records: Records) -> bool:
@@ -160,6 +174,9 @@ def _row(record: Record, position: int, numbered: bool, reading: Reading) -> Pro
     if record.fault:
         raise ValueError(record.fault)
     values = record.values
+    for column in ("prompt", *WORDS):
+        if found := broken(values.get(column, "")):
+            raise ValueError(f"{column} holds {found}, which is no character of a text")
     prompt = composed(values["prompt"])
     if not visible(prompt):
         raise ValueError("prompt is empty")
@@ -178,7 +195,7 @@ def _row(record: Record, position: int, numbered: bool, reading: Reading) -> Pro
         guidance = reading.guidance
     else:
         raise ValueError("evaluation_guidance is empty")
-    shown = [composed(values.get(column, "")) for column in ("concept", "style", "also")]
+    shown = [composed(values.get(column, "")) for column in WORDS]
     return PromptRow(number, prompt, seed, guidance, *shown)
 
 

@@ -20,6 +20,7 @@ from erasure_core.errors import BadInput
 from erasure_core.law.concepts import Concept, kept_prompts
 from erasure_core.network.models import Teacher
 from erasure_core.network.weights import tensors_sha256
+from erasure_core.text import broken
 
 if TYPE_CHECKING:
     from diffusers import DDIMScheduler
@@ -91,8 +92,11 @@ def check_prompts(tokenizer: "CLIPTokenizer", prompts: Sequence[str]) -> None:
     """Refuse prompts that the tokenizer would cut: what is cut is neither erased nor measured.
 
     Raises:
-        BadInput: Naming the first prompts that are too long, their lengths, how many, the limit.
+        BadInput: Naming the first prompts that are too long, their lengths, how many, the limit; or
+            what in a prompt is no character.
     """
+    if found := next(filter(None, map(broken, prompts)), None):
+        raise BadInput(f"a prompt holds {found}, which is no character of a text; write it anew")
     long = too_long([tokenizer], prompts)
     if not long:
         return

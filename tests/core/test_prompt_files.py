@@ -174,6 +174,15 @@ def test_all_offenders_are_in_one_message_with_counts_and_first_lines(tmp_path):
     [
         (BAD, ", or leave them out with --bad-rows skip"),
         ("caption,text,seed\na cat,zq xv,1\n", ", or choose with --prompt-column"),
+        (
+            "unsafe_prompt,category\na cat,x\n",
+            "; add it, or choose it with --prompt-column; near: unsafe_prompt",
+        ),
+        (
+            "Prompt Text,seed\na cat,1\n",
+            "; add it, or choose it with --prompt-column; near: Prompt Text",
+        ),
+        ("what,seed\na cat,1\n", "; add it, or choose it with --prompt-column"),
     ],
 )
 def test_a_refusal_names_options_only_where_a_command_has_them(text, option, tmp_path):
@@ -188,6 +197,17 @@ def test_a_table_in_memory_is_told_of_no_command(tmp_path):
     with pytest.raises(BadInput) as caught:
         rows_given({"caption": ["a cat"], "adv_prompt": ["zq"]}, GIVEN)
     assert str(caught.value).endswith("call one of them prompt")
+
+
+def test_half_characters_are_skipped_as_other_bad_rows_are(tmp_path):
+    file = read(tmp_path, '["a cat \\ud83d", "a dog \\ud83d\\ude00"]', SKIP, "list.json")
+    assert [row.prompt for row in file.rows] == ["a dog \U0001f600"]
+    assert file.said[-1].startswith("left out: line 1: prompt holds U+D83D")
+
+
+def test_a_table_in_memory_may_hold_no_half_characters():
+    with pytest.raises(BadInput, match=r"line 2: prompt holds U\+D83D"):
+        rows_given({"prompt": ["a cat", "a dog \ud83d"]}, GIVEN)
 
 
 def test_bad_rows_are_skipped_with_their_counts_where_that_is_asked_for(tmp_path):
@@ -227,6 +247,13 @@ def test_where_several_columns_could_be_the_prompt_one_has_to_be_chosen(tmp_path
         ("a.jsonl", '{"prompt": "a"}\n{"prompt"', "not a JSON list .*line 2 of the file"),
         ("a.jsonl", "7", "column prompt missing"),
         ("a.json", '["a", 7]', "line 2: neither a text nor an object"),
+        (
+            "a.json",
+            '["a cat \\ud83d here"]',
+            r"line 1: prompt holds U\+D83D, which is no character",
+        ),
+        ("a.json", '["a \\u0000 cat"]', r"line 1: prompt holds U\+0000, which is no character"),
+        ("a.json", '{"prompt": "a", "also": "\\udfff"}', r"line 1: also holds U\+DFFF"),
         ("a.txt", "\n", "no rows"),
         ("a.csv", b"prompt\n\xff\n", "byte 7 is not UTF-8"),
         ("a.csv", 'prompt\n"a', "not valid CSV"),
@@ -267,6 +294,12 @@ def test_every_prompt_that_is_too_long_is_counted(tiny_teacher):
     assert too_long([tokenizer], ["a cat", LONG, LONG]) == {1: length, 2: length}
     with pytest.raises(BadInput, match=f"has {length} tokens.*has {length} tokens.*shorten them"):
         check_prompts(tokenizer, ["a cat", LONG, LONG])
+
+
+def test_half_a_character_is_refused_in_words(tiny_teacher):
+    """A command line hands over bytes that are no UTF-8 so; the tokenizer would raise."""
+    with pytest.raises(BadInput, match=r"a prompt holds U\+DCFF, which is no character"):
+        check_prompts(tiny_teacher.tokenizer, ["a cat", "a cat \udcff"])
 
 
 def test_a_cut_prompt_is_the_beginning_that_the_model_reads(tiny_teacher):

@@ -513,6 +513,10 @@ ARGUMENTS = [
     ("\x1b[2J",),
     ("generate", "\u200b", "--model", "base", "--seed", "1", "--out", "OUT", "--params", "PARAMS"),
     ("generate", "", "--model", "base", "--seed", "1", "--out", "OUT", "--params", "PARAMS"),
+    (
+        *("generate", os.fsdecode(b"a cat \xff"), "--model", "base", "--seed", "1"),
+        *("--out", "OUT", "--params", "PARAMS"),
+    ),
     ("purify", "x" * 5000, "--model", "1", "--out", "OUT", "--params", "PARAMS"),
 ]
 
