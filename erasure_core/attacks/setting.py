@@ -20,6 +20,7 @@ from erasure_core.network.diffusion import (
     encode_prompts,
     guided,
 )
+from erasure_core.network.images import not_finite
 from erasure_core.network.models import Teacher
 
 Audience = Literal["words", "embeddings", "weights"]
@@ -212,7 +213,7 @@ def draw(setting: Setting, context: Context, z: Tensor | None = None, done: int 
         drawn = denoise(victim, z[some], setting.steps, setting.steps, predict, start=done)
         pictures.append(decoded(victim, drawn))
     made = torch.cat(pictures)
-    if broken := int((~made.isfinite()).flatten(1).any(dim=1).sum()):
+    if broken := not_finite(made):
         raise NotRun(
             f"{broken} of {len(made)} pictures are not finite: the model overflows on what it is "
             f"told; they would count as pictures without the concept"

@@ -12,8 +12,24 @@ from torch import Tensor
 from erasure_core.errors import ErasureError
 
 
+def not_finite(pictures: Tensor) -> int:
+    """How many of some pictures, (n, 3, h, w), hold a NaN or an infinity: saved they would be
+    black, and pass for pictures without the concept.
+    """
+    return int((~pictures.isfinite()).flatten(1).any(dim=1).sum())
+
+
 def to_pil(pictures: Tensor) -> list[Image.Image]:
-    """(n, 3, h, w) in [0, 1] to RGB images, rounded to 8 bits."""
+    """(n, 3, h, w) in [0, 1] to RGB images, rounded to 8 bits.
+
+    Raises:
+        ErasureError: A picture is not finite.
+    """
+    if overflown := not_finite(pictures):
+        raise ErasureError(
+            f"{overflown} of {len(pictures)} pictures are not finite: the model overflows on what "
+            f"it is told; lower the guidance"
+        )
     arrays = (pictures * 255).round().to(torch.uint8).permute(0, 2, 3, 1).numpy()
     return [Image.fromarray(array) for array in arrays]
 

@@ -12,6 +12,7 @@ from flows.cli.options import (
     PromptColumn,
     TooLong,
     finite,
+    guidance_option,
     out_folder,
     out_folder_if_any,
     rows_and_length,
@@ -32,12 +33,8 @@ def generate(
     count: Annotated[int, typer.Option(min=1, help="Pictures a prompt.")] = 1,
     guidance: Annotated[
         float | None,
-        typer.Option(
-            callback=finite,
-            help=(
-                "Guidance scale; default is that of the kept prompt set, with which "
-                "runs are measured."
-            ),
+        guidance_option(
+            "Guidance scale; default is that of the kept prompt set, with which runs are measured."
         ),
     ] = None,
     params: ParamsFile = Path("params.yaml"),
@@ -180,9 +177,7 @@ def purify(
     ] = "",
     guidance: Annotated[
         float,
-        typer.Option(
-            callback=finite, help="Guidance scale of the erased model; 1 is the prompt alone."
-        ),
+        guidance_option("Guidance scale of the erased model; 1 is the prompt alone."),
     ] = 1.0,
     steps: Annotated[int, typer.Option(min=1, help="DDIM steps, each way.")] = 35,
     params: ParamsFile = Path("params.yaml"),
@@ -235,14 +230,9 @@ def evaluate(
     ],
     guidance: Annotated[
         float | None,
-        typer.Option(
-            min=0,
-            max=1000,
-            callback=finite,
-            help=(
-                "Guidance of the rows that have none; a higher one shows the prompt more "
-                "strongly. Default: that of the kept prompt set."
-            ),
+        guidance_option(
+            "Guidance of the rows that have none; a higher one shows the prompt more strongly. "
+            "Default: that of the kept prompt set."
         ),
     ] = None,
     seed: Annotated[

@@ -24,6 +24,11 @@ def finite(value: float | None) -> float | None:
     return value
 
 
+def guidance_option(meaning: str) -> Any:
+    """An option for a guidance scale, within `law.prompts.GUIDANCE`."""
+    return typer.Option(min=0, max=1000, callback=finite, help=meaning)
+
+
 def printable(value: str | None) -> str | None:
     """An option's text that is shown as it is, where a line break would forge a line."""
     if value is not None and escaped(value) != value:

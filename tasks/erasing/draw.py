@@ -35,8 +35,9 @@ def draw(
     comparable.
 
     Raises:
-        BadInput: An empty or too long prompt, too many pictures, or a seed out of range; nothing
-            is written.
+        BadInput: An empty, broken or too long prompt, too many pictures, or a seed out of range;
+            nothing is written.
+        ErasureError: A picture is not finite; those before it are written.
     """
     if len(prompts) * count > PICTURES:
         raise BadInput(

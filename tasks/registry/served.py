@@ -71,6 +71,7 @@ class ErasedModel(PythonModel):  # type: ignore[misc] # MLflow has no types
             Refused: Any input that no picture can be drawn from; MLflow's server answers 400.
         """
         from erasure_core.network.diffusion import sample
+        from erasure_core.network.images import not_finite
 
         chosen = params or {}
         try:
@@ -88,7 +89,7 @@ class ErasedModel(PythonModel):  # type: ignore[misc] # MLflow has no types
             )
         except BadInput as fault:
             raise Refused(str(fault)) from None
-        if not bool(pictures.isfinite().all()):
+        if not_finite(pictures):
             raise Refused("the model gives no finite picture for this input; lower the guidance")
         return (pictures * 255).round().byte().permute(0, 2, 3, 1).numpy()
 

@@ -4,8 +4,10 @@ from collections.abc import Iterator
 
 import click
 import pytest
+import typer
 from typer.main import get_command
 
+from erasure_core.law.prompts import GUIDANCE
 from flows.cli import app
 
 
@@ -31,3 +33,13 @@ def test_an_option_that_is_left_out_is_no_fault(name):
     for option in command.params:
         if option.callback and option.default is None and not option.required:
             assert option.callback(context, option, None) in (None, [])
+
+
+@pytest.mark.parametrize("name", ["generate", "purify", "evaluate"])
+def test_guidance_is_within_what_a_prompt_set_may_hold(name):
+    command = COMMANDS[f"erasure {name}"]
+    (guidance,) = (option for option in command.params if option.name == "guidance")
+    assert (guidance.min, guidance.max) == GUIDANCE
+    for value in ("-5", "1e20", "nan"):
+        with pytest.raises(typer.BadParameter, match="Input should be"):
+            command.make_context(name, ["--guidance", value])
