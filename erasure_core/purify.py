@@ -20,7 +20,7 @@ from dataclasses import dataclass
 
 import numpy as np
 import torch
-from PIL import Image
+from PIL import Image, ImageOps
 from torch import Tensor
 
 from erasure_core.errors import BadInput
@@ -28,6 +28,8 @@ from erasure_core.network import diffusion
 from erasure_core.network.images import to_pil
 from erasure_core.network.models import Teacher
 from erasure_core.network.weights import WeightDelta
+
+DEEP = 2**16 - 1  # white in a picture of 16 bits
 
 
 @dataclass(frozen=True, slots=True)
@@ -38,15 +40,32 @@ class Purified:
     fitted: list[bool]  # whether a picture had to be cropped or resized first
 
 
-def fit(picture: Image.Image, size: int) -> tuple[Image.Image, bool]:
-    """The central square of a picture as RGB of `size` pixels a side; and whether it had to be
-    cropped or resized.
+def as_seen(picture: Image.Image) -> Image.Image:
+    """A picture as viewers show it, as RGB: upright by what its camera says, 16 bits as 8, and
+    white where it is transparent. Pillow would leave it on its side, clip and show what is hidden.
     """
+    upright = ImageOps.exif_transpose(picture)
+    if upright.mode.startswith("I"):
+        values = np.asarray(upright, np.float64) / DEEP
+        return Image.fromarray((values * 255).round().clip(0, 255).astype(np.uint8)).convert("RGB")
+    if not upright.has_transparency_data:
+        return upright.convert("RGB")
+    told = upright.convert("RGBA")
+    white = Image.new("RGB", told.size, "white")
+    white.paste(told, mask=told.getchannel("A"))
+    return white
+
+
+def fit(picture: Image.Image, size: int) -> tuple[Image.Image, bool]:
+    """The central square of a picture as RGB of `size` pixels a side, see `as_seen`; and whether it
+    had to be cropped or resized.
+    """
+    picture = as_seen(picture)
     if picture.size == (size, size):
-        return picture.convert("RGB"), False
+        return picture, False
     side = min(picture.size)
     left, top = ((length - side) // 2 for length in picture.size)
-    square = picture.convert("RGB").crop(
+    square = picture.crop(
         (left, top, left + side, top + side)
     )  # first: a filter would see past the edge
     return square.resize((size, size), Image.Resampling.LANCZOS), True

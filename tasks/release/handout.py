@@ -232,7 +232,7 @@ def _opened(source: Path) -> Image.Image:
             warnings.simplefilter("error", Image.DecompressionBombWarning)
             with Image.open(content, formats=("PNG", "JPEG")) as picture:
                 picture.load()
-                return picture.copy()
+                return purify.as_seen(picture)
     except Exception as fault:  # the decoders meet bad bytes with nearly any exception of Python
         raise BadInput(
             f"{source} is not a whole PNG or JPEG picture ({fault}); name one that is"

@@ -2,6 +2,7 @@
 something else of it.
 """
 
+import io
 from dataclasses import replace
 from pathlib import Path
 
@@ -47,6 +48,37 @@ def student(teacher):
 def pictures():
     generator = np.random.default_rng(0)
     return [Image.fromarray(generator.integers(0, 256, (16, 16, 3), np.uint8)) for _ in range(3)]
+
+
+def as_file(picture: Image.Image, form: str, **how) -> Image.Image:
+    """A picture as it is opened from a file."""
+    stream = io.BytesIO()
+    picture.save(stream, form, **how)
+    return Image.open(stream)
+
+
+def test_a_photograph_taken_sideways_is_upright(pictures):
+    """A camera stores how it was held: 6 is a quarter turn, top at the right."""
+    exif = Image.Exif()
+    exif[0x0112] = 6
+    sideways = pictures[0].transpose(Image.Transpose.ROTATE_90)
+    seen = as_file(sideways, "PNG", exif=exif)
+    assert np.array_equal(purify.fit(seen, 16)[0], pictures[0])
+
+
+def test_grey_of_16_bits_keeps_its_tones():
+    values = np.array([[0, 257], [257 * 128, 2**16 - 1]], np.uint16)
+    seen = purify.as_seen(as_file(Image.fromarray(values), "PNG"))
+    assert np.asarray(seen)[..., 0].tolist() == [[0, 1], [128, 255]]
+
+
+def test_what_is_transparent_is_white():
+    values = np.array([[[10, 20, 30, 0], [10, 20, 30, 255]]], np.uint8)
+    pixels = Image.fromarray(values)
+    for picture in (pixels, pixels.convert("LA"), pixels.quantize(4)):
+        seen = np.asarray(purify.as_seen(as_file(picture, "PNG")))
+        assert seen[0, 0].tolist() == [255] * 3
+        assert seen[0, 1].max() < 40
 
 
 def unchanged(student: WeightDelta) -> WeightDelta:
