@@ -33,7 +33,8 @@ def check(book: Book, requests: Sequence[DeletionRequest], model: str) -> None:
     """Raise what `add` would raise; change nothing."""
 
     def ask(reader: Reader) -> None:
-        for request in requests:
+        for number, request in enumerate(requests):
+            _check_given(requests[:number], request)
             if known := reader.find_request(request.subject_request_id):
                 _check_known(known, request, model)
 
@@ -48,8 +49,9 @@ def taken_up(
     """
     taken: list[DeletionRequest] = []
     refused: dict[str, str] = {}
-    for request in requests:
+    for number, request in enumerate(requests):
         try:
+            _check_given(requests[:number], request)
             original = _original(reader, request, model)
         except BadInput as fault:
             refused[str(request.subject_request_id)] = str(fault)
@@ -150,6 +152,18 @@ def _check_known(known: Entry, request: DeletionRequest, model: str) -> None:
             f"request {row.id} is honoured by version {row.version} with another recipe; "
             "restore it first, or give a new request a new subject_request_id"
         )
+
+
+def _check_given(others: Sequence[DeletionRequest], request: DeletionRequest) -> None:
+    """Refuse a request whose id another one has that is given with it: `BadInput`."""
+    for other in others:
+        same_id = other.subject_request_id == request.subject_request_id
+        if same_id and other.asked != request.asked:
+            raise BadInput(
+                f"two requests are given under the id {request.subject_request_id}, and the second "
+                f"says other things: {_difference(other, request)}; give it its own "
+                f"subject_request_id"
+            )
 
 
 def _enter(tx: Transaction, request: DeletionRequest, model: str) -> None:

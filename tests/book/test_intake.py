@@ -8,7 +8,7 @@ import pytest
 
 from erasure_core.errors import BadInput
 from tasks.release.trace import trace_concept
-from tasks.requests.intake import add, check, rewritten, workable
+from tasks.requests.intake import add, check, rewritten, taken_up, workable
 from tasks.requests.plan import brought_back
 from tasks.requests.steps import extend, refuse, withdraw
 from tests.book.books import (
@@ -127,6 +127,18 @@ def test_a_check_raises_what_adding_would_and_changes_nothing(book):
         check(book, [a_request(A, "dog")], MODEL)
     check(book, [a_request(B, "dog")], MODEL)
     assert event_names(book) == before
+
+
+def test_two_requests_under_one_id_are_refused_before_either_is_known(book):
+    """A file that was copied, with another name and the same id."""
+    two = [a_request(B, "dog"), a_request(B, "rocket")]
+    said = rf"under the id {B}, and the second says other things: concept\.name differs"
+    with pytest.raises(BadInput, match=said):
+        check(book, two, MODEL)
+    taken, refused = book.ask(lambda reader: taken_up(reader, two, MODEL))
+    assert (taken, list(refused)) == (two[:1], [str(B)])
+    assert "says other things" in refused[str(B)]
+    check(book, [a_request(B, "dog"), a_request(B, "dog", concept_replacement="a retina")], MODEL)
 
 
 # --- two people ask for the same
