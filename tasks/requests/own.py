@@ -8,7 +8,7 @@ from pathlib import Path
 from typing import TYPE_CHECKING
 
 from erasure_core.errors import BadInput
-from erasure_core.law.concepts import Concept
+from erasure_core.law.concepts import Concept, same_name
 from erasure_core.law.naming import mentions
 from erasure_core.law.prompts import SHOWN, PromptRow, Reading, read_prompt_file, where
 from tasks.evidence.evaluate import TooLong, fitted, without_copies
@@ -84,10 +84,20 @@ def _column(rows: Sequence[PromptRow], concept: Concept) -> str:
 
 
 def _is(concept: Concept, word: str) -> bool:
-    """Whether a label is the concept: "Vincent van Gogh" is "van Gogh", "cat food" is no "cat"."""
+    """Whether a label is the concept: "Vincent van Gogh" is "van Gogh", "cat food" is no "cat". A
+    label may hold several names of one thing, as ImageNet's do: "chain saw, chainsaw".
+    """
     if concept.kind in ("likeness", "style"):
         return concept.named_in(word)
-    return any(word[m.begin : m.end] == word for m in mentions(concept.names, word))
+    labels = {word, *(part.strip() for part in word.split(","))}
+    return any(_is_called(concept.names, label) for label in labels)
+
+
+def _is_called(names: Sequence[str], label: str) -> bool:
+    """Whether the whole label is one of the names, in any spelling or several of it."""
+    if any(same_name(name, label) for name in names):
+        return True
+    return any(label[m.begin : m.end] == label for m in mentions(names, label))
 
 
 def _labelled(row: PromptRow, concept: Concept) -> PromptRow:

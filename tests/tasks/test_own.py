@@ -74,6 +74,23 @@ def test_a_style_is_found_in_the_column_that_the_file_has(column, tmp_path):
     assert [(row.prompt, row.concept) for row in found.rows] == [("by van Gogh", "van Gogh")]
 
 
+@pytest.mark.parametrize(
+    ("name", "label"),
+    [
+        ("cat", "a cat"),
+        ("cat", "the cat"),
+        ("cat", "cats"),
+        ("tench", "tench, Tinca tinca"),
+        ("chainsaw", "chain saw, chainsaw"),
+        ("Spider-Man", "spiderman"),
+    ],
+)
+def test_a_label_in_another_form_is_the_concept(name, label, tmp_path):
+    concept = Concept(name=name, kind="object", prompts=("x",), replacement="a rocket")
+    found = own(tmp_path, f'prompt,class\nof it,"{label}"\nof tea,"tea, a hot drink"\n', concept)
+    assert [(row.prompt, row.concept) for row in found.rows] == [("of it", name)]
+
+
 def test_a_label_that_only_holds_the_name_of_a_thing_is_another_thing(tmp_path):
     found = own(tmp_path, "prompt,class\nof coffee,coffee\na grinder,coffee grinder\n")
     assert [row.prompt for row in found.rows] == ["of coffee"]
