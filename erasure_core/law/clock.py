@@ -125,7 +125,8 @@ def regulations() -> list[Regulation]:
 
 def regulation(name: str) -> Regulation:
     """The law that `name` stands for: its name, another one or its title, also with an article of
-    it ("Art. 17 GDPR"). Case, accents, spaces, dots and hyphens do not matter.
+    it ("Art. 17 GDPR"), "the" before it or "as amended" after it. Case, accents, spaces, dots and
+    hyphens do not matter.
 
     A name that is not known gets the operator's own default, under that name and without a source.
     """
@@ -214,24 +215,30 @@ def _end(law: Regulation, received: datetime, extensions: int) -> datetime:
     return min(end, end.replace(tzinfo=UTC))
 
 
-# "Art. 17(1) GDPR", "GDPR, Article 17", "CCPA § 1798.105(d)", "Article 17 of the GDPR"
+# "Art. 17(1) GDPR", "GDPR, Article 17", "GDPR: Article 17", "CCPA § 1798.105(d)",
+# "Article 17 of the GDPR"
 ARTICLE = re.compile(
-    r",?\s*(?<!\w)(?:art(?:icles?|igos?|ikel)?|sec(?:tions?)?|ss?\.|§+)\.?\s*\d[\w.()/-]*(?:\s*\(\w+\))*"
-    r"(?:\s+of\b)?(?:\s+the\b)?,?",
+    r"[,:]?\s*(?<!\w)(?:art(?:icles?|igos?|ikel)?|sec(?:tions?)?|ss?\.|§+)\.?\s*\d[\w.()/-]*(?:\s*\(\w+\))*"
+    r"(?:\s+of\b)?(?:\s+the\b)?[,:]?",
     re.IGNORECASE,
 )
+AMENDED = re.compile(r"(.+?),?\s+as amended(?:\s+by\s+(.+))?", re.IGNORECASE)
 PARENTHESIS = re.compile(r"(.+?)\s*\(([^()]*)\)")
 
 
 def _known(name: str) -> Regulation | None:
     names = _by_folded_name()
-    law = ARTICLE.sub(" ", name).strip()
+    law = re.sub(r"^the\s+", "", ARTICLE.sub(" ", name).strip(), flags=re.IGNORECASE)
     for reading in (name, law, re.sub(r"[()]", "", law)):
         if found := names.get(_folded(reading)):
             return found
     if parts := PARENTHESIS.fullmatch(law):  # "LGPD (Brazil)", but not "CCPA (Texas)"
         outside, inside = (names.get(_folded(part)) for part in parts.groups())
         return outside if inside in (None, outside) else None
+    if parts := AMENDED.fullmatch(law):  # "CCPA, as amended by the CPRA", but by nothing unknown
+        amended, by = parts.groups()
+        found = _known(amended)
+        return found if by is None or _known(by) == found else None
     return None
 
 
