@@ -10,7 +10,7 @@ import re
 import secrets
 import shutil
 import stat
-from collections.abc import Callable, Sequence
+from collections.abc import Callable, Iterator, Sequence
 from contextlib import suppress
 from difflib import get_close_matches
 from functools import lru_cache
@@ -224,10 +224,31 @@ def read_yaml(path: Path, model: type[Model], changes: Sequence[str] = ()) -> Mo
     where = " with ".join([str(path), *filter(None, [", ".join(changes)])])
     _check_values(where, content)
     try:
-        return model.model_validate(content)
+        read = model.model_validate(content)
     except ValidationError as error:
-        faults = "; ".join(_describe(fault, model) for fault in error.errors(include_url=False))
-        raise BadInput(f"{where}: {faults}") from None
+        faults = [_describe(fault, model) for fault in error.errors(include_url=False)]
+        raise BadInput(f"{where}: {'; '.join(faults)}") from None
+    if faults := list(_no_numbers(content, read)):
+        raise BadInput(f"{where}: {'; '.join(faults)}")
+    return read
+
+
+def _no_numbers(given: object, read: object, *keys: object) -> Iterator[str]:
+    """Each truth value and each text, `true` and '50', that a model took for a number."""
+    if isinstance(read, BaseModel):
+        fields = type(read).model_fields.items()
+        read = {field.alias or name: getattr(read, name) for name, field in fields}
+    if isinstance(given, dict) and isinstance(read, dict):
+        for key in filter(read.__contains__, given):
+            yield from _no_numbers(given[key], read[key], *keys, key)
+    elif isinstance(given, list) and isinstance(read, list | tuple):
+        for at, pair in enumerate(zip(given, read, strict=False)):
+            yield from _no_numbers(*pair, *keys, at)
+    elif isinstance(given, bool | str) and type(read) in (int, float):
+        yield (
+            f"{'.'.join(map(str, keys))}: found {_shortened(given)}; Input should be a number, "
+            f"without quotes"
+        )
 
 
 def _check_once(changes: Sequence[str]) -> None:

@@ -36,6 +36,23 @@ def test_the_committed_parameters_are_read_and_name_their_command():
         assert read_params(ROOT / name).sampling.steps > 0
 
 
+@pytest.mark.parametrize(
+    ("change", "said"),
+    [
+        ("policy.min_n=true", "policy.min_n: found True; Input should be a number"),
+        ("lambdas=[5, true]", "lambdas.1: found True"),
+        ("seed=true", "seed: found True"),
+        ("sampling.steps='50'", "sampling.steps: found '50'"),
+        ("method.updates='50'", "method.updates: found '50'"),
+        ("policy.kept={ssim: '0.5'}", "policy.kept.ssim: found '0.5'"),
+    ],
+)
+def test_what_is_no_number_is_none(change, said):
+    with pytest.raises(BadInput) as fault:
+        read_params(PARAMS, [change])
+    assert said in str(fault.value)
+
+
 def test_the_parameters_of_purification_differ_only_in_what_they_train():
     ours, purifying = (
         read_params(file).model_dump() for file in (PARAMS, ROOT / "params.purify.yaml")
