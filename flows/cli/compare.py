@@ -59,14 +59,14 @@ def compare(
     attacks, cost. Registers nothing, touches no request.
     """
     home = Home.from_env()
-    named = [part.strip() for request in requests for part in request.split(",")]
-    announce(f"comparing on {', '.join(named)}, in {out}", home)
+    announce(f"comparing on {', '.join(requests)}, in {out}", home)
     from erasure_core.methods import METHODS
     from erasure_core.planning.model_name import registered_model
     from tasks.book.door import open_book
-    from tasks.requests.named import read_named
+    from tasks.requests.named import parted, read_named
 
-    asked = read_named(open_book(home, make=False), named, registered_model(params))
+    book, model = open_book(home, make=False), registered_model(params)
+    asked = read_named(book, parted(book, requests, model), model)
     names = [name.strip() for name in methods.split(",")] if methods else sorted(METHODS)
     with stdout_free():
         from erasure_core.planning.params import read_params

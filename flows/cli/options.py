@@ -75,7 +75,10 @@ TooLong = Annotated[
 ]
 PromptColumn = Annotated[
     str | None,
-    typer.Option(callback=printable, help="The column of prompts, where several could be it."),
+    typer.Option(
+        callback=printable,
+        help="The column of prompts, where several could be it, or none has a known name.",
+    ),
 ]
 
 

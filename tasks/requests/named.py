@@ -5,7 +5,8 @@ from pathlib import Path
 from uuid import UUID
 
 from erasure_core.errors import BadInput
-from erasure_core.law.concepts import slug
+from erasure_core.files import YAML_BYTES, read_input
+from erasure_core.law.concepts import letters_of, same_name, slug
 from erasure_core.law.life import DUE
 from erasure_core.law.requests import DeletionRequest, read_request
 from erasure_core.text import composed, escaped
@@ -29,15 +30,19 @@ def request_id_of(book: Book, text: str, model: str | None = None) -> UUID:
     if entries:
         return UUID(_only(text, {e.row.id: described(e) for e in entries}))
     hint = "`erasure request list` lists them"
-    if (file := folder_file(text)).is_file():
+    for file in folder_files(text):
         written = read_request(file)
-        entry = book.ask(lambda reader: reader.find_request(written.subject_request_id))
+        entry = _entry(book, written.subject_request_id)
         # the same name in another spelling: "spider man"
         if entry and written.concept.named_in(text) and model in (None, entry.row.model):
             return UUID(entry.row.id)
         if entry is None:
             hint = f"{file} is not taken in yet: `erasure request add {file}`"
     raise BadInput(f"no request in the book asks for {text!r}; {hint}")
+
+
+def _entry(book: Book, request_id: UUID) -> Entry | None:
+    return book.ask(lambda reader: reader.find_request(request_id))
 
 
 def requests_of(book: Book, texts: Sequence[str], model: str) -> list[Path | UUID]:
@@ -64,6 +69,19 @@ def read_named(book: Book, texts: Sequence[str], model: str) -> list[DeletionReq
     return [read_source(book, source) for source in requests_of(book, texts, model)]
 
 
+def parted(book: Book, texts: Sequence[str], model: str) -> list[str]:
+    """What stands between the commas of `texts`; one that a request is called by stays whole."""
+    parts = [[t] if _is_whole(book, t, model) else t.split(",") for t in texts]
+    return [part.strip() for some in parts for part in some]
+
+
+def _is_whole(book: Book, text: str, model: str) -> bool:
+    try:
+        return "," not in text or Path(text).is_file() or bool(_found(book, text, model))
+    except OSError:  # too long for a file's name: many
+        return False
+
+
 def uuid_or_none(text: str) -> UUID | None:
     """The id that `text` writes, if it does."""
     try:
@@ -72,9 +90,26 @@ def uuid_or_none(text: str) -> UUID | None:
         return None
 
 
-def folder_file(name: str) -> Path:
-    """Where the request for a concept of this name lies, if it was written by name."""
-    return REQUESTS / f"{slug(' '.join(composed(name).split()))}.yaml"
+def folder_files(name: str, folder: Path = REQUESTS) -> list[Path]:
+    """Where a folder's requests for a concept of this name lie: the file that is called so or, if
+    there is none, those that hold the name in another spelling.
+    """
+    file = folder / f"{slug(' '.join(composed(name).split()))}.yaml"
+    if file.is_file():
+        return [file]
+    return [other for other in sorted(folder.glob("*.yaml")) if _asks_for(other, name)]
+
+
+def _asks_for(file: Path, name: str) -> bool:
+    """Whether it holds a request for a concept of this name in any spelling."""
+    try:
+        text = read_input(file, YAML_BYTES)
+        # to read it as YAML takes longer; a backslash may spell any letter
+        if "\\" not in text and letters_of(name) not in letters_of(text):
+            return False
+        return same_name(read_request(file).concept.name, name)
+    except BadInput:  # somebody else's, or told of when it is named
+        return False
 
 
 def _source(book: Book, text: str, model: str) -> Path | UUID:
@@ -83,17 +118,24 @@ def _source(book: Book, text: str, model: str) -> Path | UUID:
         return path
     if (known := uuid_or_none(text)) is not None:
         return known
-    found: dict[str, str] = {e.row.id: described(e) for e in _called(book, text, model)}
-    if (file := folder_file(text)).is_file():
-        request_id = str(read_request(file).subject_request_id)
-        _only(text, {**found, request_id: f"{request_id}  {file}"})
-        return file
+    found = _found(book, text, model)
     if not found:
         raise BadInput(
             f"{text!r} is no file, and no request in {REQUESTS} or in the book asks for a concept "
             f"of that name; `erasure request new` writes one, `erasure request list` lists them"
         )
-    return UUID(_only(text, found))
+    return found[_only(text, {i: said for i, (_, said) in found.items()})][0]
+
+
+def _found(book: Book, text: str, model: str) -> dict[str, tuple[Path | UUID, str]]:
+    """Id -> where it is, and a line that says which it is, of each request that `text` names."""
+    found: dict[str, tuple[Path | UUID, str]] = {
+        e.row.id: (UUID(e.row.id), described(e)) for e in _called(book, text, model)
+    }
+    for file in folder_files(text):
+        request_id = str(read_request(file).subject_request_id)
+        found[request_id] = (file, f"{request_id}  {file}")
+    return found
 
 
 def called(book: Book, name: str) -> list[Entry]:

@@ -14,7 +14,8 @@ from uuid import uuid4
 from pydantic import ValidationError
 
 from erasure_core.errors import BadInput
-from erasure_core.files import write_text
+from erasure_core.files import UNWRITABLE, write_text
+from erasure_core.law.clock import regulation
 from erasure_core.law.concepts import Concept, Kind
 from erasure_core.law.prompts import (
     BadRows,
@@ -47,7 +48,7 @@ from tasks.book.store import Book
 from tasks.evidence.evaluate import TooLong
 from tasks.requests import measurable
 from tasks.requests.intake import rewritten
-from tasks.requests.named import REQUESTS
+from tasks.requests.named import REQUESTS, folder_files
 from tasks.requests.own import Own, read_own
 from tasks.requests.preflight import located, reader_of, tokenizers_of
 
@@ -114,8 +115,10 @@ def draft(asked: Asked, params: Params, book: Book, out: Path = REQUESTS) -> Dra
             take the request.
     """
     bare = _concept(asked, (asked.name,), ())
-    file = out / f"{bare.slug}.yaml"
-    before = _known_request(asked, bare, file)
+    file = next(iter(folder_files(bare.name, out)), out / f"{bare.slug}.yaml")
+    if before := _known_request(asked, bare, file):
+        asked = replace(asked, name=before.concept.name)  # in the spelling that was asked in
+        bare = _concept(asked, (asked.name,), ())
     params.policy.limits([bare])
     check_styles(params, [bare])
     base = located(params.base)
@@ -172,6 +175,8 @@ def _concept(
     asked: Asked, prompts: Sequence[str], keep: Sequence[str], before: Concept | None = None
 ) -> Concept:
     """What is asked for; what is only attacked with, no option says: a file's own stays."""
+    if found := UNWRITABLE.search(asked.instead):
+        raise BadInput(f"--instead: it holds U+{ord(found[0]):04X}, which no request file may hold")
     try:
         return Concept(
             name=asked.name,
@@ -382,12 +387,14 @@ def _check(
 
 
 def _known_request(asked: Asked, concept: Concept, file: Path) -> DeletionRequest | None:
-    """The request for this concept that `file` holds already. `BadInput` if it holds another."""
+    """The request for this concept, in any spelling of its name and its law, that `file` holds
+    already. `BadInput` if it holds another.
+    """
     if not file.exists():
         return None
     known = read_request(file)
-    same = (known.regulation, known.concept.kind, known.concept.name)
-    if same != (asked.law, concept.kind, concept.name):
+    laws = {regulation(law).name for law in (known.regulation, asked.law)}
+    if len(laws) > 1 or not known.concept.is_also(concept):
         raise BadInput(
             f"{file} holds another request ({known.concept.kind} {known.concept.name!r} under "
             f"{known.regulation!r}); name another folder with --out"

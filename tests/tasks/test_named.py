@@ -1,17 +1,19 @@
 """Whom a person means: by file, by id, or by the name of a concept."""
 
+import re
 from pathlib import Path
 from uuid import UUID
 
 import pytest
 
 from erasure_core.errors import BadInput
+from erasure_core.law.concepts import slug
 from erasure_core.law.requests import DeletionRequest, read_request
 from tasks.book.door import open_book
 from tasks.home import Home
 from tasks.requests.advice import EXAMPLES, advice
 from tasks.requests.intake import add
-from tasks.requests.named import read_source, request_id_of, requests_of
+from tasks.requests.named import parted, read_source, request_id_of, requests_of
 from tasks.requests.steps import withdraw
 from tests import toy
 
@@ -108,6 +110,36 @@ def test_a_run_finds_a_file_by_name(book):
     assert requests_of(book, ["rocket"], "toy") == [file]
 
 
+@pytest.mark.parametrize(
+    ("name", "text"),
+    [
+        ("Beyonc\u00e9", "Beyonce"),
+        ("Beyonc\u00e9", "beyonce\u0301"),
+        ("Tom & Jerry", "Tom and Jerry"),
+    ],
+)
+@pytest.mark.parametrize("escaped", [False, True])
+def test_a_run_finds_a_file_by_another_spelling_of_its_name(name, text, escaped, book):
+    (Path("requests") / "broken.yaml").write_text(f"- {name}", encoding="utf-8")
+    written(f"{name} Lee", toy.TWIN, file="lee")
+    file = written(name, OTHER, file=slug(name))
+    if escaped:
+        ascii_only = name.encode("ascii", "backslashreplace").decode()
+        whole = file.read_text(encoding="utf-8").replace(f"name: {name}", f'name: "{ascii_only}"')
+        file.write_text(whole, encoding="utf-8")
+    assert requests_of(book, [text], "toy") == [file]
+    with pytest.raises(BadInput, match=f"erasure request add {re.escape(str(file))}"):
+        request_id_of(book, text)
+
+
+def test_a_name_that_holds_a_comma_is_not_parted(book):
+    person = written("Sammy Davis, Jr.", OTHER, "likeness", "davis")
+    texts = ["Sammy Davis, Jr.", "cat, Zo\u00eb Li", "cat", ",".join(["cat"] * 2000)]
+    parts = ["Sammy Davis, Jr.", "cat", "Zo\u00eb Li", "cat", *["cat"] * 2000]
+    assert parted(book, texts, "toy") == parts
+    assert requests_of(book, texts[:1], "toy") == [person]
+
+
 def test_a_run_finds_what_only_the_book_has(book):
     (source,) = requests_of(book, ["cat"], "toy")
     assert read_source(book, source).concept.name == "cat"
@@ -130,6 +162,13 @@ def test_a_file_and_another_request_of_the_book_are_ambiguous(book):
 def test_a_folder_of_a_concepts_name_is_not_in_the_way(book, folder):
     (folder / "cat").mkdir()
     assert requests_of(book, ["cat"], "toy") == [UUID(toy.CAT)]
+
+
+def test_several_files_of_one_name_are_ambiguous(book):
+    files = [written("Ren\u00e9", i, file=f) for i, f in ((OTHER, "one"), (toy.TWIN, "two"))]
+    with pytest.raises(BadInput) as fault:
+        requests_of(book, ["Rene"], "toy")
+    assert all(str(file) in str(fault.value) for file in files)
 
 
 def test_a_name_that_nobody_knows_says_what_to_do(book):

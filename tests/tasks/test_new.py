@@ -193,6 +193,17 @@ def test_another_request_in_its_place_is_not_written_over(params, tmp_path):
         draft(asked("coffee", law="ccpa"), params, tmp_path)
 
 
+def test_another_spelling_of_name_and_law_is_the_same_request(params, tmp_path):
+    first = draft(asked("Zo\u00eb", "likeness", "a photographer"), params, tmp_path)
+    first.write()
+    again = draft(asked("zoe", "likeness", "a cat", law="The GDPR"), params, tmp_path)
+    assert (again.file, again.request.asked) == (first.file, first.request.asked)
+    assert again.sets.keys() == first.sets.keys()
+    assert again.concept.replacement == "a cat"
+    with pytest.raises(BadInput, match="holds another request"):
+        draft(asked("zoe", "style", "photo"), params, tmp_path)
+
+
 def test_sets_that_somebody_wrote_are_not_written_over(params, tmp_path):
     with pytest.raises(BadInput, match=r"cat\.csv: there already"):
         draft(asked("cat"), params, tmp_path)
@@ -322,10 +333,11 @@ def test_prompts_of_ones_own_that_name_something_beside_it_are_left_as_they_are(
         (asked("Ren\u00e9e \u00c5str\u00f6m", "likeness"), "in 13 pieces, and a prompt has places"),
         (asked("cof\u202efee"), "NAME: it holds control or format characters"),
         (asked("coffee", instead="a cup of coffee"), "--instead: the replacement"),
+        (asked("coffee", instead="a \x1b cup"), "--instead: it holds U+001B"),
         (asked("coffee", also=["\u200b"]), "--also: it holds control"),
         (asked("coffee", law="a\nb"), "--law: it holds control"),
     ],
-    ids=["too long", "bidi", "itself", "invisible", "law"],
+    ids=["too long", "bidi", "itself", "escape", "invisible", "law"],
 )
 def test_what_cannot_be_is_refused_in_words(case, said, params):
     with pytest.raises(BadInput) as fault:
