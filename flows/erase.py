@@ -250,7 +250,7 @@ def _worked(
 ) -> Released:
     """Erase, measure, choose and gate, then publish what came of it."""
     clock, plan, back = Clock(), planned.plan, planned.back
-    with labelled(plan, back), working(plan, book.home, back):
+    with labelled(plan, back), working(plan, book, back):
         evidence, decision = _judged(plan, book.home, clock)
         version = publish(book, held, planned, evidence, decision, clock, restoring)
     return outcome_of(book, version, answered=False)

@@ -16,6 +16,7 @@ from erasure_core.law.lineage import git_commit
 from erasure_core.law.requests import DeletionRequest
 from erasure_core.planning.plan import KEPT, Candidate, Plan, Stage, stage_of
 from tasks.book.actor import acting
+from tasks.book.store import Book
 from tasks.evidence.measure import Found
 from tasks.home import Home
 from tasks.pages.verdict import lambda_tag
@@ -24,13 +25,14 @@ from tasks.registry.runs import REQUESTS, CandidateRun, PromptSet, RunFacts
 
 
 def working(
-    plan: Plan, home: Home, back: DeletionRequest | None = None
+    plan: Plan, book: Book, back: DeletionRequest | None = None
 ) -> AbstractContextManager[None]:
     """Show the run of a plan, which takes `back` back, while the body works on it."""
     from prefect import runtime
 
     actor = {**acting(), "prefect_run": runtime.flow_run.id or ""}
-    return shown_while(home, run_facts(plan, actor, git_commit(Path.cwd()), back))
+    facts = run_facts(plan, actor, git_commit(Path.cwd()), back)
+    return shown_while(book.home, replace(facts, book=book.identity()))
 
 
 @contextmanager

@@ -20,9 +20,15 @@ from tasks.book.lease import alive
 from tasks.book.store import Book, Entry, Reader
 from tasks.book.takeover import faults_of_log
 from tasks.book.texts import faults_of_texts
-from tasks.registry.client import KEY
+from tasks.registry.client import KEY, of_another
 from tasks.registry.runs import VERDICT, tags_of_run, unfinished_runs
-from tasks.registry.versions import aliases, expected, seen, version_numbers
+from tasks.registry.versions import (
+    aliases,
+    expected,
+    said_of_another,
+    seen,
+    version_numbers,
+)
 from tasks.release.mirrored import version_facts
 from tasks.release.record import record_file
 from tasks.release.settle import check_statement
@@ -261,6 +267,9 @@ def differs_in_mlflow(book: Book, version: Version) -> Iterator[str]:
     if found is None or should is None:
         yield f"{where} is missing; `erasure reconcile` registers it"
         return
+    if found.tags.get(KEY) != should.tags[KEY] and of_another(found.tags, book.identity()):
+        yield said_of_another(version.model, version.version, found.tags)
+        return
     for tag in sorted({*found.tags, *should.tags}):
         if found.tags.get(tag) != should.tags.get(tag):
             yield (
@@ -283,7 +292,7 @@ def differs_in_mlflow(book: Book, version: Version) -> Iterator[str]:
 def differs_in_registry(book: Book, model: str) -> Iterator[str]:
     """MLflow's numbers and aliases, in terms of what a difference breaks."""
     try:
-        numbers = version_numbers(book.home, model)
+        numbers = version_numbers(book.home, book.identity(), model)
     except (ErasureError, OSError) as fault:
         yield _not_asked(model, fault)
         return
@@ -362,7 +371,7 @@ def _lacking(reader: Reader, model: str, erased: Collection[str]) -> list[Entry]
 
 def _runs(book: Book) -> Iterator[str]:
     try:
-        for run_id in unfinished_runs(book.home, working_now(book)):
+        for run_id in unfinished_runs(book.home, book.identity(), working_now(book)):
             yield f"MLflow run {run_id} still looks as if it ran; `erasure reconcile`"
     except (ErasureError, OSError) as fault:
         yield f"MLflow cannot be asked for its runs: {redacted(str(fault))}"

@@ -116,7 +116,7 @@ def _mlflow_run(book: Book, version: Version) -> str:
     verdict = {VERDICT: version.verdict}
     if version.delta is None:
         tags = {**verdict, "base.sha256": version.base, "run.key": version.run_key}
-        facts = RunFacts(version.model, version.folder, "the base", tags)
+        facts = RunFacts(version.model, version.folder, "the base", tags, book=book.identity())
         return mirror_run(book.home, key, facts)
     plan, _ = _plan_and_record(book.home, version)
     evidence = measured(record, plan)
@@ -127,7 +127,7 @@ def _mlflow_run(book: Book, version: Version) -> str:
     return mirror_run(
         book.home,
         key,
-        replace(facts, tags={**facts.tags, **came_to}),
+        replace(facts, tags={**facts.tags, **came_to}, book=book.identity()),
         candidates=candidate_runs(plan, record, evidence, decision),
         measurements=list(evidence.report[decision.chosen].values()),
         note=note(version.verdict, version.promoted, record.gate["checks"], version.folder),
@@ -155,7 +155,8 @@ def _mlflow_version(book: Book, version: Version) -> None:
 def _mlflow_aliases(book: Book, version: Version) -> None:
     """Where `candidate` and `champion` point, by the book as it is now."""
     now = book.ask(lambda reader: reader.aliases(version.model))
-    mirror_aliases(book.home, version.model, {a: now.get(a) for a in (CANDIDATE, CHAMPION)})
+    wanted = {alias: now.get(alias) for alias in (CANDIDATE, CHAMPION)}
+    mirror_aliases(book.home, book.identity(), version.model, wanted)
 
 
 def _plan_and_record(home: Home, version: Version) -> tuple[Plan, RunRecord]:

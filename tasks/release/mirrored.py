@@ -40,6 +40,7 @@ def version_facts(book: Book, version: Version) -> VersionFacts:
         description=_description(version, record),
         first_statement=_first_statement(book, version),
         before=book.ask(lambda reader: reader.version_before(version.model, version.version)),
+        book=book.identity(),
     )
 
 

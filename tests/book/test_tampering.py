@@ -332,6 +332,15 @@ def test_what_mlflow_lacks_or_has_too_much_is_found(state, place):
     assert findings(state)
 
 
+def test_a_version_of_another_book_is_no_damage_to_ours(state):
+    """Where two state folders have one MLflow, and one name for what they register."""
+    for tag in ("erasure.book", "erasure.key"):
+        client(state).set_model_version_tag("toy", "1", tag, "0" * 16)
+    (said,) = [line for line in findings(state) if "version 1" in line]
+    assert said.startswith("MLflow's toy version 1 belongs to another book (0000000000000000); ")
+    assert "delete" not in " ".join(reconcile(state.book))
+
+
 SPOILT = {
     "empty": lambda file: file.write_bytes(b""),
     "no database": lambda file: file.write_bytes(b"no database" * 1000),
