@@ -15,6 +15,7 @@ from erasure_core.law.gates import Measurement
 from erasure_core.law.lineage import git_commit
 from erasure_core.law.requests import DeletionRequest
 from erasure_core.planning.plan import KEPT, Candidate, Plan, Stage, stage_of
+from erasure_core.text import names_of
 from tasks.book.actor import acting
 from tasks.book.store import Book
 from tasks.evidence.measure import Found
@@ -59,7 +60,7 @@ def run_facts(
     return RunFacts(
         model=params.registered_model,
         folder=plan.folder.name,
-        name=("restore " if back else "erase ") + ", ".join(c.name for c in concepts),
+        name=("restore " if back else "erase ") + names_of([c.name for c in concepts]),
         tags={
             **tags_of(concepts, params.method.method, params.policy.audience),
             REQUESTS: ",".join(

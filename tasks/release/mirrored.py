@@ -4,6 +4,7 @@ from erasure_core.errors import ErasureError
 from erasure_core.law.fold import Version
 from erasure_core.law.lineage import RunRecord
 from erasure_core.law.prompts import Reading, read_prompt_set
+from erasure_core.text import names_of
 from tasks.book.store import Book, Reader
 from tasks.home import Home
 from tasks.pages.verdict import lambda_tag, note
@@ -85,9 +86,9 @@ def _made_by(record: RunRecord, concepts: str) -> dict[str, str]:
 
 def _concepts(book: Book, version: Version) -> str:
     """The names of what a version erases, as far as they may be known, or how many more."""
-    ids, more = version.requests[:NAMES], len(version.requests) - NAMES
+    ids, others = version.requests[:NAMES], version.requests[NAMES:]
     names = book.ask(lambda reader: [reader.request(i).concept for i in ids])
-    return ", ".join(names) + (f" and {more} more" if more > 0 else "")
+    return names_of(names, more=len(others), most=TAGS_LENGTH)
 
 
 def audience_of(record: RunRecord) -> str | None:

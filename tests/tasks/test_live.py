@@ -15,6 +15,7 @@ from mlflow import MlflowClient
 
 from erasure_core.errors import ErasureError
 from erasure_core.law.gates import Measurement
+from tasks.comparing.publish import _mirrored
 from tasks.home import Home
 from tasks.pages.shown import run_facts
 from tasks.registry import client, live
@@ -86,6 +87,16 @@ def test_it_is_named_and_tagged_by_what_it_erases_or_restores(back, name, concep
     facts = run_facts(plan, {}, "unknown", back)
     assert (facts.name, facts.tags["concept"]) == (name, concept)
     assert facts.tags["request.ids"] == ids
+
+
+def test_the_name_of_a_run_fits_into_any_store():
+    """A database server's column holds 250 characters, and says no to more."""
+    concepts = [a_request(A, f"{n} " + "y" * 190).concept for n in range(25)]
+    params = MagicMock(policy=MagicMock(audience=None))
+    facts = run_facts(MagicMock(requests=[], concepts=concepts, params=params), {}, "", None)
+    assert facts.name == f"erase {concepts[0].name} and 24 more"
+    cell = MagicMock(concept=concepts[0].name, method="esd", form="published", seed=2**32 - 1)
+    assert len(_mirrored(cell).name) <= 250
 
 
 @pytest.mark.parametrize(
