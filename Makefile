@@ -56,4 +56,4 @@ format: .venv/developing
 
 # Rebuild the embedded teacher from its pictures (hours) and measure it; the results are in git.
 teacher: .venv/installed
-	$(BIN)/dvc repro
+	PATH="$(abspath $(BIN)):$$PATH" $(BIN)/dvc repro
