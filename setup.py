@@ -22,14 +22,9 @@ class WithWorkspace(build_py):
             return
         settings = tomllib.loads((ROOT / "pyproject.toml").read_text())
         for name in settings["tool"]["erasure"]["workspace"]:
-            self._copy(ROOT / name, Path(self.build_lib) / INTO / name)
-
-    def _copy(self, source: Path, target: Path) -> None:
-        target.parent.mkdir(parents=True, exist_ok=True)
-        if source.is_dir():
-            shutil.copytree(source, target, dirs_exist_ok=True)
-        else:
-            shutil.copyfile(source, target)
+            target = Path(self.build_lib) / INTO / name
+            target.parent.mkdir(parents=True, exist_ok=True)
+            shutil.copyfile(ROOT / name, target)
 
 
 setup(cmdclass={"build_py": WithWorkspace})

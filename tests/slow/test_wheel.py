@@ -70,6 +70,7 @@ def python(tmp_path_factory) -> Path:
     for name in filter(None, tracked.split("\0")):
         (source / name).parent.mkdir(parents=True, exist_ok=True)
         shutil.copyfile(ROOT / name, source / name)
+    shutil.copyfile(ROOT / "prompts/kept.csv", source / "prompts/targets/jane-doe.csv")
     pip = [sys.executable, "-m", "pip", "--quiet", "--disable-pip-version-check"]
     build = ["wheel", "--no-deps", "--no-build-isolation", "--wheel-dir", str(wheels), str(source)]
     subprocess.run([*pip, *build], check=True)
@@ -108,6 +109,7 @@ def test_an_installed_wheel_registers_and_serves(installed, python, tiny_folder)
 def test_an_installed_wheel_makes_a_working_folder_whose_example_is_ready(installed, tmp_path):
     made = installed("-m", "flows.cli", "init", "work")
     assert made.returncode == 0, made.stderr
+    assert not list(tmp_path.rglob("jane-doe.csv"))  # of a request in the checkout
     check = ("request", "check", "examples/requests/astronaut.yaml")
     checked = installed("-m", "flows.cli", *check, cwd=tmp_path / "work")
     assert (checked.returncode, checked.stdout) == (0, "ready\n"), checked.stderr
