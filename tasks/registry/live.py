@@ -112,7 +112,7 @@ def _open(home: Home, facts: RunFacts) -> str:
         for left in running_runs(client, experiment, facts.book):
             if left.data.tags.get(MODEL) == facts.model:
                 client.set_terminated(left.info.run_id, "KILLED")
-        run = client.create_run(experiment, run_name=facts.name, tags=facts.every_tag)
+        run = client.create_run(experiment, tags=facts.every_tag)
         complete_run(client, run, facts, {})
     return str(run.info.run_id)
 

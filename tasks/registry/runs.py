@@ -5,6 +5,7 @@ A mirror may be killed anywhere and is then done again: what is there stays, wha
 and a finished run is found by its key.
 """
 
+import hashlib
 import json
 import math
 import re
@@ -46,7 +47,9 @@ PARAMS_A_CALL = 100
 LONGEST_PARAM = 6000  # characters MLflow keeps
 LONGEST_TAG = 5000
 LONGEST_DIGEST = 36
+LONGEST_METRIC = 236  # of 250, without a hash and the name of an end of its interval
 PARENT = "mlflow.parentRunId"
+NAME = "mlflow.runName"
 NOTE = "mlflow.note.content"  # what its pages show as the description
 MODEL, FOLDER = "erasure.model", "erasure.folder"  # whose run it is, and where its files lie
 REQUESTS = "request.ids"
@@ -78,8 +81,8 @@ class RunFacts:
 
     @property
     def every_tag(self) -> dict[str, str]:
-        """With those by which it is found again."""
-        own = {MODEL: self.model, FOLDER: self.folder}
+        """With its name, and those by which it is found again."""
+        own = {NAME: self.name, MODEL: self.model, FOLDER: self.folder}
         return {**cut({**self.tags, BOOK: self.book}), **own}
 
 
@@ -111,7 +114,7 @@ def mirror_run(
     artifacts: Sequence[Path] = (),
 ) -> str:
     """Mirror one run under `key`; return its id. Again: the same id, and nothing is written but
-    tags that were changed; a run that was deleted comes back.
+    tags, name and note that were changed; a run that was deleted comes back.
 
     Args:
         home: The state folder.
@@ -126,15 +129,16 @@ def mirror_run(
         ErasureError: A file to attach is not there, or MLflow failed.
     """
     _present([*artifacts, *(file for c in candidates for file in c.artifacts)])
+    tags = {**facts.every_tag, **cut({NOTE: note}), KEY: key}
     with mirroring(home) as (client, experiment):
         run = _known(client, experiment, key, facts)
         if run is None:
-            run = client.create_run(experiment, tags={**facts.every_tag, KEY: key})
+            run = client.create_run(experiment, tags=tags)
         elif run.info.status == "FINISHED":
-            _put_back(client, run, {**facts.every_tag, KEY: key})
+            _put_back(client, run, tags)
             return str(run.info.run_id)
         run_id = str(run.info.run_id)
-        complete_run(client, run, facts, {KEY: key, NOTE: note}, metrics_of(measurements))
+        complete_run(client, run, facts, tags, metrics_of(measurements))
         for candidate in candidates:
             _complete_candidate(home, client, run, candidate, facts)
         _attach(home, run, artifacts)
@@ -150,8 +154,7 @@ def complete_run(
     metrics: Sequence["Metric"] = (),
 ) -> None:
     """Give a parent run what it lacks of its facts."""
-    named = {"mlflow.runName": facts.name}
-    complete(client, run, {**facts.every_tag, **named, **tags}, facts.settings, metrics)
+    complete(client, run, {**facts.every_tag, **tags}, facts.settings, metrics)
     have = {given.dataset.name for given in run.inputs.dataset_inputs}
     if new := [_dataset(p) for p in facts.prompt_sets if p.name not in have]:
         client.log_inputs(run.info.run_id, new)
@@ -276,11 +279,16 @@ def _with_nested(client: "MlflowClient", experiment: str, run_id: str) -> list[A
 
 def metric_key(metric: str) -> str:
     """`metric` in the characters MLflow allows: `clip.concept_rate[neon sign]` becomes
-    `clip.concept_rate/neon sign`.
+    `clip.concept_rate/neon sign`. Where some are replaced, a hash keeps it apart from others.
     """
-    metric, _, name = metric.partition("[")
-    parts = [metric, re.sub(r"[/]|\.(?=\.)", "_", name.replace("]", ""))]  # a name is no path
-    return "/".join(re.sub(r"[^\w./ :-]", "_", part) for part in parts if part)
+    bare, _, name = metric.partition("[")
+    parts = [part for part in (bare, name.replace("]", "")) if part]
+    allowed = [re.sub(r"[^\w./ :-]", "_", part) for part in parts]
+    allowed[1:] = [re.sub(r"[/]|\.(?=\.)", "_", part) for part in allowed[1:]]  # a name is no path
+    key = "/".join(allowed)
+    if allowed == parts:
+        return key
+    return f"{key[:LONGEST_METRIC]}-{hashlib.sha256(metric.encode()).hexdigest()[:8]}"
 
 
 def flatten(settings: Mapping[str, object], prefix: str = "") -> dict[str, str]:

@@ -21,7 +21,7 @@ from tasks.book.store import Book, Entry, Reader
 from tasks.book.takeover import faults_of_log
 from tasks.book.texts import faults_of_texts
 from tasks.registry.client import KEY, of_another
-from tasks.registry.runs import VERDICT, tags_of_run, unfinished_runs
+from tasks.registry.runs import NOTE, VERDICT, cut, tags_of_run, unfinished_runs
 from tasks.registry.versions import (
     aliases,
     expected,
@@ -29,8 +29,8 @@ from tasks.registry.versions import (
     seen,
     version_numbers,
 )
-from tasks.release.mirrored import version_facts
-from tasks.release.record import record_file
+from tasks.release.mirrored import note_of, version_facts
+from tasks.release.record import record_file, record_of
 from tasks.release.settle import check_statement
 from tasks.versions.dvc_store import SHA256, check_checkpoint, checkpoint_folder, deliverable
 
@@ -180,23 +180,31 @@ def differs_in_report(book: Book, version: Version) -> Iterator[str]:
 
 
 def differs_in_run(book: Book, version: Version) -> Iterator[str]:
-    """MLflow shows the run of a version, with its verdict."""
+    """MLflow shows the run of a version, with its verdict and what it came to."""
     run_id = _outcome(book, version, "mlflow run")
     if version.purged or run_id is None:
         return  # that it has not followed is said where errands are
     where = f"MLflow's run of {version.model} version {version.version}"
     try:
-        tags = tags_of_run(book.home, run_id)
+        tags, should = tags_of_run(book.home, run_id), _shown_of_run(book, version)
     except (ErasureError, OSError) as fault:
         yield f"{where} cannot be compared: {redacted(str(fault))}"
         return
     if tags is None:
         yield f"{where} ({run_id}) is gone; `erasure reconcile` brings it back"
-    elif KEY in tags and tags.get(VERDICT) != version.verdict:
-        yield (
-            f"{where}: tag {VERDICT} is {tags.get(VERDICT)}, the book says {version.verdict}; "
-            "`erasure reconcile` puts it back"
-        )
+        return
+    for tag in should if KEY in tags else ():
+        if tags.get(tag) != should[tag]:
+            yield (
+                f"{where}: tag {tag} is {tags.get(tag)}, the book says {should[tag]}; `erasure "
+                "reconcile` puts it back"
+            )
+
+
+def _shown_of_run(book: Book, version: Version) -> dict[str, str]:
+    """What the run of a version says that it came to, by tag."""
+    said = note_of(version, record_of(book.home, version)) if version.delta else ""
+    return cut({VERDICT: version.verdict, NOTE: said})
 
 
 def _outcome(book: Book, version: Version, errand: str) -> str | None:

@@ -22,10 +22,10 @@ from tasks.evidence.decide import decide
 from tasks.home import Home
 from tasks.pages.publish import candidate_runs, write_report
 from tasks.pages.shown import run_facts
-from tasks.pages.verdict import lambda_tag, note
+from tasks.pages.verdict import lambda_tag
 from tasks.registry.runs import VERDICT, RunFacts, mirror_run
 from tasks.registry.versions import mirror_aliases, mirror_version, set_aside
-from tasks.release.mirrored import version_facts
+from tasks.release.mirrored import note_of, version_facts
 from tasks.release.record import record_of
 from tasks.release.recording import measured
 from tasks.release.resolve import bring_back, folder_of
@@ -130,7 +130,7 @@ def _mlflow_run(book: Book, version: Version) -> str:
         replace(facts, tags={**facts.tags, **came_to}, book=book.identity()),
         candidates=candidate_runs(plan, record, evidence, decision),
         measurements=list(evidence.report[decision.chosen].values()),
-        note=note(version.verdict, version.promoted, record.gate["checks"], version.folder),
+        note=note_of(version, record),
         artifacts=[plan.folder / "report.html", plan.file],
     )
 

@@ -97,9 +97,14 @@ def audience_of(record: RunRecord) -> str | None:
     return declared if record.delta_sha256 else None
 
 
+def note_of(version: Version, record: RunRecord) -> str:
+    """What a version's run came to, in Markdown."""
+    return note(version.verdict, version.promoted, record.gate["checks"], version.folder)
+
+
 def _description(version: Version, record: RunRecord | None) -> str:
     if record is not None and record.gate["checks"]:
-        return note(version.verdict, version.promoted, record.gate["checks"], version.folder)
+        return note_of(version, record)
     outcome = "promoted" if version.promoted else "refused"
     gone = "; purged" if version.purged else ""
     return f"{outcome}: gate {version.verdict}, {len(version.requests)} request(s) erased{gone}"

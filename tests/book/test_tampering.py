@@ -295,6 +295,9 @@ MLFLOW = {
         "(SELECT source, storage_location FROM model_versions WHERE name = 'toy' AND version = 2) "
         f"WHERE {VERSION}"
     ),
+    "note of a run edited": in_mlflow(
+        "UPDATE tags SET value = 'all is well' WHERE key = 'mlflow.note.content'"
+    ),
     "verdict of a run edited": in_mlflow(
         "UPDATE tags SET value = 'pass' WHERE key = 'gate.verdict' AND value != 'pass'"
     ),

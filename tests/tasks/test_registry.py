@@ -12,6 +12,7 @@ from dataclasses import replace
 from pathlib import Path
 
 import pytest
+from mlflow.utils.validation import _validate_metric_name
 
 from erasure_core.errors import ErasureError
 from erasure_core.law.gates import Measurement
@@ -269,11 +270,20 @@ def test_a_finished_run_is_found_again_and_not_written(run, home, client):
     assert {name.split("_")[0] for name in calls} <= {"get", "search", "list"}
 
 
-def test_a_finished_run_gets_back_the_tag_that_was_changed(run, home, client):
-    run_id = run(home)
-    client.set_tag(run_id, "erasure.model", "other")
-    assert run(home) == run_id
-    assert tags_of_run(home, run_id)["erasure.model"] == FACTS.model
+@pytest.mark.parametrize(
+    ("tag", "value"),
+    [
+        ("erasure.model", FACTS.model),
+        ("mlflow.runName", FACTS.name),
+        ("mlflow.note.content", "*x*"),
+    ],
+)
+def test_a_finished_run_gets_back_what_was_changed(tag, value, home, client):
+    run_id = mirror_run(home, "run-1", FACTS, note="*x*")
+    client.set_tag(run_id, tag, "other")
+    assert mirror_run(home, "run-1", FACTS, note="*x*") == run_id
+    assert tags_of_run(home, run_id)[tag] == value
+    assert client.get_run(run_id).info.run_name == FACTS.name
 
 
 def test_a_run_that_was_deleted_comes_back(run, home, client):
@@ -640,6 +650,22 @@ def test_what_is_stored_names_no_local_path(home, facts):
 
 def test_the_model_description_is_json(facts):
     assert json.loads(packaging.package(facts())["MLmodel"])["flavors"]
+
+
+@pytest.mark.parametrize(
+    ("one", "other"),
+    [("राम", "रोम"), ("a cat's", "a cat,s"), ("a/b", "a_b"), ("y" * 199 + "!", "y" * 199 + "?")],
+)
+def test_metrics_of_two_names_are_two(one, other):
+    keys = {runs.metric_key(f"choose.composed.clip.concept_rate[{name}]") for name in (one, other)}
+    assert len(keys) == 2
+    for key in keys:
+        _validate_metric_name(f"{key}.high")
+
+
+@pytest.mark.parametrize("name", ["neon sign", "J.K. Rowling", "猫", "sci-fi: two"])
+def test_the_metric_of_a_name_that_mlflow_takes_bears_it(name):
+    assert runs.metric_key(f"clip.concept_rate[{name}]") == f"clip.concept_rate/{name}"
 
 
 def test_flatten_names_nested_settings_with_dots():
