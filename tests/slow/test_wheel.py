@@ -6,6 +6,8 @@ import shutil
 import subprocess
 import sys
 import sysconfig
+import tarfile
+import tomllib
 from collections.abc import Callable
 from pathlib import Path
 
@@ -103,6 +105,19 @@ def test_an_installed_wheel_registers_and_serves(installed, python, tiny_folder)
     place, count, kind = done.stdout.split()[-3:]
     assert Path(place).is_relative_to(python.parents[1])
     assert (count, kind) == ("2", "uint8")
+
+
+@pytest.mark.slow
+def test_a_source_archive_holds_what_a_wheel_is_made_of(python):
+    source = python.parents[2] / "source"
+    command = [sys.executable, "-P", "setup.py", "--quiet", "sdist"]
+    subprocess.run(command, cwd=source, check=True, capture_output=True)
+    (archive,) = source.glob("dist/*.tar.gz")
+    with tarfile.open(archive) as files:
+        held = {name.partition("/")[2] for name in files.getnames()}
+    settings = tomllib.loads((ROOT / "pyproject.toml").read_text())
+    assert held >= {"setup.py", "pyproject.toml", *settings["tool"]["erasure"]["workspace"]}
+    assert "prompts/targets/jane-doe.csv" not in held
 
 
 @pytest.mark.slow
