@@ -22,13 +22,7 @@ from tasks.book.takeover import faults_of_log
 from tasks.book.texts import faults_of_texts
 from tasks.registry.client import KEY, of_another
 from tasks.registry.runs import NOTE, VERDICT, cut, tags_of_run, unfinished_runs
-from tasks.registry.versions import (
-    aliases,
-    expected,
-    said_of_another,
-    seen,
-    version_numbers,
-)
+from tasks.registry.versions import aliases, expected, said_of_another, seen, version_numbers
 from tasks.release.mirrored import note_of, version_facts
 from tasks.release.record import record_file, record_of
 from tasks.release.settle import check_statement
@@ -186,25 +180,27 @@ def differs_in_run(book: Book, version: Version) -> Iterator[str]:
         return  # that it has not followed is said where errands are
     where = f"MLflow's run of {version.model} version {version.version}"
     try:
-        tags, should = tags_of_run(book.home, run_id), _shown_of_run(book, version)
+        tags, said = tags_of_run(book.home, run_id), _note_of_run(book, version)
     except (ErasureError, OSError) as fault:
         yield f"{where} cannot be compared: {redacted(str(fault))}"
         return
     if tags is None:
         yield f"{where} ({run_id}) is gone; `erasure reconcile` brings it back"
         return
-    for tag in should if KEY in tags else ():
-        if tags.get(tag) != should[tag]:
-            yield (
-                f"{where}: tag {tag} is {tags.get(tag)}, the book says {should[tag]}; `erasure "
-                "reconcile` puts it back"
-            )
+    if KEY in tags and tags.get(VERDICT) != version.verdict:
+        yield (
+            f"{where}: tag {VERDICT} is {tags.get(VERDICT)}, the book says {version.verdict}; "
+            "`erasure reconcile` puts it back"
+        )
+    if KEY in tags and said is not None and tags.get(NOTE) != said:
+        yield f"{where}: its description is not what the record says; `erasure reconcile`"
 
 
-def _shown_of_run(book: Book, version: Version) -> dict[str, str]:
-    """What the run of a version says that it came to, by tag."""
-    said = note_of(version, record_of(book.home, version)) if version.delta else ""
-    return cut({VERDICT: version.verdict, NOTE: said})
+def _note_of_run(book: Book, version: Version) -> str | None:
+    """What the run of a version says that it came to; None where it is of the base itself."""
+    if version.delta is None:
+        return None
+    return cut({NOTE: note_of(version, record_of(book.home, version))})[NOTE]
 
 
 def _outcome(book: Book, version: Version, errand: str) -> str | None:

@@ -309,7 +309,9 @@ MLFLOW = {
 @pytest.mark.parametrize("place", MLFLOW)
 def test_a_change_in_mlflow_is_found(state, place):
     MLFLOW[place](state.home)
-    assert findings(state)
+    found = findings(state)
+    assert found
+    assert [line for line in found if "\n" in line] == []
 
 
 def client(state: Shell):
