@@ -1,6 +1,6 @@
 # make erase | make test | make check | make docs | make test-slow | make test-faults | make teacher
 PYTHON ?= python3
-# What is installed for torch. PyPI has the CUDA build for Linux, gigabytes of it; that for CPUs alone:
+# What is installed for torch. For Linux PyPI has the CUDA build, of gigabytes; that for CPUs alone:
 # make erase TORCH="--extra-index-url https://download.pytorch.org/whl/cpu torch==2.13.0+cpu"
 TORCH ?= torch==2.13.0
 BIN := .venv/bin
