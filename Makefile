@@ -1,5 +1,8 @@
 # make erase | make test | make check | make docs | make test-slow | make test-faults | make teacher
 PYTHON ?= python3
+# What is installed for torch. For Linux PyPI has the CUDA build, of gigabytes; that for CPUs alone:
+# make erase TORCH="--extra-index-url https://download.pytorch.org/whl/cpu torch==2.13.0+cpu"
+TORCH ?= torch==2.13.0
 BIN := .venv/bin
 REQUEST ?= examples/requests/astronaut.yaml
 FAULTS ?= .faults
@@ -10,7 +13,7 @@ export PIP_DISABLE_PIP_VERSION_CHECK = 1
 # The environment, at exact versions; made once, and again when a version changes.
 .venv/installed: constraints.txt pyproject.toml
 	$(PYTHON) -m venv .venv
-	$(BIN)/pip install --quiet --constraint constraints.txt torch==2.13.0
+	$(BIN)/pip install --quiet --constraint constraints.txt $(TORCH)
 	$(BIN)/pip install --quiet --constraint constraints.txt --editable .
 	touch $@
 
@@ -53,4 +56,4 @@ format: .venv/developing
 
 # Rebuild the embedded teacher from its pictures (hours) and measure it; the results are in git.
 teacher: .venv/installed
-	$(BIN)/dvc repro
+	PATH="$(abspath $(BIN)):$$PATH" $(BIN)/dvc repro

@@ -11,6 +11,8 @@ from setuptools.command.build_py import build_py
 
 ROOT = Path(__file__).parent
 INTO = "tasks/workspace/files"
+SETTINGS = tomllib.loads((ROOT / "pyproject.toml").read_text())
+FILES = SETTINGS["tool"]["erasure"]["workspace"]
 
 
 class WithWorkspace(build_py):
@@ -20,16 +22,14 @@ class WithWorkspace(build_py):
         super().run()
         if self.editable_mode:
             return
-        settings = tomllib.loads((ROOT / "pyproject.toml").read_text())
-        for name in settings["tool"]["erasure"]["workspace"]:
-            self._copy(ROOT / name, Path(self.build_lib) / INTO / name)
+        for name in FILES:
+            target = Path(self.build_lib) / INTO / name
+            target.parent.mkdir(parents=True, exist_ok=True)
+            shutil.copyfile(ROOT / name, target)
 
-    def _copy(self, source: Path, target: Path) -> None:
-        target.parent.mkdir(parents=True, exist_ok=True)
-        if source.is_dir():
-            shutil.copytree(source, target, dirs_exist_ok=True)
-        else:
-            shutil.copyfile(source, target)
+    def get_source_files(self) -> list[str]:
+        """With them, so that a source archive holds what a wheel is made of."""
+        return [*super().get_source_files(), *FILES]
 
 
 setup(cmdclass={"build_py": WithWorkspace})

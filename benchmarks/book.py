@@ -310,7 +310,7 @@ def in_process(book: Book, folder: Path, repeats: int, mirrored: bool) -> dict[s
 
     def mirror() -> None:
         to = versions[next(turns) % 2]
-        mirror_aliases(book.home, MODEL, {"candidate": to, "champion": 1})
+        mirror_aliases(book.home, book.identity(), MODEL, {"candidate": to, "champion": 1})
 
     def whole() -> None:
         assert list(faults_of_chain(book)) == []

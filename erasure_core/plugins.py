@@ -1,6 +1,7 @@
 """What other packages bring: found by their entry points, loaded once somebody asks."""
 
 import hashlib
+import re
 from collections.abc import Callable, Iterable, Iterator
 from functools import cache
 from importlib.metadata import Distribution, EntryPoint, entry_points
@@ -12,7 +13,10 @@ from erasure_core.errors import BadInput
 
 T = TypeVar("T")
 GROUPS = ("erasure.methods", "erasure.metrics", "erasure.attacks", "erasure.detectors")
-UNHASHED = ("__pycache__", ".dist-info", ".egg-info")  # what an installation adds
+# What an installation adds; all of it names a folder of the machine, or when it was made
+UNHASHED = re.compile(
+    r"__pycache__|\.dist-info|\.egg-info|__editable__|\.pth$|^\.\..*/(bin|Scripts)/[^/]+$"
+)
 
 
 @cache
@@ -40,7 +44,7 @@ def _sha256(dist: Distribution, packages: Iterable[str]) -> str:
         files |= dict(_files_of(package))
     whole = hashlib.sha256()
     for name in sorted(files):
-        if files[name].is_file() and not any(word in name for word in UNHASHED):
+        if files[name].is_file() and not UNHASHED.search(name):
             content = hashlib.sha256(files[name].read_bytes()).hexdigest()
             whole.update(f"{content}  {name}\n".encode())
     return whole.hexdigest()

@@ -2,6 +2,7 @@
 
 import re
 import unicodedata
+from collections.abc import Sequence
 
 # They steer a terminal, or the order and the width of what is read, instead of being read.
 STEERING = {"Cc", "Cf", "Cs", "Zl", "Zp"}
@@ -13,6 +14,9 @@ UNDRAWN = re.compile(
 )
 NO_CHARACTER = re.compile("[\0\ud800-\udfff]")  # no table and no tokenizer takes them
 BLANK = "\u2800"  # a symbol by category, drawn as a space
+# Characters of names in a line: room for what is put around them in MLflow's name of a run, which a
+# database keeps 250 of. One name of a concept always fits.
+LINE = 220
 WHOLE_NUMBER = r"[0-9]{1,19}"  # as many as 2**63 has; more are no number that anybody means
 
 
@@ -59,6 +63,21 @@ def one_line(text: str) -> str:
     if escaped(text) != text:
         raise ValueError("it holds control or format characters; write one line of plain text")
     return seen(text)
+
+
+def names_of(names: Sequence[str], more: int = 0, most: int = LINE) -> str:
+    """`names` in at most `most` characters: `cat, church and 40 more`.
+
+    `more` is how many there are besides.
+    """
+
+    def line(count: int) -> str:
+        left = len(names) - count + more
+        return ", ".join(short[:count]) + (f" and {left} more" if left else "")
+
+    room = most - len(f" and {len(names) + more} more")
+    short = [n if len(n) <= room else f"{n[: room - 3]}..." for n in names[:most]]
+    return next((said for n in range(len(short), 0, -1) if len(said := line(n)) <= most), "")
 
 
 def whole_number(text: str) -> int | None:

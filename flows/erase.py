@@ -36,7 +36,7 @@ from tasks.release.recording import run_record
 from tasks.release.settle import Overtaken, Restoring, answer_again
 from tasks.requests.cause import is_of_request
 from tasks.requests.intake import add, check
-from tasks.requests.named import read_source
+from tasks.requests.named import read_named
 from tasks.requests.park import park
 from tasks.requests.plan import (
     Inputs,
@@ -85,16 +85,16 @@ def erase_concepts(
     compare: bool = False,
     changes: list[str] | None = None,
 ) -> list[Released]:
-    """Release a model from the base with the requests of these files, or of these ids in the book,
-    and every request honoured so far; `compare` trains and reports the parameters' comparisons
-    beside it, `changes` are `key=value` in place of what the parameters have.
+    """Release a model from the base with the requests of these files, or of these ids or names in
+    the book, and every request honoured so far; `compare` trains and reports the parameters'
+    comparisons beside it, `changes` are `key=value` in place of what the parameters have.
 
     Raises:
         NotPromoted: The gate refused it.
     """
     home, inputs = home_of_run(), Inputs.read(params, base, method, compare, changes or ())
     book = open_book(home)
-    asked = [read_source(book, source) for source in requests]
+    asked = read_named(book, [str(source) for source in requests], inputs.model)
     check(book, asked, inputs.model)
     check_inputs(inputs, asked, home)
     named = [entry.row.id for entry in add(book, asked, inputs.model)]
@@ -132,7 +132,7 @@ def try_concepts(
     """
     home, inputs = home_of_run(), Inputs.read(params, base, method, compare, changes or ())
     book = open_book(home, make=False)
-    asked = [read_source(book, source) for source in requests]
+    asked = read_named(book, [str(source) for source in requests], inputs.model)
     planned = plan_trial(book, inputs, asked)
     plan, clock = planned.plan, Clock()
     with at_work(home, plan.folder.name):
@@ -250,7 +250,7 @@ def _worked(
 ) -> Released:
     """Erase, measure, choose and gate, then publish what came of it."""
     clock, plan, back = Clock(), planned.plan, planned.back
-    with labelled(plan, back), working(plan, book.home, back):
+    with labelled(plan, back), working(plan, book, back):
         evidence, decision = _judged(plan, book.home, clock)
         version = publish(book, held, planned, evidence, decision, clock, restoring)
     return outcome_of(book, version, answered=False)

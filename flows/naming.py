@@ -9,6 +9,7 @@ from prefect import runtime, tags
 from erasure_core.errors import ErasureError
 from erasure_core.law.requests import DeletionRequest, read_request
 from erasure_core.planning.plan import Plan
+from erasure_core.text import names_of
 from tasks.home import Home
 
 
@@ -30,7 +31,7 @@ def _requests() -> str:
             names.append(read_request(Path(file)).concept.name)
         except ErasureError:
             names.append(file)  # an id; or the run itself says what is wrong with it
-    return ", ".join(names)
+    return names_of(names)
 
 
 def nightly_name() -> str:
@@ -64,7 +65,7 @@ def labelled(plan: Plan, back: DeletionRequest | None = None) -> Iterator[None]:
     if context is not None and context.flow_run is not None:
         run = context.flow_run
         doing = run.name.partition(" ")[0]
-        name = f"{doing} {', '.join(names)} ({method}) in {Home.from_env().root}"
+        name = f"{doing} {names_of(names)} ({method}) in {Home.from_env().root}"
         with get_client(sync_client=True) as client:
             client.update_flow_run(run.id, name=name, tags=[*run.tags, *labels])
     with tags(*labels):

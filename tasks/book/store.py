@@ -47,6 +47,7 @@ FORGOTTEN = "(purged)"
 KINDS = get_args(Kind)
 SALT = 32  # characters of a text's salt
 LARGEST = 2**63 - 1  # that SQL counts to
+IDENTITY = 16  # characters of a hash that tell one book from another
 FEW = 10  # requests and versions for which the database looks; for more the whole chain is read
 Value = TypeVar("Value")
 
@@ -601,6 +602,12 @@ class Book:
                 return question(reader)
 
         return database.patiently(once)
+
+    def identity(self) -> str:
+        """What tells this book from any other, a copy of it apart: the beginning of its first
+        event's hash; empty before there is one.
+        """
+        return (self.ask(lambda reader: reader.sha256_at(1)) or "")[:IDENTITY]
 
     def change(self, work: Callable[[Transaction], Value]) -> Value:
         """Do `work` in one transaction; whatever it raises undoes all of it.

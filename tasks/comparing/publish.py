@@ -7,6 +7,7 @@ from typing import Any
 from erasure_core.files import pretty_json, write_text
 from erasure_core.law.lineage import sha256_json
 from erasure_core.planning.plan import BASE, KEPT, Plan
+from erasure_core.text import names_of
 from tasks.comparing.cells import Written, pictures_of
 from tasks.comparing.compare import Comparison
 from tasks.comparing.table import (
@@ -25,6 +26,7 @@ from tasks.pages.comparison import Part, Strip, point_of, render_comparison
 from tasks.registry.runs import VERDICT, CandidateRun, RunFacts, mirror_run
 from tasks.requests.made_with import machine
 
+NAME = 180  # characters of a concept in the name of a cell's run, which MLflow keeps 250 of
 SHOWN = (5, 4)  # pictures of the concept, and of what is kept, in the page's strips
 
 
@@ -51,7 +53,7 @@ def publish_comparison(comparison: Comparison, out: Path, home: Home) -> dict[st
     facts = RunFacts(
         model="",  # it is no version of any
         folder=f"comparison-{key[:16]}",
-        name=f"compare {', '.join(concepts)}",
+        name=f"compare {names_of(list(concepts))}",
         tags={"comparison": ", ".join(dict.fromkeys(row["method"] for row in rows))},
     )
     mirror_run(
@@ -120,7 +122,7 @@ def _spread(rows: int, n: int) -> list[int]:
 
 def _mirrored(cell: Written) -> CandidateRun:
     return CandidateRun(
-        f"{cell.concept}, {cell.method} {cell.form}, seed {cell.seed}",
+        f"{names_of([cell.concept], most=NAME)}, {cell.method} {cell.form}, seed {cell.seed}",
         settings={**cell.settings, "seed": cell.seed},
         measurements=cell.measurements,
         tags={"delta.sha256": cell.delta_sha256, VERDICT: cell.gate.verdict},

@@ -15,7 +15,9 @@ from erasure_core.law.gates import Measurement
 from erasure_core.law.lineage import git_commit
 from erasure_core.law.requests import DeletionRequest
 from erasure_core.planning.plan import KEPT, Candidate, Plan, Stage, stage_of
+from erasure_core.text import names_of
 from tasks.book.actor import acting
+from tasks.book.store import Book
 from tasks.evidence.measure import Found
 from tasks.home import Home
 from tasks.pages.verdict import lambda_tag
@@ -24,13 +26,14 @@ from tasks.registry.runs import REQUESTS, CandidateRun, PromptSet, RunFacts
 
 
 def working(
-    plan: Plan, home: Home, back: DeletionRequest | None = None
+    plan: Plan, book: Book, back: DeletionRequest | None = None
 ) -> AbstractContextManager[None]:
     """Show the run of a plan, which takes `back` back, while the body works on it."""
     from prefect import runtime
 
     actor = {**acting(), "prefect_run": runtime.flow_run.id or ""}
-    return shown_while(home, run_facts(plan, actor, git_commit(Path.cwd()), back))
+    facts = run_facts(plan, actor, git_commit(Path.cwd()), back)
+    return shown_while(book.home, replace(facts, book=book.identity()))
 
 
 @contextmanager
@@ -57,7 +60,7 @@ def run_facts(
     return RunFacts(
         model=params.registered_model,
         folder=plan.folder.name,
-        name=("restore " if back else "erase ") + ", ".join(c.name for c in concepts),
+        name=("restore " if back else "erase ") + names_of([c.name for c in concepts]),
         tags={
             **tags_of(concepts, params.method.method, params.policy.audience),
             REQUESTS: ",".join(

@@ -5,7 +5,7 @@ used, so that threads and retries cannot write into one another's run.
 """
 
 import os
-from collections.abc import Callable, Iterator
+from collections.abc import Callable, Iterator, Mapping
 from contextlib import contextmanager
 from pathlib import Path
 from typing import TYPE_CHECKING, Any
@@ -22,6 +22,7 @@ if TYPE_CHECKING:
 EXPERIMENT = "erasure"
 DRAFT = ".artifact.uploading."  # begins the name that MLflow gives a file until it is whole
 KEY = "erasure.key"  # the tag by which what was mirrored before is found again
+BOOK = "erasure.book"  # the tag that says of which book it is: several may share one MLflow
 KIND = {"mlflow.experimentKind": "custom_model_development"}  # its pages show charts of losses
 ABSENT, TAKEN = "RESOURCE_DOES_NOT_EXIST", "RESOURCE_ALREADY_EXISTS"
 
@@ -70,6 +71,13 @@ def files_at(home: Home, place: str) -> "ArtifactRepository":
     from mlflow.store.artifact.artifact_repository_registry import get_artifact_repository
 
     return get_artifact_repository(place, tracking_uri=home.tracking_uri)
+
+
+def of_another(tags: Mapping[str, str], book: str) -> bool:
+    """Whether a run or a version with these tags is of another book than `book`
+    (`Book.identity`). One that says of none, as older ones do, is taken for its own.
+    """
+    return tags.get(BOOK, book) != book
 
 
 def clear_drafts(place: "ArtifactRepository") -> None:

@@ -28,8 +28,8 @@ from tasks.registry.runs import (
     log_metrics,
     losses_of,
     metrics_of,
-    running_run,
     running_runs,
+    shown_runs,
 )
 
 if TYPE_CHECKING:
@@ -49,7 +49,8 @@ def shown_while(home: Home, facts: RunFacts) -> Iterator[None]:
         failed = isinstance(fault, Exception)  # else a signal, or Prefect ending the run
         if run_id is not None:
             said = f"failed: {' '.join(str(fault).split())}" if failed else "stopped"
-            _as_far_as_possible(lambda: _end(home, run_id, "FAILED" if failed else "KILLED", said))
+            status = "FAILED" if failed else "KILLED"
+            _as_far_as_possible(lambda: _end(home, facts.book, run_id, status, said))
         raise
 
 
@@ -96,7 +97,7 @@ def show_measured(home: Home, folder: str, name: str, measurements: Sequence[Mea
 
     def log(client: "MlflowClient") -> None:
         if (parent := _parent(client, folder)) is not None:
-            run = candidate_run(client, parent, name, parent.data.tags[MODEL])
+            run = candidate_run(client, parent, name, parent.data.tags)
             log_metrics(client, run.info.run_id, metrics_of(measurements))
             if run.info.status == "RUNNING":  # trained by an earlier attempt
                 client.set_terminated(run.info.run_id, "FINISHED")
@@ -108,17 +109,17 @@ def show_measured(home: Home, folder: str, name: str, measurements: Sequence[Mea
 def _open(home: Home, facts: RunFacts) -> str:
     """Only one process releases a model at a time: what seems to run of it has died."""
     with mirroring(home) as (client, experiment):
-        for left in running_runs(client, experiment):
+        for left in running_runs(client, experiment, facts.book):
             if left.data.tags.get(MODEL) == facts.model:
                 client.set_terminated(left.info.run_id, "KILLED")
-        run = client.create_run(experiment, run_name=facts.name, tags=facts.every_tag)
+        run = client.create_run(experiment, tags=facts.every_tag)
         complete_run(client, run, facts, {})
     return str(run.info.run_id)
 
 
-def _end(home: Home, run_id: str, status: str, said: str) -> None:
+def _end(home: Home, book: str, run_id: str, status: str, said: str) -> None:
     with mirroring(home) as (client, experiment):
-        for run in running_runs(client, experiment):
+        for run in running_runs(client, experiment, book):
             if run_id in (run.info.run_id, run.data.tags.get("mlflow.parentRunId")):
                 client.set_terminated(run.info.run_id, status)
         client.set_tag(run_id, NOTE, said)
@@ -132,7 +133,7 @@ def _begin(home: Home, folder: str, candidate: CandidateRun) -> str | None:
         parent = _parent(client, folder)
         if parent is None:
             return None
-        run = candidate_run(client, parent, candidate.name, parent.data.tags[MODEL])
+        run = candidate_run(client, parent, candidate.name, parent.data.tags)
         complete(client, run, candidate.tags, candidate.settings)
         return str(run.info.run_id)
 
@@ -140,7 +141,8 @@ def _begin(home: Home, folder: str, candidate: CandidateRun) -> str | None:
 def _parent(client: "MlflowClient", folder: str) -> Any:
     """The run of a folder that is shown while it works; None where there is none."""
     experiment = client.get_experiment_by_name(EXPERIMENT)
-    return running_run(client, experiment.experiment_id, folder) if experiment else None
+    found = shown_runs(client, experiment.experiment_id, folder) if experiment else iter(())
+    return next(found, None)
 
 
 def _with(home: Home, work: Callable[["MlflowClient"], object]) -> None:

@@ -33,6 +33,7 @@ class VersionFacts:
     description: str
     first_statement: bytes | None = None  # where it was signed again since
     before: int | None = None  # the version before it; `version - 1` where no number was left out
+    book: str = ""  # whose version it is (`Book.identity`)
 
     @property
     def previous(self) -> int:

@@ -5,6 +5,7 @@ A mirror may be killed anywhere and is then done again: what is there stays, wha
 and a finished run is found by its key.
 """
 
+import hashlib
 import json
 import math
 import re
@@ -22,6 +23,7 @@ from erasure_core.law.gates import Measurement
 from tasks.home import Home
 from tasks.registry.client import (
     ABSENT,
+    BOOK,
     EXPERIMENT,
     KEY,
     clear_drafts,
@@ -30,6 +32,7 @@ from tasks.registry.client import (
     has_store,
     leaving_at,
     mirroring,
+    of_another,
     pages,
     sqlite_file,
 )
@@ -44,7 +47,9 @@ PARAMS_A_CALL = 100
 LONGEST_PARAM = 6000  # characters MLflow keeps
 LONGEST_TAG = 5000
 LONGEST_DIGEST = 36
+LONGEST_METRIC = 236  # of 250, without a hash and the name of an end of its interval
 PARENT = "mlflow.parentRunId"
+NAME = "mlflow.runName"
 NOTE = "mlflow.note.content"  # what its pages show as the description
 MODEL, FOLDER = "erasure.model", "erasure.folder"  # whose run it is, and where its files lie
 REQUESTS = "request.ids"
@@ -72,11 +77,13 @@ class RunFacts:
     tags: Mapping[str, str] = field(default_factory=dict)
     settings: Mapping[str, object] = field(default_factory=dict)
     prompt_sets: Sequence[PromptSet] = ()
+    book: str = ""  # whose run it is (`Book.identity`); nobody's where no book knows of it
 
     @property
     def every_tag(self) -> dict[str, str]:
-        """With those by which it is found again."""
-        return {**cut(self.tags), MODEL: self.model, FOLDER: self.folder}
+        """With its name, and those by which it is found again."""
+        own = {NAME: self.name, MODEL: self.model, FOLDER: self.folder}
+        return {**cut({**self.tags, BOOK: self.book}), **own}
 
 
 @dataclass(frozen=True, slots=True)
@@ -107,7 +114,7 @@ def mirror_run(
     artifacts: Sequence[Path] = (),
 ) -> str:
     """Mirror one run under `key`; return its id. Again: the same id, and nothing is written but
-    tags that were changed; a run that was deleted comes back.
+    tags, name and note that were changed; a run that was deleted comes back.
 
     Args:
         home: The state folder.
@@ -122,17 +129,18 @@ def mirror_run(
         ErasureError: A file to attach is not there, or MLflow failed.
     """
     _present([*artifacts, *(file for c in candidates for file in c.artifacts)])
+    tags = {**facts.every_tag, **cut({NOTE: note}), KEY: key}
     with mirroring(home) as (client, experiment):
-        run = _known(client, experiment, key, facts.folder)
+        run = _known(client, experiment, key, facts)
         if run is None:
-            run = client.create_run(experiment, tags={**facts.every_tag, KEY: key})
+            run = client.create_run(experiment, tags=tags)
         elif run.info.status == "FINISHED":
-            _put_back(client, run, {**facts.every_tag, KEY: key})
+            _put_back(client, run, tags)
             return str(run.info.run_id)
         run_id = str(run.info.run_id)
-        complete_run(client, run, facts, {KEY: key, NOTE: note}, metrics_of(measurements))
+        complete_run(client, run, facts, tags, metrics_of(measurements))
         for candidate in candidates:
-            _complete_candidate(home, client, run, candidate, facts.model)
+            _complete_candidate(home, client, run, candidate, facts)
         _attach(home, run, artifacts)
         client.set_terminated(run_id, "FINISHED")
     return run_id
@@ -146,8 +154,7 @@ def complete_run(
     metrics: Sequence["Metric"] = (),
 ) -> None:
     """Give a parent run what it lacks of its facts."""
-    named = {"mlflow.runName": facts.name}
-    complete(client, run, {**facts.every_tag, **named, **tags}, facts.settings, metrics)
+    complete(client, run, {**facts.every_tag, **tags}, facts.settings, metrics)
     have = {given.dataset.name for given in run.inputs.dataset_inputs}
     if new := [_dataset(p) for p in facts.prompt_sets if p.name not in have]:
         client.log_inputs(run.info.run_id, new)
@@ -179,11 +186,12 @@ def log_metrics(client: "MlflowClient", run_id: str, metrics: Sequence["Metric"]
         client.log_batch(run_id, metrics=metrics[first : first + METRICS_A_CALL])
 
 
-def unfinished_runs(home: Home, working: Collection[str] = ()) -> list[str]:
-    """The ids of all runs of ours that MLflow shows as running and that nobody works on.
+def unfinished_runs(home: Home, book: str, working: Collection[str] = ()) -> list[str]:
+    """The ids of all runs of a book that MLflow shows as running and that nobody works on.
 
     Args:
         home: The state folder.
+        book: `Book.identity`.
         working: Registered models that are being released now: their runs do run.
     """
     if not has_store(home):
@@ -192,18 +200,19 @@ def unfinished_runs(home: Home, working: Collection[str] = ()) -> list[str]:
         experiment = client.get_experiment_by_name(EXPERIMENT)
         if experiment is None:
             return []
-        running = running_runs(client, experiment.experiment_id)
+        running = running_runs(client, experiment.experiment_id, book)
         return [str(r.info.run_id) for r in running if r.data.tags.get(MODEL) not in working]
 
 
-def running_runs(client: "MlflowClient", experiment: str) -> list[Any]:
-    """Every run of ours that MLflow shows as running."""
-    return list(runs_where(client, experiment, "attributes.status = 'RUNNING'"))
+def running_runs(client: "MlflowClient", experiment: str, book: str) -> list[Any]:
+    """Every run of a book that MLflow shows as running."""
+    running = runs_where(client, experiment, "attributes.status = 'RUNNING'")
+    return [run for run in running if not of_another(run.data.tags, book)]
 
 
-def close_unfinished(home: Home, working: Collection[str] = ()) -> None:
+def close_unfinished(home: Home, book: str, working: Collection[str] = ()) -> None:
     """Mark as KILLED what `unfinished_runs` names: what made it is gone."""
-    running = unfinished_runs(home, working)
+    running = unfinished_runs(home, book, working)
     if running:
         with connected(home) as client:
             for run_id in running:
@@ -228,10 +237,10 @@ def forget_run(home: Home, run_id: str) -> None:
 
 
 def forget_attempts(
-    home: Home, model: str, before: datetime, requests: Collection[str]
+    home: Home, book: str, model: str, before: datetime, requests: Collection[str]
 ) -> list[str]:
-    """Delete runs of a model that came to no version: those that began before a time, and those
-    that name one of `requests`; return their ids.
+    """Delete runs of a book's model that came to no version: those that began before a time, and
+    those that name one of `requests`; return their ids.
     """
     if not has_store(home):
         return []
@@ -244,6 +253,7 @@ def forget_attempts(
         str(run.info.run_id)
         for run in parents
         if run.info.status != "RUNNING"
+        and not of_another(run.data.tags, book)
         and (
             run.info.start_time < before.timestamp() * 1000
             or set(run.data.tags.get(REQUESTS, "").split(",")) & set(requests)
@@ -269,11 +279,16 @@ def _with_nested(client: "MlflowClient", experiment: str, run_id: str) -> list[A
 
 def metric_key(metric: str) -> str:
     """`metric` in the characters MLflow allows: `clip.concept_rate[neon sign]` becomes
-    `clip.concept_rate/neon sign`.
+    `clip.concept_rate/neon sign`. Where some are replaced, a hash keeps it apart from others.
     """
-    metric, _, name = metric.partition("[")
-    parts = [metric, re.sub(r"[/]|\.(?=\.)", "_", name.replace("]", ""))]  # a name is no path
-    return "/".join(re.sub(r"[^\w./ :-]", "_", part) for part in parts if part)
+    bare, _, name = metric.partition("[")
+    parts = [part for part in (bare, name.replace("]", "")) if part]
+    allowed = [re.sub(r"[^\w./ :-]", "_", part) for part in parts]
+    allowed[1:] = [re.sub(r"[/]|\.(?=\.)", "_", part) for part in allowed[1:]]  # a name is no path
+    key = "/".join(allowed)
+    if allowed == parts:
+        return key
+    return f"{key[:LONGEST_METRIC]}-{hashlib.sha256(metric.encode()).hexdigest()[:8]}"
 
 
 def flatten(settings: Mapping[str, object], prefix: str = "") -> dict[str, str]:
@@ -314,30 +329,27 @@ def _put_back(client: "MlflowClient", run: Any, tags: Mapping[str, str]) -> None
         client.log_batch(run.info.run_id, tags=other)
 
 
-def _known(client: "MlflowClient", experiment: str, key: str, folder: str) -> Any:
+def _known(client: "MlflowClient", experiment: str, key: str, facts: RunFacts) -> Any:
     """The run of this key, or the one that was shown while it worked; None if there is neither."""
-    which = f"tags.`{KEY}` = '{key}'"
-    if keyed := list(runs_where(client, experiment, which)):
-        return keyed[0]
-    if deleted := _deleted(client, experiment, which):
-        client.restore_run(deleted.info.run_id)
-        return deleted
-    return running_run(client, experiment, folder)
-
-
-def _deleted(client: "MlflowClient", experiment: str, which: str) -> Any:
-    """The newest run that was deleted and to which a filter applies; None if there is none."""
     from mlflow.entities import ViewType
 
-    query = {"experiment_ids": [experiment], "filter_string": which}
-    return next(pages(client.search_runs, run_view_type=ViewType.DELETED_ONLY, **query), None)
+    def newest(found: Iterator[Any]) -> Any:  # MLflow's order
+        return next((run for run in found if not of_another(run.data.tags, facts.book)), None)
+
+    query = {"experiment_ids": [experiment], "filter_string": f"tags.`{KEY}` = '{key}'"}
+    if keyed := newest(pages(client.search_runs, **query)):
+        return keyed
+    deleted = pages(client.search_runs, run_view_type=ViewType.DELETED_ONLY, **query)
+    if gone := newest(deleted):
+        client.restore_run(gone.info.run_id)
+        return gone
+    return newest(shown_runs(client, experiment, facts.folder))
 
 
-def running_run(client: "MlflowClient", experiment: str, folder: str) -> Any:
-    """The run of a folder that is shown while it works; None if there is none."""
+def shown_runs(client: "MlflowClient", experiment: str, folder: str) -> Iterator[Any]:
+    """The runs of a folder that are shown while they work, the newest first."""
     which = f"attributes.status = 'RUNNING' and tags.`{FOLDER}` = '{folder}'"
-    free = (run for run in runs_where(client, experiment, which) if KEY not in run.data.tags)
-    return next(free, None)  # MLflow's order: the newest first
+    return (run for run in runs_where(client, experiment, which) if KEY not in run.data.tags)
 
 
 def runs_where(client: "MlflowClient", experiment: str, which: str) -> Iterator[Any]:
@@ -345,19 +357,24 @@ def runs_where(client: "MlflowClient", experiment: str, which: str) -> Iterator[
     return pages(client.search_runs, experiment_ids=[experiment], filter_string=which)
 
 
-def candidate_run(client: "MlflowClient", parent: Any, name: str, model: str) -> Any:
-    """The nested run of a candidate; made if there is none."""
+def candidate_run(
+    client: "MlflowClient", parent: Any, name: str, of_parent: Mapping[str, str]
+) -> Any:
+    """The nested run of a candidate; made, with the model and the book of its parent's tags, if
+    there is none.
+    """
     experiment, run_id = parent.info.experiment_id, parent.info.run_id
     nested = runs_where(client, experiment, f"tags.`{PARENT}` = '{run_id}'")
     if found := next((run for run in nested if run.info.run_name == name), None):
         return found
-    return client.create_run(experiment, run_name=name, tags={PARENT: run_id, MODEL: model})
+    own = {tag: of_parent[tag] for tag in (MODEL, BOOK) if tag in of_parent}
+    return client.create_run(experiment, run_name=name, tags={PARENT: run_id, **own})
 
 
 def _complete_candidate(
-    home: Home, client: "MlflowClient", parent: Any, candidate: CandidateRun, model: str
+    home: Home, client: "MlflowClient", parent: Any, candidate: CandidateRun, facts: RunFacts
 ) -> None:
-    run = candidate_run(client, parent, candidate.name, model)
+    run = candidate_run(client, parent, candidate.name, facts.every_tag)
     run_id = run.info.run_id
     complete(client, run, candidate.tags, candidate.settings, metrics_of(candidate.measurements))
     have = {m.step for m in client.get_metric_history(run_id, "loss")}

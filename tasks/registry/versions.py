@@ -15,6 +15,7 @@ from erasure_core.law.lineage import sha256_file
 from tasks.home import Home
 from tasks.registry.client import (
     ABSENT,
+    BOOK,
     EXPERIMENT,
     KEY,
     TAKEN,
@@ -24,6 +25,7 @@ from tasks.registry.client import (
     has_store,
     leaving_at,
     mirroring,
+    of_another,
     pages,
     sqlite_file,
 )
@@ -56,8 +58,7 @@ class SeenVersion:
 
 def expected(facts: VersionFacts) -> SeenVersion:
     """What `seen` returns where MLflow is the book's mirror."""
-    tags = {**facts.tags, KEY: facts.key}
-    return SeenVersion(tags, digests(facts), True, facts.run_id, facts.description)
+    return SeenVersion(_every_tag(facts), digests(facts), True, facts.run_id, facts.description)
 
 
 def mirror_version(home: Home, facts: VersionFacts) -> None:
@@ -66,8 +67,8 @@ def mirror_version(home: Home, facts: VersionFacts) -> None:
     What a kill left half made, or a hand changed since, is completed or put back.
 
     Raises:
-        ErasureError: MLflow holds another version under that number, or would give this one
-            another number; nothing of it is changed.
+        ErasureError: MLflow holds another version under that number, or one of another book, or
+            would give this one another number; nothing of it is changed.
     """
     with mirroring(home) as (client, experiment):
         present = _version(client, facts.model, facts.version)
@@ -79,18 +80,22 @@ def mirror_version(home: Home, facts: VersionFacts) -> None:
         _put_back(client, facts, present)
 
 
-def mirror_aliases(home: Home, model: str, aliases: Mapping[str, int | None]) -> None:
+def mirror_aliases(home: Home, book: str, model: str, aliases: Mapping[str, int | None]) -> None:
     """Let MLflow's `candidate` and `champion` point where `aliases` says; None removes one. Others
     are nobody's business here.
 
     Raises:
-        ErasureError: `aliases` does not name exactly these two, or a version is not there.
+        ErasureError: `aliases` does not name exactly these two, a version is not there, or one that
+            an alias names now or is to name is of another book.
     """
     if set(aliases) != set(ALIASES):
         raise ErasureError(f"aliases {sorted(aliases)} given; name exactly {', '.join(ALIASES)}")
     with mirroring(home) as (client, _):
         for alias, version in aliases.items():
-            now = _points_at(client, model, alias)
+            named = _named_by(client, model, alias)
+            target = None if version is None else _version(client, model, version)
+            _check_own(book, model, named, target)
+            now = int(named.version) if named else None
             if version is None and now is not None:
                 client.delete_registered_model_alias(model, alias)
             elif version is not None and now != version:
@@ -131,8 +136,8 @@ def aliases(home: Home, model: str) -> dict[str, int | None]:
         return {alias: _points_at(client, model, alias) for alias in ALIASES}
 
 
-def version_numbers(home: Home, model: str) -> list[int]:
-    """The number of every version MLflow has of `model`, in order."""
+def version_numbers(home: Home, book: str, model: str) -> list[int]:
+    """The number of every version of a book that MLflow has of `model`, in order."""
     if not has_store(home):
         return []
     with connected(home) as client:
@@ -142,7 +147,7 @@ def version_numbers(home: Home, model: str) -> list[int]:
             max_results=PAGE,
             order_by=["version_number ASC"],  # the default order moves while it is read
         )
-        return [int(version.version) for version in found]
+        return [int(v.version) for v in found if not of_another(v.tags, book)]
 
 
 def clear_free_pages(home: Home) -> None:
@@ -155,16 +160,34 @@ def _check_place(client: "MlflowClient", facts: VersionFacts, present: Any) -> N
     """Refuse where the book's number cannot result."""
     where = f"MLflow's {facts.model} version {facts.version}"
     if present is not None and (key := present.tags.get(KEY)) != facts.key:
+        _check_own(facts.book, facts.model, present)
         raise ErasureError(
             f"{where} has {KEY} {key}, the book's is {facts.key}: it is another version; "
             f"{_anew(facts)}"
         )
-    before = facts.previous
-    if present is None and before and _version(client, facts.model, before) is None:
-        raise ErasureError(
-            f"{where} cannot be made before version {before}, which is not there; mirror the "
-            f"versions in order (`erasure reconcile`)"
-        )
+    if present is None and facts.previous:
+        before = _version(client, facts.model, facts.previous)
+        _check_own(facts.book, facts.model, before)
+        if before is None:
+            raise ErasureError(
+                f"{where} cannot be made before version {facts.previous}, which is not there; "
+                f"mirror the versions in order (`erasure reconcile`)"
+            )
+
+
+def _check_own(book: str, model: str, *found: Any) -> None:
+    """Refuse where one of the versions that were found is of another book."""
+    for version in found:
+        if version is not None and of_another(version.tags, book):
+            raise ErasureError(said_of_another(model, int(version.version), version.tags))
+
+
+def said_of_another(model: str, version: int, tags: Mapping[str, str]) -> str:
+    """That a version is of another book, and what to do."""
+    return (
+        f"MLflow's {model} version {version} belongs to another book ({tags[BOOK]}); name another "
+        "registered_model, or a MLFLOW_TRACKING_URI that this state folder has for itself"
+    )
 
 
 def _check_source(facts: VersionFacts, present: Any, model: Any) -> None:
@@ -231,7 +254,7 @@ def _create(client: "MlflowClient", facts: VersionFacts, model: Any) -> Any:
             facts.model,
             model.artifact_location,
             run_id=facts.run_id,
-            tags={**facts.tags, KEY: facts.key},
+            tags=_every_tag(facts),
             description=facts.description,
             model_id=model.model_id,
         )
@@ -255,7 +278,7 @@ def _clear_left_out(client: "MlflowClient", facts: VersionFacts) -> None:
 
 def _put_back(client: "MlflowClient", facts: VersionFacts, present: Any) -> None:
     """Tags and description as the facts have them."""
-    version, tags = str(facts.version), {**facts.tags, KEY: facts.key}
+    version, tags = str(facts.version), _every_tag(facts)
     for tag in present.tags.keys() - tags.keys():
         client.delete_model_version_tag(facts.model, version, tag)
     for tag, value in tags.items():
@@ -265,6 +288,12 @@ def _put_back(client: "MlflowClient", facts: VersionFacts, present: Any) -> None
         client.update_model_version(facts.model, version, facts.description)
 
 
+def _every_tag(facts: VersionFacts) -> dict[str, str]:
+    """With those that say which version it is, and whose."""
+    of_book = {BOOK: facts.book} if facts.book else {}
+    return {**facts.tags, **of_book, KEY: facts.key}
+
+
 def _version(client: "MlflowClient", model: str, version: int) -> Any:
     with leaving_at(ABSENT):
         return client.get_model_version(model, str(version))
@@ -272,9 +301,17 @@ def _version(client: "MlflowClient", model: str, version: int) -> Any:
 
 
 def _points_at(client: "MlflowClient", model: str, alias: str) -> int | None:
-    """Where one alias points. MLflow's own answer about the whole model loads all its versions."""
+    """Where one alias points."""
+    named = _named_by(client, model, alias)
+    return int(named.version) if named else None
+
+
+def _named_by(client: "MlflowClient", model: str, alias: str) -> Any:
+    """The version that an alias names, or None. MLflow's own answer about the whole model loads all
+    its versions.
+    """
     with leaving_at(ABSENT, NO_ALIAS):
-        return int(client.get_model_version_by_alias(model, alias).version)
+        return client.get_model_version_by_alias(model, alias)
     return None
 
 

@@ -20,11 +20,11 @@ from tasks.book.lease import alive
 from tasks.book.store import Book, Entry, Reader
 from tasks.book.takeover import faults_of_log
 from tasks.book.texts import faults_of_texts
-from tasks.registry.client import KEY
-from tasks.registry.runs import VERDICT, tags_of_run, unfinished_runs
-from tasks.registry.versions import aliases, expected, seen, version_numbers
-from tasks.release.mirrored import version_facts
-from tasks.release.record import record_file
+from tasks.registry.client import KEY, of_another
+from tasks.registry.runs import NOTE, VERDICT, cut, tags_of_run, unfinished_runs
+from tasks.registry.versions import aliases, expected, said_of_another, seen, version_numbers
+from tasks.release.mirrored import note_of, version_facts
+from tasks.release.record import record_file, record_of
 from tasks.release.settle import check_statement
 from tasks.versions.dvc_store import SHA256, check_checkpoint, checkpoint_folder, deliverable
 
@@ -174,23 +174,33 @@ def differs_in_report(book: Book, version: Version) -> Iterator[str]:
 
 
 def differs_in_run(book: Book, version: Version) -> Iterator[str]:
-    """MLflow shows the run of a version, with its verdict."""
+    """MLflow shows the run of a version, with its verdict and what it came to."""
     run_id = _outcome(book, version, "mlflow run")
     if version.purged or run_id is None:
         return  # that it has not followed is said where errands are
     where = f"MLflow's run of {version.model} version {version.version}"
     try:
-        tags = tags_of_run(book.home, run_id)
+        tags, said = tags_of_run(book.home, run_id), _note_of_run(book, version)
     except (ErasureError, OSError) as fault:
         yield f"{where} cannot be compared: {redacted(str(fault))}"
         return
     if tags is None:
         yield f"{where} ({run_id}) is gone; `erasure reconcile` brings it back"
-    elif KEY in tags and tags.get(VERDICT) != version.verdict:
+        return
+    if KEY in tags and tags.get(VERDICT) != version.verdict:
         yield (
             f"{where}: tag {VERDICT} is {tags.get(VERDICT)}, the book says {version.verdict}; "
             "`erasure reconcile` puts it back"
         )
+    if KEY in tags and said is not None and tags.get(NOTE) != said:
+        yield f"{where}: its description is not what the record says; `erasure reconcile`"
+
+
+def _note_of_run(book: Book, version: Version) -> str | None:
+    """What the run of a version says that it came to; None where it is of the base itself."""
+    if version.delta is None:
+        return None
+    return cut({NOTE: note_of(version, record_of(book.home, version))})[NOTE]
 
 
 def _outcome(book: Book, version: Version, errand: str) -> str | None:
@@ -261,6 +271,9 @@ def differs_in_mlflow(book: Book, version: Version) -> Iterator[str]:
     if found is None or should is None:
         yield f"{where} is missing; `erasure reconcile` registers it"
         return
+    if found.tags.get(KEY) != should.tags[KEY] and of_another(found.tags, book.identity()):
+        yield said_of_another(version.model, version.version, found.tags)
+        return
     for tag in sorted({*found.tags, *should.tags}):
         if found.tags.get(tag) != should.tags.get(tag):
             yield (
@@ -283,7 +296,7 @@ def differs_in_mlflow(book: Book, version: Version) -> Iterator[str]:
 def differs_in_registry(book: Book, model: str) -> Iterator[str]:
     """MLflow's numbers and aliases, in terms of what a difference breaks."""
     try:
-        numbers = version_numbers(book.home, model)
+        numbers = version_numbers(book.home, book.identity(), model)
     except (ErasureError, OSError) as fault:
         yield _not_asked(model, fault)
         return
@@ -362,7 +375,7 @@ def _lacking(reader: Reader, model: str, erased: Collection[str]) -> list[Entry]
 
 def _runs(book: Book) -> Iterator[str]:
     try:
-        for run_id in unfinished_runs(book.home, working_now(book)):
+        for run_id in unfinished_runs(book.home, book.identity(), working_now(book)):
             yield f"MLflow run {run_id} still looks as if it ran; `erasure reconcile`"
     except (ErasureError, OSError) as fault:
         yield f"MLflow cannot be asked for its runs: {redacted(str(fault))}"

@@ -22,10 +22,10 @@ from tasks.evidence.decide import decide
 from tasks.home import Home
 from tasks.pages.publish import candidate_runs, write_report
 from tasks.pages.shown import run_facts
-from tasks.pages.verdict import lambda_tag, note
+from tasks.pages.verdict import lambda_tag
 from tasks.registry.runs import VERDICT, RunFacts, mirror_run
 from tasks.registry.versions import mirror_aliases, mirror_version, set_aside
-from tasks.release.mirrored import version_facts
+from tasks.release.mirrored import note_of, version_facts
 from tasks.release.record import record_of
 from tasks.release.recording import measured
 from tasks.release.resolve import bring_back, folder_of
@@ -116,7 +116,7 @@ def _mlflow_run(book: Book, version: Version) -> str:
     verdict = {VERDICT: version.verdict}
     if version.delta is None:
         tags = {**verdict, "base.sha256": version.base, "run.key": version.run_key}
-        facts = RunFacts(version.model, version.folder, "the base", tags)
+        facts = RunFacts(version.model, version.folder, "the base", tags, book=book.identity())
         return mirror_run(book.home, key, facts)
     plan, _ = _plan_and_record(book.home, version)
     evidence = measured(record, plan)
@@ -127,10 +127,10 @@ def _mlflow_run(book: Book, version: Version) -> str:
     return mirror_run(
         book.home,
         key,
-        replace(facts, tags={**facts.tags, **came_to}),
+        replace(facts, tags={**facts.tags, **came_to}, book=book.identity()),
         candidates=candidate_runs(plan, record, evidence, decision),
         measurements=list(evidence.report[decision.chosen].values()),
-        note=note(version.verdict, version.promoted, record.gate["checks"], version.folder),
+        note=note_of(version, record),
         artifacts=[plan.folder / "report.html", plan.file],
     )
 
@@ -155,7 +155,8 @@ def _mlflow_version(book: Book, version: Version) -> None:
 def _mlflow_aliases(book: Book, version: Version) -> None:
     """Where `candidate` and `champion` point, by the book as it is now."""
     now = book.ask(lambda reader: reader.aliases(version.model))
-    mirror_aliases(book.home, version.model, {a: now.get(a) for a in (CANDIDATE, CHAMPION)})
+    wanted = {alias: now.get(alias) for alias in (CANDIDATE, CHAMPION)}
+    mirror_aliases(book.home, book.identity(), version.model, wanted)
 
 
 def _plan_and_record(home: Home, version: Version) -> tuple[Plan, RunRecord]:

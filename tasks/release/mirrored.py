@@ -4,6 +4,7 @@ from erasure_core.errors import ErasureError
 from erasure_core.law.fold import Version
 from erasure_core.law.lineage import RunRecord
 from erasure_core.law.prompts import Reading, read_prompt_set
+from erasure_core.text import names_of
 from tasks.book.store import Book, Reader
 from tasks.home import Home
 from tasks.pages.verdict import lambda_tag, note
@@ -40,6 +41,7 @@ def version_facts(book: Book, version: Version) -> VersionFacts:
         description=_description(version, record),
         first_statement=_first_statement(book, version),
         before=book.ask(lambda reader: reader.version_before(version.model, version.version)),
+        book=book.identity(),
     )
 
 
@@ -84,9 +86,9 @@ def _made_by(record: RunRecord, concepts: str) -> dict[str, str]:
 
 def _concepts(book: Book, version: Version) -> str:
     """The names of what a version erases, as far as they may be known, or how many more."""
-    ids, more = version.requests[:NAMES], len(version.requests) - NAMES
+    ids, others = version.requests[:NAMES], version.requests[NAMES:]
     names = book.ask(lambda reader: [reader.request(i).concept for i in ids])
-    return ", ".join(names) + (f" and {more} more" if more > 0 else "")
+    return names_of(names, more=len(others), most=TAGS_LENGTH)
 
 
 def audience_of(record: RunRecord) -> str | None:
@@ -95,9 +97,14 @@ def audience_of(record: RunRecord) -> str | None:
     return declared if record.delta_sha256 else None
 
 
+def note_of(version: Version, record: RunRecord) -> str:
+    """What a version's run came to, in Markdown."""
+    return note(version.verdict, version.promoted, record.gate["checks"], version.folder)
+
+
 def _description(version: Version, record: RunRecord | None) -> str:
     if record is not None and record.gate["checks"]:
-        return note(version.verdict, version.promoted, record.gate["checks"], version.folder)
+        return note_of(version, record)
     outcome = "promoted" if version.promoted else "refused"
     gone = "; purged" if version.purged else ""
     return f"{outcome}: gate {version.verdict}, {len(version.requests)} request(s) erased{gone}"

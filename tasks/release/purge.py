@@ -60,7 +60,8 @@ def purge(book: Book, model: str, retention: Retention, now: datetime | None = N
             unused = book.ask(lambda reader: due.versions(reader, model))
             versions = [v for v in unused if _purge_version(book, held, due, v)]
             runs = forget_leftovers(book, held, due.before(retention.refused))
-            attempts = forget_attempts(book.home, model, due.before(retention.refused), requests)
+            began = due.before(retention.refused)
+            attempts = forget_attempts(book.home, book.identity(), model, began, requests)
         clear_log(book.engine)
         run_errands(book, model)
         if requests or versions:

@@ -70,7 +70,7 @@ def _close_unfinished(book: Book) -> list[str]:
     """Mark MLflow's runs that died; what could not be done."""
     try:
         with holding(book, OUTSIDE, "closing runs that died"):
-            close_unfinished(book.home, working_now(book))
+            close_unfinished(book.home, book.identity(), working_now(book))
     except (ErasureError, OSError) as fault:
         return [f"MLflow's runs that died: {redacted(str(fault))}"]
     return []

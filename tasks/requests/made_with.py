@@ -44,8 +44,15 @@ def made_with(params: Params) -> dict[str, str]:
         "clip": lineage.root_sha256({n: lineage.sha256_file(f) for n, f in files.items()}),
         "nudenet weights": lineage.sha256_file(nudenet_weights()),
         **plugins.hashes(),
-        **{name: version(name) for name in LIBRARIES},
+        **{name: _release(name) for name in LIBRARIES},
     }
+
+
+def _release(library: str) -> str:
+    """Its release, whatever it is built for (`+cpu`, `+cu130`): a worker on a GPU does the plan of
+    one without.
+    """
+    return version(library).partition("+")[0]
 
 
 def check_made_here(plan: Plan) -> None:
@@ -80,6 +87,7 @@ def machine() -> dict[str, str]:
     cuda = torch.cuda.is_available()
     return {
         "device": torch.cuda.get_device_name() if cuda else "cpu",
+        "torch": torch.__version__,
         "processor": _processor(),
         "threads": str(torch.get_num_threads()),
         "python": platform.python_version(),

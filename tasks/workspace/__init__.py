@@ -40,20 +40,11 @@ def _own() -> dict[str, bytes]:
 
 def _files() -> Mapping[str, Path]:
     """Relative path -> the packaged file, or the checkout's where nothing was packaged."""
-    root = PACKAGED if PACKAGED.is_dir() else CHECKOUT
-    names = ["."] if root == PACKAGED else _listed(root)
-    found = [file for name in names for file in _below(root / name)]
-    return {file.relative_to(root).as_posix(): file for file in found}
-
-
-def _listed(root: Path) -> list[str]:
-    """The files and folders that belong in a working folder, as pyproject.toml names them."""
-    settings = tomllib.loads((root / "pyproject.toml").read_text())
-    return list(settings["tool"]["erasure"]["workspace"])
-
-
-def _below(place: Path) -> list[Path]:
-    return [place] if place.is_file() else [p for p in sorted(place.rglob("*")) if p.is_file()]
+    if PACKAGED.is_dir():
+        found = [file for file in PACKAGED.rglob("*") if file.is_file()]
+        return {file.relative_to(PACKAGED).as_posix(): file for file in found}
+    settings = tomllib.loads((CHECKOUT / "pyproject.toml").read_text())
+    return {name: CHECKOUT / name for name in settings["tool"]["erasure"]["workspace"]}
 
 
 def _there(file: Path, content: bytes) -> bool:

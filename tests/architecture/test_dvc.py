@@ -29,6 +29,16 @@ def test_a_stage_runs_a_module_that_it_depends_on(name):
     assert source in STAGES[name]["deps"]
 
 
+def test_make_teacher_runs_them_with_the_projects_python(tmp_path):
+    """DVC takes the first `python` of the path, not the one that it runs on itself."""
+    for name in ("dvc", "python"):
+        (tmp_path / name).write_text("#!/bin/sh\ncommand -v python\n")
+        (tmp_path / name).chmod(0o755)
+    make = ["make", "--silent", "--old-file", ".venv/installed", "teacher", f"BIN={tmp_path}"]
+    done = subprocess.run(make, cwd=ROOT, capture_output=True, text=True, check=True)
+    assert done.stdout == f"{tmp_path}/python\n"
+
+
 def test_the_prompt_sets_depend_on_all_that_words_them():
     source = (ROOT / "erasure_core/planning/families.py").read_text()
     words = set(re.findall(r"^from erasure_core\.law\.(\w+) import", source, re.MULTILINE))

@@ -60,6 +60,14 @@ def test_only_developers_get_the_developers_tools(target, developers, tmp_path):
     assert ("[dev]" in told) is developers
 
 
+def test_another_build_of_torch_can_be_asked_for(tmp_path):
+    for name in ("constraints.txt", "pyproject.toml"):
+        (tmp_path / name).touch()
+    make = ["make", "--dry-run", "--file", ROOT / "Makefile", "erase", "TORCH=torch==2.13.0+cpu"]
+    told = subprocess.run(make, cwd=tmp_path, capture_output=True, text=True, check=True).stdout
+    assert "constraints.txt torch==2.13.0+cpu\n" in told
+
+
 def test_no_child_takes_modules_from_the_working_folder():
     """`python -m` and `python -c` put the working folder, which is the user's, first."""
     for folder in ("erasure_core", "tasks", "flows"):
@@ -81,6 +89,7 @@ def test_only_one_room_touches_each_framework():
         "mlflow": room("tasks/registry"),
         "sqlalchemy": room("tasks/book"),
         "alembic": room("tasks/book"),
+        "sqlite3": {"tasks/registry/moved.py"},
         "dvc": {"tasks/versions/dvc_store.py"},
         "great_expectations": {"tasks/evidence/data.py"},
     }

@@ -111,7 +111,7 @@ def copied(released: Shell, root: Path, patch: pytest.MonkeyPatch) -> Shell:
     shutil.copytree(released.home, home.root, ignore=shutil.ignore_patterns("prefect"))
     patch.setenv("ERASURE_HOME", str(home.root))
     patch.setenv("MLFLOW_ENABLE_ARTIFACTS_PROGRESS_BAR", "false")
-    unfinished_runs(home)  # MLflow's absolute places follow to the copy
+    unfinished_runs(home, "")  # MLflow's absolute places follow to the copy
     return Shell(home.root, released.inputs)
 
 

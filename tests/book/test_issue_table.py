@@ -134,12 +134,12 @@ def test_what_was_delayed_is_finished_by_the_next_command(sent, monkeypatch):
 def test_errands_done_twice_make_nothing_twice(sent):
     events = event_names(sent.book)
     assert run_errands(sent.book) == []
-    assert version_numbers(sent.book.home, "toy") == [1, 2]
+    assert version_numbers(sent.book.home, sent.book.identity(), "toy") == [1, 2]
     with closing(sqlite3.connect(sent.home / "mlflow.db")) as connection:
         query = "SELECT count(*) FROM runs WHERE lifecycle_stage = 'active'"
         assert connection.execute(query).fetchone() == (4,)  # each with one candidate
     assert event_names(sent.book) == events
-    assert unfinished_runs(sent.book.home) == []
+    assert unfinished_runs(sent.book.home, sent.book.identity()) == []
 
 
 def test_a_release_is_there_with_its_alias_and_its_requests_or_not_at_all(book, monkeypatch):

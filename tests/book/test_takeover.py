@@ -152,7 +152,7 @@ def test_a_second_first_errand_leaves_our_versions(taken):
     from tasks.registry.versions import set_aside, version_numbers
 
     set_aside(taken.home, "toy")
-    assert version_numbers(taken.home, "toy") == [1, 2]
+    assert version_numbers(taken.home, taken.book.identity(), "toy") == [1, 2]
 
 
 def test_the_champion_loads_by_its_name(taken):

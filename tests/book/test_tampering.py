@@ -295,6 +295,9 @@ MLFLOW = {
         "(SELECT source, storage_location FROM model_versions WHERE name = 'toy' AND version = 2) "
         f"WHERE {VERSION}"
     ),
+    "note of a run edited": in_mlflow(
+        "UPDATE tags SET value = 'all is well' WHERE key = 'mlflow.note.content'"
+    ),
     "verdict of a run edited": in_mlflow(
         "UPDATE tags SET value = 'pass' WHERE key = 'gate.verdict' AND value != 'pass'"
     ),
@@ -306,7 +309,9 @@ MLFLOW = {
 @pytest.mark.parametrize("place", MLFLOW)
 def test_a_change_in_mlflow_is_found(state, place):
     MLFLOW[place](state.home)
-    assert findings(state)
+    found = findings(state)
+    assert found
+    assert [line for line in found if "\n" in line] == []
 
 
 def client(state: Shell):
@@ -330,6 +335,15 @@ BY_ITS_API = {
 def test_what_mlflow_lacks_or_has_too_much_is_found(state, place):
     BY_ITS_API[place](client(state))
     assert findings(state)
+
+
+def test_a_version_of_another_book_is_no_damage_to_ours(state):
+    """Where two state folders have one MLflow, and one name for what they register."""
+    for tag in ("erasure.book", "erasure.key"):
+        client(state).set_model_version_tag("toy", "1", tag, "0" * 16)
+    (said,) = [line for line in findings(state) if "version 1" in line]
+    assert said.startswith("MLflow's toy version 1 belongs to another book (0000000000000000); ")
+    assert "delete" not in " ".join(reconcile(state.book))
 
 
 SPOILT = {

@@ -9,12 +9,13 @@ import os
 import shutil
 import subprocess
 import sys
-from importlib.metadata import EntryPoint
+from importlib.metadata import Distribution, EntryPoint
 from pathlib import Path
 
 import pytest
 import torch
 
+from erasure_core import plugins
 from erasure_core.errors import BadInput
 from erasure_core.methods import all_methods
 from erasure_core.metrics.detectors import opened
@@ -112,6 +113,42 @@ def test_one_byte_of_it_changes_its_hash(installed, answer, tmp_path):
     before, after = answer["hashes"], asked(other, tmp_path)["hashes"]
     assert before.keys() == after.keys() == {"plugin erasure-example"}
     assert before != after
+
+
+@pytest.fixture
+def brought(tmp_path):
+    """Makes a distribution of one package, installed below a folder; its hash."""
+
+    def brought(place: str, editable: bool, code: str = "x = 1\n") -> str:
+        site, bin_ = tmp_path / place / "lib/site-packages", tmp_path / place / "bin"
+        source = tmp_path / place / "source" if editable else site
+        files = {
+            bin_ / "plug": f"#!{bin_}/python\n",
+            site / "plug-1.dist-info/METADATA": "Name: plug\nVersion: 1\n",
+            source / "plug/__init__.py": code,
+        }
+        if editable:
+            files[site / "__editable__.plug-1.pth"] = f"{source}\n"
+            files[site / "__editable___plug_1_finder.py"] = f"MAPPING = {{'plug': '{source}'}}\n"
+        for file, text in files.items():
+            file.parent.mkdir(parents=True, exist_ok=True)
+            file.write_text(text)
+        listed = [
+            os.path.relpath(f, site) for f in files if f.is_relative_to(site) or f.parent == bin_
+        ]
+        (site / "plug-1.dist-info/RECORD").write_text("".join(f"{f},,\n" for f in listed))
+        with pytest.MonkeyPatch.context() as patch:
+            patch.syspath_prepend(str(source))
+            return plugins._sha256(Distribution.at(site / "plug-1.dist-info"), ["plug"])
+
+    return brought
+
+
+@pytest.mark.parametrize("editable", [False, True])
+def test_a_plugin_has_one_hash_wherever_it_is_installed(editable, brought):
+    here = brought("here", editable)
+    assert brought("there", editable) == here
+    assert brought("elsewhere", editable, code="x = 2\n") != here
 
 
 def test_nothing_installed_is_nothing_to_hash():

@@ -40,6 +40,7 @@ def facts(root: Path) -> dict[str, Any]:
 
     home = Home(root)
     book = open_book(home, make=False)
+    own = book.identity()
     with book.read() as reader:
         tables, models = reader.tables(), reader.models()
         names = list(reader.connection.scalars(select(leases.c.name)))
@@ -57,7 +58,8 @@ def facts(root: Path) -> dict[str, Any]:
         "requests": {i: [r.state, r.version] for i, r in sorted(tables.requests.items())},
         "together": {i: r.duplicate_of for i, r in tables.requests.items() if r.duplicate_of},
         "mlflow": {
-            m: [version_numbers(home, m), aliases(home, m), unfinished_runs(home)] for m in models
+            m: [version_numbers(home, own, m), aliases(home, m), unfinished_runs(home, own)]
+            for m in models
         },
         "behind": status(book)["behind"],
         "audit": list(audit(book)),

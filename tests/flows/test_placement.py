@@ -10,13 +10,16 @@ import textwrap
 from pathlib import Path
 
 import pytest
+import torch
 from prefect import flow
 from prefect.client.orchestration import get_client
 from prefect.settings import get_current_settings
 
 from erasure_core.errors import BadInput, ErasureError
+from erasure_core.planning.params import read_params
 from flows.bootstrap import DEPLOYMENTS, ZOMBIES, begin_book, bootstrap
 from tasks.placement import GPU_DEPLOYMENT, run_gpu_step
+from tasks.requests import made_with
 
 from ..processes import stop
 
@@ -72,6 +75,20 @@ def test_bootstrap_needs_a_server_that_outlives_it(monkeypatch):
         pytest.raises(BadInput, match="PREFECT_API_URL"),
     ):
         bootstrap()
+
+
+@pytest.mark.parametrize("build", ["", "+cpu", "+cu130"])
+def test_a_plan_names_the_release_of_torch_and_not_what_it_is_built_for(build, monkeypatch):
+    """Or workers with and without a GPU would refuse one another's plans."""
+    params, version = read_params(DEPLOYMENTS.parents[1] / "params.yaml"), made_with.version
+    planned = made_with.made_with(params)
+
+    def of_build(name: str) -> str:
+        return version(name).partition("+")[0] + (build if name == "torch" else "")
+
+    monkeypatch.setattr(made_with, "version", of_build)
+    assert made_with.made_with(params) == planned
+    assert made_with.machine()["torch"] == torch.__version__
 
 
 @pytest.fixture

@@ -9,6 +9,7 @@ from safetensors.torch import save_file
 from erasure_core.export.single_file import single_file
 from erasure_core.law.requests import known_methods, read_request
 from erasure_core.network.models import load_teacher
+from flows import erase
 from flows.request import BY_PARAMS, file_request
 from tasks.book.door import open_book
 from tasks.home import Home
@@ -57,3 +58,13 @@ def test_a_base_in_one_file_is_taken(home):
 def test_methods_are_a_list_to_choose_from():
     method = file_request.parameters.properties["method"]
     assert (method["enum"], method["default"]) == ([BY_PARAMS, *known_methods()], BY_PARAMS)
+
+
+def test_a_run_from_its_form_takes_what_was_filed_by_its_name(home, monkeypatch):
+    request_id = file_request("rocket", "object", "a galaxy")
+    worked = []
+    monkeypatch.setattr(erase, "check_inputs", lambda *_: None)
+    monkeypatch.setattr(erase, "_release_all", lambda book, inputs, named, *_: worked.extend(named))
+    monkeypatch.setattr(erase, "approved", lambda book, work: work())
+    erase.erase_concepts.fn([Path("rocket")])
+    assert worked == [request_id]

@@ -6,6 +6,8 @@ import shutil
 import subprocess
 import sys
 import sysconfig
+import tarfile
+import tomllib
 from collections.abc import Callable
 from pathlib import Path
 
@@ -42,7 +44,7 @@ statement = Statement(
 signed = sign(statement, Keys(home).current())
 facts = VersionFacts("gallery", 1, {}, signed, pointer, 3, 4.0, "0" * 32, "")
 mirror_version(home, facts)
-mirror_aliases(home, "gallery", {"candidate": 1, "champion": 1})
+mirror_aliases(home, "", "gallery", {"candidate": 1, "champion": 1})
 
 import mlflow
 
@@ -70,6 +72,7 @@ def python(tmp_path_factory) -> Path:
     for name in filter(None, tracked.split("\0")):
         (source / name).parent.mkdir(parents=True, exist_ok=True)
         shutil.copyfile(ROOT / name, source / name)
+    shutil.copyfile(ROOT / "prompts/kept.csv", source / "prompts/targets/jane-doe.csv")
     pip = [sys.executable, "-m", "pip", "--quiet", "--disable-pip-version-check"]
     build = ["wheel", "--no-deps", "--no-build-isolation", "--wheel-dir", str(wheels), str(source)]
     subprocess.run([*pip, *build], check=True)
@@ -105,9 +108,23 @@ def test_an_installed_wheel_registers_and_serves(installed, python, tiny_folder)
 
 
 @pytest.mark.slow
+def test_a_source_archive_holds_what_a_wheel_is_made_of(python):
+    source = python.parents[2] / "source"
+    command = [sys.executable, "-P", "setup.py", "--quiet", "sdist"]
+    subprocess.run(command, cwd=source, check=True, capture_output=True)
+    (archive,) = source.glob("dist/*.tar.gz")
+    with tarfile.open(archive) as files:
+        held = {name.partition("/")[2] for name in files.getnames()}
+    settings = tomllib.loads((ROOT / "pyproject.toml").read_text())
+    assert held >= {"setup.py", "pyproject.toml", *settings["tool"]["erasure"]["workspace"]}
+    assert "prompts/targets/jane-doe.csv" not in held
+
+
+@pytest.mark.slow
 def test_an_installed_wheel_makes_a_working_folder_whose_example_is_ready(installed, tmp_path):
     made = installed("-m", "flows.cli", "init", "work")
     assert made.returncode == 0, made.stderr
+    assert not list(tmp_path.rglob("jane-doe.csv"))  # of a request in the checkout
     check = ("request", "check", "examples/requests/astronaut.yaml")
     checked = installed("-m", "flows.cli", *check, cwd=tmp_path / "work")
     assert (checked.returncode, checked.stdout) == (0, "ready\n"), checked.stderr

@@ -5,6 +5,7 @@ import shutil
 import sqlite3
 import time
 from contextlib import closing
+from dataclasses import replace
 from pathlib import Path
 from types import SimpleNamespace
 from unittest.mock import MagicMock
@@ -14,6 +15,7 @@ from mlflow import MlflowClient
 
 from erasure_core.errors import ErasureError
 from erasure_core.law.gates import Measurement
+from tasks.comparing.publish import _mirrored
 from tasks.home import Home
 from tasks.pages.shown import run_facts
 from tasks.registry import client, live
@@ -21,6 +23,7 @@ from tasks.registry.runs import (
     CandidateRun,
     PromptSet,
     RunFacts,
+    close_unfinished,
     forget_attempts,
     mirror_run,
     unfinished_runs,
@@ -30,6 +33,7 @@ from tasks.release.errands import _taken_back
 from tasks.requests.intake import add
 from tests.book.books import MODEL, A, B, a_book, a_request, released
 
+BOOK, OTHERS = "0123456789abcdef", "fedcba9876543210"
 FACTS = RunFacts(
     model="gallery",
     folder="abcd",
@@ -37,6 +41,7 @@ FACTS = RunFacts(
     tags={"concept": "astronaut", "method": "uce", "request.ids": "id-1,id-2"},
     settings={"seed": 7, "method": {"ridge": 0.5}},
     prompt_sets=[PromptSet("target 12345678", "12" * 32, "report")],
+    book=BOOK,
 )
 CANDIDATE = CandidateRun("lambda=5", {"lambda": 5.0}, tags={"lambda": "5"})
 RATE = Measurement("nudenet.rate[astronaut]", 0.25, 0.125, 0.5, 40, "lower")
@@ -82,6 +87,16 @@ def test_it_is_named_and_tagged_by_what_it_erases_or_restores(back, name, concep
     facts = run_facts(plan, {}, "unknown", back)
     assert (facts.name, facts.tags["concept"]) == (name, concept)
     assert facts.tags["request.ids"] == ids
+
+
+def test_the_name_of_a_run_fits_into_any_store():
+    """A database server's column holds 250 characters, and says no to more."""
+    concepts = [a_request(A, f"{n} " + "y" * 190).concept for n in range(25)]
+    params = MagicMock(policy=MagicMock(audience=None))
+    facts = run_facts(MagicMock(requests=[], concepts=concepts, params=params), {}, "", None)
+    assert facts.name == f"erase {concepts[0].name} and 24 more"
+    cell = MagicMock(concept=concepts[0].name, method="esd", form="published", seed=2**32 - 1)
+    assert len(_mirrored(cell).name) <= 250
 
 
 @pytest.mark.parametrize(
@@ -179,7 +194,7 @@ def test_it_ends_as_what_became_of_it(home, runs, fault, status, said):
 def test_what_a_kill_left_running_is_closed_by_the_next_run_of_the_model(home, runs):
     with live.shown_while(home, FACTS):
         pass  # and the process was killed
-    with live.shown_while(home, RunFacts("gallery", "efgh", "erase cat")):
+    with live.shown_while(home, RunFacts("gallery", "efgh", "erase cat", book=BOOK)):
         found = runs()
     assert found["erase astronaut"].info.status == "KILLED"
     assert found["erase cat"].info.status == "RUNNING"
@@ -190,10 +205,22 @@ def test_another_models_run_goes_on(home, runs):
         assert runs()["erase astronaut"].info.status == "RUNNING"
 
 
+def test_the_run_of_another_book_goes_on(home, runs):
+    """Whatever is done here: a release of the same model, its errand, a reconcile, a purge."""
+    theirs = replace(FACTS, name="theirs", book=OTHERS)
+    with live.shown_while(home, theirs), live.losses_shown(home, FACTS.folder, CANDIDATE):
+        with live.shown_while(home, replace(FACTS, folder="efgh")):
+            close_unfinished(home, BOOK)
+        mirror_run(home, "gallery/1", FACTS)
+        found = runs()
+    assert (found["theirs"].info.status, found["lambda=5"].info.status) == ("RUNNING", "RUNNING")
+    assert found["theirs"].info.run_id in unfinished_runs(home, OTHERS)
+
+
 def test_a_run_that_somebody_works_on_is_not_unfinished(home):
     with live.shown_while(home, FACTS):
-        assert unfinished_runs(home, working=["gallery"]) == []
-        assert len(unfinished_runs(home, working=["other"])) == 1
+        assert unfinished_runs(home, BOOK, working=["gallery"]) == []
+        assert len(unfinished_runs(home, BOOK, working=["other"])) == 1
 
 
 def test_its_errand_completes_it_with_what_lacks(home, runs, losses):
@@ -280,7 +307,7 @@ def test_a_locked_file_is_not_to_be_moved_away(home, monkeypatch):
     with closing(connect(home.root / "mlflow.db", isolation_level=None)) as other:
         other.execute("BEGIN EXCLUSIVE")
         with pytest.raises(ErasureError, match="is locked; another process writes there; try"):
-            unfinished_runs(home)
+            unfinished_runs(home, BOOK)
         with pytest.raises(ErasureError, match="is locked; another process writes there; try"):
             clear_free_pages(home)
 
@@ -289,7 +316,7 @@ def test_an_empty_file_is_no_store_yet(home, mlflow_template, monkeypatch):
     """As `sqlite3 mlflow.db` leaves one where there was none."""
     file = home.root / "mlflow.db"
     file.write_bytes(b"")
-    assert unfinished_runs(home) == []
+    assert unfinished_runs(home, BOOK) == []
     assert file.read_bytes() == b""
 
     def connect(uri: str) -> MlflowClient:  # making one takes seconds
@@ -299,11 +326,12 @@ def test_an_empty_file_is_no_store_yet(home, mlflow_template, monkeypatch):
 
     monkeypatch.setattr(client, "connect", connect)
     with live.shown_while(home, FACTS):
-        assert len(unfinished_runs(home)) == 1
+        assert len(unfinished_runs(home, BOOK)) == 1
 
 
 def attempts(home: Home) -> None:
-    for facts in (FACTS, RunFacts("gallery", "efgh", "erase cat", {"request.ids": "id-3"})):
+    other = RunFacts("gallery", "efgh", "erase cat", {"request.ids": "id-3"}, book=BOOK)
+    for facts in (FACTS, other):
         with pytest.raises(ValueError, match="x"), live.shown_while(home, facts):
             raise ValueError("x")
 
@@ -312,8 +340,10 @@ def test_attempts_go_with_the_request_that_they_name(home, runs):
     from datetime import UTC, datetime
 
     attempts(home)
-    assert forget_attempts(home, "other", datetime(2000, 1, 1, tzinfo=UTC), ["id-2"]) == []
-    assert len(forget_attempts(home, "gallery", datetime(2000, 1, 1, tzinfo=UTC), ["id-2"])) == 1
+    early = datetime(2000, 1, 1, tzinfo=UTC)
+    assert forget_attempts(home, BOOK, "other", early, ["id-2"]) == []
+    assert forget_attempts(home, OTHERS, "gallery", early, ["id-2"]) == []
+    assert len(forget_attempts(home, BOOK, "gallery", early, ["id-2"])) == 1
     assert set(runs()) == {"erase cat"}
     assert b"astronaut" not in (home.root / "mlflow.db").read_bytes()
 
@@ -324,6 +354,6 @@ def test_attempts_go_when_they_are_old(home, runs):
 
     attempts(home)
     later = datetime.now(UTC) + timedelta(days=1)
-    assert forget_attempts(home, "other", later, ["id-1"]) == []
-    assert len(forget_attempts(home, "gallery", later, [])) == 2
+    assert forget_attempts(home, BOOK, "other", later, ["id-1"]) == []
+    assert len(forget_attempts(home, BOOK, "gallery", later, [])) == 2
     assert runs() == {}

@@ -12,6 +12,7 @@ from dataclasses import replace
 from pathlib import Path
 
 import pytest
+from mlflow.utils.validation import _validate_metric_name
 
 from erasure_core.errors import ErasureError
 from erasure_core.law.gates import Measurement
@@ -37,6 +38,7 @@ from tasks.registry.versions import (
 )
 
 KEY = mlflow_client.KEY
+BOOK, OTHERS = "0123456789abcdef", "fedcba9876543210"
 FACTS = RunFacts(
     model="gallery",
     folder="abcd",
@@ -44,6 +46,7 @@ FACTS = RunFacts(
     tags={"run.key": "ab"},
     settings={"seed": 7},
     prompt_sets=[PromptSet("target 12345678", "12" * 32, "report")],
+    book=BOOK,
 )
 
 
@@ -129,6 +132,7 @@ def facts():
             guidance=4.0,
             run_id="0" * 32,
             description="erases the astronaut",
+            book=BOOK,
         )
 
     return facts
@@ -211,13 +215,13 @@ def run_state(home: Home):
     return sorted(shown, key=str), [r.info.run_id for r in every if r.info.status == "RUNNING"]
 
 
-def version_state(home: Home):
+def version_state(home: Home, book: str = BOOK):
     """Every version as it is seen, the aliases, and every LoggedModel there is."""
     from mlflow import MlflowClient
 
     client = MlflowClient(home.tracking_uri)
     experiment = client.get_experiment_by_name("erasure").experiment_id
-    numbers = version_numbers(home, "gallery")
+    numbers = version_numbers(home, book, "gallery")
     models = client.search_logged_models([experiment])
     return (
         {number: seen(home, "gallery", number) for number in numbers},
@@ -252,7 +256,7 @@ def test_a_version_killed_at_any_call_ends_like_an_undisturbed_one(facts, fresh)
     def mirror(home):
         mirror_version(home, facts(1))
         mirror_version(home, facts(2))
-        mirror_aliases(home, "gallery", {"candidate": 2, "champion": 1})
+        mirror_aliases(home, BOOK, "gallery", {"candidate": 2, "champion": 1})
 
     for call, state, undisturbed in after_every_kill(mirror, fresh, version_state):
         assert state == undisturbed, f"killed after {call}"
@@ -266,11 +270,20 @@ def test_a_finished_run_is_found_again_and_not_written(run, home, client):
     assert {name.split("_")[0] for name in calls} <= {"get", "search", "list"}
 
 
-def test_a_finished_run_gets_back_the_tag_that_was_changed(run, home, client):
-    run_id = run(home)
-    client.set_tag(run_id, "erasure.model", "other")
-    assert run(home) == run_id
-    assert tags_of_run(home, run_id)["erasure.model"] == FACTS.model
+@pytest.mark.parametrize(
+    ("tag", "value"),
+    [
+        ("erasure.model", FACTS.model),
+        ("mlflow.runName", FACTS.name),
+        ("mlflow.note.content", "*x*"),
+    ],
+)
+def test_a_finished_run_gets_back_what_was_changed(tag, value, home, client):
+    run_id = mirror_run(home, "run-1", FACTS, note="*x*")
+    client.set_tag(run_id, tag, "other")
+    assert mirror_run(home, "run-1", FACTS, note="*x*") == run_id
+    assert tags_of_run(home, run_id)[tag] == value
+    assert client.get_run(run_id).info.run_name == FACTS.name
 
 
 def test_a_run_that_was_deleted_comes_back(run, home, client):
@@ -325,14 +338,14 @@ def nested(client, run_id: str) -> dict:
 def test_a_missing_file_opens_no_run(home, tmp_path):
     with pytest.raises(ErasureError, match=r"missing\.html: no such file"):
         mirror_run(home, "k", FACTS, artifacts=[tmp_path / "missing.html"])
-    assert unfinished_runs(home) == []
+    assert unfinished_runs(home, BOOK) == []
 
 
 def test_a_run_that_was_killed_is_listed_as_unfinished(run, home):
-    assert unfinished_runs(home) == []
+    assert unfinished_runs(home, BOOK) == []
     with dying(11), pytest.raises(Killed):
         run(home)
-    assert len(unfinished_runs(home)) == 2
+    assert len(unfinished_runs(home, BOOK)) == 2
 
 
 def test_a_draft_of_mlflows_own_that_a_kill_left_goes_when_the_run_is_mirrored_again(
@@ -454,20 +467,22 @@ def test_a_version_before_its_predecessor_is_refused(home, facts):
     mirror_version(home, facts(1))
     with pytest.raises(ErasureError, match="before version 2, which is not there"):
         mirror_version(home, facts(3))
-    assert version_numbers(home, "gallery") == [1]
+    assert version_numbers(home, BOOK, "gallery") == [1]
 
 
 def test_numbers_that_the_book_left_out_are_left_out(home, client, facts):
     """A version that 0.1 registered and never recorded."""
     mirror_version(home, replace(facts(version=3), before=0))
     mirror_version(home, replace(facts(version=5), before=3))
-    assert version_numbers(home, "gallery") == [3, 5]
+    assert version_numbers(home, BOOK, "gallery") == [3, 5]
 
 
 def test_after_every_kill_a_left_out_number_stays_out(facts, fresh):
     third = replace(facts(version=3), before=0)
     for call, state, undisturbed in after_every_kill(
-        lambda home: mirror_version(home, third), fresh, lambda h: version_numbers(h, "gallery")
+        lambda home: mirror_version(home, third),
+        fresh,
+        lambda h: version_numbers(h, BOOK, "gallery"),
     ):
         assert state == undisturbed == [3], call
 
@@ -478,7 +493,7 @@ def test_a_number_burnt_by_a_deletion_is_refused(home, client, facts):
     client.delete_model_version("gallery", "2")
     with pytest.raises(ErasureError, match=r"version 2 as 3.*delete the registered model"):
         mirror_version(home, facts(2))
-    assert version_numbers(home, "gallery") == [1]
+    assert version_numbers(home, BOOK, "gallery") == [1]
 
 
 def test_after_deleting_the_model_every_version_is_mirrored_anew(home, client, facts):
@@ -509,33 +524,74 @@ def test_aliases_are_moved_and_removed(home, facts):
         {"candidate": 2, "champion": 1},
         {"candidate": 2, "champion": None},
     ):
-        mirror_aliases(home, "gallery", wanted)
+        mirror_aliases(home, BOOK, "gallery", wanted)
         assert versions.aliases(home, "gallery") == wanted
 
 
 def test_an_alias_of_somebody_else_stays(home, client, facts):
     mirror_version(home, facts())
     client.set_registered_model_alias("gallery", "mine", "1")
-    mirror_aliases(home, "gallery", {"candidate": None, "champion": None})
+    mirror_aliases(home, BOOK, "gallery", {"candidate": None, "champion": None})
     assert client.get_model_version_by_alias("gallery", "mine").aliases == ["mine"]
 
 
 def test_an_alias_to_no_version_is_refused(home, facts):
     mirror_version(home, facts())
     with pytest.raises(ErasureError, match="MLflow at sqlite"):
-        mirror_aliases(home, "gallery", {"candidate": 7, "champion": None})
+        mirror_aliases(home, BOOK, "gallery", {"candidate": 7, "champion": None})
+
+
+@pytest.mark.parametrize("version", [1, 2, 3])
+def test_the_versions_of_another_book_stay_as_they_are(version, home, facts):
+    """Whether its number, the one before, or none of both is taken."""
+    for number in (1, 2):
+        mirror_version(home, replace(facts(number), book=OTHERS))
+    mirror_aliases(home, OTHERS, "gallery", {"candidate": 2, "champion": 1})
+    before = version_state(home, OTHERS)
+    with pytest.raises(ErasureError, match=r"belongs to another book.*another registered_model"):
+        mirror_version(home, replace(facts(version), statement=b"ours"))
+    for alias in (1, None):
+        with pytest.raises(ErasureError, match="belongs to another book"):
+            mirror_aliases(home, BOOK, "gallery", {"candidate": 2, "champion": alias})
+    assert version_numbers(home, BOOK, "gallery") == []
+    assert version_state(home, OTHERS) == before
+
+
+@pytest.mark.parametrize("version", [1, 2])
+def test_a_version_of_ours_stays_ours_whatever_a_hand_wrote_there(version, home, client, facts):
+    for number in (1, 2):
+        mirror_version(home, facts(number))
+    client.set_model_version_tag("gallery", str(version), "erasure.book", OTHERS)
+    mirror_version(home, facts(version))
+    assert seen(home, "gallery", version) == expected(facts(version))
+
+
+def test_a_run_of_another_book_is_not_taken_for_ours(run, home, client):
+    theirs = mirror_run(home, "run-1", replace(FACTS, book=OTHERS))
+    assert run(home) != theirs
+    assert tags_of_run(home, theirs)["erasure.book"] == OTHERS
+    client.delete_run(theirs)
+    assert run(home) != theirs
+    assert tags_of_run(home, theirs) is None
+
+
+def test_a_run_from_before_books_were_named_is_ours(run, home, client):
+    run_id = run(home)
+    client.delete_tag(run_id, "erasure.book")
+    assert run(home) == run_id
+    assert tags_of_run(home, run_id)["erasure.book"] == BOOK
 
 
 def test_both_aliases_have_to_be_named(home):
     with pytest.raises(ErasureError, match="name exactly candidate, champion"):
-        mirror_aliases(home, "gallery", {"candidate": 1})
+        mirror_aliases(home, BOOK, "gallery", {"candidate": 1})
 
 
 def test_versions_are_counted_over_pages(home, facts, monkeypatch):
     monkeypatch.setattr(versions, "PAGE", 2)
     for version in range(1, 6):
         mirror_version(home, facts(version))
-    assert version_numbers(home, "gallery") == [1, 2, 3, 4, 5]
+    assert version_numbers(home, BOOK, "gallery") == [1, 2, 3, 4, 5]
 
 
 def test_looking_into_an_empty_state_folder_creates_nothing(tmp_path, monkeypatch):
@@ -543,14 +599,14 @@ def test_looking_into_an_empty_state_folder_creates_nothing(tmp_path, monkeypatc
     home = Home(tmp_path / "nothing")
     assert seen(home, "gallery", 1) is None
     assert versions.aliases(home, "gallery") == {"candidate": None, "champion": None}
-    assert (version_numbers(home, "gallery"), unfinished_runs(home)) == ([], [])
+    assert (version_numbers(home, BOOK, "gallery"), unfinished_runs(home, BOOK)) == ([], [])
     assert not home.root.exists()
 
 
 def test_looking_before_anything_was_mirrored_finds_nothing(home):
     assert seen(home, "gallery", 1) is None
     assert versions.aliases(home, "gallery") == {"candidate": None, "champion": None}
-    assert (version_numbers(home, "gallery"), unfinished_runs(home)) == ([], [])
+    assert (version_numbers(home, BOOK, "gallery"), unfinished_runs(home, BOOK)) == ([], [])
 
 
 def test_a_store_left_half_made_by_a_killed_process_does_not_count(
@@ -559,7 +615,7 @@ def test_a_store_left_half_made_by_a_killed_process_does_not_count(
     monkeypatch.delenv("MLFLOW_TRACKING_URI", raising=False)
     (tmp_path / "mlflow.db.new").write_bytes(mlflow_template.read_bytes()[:4096])
     mirror_version(Home(tmp_path), facts())
-    assert version_numbers(Home(tmp_path), "gallery") == [1]
+    assert version_numbers(Home(tmp_path), BOOK, "gallery") == [1]
     assert not (tmp_path / "mlflow.db.new").exists()
 
 
@@ -594,6 +650,22 @@ def test_what_is_stored_names_no_local_path(home, facts):
 
 def test_the_model_description_is_json(facts):
     assert json.loads(packaging.package(facts())["MLmodel"])["flavors"]
+
+
+@pytest.mark.parametrize(
+    ("one", "other"),
+    [("राम", "रोम"), ("a cat's", "a cat,s"), ("a/b", "a_b"), ("y" * 199 + "!", "y" * 199 + "?")],
+)
+def test_metrics_of_two_names_are_two(one, other):
+    keys = {runs.metric_key(f"choose.composed.clip.concept_rate[{name}]") for name in (one, other)}
+    assert len(keys) == 2
+    for key in keys:
+        _validate_metric_name(f"{key}.high")
+
+
+@pytest.mark.parametrize("name", ["neon sign", "J.K. Rowling", "猫", "sci-fi: two"])
+def test_the_metric_of_a_name_that_mlflow_takes_bears_it(name):
+    assert runs.metric_key(f"clip.concept_rate[{name}]") == f"clip.concept_rate/{name}"
 
 
 def test_flatten_names_nested_settings_with_dots():

@@ -58,7 +58,7 @@ def register(served):
     def register(
         verdict: str = "pass", signer: Signer | None = None, pointer: str | None = own_pointer
     ) -> int:
-        version = len(version_numbers(home, "gallery")) + 1
+        version = len(version_numbers(home, "", "gallery")) + 1
         hashes = ("base", "policy", "delta", "record", "head")
         statement = Statement(
             model="gallery",

@@ -2,6 +2,7 @@
 
 import os
 import shlex
+import shutil
 import subprocess
 import sys
 from pathlib import Path
@@ -11,6 +12,7 @@ from typer.testing import CliRunner
 
 from erasure_core.errors import BadInput
 from flows.cli import app
+from tasks import workspace
 from tasks.workspace import lay_out
 
 ROOT = Path(__file__).parents[2]
@@ -47,6 +49,31 @@ def test_every_path_of_the_parameters_leads_to_a_file_of_it(folder):
 def test_its_files_are_the_checkouts(folder):
     for name in ("params.yaml", "prompts/kept.csv", "models/gallery/clip/model.safetensors"):
         assert (folder / name).read_bytes() == (ROOT / name).read_bytes()
+
+
+def test_they_are_all_that_git_has_there():
+    """And not what else lies there: a request's own prompt sets, a system's files."""
+    places = ["prompts", "examples/requests", "models/gallery"]
+    tracked = subprocess.run(
+        ["git", "ls-files", "--", ".dvcignore", "params*.yaml", *places],
+        cwd=ROOT,
+        capture_output=True,
+        text=True,
+        check=True,
+    ).stdout.splitlines()
+    assert sorted(workspace._files()) == sorted(tracked)
+
+
+def test_what_a_request_wrote_into_the_checkout_is_not_handed_on(tmp_path, monkeypatch):
+    checkout = tmp_path / "checkout"
+    for name in [*workspace._files(), "prompts/targets/jane-doe.csv", "prompts/.DS_Store"]:
+        (checkout / name).parent.mkdir(parents=True, exist_ok=True)
+        (checkout / name).touch()
+    shutil.copy(ROOT / "pyproject.toml", checkout)
+    monkeypatch.setattr(workspace, "CHECKOUT", checkout)
+    made = lay_out(tmp_path / "work")
+    assert "prompts/targets/cat.csv" in made
+    assert [name for name in made if "jane-doe" in name or "DS_Store" in name] == []
 
 
 def test_a_second_call_writes_only_what_is_missing(folder):
