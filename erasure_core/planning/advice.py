@@ -13,7 +13,7 @@ from dataclasses import dataclass
 from erasure_core.attacks import all_attacks
 from erasure_core.law.gates import Check, Gate, Measurement
 from erasure_core.metrics.intervals import enough
-from erasure_core.planning.params import BESIDES, COMPOSED, EXCESS, INSTEAD, shown
+from erasure_core.planning.params import BESIDES, COMPOSED, EXCESS, INSTEAD, LEAK, shown
 
 EXAMPLE_WORDINGS, EXAMPLE_KEPT = 32, 30  # of examples/requests/astronaut.yaml; a test counts them
 FEW = 0.5  # below this part of what the examples have, wordings are the likely cause
@@ -97,8 +97,7 @@ def advise(gate: Gate, found: Mapping[str, Measurement], tried: Tried) -> Advice
     if binding.metric.startswith(BESIDES):  # of what stays, by the name of what went
         concept = None
     if blind:
-        excess = binding.metric.startswith(f"{_CONTROL}{EXCESS}")
-        cause, tries = _alike(concept) if excess else _blind(concept)
+        cause, tries = _control(binding.metric, about.group(1) if about else None)
     elif _beyond(m.value, binding.limit, m) <= 0:
         cause, tries = _uncertain(binding, m, concept, tried)
     elif concept and not binding.metric.startswith(_RESTORED):
@@ -131,6 +130,26 @@ def _unmeasured(check: Check, tried: Tried) -> Found:
         (
             f"`erasure request check {shlex.join(tried.requests)}` says what the prompt sets lack",
             f"{tried.again('--fresh')} measures again, once they have it",
+        ),
+    )
+
+
+def _control(metric: str, concept: str | None) -> Found:
+    if metric.startswith(f"{_CONTROL}{LEAK}"):
+        return _sees_anywhere(concept)
+    return _alike(concept) if metric.startswith(f"{_CONTROL}{EXCESS}") else _blind(concept)
+
+
+def _sees_anywhere(concept: str | None) -> Found:
+    """The negative control: instruments see the concept where nobody asked for it."""
+    name = concept or "the concept"
+    return (
+        f"the instruments see {name} in the unerased base's pictures of kept prompts, so that "
+        f"seeing it proves nothing: the label is too wide, or kept prompts show it",
+        (
+            "take the prompts that show it out of prompts.kept, or fill their column `concept`, "
+            "then `erasure run`",
+            "`erasure request add REQUEST.yaml` takes a narrower name, then `erasure run`",
         ),
     )
 
@@ -177,7 +196,7 @@ def _uncertain(check: Check, m: Measurement, concept: str | None, tried: Tried) 
     where = "of prompts.targets" if of_target else "of prompts.kept"
     worth = m.settings.get("effective_n", m.n)
     needed = ""
-    is_share = concept or check.metric.startswith("leak")
+    is_share = concept or check.metric.startswith(LEAK)
     strays = "a hit" if m.better == "lower" else "a miss"
     if m.better == "lower" and is_share and check.limit > 0:
         needed = f" ({enough(check.limit)} without a hit would do)"

@@ -16,6 +16,7 @@ from erasure_core.planning.params import (
     BESIDES,
     COMPOSED,
     INSTEAD,
+    LEAK,
     WORD_METRICS,
     Params,
     Policy,
@@ -26,7 +27,6 @@ from tasks.evidence.attack import pictures_of
 from tasks.evidence.further import (
     HARMONIC,
     IDENTITY,
-    LEAK,
     NEIGHBOUR,
     ON_KEPT,
     Encode,

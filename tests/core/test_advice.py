@@ -156,6 +156,13 @@ def test_an_attack_whose_control_the_replacement_meets_is_no_matter_of_wordings(
     assert found.tries[0].startswith("name a replacement")
 
 
+def test_instruments_that_see_it_anywhere_are_no_matter_of_wordings():
+    anywhere = measured("base.leak[cat]", 0.5, 0.6, 0.7)
+    found = told(ENOUGH, SHOWN, anywhere, limits={anywhere.metric: 0.5, SHOWN.metric: 0.1})
+    assert "the instruments see cat in the unerased base's pictures of kept prompts" in found.cause
+    assert "prompts.kept" in found.tries[0]
+
+
 def test_what_was_brought_back_is_measured_on_its_own_table():
     back = measured("restored.ssim[dog]", 0.80, 0.90, 0.93, better="higher")
     asked = replace(ENOUGH, restoring="dog")
