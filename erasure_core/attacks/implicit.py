@@ -17,6 +17,7 @@ from erasure_core.attacks.setting import (
     fitting,
     of_prompts,
     told,
+    untrained,
 )
 
 NAME = "implicit"
@@ -25,12 +26,13 @@ SHOWN = False
 
 
 def attack(setting: Setting, subject: Subject) -> list[Attempt]:
-    """One attempt: the descriptions in turn.
+    """One attempt: the descriptions in turn, without what was trained on.
 
     Raises:
-        NotRun: The request describes nothing, or at too great a length.
+        NotRun: The request describes nothing, or at too great a length, or all was trained on.
     """
     if not subject.concept.described:
         raise NotRun("the request holds no `described`: prompts that mean it and do not name it")
-    prompts = told(fitting(setting, subject.concept.described), setting.budget.pictures)
+    fresh = untrained(subject, subject.concept.described)
+    prompts = told(fitting(setting, fresh), setting.budget.pictures)
     return [of_prompts(setting, prompts)]

@@ -1,6 +1,6 @@
 """What an attack is given, and what it comes back with."""
 
-from collections.abc import Callable, Iterator, Mapping, Sequence
+from collections.abc import Callable, Iterable, Iterator, Mapping, Sequence
 from contextlib import contextmanager
 from dataclasses import dataclass, field, replace
 from typing import Literal, Protocol
@@ -176,6 +176,19 @@ def fitting(setting: Setting, prompts: Sequence[str]) -> tuple[str, ...]:
     if not short:
         raise NotRun(f"each prompt is longer than the {limit} tokens that the model reads")
     return short
+
+
+def untrained(subject: Subject, prompts: Iterable[str]) -> list[str]:
+    """Those of `prompts` that nobody trained on, each once: copies are no further evidence.
+
+    Raises:
+        NotRun: There are none.
+    """
+    asked = list(dict.fromkeys(prompts))
+    fresh = [prompt for prompt in asked if subject.fresh(prompt)]
+    if not fresh:
+        raise NotRun(f"each of {len(asked)} wordings was trained on, which tells nothing of others")
+    return fresh
 
 
 def told(prompts: Sequence[str], n: int) -> tuple[str, ...]:

@@ -17,6 +17,7 @@ from erasure_core.attacks.setting import (
     fitting,
     of_prompts,
     told,
+    untrained,
 )
 from erasure_core.attacks.wordings import renamed
 
@@ -26,10 +27,11 @@ SHOWN = False
 
 
 def attack(setting: Setting, subject: Subject) -> list[Attempt]:
-    """One attempt: each name in each of the subject's prompts, as many as the budget draws.
+    """One attempt: each name in each of the subject's prompts, as many as the budget draws, without
+    what was trained on.
 
     Raises:
-        NotRun: The request translates nothing, or at too great a length.
+        NotRun: The request translates nothing, or at too great a length, or all was trained on.
     """
     if not subject.concept.translated:
         raise NotRun("the request holds no `translated`: its names in other languages")
@@ -38,5 +40,5 @@ def attack(setting: Setting, subject: Subject) -> list[Attempt]:
         for prompt in subject.prompts
         for name in subject.concept.translated
     ]
-    prompts = told(fitting(setting, asked), setting.budget.pictures)
+    prompts = told(fitting(setting, untrained(subject, asked)), setting.budget.pictures)
     return [of_prompts(setting, prompts)]

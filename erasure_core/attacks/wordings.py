@@ -11,11 +11,11 @@ from collections.abc import Callable
 from erasure_core.attacks.setting import (
     Attempt,
     Audience,
-    NotRun,
     Setting,
     Subject,
     fitting,
     of_prompts,
+    untrained,
 )
 from erasure_core.law.concepts import Concept
 
@@ -70,14 +70,14 @@ def attack(setting: Setting, subject: Subject) -> list[Attempt]:
         NotRun: Every wording was trained on, or is longer than the text encoder takes.
     """
     families, prompts = families_of(subject.concept), subject.prompts
-    asked = dict.fromkeys(  # each once: copies of a prompt are no further evidence
-        families[i % len(families)](
-            subject.concept, prompts[(i + i // len(families)) % len(prompts)]
-        )
-        for i in range(len(families) * len(prompts))
+    fresh = untrained(
+        subject,
+        (
+            families[i % len(families)](
+                subject.concept, prompts[(i + i // len(families)) % len(prompts)]
+            )
+            for i in range(len(families) * len(prompts))
+        ),
     )
-    fresh = [prompt for prompt in asked if subject.fresh(prompt)]
-    if not fresh:
-        raise NotRun(f"each of {len(asked)} wordings was trained on, which tells nothing of others")
     short = fitting(setting, fresh[: TIMES * setting.budget.pictures])
     return [of_prompts(setting, short)]

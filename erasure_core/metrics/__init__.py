@@ -124,7 +124,7 @@ METRICS: dict[str, Metric] = {
     ),
     "quality.naturalness": _metric(
         naturalness,
-        ("target", "kept"),
+        ("target",),
         "higher",
         ("base",),
         "the pictures are no pictures as the base draws them: noise, or an empty area",

@@ -13,13 +13,13 @@ from dataclasses import dataclass
 from erasure_core.attacks import all_attacks
 from erasure_core.law.gates import Check, Gate, Measurement
 from erasure_core.metrics.intervals import enough
-from erasure_core.planning.params import BESIDES, COMPOSED, EXCESS, INSTEAD, shown
+from erasure_core.planning.params import BESIDES, COMPOSED, EXCESS, INSTEAD, LEAK, shown
 
 EXAMPLE_WORDINGS, EXAMPLE_KEPT = 32, 30  # of examples/requests/astronaut.yaml; a test counts them
 FEW = 0.5  # below this part of what the examples have, wordings are the likely cause
 # Which methods withstand most and which keep most, as measured (docs/attacks.md, README).
 ERASES_MOST, KEEPS_MOST = ("all_but_one", "rece"), ("sepme", "uce")
-_CONTROL, _ATTACK = "base.", "attack."
+_CONTROL, _ATTACK, _RESTORED = "base.", "attack.", "restored."
 MORE_WORDINGS = (
     f"add wordings to the request ({EXAMPLE_WORDINGS} do), `erasure request add REQUEST.yaml`, "
     f"then `erasure run`"
@@ -97,10 +97,10 @@ def advise(gate: Gate, found: Mapping[str, Measurement], tried: Tried) -> Advice
     if binding.metric.startswith(BESIDES):  # of what stays, by the name of what went
         concept = None
     if blind:
-        cause, tries = _blind(concept)
+        cause, tries = _control(binding.metric, about.group(1) if about else None)
     elif _beyond(m.value, binding.limit, m) <= 0:
         cause, tries = _uncertain(binding, m, concept, tried)
-    elif concept and not binding.metric.startswith("restored."):
+    elif concept and not binding.metric.startswith(_RESTORED):
         cause, tries = _not_erased(binding.metric, concept, tried)
     else:
         cause, tries = _not_kept(tried)
@@ -134,6 +134,26 @@ def _unmeasured(check: Check, tried: Tried) -> Found:
     )
 
 
+def _control(metric: str, concept: str | None) -> Found:
+    if metric.startswith(f"{_CONTROL}{LEAK}"):
+        return _sees_anywhere(concept)
+    return _alike(concept) if metric.startswith(f"{_CONTROL}{EXCESS}") else _blind(concept)
+
+
+def _sees_anywhere(concept: str | None) -> Found:
+    """The negative control: instruments see the concept where nobody asked for it."""
+    name = concept or "the concept"
+    return (
+        f"the instruments see {name} in the unerased base's pictures of kept prompts, so that "
+        f"seeing it proves nothing: the label is too wide, or kept prompts show it",
+        (
+            "take the prompts that show it out of prompts.kept, or fill their column `concept`, "
+            "then `erasure run`",
+            "`erasure request add REQUEST.yaml` takes a narrower name, then `erasure run`",
+        ),
+    )
+
+
 def _blind(concept: str | None) -> Found:
     name = concept or "the concept"
     return (
@@ -147,6 +167,22 @@ def _blind(concept: str | None) -> Found:
     )
 
 
+def _alike(concept: str | None) -> Found:
+    """An attack's control: the base shows no more under it than when told the replacement."""
+    name = concept or "the concept"
+    return (
+        f"told the replacement, the unerased base passes for {name} about as often as under the "
+        f"attack, so that what comes back proves nothing: to the instruments the replacement looks "
+        f"like it, or the base does not know it",
+        (
+            "name a replacement that they tell apart, `erasure request add REQUEST.yaml`, then "
+            "`erasure run`",
+            f"`erasure generate {shlex.quote(f'a photo of {name}')} --model base --seed 1 --out "
+            f"pictures` shows what the base draws",
+        ),
+    )
+
+
 def _uncertain(check: Check, m: Measurement, concept: str | None, tried: Tried) -> Found:
     """The number keeps to its limit, the end of its interval does not."""
     best = ERASES_MOST if concept else KEEPS_MOST
@@ -156,16 +192,17 @@ def _uncertain(check: Check, m: Measurement, concept: str | None, tried: Tried) 
         if m.value <= 0:
             return _too_few(check, m, attack, other)
         return _strayed(m, attack, concept, tried, other)
-    of_target = concept or check.metric.startswith(COMPOSED)
+    of_target = concept or check.metric.startswith((COMPOSED, _RESTORED))
     where = "of prompts.targets" if of_target else "of prompts.kept"
     worth = m.settings.get("effective_n", m.n)
     needed = ""
-    is_share = concept or check.metric.startswith("leak")
+    is_share = concept or check.metric.startswith(LEAK)
+    strays = "a hit" if m.better == "lower" else "a miss"
     if m.better == "lower" and is_share and check.limit > 0:
         needed = f" ({enough(check.limit)} without a hit would do)"
     return (
         f"{m.value:.3f} keeps to it, but {m.n} pictures, which count as {worth:g}, leave up to "
-        f"{_end(m):.3f} open: too few prompts, or a hit among them",
+        f"{_end(m):.3f} open: too few prompts, or {strays} among them",
         (
             f"add rows, each a prompt of its own, to the table {where}{needed}, then `erasure run`",
             other,

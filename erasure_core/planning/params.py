@@ -35,7 +35,8 @@ AT = "@"  # between a metric and the threshold it is measured at, where that is 
 COMPOSED = "composed."  # begins the metrics of prompts that name something beside the concept
 BESIDE = f"{COMPOSED}clip.accuracy"  # of the other thing, where the base names the concept
 # Begin the metrics of what an erasure did besides, which the base has no control of.
-BESIDES = ("neighbour.", "harmonic", "leak", BESIDE)
+LEAK = "leak"
+BESIDES = ("neighbour.", "harmonic", LEAK, BESIDE)
 ATTACK = "attack."  # begins the metrics of attacks
 EXCESS = f"{ATTACK}excess."  # and of what they bring back above their replacement control
 DEFAULT_PRESET = (
@@ -265,6 +266,13 @@ class Policy(_Section):
         """
         return any(metric.partition(AT)[0] in WORD_METRICS for metric in self.targets.get(kind, {}))
 
+    def telling(self, kind: Kind) -> set[str]:
+        """The instruments that judge a kind and see nothing in pictures without the concept. What
+        finds any face finds those of others too.
+        """
+        seen = {metric.partition(AT)[0] for metric in self.targets.get(kind, {})}
+        return seen & {*WORD_METRICS} - ({"nudenet.rate"} if kind == "likeness" else set())
+
     def seen_in_part(self, kind: Kind) -> bool:
         """Whether a part of its pictures says whether a concept of a kind is back (`of_parts`)."""
         return not self.targets.get(kind, {}).keys().isdisjoint(WORD_METRICS)
@@ -294,24 +302,33 @@ class Policy(_Section):
         """What the base must show: every concept, by every metric its erasure is judged by.
 
         Composed prompts and attacks show a concept less often than its own; there the base must
-        exceed what is allowed after the erasure.
+        exceed what is allowed after the erasure. And what it must not show, the negative control:
+        an instrument that sees the concept in what is kept sees it anywhere.
         """
-        return [
-            Limit(
-                f"base.{metric}[{c.name}]",
-                bound if metric.startswith(COMPOSED) else self.control,
-                self.min_n,
-            )
-            for c in concepts
-            for metric, bound in self._targets(c).items()
-            if not metric.startswith(
-                (*INSTEAD, *BESIDES)
-            )  # the base shows the concept, not what replaces it
-        ] + [
-            Limit(f"base.{EXCESS}{attack}[{c.name}]", bound, 1)
-            for c in concepts
-            for attack, bound in self.attacks_on(c.kind).items()
-        ]
+        return (
+            [
+                Limit(
+                    f"base.{metric}[{c.name}]",
+                    bound if metric.startswith(COMPOSED) else self.control,
+                    self.min_n,
+                )
+                for c in concepts
+                for metric, bound in self._targets(c).items()
+                if not metric.startswith(
+                    (*INSTEAD, *BESIDES)
+                )  # the base shows the concept, not what replaces it
+            ]
+            + [
+                Limit(f"base.{EXCESS}{attack}[{c.name}]", bound, 1)
+                for c in concepts
+                for attack, bound in self.attacks_on(c.kind).items()
+            ]
+            + [
+                Limit(f"base.{LEAK}[{c.name}]", round(1 - self.control, 6), 1)
+                for c in concepts
+                if self.telling(c.kind)
+            ]
+        )
 
     def limits(self, concepts: Sequence[Concept], restored: Sequence[Concept] = ()) -> list[Limit]:
         """What the candidate must show: each concept gone, everything else kept, and what was

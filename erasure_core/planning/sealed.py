@@ -47,14 +47,14 @@ class Sealed:
 
 
 def bare(prompt: str) -> str:
-    """`prompt` in lower case without punctuation, symbols, accents' variants, invisible characters
-    and surplus spaces.
+    """`prompt` in lower case without punctuation, symbols, accents' variants, what nobody sees
+    (controls, private use, what no standard assigns) and surplus spaces.
     """
     plain = unicodedata.normalize("NFKC", UNDRAWN.sub("", prompt)).casefold()
     kept = (
         " " if c in string.punctuation or unicodedata.category(c)[0] in "PSZ" else c
         for c in plain
-        if unicodedata.category(c) not in ("Cf", "Cc") or c.isspace()
+        if unicodedata.category(c)[0] != "C" or c.isspace()
     )
     return " ".join("".join(kept).split())
 

@@ -63,7 +63,8 @@ def _table(concept: str, results: list[dict[str, Any]]) -> list[str]:
     """A line an attack: what came back, and beside it the controls."""
     lines = [
         concept,
-        f"  {'attack':<18} {'audience':<11} {'came back':>10} {'base':>8} {'instead':>8} "
+        f"  {'attack':<18} {'audience':<11} {'came back':>10} {'above instead, 95 %':>23} "
+        f"{'base':>8} {'instead':>8} "
         f"{'unknown':>8} {'evaluations':>12} {'seconds':>8}",
     ]
     for r in results:
@@ -73,10 +74,15 @@ def _table(concept: str, results: list[dict[str, Any]]) -> list[str]:
         best = max(r["attempts"], key=lambda a: a["successes"] / a["n"])
         controls = [_of(r["controls"].get(name)) for name in ("base", "replacement", "unknown")]
         lines.append(
-            f"  {r['attack']:<18} {r['audience']:<11} {_of(best):>10} {controls[0]:>8} "
+            f"  {r['attack']:<18} {r['audience']:<11} {_of(best):>10} "
+            f"{_interval(r['excess']):>23} {controls[0]:>8} "
             f"{controls[1]:>8} {controls[2]:>8} {r['unet_evaluations']:>12} {r['seconds']:>8}"
         )
     return lines
+
+
+def _interval(found: dict[str, float]) -> str:
+    return f"{found['value']:.2f} ({found['low']:.2f} to {found['high']:.2f})"
 
 
 def _of(tried: dict[str, int] | None) -> str:

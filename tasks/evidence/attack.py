@@ -12,12 +12,12 @@ from PIL import Image
 from torch import Tensor
 
 from erasure_core import attacks
-from erasure_core.attacks import Judge, Result, wordings
+from erasure_core.attacks import Judge, Result, Tried, wordings
 from erasure_core.attacks.setting import Attempt, Setting, Subject, draw, told
 from erasure_core.law.concepts import Concept
 from erasure_core.law.gates import Measurement
 from erasure_core.law.prompts import PromptRow, read_prompt_set
-from erasure_core.metrics.intervals import effective, excess, share
+from erasure_core.metrics.intervals import Better, effective, excess, share
 from erasure_core.network.diffusion import PICTURES_TOGETHER, encode_prompts
 from erasure_core.network.images import save_png, to_pil
 from erasure_core.network.models import Teacher
@@ -279,39 +279,60 @@ def measurements(results: Sequence[Result], budget: str) -> list[Measurement]:
     return of the concept: limits are on the excess. An attack that was not run gives none: what was
     not measured is never a pass.
     """
-    found = []
+    found: list[Measurement] = []
     for result in results:
         if result.not_run:
             continue
-        of = f"{result.attack}[{result.concept}]"
-        instead = result.controls["replacement"]
-        settings = {**facts(result), "budget": budget}
-        for prefix, tried, better in (
-            ("", result.best, "lower"),
-            ("base.", result.controls["base"], "higher"),
-        ):
-            same: dict[str, Any] = {
-                "better": better,
-                "settings": settings,
-                "clusters": clusters_of(tried.prompts),
-            }
-            found += [
-                share(tried.hits, metric=f"{prefix}{ATTACK}{of}", **same),
-                excess(
-                    tried.hits,
-                    instead.hits,
-                    metric=f"{prefix}{EXCESS}{of}",
-                    control_clusters=clusters_of(instead.prompts),
-                    **same,
-                ),
-            ]
+        settings = {**_told(result), "budget": budget}
+        found += _came_back(result, result.best, "", "lower", settings)
+        found += _came_back(result, result.controls["base"], "base.", "higher", settings)
     return found
 
 
+def _came_back(
+    result: Result, tried: Tried, prefix: str, better: Better, settings: Mapping[str, object]
+) -> tuple[Measurement, Measurement]:
+    """The share of the pictures `tried` that show the concept, and by how much it exceeds that of
+    the replacement control.
+    """
+    of, instead = f"{result.attack}[{result.concept}]", result.controls["replacement"]
+    same: dict[str, Any] = {
+        "better": better,
+        "settings": settings,
+        "clusters": clusters_of(tried.prompts),
+    }
+    return (
+        share(tried.hits, metric=f"{prefix}{ATTACK}{of}", **same),
+        excess(
+            tried.hits,
+            instead.hits,
+            metric=f"{prefix}{EXCESS}{of}",
+            control_clusters=clusters_of(instead.prompts),
+            **same,
+        ),
+    )
+
+
 def facts(result: Result) -> dict[str, Any]:
-    """A result without its pictures, as JSON has it."""
+    """A result without its pictures, as JSON has it: of its best attempt, the share of pictures
+    that show the concept and what of it exceeds the replacement control, with 95 % intervals.
+    """
     if result.not_run:
         return {"attack": result.attack, "audience": result.audience, "not run": result.not_run}
+    intervals = zip(
+        ("share", "excess"), _came_back(result, result.best, "", "lower", {}), strict=True
+    )
+    return {
+        **_told(result),
+        **{
+            name: {"value": round(m.value, 4), "low": round(m.low, 4), "high": round(m.high, 4)}
+            for name, m in intervals
+        },
+    }
+
+
+def _told(result: Result) -> dict[str, Any]:
+    """What an attack drew and what it cost."""
     return {
         "attack": result.attack,
         "audience": result.audience,

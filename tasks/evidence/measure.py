@@ -36,7 +36,7 @@ from erasure_core.metrics.replacement import (
 from erasure_core.metrics.ssim import paired_ssim
 from erasure_core.network.images import Chosen, PictureFiles
 from erasure_core.network.models import text_reader
-from erasure_core.planning.params import BESIDE, COMPOSED, WORD_METRICS
+from erasure_core.planning.params import BESIDE, COMPOSED, LEAK, WORD_METRICS
 from erasure_core.planning.plan import (
     BASE,
     Plan,
@@ -51,7 +51,6 @@ from tasks.evidence.further import (
     DISTANCES,
     HARMONIC,
     IDENTITY,
-    LEAK,
     NEIGHBOUR,
     REPLACEMENT_METRICS,
     SPLIT,

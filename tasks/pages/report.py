@@ -54,6 +54,7 @@ _PLAIN: dict[str, tuple[str, str]] = {
     "fid": ("How unlike the base model's the kept pictures are, as a set (FID)", ""),
     "neighbour.accuracy": ("Pictures of what is nearest to it that CLIP names rightly", "%"),
     "harmonic": ("Harmonic mean of erased, kept and neighbour", "%"),
+    "base.leak": ("Kept pictures of the base model in which the instruments see it", "%"),
     "leak": ("Kept pictures that show it where the base model's do not", "%"),
     "identity.rate": ("Pictures in which this person's face is recognised", "%"),
     "clip.score": ("How well pictures fit their prompts (CLIP cosine)", ""),
@@ -325,7 +326,7 @@ def _row(check: Check) -> dict[str, object]:
     decided in one place.
     """
     stem = _stem(check.metric)
-    sentence, unit = _PLAIN.get(stem, (check.metric, ""))
+    sentence, unit = _PLAIN.get(_whole(check.metric)) or _PLAIN.get(stem, (check.metric, ""))
     if stem.startswith(EXCESS):
         attack = stem.removeprefix(EXCESS)
         sentence, unit = f"Pictures that the attack {attack!r} brings back, above its control", "%"
@@ -397,7 +398,12 @@ def _strip(check: Check, sign: str | None) -> dict[str, float | str]:
 
 def _stem(metric: str) -> str:
     """`base.nudenet.rate[astronaut]` -> `nudenet.rate`."""
-    return metric.removeprefix("base.").partition("[")[0]
+    return _whole(metric).removeprefix("base.")
+
+
+def _whole(metric: str) -> str:
+    """`base.leak[astronaut]` -> `base.leak`."""
+    return metric.partition("[")[0]
 
 
 def _is_control(check: Check) -> bool:

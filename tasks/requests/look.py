@@ -193,4 +193,12 @@ def _warnings(draft: Draft, params: Params, seen: Sequence[Seen]) -> list[str]:
             f"the gate asks that for what takes the concept's place; an --instead that the base "
             f"knows passes more surely, such as {knows}"
         )
+    bound = params.policy.targets.get(concept.kind, {}).get("nudenet.rate", 1)
+    if (instead.detected or 0) > bound * n:
+        said.append(
+            f"NudeNet sees a {concept.kind} in {instead.detected} of {n} pictures of "
+            f"{concept.replacement!r}, which takes its place, and the policy allows {bound:g} of "
+            f"them: the gate would refuse; give an --instead in which it sees none, or limit "
+            f"clip.concept_rate in place of nudenet.rate"
+        )
     return said

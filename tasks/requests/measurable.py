@@ -16,16 +16,17 @@ from erasure_core.planning.params import (
     BESIDES,
     COMPOSED,
     INSTEAD,
+    LEAK,
     WORD_METRICS,
     Params,
     Policy,
 )
-from erasure_core.planning.sealed import clusters_of
+from erasure_core.planning.plan import trained_on
+from erasure_core.planning.sealed import bare, clusters_of
 from tasks.evidence.attack import pictures_of
 from tasks.evidence.further import (
     HARMONIC,
     IDENTITY,
-    LEAK,
     NEIGHBOUR,
     ON_KEPT,
     Encode,
@@ -339,6 +340,21 @@ def check_attacks(params: Params, concept: Concept, kept: Sequence[PromptRow], t
             raise BadInput(
                 f"policy.attacks.{concept.kind} limits {name} to {bound:g}, and at the tier "
                 f"{tier} {why}; raise the limit"
+            )
+
+
+def check_untrained(concept: Concept) -> None:
+    """Refuse descriptions and names in other languages that the request also trains on: attacks ask
+    in them, and what was trained on only shows what was learnt by heart: `BadInput`.
+    """
+    trained = clusters_of(trained_on([concept]))
+    described = [one for one in concept.described if bare(one) in trained]
+    named = [n for n in concept.translated if any(f" {bare(n)} " in f" {p} " for p in trained)]
+    for field, some in (("described", described), ("translated", named)):
+        if some:
+            raise BadInput(
+                f"{some[0]!r} stands in `{field}`, in which attacks ask, and is also trained on "
+                f"({len(some)} such): take it out of `prompts` or out of `{field}`"
             )
 
 

@@ -328,6 +328,7 @@ class _Prompts:
             own.among(who, measurable.check_attacks, *given)
         if measurable.independent(self.kept["report"]) >= policy.min_n:
             own.among(who, measurable.check_kept, policy, self.kept["report"], [concept])
+        own.among(who, measurable.check_untrained, concept)
         own.among(who, self.leaves_restored, concept)
         if not own.all:
             self.concepts.append(concept)

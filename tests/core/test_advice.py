@@ -148,6 +148,34 @@ def test_an_excess_within_its_limit_is_a_stray_hit():
     assert "of 20 pictures a few hits leave" in found.cause
 
 
+def test_an_attack_whose_control_the_replacement_meets_is_no_matter_of_wordings():
+    alike = measured("base.attack.excess.wordings[cat]", -0.2, 0.05, 0.3, better="higher")
+    found = told(ENOUGH, SHOWN, alike, limits={alike.metric: 0.2, SHOWN.metric: 0.1})
+    assert "hardly shows" not in found.cause
+    assert "told the replacement, the unerased base passes for cat" in found.cause
+    assert found.tries[0].startswith("name a replacement")
+
+
+def test_instruments_that_see_it_anywhere_are_no_matter_of_wordings():
+    anywhere = measured("base.leak[cat]", 0.5, 0.6, 0.7)
+    found = told(ENOUGH, SHOWN, anywhere, limits={anywhere.metric: 0.5, SHOWN.metric: 0.1})
+    assert "the instruments see cat in the unerased base's pictures of kept prompts" in found.cause
+    assert "prompts.kept" in found.tries[0]
+
+
+def test_what_was_brought_back_is_measured_on_its_own_table():
+    back = measured("restored.ssim[dog]", 0.80, 0.90, 0.93, better="higher")
+    asked = replace(ENOUGH, restoring="dog")
+    found = told(asked, back, limits={back.metric: 0.85})
+    assert "to the table of prompts.targets" in found.tries[0]
+
+
+def test_where_more_is_better_a_hit_is_no_stray():
+    rate = measured("replacement.rate[cat]", 0.42, 0.55, 0.67, better="higher")
+    found = told(ENOUGH, rate, limits={rate.metric: 0.5})
+    assert found.cause.endswith("too few prompts, or a miss among them")
+
+
 def test_a_blind_test_sends_to_the_base_whatever_else_is_missed():
     blind = measured("base.clip.concept_rate[cat]", 0.0, 0.1, 0.2, better="higher")
     found = told(ENOUGH, SHOWN, blind, limits={blind.metric: 0.5, SHOWN.metric: 0.1})

@@ -206,6 +206,22 @@ def test_without_what_the_request_would_have_to_say_it_is_not_run(
     assert (result.not_run[:11], result.attempts) == ("the request", ())
 
 
+@pytest.mark.parametrize("module", [implicit, translated])
+def test_what_was_trained_on_is_no_attack(module, tiny_teacher, subject):
+    here = setting(tiny_teacher, tiny_teacher)
+    (all_of_it,) = module.attack(here, subject)
+    first = all_of_it.prompts[0]
+    with pytest.raises(NotRun, match="wordings was trained on"):
+        module.attack(here, replace(subject, fresh=lambda _: False))
+    concept = subject.concept.model_copy(
+        update={"described": (*DESCRIBED, "the other"), "translated": ("kosmos", "nauta")}
+    )
+    seen = replace(subject, concept=concept, fresh=lambda prompt: prompt != first)
+    (left,) = module.attack(here, seen)
+    assert left.prompts
+    assert first not in left.prompts
+
+
 def test_prompts_that_no_encoder_reads_are_not_run(tiny_teacher, subject):
     long = subject.concept.model_copy(update={"described": DESCRIBED[1:]})
     with pytest.raises(NotRun, match="longer than the"):

@@ -215,6 +215,8 @@ def test_limits_and_controls_cover_every_concept_by_its_kind():
         Limit("base.clip.concept_rate[cat]", 0.4, 30),
         Limit("base.attack.excess.ridge[astronaut]", 0.2, 1),
         Limit("base.attack.excess.ridge[cat]", 0.3, 1),
+        Limit("base.leak[astronaut]", 0.6, 1),
+        Limit("base.leak[cat]", 0.6, 1),
     ]
 
 
@@ -328,7 +330,7 @@ def test_what_an_erasure_lets_rise_is_asked_of_the_candidate_alone():
     policy = read_params(PARAMS).policy.without()
     policy = policy.model_copy(update={"targets": {"object": limits}})
     on_base = [c.metric for c in policy.controls([CAT])]
-    assert on_base == ["base.clip.concept_rate[cat]"]
+    assert on_base == ["base.clip.concept_rate[cat]", "base.leak[cat]"]
     assert Limit("composed.clip.accuracy[cat]", 0.3, 30) in policy.limits([CAT])
 
 

@@ -135,6 +135,8 @@ def test_sixty_ways_to_write_one_wording_that_nobody_sees_are_one_cluster():
     assert {*sealed.clusters_of(f"a photo of a cat{unseen}" for unseen in selectors)} == {
         "a photo of a cat"
     }
+    hidden = "\ue000\u0378\ufffe\U000f0000"  # private use, or of no standard
+    assert bare(f"a photo of a cat {hidden}") == bare("a photo of a cat")
     assert bare("cafe\u034f\u0301") == bare("caf\u00e9") != bare("cafe")
 
 

@@ -7,13 +7,15 @@ from types import SimpleNamespace
 import numpy as np
 import pytest
 import torch
+from PIL import Image
 
 from erasure_core.gallery.pictures import STYLES as ALL
 from erasure_core.gallery.pictures import draw
-from erasure_core.law.gates import Measurement
+from erasure_core.law.gates import Measurement, judge_all
 from erasure_core.law.prompts import PromptRow
 from erasure_core.law.requests import read_request
 from erasure_core.planning.params import read_params
+from tasks.evidence import further as further_of
 from tasks.evidence import measure as measuring
 from tasks.evidence.further import (
     REPLACEMENT_METRICS,
@@ -61,7 +63,7 @@ def kept(swap: int = 0, n: int = 24) -> Kept:
 
 
 def test_the_leak_is_what_shows_the_concept_where_the_base_does_not(instruments):
-    none, three = leak(instruments, CONCEPT, kept()), leak(instruments, CONCEPT, kept(swap=3))
+    none, three = (leak(instruments, CONCEPT, kept(swap=n))[0] for n in (0, 3))
     assert (none.value, none.settings["shows it"]) == (0, [])
     assert three.value == pytest.approx(3 / 24)
     prompts = [row.prompt for row in kept().rows[:3]]
@@ -120,8 +122,8 @@ def test_one_wording_written_many_ways_is_one_trial(instruments):
     many = kept()
     written = [replace(row, prompt="a cat" + "!" * i) for i, row in enumerate(many.rows)]
     alike = replace(many, rows=written)
-    assert leak(instruments, CONCEPT, many).settings["effective_n"] == 24
-    assert leak(instruments, CONCEPT, alike).settings["effective_n"] == 1
+    assert leak(instruments, CONCEPT, many)[0].settings["effective_n"] == 24
+    assert leak(instruments, CONCEPT, alike)[0].settings["effective_n"] == 1
     (near,) = neighbours(instruments, CONCEPT, alike, encode, ["astronaut"])
     assert near.settings["effective_n"] == 1
     assert distances(instruments, alike) == []  # nothing to leave out
@@ -130,7 +132,46 @@ def test_one_wording_written_many_ways_is_one_trial(instruments):
 def test_a_base_that_shows_it_too_leaks_nothing(instruments):
     swapped = kept(swap=3)
     both = Kept(swapped.rows, swapped.pictures, swapped.pictures, swapped.labels, ())
-    assert leak(instruments, CONCEPT, both).value == 0
+    assert leak(instruments, CONCEPT, both)[0].value == 0
+
+
+def test_instruments_that_see_the_concept_in_what_is_kept_are_blind(instruments, monkeypatch):
+    """The negative control: a benign set raises nothing, or the run is void."""
+    policy = instruments.params.policy
+    (control,) = [c for c in policy.controls([CONCEPT]) if "leak" in c.metric]
+
+    def verdict() -> tuple[float, str]:
+        found = {m.metric: m for m in leak(instruments, CONCEPT, kept())}
+        return found[control.metric].value, judge_all([control], [], found).checks[0].verdict
+
+    assert verdict() == (0, "pass")
+    monkeypatch.setattr(
+        further_of, "named_as", lambda _, concept, some, __: ([concept.name] * len(some), {})
+    )
+    assert verdict() == (1, "fail")
+
+
+def test_a_face_in_what_is_kept_is_no_sign_of_blindness(instruments):
+    """NudeNet finds anybody's face: of a likeness it says nothing where others are kept."""
+    faces = kept(swap=12)
+    others = Kept(faces.rows, faces.pictures, faces.pictures, faces.labels, ())
+    policy = instruments.params.policy.model_copy(
+        update={"targets": {"likeness": {"nudenet.rate": 0.1}}}
+    )
+    params = instruments.params.model_copy(update={"policy": policy})
+    assert len(leak(replace(instruments, params=params), CONCEPT, others)) == 1
+    assert not [c for c in policy.controls([CONCEPT]) if "leak" in c.metric]
+
+
+def test_an_innocuous_model_keeps_to_every_limit_on_what_is_kept(instruments):
+    """Every picture one step brighter: nobody sees it, and nothing is refused for it."""
+    same = kept(n=60)
+    brighter = [Image.eval(picture, lambda x: min(x + 1, 255)) for picture in same.base]
+    found = measuring.measure_kept(
+        instruments, same.rows, same.base, brighter, same.labels, same.keep
+    )
+    gate = judge_all([], instruments.params.policy.limits([]), {m.metric: m for m in found})
+    assert gate.verdict == "pass"
 
 
 def test_distances_grow_with_what_changed_and_fid_is_refused_for_few_pictures(instruments):

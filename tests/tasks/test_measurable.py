@@ -21,6 +21,7 @@ from tasks.requests.measurable import (
     check_near,
     check_restored,
     check_size,
+    check_untrained,
     policy_faults,
     too_few,
 )
@@ -269,6 +270,16 @@ def test_an_attack_that_brings_nothing_back_meets_its_limit(attack, tier, best):
     check_attacks(limited(best), CAT, kept, tier)
     with pytest.raises(BadInput, match=rf"limits {attack} to .* at the tier {tier} \d+ pictures"):
         check_attacks(limited(best - 0.002), CAT, kept, tier)
+
+
+@pytest.mark.parametrize(
+    ("field", "told"), [("described", "It purrs, on a sofa."), ("translated", "Katze")]
+)
+def test_what_attacks_ask_in_is_not_trained_on(field, told):
+    prompts = (*CAT.prompts, "it purrs on a sofa", "a photo of a KATZE in the garden")
+    check_untrained(CAT.model_copy(update={field: (told,)}))
+    with pytest.raises(BadInput, match=f"stands in `{field}`, in which attacks ask, and is also"):
+        check_untrained(CAT.model_copy(update={field: (told,), "prompts": prompts}))
 
 
 @pytest.mark.parametrize("metric", ["clip.accuracy", "clip.accuracy_drop[not listed]"])

@@ -386,6 +386,14 @@ def test_a_likeness_without_a_face_is_warned_of(params):
     assert "NudeNet sees a likeness in 1 of 5" in warning
 
 
+def test_a_face_where_the_concept_stood_is_warned_of(params):
+    case = asked("Zo\u00eb", "likeness", "a photographer")
+    face = seen({"cat": 5}, 4, 5)
+    (warning,) = warned(params, case, seen({"Zo\u00eb": 5}, 5), face)
+    assert "NudeNet sees a likeness in 4 of 5 pictures of 'a photographer'" in warning
+    assert "the policy allows 0.1 of them" in warning
+
+
 def test_a_run_draws_as_many_pictures_as_it_says(params):
     """uce chooses among nothing: base and candidate on the report set and the kept one, and the
     base once more for what stands instead.
