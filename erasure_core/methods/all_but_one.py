@@ -628,7 +628,11 @@ def erase(
 
     student = training.student_of(teacher, settings)
     trainable = training.trainable(student, settings.group, settings, work.seed)
-    pin = projection(teacher.unet, trainable, guide.null) if settings.hard else None
+    pin = (
+        projection(teacher.unet, trainable, diffusion.encode_words(teacher, [""]))
+        if settings.hard
+        else None
+    )
     loop = training.Loop(
         generators=[draws, adversary.draws] if adversary else [draws],
         extra=adversary.tensors if adversary else {},

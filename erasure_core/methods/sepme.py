@@ -164,8 +164,10 @@ def protected_prompts(
 
 
 def _rows(teacher: Teacher, prompts: Sequence[str]) -> Tensor:
-    """Every token state of `prompts`, (n * tokens, d_text), float64."""
-    return diffusion.encode_prompts(teacher, prompts).states.flatten(0, 1).double()
+    """Every token state of `prompts`, (n * tokens, d_text), float64. Of the empty prompt those of
+    its words: zeros, as XL is told an absent one, no change of weights can move.
+    """
+    return diffusion.encode_words(teacher, prompts).states.flatten(0, 1).double()
 
 
 def free_directions(teacher: Teacher, prompts: Sequence[str], tolerance: float) -> Tensor:
@@ -190,7 +192,7 @@ def capacity(teacher: Teacher, prompts: Sequence[str], settings: Settings) -> in
     More fit where prompts are alike. Two directions are not counted: one for the concept, and one
     that no state reaches behind a LayerNorm.
     """
-    states = diffusion.encode_prompts(teacher, [""]).states
+    states = diffusion.encode_words(teacher, [""]).states
     free = len(free_directions(teacher, prompts, settings.tolerance))
     return max(0, free - 2) // (states.shape[1] - 1)
 

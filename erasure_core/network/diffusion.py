@@ -133,21 +133,36 @@ def _begun(prompt: str) -> str:
 
 @torch.no_grad()
 def encode_prompts(teacher: Teacher, prompts: Sequence[str]) -> Context:
-    """The text states of each prompt, padded to the tokenizer's limit."""
+    """What the network is told of each prompt when it draws, padded to the tokenizer's limit: of
+    the empty one zeros, where the base was trained with them.
+    """
+    read = encode_words(teacher, prompts)
+    if not teacher.zeros_for_empty:
+        return read
+    worded = torch.tensor([bool(prompt) for prompt in prompts], device=read.states.device)
+    pooled = None if read.pooled is None else read.pooled * worded[:, None]
+    return Context(read.states * worded[:, None, None], read.ids, pooled)
+
+
+@torch.no_grad()
+def encode_words(teacher: Teacher, prompts: Sequence[str]) -> Context:
+    """The text states of each prompt, the empty one's too, on every base: its start marker is that
+    of all prompts, and its padding that of the short ones. What an edit must not move are these.
+    """
     ids = []
     for tokenizer in teacher.tokenizers:
         check_prompts(tokenizer, prompts)
         read = tokenizer(list(prompts), padding="max_length", truncation=True, return_tensors="pt")
         ids.append(read.input_ids.to(teacher.unet.device))
-    states, pooled = teacher.family.encode(teacher, prompts, ids)
+    states, pooled = teacher.family.encode(teacher, ids)
     return Context(states, ids[0], pooled)
 
 
 def encode_ids(teacher: Teacher, ids: Tensor) -> Context:
-    """The text states of prompts that are tokens already, (n, tokens), none of them empty, for a
-    base with one tokenizer; the gradient reaches the embeddings.
+    """The text states of prompts that are tokens already, (n, tokens), for a base with one
+    tokenizer; the gradient reaches the embeddings.
     """
-    states, pooled = teacher.family.encode(teacher, ["tokens"] * len(ids), [ids])
+    states, pooled = teacher.family.encode(teacher, [ids])
     return Context(states, ids, pooled)
 
 
