@@ -414,7 +414,7 @@ def increments(
     check(concepts, settings)
     directions = directions_of(teacher, concepts, settings)
     pictures = prepared or prepare(teacher, concepts, settings, work)
-    works = _one_each(work, sorted(concept.name for concept in concepts))
+    works = _one_each(work, concepts)
     trained = {
         concept.name: _train(
             teacher,
@@ -432,8 +432,10 @@ def increments(
     return trained
 
 
-def _one_each(work: Work, names: Sequence[str]) -> dict[str, Work]:
-    """The work of each concept: its own file to go on from, and steps counted on over all."""
+def _one_each(work: Work, concepts: Sequence[Concept]) -> dict[str, Work]:
+    """The work of each concept, by its name: its own file to go on from, and steps counted on over
+    all.
+    """
     count = itertools.count(1)
 
     def tell(_update: int, terms: Mapping[str, float]) -> None:
@@ -441,12 +443,12 @@ def _one_each(work: Work, names: Sequence[str]) -> dict[str, Work]:
             work.on_step(next(count), terms)
 
     return {
-        name: replace(
+        concept.name: replace(
             work,
             on_step=tell,
-            resume=work.resume and work.resume.with_name(f"{work.resume.name}.{name}"),
+            resume=work.resume and work.resume.with_name(f"{work.resume.name}.{concept.slug}"),
         )
-        for name in names
+        for concept in concepts
     }
 
 
