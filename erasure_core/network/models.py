@@ -375,11 +375,11 @@ def _check_schedule(folder: Path, schedule: Mapping[str, Any]) -> None:
     where, kind = folder / "scheduler", str(schedule.get("_class_name"))
     spacing = schedule.get("timestep_spacing", "leading")
     if kind in DISTILLED:
-        raise BadInput(f"{where} is a {kind}: {_distilled(DISTILLED[kind])}")
+        raise BadInput(f"{where} is a {kind}: {distilled(DISTILLED[kind])}")
     if kind in FEW_STEPS and spacing == "trailing":
         raise BadInput(
             f"{where} is a {kind} with timestep_spacing trailing, as turbo and lightning models "
-            f"are published: {_distilled('to a few steps')}; if it was not, set timestep_spacing "
+            f"are published: {distilled('to a few steps')}; if it was not, set timestep_spacing "
             f"to leading"
         )
     if "beta_schedule" not in schedule:
@@ -395,7 +395,8 @@ def _check_schedule(folder: Path, schedule: Mapping[str, Any]) -> None:
         )
 
 
-def _distilled(how: str) -> str:
+def distilled(how: str) -> str:
+    """Why a network that was distilled is refused, and what to do."""
     return (
         f"its network was distilled {how}, and says nothing of the many guided steps by which "
         f"concepts are erased and measured here; erase from the model that it was distilled from"
