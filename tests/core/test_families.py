@@ -193,12 +193,12 @@ SPARING = {
     "speed": (speed, speed.Settings(projections="kv", target="nothing"), 1e-5),
     "sepme": (
         sepme,
-        sepme.Settings(images=2, steps=2, updates=2, lr=0.1, beta=1.0, stop=None, tolerance=0.2),
+        sepme.Settings(images=1, steps=2, updates=1, lr=0.1, beta=1.0, stop=None, tolerance=0.2),
         1e-5,
     ),
     "all_but_one": (
         abo,
-        abo.Settings(group="kv", hard=True, target="replace", updates=2, steps=4, lr=1e-2),
+        abo.Settings(group="kv", hard=True, target="replace", updates=1, steps=2, lr=1e-2),
         1e-5,
     ),
 }
