@@ -21,7 +21,7 @@ from erasure_core.export.lora import kohya, lora
 from erasure_core.export.single_file import single_file
 from erasure_core.files import new_folder, pretty_json
 from erasure_core.network import bases
-from erasure_core.network.models import check_folder, load_teacher
+from erasure_core.network.models import PARTS, check_folder, load_teacher
 from erasure_core.network.weights import WeightDelta, write_tensors
 
 Format = Literal["diffusers", "delta", "lora", "single-file"]
@@ -91,7 +91,10 @@ def export(
                 f"export it as diffusers"
             )
         elif form == "lora":
-            tensors = kohya(lora(teacher.unet, delta, rank=rank, error=error), teacher)
+            factors = lora(teacher.unet, delta, rank=rank, error=error)
+            tensors = kohya(factors, teacher)
+            held = next(len(down) for down, _ in factors.values())
+            metadata |= header.trainer(teacher.family, prediction, held)
         else:
             tensors = dict(delta.tensors)
         write_tensors(target, tensors, metadata, header.seal)
@@ -146,11 +149,19 @@ def _copy(source: Path, target: Path, metadata: Mapping[str, str]) -> None:
 
 
 def _in_float32(config: Path) -> Mapping[str, object] | None:
-    """The settings in `config` with float32 for another precision; None if they ask for none.
+    """The settings in `config` with float32 for another precision, and for none where transformers
+    reads them; None if that is what they say.
 
-    transformers loads a text encoder in the precision of its configuration, diffusers a UNet in
-    float32: a plain pipeline of both stops at the first prompt.
+    transformers loads a text encoder in the precision of its configuration or else of its weights,
+    diffusers a UNet in float32: a plain pipeline of both stops at the first prompt.
     """
     settings = bases.read_json(config)
     other = {key for key in DTYPES if settings.get(key) not in (None, "float32")}
+    if _of_transformers(config.parent.name) and not any(settings.get(key) for key in DTYPES):
+        other.add(DTYPES[0])
     return {**settings, **dict.fromkeys(other, "float32")} if other else None
+
+
+def _of_transformers(part: str) -> bool:
+    library, _ = PARTS.get(part, ("", ""))
+    return library == "transformers"

@@ -1,5 +1,5 @@
-"""What an exported safetensors file says of itself: whose erasure it is, and the keys of ModelSpec,
-which ComfyUI, AUTOMATIC1111 and others show.
+"""What an exported safetensors file says of itself: whose erasure it is, the keys of ModelSpec,
+which ComfyUI, AUTOMATIC1111 and others show, and of a LoRA those of kohya's trainer.
 
 ModelSpec 1.0.1, https://github.com/Stability-AI/ModelSpec.
 """
@@ -96,6 +96,24 @@ def modelspec(
         "prediction_type": "v" if prediction == "v_prediction" else "epsilon",
     }
     return {f"modelspec.{key}": value for key, value in keys.items()} | {HASH: UNHASHED}
+
+
+def trainer(family: Family, prediction: str, rank: int) -> dict[str, str]:
+    """The keys that kohya's trainer gives a LoRA of `rank`, by which AUTOMATIC1111 knows what it is
+    for: any other file with a header it takes for Stable Diffusion 1.
+    """
+    if isinstance(family, XL):
+        version = "sdxl_base_v1-0"
+    else:
+        velocity = "_v" if prediction == "v_prediction" else ""
+        version = f"sd_v{2 if family.linear else 1}{velocity}"
+    return {
+        "ss_base_model_version": version,
+        "ss_v2": str(version.startswith("sd_v2")),
+        "ss_network_module": "networks.lora",
+        "ss_network_dim": str(rank),
+        "ss_network_alpha": str(rank),
+    }
 
 
 def seal(file: Path) -> None:

@@ -88,7 +88,8 @@ def _linear_changes(unet: nn.Module, delta: WeightDelta) -> dict[str, Tensor]:
     if other := sorted(changed.keys() - layers.linear(unet)):
         raise BadInput(
             f"a LoRA holds linear weights only; {len(other)} others changed, such as {other[0]}; "
-            f"export diffusers or delta, or erase with `lora: true` in the method's settings"
+            f"export diffusers or delta, or erase with `lora: true` (sdd: `group: kv`) in the "
+            f"method's settings"
         )
     if not changed:
         raise BadInput("the delta changes nothing; there is no LoRA of it")

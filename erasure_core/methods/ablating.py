@@ -31,6 +31,7 @@ from erasure_core.law.concepts import Concept, Kind
 from erasure_core.network import diffusion, training
 from erasure_core.network.models import Teacher
 from erasure_core.network.prepared import by_content
+from erasure_core.network.shares import Shares
 from erasure_core.network.weights import WeightDelta
 from erasure_core.network.work import Work
 
@@ -72,8 +73,7 @@ PRESETS: Mapping[Kind, Settings] = {
 class Prepared:
     """What the teacher makes once."""
 
-    # (n, c, h, w), pictures of the anchors; picture i shows anchor i % (number of anchors)
-    latents: Tensor
+    latents: Tensor  # (n, c, h, w), pictures of the anchors, those that `_shown` says
     kept: diffusion.Kept | None
 
 
@@ -90,6 +90,11 @@ def _prompts(concepts: Sequence[Concept]) -> tuple[list[str], list[str]]:
         (prompt, concept.replaced(prompt)) for concept in concepts for prompt in concept.prompts
     ]
     return [prompt for prompt, _ in pairs], [anchor for _, anchor in pairs]
+
+
+def _shown(concepts: Sequence[Concept], settings: Settings) -> Tensor:
+    """The anchor that each picture shows, (images * concepts,): each concept's own in turn."""
+    return Shares.of(concepts).in_turn(settings.images)
 
 
 def check(concepts: Sequence[Concept], settings: Settings) -> None:
@@ -121,16 +126,11 @@ def prepare(
     """The anchor pictures, kept by content, and trajectories of the kept prompts if a term of the
     loss holds them.
     """
-    anchors, n = (
-        diffusion.encode_prompts(teacher, _prompts(concepts)[1]),
-        settings.images * len(concepts),
-    )
+    anchors = diffusion.encode_prompts(teacher, _prompts(concepts)[1])
+    shown = _shown(concepts, settings)
 
     def make() -> dict[str, Tensor]:
-        shown, draws = (
-            torch.arange(n) % len(anchors),
-            seeding.generator(work.seed, "anchor pictures"),
-        )
+        draws = seeding.generator(work.seed, "anchor pictures")
         return {
             "latents": diffusion.pictures(
                 teacher, anchors, shown, settings.guidance, settings.steps, draws
@@ -140,7 +140,7 @@ def prepare(
     def content() -> dict[str, object]:
         return {
             **diffusion.content_of(teacher, [anchors]),
-            "pictures": [n, settings.guidance, settings.steps, work.seed],
+            "pictures": [shown.tolist(), settings.guidance, settings.steps, work.seed],
         }
 
     latents = by_content(work.cache, "anchors", content, make)["latents"].to(teacher.unet.device)
@@ -175,7 +175,7 @@ def erase(
     )
     prepared = prepared or prepare(teacher, concepts, settings, work)
     latents, kept, scheduler = prepared.latents, prepared.kept, diffusion.noise_scheduler(teacher)
-    draws = seeding.generator(work.seed, "updates")
+    draws, shown = seeding.generator(work.seed, "updates"), _shown(concepts, settings)
 
     def loss(student: nn.Module) -> dict[str, Tensor]:
         picture = torch.randint(len(latents), (settings.batch,), generator=draws)
@@ -186,7 +186,7 @@ def erase(
             latents.device
         )
         z = scheduler.add_noise(latents[picture.to(latents.device)], noise, timestep)
-        row = (picture % len(anchors)).to(latents.device)
+        row = shown[picture].to(latents.device)
         with torch.set_grad_enabled(
             settings.prior_weight > 0
         ):  # the prior is all that moves the anchor

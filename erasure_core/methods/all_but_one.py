@@ -40,12 +40,11 @@ from erasure_core.network.adversary import Adversary, Robust
 from erasure_core.network.models import Teacher
 from erasure_core.network.null_space import null_basis
 from erasure_core.network.prepared import by_content
+from erasure_core.network.shares import Shares
 from erasure_core.network.weights import WeightDelta
 from erasure_core.network.work import Work
 
 TRAJECTORIES_TOGETHER = 8  # of one batch; bounds the memory of making a bank
-# bytes; a larger bank is not put on the device, its rows are read from its file as they are drawn
-RESIDENT = 2**30
 
 
 class Instruction(BaseModel):
@@ -303,8 +302,10 @@ class Guide:
         prompts: Sequence[str],
         directions: Sequence[Sequence[str]] = (),
         hidden: Tensor | None = None,
+        shares: Shares | None = None,
     ):
-        """Trajectories follow `prompts`; delta is one of two, or nothing.
+        """Trajectories follow `prompts`, by their `shares` or all alike; delta is one of two, or
+        nothing.
 
         `directions[j][k]` is the prompt of instruction j beside prompt k (explicit); `hidden[k]`
         marks the tokens of prompt k whose attention the implicit signal scales, (prompts, tokens).
@@ -313,6 +314,7 @@ class Guide:
         self.device = teacher.unet.device
         self.null = diffusion.encode_prompts(teacher, [""])
         self.prompts = diffusion.encode_prompts(teacher, prompts)
+        self.shares = shares or Shares((len(prompts),))
         self.directions = [diffusion.encode_prompts(teacher, directed) for directed in directions]
         self.hidden = hidden
         self.timesteps = torch.tensor(
@@ -344,7 +346,7 @@ class Guide:
         points = []
         for _ in range(n):
             z = diffusion.drawn_noise(self.teacher, 1, generator)
-            prompt = torch.randint(len(self.prompts), (1,), generator=generator).to(self.device)
+            prompt = self.shares.drawn(1, generator).to(self.device)
             elapsed = int(torch.randint(self.settings.steps, (), generator=generator))
 
             def guided(z: Tensor, timestep: int, prompt: Tensor = prompt) -> Tensor:
@@ -363,32 +365,33 @@ class Guide:
             )
         return Points.cat(points)
 
-    def bank(self, n: int, name: str, work: Work) -> Points:
-        """Every point of n whole trajectories, n * T of them, noisiest first; kept by content.
+    def bank(self, each: int, name: str, work: Work) -> Points:
+        """Every point of `each` whole trajectories of every concept, n * T points for n of them,
+        noisiest first; kept by content.
 
-        `name` is that of the random stream. A bank larger than `RESIDENT` stays on the CPU: if it
-        is in a file, only the rows that are drawn are read.
+        `name` is that of the random stream. A bank larger than `diffusion.RESIDENT` stays on the
+        CPU: if it is in a file, only the rows that are drawn are read.
         """
 
         def make() -> dict[str, Tensor]:
-            return self._whole(n, seeding.generator(work.seed, name)).tensors()
+            return self._whole(each, seeding.generator(work.seed, name)).tensors()
 
         points = Points(
             **by_content(
-                work.cache, "trajectories", lambda: self._content(n, work.seed, name), make
+                work.cache, "trajectories", lambda: self._content(each, work.seed, name), make
             )
         )
-        small = sum(tensor.nbytes for tensor in points.tensors().values()) <= RESIDENT
+        small = diffusion.resident(points.tensors().values())
         return points.to(self.device) if small else points
 
     @torch.no_grad()
-    def _whole(self, n: int, generator: torch.Generator) -> Points:
-        """n whole trajectories, `TRAJECTORIES_TOGETHER` at a time; on the CPU. No prompt has two
-        before each has one.
+    def _whole(self, each: int, generator: torch.Generator) -> Points:
+        """`each` whole trajectories of every concept, `TRAJECTORIES_TOGETHER` at a time; on the
+        CPU. No prompt of a concept has two before each has one.
         """
-        z, prompts = diffusion.drawn_noise(self.teacher, n, generator), len(self.prompts)
-        prompt = torch.randperm(prompts, generator=generator)[torch.arange(n) % prompts]
-        prompt = prompt.to(self.device)
+        n = each * len(self.shares.sizes)
+        z = diffusion.drawn_noise(self.teacher, n, generator)
+        prompt = self.shares.in_turn(each, generator).to(self.device)
         parts: list[Points] = []
         for first in range(0, n, TRAJECTORIES_TOGETHER):
             together = slice(first, first + TRAJECTORIES_TOGETHER)
@@ -410,7 +413,7 @@ class Guide:
         diffusion.denoise(self.teacher, z, self.settings.steps, self.settings.steps, guided)
         return steps
 
-    def _content(self, n: int, seed: int, name: str) -> dict[str, object]:
+    def _content(self, each: int, seed: int, name: str) -> dict[str, object]:
         """Everything that the bank depends on; lambda and the student are not among it."""
         settings = self.settings
         return {
@@ -421,7 +424,8 @@ class Guide:
             if self.directions
             else None,
             "hidden": None if self.hidden is None else self.hidden.tolist(),
-            "trajectories": [settings.gamma1, settings.steps, n, seed, name],
+            "trajectories": [settings.gamma1, settings.steps, each, seed, name],
+            "shares": self.shares.sizes,
         }
 
 
@@ -442,8 +446,10 @@ def _guides(
     it.
     """
     pairs = [(concept, prompt) for concept in concepts for prompt in concept.prompts]
+    shares = Shares.of(concepts)
     if settings.target == "replace":
-        erase = Guide(teacher, settings, [concept.replaced(prompt) for concept, prompt in pairs])
+        replaced = [concept.replaced(prompt) for concept, prompt in pairs]
+        erase = Guide(teacher, settings, replaced, shares=shares)
     elif settings.signal == "implicit":
         tail: attention.Tail = "padded" if settings.implicit.include_eot else "none"
         erase = Guide(
@@ -451,13 +457,15 @@ def _guides(
             settings,
             [prompt for _, prompt in pairs],
             hidden=attention.concept_columns(teacher, concepts, tail),
+            shares=shares,
         )
     else:
         directions = [
             [i.prompt or concept.replaced(prompt) for concept, prompt in pairs]
             for i in settings.instructions
         ]
-        erase = Guide(teacher, settings, [prompt for _, prompt in pairs], directions)
+        prompts = [prompt for _, prompt in pairs]
+        erase = Guide(teacher, settings, prompts, directions, shares=shares)
     keep = kept_prompts(concepts)
     return erase, Guide(teacher, settings, keep) if keep and settings.keep_weight else None
 
@@ -477,8 +485,8 @@ def prepare(
     if settings.trajectories == "fresh":
         return None
     erase, keep = _guides(teacher, concepts, settings)
-    n = settings.trajectories * len(concepts)
-    kept = keep.bank(n, diffusion.KEPT_STREAM, work) if keep else None
+    n = settings.trajectories
+    kept = keep.bank(n * len(concepts), diffusion.KEPT_STREAM, work) if keep else None
     return Banks(erase.bank(n, diffusion.TRAJECTORIES_STREAM, work), kept)
 
 
@@ -628,7 +636,11 @@ def erase(
 
     student = training.student_of(teacher, settings)
     trainable = training.trainable(student, settings.group, settings, work.seed)
-    pin = projection(teacher.unet, trainable, guide.null) if settings.hard else None
+    pin = (
+        projection(teacher.unet, trainable, diffusion.encode_words(teacher, [""]))
+        if settings.hard
+        else None
+    )
     loop = training.Loop(
         generators=[draws, adversary.draws] if adversary else [draws],
         extra=adversary.tensors if adversary else {},

@@ -64,8 +64,8 @@ class Settings(training.LoraTraining):
     trajectories: Literal["fresh"] | PositiveInt = Field(
         "fresh",
         description=(
-            "trajectories of the teacher that all updates share; more cover more states, "
-            "'fresh' makes new ones for each update"
+            "trajectories of the teacher for each concept that all updates share; more cover more "
+            "states, 'fresh' makes new ones for each update"
         ),
     )
     updates: training.Updates = 1000
@@ -121,8 +121,7 @@ def steps(concepts: Sequence[Concept], settings: Settings) -> int:
 def _erased(
     teacher: Teacher, concepts: Sequence[Concept], settings: Settings
 ) -> diffusion.Trajectories:
-    prompts = [prompt for concept in concepts for prompt in concept.prompts]
-    return diffusion.Trajectories.of(teacher, prompts, settings.guidance, settings.steps)
+    return diffusion.Trajectories.erased(teacher, concepts, settings.guidance, settings.steps)
 
 
 def prepare(
@@ -166,7 +165,7 @@ def erase(
 
     def draw(student: nn.Module) -> diffusion.Points:
         if prepared.points:
-            return prepared.points.draw(settings.batch, draws)
+            return prepared.points.draw(settings.batch, draws).to(teacher.unet.device)
         unet = student if settings.walker == "student" else teacher.unet
         return trajectories.fresh(unet, settings.batch, draws)
 

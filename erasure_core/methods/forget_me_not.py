@@ -32,6 +32,7 @@ from erasure_core.law.concepts import Concept
 from erasure_core.network import attention, diffusion, training
 from erasure_core.network.models import Teacher
 from erasure_core.network.prepared import by_content
+from erasure_core.network.shares import Shares
 from erasure_core.network.weights import WeightDelta
 from erasure_core.network.work import Work
 
@@ -127,14 +128,8 @@ def _pictures(
     told = _encoded(teacher, concepts)
 
     def make() -> dict[str, Tensor]:
-        generator, chosen, before = seeding.generator(work.seed, "pictures"), [], 0
-        for concept in concepts:
-            n = len(concept.prompts)
-            chosen.append(
-                before + torch.randperm(n, generator=generator)[torch.arange(settings.images) % n]
-            )
-            before += n
-        prompt = torch.cat(chosen)
+        generator = seeding.generator(work.seed, "pictures")
+        prompt = Shares.of(concepts).in_turn(settings.images, generator)
         latents = diffusion.pictures(
             teacher, told, prompt, settings.guidance, settings.steps, generator
         )

@@ -11,7 +11,8 @@ Departs    A trajectory follows the prompt that its loss erases; the reference's
            mean noise; in the reference they mean a whole trajectory, and a clean latent labelled as
            noise. Where a batch holds several points, one number of steps is drawn for all of it.
            Ours, off by default: `keep_weight` (squared error on kept prompts, along the teacher's
-           own trajectories of them).
+           own trajectories of them). No `lora`: an average of changes of low rank is none, and the
+           average of their factors is not that of the student. A LoRA holds the change of group kv.
 Changes    Weights of `group` in the UNet. The teacher is not modified.
 Cost       About T + 2 UNet evaluations an update (a guided step takes two), 2 more with kept
            prompts; a third copy of the UNet.
@@ -29,13 +30,13 @@ from torch import Tensor, nn
 from erasure_core import seeding
 from erasure_core.errors import BadInput
 from erasure_core.law.concepts import Concept
-from erasure_core.network import diffusion, training
+from erasure_core.network import diffusion, layers, training
 from erasure_core.network.models import Teacher
 from erasure_core.network.weights import WeightDelta
 from erasure_core.network.work import Work
 
 
-class Settings(training.LoraTraining):
+class Settings(training.Training):
     """Defaults are the reference's."""
 
     method: Literal["sdd"] = "sdd"
@@ -85,7 +86,7 @@ def check(concepts: Sequence[Concept], settings: Settings) -> None:
 
 def declared(unet: nn.Module, settings: Settings) -> frozenset[str]:
     """Names of the weights that `settings.group` may change."""
-    return training.declared(unet, settings.group, settings)
+    return frozenset(layers.select(unet, settings.group))
 
 
 def steps(concepts: Sequence[Concept], settings: Settings) -> int:
@@ -123,14 +124,12 @@ def erase(
         ErasureError: If training diverges.
     """
     check(concepts, settings)
-    prompts = [prompt for concept in concepts for prompt in concept.prompts]
-    trajectories = diffusion.Trajectories.of(teacher, prompts, settings.guidance, settings.steps)
+    trajectories = diffusion.Trajectories.erased(
+        teacher, concepts, settings.guidance, settings.steps
+    )
     kept = prepared or prepare(teacher, concepts, settings, work)
     student, average = training.student_of(teacher, settings), copy.deepcopy(teacher.unet)
-    trainable, averaged = (
-        training.trainable(network, settings.group, settings, work.seed)
-        for network in (student, average)
-    )
+    trainable, averaged = (layers.select(network, settings.group) for network in (student, average))
     draws = seeding.generator(work.seed, "updates")
 
     def loss(student: nn.Module) -> dict[str, Tensor]:
@@ -155,4 +154,4 @@ def erase(
         resume=work.resume,
     )
     training.fit(student, trainable, loss, settings, steps(concepts, settings), loop)
-    return training.change(teacher.unet, average, averaged, settings)
+    return WeightDelta.between(teacher.unet, average, frozenset(averaged))

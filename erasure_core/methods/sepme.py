@@ -164,8 +164,10 @@ def protected_prompts(
 
 
 def _rows(teacher: Teacher, prompts: Sequence[str]) -> Tensor:
-    """Every token state of `prompts`, (n * tokens, d_text), float64."""
-    return diffusion.encode_prompts(teacher, prompts).states.flatten(0, 1).double()
+    """Every token state of `prompts`, (n * tokens, d_text), float64. Of the empty prompt those of
+    its words: zeros, as XL is told an absent one, no change of weights can move.
+    """
+    return diffusion.encode_words(teacher, prompts).states.flatten(0, 1).double()
 
 
 def free_directions(teacher: Teacher, prompts: Sequence[str], tolerance: float) -> Tensor:
@@ -190,7 +192,7 @@ def capacity(teacher: Teacher, prompts: Sequence[str], settings: Settings) -> in
     More fit where prompts are alike. Two directions are not counted: one for the concept, and one
     that no state reaches behind a LayerNorm.
     """
-    states = diffusion.encode_prompts(teacher, [""]).states
+    states = diffusion.encode_words(teacher, [""]).states
     free = len(free_directions(teacher, prompts, settings.tolerance))
     return max(0, free - 2) // (states.shape[1] - 1)
 
@@ -412,7 +414,7 @@ def increments(
     check(concepts, settings)
     directions = directions_of(teacher, concepts, settings)
     pictures = prepared or prepare(teacher, concepts, settings, work)
-    works = _one_each(work, sorted(concept.name for concept in concepts))
+    works = _one_each(work, concepts)
     trained = {
         concept.name: _train(
             teacher,
@@ -430,8 +432,10 @@ def increments(
     return trained
 
 
-def _one_each(work: Work, names: Sequence[str]) -> dict[str, Work]:
-    """The work of each concept: its own file to go on from, and steps counted on over all."""
+def _one_each(work: Work, concepts: Sequence[Concept]) -> dict[str, Work]:
+    """The work of each concept, by its name: its own file to go on from, and steps counted on over
+    all.
+    """
     count = itertools.count(1)
 
     def tell(_update: int, terms: Mapping[str, float]) -> None:
@@ -439,12 +443,12 @@ def _one_each(work: Work, names: Sequence[str]) -> dict[str, Work]:
             work.on_step(next(count), terms)
 
     return {
-        name: replace(
+        concept.name: replace(
             work,
             on_step=tell,
-            resume=work.resume and work.resume.with_name(f"{work.resume.name}.{name}"),
+            resume=work.resume and work.resume.with_name(f"{work.resume.name}.{concept.slug}"),
         )
-        for name in names
+        for concept in concepts
     }
 
 

@@ -30,7 +30,7 @@ from erasure_core.errors import BadInput
 from erasure_core.law.concepts import Concept, kept_prompts
 from erasure_core.law.naming import mentions
 from erasure_core.network import layers
-from erasure_core.network.diffusion import encode_prompts
+from erasure_core.network.diffusion import encode_words
 from erasure_core.network.models import Teacher
 from erasure_core.network.prepared import by_content
 from erasure_core.network.weights import WeightDelta, tensors_sha256
@@ -341,7 +341,7 @@ def erase_rows(teacher: Teacher, concepts: Sequence[Concept], edit: Edit) -> Ite
             for concept, prompt in batch
         ]
         old, new = (
-            encode_prompts(teacher, prompts).states
+            encode_words(teacher, prompts).states
             for prompts in ([prompt for _, prompt in batch], stand_ins)
         )
         for i, ((concept, prompt), stand_in) in enumerate(zip(batch, stand_ins, strict=True)):
@@ -358,7 +358,7 @@ def preserve_rows(teacher: Teacher, prompts: Sequence[str], rows: Rows) -> Itera
     erased, its last token.
     """
     for batch in _batches(prompts):
-        states = encode_prompts(teacher, batch).states
+        states = encode_words(teacher, batch).states
         if rows == "last":
             yield torch.stack(
                 [s[_last_token(teacher, prompt)] for s, prompt in zip(states, batch, strict=True)]

@@ -6,7 +6,7 @@ Everything is deterministic: DDIM with eta 0, and each picture's noise comes fro
 that a picture does not depend on the batch it was made in (to about 1e-6 on CPU).
 """
 
-from collections.abc import Callable, Iterator, Sequence
+from collections.abc import Callable, Iterable, Iterator, Sequence
 from contextlib import contextmanager
 from dataclasses import dataclass
 from typing import TYPE_CHECKING, Annotated
@@ -19,6 +19,7 @@ from erasure_core import seeding
 from erasure_core.errors import BadInput
 from erasure_core.law.concepts import Concept, kept_prompts
 from erasure_core.network.models import Teacher
+from erasure_core.network.shares import Shares
 from erasure_core.network.weights import tensors_sha256
 from erasure_core.text import broken
 
@@ -48,6 +49,9 @@ Steps = Annotated[
 KEPT_TRAJECTORIES = 24  # fewest trajectories that stand for the kept prompts
 SHOWN = 5  # prompts named in a message
 PICTURES_TOGETHER = 20  # pictures of one batch; bounds the memory of making them
+TRAJECTORIES_TOGETHER = 32  # of one batch; bounds the memory of making a bank
+# bytes; a larger bank is not put on the device, its rows go there as they are drawn
+RESIDENT = 2**30
 # Names of random streams (`seeding.generator`). They decide the numbers drawn, and so every hash
 # of a delta: they stay, whatever the things are called.
 TRAJECTORIES_STREAM, KEPT_STREAM = "walks", "walks of kept prompts"
@@ -137,21 +141,36 @@ def _begun(prompt: str) -> str:
 
 @torch.no_grad()
 def encode_prompts(teacher: Teacher, prompts: Sequence[str]) -> Context:
-    """The text states of each prompt, padded to the tokenizer's limit."""
+    """What the network is told of each prompt when it draws, padded to the tokenizer's limit: of
+    the empty one zeros, where the base was trained with them.
+    """
+    read = encode_words(teacher, prompts)
+    if not teacher.zeros_for_empty:
+        return read
+    worded = torch.tensor([bool(prompt) for prompt in prompts], device=read.states.device)
+    pooled = None if read.pooled is None else read.pooled * worded[:, None]
+    return Context(read.states * worded[:, None, None], read.ids, pooled)
+
+
+@torch.no_grad()
+def encode_words(teacher: Teacher, prompts: Sequence[str]) -> Context:
+    """The text states of each prompt, the empty one's too, on every base: its start marker is that
+    of all prompts, and its padding that of the short ones. What an edit must not move are these.
+    """
     ids = []
     for tokenizer in teacher.tokenizers:
         check_prompts(tokenizer, prompts)
         read = tokenizer(list(prompts), padding="max_length", truncation=True, return_tensors="pt")
         ids.append(read.input_ids.to(teacher.unet.device))
-    states, pooled = teacher.family.encode(teacher, prompts, ids)
+    states, pooled = teacher.family.encode(teacher, ids)
     return Context(states, ids[0], pooled)
 
 
 def encode_ids(teacher: Teacher, ids: Tensor) -> Context:
-    """The text states of prompts that are tokens already, (n, tokens), none of them empty, for a
-    base with one tokenizer; the gradient reaches the embeddings.
+    """The text states of prompts that are tokens already, (n, tokens), for a base with one
+    tokenizer; the gradient reaches the embeddings.
     """
-    states, pooled = teacher.family.encode(teacher, ["tokens"] * len(ids), [ids])
+    states, pooled = teacher.family.encode(teacher, [ids])
     return Context(states, ids, pooled)
 
 
@@ -288,6 +307,15 @@ class Points:
         """n of them, with replacement."""
         return self[torch.randint(len(self.z), (n,), generator=generator)]
 
+    def to(self, device: torch.device) -> "Points":
+        """The same points on `device`."""
+        return Points(self.z.to(device), self.timestep.to(device), self.prompt.to(device))
+
+
+def resident(tensors: Iterable[Tensor]) -> bool:
+    """Whether a bank of these is small enough to lie on the device."""
+    return sum(tensor.nbytes for tensor in tensors) <= RESIDENT
+
 
 @dataclass(frozen=True, slots=True)
 class Trajectories:
@@ -300,42 +328,64 @@ class Trajectories:
     nothing: Context  # the empty prompt
     w: float  # guidance
     steps: int  # T, DDIM steps of a whole trajectory
+    shares: Shares  # of the prompts
 
     @classmethod
-    def of(cls, teacher: Teacher, prompts: Sequence[str], w: float, steps: int) -> "Trajectories":
-        """Trajectories of `prompts`, which are refused if they are too long."""
-        return cls(
-            teacher, encode_prompts(teacher, prompts), encode_prompts(teacher, [""]), w, steps
-        )
+    def of(
+        cls,
+        teacher: Teacher,
+        prompts: Sequence[str],
+        w: float,
+        steps: int,
+        shares: Shares | None = None,
+    ) -> "Trajectories":
+        """Trajectories of `prompts`, which are refused if they are too long; None shares them among
+        all alike.
+        """
+        told, nothing = (encode_prompts(teacher, texts) for texts in (prompts, [""]))
+        return cls(teacher, told, nothing, w, steps, shares or Shares((len(prompts),)))
+
+    @classmethod
+    def erased(
+        cls, teacher: Teacher, concepts: Sequence[Concept], w: float, steps: int
+    ) -> "Trajectories":
+        """Trajectories of the prompts of `concepts`, each of which has the same share."""
+        prompts = [prompt for concept in concepts for prompt in concept.prompts]
+        return cls.of(teacher, prompts, w, steps, Shares.of(concepts))
 
     def fresh(self, unet: nn.Module, n: int, generator: torch.Generator) -> Points:
         """Where n new trajectories are after a uniform number of steps, 0 to T - 1, the same for
         all of them.
         """
         elapsed = int(torch.randint(self.steps, (), generator=generator))
-        prompt = torch.randint(len(self.prompts), (n,), generator=generator)
+        prompt = self.shares.drawn(n, generator)
         times = timesteps(self.teacher, self.steps)
         z = self._states(unet, drawn_noise(self.teacher, n, generator), prompt, elapsed)[-1]
         return Points(
             z, torch.tensor(times[elapsed], device=z.device).expand(n), prompt.to(z.device)
         )
 
-    def bank(self, unet: nn.Module, n: int, generator: torch.Generator) -> Points:
-        """Every point of n whole trajectories, made in one batch: n * T points. No prompt has two
-        before each has one.
+    def bank(self, unet: nn.Module, each: int, generator: torch.Generator) -> Points:
+        """Every point of `each` whole trajectories of every concept, n * T points for n of them,
+        noisiest first, made `TRAJECTORIES_TOGETHER` at a time. No prompt of a concept has two
+        before each has one. A bank larger than `RESIDENT` stays on the CPU.
         """
-        prompt = torch.randperm(len(self.prompts), generator=generator)[
-            torch.arange(n) % len(self.prompts)
-        ]
-        times = timesteps(self.teacher, self.steps)
-        passed = torch.cat(
-            self._states(unet, drawn_noise(self.teacher, n, generator), prompt, self.steps)[:-1]
+        prompt = self.shares.in_turn(each, generator)
+        z, times = (
+            drawn_noise(self.teacher, len(prompt), generator),
+            timesteps(self.teacher, self.steps),
         )
-        return Points(
-            passed,
-            torch.tensor(times, device=passed.device).repeat_interleave(n),
-            prompt.to(passed.device).repeat(self.steps),
+        parts = []
+        for first in range(0, len(prompt), TRAJECTORIES_TOGETHER):
+            together = slice(first, first + TRAJECTORIES_TOGETHER)
+            passed = self._states(unet, z[together], prompt[together], self.steps)[:-1]
+            parts.append(torch.stack(passed).cpu())
+        points = Points(
+            torch.cat(parts, dim=1).flatten(0, 1),
+            torch.tensor(times).repeat_interleave(len(prompt)),
+            prompt.repeat(self.steps),
         )
+        return points.to(z.device) if resident([points.z]) else points
 
     @torch.no_grad()
     def _states(self, unet: nn.Module, z: Tensor, prompt: Tensor, stop: int) -> list[Tensor]:
@@ -395,7 +445,8 @@ class Kept:
         """Mean square of what the student's noise differs from the teacher's, at n
         of the points.
         """
-        teacher, at = self.trajectories.teacher, self.points.draw(n, generator)
+        teacher = self.trajectories.teacher
+        at = self.points.draw(n, generator).to(teacher.unet.device)
         prompts = self.trajectories.prompts[at.prompt]
         with torch.no_grad():
             base = predict_noise(teacher, teacher.unet, at.z, at.timestep, prompts)

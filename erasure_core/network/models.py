@@ -78,14 +78,12 @@ class Family:
         return tuple(tokenizer for tokenizer, _ in self.readers)
 
     def zeros_for_empty(self, index: Mapping[str, Any]) -> bool:
-        """Whether the states of the empty prompt are zeros, by the base's `model_index.json`."""
+        """Whether an absent prompt is told as zeros, by the base's `model_index.json`."""
         return False
 
-    def encode(
-        self, teacher: "Teacher", prompts: Sequence[str], ids: Sequence["Tensor"]
-    ) -> "tuple[Tensor, Tensor | None]":
-        """What the network is told about `prompts`, whose tokens are `ids`, one (n, tokens) for
-        each tokenizer.
+    def encode(self, teacher: "Teacher", ids: Sequence["Tensor"]) -> "tuple[Tensor, Tensor | None]":
+        """What the text encoders make of prompts, whose tokens are `ids`, one (n, tokens) for each
+        tokenizer.
 
         Returns:
             The states that cross-attention reads, (n, tokens, d_text), and, where the family has
@@ -111,26 +109,15 @@ class XL(Family):
         """As its pipeline reads it: unless the index says otherwise."""
         return bool(index.get("force_zeros_for_empty_prompt", True))
 
-    def encode(
-        self, teacher: "Teacher", prompts: Sequence[str], ids: Sequence["Tensor"]
-    ) -> "tuple[Tensor, Tensor | None]":
-        """Penultimate states of both encoders; where the base asks for it, the empty prompt is all
-        zeros, as in its training.
-        """
+    def encode(self, teacher: "Teacher", ids: Sequence["Tensor"]) -> "tuple[Tensor, Tensor | None]":
+        """Penultimate states of both encoders, and the second's embedding."""
         import torch
 
         read = [
             encoder(i, output_hidden_states=True)
             for encoder, i in zip(teacher.text_encoders, ids, strict=True)
         ]
-        states, pooled = (
-            torch.cat([r.hidden_states[-2] for r in read], dim=-1),
-            read[-1].text_embeds,
-        )
-        if teacher.zeros_for_empty:
-            worded = torch.tensor([bool(prompt) for prompt in prompts], device=states.device)
-            states, pooled = states * worded[:, None, None], pooled * worded[:, None]
-        return states, pooled
+        return torch.cat([r.hidden_states[-2] for r in read], dim=-1), read[-1].text_embeds
 
     def added(self, teacher: "Teacher", pooled: "Tensor | None") -> "dict[str, Tensor]":
         """The embedding, and the ids of an uncropped picture of the base's own size: original size,
@@ -181,7 +168,7 @@ class Teacher:
     unet: "UNet2DConditionModel"
     vae: "AutoencoderKL"
     scheduler: "DDIMScheduler"  # its config is read; every trajectory has its own copy
-    zeros_for_empty: bool = False  # the empty prompt's states are zeros, whatever the encoders say
+    zeros_for_empty: bool = False  # an absent prompt is told as zeros, whatever the encoders say
 
     @property
     def tokenizer(self) -> "CLIPTokenizer":
@@ -388,11 +375,11 @@ def _check_schedule(folder: Path, schedule: Mapping[str, Any]) -> None:
     where, kind = folder / "scheduler", str(schedule.get("_class_name"))
     spacing = schedule.get("timestep_spacing", "leading")
     if kind in DISTILLED:
-        raise BadInput(f"{where} is a {kind}: {_distilled(DISTILLED[kind])}")
+        raise BadInput(f"{where} is a {kind}: {distilled(DISTILLED[kind])}")
     if kind in FEW_STEPS and spacing == "trailing":
         raise BadInput(
             f"{where} is a {kind} with timestep_spacing trailing, as turbo and lightning models "
-            f"are published: {_distilled('to a few steps')}; if it was not, set timestep_spacing "
+            f"are published: {distilled('to a few steps')}; if it was not, set timestep_spacing "
             f"to leading"
         )
     if "beta_schedule" not in schedule:
@@ -408,7 +395,8 @@ def _check_schedule(folder: Path, schedule: Mapping[str, Any]) -> None:
         )
 
 
-def _distilled(how: str) -> str:
+def distilled(how: str) -> str:
+    """Why a network that was distilled is refused, and what to do."""
     return (
         f"its network was distilled {how}, and says nothing of the many guided steps by which "
         f"concepts are erased and measured here; erase from the model that it was distilled from"

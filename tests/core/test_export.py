@@ -227,6 +227,37 @@ def test_a_lora_says_whose_it_is(lora_file, delta_file):
     says_whose_it_is(lora_file, delta_file)
 
 
+def a1111(metadata: dict[str, str]) -> str:
+    """For which family AUTOMATIC1111 (1.10, `NetworkOnDisk.detect_version`) offers a LoRA."""
+    if metadata.get("ss_base_model_version", "").startswith("sdxl_"):
+        return "SDXL"
+    if metadata.get("ss_v2") == "True":
+        return "SD2"
+    return "SD1" if metadata else "any"
+
+
+def test_a_lora_is_offered_for_its_own_family(base, lora_file):
+    metadata = said_by(lora_file)
+    family = {"Stable Diffusion 2.x": "SD2", "Stable Diffusion XL": "SDXL"}
+    assert a1111(metadata) == family.get(models.check_folder(base).name, "SD1")
+    keys = ("ss_network_module", "ss_network_dim", "ss_network_alpha")
+    assert [metadata[key] for key in keys] == ["networks.lora", str(RANK), str(RANK)]
+
+
+@pytest.mark.parametrize(
+    ("family", "prediction", "version"),
+    [
+        (0, "epsilon", "sd_v1"),
+        (1, "epsilon", "sd_v2"),
+        (1, "v_prediction", "sd_v2_v"),
+        (2, "epsilon", "sdxl_base_v1-0"),
+    ],
+)
+def test_a_lora_has_the_version_that_its_trainer_gives_it(family, prediction, version):
+    said = export.header.trainer(models.FAMILIES[family], prediction, 4)
+    assert said["ss_base_model_version"] == version
+
+
 def test_a_lora_draws_the_same_picture_once_loaded(plain_base, lora_file, pictures):
     pipeline = plain_pipeline(plain_base)
     pipeline.load_lora_weights(str(lora_file))
@@ -300,6 +331,19 @@ def test_a_safety_checker_stays_behind(toy, tmp_path):
     folder = export.export(*toy, FACTS, "diffusers", tmp_path / "out")
     assert not (folder / "safety_checker").exists()
     assert plain_pipeline(folder).safety_checker is None
+
+
+@pytest.mark.parametrize("says", [None, "float16"])
+def test_a_text_encoder_in_half_precision_is_in_float32_beside_the_network(toy, tmp_path, says):
+    """Also where its configuration says nothing: transformers then takes the weights' precision."""
+    part = toy[0] / "text_encoder"
+    lay_over(part / "config.json", {"dtype": None, "torch_dtype": says})
+    weights = part / "model.safetensors"
+    save_file({n: t.half() for n, t in load_file(weights).items()}, weights, {"format": "pt"})
+    folder = export.export(*toy, FACTS, "diffusers", tmp_path / "out")
+    pipeline = plain_pipeline(folder)
+    assert {p.dtype for p in pipeline.text_encoder.parameters()} == {torch.float32}
+    assert torch.isfinite(plain_picture(pipeline, PROMPT, SEED, GUIDANCE, STEPS)).all()
 
 
 @pytest.mark.parametrize("form", ["diffusers", "delta", "lora", "single-file"])

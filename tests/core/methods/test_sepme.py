@@ -452,6 +452,18 @@ def test_a_killed_run_goes_on_to_the_same_hash(
     assert list(tmp_path.iterdir()) == []
 
 
+def test_a_name_that_is_no_file_name_has_a_file_of_its_own(tmp_path):
+    band, day = (
+        Concept(name=name, kind="style", prompts=(f"in {name} style",), replacement="a cat")
+        for name in ("AC/DC", "9/11")
+    )
+    works = sepme._one_each(Work(1, resume=tmp_path / "lambda.resume"), [band, day])
+    files = {work.resume for work in works.values()}
+    assert works.keys() == {"AC/DC", "9/11"}
+    assert len(files) == 2
+    assert {file.parent for file in files} == {tmp_path}
+
+
 def test_a_killed_run_stops_at_the_same_update(teacher, astronaut, tmp_path, monkeypatch):
     monkeypatch.setattr(training, "SAVE_EVERY", 2)
     # ends after the tenth
