@@ -136,15 +136,18 @@ def concept_label(kind: str, name: str) -> str:
 
 
 def same_name(one: str, other: str) -> bool:
-    """Whether two names are one in different spellings, "Beyonce" and "Beyoncé"; several of a thing
-    are no spelling of it.
+    """Whether two names are one in different spellings, "Beyonce" and "Beyoncé": each is found
+    where the other stands, so that one is erased with the other. Several of a thing are no spelling
+    of it.
     """
     if concept_label("", one) == concept_label("", other):
         return True
-    return letters_of(one) == letters_of(other) and any(
-        (found.begin, found.end, found.plural) == (0, len(there), False)
-        for name, there in ((one, other), (other, one))
-        for found in mentions([name], there)
+    if letters_of(one) != letters_of(other):
+        return False
+    found, back = list(mentions([one], other)), list(mentions([other], one))
+    whole = [*((m, other) for m in found), *((m, one) for m in back)]
+    return all((found, back)) and any(
+        (m.begin, m.end, m.plural) == (0, len(there), False) for m, there in whole
     )
 
 

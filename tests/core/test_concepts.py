@@ -4,6 +4,7 @@ import pytest
 from pydantic import ValidationError
 
 from erasure_core.law.concepts import Concept, same_name
+from erasure_core.law.naming import mentions
 
 
 def concept(
@@ -160,6 +161,20 @@ def test_descriptions_and_translations_change_no_older_hash_and_name_nothing(ast
         ("person", {"replacement": "people"}),
         ("wolf", {"keep": ["three wolves"]}),
         ("Spider-Man", {"keep": ["two spider men"]}),
+        ("cup of coffee", {"keep": ["two cups of coffee"]}),
+        ("cups of coffee", {"keep": ["a cup of coffee"]}),
+        ("bird of prey", {"keep": ["birds of prey in the sky"]}),
+        ("man in a suit", {"keep": ["men in a suit"]}),
+        ("man in a suit", {"keep": ["two men in suits"]}),
+        ("the king of clubs", {"keep": ["kings of clubs"]}),
+        ("woman sitting on a chair", {"keep": ["women sitting on chairs"]}),
+        ("ox", {"keep": ["two oxen"]}),
+        ("cacti", {"keep": ["a cactus"]}),
+        ("fungus", {"keep": ["fungi"]}),
+        ("octopus", {"keep": ["octopi and octopuses"]}),
+        ("die", {"keep": ["a pair of dice"]}),
+        ("UFO", {"keep": ["two UFOs"]}),
+        ("U.F.O.", {"keep": ["three U.F.O.s"]}),
     ],
 )
 def test_the_plural_of_a_name_is_the_name(name, changes):
@@ -182,77 +197,101 @@ def test_the_plural_of_a_name_is_the_name(name, changes):
         ("cats", "a dog", "a cat beside cats", "a dog beside a dog"),
         ("people", "a dog", "these people", "these dogs"),
         ("coffee", "a rocket", "two coffee cups", "two rocket cups"),
+        ("cup of coffee", "a rocket", "two cups of coffee", "two rockets"),
+        ("man in a suit", "a robot", "two men in suits", "two robots"),
+        ("sheep on a hill", "a dog", "two sheep on a hill", "two dogs"),
     ],
 )
 def test_a_plural_becomes_a_plural(name, replacement, prompt, expected):
     assert concept(name=name, replacement=replacement).replaced(prompt) == expected
 
 
-@pytest.mark.parametrize(
-    ("name", "prompt"),
-    [
-        ("J. K. Rowling", "a photo of J.K. Rowling, sketch"),
-        ("J. K. Rowling", "JK Rowling"),
-        ("J.K. Rowling", "J. K. Rowling"),
-        ("Spider-Man", "spider man"),
-        ("spider man", "Spider-Man"),
-        ("Sammy Davis Jr.", "Sammy Davis Jr"),
-        ("v3.5 robot", "a v3.5 robot"),
-        ("Beyonc\u00e9", "a photo of Beyonce"),
-        ("Beyonce", "Beyonc\u00e9, sketch"),
-        ("Beyonce", "Beyonce\u0301, sketch"),
-        ("S\u00f8ren Stra\u00dfe", "Soren Strasse"),
-        ("Soren Strasse", "S\u00d8REN Stra\u00dfe"),
-        (
-            "\u0413\u043e\u0440\u0431\u0430\u0447\u0451\u0432",
-            "\u0413\u043e\u0440\u0431\u0430\u0447\u0435\u0432",
-        ),
-        ("Sin\u00e9ad O'Connor", "Sinead O'Connor"),
-        ("O'Connor", "O\u02bcConnor"),
-        ("O'Connor", "O\u2018Connor"),
-        ("O'Connor", "OConnor"),
-        ("Spider-Man", "Spiderman"),
-        ("Spider-Man", "two Spidermen"),
-        ("Spiderman", "Spider-Man"),
-        ("Spider-Man", "Spider\u2013Man"),
-        ("Coca-Cola", "CocaCola"),
-        ("CocaCola", "a can of Coca-Cola"),
-        ("C-3PO", "C3PO"),
-        ("C3PO", "C-3PO"),
-        ("Martin Luther King, Jr.", "Martin Luther King Jr."),
-        ("Martin Luther King Jr.", "Martin Luther King, Jr"),
-        ("\uace0\uc591\uc774", "\uac80\uc740 \uace0\uc591\uc774\uac00 \uc788\ub2e4"),
-        ("\uace0\uc591\uc774", "\uace0\uc591\uc774\ub4e4\uc744"),
-        ("Björk Guðmundsdóttir", "Bjork Gudmundsdottir"),
-        ("Bjork Gudmundsdottir", "BJÖRK GUÐMUNDSDÓTTIR"),
-        ("Þórður", "Thordur"),
-        ("Strasse", "STRA\u1e9eE"),
-        *(("O'Keeffe", f"O{mark}Keeffe") for mark in "\u00b4`\u2032\uff07"),
-        ("Ka\u02bbiulani", "Kaiulani"),
-        ("Ka'iulani", "Princess Ka\u02bbiulani"),
-        *(("Jean-Michel", f"Jean{dash}Michel") for dash in "\u2212\u2014\uff0d"),
-        ("أحمد", "صورة احمد"),
-        ("احمد", "أحمد"),
-        ("محمد", "محمّد"),
-        ("שלום", "שָׁלוֹם"),
-        ("パブロ・ピカソ", "パブロピカソの絵"),
-        ("パブロピカソ", "パブロ・ピカソ"),
-        ("パブロ・ピカソ", "パブロ ピカソ"),
-        ("パブロ ピカソ", "パブロピカソ"),
-        ("文森特·梵高", "文森特・梵高"),
-        ("文森特梵高", "文森特\u2027梵高"),
-        *(("김연아", f"김연아{end}") for end in ("씨", "님이", "풍", "풍의")),
-        ("Tom & Jerry", "Tom and Jerry, sketch"),
-        ("Tom and Jerry", "Tom & Jerry"),
-        ("Tom & Jerry", "Tom&Jerry"),
-        ("Dolce&Gabbana", "a Dolce and Gabbana bag"),
-        ("van gogh", "van_gogh"),
-        ("van_gogh", "in Van Gogh style"),
-        ("van gogh", "in_van_gogh_style"),
-        ("राम", "राम, एक चित्र"),
-        ("แมว", "สีแมว"),
-    ],
-)
+TYPED = [
+    ("J. K. Rowling", "a photo of J.K. Rowling, sketch"),
+    ("J. K. Rowling", "JK Rowling"),
+    ("J.K. Rowling", "J. K. Rowling"),
+    ("Spider-Man", "spider man"),
+    ("spider man", "Spider-Man"),
+    ("Sammy Davis Jr.", "Sammy Davis Jr"),
+    ("v3.5 robot", "a v3.5 robot"),
+    ("Beyonc\u00e9", "a photo of Beyonce"),
+    ("Beyonce", "Beyonc\u00e9, sketch"),
+    ("Beyonce", "Beyonce\u0301, sketch"),
+    ("S\u00f8ren Stra\u00dfe", "Soren Strasse"),
+    ("Soren Strasse", "S\u00d8REN Stra\u00dfe"),
+    (
+        "\u0413\u043e\u0440\u0431\u0430\u0447\u0451\u0432",
+        "\u0413\u043e\u0440\u0431\u0430\u0447\u0435\u0432",
+    ),
+    ("Sin\u00e9ad O'Connor", "Sinead O'Connor"),
+    ("O'Connor", "O\u02bcConnor"),
+    ("O'Connor", "O\u2018Connor"),
+    ("O'Connor", "OConnor"),
+    ("Spider-Man", "Spiderman"),
+    ("Spider-Man", "two Spidermen"),
+    ("Spiderman", "Spider-Man"),
+    ("Spider-Man", "Spider\u2013Man"),
+    ("Coca-Cola", "CocaCola"),
+    ("CocaCola", "a can of Coca-Cola"),
+    ("C-3PO", "C3PO"),
+    ("C3PO", "C-3PO"),
+    ("Martin Luther King, Jr.", "Martin Luther King Jr."),
+    ("Martin Luther King Jr.", "Martin Luther King, Jr"),
+    ("\uace0\uc591\uc774", "\uac80\uc740 \uace0\uc591\uc774\uac00 \uc788\ub2e4"),
+    ("\uace0\uc591\uc774", "\uace0\uc591\uc774\ub4e4\uc744"),
+    ("Björk Guðmundsdóttir", "Bjork Gudmundsdottir"),
+    ("Bjork Gudmundsdottir", "BJÖRK GUÐMUNDSDÓTTIR"),
+    ("Þórður", "Thordur"),
+    ("Strasse", "STRA\u1e9eE"),
+    *(("O'Keeffe", f"O{mark}Keeffe") for mark in "\u00b4`\u2032\uff07"),
+    ("Ka\u02bbiulani", "Kaiulani"),
+    ("Ka'iulani", "Princess Ka\u02bbiulani"),
+    *(("Jean-Michel", f"Jean{dash}Michel") for dash in "\u2212\u2014\uff0d"),
+    ("أحمد", "صورة احمد"),
+    ("احمد", "أحمد"),
+    ("محمد", "محمّد"),
+    ("שלום", "שָׁלוֹם"),
+    ("パブロ・ピカソ", "パブロピカソの絵"),
+    ("パブロピカソ", "パブロ・ピカソ"),
+    ("パブロ・ピカソ", "パブロ ピカソ"),
+    ("パブロ ピカソ", "パブロピカソ"),
+    ("文森特·梵高", "文森特・梵高"),
+    ("文森特梵高", "文森特\u2027梵高"),
+    *(("김연아", f"김연아{end}") for end in ("씨", "님이", "풍", "풍의")),
+    ("Tom & Jerry", "Tom and Jerry, sketch"),
+    ("Tom and Jerry", "Tom & Jerry"),
+    ("Tom & Jerry", "Tom&Jerry"),
+    ("Dolce&Gabbana", "a Dolce and Gabbana bag"),
+    ("van gogh", "van_gogh"),
+    ("van_gogh", "in Van Gogh style"),
+    ("van gogh", "in_van_gogh_style"),
+    ("राम", "राम, एक चित्र"),
+    ("แมว", "สีแมว"),
+    ("JK Rowling", "a photo of J.K. Rowling, sketch"),
+    ("JK Rowling", "J. K. Rowling"),
+    ("JRR Tolkien", "J.R.R. Tolkien"),
+    ("US flag", "a U.S. flag on the wall"),
+    ("UFO", "a U.F.O., sketch"),
+    ("U.F.O.", "UFO"),
+    ("U F O", "UFO"),
+    ("AJ Foyt", "A. J. Foyt"),
+    ("kd lang", "k.d. lang"),
+    ("Samuel L Jackson", "Samuel L. Jackson"),
+    ("Dr Strange", "Dr. Strange"),
+    ("St Peter", "St. Peter"),
+    ("Washington DC", "Washington D.C."),
+    ("OConnor", "O'Connor"),
+    ("OConnor", "O\u2019Connor"),
+    ("Kaiulani", "Ka\u02bbiulani"),
+    ("Quran", "Qur'an"),
+    ('Dwayne "The Rock" Johnson', "Dwayne \u201cThe Rock\u201d Johnson"),
+    ("Dwayne \u201eThe Rock\u201c Johnson", 'Dwayne "The Rock" Johnson'),
+    ('Dwayne "The Rock" Johnson', "Dwayne \u00abThe Rock\u00bb Johnson"),
+    ('Dwayne "The Rock" Johnson', "Dwayne The Rock Johnson"),
+]
+
+
+@pytest.mark.parametrize(("name", "prompt"), TYPED)
 def test_a_name_is_known_as_it_is_typed(name, prompt):
     assert concept(name=name).named_in(prompt)
 
@@ -312,6 +351,11 @@ def test_a_name_in_another_spelling_is_not_kept_and_replaces_nothing(changes):
         ("राम", "कीराम"),
         ("Tom & Jerry", "Tom, Jerry"),
         ("김연아", "김연아풍경"),
+        ("shell", "she'll"),
+        ("well", "we'll"),
+        ("JK Rowling", "JKRowling"),
+        ("Samuel L Jackson", "Samuel LJackson"),
+        ("dice", "to die"),
     ],
 )
 def test_what_is_typed_otherwise_is_another(name, prompt):
@@ -560,6 +604,11 @@ def test_a_medium_owns_nothing_and_stands_before_other_words_as_before():
         ("Tom & Jerry", "Tom and Jerry"),
         ("the Eiffel Tower", "Eiffel Tower"),
         ("Björk Guðmundsdóttir", "Bjork Gudmundsdottir"),
+        ("JRR Tolkien", "J. R. R. Tolkien"),
+        ("UFO", "U.F.O."),
+        ("I. T.", "IT"),
+        ("St Peter", "St. Peter"),
+        ("Sinead OConnor", "Sin\u00e9ad O\u2019Connor"),
     ],
 )
 def test_a_name_is_one_in_any_spelling_whichever_was_first(one, other):
@@ -582,6 +631,13 @@ def test_a_name_is_one_in_any_spelling_whichever_was_first(one, other):
 def test_several_a_part_and_another_word_are_no_spelling_of_a_name(one, other):
     assert not same_name(one, other)
     assert not same_name(other, one)
+
+
+@pytest.mark.parametrize(("one", "other"), TYPED)
+def test_what_is_one_request_is_erased_by_either_name(one, other):
+    if same_name(one, other):
+        assert any(mentions([one], other))
+        assert any(mentions([other], one))
 
 
 def test_another_kind_is_another_concept():
