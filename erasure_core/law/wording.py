@@ -93,7 +93,7 @@ BY = (
 )
 MADE = re.compile(rf"(?<!\w){MEDIUM}(?P<several>s?),?\s+{BY}", re.IGNORECASE)
 SHOWN_BY = re.compile(  # "a painting of a cat by ..."
-    rf"(?<!\w){MEDIUM}(?P<several>s?)(?P<shown>\s+(?:of|showing|with)\s[^,;.:]*),?\s+{BY}",
+    rf"(?<!\w){MEDIUM}(?P<several>s?)(?P<shown>\s+(?:of|showing|with)\s[^,;.:]*?),?\s+{BY}",
     re.IGNORECASE,
 )
 MADE_BY = re.compile(rf"[,;]?\s*(?<!\w){BY}", re.IGNORECASE)

@@ -557,6 +557,12 @@ def test_a_style_takes_its_maker_along(replacement, prompt, expected):
     [
         ("photo", "a painting of a cat by Van Gogh", "a photo of a cat"),
         ("a photo", "a painting of a cat by Van Gogh", "a photo of a cat"),
+        ("photo", "a painting of a cat in the style of Van Gogh", "a photo of a cat"),
+        ("photo", "a painting of a cat, in the style of Van Gogh", "a photo of a cat"),
+        ("photo", "a portrait of a woman painted by Van Gogh", "a photo of a woman"),
+        ("photo", "a picture of a house drawn in the style of Van Gogh", "a photo of a house"),
+        ("photo", "a drawing of a cat made by Van Gogh", "a photo of a cat"),
+        ("photo", "a drawing of a cat by the lake by Van Gogh", "a photo of a cat by the lake"),
         ("photo", "a landscape by Van Gogh", "a landscape, photo"),
         ("photo", "The Starry Night by Van Gogh", "The Starry Night, photo"),
         ("photo", "art by Van Gogh", "photo"),
