@@ -7,8 +7,8 @@ are adjectives and which are verbs is guessed from short lists, as prompts need 
 import re
 from collections.abc import Sequence
 
-from erasure_core.law.english import headed, indefinite, is_many, many, plurals
-from erasure_core.law.naming import COUNTS, mentions
+from erasure_core.law.english import headed, indefinite, is_many, is_uncounted, many, plurals
+from erasure_core.law.naming import COUNTED, COUNTS, mentions
 
 ARTICLES = ("a", "an", "the")
 # Words that stay where they are, with the bare noun: "this cat" becomes "this dog".
@@ -114,6 +114,9 @@ SOME_PEOPLE = "|".join(sorted({f for w in PEOPLE for f in (w, *plurals(w))}, rev
 COMPOUND = re.compile(r"\w[-\u2010\u2011]$|_$")  # "a robot-", before "cat"
 HALF = re.compile(r"\w+[-\u2010\u2011]$")  # of explicit content also with "half-" and "semi-"
 APOSTROPHE = "['\u2018\u2019\u02bc]"  # typed, and printed
+QUOTED = re.compile(r"(?<!\w)['\u2018]")  # an apostrophe that opens a quotation
+IN_A = re.compile(r"(?<!\w)in\s+(?:(?:an?|the)\s+)?$", re.IGNORECASE)
+STYLED = re.compile(r"\s+styles?$", re.IGNORECASE)
 # What is several behind a thing's name: "cat ears" is no "a cat" and ears.
 PARTS = (
     *("antlers", "claws", "clothes", "ears", "eyes", "feathers", "feet", "fins", "footprints"),
@@ -144,11 +147,16 @@ def replaced(names: Sequence[str], replacement: str, prompt: str, kind: str = "o
     """
     parts, position = [], 0
     for mention in mentions(names, prompt):
-        before, after = prompt[position : mention.begin], prompt[mention.end :]
+        before, said = prompt[position : mention.begin], prompt[mention.begin : mention.end]
+        if kind == "style" and IN_A.search(before):  # "in Pixar style" becomes "in photo style"
+            said = STYLED.sub("", said)
+        after = prompt[mention.begin + len(said) :]
         taken, phrase, several = _with_what_follows(replacement, after, kind, names[0])
-        plural = mention.plural or several
-        parts.append(_put(before, phrase, plural, kind, after[len(taken) :]))
-        position = mention.end + len(taken)
+        plural, after = mention.plural or several, after[len(taken) :]
+        put = _put(before, phrase, plural, kind, after)
+        owned, ending = _owner(prompt[: mention.begin], f"{said}{taken}", put, after)
+        parts.append(f"{put}{ending}")
+        position = mention.begin + len(said) + len(taken) + len(owned)
     return "".join(parts) + prompt[position:] if parts else replacement
 
 
@@ -162,6 +170,18 @@ def _with_what_follows(replacement: str, after: str, kind: str, name: str) -> tu
         return _work_after(replacement, after, name)
     held = _container_after(replacement, after)
     return held, replacement, re.search(rf"(?:{SEVERAL})$", held, re.IGNORECASE) is not None
+
+
+def _owner(before: str, said: str, put: str, after: str) -> tuple[str, str]:
+    """The "'s" or "'" at the beginning of `after` by which `said` owns what follows, and how `put`
+    ends in its place: "the cats' tails", "men's tails".
+    """
+    found = re.match(rf"({APOSTROPHE})(s?)(?!\w)", after, re.IGNORECASE)
+    closes = found and not found[2] and (QUOTED.search(before) or said[-1:].casefold() != "s")
+    if not found or closes:
+        return "", ""
+    several = put.endswith("s") and is_many(put)
+    return found.group(), f"{found[1]}{'' if several else 's'}"
 
 
 def _person_after(replacement: str, after: str) -> tuple[str, str, bool] | None:
@@ -184,13 +204,17 @@ def _work_after(replacement: str, after: str, name: str) -> tuple[str, str, bool
     """Of a maker's name: "'s famous painting", and what stands in the place of both."""
     owned = rf"{APOSTROPHE}s?(?!\w)"
     owner = rf"(?:{owned})?" if _is_maker(name) else owned
-    pattern = rf"{owner}\s+(?P<like>(?:\w+\s+){{0,2}}?){MEDIUM}(?P<several>s?)(?!\w)"
-    found = re.match(pattern, after, re.IGNORECASE)
+    like = r"(?:[-\s]+(?:styled?|inspired))?\s+(?P<like>(?:\w+\s+){0,2}?)"
+    found = re.match(rf"{owner}{like}{MEDIUM}(?P<several>s?)(?!\w)", after, re.IGNORECASE)
+    article, noun = _split(replacement)
     if found and FUNCTION_WORDS.isdisjoint(found["like"].casefold().split()):
-        article, noun = _split(replacement)
         noun = f"{found['like']}{noun}"
         phrase = f"{article and indefinite(noun)} {noun}".strip()
         return found.group(), phrase, bool(found["several"])
+    if STYLED.search(f" {noun}") and (
+        styled := re.match(rf"(?:{owned})?\s+styles?(?!\w)", after, re.IGNORECASE)
+    ):
+        return styled.group(), replacement, False
     if possessive := re.match(owned, after):
         of_it = re.match(r"\s+(?!styles?\b)\w", after[possessive.end() :], re.IGNORECASE)
         return possessive.group(), f"{replacement} of" if of_it else replacement, False
@@ -209,6 +233,8 @@ def _put(before: str, phrase: str, plural: bool, kind: str, after: str) -> str:
         return held
     kept, counted = _without_repeated(before, noun)
     plural = plural or counted
+    if plural and is_uncounted(noun):
+        kept = COUNTED.sub("", kept)
     if kind == "likeness":
         kept = ROLES.sub("", kept)
     if style and not _is_maker(noun) and (made := _not_made(kept, phrase, plural, after)):

@@ -447,6 +447,62 @@ def test_determiners_and_containers_read_well(name, replacement, prompt, expecte
     assert concept(name=name, replacement=replacement).replaced(prompt) == expected
 
 
+@pytest.mark.parametrize(
+    ("name", "replacement", "prompt", "expected"),
+    [
+        ("child", "a dog", "the children's toys", "dogs' toys"),
+        ("child", "a dog", "the children\u2019s toys", "dogs\u2019 toys"),
+        ("people", "robots", "people's faces", "robots' faces"),
+        ("Jesus", "a man", "Jesus' face", "a man's face"),
+        ("Jesus", "a man", "Jesus\u2019 face", "a man\u2019s face"),
+        ("cat", "a man in a suit", "the cats' tails", "men in a suit's tails"),
+        ("cat", "a man", "two cats' tails", "two men's tails"),
+        ("cat", "the boss", "a cat's tail", "the boss's tail"),
+        ("cats", "a dog", "the picture 'cats' of 1900", "the picture 'a dog' of 1900"),
+        ("cat", "a man", "this is 'two cats' of 1900", "this is 'two men' of 1900"),
+    ],
+)
+def test_what_stands_in_its_place_owns_what_it_owned(name, replacement, prompt, expected):
+    assert concept(name=name, kind="object", replacement=replacement).replaced(prompt) == expected
+
+
+@pytest.mark.parametrize(
+    ("prompt", "expected"),
+    [
+        ("two guns", "water"),
+        ("guns on a table", "water on a table"),
+        ("the guns", "water"),
+    ],
+)
+def test_what_is_not_counted_is_not_several(prompt, expected):
+    assert concept(name="gun", kind="object", replacement="water").replaced(prompt) == expected
+
+
+@pytest.mark.parametrize(
+    ("name", "replacement", "prompt", "expected"),
+    [
+        ("Van Gogh", "a photo", "a Van Gogh style painting of a cat", "a photo of a cat"),
+        ("Van Gogh", "a photo", "a Van Gogh-style painting of a cat", "a photo of a cat"),
+        ("Van Gogh", "a photo", "Van Gogh inspired oil paintings", "photos"),
+        ("Studio Ghibli", "photo", "Studio Ghibli style anime of a cat", "photo of a cat"),
+        ("Van Gogh", "anime style", "a cat in Van Gogh style", "a cat in anime style"),
+        ("Van Gogh", "anime style", "a cat in Van Gogh's style", "a cat in anime style"),
+        (
+            "Pixar style",
+            "a photo",
+            "a picture in Pixar style showing a cat",
+            "a picture in photo style showing a cat",
+        ),
+        ("Pixar style", "photo", "a cat in Pixar style", "a cat in photo style"),
+        ("Pixar style", "anime style", "a cat in Pixar style", "a cat in anime style"),
+        ("Pixar style", "a photo", "a Pixar style showing a cat", "a photo showing a cat"),
+    ],
+)
+def test_a_style_is_said_to_be_one_once(name, replacement, prompt, expected):
+    known = concept(name=name, kind="style", replacement=replacement)
+    assert known.replaced(prompt) == expected
+
+
 ADJECTIVES = ("sleeping", "smiling", "flying", "gorgeous", "famous", "fearless", "Christmas")
 
 
