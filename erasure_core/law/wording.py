@@ -5,6 +5,7 @@ are adjectives and which are verbs is guessed from short lists, as prompts need 
 """
 
 import re
+import unicodedata
 from collections.abc import Sequence
 
 from erasure_core.law.english import headed, indefinite, is_many, is_uncounted, many, plurals
@@ -38,6 +39,10 @@ FUNCTION_WORDS = frozenset(
         *("had", "do", "does", "did", "can", "could", "may", "must", "shall", "should", "will"),
         *("would", "me", "him", "us", "them", "it's", "that's", "here's", "there's", "he's"),
         *("she's", "let's", "what's", "who's", *SUBJECTS, *COUNTS, *DETERMINERS),
+        # Of prompts in other languages, whose words are no adjectives of ours: "une photo de ...".
+        *("avec", "con", "de", "del", "della", "des", "di", "du", "ein", "eine", "einer", "el"),
+        *("en", "et", "im", "la", "las", "le", "les", "los", "mit", "par", "por", "un", "una"),
+        *("und", "une", "vom", "von"),
     )
 )
 # Verbs whose object a name behind them is; those in -ing and -s are known by their ends.
@@ -77,7 +82,7 @@ MEDIA = (
     *("sculpture", "tapestry", "ukiyo-e", "vhs", "video", "watercolor", "watercolour", "woodcut"),
 )
 MEDIUM = (
-    rf"(?:work\s+of\s+art|(?:(?:acrylic|charcoal|ink|oil|pencil|watercolou?r)\s+)?"
+    rf"(?:work\s+of\s+art|(?:(?:acrylic|charcoal|ink|oil|pencil|self|watercolou?r)[-\s]+)?"
     rf"(?:{'|'.join(MEDIA)}))"
 )
 PARTICLES = (  # of names, without a capital
@@ -89,22 +94,40 @@ MAKERS = ("artist", "painter", "photographer", "illustrator", "person", "somebod
 BY = (
     r"(?:(?:created|designed|directed|done|drawn|illustrated|inspired|made|painted|photographed)"
     r"\s+)?(?:by(?:\s+the)?(?:\s+famous|\s+great)?(?:\s+(?:artist|illustrator|painter|"
-    r"photographer))?|(?:in\s+)?(?:(?:a|the)\s+)?(?:manner|style)\s+of)\s+$"
+    r"photographer))?|(?:in\s+)?(?:(?:a|the)\s+)?(?:manner|style)\s+of)\s+"
 )
-MADE = re.compile(rf"(?<!\w){MEDIUM}(?P<several>s?),?\s+{BY}", re.IGNORECASE)
+MADE = re.compile(rf"(?<!\w){MEDIUM}(?P<several>s?),?\s+{BY}$", re.IGNORECASE)
 SHOWN_BY = re.compile(  # "a painting of a cat by ..."
-    rf"(?<!\w){MEDIUM}(?P<several>s?)(?P<shown>\s+(?:of|showing|with)\s[^,;.:]*?),?\s+{BY}",
+    rf"(?<!\w){MEDIUM}(?P<several>s?)(?P<shown>\s+(?:of|showing|with)\s[^,;.:]*?),?\s+{BY}$",
     re.IGNORECASE,
 )
-MADE_BY = re.compile(rf"[,;]?\s*(?<!\w){BY}", re.IGNORECASE)
-# What a person is called before the name, and is not any more once the name is gone.
+MADE_BY = re.compile(rf"[,;]?\s*(?<!\w){BY}$", re.IGNORECASE)
+BY_FIRST = re.compile(rf"(?<!\w){BY}(?P<first>(?:[\w.'\u2019-]+\s+){{1,3}})$", re.IGNORECASE)
+# What a person is called before the name, and is not any more once the name is gone: "former
+# president", "movie star", "King of Pop".
+TITLES = (
+    *("mr", "mrs", "ms", "miss", "mx", "dr", "prof", "st", "sir", "dame", "lord", "lady"),
+    *("professor", "doctor", "saint", "king", "queen", "prince", "princess", "emperor"),
+    *("empress", "duke", "duchess", "pope", "rabbi", "imam", "president", "minister", "senator"),
+    *("governor", "mayor", "chairman", "chairwoman", "chancellor", "dictator", "secretary"),
+    *("judge", "justice", "captain", "colonel", "general", "actor", "actress", "artist"),
+    *("athlete", "author", "billionaire", "boxer", "businessman", "businesswoman", "celebrity"),
+    *("ceo", "champion", "chef", "coach", "comedian", "composer", "dancer", "director"),
+    *("footballer", "founder", "golfer", "host", "influencer", "journalist", "leader", "legend"),
+    *("model", "musician", "painter", "philosopher", "physicist", "player", "poet", "politician"),
+    *("producer", "rapper", "scientist", "singer", "star", "wrestler", "writer", "ex", "former"),
+    *("late"),
+)
 ROLE = (
-    r"(?:(?:mr|mrs|ms|miss|mx|dr|prof|st|sir|dame|lord|lady|professor|doctor|saint|king|queen|"
-    r"prince|princess|pope|president|senator|chancellor|captain|general|actor|actress|artist|"
-    r"athlete|author|celebrity|comedian|director|footballer|model|musician|painter|politician|"
-    r"producer|rapper|singer|star|writer)(?:\.|(?!\w)))"
+    r"(?:(?:(?:\w+ball|ex|film|first|movie|pop|prime|rock|tennis|tv|us|vice)[-\s]+)?"
+    rf"(?:{'|'.join(TITLES)}|\d+(?:st|nd|rd|th))(?:\.|(?!\w)))"
 )
 ROLES = re.compile(rf"(?<!\w)(?:{ROLE}(?:,|\s+and|\s*[&/])?\s*)*{ROLE}\s+$", re.IGNORECASE)
+OFFICE = re.compile(rf"(?<!\w){ROLE}\s+of(?:\s+the)?(?:\s+(?-i:[A-Z])[\w.-]+)+\s+$", re.IGNORECASE)
+WORD_BEFORE = re.compile(r"(?<![\w.'\u2019-])(?P<word>[^\W\d_][\w.'\u2019-]*)\s+$")
+# What has a capital as the first word or in a title, and is no name.
+ADJECTIVAL = ("able", "ful", "ing", "ish", "istic", "less", "ous", "some")
+APART = ("angry", "big", "cute", "happy", "new", "old", "real", "sad", "young")
 SOMEBODY = ("body", "figure", "human", "individual", "model", "people", "person", "somebody")
 PEOPLE = (
     *("adult", "body", "boy", "child", "couple", "female", "figure", "girl", "guy", "human"),
@@ -142,8 +165,9 @@ def replaced(names: Sequence[str], replacement: str, prompt: str, kind: str = "o
         names: What the concept is called.
         replacement: What should appear instead, with its article.
         prompt: What is rewritten.
-        kind: The concept's. With a likeness go titles and roles ("actor ..."); explicit content is
-            also an adjective of people ("a nude woman", "a clothed woman").
+        kind: The concept's. With a likeness go titles, roles and first names ("actor ..."), with a
+            maker of a style first names; explicit content is also an adjective of people ("a nude
+            woman", "a clothed woman").
     """
     parts, position = [], 0
     for mention in mentions(names, prompt):
@@ -153,6 +177,8 @@ def replaced(names: Sequence[str], replacement: str, prompt: str, kind: str = "o
         after = prompt[mention.begin + len(said) :]
         taken, phrase, several = _with_what_follows(replacement, after, kind, names[0])
         plural, after = mention.plural or several, after[len(taken) :]
+        if kind in ("likeness", "style"):
+            before = _without_forenames(before, STYLED.sub("", said), kind)
         put = _put(before, phrase, plural, kind, after)
         owned, ending = _owner(prompt[: mention.begin], f"{said}{taken}", put, after)
         parts.append(f"{put}{ending}")
@@ -170,6 +196,38 @@ def _with_what_follows(replacement: str, after: str, kind: str, name: str) -> tu
         return _work_after(replacement, after, name)
     held = _container_after(replacement, after)
     return held, replacement, re.search(rf"(?:{SEVERAL})$", held, re.IGNORECASE) is not None
+
+
+def _without_forenames(before: str, said: str, kind: str) -> str:
+    """`before` without the names and titles at its end, which go with a person's or a maker's name:
+    "Vincent ", "Chairman "; "Photo ", which only begins a sentence, stays.
+    """
+    made = BY_FIRST.search(before) if kind == "style" and not is_medium(said) else None
+    if made and FUNCTION_WORDS.isdisjoint(made["first"].casefold().split()):
+        return before[: made.start("first")]
+    if not is_name(said):
+        return before
+    kept = OFFICE.sub("", before)
+    while (found := WORD_BEFORE.search(kept)) and _is_forename(found["word"]):
+        kept = kept[: found.start()]
+    return kept
+
+
+def _is_forename(word: str) -> bool:
+    """Whether a word is written as a name, and is no word that has a capital for another reason."""
+    folded = word.casefold()
+    ends = len(word) > len("Sen.") and word.endswith(".")  # a sentence
+    return word == "US" or (
+        word[0].isupper()
+        and not (
+            ends
+            or _determines(word)
+            or is_medium(word)
+            or folded in (FUNCTION_WORDS | VERBS | COLOURS)
+            or folded in APART
+            or folded.endswith(ADJECTIVAL)
+        )
+    )
 
 
 def _owner(before: str, said: str, put: str, after: str) -> tuple[str, str]:
@@ -227,7 +285,7 @@ def _put(before: str, phrase: str, plural: bool, kind: str, after: str) -> str:
     style = kind == "style"
     if kind == "explicit":
         before = HALF.sub("", before)
-    if COMPOUND.search(before):
+    if COMPOUND.search(before) or before[-1:].isalpha():  # of scripts without spaces
         return f"{before}{many(noun) if plural else noun}"
     if held := "" if style else _held(before, phrase):  # "a cup of coffee, sketch" is of coffee
         return held
@@ -421,10 +479,14 @@ def _ends_noun(word: str, former: str) -> bool:
     preposition, but "a sleeping ...", "a curious ...", "a Christmas ...".
     """
     folded = re.sub(APOSTROPHE, "'", word.casefold())
-    if folded in FUNCTION_WORDS or not folded[-1:].isalnum():
+    if folded in FUNCTION_WORDS or not folded[-1:].isalnum() or not _is_latin(word):
         return True
     if _determines(former) or folded in ADJECTIVES_IN_ING:
         return False
     if folded.endswith("s"):
         return word == folded and not folded.endswith(("ous", "ss"))
     return folded in VERBS or folded.endswith("ing")
+
+
+def _is_latin(word: str) -> bool:
+    return all(unicodedata.name(c, "").startswith("LATIN") for c in word if c.isalpha())

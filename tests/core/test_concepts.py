@@ -558,10 +558,62 @@ def test_one_article_stands_before_the_adjectives(prompt, expected):
         ("portrait of young Brad Pitt", "portrait of a young man"),
         ("a woman hugging Brad Pitt", "a woman hugging a man"),
         ("a photo, Brad Pitt", "a photo, a man"),
+        ("Chairman Brad Pitt", "a man"),
+        ("former US President Brad Pitt", "a man"),
+        ("a photo of the former president Brad Pitt", "a photo of a man"),
+        ("a photo of ex-president Brad Pitt", "a photo of a man"),
+        ("the 45th US president Brad Pitt", "a man"),
+        ("President of the United States Brad Pitt waves", "a man waves"),
+        ("King of Pop Brad Pitt", "a man"),
+        ("movie star Brad Pitt", "a man"),
     ],
 )
 def test_a_persons_role_goes_with_the_name(prompt, expected):
     assert concept(name="Brad Pitt", replacement="a man").replaced(prompt) == expected
+
+
+@pytest.mark.parametrize(
+    ("prompt", "expected"),
+    [
+        ("a photo of Donald Trump", "a photo of a man"),
+        ("Donald Trump, sketch", "a man, sketch"),
+        ("President Donald J. Trump at a rally", "a man at a rally"),
+        ("a photo of Melania and Donald Trump", "a photo of Melania and a man"),
+        ("PHOTO OF DONALD TRUMP", "PHOTO OF a man"),
+        ("Photo of Trump", "Photo of a man"),
+        ("Portrait: Trump", "Portrait: a man"),
+        ("The Trump", "a man"),
+        ("Two Trumps", "Two men"),
+        ("Smiling Trump", "a Smiling man"),
+        ("a painting by Paul. Trump waves", "a painting by Paul. a man waves"),
+        ("Anna's Trump", "Anna's man"),
+    ],
+)
+def test_first_names_and_titles_go_with_a_persons_name(prompt, expected):
+    assert concept(name="Trump", replacement="a man").replaced(prompt) == expected
+
+
+def test_what_somebody_is_takes_no_name_along():
+    assert concept().replaced("an American astronaut") == "an American photographer"
+
+
+@pytest.mark.parametrize(
+    ("name", "replacement", "prompt", "expected"),
+    [
+        (
+            "\u732b",
+            "a dog",
+            "\u4e00\u53ea\u732b\u5728\u684c\u5b50\u4e0a",
+            "\u4e00\u53eadog\u5728\u684c\u5b50\u4e0a",
+        ),
+        ("محمد صلاح", "a man", "صورة محمد صلاح", "صورة a man"),
+        ("Трамп", "a man", "старое фото Трамп", "старое фото a man"),
+        ("Brad Pitt", "a man", "une photo de Brad Pitt", "une photo de a man"),
+        ("Brad Pitt", "a man", "ein Foto von Brad Pitt", "ein Foto von a man"),
+    ],
+)
+def test_words_of_other_languages_are_no_adjectives(name, replacement, prompt, expected):
+    assert concept(name=name, kind="object", replacement=replacement).replaced(prompt) == expected
 
 
 def test_a_role_beside_a_thing_stays():
@@ -619,6 +671,12 @@ def test_a_style_takes_its_maker_along(replacement, prompt, expected):
         ("photo", "a picture of a house drawn in the style of Van Gogh", "a photo of a house"),
         ("photo", "a drawing of a cat made by Van Gogh", "a photo of a cat"),
         ("photo", "a drawing of a cat by the lake by Van Gogh", "a photo of a cat by the lake"),
+        ("photo", "The Starry Night by Vincent van Gogh", "The Starry Night, photo"),
+        ("photo", "painting by vincent van gogh of a cat", "photo of a cat"),
+        ("photo", "a cat in the style of Vincent van Gogh", "a cat, photo"),
+        ("a photo", "Sunflowers, Vincent van Gogh", "Sunflowers, a photo"),
+        ("photo", "art by Claude Monet and Van Gogh", "art by Claude Monet and photo"),
+        ("a photo", "Self-Portrait with a Hat by Van Gogh", "a photo with a Hat"),
         ("photo", "a landscape by Van Gogh", "a landscape, photo"),
         ("photo", "The Starry Night by Van Gogh", "The Starry Night, photo"),
         ("photo", "art by Van Gogh", "photo"),
