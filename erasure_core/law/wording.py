@@ -115,8 +115,8 @@ TITLES = (
     *("ceo", "champion", "chef", "coach", "comedian", "composer", "dancer", "director"),
     *("footballer", "founder", "golfer", "host", "influencer", "journalist", "leader", "legend"),
     *("model", "musician", "painter", "philosopher", "physicist", "player", "poet", "politician"),
-    *("producer", "rapper", "scientist", "singer", "star", "wrestler", "writer", "ex", "former"),
-    *("late"),
+    *("producer", "rapper", "scientist", "singer", "star", "wrestler", "writer", "ex"),
+    *("former", "late"),
 )
 ROLE = (
     r"(?:(?:(?:\w+ball|ex|film|first|movie|pop|prime|rock|tennis|tv|us|vice)[-\s]+)?"

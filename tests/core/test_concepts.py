@@ -566,6 +566,8 @@ def test_one_article_stands_before_the_adjectives(prompt, expected):
         ("President of the United States Brad Pitt waves", "a man waves"),
         ("King of Pop Brad Pitt", "a man"),
         ("movie star Brad Pitt", "a man"),
+        ("the late Brad Pitt", "a man"),
+        ("vitamin E Brad Pitt", "a vitamin man"),
     ],
 )
 def test_a_persons_role_goes_with_the_name(prompt, expected):
