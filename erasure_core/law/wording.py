@@ -124,7 +124,6 @@ ROLE = (
 )
 ROLES = re.compile(rf"(?<!\w)(?:{ROLE}(?:,|\s+and|\s*[&/])?\s*)*{ROLE}\s+$", re.IGNORECASE)
 OFFICE = re.compile(rf"(?<!\w){ROLE}\s+of(?:\s+the)?(?:\s+(?-i:[A-Z])[\w.-]+)+\s+$", re.IGNORECASE)
-WORD_BEFORE = re.compile(r"(?<![\w.'\u2019-])(?P<word>[^\W\d_][\w.'\u2019-]*)\s+$")
 # What has a capital as the first word or in a title, and is no name.
 ADJECTIVAL = ("able", "ful", "ing", "ish", "istic", "less", "ous", "some")
 APART = ("angry", "big", "cute", "happy", "new", "old", "real", "sad", "young")
@@ -208,8 +207,10 @@ def _without_forenames(before: str, said: str, kind: str) -> str:
     if not is_name(said):
         return before
     kept = OFFICE.sub("", before)
-    while (found := WORD_BEFORE.search(kept)) and _is_forename(found["word"]):
-        kept = kept[: found.start()]
+    for word in reversed([*re.finditer(r"[\w.'\u2019-]+", kept)]):
+        if not kept[word.end() :].isspace() or not _is_forename(word.group()):
+            break
+        kept = kept[: word.start()]
     return kept
 
 
