@@ -81,6 +81,7 @@ MEDIA = (
     *("mosaic", "mural", "origami", "polaroid", "render", "rendering", "scan", "screenshot"),
     *("sculpture", "tapestry", "ukiyo-e", "vhs", "video", "watercolor", "watercolour", "woodcut"),
 )
+CALLED = frozenset(form for word in MEDIA for form in (word, *plurals(word)))
 MEDIUM = (
     rf"(?:work\s+of\s+art|(?:(?:acrylic|charcoal|ink|oil|pencil|self|watercolou?r)[-\s]+)?"
     rf"(?:{'|'.join(MEDIA)}))"
@@ -421,8 +422,7 @@ def _is_maker(noun: str) -> bool:
 
 def is_medium(phrase: str) -> bool:
     """Whether a phrase's last word is what a picture is called: "oil painting", "sketches"."""
-    last = phrase.casefold().split()[-1]
-    return any(last == one or last in plurals(one) for one in MEDIA)
+    return phrase.casefold().split()[-1] in CALLED
 
 
 def is_name(phrase: str) -> bool:
