@@ -93,11 +93,12 @@ PARTICLES = (  # of names, without a capital
 MAKERS = ("artist", "painter", "photographer", "illustrator", "person", "somebody")
 # What is somebody's, or of a movement: "by Vincent van Gogh", "in the style of Cubism".
 BY = (
-    r"(?:(?:created|designed|directed|done|drawn|illustrated|inspired|made|painted|photographed)"
-    r"\s+)?(?:by(?:\s+the)?(?:\s+famous|\s+great)?(?:\s+(?:artist|illustrator|painter|"
+    r"(?:(?:created|designed|directed|done|drawn|illustrated|inspired|made|painted|photographed|"
+    r"rendered|sketched)\s+)?(?:by(?:\s+the)?(?:\s+famous|\s+great)?(?:\s+(?:artist|illustrator|painter|"
     r"photographer))?|(?:in\s+)?(?:(?:a|the)\s+)?(?:manner|style)\s+of)\s+"
 )
-MADE = re.compile(rf"(?<!\w){MEDIUM}(?P<several>s?),?\s+{BY}$", re.IGNORECASE)
+OF = r"(?:(?<=art\s)|(?<=work\s)|(?<=works\s))of\s+"  # "the works of ..."; not "a painting of ..."
+MADE = re.compile(rf"(?<!\w){MEDIUM}(?P<several>s?),?\s+(?:{BY}|{OF})$", re.IGNORECASE)
 SHOWN_BY = re.compile(  # "a painting of a cat by ..."
     rf"(?<!\w){MEDIUM}(?P<several>s?)(?P<shown>\s+(?:of|showing|with)\s[^,;.:]*?),?\s+{BY}$",
     re.IGNORECASE,
@@ -124,7 +125,9 @@ ROLE = (
     rf"(?:{'|'.join(TITLES)}|\d+(?:st|nd|rd|th))(?:\.|(?!\w)))"
 )
 ROLES = re.compile(rf"(?<!\w)(?:{ROLE}(?:,|\s+and|\s*[&/])?\s*)*{ROLE}\s+$", re.IGNORECASE)
+ROLE_AND = re.compile(rf"(?<!\w){ROLE}(?:,|\s+and|\s*[&/])\s*{ROLE}\s+$", re.IGNORECASE)
 OFFICE = re.compile(rf"(?<!\w){ROLE}\s+of(?:\s+the)?(?:\s+(?-i:[A-Z])[\w.-]+)+\s+$", re.IGNORECASE)
+SURNAME = re.compile(r"\s+(?P<last>[A-Z][\w-]+)(?!\s+[A-Z])(?![\w-])")
 # What has a capital as the first word or in a title, and is no name.
 ADJECTIVAL = ("able", "ful", "ing", "ish", "istic", "less", "ous", "some")
 APART = ("angry", "big", "cute", "happy", "new", "old", "real", "sad", "young")
@@ -139,6 +142,7 @@ HALF = re.compile(r"\w+[-\u2010\u2011]$")  # of explicit content also with "half
 APOSTROPHE = "['\u2018\u2019\u02bc]"  # typed, and printed
 QUOTED = re.compile(r"(?<!\w)['\u2018]")  # an apostrophe that opens a quotation
 IN_A = re.compile(r"(?<!\w)in\s+(?:(?:an?|the)\s+)?$", re.IGNORECASE)
+IS = re.compile(r"(?<!\w)(?:is|are|was|were|being|been)$", re.IGNORECASE)
 STYLED = re.compile(r"\s+styles?$", re.IGNORECASE)
 # What is several behind a thing's name: "cat ears" is no "a cat" and ears.
 PARTS = (
@@ -194,6 +198,9 @@ def _with_what_follows(replacement: str, after: str, kind: str, name: str) -> tu
         return person
     if kind == "style" and not _is_maker(_split(replacement)[1]):
         return _work_after(replacement, after, name)
+    alone = kind == "likeness" and is_name(name) and " " not in name
+    if alone and (surname := SURNAME.match(after)) and _is_forename(surname["last"]):
+        return surname.group(), replacement, False
     held = _container_after(replacement, after)
     return held, replacement, re.search(rf"(?:{SEVERAL})$", held, re.IGNORECASE) is not None
 
@@ -208,6 +215,8 @@ def _without_forenames(before: str, said: str, kind: str) -> str:
     if not is_name(said):
         return before
     kept = OFFICE.sub("", before)
+    if ROLE_AND.search(kept):  # "American actor and producer": an American
+        return kept
     for word in reversed([*re.finditer(r"[\w.'\u2019-]+", kept)]):
         if not kept[word.end() :].isspace() or not _is_forename(word.group()):
             break
@@ -334,6 +343,8 @@ def _not_made(kept: str, phrase: str, plural: bool, after: str) -> str:
     if not (by := MADE_BY.search(kept)):
         return ""
     before = kept[: by.start()]
+    if IS.search(before):
+        return f"{before} {phrase}"
     return f"{_apart(before)}{_split(phrase)[1]}" if before else phrase
 
 
