@@ -201,9 +201,10 @@ def _parts(name: str) -> list[str]:
         letters, dotted = _initials(part), re.fullmatch(r".*[^\W\d_]\.", part) is not None
         text = rf"\.?{JOINED}?".join(letters) or _spelled(part[:-1] if dotted else part)
         if not following:
+            dot = DOT if joints or not _bare(name) else r"\."  # "A." is no article
             with_dots = rf"\.{JOINED}?".join(letters)
             several = len(letters) > 1 and not dotted
-            parts.append(rf"(?:{with_dots}\.|{text})" if several else f"{text}{DOT * dotted}")
+            parts.append(rf"(?:{with_dots}\.|{text})" if several else f"{text}{dot * dotted}")
             continue
         comma = ",?" if JUNIOR.match(f" {following}") else ""
         unspaced = _unspaced(part[-1]) and _unspaced(following[0])

@@ -356,6 +356,7 @@ def test_a_name_in_another_spelling_is_not_kept_and_replaces_nothing(changes):
         ("JK Rowling", "JKRowling"),
         ("Samuel L Jackson", "Samuel LJackson"),
         ("dice", "to die"),
+        ("A.", "a cat"),
     ],
 )
 def test_what_is_typed_otherwise_is_another(name, prompt):
