@@ -4,7 +4,7 @@ hyphens, typed or printed, one or several, in any script.
 
 import re
 import unicodedata
-from collections.abc import Iterable, Iterator, Sequence
+from collections.abc import Iterator, Sequence
 from dataclasses import dataclass
 from functools import lru_cache
 
@@ -149,23 +149,22 @@ def _words(name: str, *, singular: bool = False) -> str:
 def _bent(name: str, singular: bool) -> str:
     """A name as a pattern, whose last word may be one or several."""
     *first, last = _parts(name)
-    word = _last_word(name.removesuffix("."))
-    forms = _singulars(name) | (set() if singular or not word else plurals(word))
-    pattern = rf"{''.join(first)}(?:{'|'.join([*_lasts(word, last, forms), last])})"
+    lasts = [*_bent_last(name, last, singular), last]
+    pattern = rf"{''.join(first)}(?:{'|'.join(lasts)})"
     letters = "".join(c for c in name if c.isalnum()).upper()
     if not first or not _bare(name) or not letters.isupper():
         return pattern
     return rf"(?:{pattern}|(?-i:{letters}){'' if singular else 's?'})"  # "IT" is no "it"
 
 
-def _lasts(word: str, last: str, forms: Iterable[str]) -> list[str]:
-    """The last part of a name as patterns, with each of `forms` in place of its last `word`."""
-    longest_first = sorted(forms, key=len, reverse=True)
-    stem = last.removesuffix(_spelled(word))
-    if stem != last:
-        return [stem + _spelled(form) for form in longest_first]
-    dotted = [f"{last}s"] if f"{word.lower()}s" in longest_first else []  # "U.F.O.s"
-    return [*dotted, *map(_spelled, longest_first)]
+def _bent_last(name: str, last: str, singular: bool) -> list[str]:
+    """The `last` part of a name with other forms of its last word, as patterns."""
+    part = JOINT.split(name)[-1].removesuffix(".")
+    word = _last_word(part)
+    forms = _singulars(name) | (set() if singular or not word else plurals(word))
+    stem = _spelled(part.removesuffix(word))
+    bent = [stem + _spelled(form) for form in sorted(forms, key=len, reverse=True)]
+    return bent if singular or not _initials(part) else [f"{last}s", *bent]  # "U.F.O.s"
 
 
 def _last_word(name: str) -> str:
@@ -196,26 +195,50 @@ def _parts(name: str) -> list[str]:
     """
     pieces = JOINT.split(JUNIOR.sub(" ", name))
     names, joints = pieces[::2], pieces[1::2]
-    parts = []
-    for part, joint, following in zip(names, [*joints, ""], [*names[1:], ""], strict=True):
-        letters, dotted = _initials(part), re.fullmatch(r".*[^\W\d_]\.", part) is not None
-        text = rf"\.?{JOINED}?".join(letters) or _spelled(part[:-1] if dotted else part)
-        if not following:
-            dot = DOT if joints or not _bare(name) else r"\."  # "A." is no article
-            with_dots = rf"\.{JOINED}?".join(letters)
-            several = len(letters) > 1 and not dotted
-            parts.append(rf"(?:{with_dots}\.|{text})" if several else f"{text}{dot * dotted}")
-            continue
-        comma = ",?" if JUNIOR.match(f" {following}") else ""
-        unspaced = _unspaced(part[-1]) and _unspaced(following[0])
-        hyphen = joint in ("-", "\u00b7")
-        run_on = dotted or hyphen or (letters and _initials(following))
-        both = joint.strip(" -").casefold() in ("&", "and")
-        stops = JOINED if not letters else rf"(?:{JOINED}|(?<=\.))"
-        close = unspaced or (run_on and not _bare(name))
-        joined = f"(?:{AND})" if both else f"{JOINED}?" if close else stops
-        parts.append(f"{text}{DOT * bool(dotted or letters)}{comma}{joined}")
-    return parts
+    bare = _bare(name)
+    parts = [
+        f"{_part(part)}{DOT if _is_shortened(part) else ''}{_joined(part, joint, following, bare)}"
+        for part, joint, following in zip(names[:-1], joints, names[1:], strict=True)
+    ]
+    return [*parts, _last_part(names[-1], alone=bare and not parts)]
+
+
+def _part(part: str) -> str:
+    """A part of a name as a pattern, without the dot behind it."""
+    letters = _initials(part)
+    return rf"{DOT}{JOINED}?".join(letters) or _spelled(part[:-1] if _is_dotted(part) else part)
+
+
+def _last_part(part: str, alone: bool) -> str:
+    """The last part of a name as a pattern, with the dot behind it that is its own: "a UFO." ends a
+    sentence, "a U.F.O." need not; and "A.", `alone`, is no article.
+    """
+    letters = _initials(part)
+    if len(letters) > 1 and not _is_dotted(part):
+        return rf"(?:{rf'[.]{JOINED}?'.join(letters)}\.|{_part(part)})"
+    return f"{_part(part)}{(r'[.]' if alone else DOT) if _is_dotted(part) else ''}"
+
+
+def _joined(part: str, joint: str, following: str, bare: bool) -> str:
+    """What may stand between two parts of a name, as a pattern."""
+    comma = ",?" if JUNIOR.match(f" {following}") else ""
+    if joint.strip(" -").casefold() in ("&", "and"):
+        return f"{comma}(?:{AND})"
+    unspaced = _unspaced(part[-1]) and _unspaced(following[0])
+    initials = bool(_initials(part) and _initials(following))
+    runs_on = _is_dotted(part) or joint in ("-", "\u00b7") or initials
+    if unspaced or (runs_on and not bare):
+        return f"{comma}{JOINED}?"
+    return f"{comma}(?:{JOINED}|(?<=[.]))" if _is_shortened(part) else f"{comma}{JOINED}"
+
+
+def _is_dotted(part: str) -> bool:
+    return re.fullmatch(r".*[^\W\d_]\.", part) is not None
+
+
+def _is_shortened(part: str) -> bool:
+    """Whether a dot may stand behind a part, and may be missing."""
+    return _is_dotted(part) or bool(_initials(part))
 
 
 def _bare(name: str) -> bool:
