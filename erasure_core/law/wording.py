@@ -93,9 +93,9 @@ PARTICLES = (  # of names, without a capital
 MAKERS = ("artist", "painter", "photographer", "illustrator", "person", "somebody")
 # What is somebody's, or of a movement: "by Vincent van Gogh", "in the style of Cubism".
 BY = (
-    r"(?:(?:created|designed|directed|done|drawn|illustrated|inspired|made|painted|photographed|"
+    r"(?:(?:as\s+)?(?:created|designed|directed|done|drawn|illustrated|inspired|made|painted|photographed|"
     r"rendered|sketched)\s+)?(?:by(?:\s+the)?(?:\s+famous|\s+great)?(?:\s+(?:artist|illustrator|painter|"
-    r"photographer))?|(?:in\s+)?(?:(?:a|the)\s+)?(?:manner|style)\s+of)\s+"
+    r"photographer))?|(?:in\s+)?(?:(?:a|the)\s+(?:\w+\s+)?)?(?:manner|style)\s+of)\s+"
 )
 OF = r"(?:(?<=art\s)|(?<=work\s)|(?<=works\s))of\s+"  # "the works of ..."; not "a painting of ..."
 MADE = re.compile(rf"(?<!\w){MEDIUM}(?P<several>s?),?\s+(?:{BY}|{OF})$", re.IGNORECASE)
@@ -110,22 +110,21 @@ BY_FIRST = re.compile(rf"(?<!\w){BY}(?P<first>(?:[\w.'\u2019-]+\s+){{1,3}})$", r
 TITLES = (
     *("mr", "mrs", "ms", "miss", "mx", "dr", "prof", "st", "sir", "dame", "lord", "lady"),
     *("professor", "doctor", "saint", "king", "queen", "prince", "princess", "emperor"),
-    *("empress", "duke", "duchess", "pope", "rabbi", "imam", "president", "minister", "senator"),
-    *("governor", "mayor", "chairman", "chairwoman", "chancellor", "dictator", "secretary"),
-    *("judge", "justice", "captain", "colonel", "general", "actor", "actress", "artist"),
-    *("athlete", "author", "billionaire", "boxer", "businessman", "businesswoman", "celebrity"),
-    *("ceo", "champion", "chef", "coach", "comedian", "composer", "dancer", "director"),
-    *("footballer", "founder", "golfer", "host", "influencer", "journalist", "leader", "legend"),
-    *("model", "musician", "painter", "philosopher", "physicist", "player", "poet", "politician"),
-    *("producer", "rapper", "scientist", "singer", "star", "wrestler", "writer", "ex"),
-    *("former", "late"),
+    *("empress", "duke", "duchess", "pope", "rabbi", "imam", "president", "president-elect"),
+    *("pres", "minister", "senator", "governor", "mayor", "chairman", "chairwoman"),
+    *("chancellor", "dictator", "secretary", "judge", "justice", "captain", "colonel"),
+    *("general", "actor", "actress", "artist", "athlete", "author", "billionaire", "boxer"),
+    *("businessman", "businesswoman", "celebrity", "ceo", "champion", "chef", "coach"),
+    *("comedian", "composer", "dancer", "director", "footballer", "founder", "golfer", "host"),
+    *("influencer", "journalist", "leader", "legend", "model", "musician", "painter"),
+    *("philosopher", "physicist", "player", "poet", "politician", "producer", "rapper"),
+    *("scientist", "singer", "star", "wrestler", "writer", "ex", "former", "late"),
 )
 ROLE = (
-    r"(?:(?:(?:\w+ball|ex|film|first|movie|pop|prime|rock|tennis|tv|us|vice)[-\s]+)?"
+    r"(?:(?:(?:\w+ball|ex|film|first|movie|pop|prime|rock|then|tv|u\.?[ks]\.?|vice)[-\s]+){0,2}"
     rf"(?:{'|'.join(TITLES)}|\d+(?:st|nd|rd|th))(?:\.|(?!\w)))"
 )
 ROLES = re.compile(rf"(?<!\w)(?:{ROLE}(?:,|\s+and|\s*[&/])?\s*)*{ROLE}\s+$", re.IGNORECASE)
-ROLE_AND = re.compile(rf"(?<!\w){ROLE}(?:,|\s+and|\s*[&/])\s*{ROLE}\s+$", re.IGNORECASE)
 OFFICE = re.compile(rf"(?<!\w){ROLE}\s+of(?:\s+the)?(?:\s+(?-i:[A-Z])[\w.-]+)+\s+$", re.IGNORECASE)
 SURNAME = re.compile(r"\s+(?P<last>[A-Z][\w-]+)(?!\s+[A-Z])(?![\w-])")
 # What has a capital as the first word or in a title, and is no name.
@@ -215,10 +214,11 @@ def _without_forenames(before: str, said: str, kind: str) -> str:
     if not is_name(said):
         return before
     kept = OFFICE.sub("", before)
-    if ROLE_AND.search(kept):  # "American actor and producer": an American
-        return kept
+    whole = said.istitle() and " " in said  # "Vibrant Claude Monet ...", but "Claude Monet"
     for word in reversed([*re.finditer(r"[\w.'\u2019-]+", kept)]):
-        if not kept[word.end() :].isspace() or not _is_forename(word.group()):
+        title = kind == "likeness" and word.group().casefold() in TITLES  # goes with its role
+        begins = whole and not word.start()
+        if title or begins or not _is_forename(word.group()) or not kept[word.end() :].isspace():
             break
         kept = kept[: word.start()]
     return kept
@@ -285,7 +285,9 @@ def _work_after(replacement: str, after: str, name: str) -> tuple[str, str, bool
     ):
         return styled.group(), replacement, False
     if possessive := re.match(owned, after):
-        of_it = re.match(r"\s+(?!styles?\b)\w", after[possessive.end() :], re.IGNORECASE)
+        of_it = re.match(
+            r"\s+(?!(?:[\w-]+\s+)?styles?\b)\w", after[possessive.end() :], re.IGNORECASE
+        )
         return possessive.group(), f"{replacement} of" if of_it else replacement, False
     return "", replacement, False
 
