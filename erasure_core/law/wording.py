@@ -93,9 +93,10 @@ PARTICLES = (  # of names, without a capital
 MAKERS = ("artist", "painter", "photographer", "illustrator", "person", "somebody")
 # What is somebody's, or of a movement: "by Vincent van Gogh", "in the style of Cubism".
 BY = (
-    r"(?:(?:as\s+)?(?:created|designed|directed|done|drawn|illustrated|inspired|made|painted|photographed|"
-    r"rendered|sketched)\s+)?(?:by(?:\s+the)?(?:\s+famous|\s+great)?(?:\s+(?:artist|illustrator|painter|"
-    r"photographer))?|(?:in\s+)?(?:(?:a|the)\s+(?:\w+\s+)?)?(?:manner|style)\s+of)\s+"
+    r"(?:(?:as\s+)?(?:created|designed|directed|done|drawn|illustrated|inspired|made|painted|"
+    r"photographed|rendered|sketched)\s+)?(?:by(?:\s+the)?(?:\s+famous|\s+great)?"
+    r"(?:\s+(?:artist|illustrator|painter|photographer))?|"
+    r"(?:in\s+)?(?:(?:a|the)\s+(?:\w+\s+)?)?(?:manner|style)\s+of)\s+"
 )
 OF = r"(?:(?<=art\s)|(?<=work\s)|(?<=works\s))of\s+"  # "the works of ..."; not "a painting of ..."
 MADE = re.compile(rf"(?<!\w){MEDIUM}(?P<several>s?),?\s+(?:{BY}|{OF})$", re.IGNORECASE)
