@@ -175,6 +175,8 @@ def replaced(names: Sequence[str], replacement: str, prompt: str, kind: str = "o
     """
     parts, position = [], 0
     for mention in mentions(names, prompt):
+        if mention.begin < position:  # "Elvis Presley" is gone with "Elvis"
+            continue
         before, said = prompt[position : mention.begin], prompt[mention.begin : mention.end]
         if kind == "style" and IN_A.search(before):  # "in Pixar style" becomes "in photo style"
             said = STYLED.sub("", said)
@@ -212,10 +214,11 @@ def _without_forenames(before: str, said: str, kind: str) -> str:
     made = BY_FIRST.search(before) if kind == "style" and not is_medium(said) else None
     if made and FUNCTION_WORDS.isdisjoint(made["first"].casefold().split()):
         return before[: made.start("first")]
-    if not is_name(said):
+    # "Claude Monet", "Low Poly": a capital before it is more likely no first name.
+    whole = len([word for word in said.split() if word.casefold() not in PARTICLES]) > 1
+    if not is_name(said) or (whole and kind == "style"):
         return before
     kept = OFFICE.sub("", before)
-    whole = said.istitle() and " " in said  # "Vibrant Claude Monet ...", but "Claude Monet"
     for word in reversed([*re.finditer(r"[\w.'\u2019-]+", kept)]):
         title = kind == "likeness" and word.group().casefold() in TITLES  # goes with its role
         begins = whole and not word.start()

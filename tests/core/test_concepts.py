@@ -604,6 +604,16 @@ def test_first_names_and_titles_go_with_a_persons_name(prompt, expected):
     assert concept(name="Trump", replacement="a man").replaced(prompt) == expected
 
 
+def test_two_names_of_one_are_replaced_once():
+    known = concept(name="Elvis", also=["Presley"], replacement="a man")
+    assert known.replaced("Elvis Presley and Presley") == "a man and a man"
+
+
+def test_a_title_keeps_what_a_style_shows():
+    known = concept(name="low poly", kind="style", replacement="a photo")
+    assert known.replaced("Cute Fox Low Poly") == "a Cute Fox photo"
+
+
 def test_what_somebody_is_takes_no_name_along():
     assert concept().replaced("an American astronaut") == "an American photographer"
 
