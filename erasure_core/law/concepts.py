@@ -139,9 +139,10 @@ def same_name(one: str, other: str) -> bool:
     """Whether two names are one in different spellings, "Beyonce" and "Beyoncé": each is found
     where the other stands, so that what erases one erases the other.
     """
-    if concept_label("", one) == concept_label("", other):
-        return True
-    return may_mean(one, other) and any(mentions([one], other)) and any(mentions([other], one))
+    if not may_mean(one, other):
+        return False
+    same = concept_label("", one) == concept_label("", other)
+    return same or (any(mentions([one], other)) and any(mentions([other], one)))
 
 
 def may_mean(said: str, name: str) -> bool:
