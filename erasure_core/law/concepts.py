@@ -136,15 +136,25 @@ def concept_label(kind: str, name: str) -> str:
 
 
 def same_name(one: str, other: str) -> bool:
-    """Whether two names are one in different spellings, "Beyonce" and "Beyoncé"; several of a thing
-    are no spelling of it.
+    """Whether two names are one in different spellings, "Beyonce" and "Beyoncé": each is found
+    where the other stands, so that what erases one erases the other.
     """
-    if concept_label("", one) == concept_label("", other):
+    if not may_mean(one, other):
+        return False
+    same = concept_label("", one) == concept_label("", other)
+    return same or (any(mentions([one], other)) and any(mentions([other], one)))
+
+
+def may_mean(said: str, name: str) -> bool:
+    """Whether who says one name looks for the other: `same_name`, and "oj simpson" for "O.J.
+    Simpson", where only one is found in the other. Several of a thing are no spelling of it.
+    """
+    if concept_label("", said) == concept_label("", name):
         return True
-    return letters_of(one) == letters_of(other) and any(
+    return letters_of(said) == letters_of(name) and any(
         (found.begin, found.end, found.plural) == (0, len(there), False)
-        for name, there in ((one, other), (other, one))
-        for found in mentions([name], there)
+        for one, there in ((said, name), (name, said))
+        for found in mentions([one], there)
     )
 
 

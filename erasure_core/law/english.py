@@ -12,6 +12,12 @@ IRREGULAR = {
     "goose": "geese",
     "foot": "feet",
     "tooth": "teeth",
+    "ox": "oxen",
+    "louse": "lice",
+    "die": "dice",
+    "cactus": "cacti",
+    "fungus": "fungi",
+    "oasis": "oases",
 }
 UNCHANGED = ("sheep", "deer", "fish")  # their compounds too: reindeer, jellyfish
 NO_MEN = ("human", "german", "roman", "shaman", "talisman", "ottoman", "caiman")
@@ -23,7 +29,7 @@ WITH_OES = (  # their compounds too: superhero
 )
 # Plurals of nothing: what their words without the ending say is another thing.
 NO_SEVERAL = (
-    *("arms", "briefs", "customs", "glasses", "goods", "jeans", "means", "news"),
+    *("arms", "briefs", "customs", "dice", "glasses", "goods", "jeans", "means", "news"),
     *("overalls", "pants", "shorts", "spirits", "tights", "woods"),
 )
 # Nouns that are not counted and take no "a", of what pictures show: by the classes of
@@ -88,16 +94,20 @@ def headed(phrase: str) -> tuple[str, str, str]:
 
 
 def many(phrase: str) -> str:
-    """The plural of a phrase: of the noun that it is about, "men in a suit"."""
+    """The plural of a phrase: of the noun that it is about, "men in a suit"; what is not counted
+    has none, "water".
+    """
     before, noun, after = headed(phrase)
+    if noun.casefold() in UNCOUNTED:
+        return phrase
     return f"{before}{_plural(noun)}{after}"
 
 
 def is_many(phrase: str) -> bool:
-    """Whether a phrase's last word is written as a plural: "cats", "people"; not "bus"."""
-    last = phrase.casefold().split()[-1]
-    several = last.endswith("s") and not last.endswith(("ss", "us", "is"))
-    return several or last in IRREGULAR.values()
+    """Whether what a phrase is about is written as a plural: "cats", "people"; not "bus"."""
+    noun = headed(phrase.casefold())[1]
+    several = noun.endswith("s") and not noun.endswith(("ss", "us", "is"))
+    return several or noun in IRREGULAR.values()
 
 
 def is_uncounted(phrase: str) -> bool:
@@ -111,6 +121,8 @@ def plurals(word: str) -> set[str]:
     forms = {f"{lower}s", f"{lower}es", _plural(lower)}
     if re.search(r"[^aeiou\W\d]y$", lower):
         forms.add(f"{lower[:-1]}ies")
+    if re.search(r"\w{3}us$", lower):  # "octopi"; but "bi" is no bus
+        forms.add(f"{lower[:-2]}i")
     if stem := re.fullmatch(r"(\w+)fe?", lower):
         forms.add(f"{stem[1]}ves")
     return forms - {lower}
@@ -129,8 +141,8 @@ def singulars(phrase: str) -> set[str]:
 
 
 def unchanged(phrase: str) -> bool:
-    """Whether one and several are written the same."""
-    return phrase.casefold().endswith(UNCHANGED)
+    """Whether one and several of what a phrase is about are written the same."""
+    return headed(phrase.casefold())[1].endswith(UNCHANGED)
 
 
 def _plural(word: str) -> str:

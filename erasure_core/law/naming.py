@@ -4,11 +4,11 @@ hyphens, typed or printed, one or several, in any script.
 
 import re
 import unicodedata
-from collections.abc import Iterable, Iterator, Sequence
+from collections.abc import Iterator, Sequence
 from dataclasses import dataclass
 from functools import lru_cache
 
-from erasure_core.law.english import is_many, plurals, singulars, unchanged
+from erasure_core.law.english import headed, is_many, plurals, singulars, unchanged
 
 COUNTS = (
     *("two", "three", "four", "five", "six", "seven", "eight", "nine", "ten", "twelve"),
@@ -30,6 +30,7 @@ MARKED = ("LATIN", "GREEK", "CYRILLIC", "ARABIC", "HEBREW")
 TYPED = {  # what people type in place of what has no key of its own
     **dict.fromkeys("\u2010\u2011\u2012\u2013\u2014\u2015\u2212\u05be\ufe63\uff0d", "-"),
     **dict.fromkeys("\u2018\u2019\u02bb\u02bc\u00b4`\u2032\u05f3\uff07", "'"),
+    **dict.fromkeys("\u201c\u201d\u201e\u201f\u2033\u00ab\u00bb\uff02", '"'),
     **dict.fromkeys("\u30fb\uff65\u2027\u30a0\uff1d", "\u00b7"),
     "_": " ",
     **{"ð": "d", "Ð": "D", "þ": "th", "Þ": "Th", "\u1e9e": "SS"},
@@ -42,8 +43,13 @@ SAME_LENGTH = str.maketrans({c: typed for c, typed in TYPED.items() if c.isascii
 AND = r"(?<=\S)\s*&\s*(?=\S)|(?:\s+|(?<=\w)-)(?i:and)(?:\s+|-(?=\w))"
 JOINT = re.compile(rf"({AND}|\s+|(?<=\w)[-\u00b7](?=\w)|(?<=[^\W\d_]\.)(?=\w))")
 JOINED = "(?:\\s+|-|\u00b7)"
+# Of a name as a hyphen is, "O'Connor"; but not what shortens another word, "cat's", "she'll".
+APOSTROPHE = re.compile(r"(?<=[^\W\d_])'(?=[^\W\d_])(?!(?:[dmst]|ll|re|ve)(?!\w))", re.IGNORECASE)
+DOT = r"\.?"
+VOWELLESS = re.compile("[b-df-hj-np-tv-xz]{2,4}", re.IGNORECASE)  # what is shortened: "Mr", "St"
 # No part of a name; but "The Who" is nobody without it.
 ARTICLE = re.compile(r"(?:an?|the)\s+(?=\w)|(?:An?|The)\s+(?=\w+\W+\w)")
+INNER_ARTICLE = re.compile(r"(?<=\w)\s+an?\s+(?=\w)")
 JUNIOR = re.compile(r",?\s+(?=[js]r\b)", re.IGNORECASE)
 
 
@@ -86,7 +92,7 @@ def _typed(text: str) -> tuple[str, Sequence[int]]:
     stands in `text`, the end with them.
     """
     if text.isascii():
-        return text.translate(SAME_LENGTH), range(len(text) + 1)
+        return APOSTROPHE.sub("-", text.translate(SAME_LENGTH)), range(len(text) + 1)
     typed: list[str] = []
     stood: list[int] = []
     for i, character in enumerate(text):
@@ -97,7 +103,7 @@ def _typed(text: str) -> tuple[str, Sequence[int]]:
         kept = plain if _is_marked(letters[0]) or character in TYPED else [character]
         typed += kept
         stood += [i] * len(kept)
-    return "".join(typed), [*stood, len(text)]
+    return APOSTROPHE.sub("-", "".join(typed)), [*stood, len(text)]
 
 
 def _is_marked(letter: str) -> bool:
@@ -116,9 +122,7 @@ def _patterns(names: tuple[str, ...]) -> tuple[re.Pattern[str], re.Pattern[str]]
 def _alone(name: str) -> str:
     """A name as a pattern, with its article or without; of a plural each of its singulars too."""
     article, name = _article(name)
-    *first, last = _parts(name)
-    lasts = [last, *_lasts(name, last, _singulars(name))]
-    return rf"{article}{''.join(first)}(?:{'|'.join(lasts)})"
+    return article + _words(name, singular=True)
 
 
 def _article(name: str) -> tuple[str, str]:
@@ -128,10 +132,39 @@ def _article(name: str) -> tuple[str, str]:
     return rf"(?:(?<!\w){found.group().strip()}\s+)?", name[found.end() :]
 
 
-def _lasts(name: str, last: str, forms: Iterable[str]) -> list[str]:
-    """The last part of a name as patterns, with each of `forms` in place of its last word."""
-    stem = last.removesuffix(_spelled(_last_word(name)))
-    return [stem + _spelled(form) for form in sorted(forms, key=len, reverse=True)]
+def _words(name: str, *, singular: bool = False) -> str:
+    """A name without its article as a pattern: one or several of what it is about, "cups of
+    coffee", and of its last word, "men in suits"; with `singular` no plurals of either.
+    """
+    before, noun, after = headed(name)
+    if not after:
+        return _bent(name, singular)
+    rest, *what = INNER_ARTICLE.split(after.strip(), maxsplit=1)
+    about = f"{_bent(before + noun, singular)}{JOINED}"
+    if not what:
+        return about + _bent(rest, singular)
+    return f"{about}{''.join(_parts(rest))}{JOINED}(?:an?{JOINED})?{_bent(what[0], singular)}"
+
+
+def _bent(name: str, singular: bool) -> str:
+    """A name as a pattern, whose last word may be one or several."""
+    *first, last = _parts(name)
+    lasts = [*_bent_last(name, last, singular), last]
+    pattern = rf"{''.join(first)}(?:{'|'.join(lasts)})"
+    letters = "".join(c for c in name if c.isalnum()).upper()
+    if not first or not _bare(name) or not letters.isupper():
+        return pattern
+    return rf"(?:{pattern}|(?-i:{letters}){'' if singular else 's?'})"  # "IT" is no "it"
+
+
+def _bent_last(name: str, last: str, singular: bool) -> list[str]:
+    """The `last` part of a name with other forms of its last word, as patterns."""
+    part = JOINT.split(name)[-1].removesuffix(".")
+    word = _last_word(part)
+    forms = _singulars(name) | (set() if singular or not word else plurals(word))
+    stem = _spelled(part.removesuffix(word))
+    bent = [stem + _spelled(form) for form in sorted(forms, key=len, reverse=True)]
+    return bent if singular or not _initials(part) else [f"{last}s", *bent]  # "U.F.O.s"
 
 
 def _last_word(name: str) -> str:
@@ -148,43 +181,89 @@ def _in_sentence(name: str) -> str:
     space between words; with the article that it begins with, or without.
     """
     article, name = _article(name)
-    *first, last = _parts(name)
     begins = article + ("" if _unspaced(name[0]) else r"(?<!\w)")
     if _unspaced(name[-1]):
-        return rf"{begins}{''.join(first)}{last}(?:e?s(?!\w))?"
+        return rf"{begins}{''.join(_parts(name))}(?:e?s(?!\w))?"
     if unicodedata.name(name[-1], "").startswith("HANGUL"):
-        return rf"{begins}{''.join(first)}{last}(?=(?:{CALLED})?들?(?:{PARTICLES})?(?!\w))"
-    word = _last_word(name)
-    forms = plurals(word) | _singulars(name) if word else set()
-    lasts = [last, *_lasts(name, last, forms)]
-    return rf"{begins}{''.join(first)}(?:{'|'.join(lasts)})(?!\w)"
+        return rf"{begins}{''.join(_parts(name))}(?=(?:{CALLED})?들?(?:{PARTICLES})?(?!\w))"
+    return rf"{begins}{_words(name)}(?!\w)"
 
 
 def _parts(name: str) -> list[str]:
     """The parts of a name as patterns, each but the last with what may follow it: "J. K. Rowling"
     is "J.K. Rowling" and "JK Rowling", "Spider-Man" is "spider man" and "Spiderman".
     """
-    # Without dots and hyphens a name of nothing but initials would be any word: "I. T.", "it".
-    initials = not re.search(r"\w\w", name)
     pieces = JOINT.split(JUNIOR.sub(" ", name))
     names, joints = pieces[::2], pieces[1::2]
-    parts = []
-    for part, joint, following in zip(names, [*joints, ""], [*names[1:], ""], strict=True):
-        dotted = re.fullmatch(r".*[^\W\d_]\.", part) is not None
-        comma = ",?" if JUNIOR.match(f" {following}") else ""
-        unspaced = bool(following) and _unspaced(part[-1]) and _unspaced(following[0])
-        hyphen = joint in ("-", "\u00b7") and not initials
-        optional = "?" if dotted or unspaced or hyphen else ""
-        both = joint.strip(" -").casefold() in ("&", "and")
-        joined = f"(?:{AND})" if both else f"{JOINED}{optional}"
-        text = f"{_spelled(part)}{'?' if dotted and not initials else ''}"
-        parts.append(f"{text}{comma}{joined}" if following else text)
-    return parts
+    bare = _bare(name)
+    parts = [
+        f"{_part(part)}{DOT if _is_shortened(part) else ''}{_joined(part, joint, following, bare)}"
+        for part, joint, following in zip(names[:-1], joints, names[1:], strict=True)
+    ]
+    return [*parts, _last_part(names[-1], alone=bare and not parts)]
+
+
+def _part(part: str) -> str:
+    """A part of a name as a pattern, without the dot behind it."""
+    letters = _initials(part)
+    return rf"{DOT}{JOINED}?".join(letters) or _spelled(part[:-1] if _is_dotted(part) else part)
+
+
+def _last_part(part: str, alone: bool) -> str:
+    """The last part of a name as a pattern, with the dot behind it that is its own: "a UFO." ends a
+    sentence, "a U.F.O." need not; and "A.", `alone`, is no article.
+    """
+    letters = _initials(part)
+    if len(letters) > 1 and not _is_dotted(part):
+        return rf"(?:{rf'[.]{JOINED}?'.join(letters)}\.|{_part(part)})"
+    return f"{_part(part)}{(r'[.]' if alone else DOT) if _is_dotted(part) else ''}"
+
+
+def _joined(part: str, joint: str, following: str, bare: bool) -> str:
+    """What may stand between two parts of a name, as a pattern."""
+    comma = ",?" if JUNIOR.match(f" {following}") else ""
+    if joint.strip(" -").casefold() in ("&", "and"):
+        return f"{comma}(?:{AND})"
+    unspaced = _unspaced(part[-1]) and _unspaced(following[0])
+    initials = bool(_initials(part) and _initials(following))
+    runs_on = _is_dotted(part) or joint in ("-", "\u00b7") or initials
+    if unspaced or (runs_on and not bare):
+        return f"{comma}{JOINED}?"
+    return f"{comma}(?:{JOINED}|(?<=[.]))" if _is_shortened(part) else f"{comma}{JOINED}"
+
+
+def _is_dotted(part: str) -> bool:
+    return re.fullmatch(r".*[^\W\d_]\.", part) is not None
+
+
+def _is_shortened(part: str) -> bool:
+    """Whether a dot may stand behind a part, and may be missing."""
+    return _is_dotted(part) or bool(_initials(part))
+
+
+def _bare(name: str) -> bool:
+    """Whether a name is nothing but initials, which without dots and hyphens are any word: "I. T.",
+    "it".
+    """
+    return not re.search(r"\w\w", name)
+
+
+def _initials(part: str) -> str:
+    """The letters of a part that may have a dot behind each of them, or behind the last, or none:
+    "K." and "K", "JK" and "J.K.", "Dr" and "Dr."; of other parts "".
+    """
+    letters = part.removesuffix(".")
+    alone = len(letters) == 1 and letters not in ("a", letters.swapcase())
+    capitals = 2 <= len(letters) <= 4 and letters.isalpha() and letters.isupper()
+    return letters if alone or capitals or VOWELLESS.fullmatch(letters) else ""
 
 
 def _spelled(part: str) -> str:
-    """A part of a name as a pattern: its apostrophes may be missing, and hyphens stand in it."""
-    return re.sub(r"(?<=\w)(?=\w)", "[-\u00b7]?", re.escape(part)).replace("'", "'?")
+    """A part of a name as a pattern: its apostrophes and quotes may be missing, and hyphens stand
+    in it.
+    """
+    spelled = re.sub(r"(?<=\w)(?=\w)", "[-\u00b7]?", re.escape(part))
+    return spelled.replace("'", "'?").replace('"', "[\"']?")
 
 
 def _unspaced(character: str) -> bool:

@@ -5,10 +5,11 @@ are adjectives and which are verbs is guessed from short lists, as prompts need 
 """
 
 import re
+import unicodedata
 from collections.abc import Sequence
 
-from erasure_core.law.english import headed, indefinite, is_many, many, plurals
-from erasure_core.law.naming import COUNTS, mentions
+from erasure_core.law.english import headed, indefinite, is_many, is_uncounted, many, plurals
+from erasure_core.law.naming import COUNTED, COUNTS, mentions
 
 ARTICLES = ("a", "an", "the")
 # Words that stay where they are, with the bare noun: "this cat" becomes "this dog".
@@ -38,6 +39,10 @@ FUNCTION_WORDS = frozenset(
         *("had", "do", "does", "did", "can", "could", "may", "must", "shall", "should", "will"),
         *("would", "me", "him", "us", "them", "it's", "that's", "here's", "there's", "he's"),
         *("she's", "let's", "what's", "who's", *SUBJECTS, *COUNTS, *DETERMINERS),
+        # Of prompts in other languages, whose words are no adjectives of ours: "une photo de ...".
+        *("avec", "con", "de", "del", "della", "des", "di", "du", "ein", "eine", "einer", "el"),
+        *("en", "et", "im", "la", "las", "le", "les", "los", "mit", "par", "por", "un", "una"),
+        *("und", "une", "vom", "von"),
     )
 )
 # Verbs whose object a name behind them is; those in -ing and -s are known by their ends.
@@ -76,8 +81,9 @@ MEDIA = (
     *("mosaic", "mural", "origami", "polaroid", "render", "rendering", "scan", "screenshot"),
     *("sculpture", "tapestry", "ukiyo-e", "vhs", "video", "watercolor", "watercolour", "woodcut"),
 )
+CALLED = frozenset(form for word in MEDIA for form in (word, *plurals(word)))
 MEDIUM = (
-    rf"(?:work\s+of\s+art|(?:(?:acrylic|charcoal|ink|oil|pencil|watercolou?r)\s+)?"
+    rf"(?:work\s+of\s+art|(?:(?:acrylic|charcoal|ink|oil|pencil|self|watercolou?r)[-\s]+)?"
     rf"(?:{'|'.join(MEDIA)}))"
 )
 PARTICLES = (  # of names, without a capital
@@ -87,24 +93,44 @@ PARTICLES = (  # of names, without a capital
 MAKERS = ("artist", "painter", "photographer", "illustrator", "person", "somebody")
 # What is somebody's, or of a movement: "by Vincent van Gogh", "in the style of Cubism".
 BY = (
-    r"(?:(?:created|designed|directed|done|drawn|illustrated|inspired|made|painted|photographed)"
-    r"\s+)?(?:by(?:\s+the)?(?:\s+famous|\s+great)?(?:\s+(?:artist|illustrator|painter|"
-    r"photographer))?|(?:in\s+)?(?:(?:a|the)\s+)?(?:manner|style)\s+of)\s+$"
+    r"(?:(?:as\s+)?(?:created|designed|directed|done|drawn|illustrated|inspired|made|painted|"
+    r"photographed|rendered|sketched)\s+)?(?:by(?:\s+the)?(?:\s+famous|\s+great)?"
+    r"(?:\s+(?:artist|illustrator|painter|photographer))?|"
+    r"(?:in\s+)?(?:(?:a|the)\s+(?:\w+\s+)?)?(?:manner|style)\s+of)\s+"
 )
-MADE = re.compile(rf"(?<!\w){MEDIUM}(?P<several>s?),?\s+{BY}", re.IGNORECASE)
+OF = r"(?:(?<=art\s)|(?<=work\s)|(?<=works\s))of\s+"  # "the works of ..."; not "a painting of ..."
+MADE = re.compile(rf"(?<!\w){MEDIUM}(?P<several>s?),?\s+(?:{BY}|{OF})$", re.IGNORECASE)
 SHOWN_BY = re.compile(  # "a painting of a cat by ..."
-    rf"(?<!\w){MEDIUM}(?P<several>s?)(?P<shown>\s+(?:of|showing|with)\s[^,;.:]*),?\s+{BY}",
+    rf"(?<!\w){MEDIUM}(?P<several>s?)(?P<shown>\s+(?:of|showing|with)\s[^,;.:]*?),?\s+{BY}$",
     re.IGNORECASE,
 )
-MADE_BY = re.compile(rf"[,;]?\s*(?<!\w){BY}", re.IGNORECASE)
-# What a person is called before the name, and is not any more once the name is gone.
+MADE_BY = re.compile(rf"[,;]?\s*(?<!\w){BY}$", re.IGNORECASE)
+BY_FIRST = re.compile(rf"(?<!\w){BY}(?P<first>(?:[\w.'\u2019-]+\s+){{1,3}})$", re.IGNORECASE)
+# What a person is called before the name, and is not any more once the name is gone: "former
+# president", "movie star", "King of Pop".
+TITLES = (
+    *("mr", "mrs", "ms", "miss", "mx", "dr", "prof", "st", "sir", "dame", "lord", "lady"),
+    *("professor", "doctor", "saint", "king", "queen", "prince", "princess", "emperor"),
+    *("empress", "duke", "duchess", "pope", "rabbi", "imam", "president", "president-elect"),
+    *("pres", "minister", "senator", "governor", "mayor", "chairman", "chairwoman"),
+    *("chancellor", "dictator", "secretary", "judge", "justice", "captain", "colonel"),
+    *("general", "actor", "actress", "artist", "athlete", "author", "billionaire", "boxer"),
+    *("businessman", "businesswoman", "celebrity", "ceo", "champion", "chef", "coach"),
+    *("comedian", "composer", "dancer", "director", "footballer", "founder", "golfer", "host"),
+    *("influencer", "journalist", "leader", "legend", "model", "musician", "painter"),
+    *("philosopher", "physicist", "player", "poet", "politician", "producer", "rapper"),
+    *("scientist", "singer", "star", "wrestler", "writer", "ex", "former", "late"),
+)
 ROLE = (
-    r"(?:(?:mr|mrs|ms|miss|mx|dr|prof|st|sir|dame|lord|lady|professor|doctor|saint|king|queen|"
-    r"prince|princess|pope|president|senator|chancellor|captain|general|actor|actress|artist|"
-    r"athlete|author|celebrity|comedian|director|footballer|model|musician|painter|politician|"
-    r"producer|rapper|singer|star|writer)(?:\.|(?!\w)))"
+    r"(?:(?:(?:\w+ball|ex|film|first|movie|pop|prime|rock|then|tv|u\.?[ks]\.?|vice)[-\s]+){0,2}"
+    rf"(?:{'|'.join(TITLES)}|\d+(?:st|nd|rd|th))(?:\.|(?!\w)))"
 )
 ROLES = re.compile(rf"(?<!\w)(?:{ROLE}(?:,|\s+and|\s*[&/])?\s*)*{ROLE}\s+$", re.IGNORECASE)
+OFFICE = re.compile(rf"(?<!\w){ROLE}\s+of(?:\s+the)?(?:\s+(?-i:[A-Z])[\w.-]+)+\s+$", re.IGNORECASE)
+SURNAME = re.compile(r"\s+(?P<last>[A-Z][\w-]+)(?!\s+[A-Z])(?![\w-])")
+# What has a capital as the first word or in a title, and is no name.
+ADJECTIVAL = ("able", "ful", "ing", "ish", "istic", "less", "ous", "some")
+APART = ("angry", "big", "cute", "happy", "new", "old", "real", "sad", "young")
 SOMEBODY = ("body", "figure", "human", "individual", "model", "people", "person", "somebody")
 PEOPLE = (
     *("adult", "body", "boy", "child", "couple", "female", "figure", "girl", "guy", "human"),
@@ -114,6 +140,10 @@ SOME_PEOPLE = "|".join(sorted({f for w in PEOPLE for f in (w, *plurals(w))}, rev
 COMPOUND = re.compile(r"\w[-\u2010\u2011]$|_$")  # "a robot-", before "cat"
 HALF = re.compile(r"\w+[-\u2010\u2011]$")  # of explicit content also with "half-" and "semi-"
 APOSTROPHE = "['\u2018\u2019\u02bc]"  # typed, and printed
+QUOTED = re.compile(r"(?<!\w)['\u2018]")  # an apostrophe that opens a quotation
+IN_A = re.compile(r"(?<!\w)in\s+(?:(?:an?|the)\s+)?$", re.IGNORECASE)
+IS = re.compile(r"(?<!\w)(?:is|are|was|were|being|been)$", re.IGNORECASE)
+STYLED = re.compile(r"\s+styles?$", re.IGNORECASE)
 # What is several behind a thing's name: "cat ears" is no "a cat" and ears.
 PARTS = (
     *("antlers", "claws", "clothes", "ears", "eyes", "feathers", "feet", "fins", "footprints"),
@@ -139,16 +169,26 @@ def replaced(names: Sequence[str], replacement: str, prompt: str, kind: str = "o
         names: What the concept is called.
         replacement: What should appear instead, with its article.
         prompt: What is rewritten.
-        kind: The concept's. With a likeness go titles and roles ("actor ..."); explicit content is
-            also an adjective of people ("a nude woman", "a clothed woman").
+        kind: The concept's. With a likeness go titles, roles and first names ("actor ..."), with a
+            maker of a style first names; explicit content is also an adjective of people ("a nude
+            woman", "a clothed woman").
     """
     parts, position = [], 0
     for mention in mentions(names, prompt):
-        before, after = prompt[position : mention.begin], prompt[mention.end :]
+        if mention.begin < position:  # "Elvis Presley" is gone with "Elvis"
+            continue
+        before, said = prompt[position : mention.begin], prompt[mention.begin : mention.end]
+        if kind == "style" and IN_A.search(before):  # "in Pixar style" becomes "in photo style"
+            said = STYLED.sub("", said)
+        after = prompt[mention.begin + len(said) :]
         taken, phrase, several = _with_what_follows(replacement, after, kind, names[0])
-        plural = mention.plural or several
-        parts.append(_put(before, phrase, plural, kind, after[len(taken) :]))
-        position = mention.end + len(taken)
+        plural, after = mention.plural or several, after[len(taken) :]
+        if kind in ("likeness", "style"):
+            before = _without_forenames(before, STYLED.sub("", said), kind)
+        put = _put(before, phrase, plural, kind, after)
+        owned, ending = _owner(prompt[: mention.begin], f"{said}{taken}", put, after)
+        parts.append(f"{put}{ending}")
+        position = mention.begin + len(said) + len(taken) + len(owned)
     return "".join(parts) + prompt[position:] if parts else replacement
 
 
@@ -160,8 +200,61 @@ def _with_what_follows(replacement: str, after: str, kind: str, name: str) -> tu
         return person
     if kind == "style" and not _is_maker(_split(replacement)[1]):
         return _work_after(replacement, after, name)
+    alone = kind == "likeness" and is_name(name) and " " not in name
+    if alone and (surname := SURNAME.match(after)) and _is_forename(surname["last"]):
+        return surname.group(), replacement, False
     held = _container_after(replacement, after)
     return held, replacement, re.search(rf"(?:{SEVERAL})$", held, re.IGNORECASE) is not None
+
+
+def _without_forenames(before: str, said: str, kind: str) -> str:
+    """`before` without the names and titles at its end, which go with a person's or a maker's name:
+    "Vincent ", "Chairman "; "Photo ", which only begins a sentence, stays.
+    """
+    made = BY_FIRST.search(before) if kind == "style" and not is_medium(said) else None
+    if made and FUNCTION_WORDS.isdisjoint(made["first"].casefold().split()):
+        return before[: made.start("first")]
+    # "Claude Monet", "Low Poly": a capital before it is more likely no first name.
+    whole = len([word for word in said.split() if word.casefold() not in PARTICLES]) > 1
+    if not is_name(said) or (whole and kind == "style"):
+        return before
+    kept = OFFICE.sub("", before)
+    for word in reversed([*re.finditer(r"[\w.'\u2019-]+", kept)]):
+        title = kind == "likeness" and word.group().casefold() in TITLES  # goes with its role
+        begins = whole and not word.start()
+        if title or begins or not _is_forename(word.group()) or not kept[word.end() :].isspace():
+            break
+        kept = kept[: word.start()]
+    return kept
+
+
+def _is_forename(word: str) -> bool:
+    """Whether a word is written as a name, and is no word that has a capital for another reason."""
+    folded = word.casefold()
+    ends = len(word) > len("Sen.") and word.endswith(".")  # a sentence
+    return word == "US" or (
+        word[0].isupper()
+        and not (
+            ends
+            or _determines(word)
+            or is_medium(word)
+            or folded in (FUNCTION_WORDS | VERBS | COLOURS)
+            or folded in APART
+            or folded.endswith(ADJECTIVAL)
+        )
+    )
+
+
+def _owner(before: str, said: str, put: str, after: str) -> tuple[str, str]:
+    """The "'s" or "'" at the beginning of `after` by which `said` owns what follows, and how `put`
+    ends in its place: "the cats' tails", "men's tails".
+    """
+    found = re.match(rf"({APOSTROPHE})(s?)(?!\w)", after, re.IGNORECASE)
+    closes = found and not found[2] and (QUOTED.search(before) or said[-1:].casefold() != "s")
+    if not found or closes:
+        return "", ""
+    several = put.endswith("s") and is_many(put)
+    return found.group(), f"{found[1]}{'' if several else 's'}"
 
 
 def _person_after(replacement: str, after: str) -> tuple[str, str, bool] | None:
@@ -184,15 +277,21 @@ def _work_after(replacement: str, after: str, name: str) -> tuple[str, str, bool
     """Of a maker's name: "'s famous painting", and what stands in the place of both."""
     owned = rf"{APOSTROPHE}s?(?!\w)"
     owner = rf"(?:{owned})?" if _is_maker(name) else owned
-    pattern = rf"{owner}\s+(?P<like>(?:\w+\s+){{0,2}}?){MEDIUM}(?P<several>s?)(?!\w)"
-    found = re.match(pattern, after, re.IGNORECASE)
+    like = r"(?:[-\s]+(?:styled?|inspired))?\s+(?P<like>(?:\w+\s+){0,2}?)"
+    found = re.match(rf"{owner}{like}{MEDIUM}(?P<several>s?)(?!\w)", after, re.IGNORECASE)
+    article, noun = _split(replacement)
     if found and FUNCTION_WORDS.isdisjoint(found["like"].casefold().split()):
-        article, noun = _split(replacement)
         noun = f"{found['like']}{noun}"
         phrase = f"{article and indefinite(noun)} {noun}".strip()
         return found.group(), phrase, bool(found["several"])
+    if STYLED.search(f" {noun}") and (
+        styled := re.match(rf"(?:{owned})?\s+styles?(?!\w)", after, re.IGNORECASE)
+    ):
+        return styled.group(), replacement, False
     if possessive := re.match(owned, after):
-        of_it = re.match(r"\s+(?!styles?\b)\w", after[possessive.end() :], re.IGNORECASE)
+        of_it = re.match(
+            r"\s+(?!(?:[\w-]+\s+)?styles?\b)\w", after[possessive.end() :], re.IGNORECASE
+        )
         return possessive.group(), f"{replacement} of" if of_it else replacement, False
     return "", replacement, False
 
@@ -203,12 +302,14 @@ def _put(before: str, phrase: str, plural: bool, kind: str, after: str) -> str:
     style = kind == "style"
     if kind == "explicit":
         before = HALF.sub("", before)
-    if COMPOUND.search(before):
+    if COMPOUND.search(before) or before[-1:].isalpha():  # of scripts without spaces
         return f"{before}{many(noun) if plural else noun}"
     if held := "" if style else _held(before, phrase):  # "a cup of coffee, sketch" is of coffee
         return held
     kept, counted = _without_repeated(before, noun)
     plural = plural or counted
+    if plural and is_uncounted(noun):
+        kept = COUNTED.sub("", kept)
     if kind == "likeness":
         kept = ROLES.sub("", kept)
     if style and not _is_maker(noun) and (made := _not_made(kept, phrase, plural, after)):
@@ -248,6 +349,8 @@ def _not_made(kept: str, phrase: str, plural: bool, after: str) -> str:
     if not (by := MADE_BY.search(kept)):
         return ""
     before = kept[: by.start()]
+    if IS.search(before):
+        return f"{before} {phrase}"
     return f"{_apart(before)}{_split(phrase)[1]}" if before else phrase
 
 
@@ -336,8 +439,7 @@ def _is_maker(noun: str) -> bool:
 
 def is_medium(phrase: str) -> bool:
     """Whether a phrase's last word is what a picture is called: "oil painting", "sketches"."""
-    last = phrase.casefold().split()[-1]
-    return any(last == one or last in plurals(one) for one in MEDIA)
+    return phrase.casefold().split()[-1] in CALLED
 
 
 def is_name(phrase: str) -> bool:
@@ -395,10 +497,14 @@ def _ends_noun(word: str, former: str) -> bool:
     preposition, but "a sleeping ...", "a curious ...", "a Christmas ...".
     """
     folded = re.sub(APOSTROPHE, "'", word.casefold())
-    if folded in FUNCTION_WORDS or not folded[-1:].isalnum():
+    if folded in FUNCTION_WORDS or not folded[-1:].isalnum() or not _is_latin(word):
         return True
     if _determines(former) or folded in ADJECTIVES_IN_ING:
         return False
     if folded.endswith("s"):
         return word == folded and not folded.endswith(("ous", "ss"))
     return folded in VERBS or folded.endswith("ing")
+
+
+def _is_latin(word: str) -> bool:
+    return all(unicodedata.name(c, "").startswith("LATIN") for c in word if c.isalpha())

@@ -31,7 +31,7 @@ from sqlalchemy import (
 from erasure_core.errors import BadInput, ErasureError
 from erasure_core.law import chain, fold
 from erasure_core.law.chain import Event
-from erasure_core.law.concepts import Concept, Kind, concept_label, letters_of, same_name
+from erasure_core.law.concepts import Concept, Kind, concept_label, letters_of, may_mean
 from erasure_core.law.fold import CHAMPION, Alias, Export, Proposal, Request, Tables, Version
 from erasure_core.law.life import DUE
 from erasure_core.law.lineage import canonical_json
@@ -404,7 +404,7 @@ class Reader:
         asked = select(texts.c.sha256).where(texts.c.label.in_(labels))
         rows = self.connection.execute(select(table).where(table.c.asked.in_(asked))).mappings()
         entries = self._entries([_value(Request, r) for r in rows])
-        return [e for e in entries if e.request and same_name(e.request.concept.name, name)]
+        return [e for e in entries if e.request and may_mean(name, e.request.concept.name)]
 
     def waiting_outside(self, model: str | None = None) -> list[Mapping[str, Any]]:
         """What the world outside has not heard of yet, oldest first."""

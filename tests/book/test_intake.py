@@ -169,7 +169,10 @@ def test_spacing_makes_no_other_concept(book, name):
     assert row(book, B).duplicate_of == str(A)
 
 
-SPELLINGS = [("Beyonce", "Beyoncé"), ("Spiderman", "Spider-Man"), ("Spider-Man", "spider man")]
+SPELLINGS = [
+    *(("Beyonce", "Beyoncé"), ("Spiderman", "Spider-Man"), ("Spider-Man", "spider man")),
+    ("JK Rowling", "J. K. Rowling"),
+]
 
 
 @pytest.mark.parametrize(("one", "other"), [*SPELLINGS, *(pair[::-1] for pair in SPELLINGS)])
@@ -183,6 +186,12 @@ def test_what_was_honoured_in_another_spelling_is_not_brought_back(book):
     released(book, [B])
     add(book, [a_request(C, "Beyonce")], MODEL)
     assert book.ask(lambda reader: reader.who_asks_too(str(B))) == [str(C)]
+
+
+def test_what_is_not_found_by_the_name_of_another_is_a_concept_of_its_own(book):
+    """Who erases "JKRowling" does not erase "J. K. Rowling", which is not done with it."""
+    add(book, [a_request(B, "JKRowling"), a_request(C, "J. K. Rowling")], MODEL)
+    assert row(book, C).duplicate_of is None
 
 
 @pytest.mark.parametrize("name", ["cats", "black cat", "cart"])
@@ -207,9 +216,12 @@ def test_what_goes_with_all_that_has_its_name_need_not_be_there(book):
     assert brought_back(restored, [a_request(C, "cat")]) == []
 
 
-def test_a_concept_is_found_by_any_spelling(book):
-    add(book, [a_request(B, "Spider-Man")], MODEL)
-    (found,) = trace_concept(book, "spiderman")["requests"]
+@pytest.mark.parametrize(
+    ("name", "said"), [("Spider-Man", "spiderman"), ("O.J. Simpson", "oj simpson")]
+)
+def test_a_concept_is_found_by_any_spelling(book, name, said):
+    add(book, [a_request(B, name)], MODEL)
+    (found,) = trace_concept(book, said)["requests"]
     assert found["subject_request_id"] == str(B)
 
 

@@ -59,6 +59,12 @@ def test_the_article_goes_by_the_sound(article, nouns):
         ("echo", "echoes"),
         ("torpedo", "torpedoes"),
         ("photo", "photos"),
+        ("ox", "oxen"),
+        ("fungus", "fungi"),
+        ("octopus", "octopuses"),
+        ("water", "water"),
+        ("fake blood", "fake blood"),
+        ("cup of water", "cups of water"),
     ],
 )
 def test_a_plural_is_written_as_people_write_it(one, several):
@@ -67,7 +73,10 @@ def test_a_plural_is_written_as_people_write_it(one, several):
 
 @pytest.mark.parametrize(
     ("phrase", "several"),
-    [("cats", True), ("two people", True), ("Women", True), ("bus", False), ("glass", False)],
+    [
+        *(("cats", True), ("two people", True), ("Women", True), ("cups of coffee", True)),
+        *(("bus", False), ("glass", False), ("man in jeans", False)),
+    ],
 )
 def test_what_is_written_as_a_plural_is_known(phrase, several):
     assert is_many(phrase) is several
