@@ -120,6 +120,11 @@ class Home:
         return self.root / "mlartifacts"
 
     @property
+    def mlflow(self) -> Path:
+        """Of MLflow's server, while `erasure ui` serves its pages: its log."""
+        return self.root / "mlflow"
+
+    @property
     def keys(self) -> Path:
         """The key that signs statements, and the public keys that are believed."""
         return self.root / "keys"

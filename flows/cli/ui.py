@@ -81,7 +81,7 @@ def _mlflow(home: Home, port: int) -> Iterator[str]:
         "_MLFLOW_SERVER_FILE_STORE": home.tracking_uri,
         "_MLFLOW_SERVER_ARTIFACT_ROOT": home.artifacts.absolute().as_uri(),
     }
-    with serving("mlflow", home.root / "mlflow", os.environ | own, port):
+    with serving("mlflow", home.mlflow, os.environ | own, port):
         yield f"MLflow   http://127.0.0.1:{port}"
 
 

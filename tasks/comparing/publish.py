@@ -22,7 +22,14 @@ from tasks.comparing.table import (
 )
 from tasks.home import Home
 from tasks.pages.comparison import Part, Strip, point_of, render_comparison
-from tasks.registry.runs import VERDICT, CandidateRun, RunFacts, mirror_run
+from tasks.registry.runs import (
+    COMPARISON,
+    REQUESTS,
+    VERDICT,
+    CandidateRun,
+    RunFacts,
+    mirror_run,
+)
 from tasks.requests.made_with import machine
 
 SHOWN = (5, 4)  # pictures of the concept, and of what is kept, in the page's strips
@@ -47,21 +54,31 @@ def publish_comparison(comparison: Comparison, out: Path, home: Home) -> dict[st
     files["page"] = render_comparison(out, said_of(results), parts)
     files |= {f"plot {part.concept}": part.plot for part in parts}
     of_cells = [[c.folder.name, c.delta_sha256, c.form, c.attacked_by] for c in comparison.cells]
-    key = sha256_json(of_cells)
-    facts = RunFacts(
-        model="",  # it is no version of any
-        folder=f"comparison-{key[:16]}",
-        name=f"compare {', '.join(concepts)}",
-        tags={"comparison": ", ".join(dict.fromkeys(row["method"] for row in rows))},
-    )
+    key = sha256_json(of_cells)[:16]
     mirror_run(
         home,
-        f"comparison {key[:16]}",
-        facts,
+        f"comparison {key}",
+        run_facts(comparison, key),
         candidates=[_mirrored(cell) for cell in comparison.cells],
         artifacts=list(files.values()),
     )
     return files
+
+
+def run_facts(comparison: Comparison, key: str) -> RunFacts:
+    """What MLflow shows of a comparison: by its model and its requests a purge finds it."""
+    plans = {cell.concept: Plan.read(cell.folder) for cell in comparison.cells}
+    requests = [request for plan in plans.values() for request in plan.requests]
+    (model,) = {plan.params.registered_model for plan in plans.values()}
+    return RunFacts(
+        model=model,
+        folder=f"comparison-{key}",
+        name=f"compare {', '.join(plans)}",
+        tags={
+            COMPARISON: ", ".join(dict.fromkeys(cell.method for cell in comparison.cells)),
+            REQUESTS: ",".join(str(request.subject_request_id) for request in requests),
+        },
+    )
 
 
 def said_of(results: Mapping[str, Any]) -> list[str]:
