@@ -64,6 +64,17 @@ class Home:
             )
         return self
 
+    def begin(self) -> None:
+        """Keep the state folder out of git, before anything is kept in it: the key that signs, and
+        people's names, would be published with the folder around it. Where the key is there
+        already, `.gitignore` stays as somebody wanted it.
+        """
+        from erasure_core.files import write_text
+
+        ignored = self.root / ".gitignore"
+        if not (ignored.exists() or self.signing_key.exists()):
+            write_text(ignored, "*\n")
+
     @property
     def snapshots(self) -> Path:
         return self.root / "snapshots"
@@ -128,6 +139,11 @@ class Home:
     def keys(self) -> Path:
         """The key that signs statements, and the public keys that are believed."""
         return self.root / "keys"
+
+    @property
+    def signing_key(self) -> Path:
+        """The private key; mode 0600."""
+        return self.keys / "signing.pem"
 
     @property
     def locks(self) -> Path:

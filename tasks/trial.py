@@ -19,6 +19,7 @@ def at_work(home: Home, folder: Path) -> Iterator[None]:
     Raises:
         ErasureError: Another process works in it.
     """
+    home.begin()
     home.locks.mkdir(parents=True, exist_ok=True)
     lock = FileLock(home.locks / f"{folder.name}.lock", timeout=0)
     try:

@@ -35,7 +35,8 @@ class Keys:
     """The keys of one state folder."""
 
     def __init__(self, home: Home):
-        self.signing = home.keys / "signing.pem"
+        self.home = home
+        self.signing = home.signing_key
         self.believed = home.keys / "trusted"
         self.before = home.keys / "former"
 
@@ -108,6 +109,7 @@ class Keys:
 
     def _make(self, put: Callable[[str, Path], None]) -> None:
         """A new private key, given its name by `put` when it is whole and on disk."""
+        self.home.begin()
         self.signing.parent.mkdir(parents=True, exist_ok=True)
         private = Ed25519PrivateKey.generate().private_bytes(
             Encoding.PEM, PrivateFormat.PKCS8, NoEncryption()

@@ -4,6 +4,7 @@ import os
 import subprocess
 import sys
 from pathlib import Path
+from shutil import which
 from unittest import mock
 
 import pytest
@@ -76,6 +77,44 @@ def test_every_prefect_setting_we_set_is_one_prefect_knows(tmp_path):
     )
     assert out.stdout.split() == ["120", "False", "CRITICAL", str(tmp_path / "none/prefect")]
     assert (out.stderr, (tmp_path / "none").exists()) == ("", False)
+
+
+def begins(home, step) -> None:
+    """Whatever is kept in a state folder first."""
+    from tasks.book.keys import Keys
+    from tasks.trial import at_work
+
+    if step == "a key":
+        Keys(home).current()
+    else:
+        with at_work(home, home.runs / "trial-a"):
+            pass
+
+
+@pytest.mark.skipif(not which("git"), reason="no git here")
+@pytest.mark.parametrize("step", ["a key", "a trial"])
+def test_git_takes_nothing_of_a_state_folder_in(tmp_path, step):
+    home = Home(tmp_path / "work/.erasure")
+    begins(home, step)
+    subprocess.run(["git", "init", "--quiet", tmp_path / "work"], check=True)
+    list_new = ["git", "-C", tmp_path / "work", "status", "--porcelain", "--untracked-files=all"]
+    assert subprocess.run(list_new, capture_output=True, check=True).stdout == b""
+
+
+def test_what_keeps_git_out_is_written_once(tmp_path):
+    home = Home(tmp_path)
+    home.begin()
+    (tmp_path / ".gitignore").write_text("mine\n")
+    home.begin()
+    assert (tmp_path / ".gitignore").read_text() == "mine\n"
+
+
+def test_a_state_folder_that_has_a_key_is_left_as_it_is(tmp_path):
+    home = Home(tmp_path)
+    begins(home, "a key")
+    (tmp_path / ".gitignore").unlink()
+    begins(home, "a trial")
+    assert not (tmp_path / ".gitignore").exists()
 
 
 def test_importing_home_imports_no_framework():
