@@ -27,6 +27,7 @@ QUIET = {
     # default 20; a busy two-core machine takes up to 23
     "PREFECT_SERVER_EPHEMERAL_STARTUP_TIMEOUT_SECONDS": "120",
 }
+UNSEEN = ".gitignore"
 TRIAL = "trial-"  # begins the folders, among those of runs, of what was tried and not registered
 
 
@@ -65,15 +66,13 @@ class Home:
         return self
 
     def begin(self) -> None:
-        """Keep the state folder out of git, before anything is kept in it: the key that signs, and
-        people's names, would be published with the folder around it. Where the key is there
-        already, `.gitignore` stays as somebody wanted it.
+        """Make the state folder, where it is not there or empty, and keep it out of git: people's
+        names in it would be published with the folder around it. One that holds anything may be
+        somebody's working folder, and is left as it is.
         """
-        from erasure_core.files import write_text
-
-        ignored = self.root / ".gitignore"
-        if not (ignored.exists() or self.signing_key.exists()):
-            write_text(ignored, "*\n")
+        self.root.mkdir(parents=True, exist_ok=True)
+        if all(entry.name.startswith(f"{UNSEEN}.") for entry in self.root.iterdir()):  # of a kill
+            keep_out_of_git(self.root)
 
     @property
     def snapshots(self) -> Path:
@@ -141,11 +140,6 @@ class Home:
         return self.root / "keys"
 
     @property
-    def signing_key(self) -> Path:
-        """The private key; mode 0600."""
-        return self.keys / "signing.pem"
-
-    @property
     def locks(self) -> Path:
         return self.root / "locks"
 
@@ -168,3 +162,11 @@ class Home:
             "PREFECT_API_URL"
         ):  # the embedded server's SQLite prints harmless "database is locked" tracebacks
             os.environ.setdefault("PREFECT_SERVER_LOGGING_LEVEL", "CRITICAL")
+
+
+def keep_out_of_git(folder: Path) -> None:
+    """Let git take nothing of a folder in; what somebody wrote about that stays."""
+    from erasure_core.files import write_text
+
+    if not (folder / UNSEEN).exists():
+        write_text(folder / UNSEEN, "*\n")

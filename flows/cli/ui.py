@@ -58,6 +58,7 @@ def _prefect(home: Home, port: int) -> Iterator[str]:
         "PREFECT_SERVER_API_PORT": str(port),
         "PREFECT__SERVER_FINAL": "1",
     }
+    home.begin()
     with serving("prefect", home.prefect, in_state_folder(home) | own, port):
         yield f"Prefect  {url}  (runs report there with PREFECT_API_URL={url}/api)"
 

@@ -25,7 +25,7 @@ from erasure_core.errors import BadInput, ErasureError
 from erasure_core.files import draft, read_input, sweep, write_text
 from erasure_core.law import statement
 from erasure_core.law.statement import Head, Signer, key_id
-from tasks.home import Home
+from tasks.home import Home, keep_out_of_git
 
 DRAFT = ".signing."
 NAME = re.compile(r"[a-z0-9][a-z0-9._-]{0,63}")
@@ -35,8 +35,7 @@ class Keys:
     """The keys of one state folder."""
 
     def __init__(self, home: Home):
-        self.home = home
-        self.signing = home.signing_key
+        self.signing = home.keys / "signing.pem"
         self.believed = home.keys / "trusted"
         self.before = home.keys / "former"
 
@@ -109,8 +108,8 @@ class Keys:
 
     def _make(self, put: Callable[[str, Path], None]) -> None:
         """A new private key, given its name by `put` when it is whole and on disk."""
-        self.home.begin()
         self.signing.parent.mkdir(parents=True, exist_ok=True)
+        keep_out_of_git(self.signing.parent)
         private = Ed25519PrivateKey.generate().private_bytes(
             Encoding.PEM, PrivateFormat.PKCS8, NoEncryption()
         )

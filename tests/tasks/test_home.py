@@ -79,42 +79,45 @@ def test_every_prefect_setting_we_set_is_one_prefect_knows(tmp_path):
     assert (out.stderr, (tmp_path / "none").exists()) == ("", False)
 
 
-def begins(home, step) -> None:
-    """Whatever is kept in a state folder first."""
-    from tasks.book.keys import Keys
-    from tasks.trial import at_work
-
-    if step == "a key":
-        Keys(home).current()
-    else:
-        with at_work(home, home.runs / "trial-a"):
-            pass
+def kept_by_git(folder: Path) -> list[str]:
+    """What git would take in there."""
+    subprocess.run(["git", "init", "--quiet", folder], check=True)
+    list_new = ["git", "-C", folder, "status", "--porcelain", "--untracked-files=all"]
+    found = subprocess.run(list_new, capture_output=True, check=True, text=True).stdout
+    return [line.removeprefix("?? ") for line in found.splitlines()]
 
 
 @pytest.mark.skipif(not which("git"), reason="no git here")
-@pytest.mark.parametrize("step", ["a key", "a trial"])
-def test_git_takes_nothing_of_a_state_folder_in(tmp_path, step):
-    home = Home(tmp_path / "work/.erasure")
-    begins(home, step)
-    subprocess.run(["git", "init", "--quiet", tmp_path / "work"], check=True)
-    list_new = ["git", "-C", tmp_path / "work", "status", "--porcelain", "--untracked-files=all"]
-    assert subprocess.run(list_new, capture_output=True, check=True).stdout == b""
+@pytest.mark.parametrize("left", [None, ".gitignore.of-a-killed-process"])
+def test_git_takes_nothing_of_a_state_folder_in(tmp_path, left):
+    home = Home(tmp_path / ".erasure")
+    if left:
+        home.root.mkdir()
+        (home.root / left).write_text("")
+    home.begin()
+    (home.root / "book.db").write_text("a name")
+    assert kept_by_git(tmp_path) == []
 
 
-def test_what_keeps_git_out_is_written_once(tmp_path):
+@pytest.mark.skipif(not which("git"), reason="no git here")
+def test_in_a_working_folder_git_leaves_out_the_keys_alone(tmp_path):
+    """Which may be the state folder as well: its owner's files are its owner's business."""
+    from tasks.book.keys import Keys
+
+    (tmp_path / "params.yaml").write_text("")
+    home = Home(tmp_path)
+    home.begin()
+    Keys(home).current()
+    assert (home.keys / "signing.pem").exists()
+    assert kept_by_git(tmp_path) == ["params.yaml"]
+
+
+def test_what_somebody_wrote_for_git_stays(tmp_path):
     home = Home(tmp_path)
     home.begin()
     (tmp_path / ".gitignore").write_text("mine\n")
     home.begin()
     assert (tmp_path / ".gitignore").read_text() == "mine\n"
-
-
-def test_a_state_folder_that_has_a_key_is_left_as_it_is(tmp_path):
-    home = Home(tmp_path)
-    begins(home, "a key")
-    (tmp_path / ".gitignore").unlink()
-    begins(home, "a trial")
-    assert not (tmp_path / ".gitignore").exists()
 
 
 def test_importing_home_imports_no_framework():
