@@ -11,6 +11,8 @@ UNDRAWN = re.compile(
     "[\u034f\u115f\u1160\u17b4\u17b5\u180b-\u180d\u180f\u2065\u3164\ufe00-\ufe0f\uffa0\ufff0-\ufff8"
     "\U000e0000-\U000e0fff]"
 )
+# Of Markdown within a line: emphasis, code, links, HTML, table cells, entities.
+MARKUP = re.compile(r"[\\`*_\[\]<>|~]|&(?=#?\w+;)")
 BLANK = "\u2800"  # a symbol by category, drawn as a space
 WHOLE_NUMBER = r"[0-9]{1,19}"  # as many as 2**63 has; more are no number that anybody means
 
@@ -20,6 +22,11 @@ def escaped(text: str) -> str:
     if text.isprintable():
         return text
     return "".join(_code(c) if unicodedata.category(c) in STEERING else c for c in text)
+
+
+def markdown(text: str) -> str:
+    """`text` on one line of Markdown, as it is written: nothing in it is markup there."""
+    return MARKUP.sub(r"\\\g<0>", escaped(text))
 
 
 def _code(character: str) -> str:
