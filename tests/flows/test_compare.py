@@ -331,8 +331,9 @@ def test_it_is_in_mlflow_a_run_a_cell(compared):
     experiment = client.get_experiment_by_name("erasure")
     runs = client.search_runs([experiment.experiment_id])
     parents = [run for run in runs if "mlflow.parentRunId" not in run.data.tags]
-    assert len(parents) == 1
     assert len(runs) - 1 == 8
+    (parent,) = parents
+    assert parent.data.tags["erasure.model"] == "toy"
 
 
 def test_the_page_needs_nothing_else(compared):
