@@ -13,6 +13,8 @@ UNDRAWN = re.compile(
     "\U000e0000-\U000e0fff]"
 )
 NO_CHARACTER = re.compile("[\0\ud800-\udfff]")  # no table and no tokenizer takes them
+# Of Markdown within a line: emphasis, code, links, HTML, table cells, entities.
+MARKUP = re.compile(r"[\\`*_\[\]<>|~]|&(?=#?\w+;)")
 BLANK = "\u2800"  # a symbol by category, drawn as a space
 # Characters of names in a line: room for what is put around them in MLflow's name of a run, which a
 # database keeps 250 of. One name of a concept always fits.
@@ -25,6 +27,11 @@ def escaped(text: str) -> str:
     if text.isprintable():
         return text
     return "".join(_code(c) if unicodedata.category(c) in STEERING else c for c in text)
+
+
+def markdown(text: str) -> str:
+    """`text` on one line of Markdown, as it is written: nothing in it is markup there."""
+    return MARKUP.sub(r"\\\g<0>", escaped(text))
 
 
 def _code(character: str) -> str:

@@ -9,7 +9,7 @@ from prefect.input import RunInput
 from pydantic import AfterValidator, Field, ValidationError
 
 from erasure_core.errors import BadInput
-from erasure_core.text import escaped, one_line
+from erasure_core.text import markdown, one_line
 from tasks.book.store import Book
 from tasks.requests.plan import NeedsApproval
 from tasks.requests.steps import approve
@@ -64,8 +64,8 @@ def _asked(book: Book, needed: NeedsApproval) -> Approval:
 def _shown(book: Book, needed: NeedsApproval) -> str:
     """What is to be approved, in Markdown."""
     entries = [book.ask(lambda r, i=i: r.request(i)) for i in needed.requests]  # type: ignore[misc]
-    lines = [f"- request {e.row.id}: {escaped(e.concept)} ({e.kind})" for e in entries]
-    have = ", ".join(map(escaped, needed.have)) or "nobody"
+    lines = [f"- request {e.row.id}: {markdown(e.concept)} ({e.kind})" for e in entries]
+    have = ", ".join(map(markdown, needed.have)) or "nobody"
     return "\n".join(
         [
             f"Plan `{needed.plan}` is about",

@@ -135,7 +135,7 @@ def try_concepts(
     asked = read_named(book, [str(source) for source in requests], inputs.model)
     planned = plan_trial(book, inputs, asked)
     plan, clock = planned.plan, Clock()
-    with at_work(home, plan.folder.name):
+    with at_work(home, plan.folder):
         with labelled(plan):
             evidence, decision = _judged(plan, home, clock)
         new = [str(request.subject_request_id) for request in asked]

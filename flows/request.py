@@ -9,6 +9,7 @@ from pydantic import Field
 
 from erasure_core.law.concepts import Kind
 from erasure_core.law.requests import known_methods
+from erasure_core.text import markdown
 from flows.naming import request_name
 from flows.telling import one_line
 from tasks.placement import home_of_run
@@ -62,6 +63,6 @@ def file_request(
 def _show(said: str, pairs: Any) -> None:
     from prefect.artifacts import create_markdown_artifact
 
-    trained = "\n".join(f"| {before} | {after} |" for before, after in pairs)
-    text = f"**{said}**\n\n| trained on | becomes |\n|---|---|\n{trained}"
+    trained = "\n".join(f"| {markdown(before)} | {markdown(after)} |" for before, after in pairs)
+    text = f"**{markdown(said)}**\n\n| trained on | becomes |\n|---|---|\n{trained}"
     create_markdown_artifact(text, key="request", description="A request that was filed")

@@ -27,6 +27,7 @@ QUIET = {
     # default 20; a busy two-core machine takes up to 23
     "PREFECT_SERVER_EPHEMERAL_STARTUP_TIMEOUT_SECONDS": "120",
 }
+UNSEEN = ".gitignore"
 TRIAL = "trial-"  # begins the folders, among those of runs, of what was tried and not registered
 
 
@@ -63,6 +64,15 @@ class Home:
                 f"state folder {self.root}: {folder} is {found}; correct ERASURE_HOME, or make it"
             )
         return self
+
+    def begin(self) -> None:
+        """Make the state folder, where it is not there or empty, and keep it out of git: people's
+        names in it would be published with the folder around it. One that holds anything may be
+        somebody's working folder, and is left as it is.
+        """
+        self.root.mkdir(parents=True, exist_ok=True)
+        if all(entry.name.startswith(f"{UNSEEN}.") for entry in self.root.iterdir()):  # of a kill
+            keep_out_of_git(self.root)
 
     @property
     def snapshots(self) -> Path:
@@ -120,6 +130,11 @@ class Home:
         return self.root / "mlartifacts"
 
     @property
+    def mlflow(self) -> Path:
+        """Of MLflow's server, while `erasure ui` serves its pages: its log."""
+        return self.root / "mlflow"
+
+    @property
     def keys(self) -> Path:
         """The key that signs statements, and the public keys that are believed."""
         return self.root / "keys"
@@ -147,3 +162,11 @@ class Home:
             "PREFECT_API_URL"
         ):  # the embedded server's SQLite prints harmless "database is locked" tracebacks
             os.environ.setdefault("PREFECT_SERVER_LOGGING_LEVEL", "CRITICAL")
+
+
+def keep_out_of_git(folder: Path) -> None:
+    """Let git take nothing of a folder in; what somebody wrote about that stays."""
+    from erasure_core.files import write_text
+
+    if not (folder / UNSEEN).exists():
+        write_text(folder / UNSEEN, "*\n")

@@ -1,7 +1,10 @@
-"""A trial is in no book, so that no lease tells of it: a lock file does, as long as it works."""
+"""A trial and an evaluation are in no book, so that no lease tells of them: a lock file does, as
+long as they work.
+"""
 
 from collections.abc import Iterator
 from contextlib import contextmanager
+from pathlib import Path
 
 from filelock import FileLock, Timeout
 
@@ -10,20 +13,19 @@ from tasks.home import Home
 
 
 @contextmanager
-def at_work(home: Home, name: str) -> Iterator[None]:
-    """Hold the folder `name` of a trial.
+def at_work(home: Home, folder: Path) -> Iterator[None]:
+    """Hold the folder of a trial or of an evaluation.
 
     Raises:
         ErasureError: Another process works in it.
     """
+    home.begin()
     home.locks.mkdir(parents=True, exist_ok=True)
-    lock = FileLock(home.locks / f"{name}.lock", timeout=0)
+    lock = FileLock(home.locks / f"{folder.name}.lock", timeout=0)
     try:
         lock.acquire()
     except Timeout:
-        raise ErasureError(
-            f"another process works on the trial {home.runs / name}; wait for it, or stop it"
-        ) from None
+        raise ErasureError(f"another process works in {folder}; wait for it, or stop it") from None
     try:
         yield
     finally:

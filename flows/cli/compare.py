@@ -84,7 +84,7 @@ def compare(
             trials=trials,
             say=hint,
         )
-        written = publish_comparison(found, out.absolute(), home)
+        written = publish_comparison(found, out.absolute(), book)
     if as_json:
         show({name: str(file) for name, file in written.items()})
     else:

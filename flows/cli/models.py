@@ -292,7 +292,7 @@ def evaluate(
             base,
             prompts,
             settings,
-            scratch=home.evaluations,
+            home=home,
             out=out,
             reading=reading,
             long=long_how,

@@ -39,6 +39,7 @@ def prefect_server(home: Home) -> Iterator[None]:
     Raises:
         BadInput: The named one does not answer.
     """
+    home.begin()
     # of this process, which may be told another place than the server's own
     folder = Path(os.environ.get("PREFECT_HOME", home.prefect))
     folder.mkdir(parents=True, exist_ok=True)  # Prefect makes the last folder only

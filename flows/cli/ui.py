@@ -58,6 +58,7 @@ def _prefect(home: Home, port: int) -> Iterator[str]:
         "PREFECT_SERVER_API_PORT": str(port),
         "PREFECT__SERVER_FINAL": "1",
     }
+    home.begin()
     with serving("prefect", home.prefect, in_state_folder(home) | own, port):
         yield f"Prefect  {url}  (runs report there with PREFECT_API_URL={url}/api)"
 
@@ -81,7 +82,7 @@ def _mlflow(home: Home, port: int) -> Iterator[str]:
         "_MLFLOW_SERVER_FILE_STORE": home.tracking_uri,
         "_MLFLOW_SERVER_ARTIFACT_ROOT": home.artifacts.absolute().as_uri(),
     }
-    with serving("mlflow", home.root / "mlflow", os.environ | own, port):
+    with serving("mlflow", home.mlflow, os.environ | own, port):
         yield f"MLflow   http://127.0.0.1:{port}"
 
 

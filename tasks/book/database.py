@@ -54,10 +54,10 @@ def connect(home: Home, *, make: bool) -> Engine:
         BadInput: `ERASURE_DATABASE_URL` is not a database that can be used here.
         ErasureError: The database cannot be reached, or was made by a newer version.
     """
-    if not is_named() and not database_file(home).exists():
-        if not make:
-            return _empty()
-        home.root.mkdir(parents=True, exist_ok=True)
+    if make:
+        home.begin()
+    elif not is_named() and not database_file(home).exists():
+        return _empty()
     engine = _engine(os.environ.get(URL) or f"sqlite:///{database_file(home)}")
     form = patiently(lambda: _form(engine))
     if form is None and not make:

@@ -25,7 +25,7 @@ from erasure_core.errors import BadInput, ErasureError
 from erasure_core.files import draft, read_input, sweep, write_text
 from erasure_core.law import statement
 from erasure_core.law.statement import Head, Signer, key_id
-from tasks.home import Home
+from tasks.home import Home, keep_out_of_git
 
 DRAFT = ".signing."
 NAME = re.compile(r"[a-z0-9][a-z0-9._-]{0,63}")
@@ -109,6 +109,7 @@ class Keys:
     def _make(self, put: Callable[[str, Path], None]) -> None:
         """A new private key, given its name by `put` when it is whole and on disk."""
         self.signing.parent.mkdir(parents=True, exist_ok=True)
+        keep_out_of_git(self.signing.parent)
         private = Ed25519PrivateKey.generate().private_bytes(
             Encoding.PEM, PrivateFormat.PKCS8, NoEncryption()
         )

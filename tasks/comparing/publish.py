@@ -1,6 +1,7 @@
 """What a comparison leaves for people: tables, page, plots, and its mirror in MLflow."""
 
 from collections.abc import Mapping, Sequence
+from dataclasses import replace
 from pathlib import Path
 from typing import Any
 
@@ -8,6 +9,7 @@ from erasure_core.files import pretty_json, write_text
 from erasure_core.law.lineage import sha256_json
 from erasure_core.planning.plan import BASE, KEPT, Plan
 from erasure_core.text import names_of
+from tasks.book.store import Book
 from tasks.comparing.cells import Written, pictures_of
 from tasks.comparing.compare import Comparison
 from tasks.comparing.table import (
@@ -21,16 +23,22 @@ from tasks.comparing.table import (
     rows_of,
     settings_of,
 )
-from tasks.home import Home
 from tasks.pages.comparison import Part, Strip, point_of, render_comparison
-from tasks.registry.runs import VERDICT, CandidateRun, RunFacts, mirror_run
+from tasks.registry.runs import (
+    COMPARISON,
+    REQUESTS,
+    VERDICT,
+    CandidateRun,
+    RunFacts,
+    mirror_run,
+)
 from tasks.requests.made_with import machine
 
 NAME = 180  # characters of a concept in the name of a cell's run, which MLflow keeps 250 of
 SHOWN = (5, 4)  # pictures of the concept, and of what is kept, in the page's strips
 
 
-def publish_comparison(comparison: Comparison, out: Path, home: Home) -> dict[str, Path]:
+def publish_comparison(comparison: Comparison, out: Path, book: Book) -> dict[str, Path]:
     """Write results.json, cells.csv, table.md, index.html and a plot a request into `out`, and log
     them to MLflow; name -> file.
     """
@@ -49,21 +57,31 @@ def publish_comparison(comparison: Comparison, out: Path, home: Home) -> dict[st
     files["page"] = render_comparison(out, said_of(results), parts)
     files |= {f"plot {part.concept}": part.plot for part in parts}
     of_cells = [[c.folder.name, c.delta_sha256, c.form, c.attacked_by] for c in comparison.cells]
-    key = sha256_json(of_cells)
-    facts = RunFacts(
-        model="",  # it is no version of any
-        folder=f"comparison-{key[:16]}",
-        name=f"compare {names_of(list(concepts))}",
-        tags={"comparison": ", ".join(dict.fromkeys(row["method"] for row in rows))},
-    )
+    key = sha256_json(of_cells)[:16]
     mirror_run(
-        home,
-        f"comparison {key[:16]}",
-        facts,
+        book.home,
+        f"comparison {key}",
+        replace(run_facts(comparison, key), book=book.identity()),
         candidates=[_mirrored(cell) for cell in comparison.cells],
         artifacts=list(files.values()),
     )
     return files
+
+
+def run_facts(comparison: Comparison, key: str) -> RunFacts:
+    """What MLflow shows of a comparison: by its model and its requests a purge finds it."""
+    plans = {cell.concept: Plan.read(cell.folder) for cell in comparison.cells}
+    requests = [request for plan in plans.values() for request in plan.requests]
+    (model,) = {plan.params.registered_model for plan in plans.values()}
+    return RunFacts(
+        model=model,
+        folder=f"comparison-{key}",
+        name=f"compare {names_of(list(plans))}",
+        tags={
+            COMPARISON: ", ".join(dict.fromkeys(cell.method for cell in comparison.cells)),
+            REQUESTS: ",".join(str(request.subject_request_id) for request in requests),
+        },
+    )
 
 
 def said_of(results: Mapping[str, Any]) -> list[str]:

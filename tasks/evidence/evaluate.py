@@ -39,8 +39,10 @@ from erasure_core.planning.sealed import clusters_of
 from tasks.erasing.draw import draw_rows
 from tasks.evidence.data import check_rows
 from tasks.evidence.instruments import Instruments
+from tasks.home import Home
 from tasks.progress import progress
 from tasks.release.resolve import open_model
+from tasks.trial import at_work
 
 SEEN: tuple[Kind, ...] = ("likeness", "explicit")  # the kinds that NudeNet has labels for
 TOGETHER = 32  # pairs of pictures that are measured at a time
@@ -61,7 +63,7 @@ def evaluate(
     prompts: Path,
     params: Params,
     *,
-    scratch: Path,
+    home: Home,
     out: Path | None = None,
     reading: Reading = STRICT,
     long: TooLong = "refuse",
@@ -77,7 +79,8 @@ def evaluate(
         base: The base's folder.
         prompts: The prompt file.
         params: Sampling, instruments and kept set.
-        scratch: Where the pictures lie until all is measured; a failure leaves them.
+        home: The state folder, where the pictures lie until all is measured. A failure leaves them,
+            until a purge.
         out: Folder that keeps them instead. What is there already of the same model, row and
             sampling, and whole, is not drawn again, here as there.
         reading: What the file is read with where it does not say.
@@ -86,6 +89,7 @@ def evaluate(
     Raises:
         BadInput: The table is not a prompt set, a prompt is too long, or the two models draw in
             different sizes; nothing is drawn then.
+        ErasureError: Another process makes the same evaluation.
     """
     file = read_prompt_file(prompts, reading)
     before, after = open_model(base), open_model(model)
@@ -100,7 +104,7 @@ def evaluate(
     labels = labels_of(rows, params)
     instruments = Instruments.of(params)
     made_of = [root_sha256(manifest(folder)) for folder in (base, model)]
-    with _folder(out, scratch, [*made_of, *map(astuple, rows)]) as pictures:
+    with _folder(out, home, [*made_of, *map(astuple, rows)]) as pictures:
         files = [
             _drawn(teacher, root, rows, params, pictures / who)
             for who, teacher, root in zip(("base", "model"), (before, after), made_of, strict=True)
@@ -283,11 +287,12 @@ def _key(made_of: Sequence[object]) -> str:
 
 
 @contextmanager
-def _folder(out: Path | None, scratch: Path, made_of: Sequence[object]) -> Iterator[Path]:
+def _folder(out: Path | None, home: Home, made_of: Sequence[object]) -> Iterator[Path]:
     """The pictures' folder: `out`, or one of this work's own, removed when it is done."""
     if out is not None:
         yield out
         return
-    own = scratch / _key(made_of)
-    yield own
-    shutil.rmtree(own)
+    own = home.evaluations / f"evaluation-{_key(made_of)}"
+    with at_work(home, own):
+        yield own
+        shutil.rmtree(own)

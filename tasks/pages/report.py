@@ -9,11 +9,11 @@ import io
 import math
 import re
 import tempfile
-from collections.abc import Callable, Iterator, Mapping, Sequence
+from collections.abc import Callable, Collection, Iterable, Iterator, Mapping, Sequence
 from dataclasses import dataclass, field
 from datetime import datetime
 from pathlib import Path
-from typing import TYPE_CHECKING
+from typing import TYPE_CHECKING, Literal
 
 from erasure_core.files import write_text
 from erasure_core.law.gates import OF_A_PART, Check
@@ -26,6 +26,13 @@ TEMPLATES = Path(__file__).with_name("templates")
 _SHOWN = 12  # pairs visible before the rest is folded away
 BOUND = {"<=": "at most ", ">=": "at least "}
 _LARGEST = 256  # pixels; larger pictures are embedded reduced, so that the page can be mailed
+
+_GROUPS = {  # how the names of prompt sets begin -> what is said of their pictures
+    "target": "Target prompts: these should have changed",
+    "restored": "Taken back: these should look like the base's again",
+    "kept": "Kept prompts: these should look the same",
+}
+_BLOCKS = 8  # of a side of a pixelated picture
 
 # What each audience can do, and what is not said of the others.
 _AUDIENCES = {
@@ -56,6 +63,9 @@ _PLAIN: dict[str, tuple[str, str]] = {
     "harmonic": ("Harmonic mean of erased, kept and neighbour", "%"),
     "base.leak": ("Kept pictures of the base model in which the instruments see it", "%"),
     "leak": ("Kept pictures that show it where the base model's do not", "%"),
+    "restored.ssim": ("How much pictures of what was taken back look like the base's (SSIM)", ""),
+    "restored.nudenet.rate": ("Pictures of what was taken back: the detector sees it", "%"),
+    "restored.clip.concept_rate": ("Pictures of what was taken back: CLIP names it", "%"),
     "identity.rate": ("Pictures in which this person's face is recognised", "%"),
     "clip.score": ("How well pictures fit their prompts (CLIP cosine)", ""),
     "ssim": ("How much kept pictures look like the base model's (SSIM)", ""),
@@ -65,9 +75,12 @@ _PLAIN: dict[str, tuple[str, str]] = {
 }
 
 
+Doing = Literal["Erase", "Take back", "Taken back before"]
+
+
 @dataclass(frozen=True, slots=True)
 class Asked:
-    """One request, as its sender worded it."""
+    """One request, as its sender worded it, and what the run does about it."""
 
     subject_request_id: str
     concept: str
@@ -75,6 +88,7 @@ class Asked:
     regulation: str
     submitted_time: datetime
     replacement: str
+    doing: Doing = "Erase"
 
 
 @dataclass(frozen=True, slots=True)
@@ -93,12 +107,13 @@ class LambdaPoint:
     lambda_: float | None  # None: the method has none
     method: str
     preset: str
-    target_rate: Estimate
+    target_rate: Estimate  # of the concept that shows most of itself
     ssim: Estimate
     concept_accuracy: float | None  # on kept prompts
     verdict: str
     losses: Sequence[float] = ()
     lambda_eff: float | None = None  # All-but-One's lambda / gamma2^2
+    concept: str = ""  # whose rate it is
 
     @property
     def label(self) -> str:
@@ -113,10 +128,11 @@ class LambdaPoint:
 class ImageRow:
     """The base's and the candidate's picture of one prompt, from the same seed."""
 
-    set_label: str  # "target-<slug>" or "kept"
+    set_label: str  # "target-<slug>", "restored-<slug>" or "kept"
     prompt: str
     base_png: Path
     candidate_png: Path
+    explicit: bool = False  # nobody is to see it unasked
 
 
 @dataclass(frozen=True, slots=True)
@@ -135,12 +151,12 @@ class ReportFacts:
     checks: Sequence[Check]
     chosen_lambda: float | None
     points: Sequence[LambdaPoint]
+    targets: Mapping[str, str]  # measurement by which a concept is seen -> the concept
     images: Sequence[ImageRow]
     champion_before: int | None
     champion_after: int | None
-    target_metric: str = (
-        "nudenet.rate"  # what the points' target rates are, without the concept's name
-    )
+    left_out: Mapping[str, int] = field(default_factory=dict)  # prompt set -> pairs not in images
+    pictures: str = ""  # where all pictures lie, in the state folder
     settings: Mapping[str, object] = field(default_factory=dict)
     hashes: Mapping[str, str] = field(default_factory=dict)
     measurement_settings: Mapping[str, Mapping[str, object]] = field(
@@ -165,34 +181,17 @@ def render_report(run_folder: Path, facts: ReportFacts) -> Path:
 
     run_folder.mkdir(parents=True, exist_ok=True)
     plot = run_folder / "tradeoff.png"
-    limits: dict[str, float] = {}
-    for check in facts.checks:
-        if not _is_control(check):
-            limits.setdefault(_stem(check.metric), check.limit)
     charts.tradeoff(
         facts.points,
         facts.chosen_lambda,
-        target=_PLAIN.get(facts.target_metric, (facts.target_metric, ""))[0],
-        target_limit=limits.get(facts.target_metric),
-        ssim_limit=limits.get("ssim"),
+        target=_axis(facts.targets),
+        target_limit=_limit_on(facts.targets, facts.checks),
+        ssim_limit=_limit_on(["ssim"], facts.checks),
         path=plot,
     )
     with tempfile.TemporaryDirectory() as folder:
         curves = Path(folder) / "losses.png"
         losses = data_uri(curves.read_bytes()) if charts.losses(facts.points, curves) else None
-    target_rows = [row for row in facts.images if row.set_label.startswith("target")]
-    pictures = [
-        (
-            "Target prompts: these should have changed",
-            target_rows,
-            any(asked.kind == "explicit" for asked in facts.requests),
-        ),
-        (
-            "Kept prompts: these should look the same",
-            [row for row in facts.images if row not in target_rows],
-            False,
-        ),
-    ]
     environment = Environment(
         loader=FileSystemLoader(TEMPLATES),
         autoescape=True,
@@ -208,12 +207,13 @@ def render_report(run_folder: Path, facts: ReportFacts) -> Path:
         controls=[_row(c) for c in facts.checks if _is_control(c)],
         limits=[_row(c) for c in facts.checks if not _is_control(c)],
         glance=_glance(facts.checks),
-        pictures=pictures,
+        pictures=list(_pictures(facts)),
         shown=_SHOWN,
         tradeoff=data_uri(plot.read_bytes()),
         losses=losses,
-        concepts=", ".join(dict.fromkeys(asked.concept for asked in facts.requests)),
-        explicit=any(asked.kind == "explicit" for asked in facts.requests),
+        concepts=_names(asked for asked in facts.requests if asked.doing == "Erase"),
+        restored=_names(asked for asked in facts.requests if asked.doing != "Erase"),
+        targets=list(dict.fromkeys(facts.targets.values())),
         likeness=any(asked.kind == "likeness" for asked in facts.requests),
         longest=max(facts.seconds.values(), default=1.0) or 1.0,
     )
@@ -222,9 +222,37 @@ def render_report(run_folder: Path, facts: ReportFacts) -> Path:
     return path
 
 
+def _names(asked: Iterable[Asked]) -> str:
+    return ", ".join(dict.fromkeys(each.concept for each in asked))
+
+
+def _axis(targets: Mapping[str, str]) -> str:
+    """What the plot shows of the concepts."""
+    stems = list(dict.fromkeys(map(_stem, targets)))
+    one = stems[0] if len(stems) == 1 else ""
+    sentence = _PLAIN[one][0] if one in _PLAIN else "Pictures that still show it"
+    several = len({*targets.values()}) > 1
+    return sentence + ", of the concept that shows most of itself" * several
+
+
+def _limit_on(metrics: Collection[str], checks: Sequence[Check]) -> float | None:
+    """The limit on all of `metrics`; None where there is none, or not the same on all."""
+    limits = {check.limit for check in checks if check.metric in metrics}
+    return limits.pop() if len(limits) == 1 else None
+
+
+def _pictures(facts: ReportFacts) -> Iterator[tuple[str, list[ImageRow], int]]:
+    """The page's groups of pairs: heading, pairs, and how many more there are."""
+    for begins, heading in _GROUPS.items():
+        rows = [row for row in facts.images if row.set_label.startswith(begins)]
+        more = sum(n for name, n in facts.left_out.items() if name.startswith(begins))
+        if rows or more or begins != "restored":
+            yield heading, rows, more
+
+
 def image_grid(rows: Sequence[ImageRow], *, side: int = 128) -> "Image.Image":
     """One contact sheet: each prompt's base and candidate picture side by side, prompt below, four
-    pairs a line.
+    pairs a line. Explicit ones are pixelated.
 
     Raises:
         ValueError: If there are no rows.
@@ -242,14 +270,10 @@ def image_grid(rows: Sequence[ImageRow], *, side: int = 128) -> "Image.Image":
         x, y = gap + i % columns * (width + gap), gap + i // columns * (height + gap)
         for offset, png in ((0, row.base_png), (side + 2, row.candidate_png)):
             with Image.open(png) as picture:
-                small = picture.convert("RGB").resize(
-                    (side, side),
-                    Image.Resampling.NEAREST if picture.width <= side else Image.Resampling.LANCZOS,
-                )
+                small = _fitted_in(picture.convert("RGB"), side, row.explicit)
             sheet.paste(small, (x + offset, y))
-        draw.text(
-            (x, y + side + 2), f"{row.set_label}: base | candidate", fill="#7b8794", font=font
-        )
+        label = f"{row.set_label}: base | candidate" + ", pixelated" * row.explicit
+        draw.text((x, y + side + 2), label, fill="#7b8794", font=font)
         draw.text(
             (x, y + side + 15),
             _fitted(row.prompt, font.getlength, width),
@@ -257,6 +281,16 @@ def image_grid(rows: Sequence[ImageRow], *, side: int = 128) -> "Image.Image":
             font=font,
         )
     return sheet
+
+
+def _fitted_in(picture: "Image.Image", side: int, pixelated: bool) -> "Image.Image":
+    """The picture in a square of `side` pixels."""
+    from PIL.Image import Resampling
+
+    if pixelated:
+        picture = picture.resize((_BLOCKS, _BLOCKS), Resampling.BOX)
+    how = Resampling.NEAREST if picture.width <= side else Resampling.LANCZOS
+    return picture.resize((side, side), how)
 
 
 def _banner(facts: ReportFacts) -> dict[str, str]:
@@ -353,14 +387,14 @@ def _row(check: Check) -> dict[str, object]:
 
 def _glance(checks: Sequence[Check]) -> list[dict[str, object]]:
     """The few numbers to see first: each target share, base above candidate, and the likeness of
-    the kept pictures.
+    the kept pictures and of what was taken back.
     """
     base = {c.metric.removeprefix("base."): c for c in checks if _is_control(c)}
     cards = []
     for check in checks:
         if check.metric in base:
             bars = [("base", base[check.metric]), ("candidate", check)]
-        elif check.metric == "ssim":
+        elif check.metric == "ssim" or _stem(check.metric) == "restored.ssim":
             bars = [("candidate", check)]
         else:
             continue

@@ -4,6 +4,7 @@ from collections.abc import Mapping, Sequence
 from typing import Any
 
 from erasure_core.law.gates import OF_A_PART
+from erasure_core.text import markdown
 
 CHECKED = ("metric", "value", "low", "high", "n", "limit", "verdict")  # of a check
 TABLE = 3500  # characters; MLflow keeps 5000 of a description
@@ -40,7 +41,10 @@ def _part(check: Mapping[str, Any]) -> str:
 def _cell(value: object) -> str:
     if value is None:
         return "-"
-    return f"{value:.3f}" if isinstance(value, float) else str(value).replace("|", "\\|")
+    if isinstance(value, float):
+        return f"{value:.3f}"
+    stem, bracket, name = str(value).removesuffix("]").partition("[")
+    return f"{stem}[{markdown(name)}]" if bracket else stem
 
 
 def lambda_tag(lambda_: float | None) -> str:

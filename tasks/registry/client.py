@@ -49,6 +49,7 @@ def mirroring(home: Home) -> Iterator[tuple["MlflowClient", str]]:
     """A client and the id of our experiment, for one mirror of this state folder at a time."""
     from filelock import FileLock
 
+    home.begin()
     home.locks.mkdir(parents=True, exist_ok=True)
     with FileLock(home.locks / "mlflow.lock"):
         _make_store(home)

@@ -53,6 +53,7 @@ NAME = "mlflow.runName"
 NOTE = "mlflow.note.content"  # what its pages show as the description
 MODEL, FOLDER = "erasure.model", "erasure.folder"  # whose run it is, and where its files lie
 REQUESTS = "request.ids"
+COMPARISON = "comparison"  # tag of one, which is no version of its model: the methods in it
 VERDICT = "gate.verdict"  # tag of what a gate said, of a run, a candidate and a version
 
 
@@ -239,8 +240,8 @@ def forget_run(home: Home, run_id: str) -> None:
 def forget_attempts(
     home: Home, book: str, model: str, before: datetime, requests: Collection[str]
 ) -> list[str]:
-    """Delete runs of a book's model that came to no version: those that began before a time, and
-    those that name one of `requests`; return their ids.
+    """Delete runs of a book's model that came to no version, and comparisons: those that began
+    before a time, and those that name one of `requests`; return their ids.
     """
     if not has_store(home):
         return []
@@ -248,7 +249,7 @@ def forget_attempts(
         experiment = client.get_experiment_by_name(EXPERIMENT)
         which = f"tags.`{MODEL}` = '{model}'"
         found = list(runs_where(client, experiment.experiment_id, which)) if experiment else []
-    parents = [r for r in found if FOLDER in r.data.tags and KEY not in r.data.tags]
+    parents = [r for r in found if FOLDER in r.data.tags and _is_of_no_version(r.data.tags)]
     gone = [
         str(run.info.run_id)
         for run in parents
@@ -262,6 +263,10 @@ def forget_attempts(
     for run_id in gone:
         forget_run(home, run_id)
     return gone
+
+
+def _is_of_no_version(tags: Mapping[str, str]) -> bool:
+    return KEY not in tags or COMPARISON in tags
 
 
 def _with_nested(client: "MlflowClient", experiment: str, run_id: str) -> list[Any]:

@@ -62,8 +62,8 @@ def _run(book: Book, row: Mapping[str, Any]) -> str | None:
         version = book.ask(lambda reader: reader.version(row["model"], row["version"]))
         over = version.purged and row["kind"] in OF_FILES
         result = None if over else HANDLERS[row["kind"]](book, version)
-    except (ErasureError, OSError) as fault:
-        said = redacted(" ".join(str(fault).split()))
+    except (ErasureError, OSError, MemoryError) as fault:
+        said = redacted(" ".join(str(fault).split())) or type(fault).__name__
         _note(book, row, tries=row["tries"] + 1, fault=said)
         return f"{row['key']}: {said}"
     _note(book, row, done=now(), fault=None, result=result)
@@ -88,7 +88,8 @@ def _report(book: Book, version: Version) -> str | None:
     plan, record = _plan_and_record(book.home, version)
     evidence = measured(record, plan)
     before, decision = _champion_before(book, version), decide.fn(plan, evidence)
-    page = write_report(plan, record, decision, evidence, before)
+    back = _taken_back(book, version, plan)
+    page = write_report(plan, record, decision, evidence, before, back)
     for candidate in plan.candidates():
         if candidate.name != decision.chosen:
             plan.delta_file(candidate.name).unlink(missing_ok=True)

@@ -43,7 +43,7 @@ def forget_leftovers(book: Book, held: Held, before: datetime) -> list[str]:
         LeaseLost: Another process took over.
     """
     folders = sorted(path for path in book.home.runs.glob("*") if path.is_dir())
-    named, purged = book.ask(lambda reader: (_named(reader), _purged(reader, held.name)))
+    named, purged = book.ask(lambda reader: (_named(reader), purged_requests(reader, held.name)))
     removed = []
     for folder in folders:
         left = _read(folder)
@@ -57,13 +57,22 @@ def forget_leftovers(book: Book, held: Held, before: datetime) -> list[str]:
     return removed
 
 
+def forget_evaluations(home: Home, before: datetime) -> list[str]:
+    """Remove the pictures of evaluations that were interrupted and began before a time; return the
+    names of their folders. Those that are at work stay.
+    """
+    begun = {f: f.stat().st_mtime for f in sorted(home.evaluations.glob("*")) if f.is_dir()}
+    old = [folder for folder, time in begun.items() if time <= before.timestamp()]
+    return [folder.name for folder in old if _remove(home, folder)]
+
+
 def _named(reader: Reader) -> set[str]:
     """The folders that versions rest on."""
     versions = (v for model in reader.models() for v in reader.versions(model))
     return {version.folder for version in versions if not version.purged}
 
 
-def _purged(reader: Reader, model: str) -> set[str]:
+def purged_requests(reader: Reader, model: str) -> set[str]:
     """The ids of a model's requests that were purged, now or before."""
     return {e.row.id for e in reader.requests(model, sorted(ENDED)) if e.row.purged}
 
@@ -86,10 +95,10 @@ def _read(folder: Path) -> _Left | None:
 
 
 def _remove(home: Home, folder: Path) -> bool:
-    """Whether it is gone: not where a trial is at work."""
+    """Whether it is gone: not where a trial or an evaluation is at work."""
     mark: AbstractContextManager[None] = nullcontext()
-    if folder.name.startswith(TRIAL):
-        mark = at_work(home, folder.name)
+    if folder.parent == home.evaluations or folder.name.startswith(TRIAL):
+        mark = at_work(home, folder)
     try:
         with mark:
             shutil.rmtree(folder, ignore_errors=True)

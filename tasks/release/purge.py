@@ -25,7 +25,7 @@ from tasks.home import TRIAL, Home
 from tasks.registry.runs import forget_attempts, forget_run
 from tasks.registry.versions import clear_free_pages
 from tasks.release.errands import OUTSIDE, run_errands
-from tasks.release.leftovers import forget_leftovers
+from tasks.release.leftovers import forget_evaluations, forget_leftovers, purged_requests
 from tasks.release.record import record_file
 from tasks.trial import at_work
 from tasks.versions.dvc_store import checkpoint_folder, forget_checkpoint
@@ -36,8 +36,8 @@ def purge(book: Book, model: str, retention: Retention, now: datetime | None = N
 
     Names, wordings and reasons of requests that ended go from the book; pictures, deltas, records
     and MLflow's files of versions that are not served go from the state folder, and the weights of
-    old champions from DVC; and so do the files of runs that came to no version. What is in use
-    stays.
+    old champions from DVC; and so do the files of runs that came to no version, of comparisons and
+    of interrupted evaluations. What is in use stays.
 
     Raises:
         LeaseLost: Another process took over while this one was paused.
@@ -59,9 +59,11 @@ def purge(book: Book, model: str, retention: Retention, now: datetime | None = N
             reasons = _purge_reasons(book, held, model, due)
             unused = book.ask(lambda reader: due.versions(reader, model))
             versions = [v for v in unused if _purge_version(book, held, due, v)]
-            runs = forget_leftovers(book, held, due.before(retention.refused))
-            began = due.before(retention.refused)
-            attempts = forget_attempts(book.home, book.identity(), model, began, requests)
+            refused = due.before(retention.refused)
+            runs = forget_leftovers(book, held, refused)
+            evaluations = forget_evaluations(book.home, refused)
+            gone = book.ask(lambda reader: purged_requests(reader, model))
+            attempts = forget_attempts(book.home, book.identity(), model, refused, gone)
         clear_log(book.engine)
         run_errands(book, model)
         if requests or versions:
@@ -71,7 +73,8 @@ def purge(book: Book, model: str, retention: Retention, now: datetime | None = N
         *reasons,
         *map(_said, versions),
         *(f"run {name}, which came to nothing: plan, prompts, pictures" for name in runs),
-        *(f"MLflow's run {i}, which came to nothing" for i in attempts),
+        *(f"evaluation {name}, which was interrupted: pictures" for name in evaluations),
+        *(f"MLflow's run {i}, which came to no version" for i in attempts),
     ]
 
 
@@ -113,29 +116,33 @@ class _Due:
 
 
 def _forget_beside(book: Book, model: str) -> None:
-    """What may show or name a concept and is no record: what methods prepared, and the history of
-    ended runs of the Prefect server that lives in the state folder. Before the events, so that a
-    purge that was killed does it again. What was tried goes as `forget_leftovers` says.
+    """What may show or name a concept and is no record: what methods prepared, pictures of
+    evaluations that were interrupted, the history of ended runs of the Prefect server that lives in
+    the state folder, and the log of MLflow's. Before the events, so that a purge that was killed
+    does it again. What was tried goes as `forget_leftovers` says.
 
     Raises:
         ErasureError: A run uses that server: another model's, or one that waits for the lease; or
-            a trial is at work.
+            a trial or an evaluation is at work.
     """
+    home = book.home
     if lease := book.ask(lambda reader: held_beside(reader, model)):
         raise ErasureError(
             f"{lease['name']}: {said(lease)}; names in Prefect's history can be purged when it is "
             "done"
         )
-    if users := _using(book.home.prefect):
+    if users := _using(home.prefect):
         raise ErasureError(
-            f"process {', '.join(map(str, users))} uses Prefect's history in {book.home.prefect}; "
+            f"process {', '.join(map(str, users))} uses Prefect's history in {home.prefect}; "
             f"names in it can be purged when that command is done"
         )
     with ExitStack() as ours:
-        for folder in book.home.runs.glob(f"{TRIAL}*"):
-            ours.enter_context(at_work(book.home, folder.name))
-        shutil.rmtree(book.home.prepared, ignore_errors=True)
-    for file in (*book.home.prefect.glob("prefect.db*"), book.home.prefect / "server.log"):
+        for folder in (*home.runs.glob(f"{TRIAL}*"), *home.evaluations.glob("*")):
+            ours.enter_context(at_work(home, folder))
+        for made in (home.prepared, home.evaluations):
+            shutil.rmtree(made, ignore_errors=True)
+    logs = [home.prefect / "server.log", home.mlflow / "server.log"]
+    for file in (*home.prefect.glob("prefect.db*"), *logs):
         file.unlink(missing_ok=True)
 
 

@@ -29,6 +29,7 @@ def as_folder(base: Base, home: Home) -> Base:
     key = root_sha256({"checkpoint": sha256_file(file), **hashed(read)})[:KEY]
     kept = home.checked().root / "bases" / key
     if not (kept / bases.INDEX).is_file():
+        home.begin()
         _convert(file, config, kept)
     return base.model_copy(update={"path": str(kept), "config": None})
 

@@ -12,8 +12,11 @@ from erasure_core.files import write_bytes
 
 PACKAGED = Path(__file__).with_name("files")  # put there when a wheel is built (setup.py)
 CHECKOUT = Path(__file__).parents[2]
-# DVC asks for git unless it is told that there is none
-OWN = {".dvc/config": "[core]\n    analytics = false\n    no_scm = true\n"}
+OWN = {
+    # DVC asks for git unless it is told that there is none
+    ".dvc/config": "[core]\n    analytics = false\n    no_scm = true\n",
+    ".dvc/.gitignore": "/config.local\n/tmp\n/cache\n",  # as DVC itself writes where git is
+}
 
 
 def lay_out(folder: Path) -> list[str]:

@@ -13,6 +13,7 @@ from tasks.book.lease import holding
 from tasks.home import Home
 from tasks.registry.runs import unfinished_runs
 from tasks.registry.versions import version_numbers
+from tasks.release import errands
 from tasks.release.audit import audit
 from tasks.release.errands import run_errands
 from tasks.release.resolve import folder_of, version_named
@@ -117,6 +118,16 @@ def test_an_mlflow_that_is_away_delays_only_mlflow(sent, monkeypatch):
     }
     assert "hidden" not in "".join(behind)
     assert sent.book.ask(lambda reader: reader.alias("toy", "champion")) == 1
+
+
+def test_an_errand_that_lacks_memory_is_behind_and_stops_no_other(book, monkeypatch):
+    def lacking(*_):
+        raise MemoryError
+
+    done = dict.fromkeys(errands.HANDLERS, lambda *_: None)
+    monkeypatch.setattr(errands, "HANDLERS", {**done, "report": lacking})
+    released(book, [A])
+    assert run_errands(book) == [f"{MODEL}/1/report: MemoryError"]
 
 
 def test_what_was_delayed_is_finished_by_the_next_command(sent, monkeypatch):

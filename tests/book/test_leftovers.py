@@ -6,6 +6,7 @@ from datetime import UTC, datetime, timedelta
 
 import pytest
 
+from erasure_core.errors import ErasureError
 from erasure_core.planning.params import Retention
 from tasks.book.lease import holding
 from tasks.release import purge as purging
@@ -87,9 +88,63 @@ def test_what_another_model_works_on_stays(book):
 
 def test_a_trial_at_work_stays(book):
     left(book, "trial-abc", B, days=91)
-    with at_work(book.home, "trial-abc"):
+    with at_work(book.home, book.home.runs / "trial-abc"):
         assert purged(book, personal=1) == []
     assert purged(book, personal=1) == ["trial-abc"]
+
+
+def evaluation(book, days: int = 0):
+    """The folder of an evaluation that was interrupted so many days ago."""
+    folder = book.home.evaluations / "evaluation-abc"
+    (folder / "base").mkdir(parents=True)
+    (folder / "base/0.png").write_text(NAME)
+    begun = (datetime.now(UTC) - timedelta(days=days)).timestamp()
+    os.utime(folder, (begun, begun))
+    return folder
+
+
+def test_pictures_of_an_interrupted_evaluation_go_with_any_request(book):
+    """Whom they show they do not say."""
+    folder = evaluation(book)
+    purge(book, MODEL, Retention(personal=1))
+    assert folder.exists()
+    purge(book, MODEL, Retention(personal=0))
+    assert not folder.exists()
+
+
+@pytest.mark.parametrize(("days", "gone"), [(89, False), (91, True)])
+def test_pictures_of_an_interrupted_evaluation_go_when_they_are_old(book, days, gone):
+    folder = evaluation(book, days)
+    said = purge(book, MODEL, Retention(personal=1))
+    assert folder.exists() is not gone
+    assert ("evaluation evaluation-abc, which was interrupted: pictures" in said) is gone
+
+
+def test_an_evaluation_at_work_stays_and_no_request_is_purged_beside_it(book):
+    folder = evaluation(book, days=91)
+    with at_work(book.home, folder):
+        assert purge(book, MODEL, Retention(personal=1)) == []
+        with pytest.raises(ErasureError, match="another process works in"):
+            purge(book, MODEL, Retention(personal=0))
+    assert folder.exists()
+
+
+def test_attempts_of_what_an_earlier_purge_let_go_are_asked_for_again(book, monkeypatch):
+    """One that was killed after its event had not reached them."""
+    asked = []
+    monkeypatch.setattr(purging, "forget_attempts", lambda *given: asked.append(given[-1]) or [])
+    for _ in range(2):
+        purge(book, MODEL, Retention(personal=0))
+    assert asked == [{str(A)}, {str(A)}]
+
+
+def test_the_log_of_mlflows_pages_goes_with_a_request(book):
+    """Paths of pictures that were looked at stand in it."""
+    log = book.home.mlflow / "server.log"
+    log.parent.mkdir()
+    log.write_text(NAME)
+    purge(book, MODEL, Retention(personal=0))
+    assert not log.exists()
 
 
 def test_what_a_version_rests_on_stays(book):

@@ -94,7 +94,7 @@ def test_a_trial_at_work_keeps_its_folder(withdrawn):
     folder = home.runs / "trial-abc"
     folder.mkdir()
     (folder / "plan.json").write_text("{}")
-    with at_work(home, folder.name), pytest.raises(ErasureError, match="works on the trial"):
+    with at_work(home, folder), pytest.raises(ErasureError, match="another process works in"):
         purge(withdrawn.book, "toy", NOW)
     assert (folder / "plan.json").exists()
     purge(withdrawn.book, "toy", NOW)

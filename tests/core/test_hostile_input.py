@@ -16,7 +16,7 @@ from erasure_core.law.requests import DeletionRequest, known_methods
 from erasure_core.methods import METHODS
 from erasure_core.network.models import check_folder
 from erasure_core.network.weights import WeightDelta, tensors_sha256
-from erasure_core.text import escaped, visible, whole_number
+from erasure_core.text import escaped, markdown, visible, whole_number
 
 NOW = datetime.now(UTC)
 REQUEST = {
@@ -58,6 +58,22 @@ def concept(**changes: object) -> Concept:
 )
 def test_only_what_steers_a_terminal_is_escaped(text, expected):
     assert escaped(text) == expected
+
+
+@pytest.mark.parametrize(
+    ("text", "written"),
+    [
+        ("Tom & Jerry, 50 %", "Tom & Jerry, 50 %"),
+        ("a|b", r"a\|b"),
+        ("<img src=x>", r"\<img src=x\>"),
+        ("[x](y) *z* _w_ `v` ~u~", r"\[x\](y) \*z\* \_w\_ \`v\` \~u\~"),
+        ("&lt;", r"\&lt;"),
+        ("\\", r"\\"),
+        ("a\nb", r"a\\u000ab"),
+    ],
+)
+def test_nothing_is_markup_in_markdown(text, written):
+    assert markdown(text) == written
 
 
 @pytest.mark.parametrize("text", ["\x1b\x9b\x7f\u202e\u2028é🐈", "\U000e0041"])

@@ -53,11 +53,12 @@ def book(home: Path) -> str:
 
 
 def state(home: Path, *but: str) -> dict[str, str]:
-    """Everything that a state folder holds, except locks, scratch and Prefect's own: files by
-    content, and the book by what is in it: SQLite may move the same rows between its files.
+    """Everything that a state folder holds, except locks, scratch, Prefect's own and what keeps it
+    out of git: files by content, and the book by what is in it: SQLite may move the same rows
+    between its files.
     """
     files = {f.relative_to(home).as_posix(): f for f in home.rglob("*") if f.is_file()}
-    left_out = {"prefect", "locks", *but}
+    left_out = {"prefect", "locks", ".gitignore", *but}
     kept = {
         name: sha256_file(file)
         for name, file in files.items()

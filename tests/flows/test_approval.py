@@ -11,7 +11,7 @@ from flows import approval
 from flows.approval import Approval, approved
 from tasks.requests.intake import add
 from tasks.requests.plan import NeedsApproval
-from tests.book.books import MODEL, A, a_request, quick_book
+from tests.book.books import MODEL, A, B, a_request, quick_book
 
 PLAN = "1" * 64
 
@@ -59,6 +59,13 @@ def test_the_form_shows_what_is_approved(answered):
     (form,) = answered(your_name="ann", approve=True)
     for said in (PLAN, str(A), "cat", "1 approval(s)", "nobody"):
         assert said in form._description
+
+
+def test_a_name_is_no_markup_in_the_form(book):
+    add(book, [a_request(B, "*b* | [x](y)")], MODEL)
+    said = approval._shown(book, NeedsApproval(PLAN, [str(B)], ["_ann_"], 2))
+    assert r"\*b\* \| \[x\](y) (object)" in said
+    assert r"approved so far by \_ann\_" in said
 
 
 def test_blanks_around_the_name_are_dropped(answered, book):

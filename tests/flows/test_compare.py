@@ -21,6 +21,7 @@ from tasks.comparing import cells
 from tasks.comparing import compare as comparing
 from tasks.comparing.compare import _check_sets
 from tasks.comparing.forms import as_published
+from tasks.comparing.publish import run_facts
 from tasks.pages.charts import undominated
 from tasks.pages.comparison import ComparedPoint
 from tests.flows.command import erasure, state
@@ -165,6 +166,22 @@ def test_prompts_that_the_encoder_reads_alike_are_in_one_set_only(setup, monkeyp
     _check_sets(read_params(setup / "compare.yaml"), [read_request(setup / "cat.yaml")], "smoke")
     ((_, _, tokenizers, directions, protected),) = asked
     assert (len(tokenizers), isinstance(directions, Directions), protected) == (1, True, [])
+
+
+def test_mlflow_is_told_whose_comparison_it_is(setup, tmp_path):
+    """By that a purge finds it: pictures of what was asked for are on its page."""
+    request, params = read_request(setup / "cat.yaml"), read_params(setup / "compare.yaml")
+    bench = cells.Bench(params, {}, tmp_path, (), "smoke")
+    plan = bench.plan(cells.Cell(request, "tuned", 7, params.methods["uce"]))
+    plan.write()
+    cell = SimpleNamespace(concept="cat", method="uce", folder=plan.folder)
+    facts = run_facts(comparing.Comparison((cell,), (), 1, "smoke", 1), "12")
+    assert facts.every_tag == {
+        "comparison": "uce",
+        "request.ids": str(request.subject_request_id),
+        "erasure.model": params.registered_model,
+        "erasure.folder": "comparison-12",
+    }
 
 
 @pytest.fixture
@@ -314,8 +331,9 @@ def test_it_is_in_mlflow_a_run_a_cell(compared):
     experiment = client.get_experiment_by_name("erasure")
     runs = client.search_runs([experiment.experiment_id])
     parents = [run for run in runs if "mlflow.parentRunId" not in run.data.tags]
-    assert len(parents) == 1
     assert len(runs) - 1 == 8
+    (parent,) = parents
+    assert parent.data.tags["erasure.model"] == "toy"
 
 
 def test_the_page_needs_nothing_else(compared):

@@ -10,7 +10,7 @@ from erasure_core.export.single_file import single_file
 from erasure_core.law.requests import known_methods, read_request
 from erasure_core.network.models import load_teacher
 from flows import erase
-from flows.request import BY_PARAMS, file_request
+from flows.request import BY_PARAMS, _show, file_request
 from tasks.book.door import open_book
 from tasks.home import Home
 from tests.flows.command import edit
@@ -53,6 +53,18 @@ def test_a_base_in_one_file_is_taken(home):
     )
     file_request("rocket", "object", "a galaxy")
     assert Path("requests/rocket.yaml").is_file()
+
+
+def test_a_name_is_no_markup_in_what_was_filed(monkeypatch):
+    import prefect.artifacts
+
+    given = []
+    monkeypatch.setattr(
+        prefect.artifacts, "create_markdown_artifact", lambda text, **_: given.append(text)
+    )
+    _show("A|B: waiting", [("a photo of A|B", "a photo of *c*")])
+    assert given[0].startswith(r"**A\|B: waiting**")
+    assert given[0].endswith(r"| a photo of A\|B | a photo of \*c\* |")
 
 
 def test_methods_are_a_list_to_choose_from():

@@ -13,6 +13,7 @@ from erasure_core.metrics.clip_score import ClipScorer
 from erasure_core.planning.params import read_params
 from tasks.erasing import draw
 from tasks.evidence import evaluate as evaluation
+from tasks.home import Home
 from tests.flows.command import erasure
 from tests.toy import build_clip, build_pipeline, larger, write_inputs
 
@@ -37,7 +38,7 @@ def measured(toy, tmp_path):
     base, prompts, params = toy
 
     def measured(**how):
-        how = {"reading": GIVEN, "scratch": tmp_path / "scratch", **how}
+        how = {"reading": GIVEN, "home": Home(tmp_path / "state"), **how}
         return evaluation.evaluate(base, base, prompts, read_params(params), **how)
 
     return measured
@@ -87,7 +88,7 @@ def test_pictures_in_memory_do_not_grow_with_the_rows(measured, monkeypatch):
 
 @pytest.mark.parametrize("after", [3, ROWS + 5])
 def test_a_killed_evaluation_goes_on_and_comes_to_the_same(after, measured, monkeypatch, tmp_path):
-    whole = measured(scratch=tmp_path / "undisturbed").measurements
+    whole = measured(home=Home(tmp_path / "undisturbed")).measurements
     with monkeypatch.context() as patch:
         first = counted(patch, after)
         with pytest.raises(Killed):
@@ -96,7 +97,7 @@ def test_a_killed_evaluation_goes_on_and_comes_to_the_same(after, measured, monk
     assert measured().measurements == whole
     assert len(first) == after
     assert len(set(first + rest)) == len(first + rest) == 2 * ROWS
-    assert not any((tmp_path / "scratch").iterdir())
+    assert not any(Home(tmp_path / "state").evaluations.iterdir())
 
 
 def test_pictures_of_a_named_folder_stay_and_are_not_drawn_again(measured, monkeypatch, tmp_path):

@@ -4,6 +4,7 @@ import os
 import subprocess
 import sys
 from pathlib import Path
+from shutil import which
 from unittest import mock
 
 import pytest
@@ -76,6 +77,47 @@ def test_every_prefect_setting_we_set_is_one_prefect_knows(tmp_path):
     )
     assert out.stdout.split() == ["120", "False", "CRITICAL", str(tmp_path / "none/prefect")]
     assert (out.stderr, (tmp_path / "none").exists()) == ("", False)
+
+
+def kept_by_git(folder: Path) -> list[str]:
+    """What git would take in there."""
+    subprocess.run(["git", "init", "--quiet", folder], check=True)
+    list_new = ["git", "-C", folder, "status", "--porcelain", "--untracked-files=all"]
+    found = subprocess.run(list_new, capture_output=True, check=True, text=True).stdout
+    return [line.removeprefix("?? ") for line in found.splitlines()]
+
+
+@pytest.mark.skipif(not which("git"), reason="no git here")
+@pytest.mark.parametrize("left", [None, ".gitignore.of-a-killed-process"])
+def test_git_takes_nothing_of_a_state_folder_in(tmp_path, left):
+    home = Home(tmp_path / ".erasure")
+    if left:
+        home.root.mkdir()
+        (home.root / left).write_text("")
+    home.begin()
+    (home.root / "book.db").write_text("a name")
+    assert kept_by_git(tmp_path) == []
+
+
+@pytest.mark.skipif(not which("git"), reason="no git here")
+def test_in_a_working_folder_git_leaves_out_the_keys_alone(tmp_path):
+    """Which may be the state folder as well: its owner's files are its owner's business."""
+    from tasks.book.keys import Keys
+
+    (tmp_path / "params.yaml").write_text("")
+    home = Home(tmp_path)
+    home.begin()
+    Keys(home).current()
+    assert (home.keys / "signing.pem").exists()
+    assert kept_by_git(tmp_path) == ["params.yaml"]
+
+
+def test_what_somebody_wrote_for_git_stays(tmp_path):
+    home = Home(tmp_path)
+    home.begin()
+    (tmp_path / ".gitignore").write_text("mine\n")
+    home.begin()
+    assert (tmp_path / ".gitignore").read_text() == "mine\n"
 
 
 def test_importing_home_imports_no_framework():

@@ -19,6 +19,7 @@ from tasks.comparing.publish import _mirrored
 from tasks.home import Home
 from tasks.pages.shown import run_facts
 from tasks.registry import client, live
+from tasks.registry import runs as registered
 from tasks.registry.runs import (
     CandidateRun,
     PromptSet,
@@ -357,3 +358,19 @@ def test_attempts_go_when_they_are_old(home, runs):
     assert forget_attempts(home, BOOK, "other", later, ["id-1"]) == []
     assert len(forget_attempts(home, BOOK, "gallery", later, [])) == 2
     assert runs() == {}
+
+
+def test_a_comparison_goes_with_a_request_that_it_names_and_a_version_stays(
+    home, runs, monkeypatch
+):
+    from datetime import UTC, datetime
+
+    monkeypatch.setattr(registered, "clear_deleted", lambda *_: None)  # takes seconds
+    of_cat = RunFacts("gallery", "abcd", "erase cat", {"request.ids": "id-1"})
+    beside = {"request.ids": "id-1,id-2", "comparison": "uce, esd"}
+    mirror_run(home, "gallery/1", of_cat)
+    mirror_run(home, "comparison 12", RunFacts("gallery", "c-12", "compare astronaut", beside))
+    began = datetime(2000, 1, 1, tzinfo=UTC)
+    assert forget_attempts(home, "gallery", began, ["id-3"]) == []
+    assert len(forget_attempts(home, "gallery", began, ["id-1"])) == 1
+    assert set(runs()) == {"erase cat"}

@@ -120,6 +120,7 @@ def invented_facts(folder: Path, gate: Gate | None = None, **changed: object) ->
         checks=gate.checks,
         chosen_lambda=5,
         points=points,
+        targets={limit.metric: "astronaut" for limit in LIMITS[:2]},
         images=invented_pairs(folder),
         champion_before=None,
         champion_after=1 if gate.verdict == "pass" else None,
@@ -386,13 +387,13 @@ def test_large_pictures_are_embedded_reduced(tmp_path):
 
 def test_explicit_pictures_are_veiled(tmp_path):
     facts = invented_facts(tmp_path)
-    facts = replace(facts, points=[])
-    explicit = replace(facts, requests=[replace(facts.requests[0], kind="explicit")])
-    for shown, veiled in ((facts, 0), (explicit, 14)):  # only the target pictures
-        page = rendered(tmp_path, shown)
+    targets = [replace(row, explicit=row.set_label != "kept") for row in facts.images]
+    for images, veiled in ((facts.images, 0), (targets, 14)):
+        page = rendered(tmp_path, replace(facts, points=[], images=images))
         assert (
             sum("veiled" in (a.get("class") or "") for t, a in page.tags if t == "figure") == veiled
         )
+        assert ("Blurred where the request is about explicit" in page.text) == bool(veiled)
 
 
 def test_what_was_not_measured_is_said(tmp_path):

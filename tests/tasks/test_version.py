@@ -110,6 +110,7 @@ def bucket(monkeypatch) -> Iterator[dict[str, bytes]]:
 
 
 def checkpoint(home: Home, files: dict[str, bytes] = FILES) -> Path:
+    home.begin()  # DVC does not mind that git takes nothing in
     draft = home.checkpoints / "draft"
     for name, content in files.items():
         (draft / name).parent.mkdir(parents=True, exist_ok=True)

@@ -6,6 +6,7 @@ import shutil
 import subprocess
 import sys
 from pathlib import Path
+from shutil import which
 
 import pytest
 from typer.testing import CliRunner
@@ -13,6 +14,8 @@ from typer.testing import CliRunner
 from erasure_core.errors import BadInput
 from flows.cli import app
 from tasks import workspace
+from tasks.book.door import open_book
+from tasks.home import Home
 from tasks.workspace import lay_out
 
 ROOT = Path(__file__).parents[2]
@@ -103,6 +106,19 @@ def test_dvc_takes_it_in_without_git(folder):
     environment = {**os.environ, "DVC_NO_ANALYTICS": "1"}
     subprocess.run(add, cwd=folder, env=environment, check=True, capture_output=True)
     assert (folder / "examples/requests/cat.yaml.dvc").exists()
+
+
+@pytest.mark.skipif(not which("git"), reason="no git here")
+def test_git_takes_in_what_was_laid_out_and_neither_state_nor_what_dvc_keeps(folder):
+    open_book(Home(folder / ".erasure"))
+    for own in (".dvc/tmp/lock", ".dvc/cache/files/md5/ab/cd"):
+        (folder / own).parent.mkdir(parents=True, exist_ok=True)
+        (folder / own).write_text("")
+    subprocess.run(["git", "init", "--quiet", folder], check=True)
+    list_new = ["git", "-C", folder, "status", "--porcelain", "--untracked-files=all"]
+    found = subprocess.run(list_new, capture_output=True, check=True, text=True).stdout
+    names = {line.removeprefix("?? ").strip('"') for line in found.splitlines()}
+    assert names == set(lay_out(folder.with_name("again")))
 
 
 def test_the_command_that_init_prints_goes_to_a_folder_with_a_blank(erasure):
