@@ -33,6 +33,7 @@ from tasks.release.errands import run_errands
 from tasks.release.outcome import outcome_of, refreshed
 from tasks.release.publish import publish, publish_base
 from tasks.release.recording import run_record
+from tasks.release.resolve import check_answer
 from tasks.release.settle import Overtaken, Restoring, answer_again
 from tasks.requests.cause import is_of_request
 from tasks.requests.intake import add, check
@@ -233,6 +234,7 @@ def _released(
     """One release, from its plan to its version."""
     planned = plan_release(book, inputs, group)
     if not fresh and (version := answered(book, planned)):
+        check_answer(book, version, planned.champion)
         return outcome_of(book, answer_again(book, held, version, planned.new), answered=True)
     check_approved(book, planned)
     return _worked(book, held, start_afresh(book, planned) if fresh else planned)

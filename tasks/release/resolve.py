@@ -130,6 +130,23 @@ def folder_of(book: Book, version: Version) -> Path:
     return bring_back(book, version)
 
 
+def check_answer(book: Book, version: Version, champion: int | None) -> None:
+    """Check that an earlier answer can be served again, where that would make it the champion.
+
+    Raises:
+        ErasureError: It cannot; which is no fault of a request.
+    """
+    if not version.promoted or version.version == champion:
+        return
+    try:
+        folder_of(book, version)
+    except ErasureError as fault:
+        raise ErasureError(
+            f"{version.model} version {version.version} of the same plan cannot be served again: "
+            f"{fault}; mend that, or make it anew: `erasure run ... --fresh`"
+        ) from None
+
+
 def bring_back(book: Book, version: Version) -> Path:
     """A checkpoint that is not here, or is damaged: from the remote, or else built again."""
     home, lost = book.home, "no DVC pointer is here"
