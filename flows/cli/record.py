@@ -1,5 +1,6 @@
 """Commands that read what was recorded."""
 
+from collections.abc import Sequence
 from pathlib import Path
 from typing import TYPE_CHECKING, Annotated, Any
 
@@ -213,13 +214,22 @@ def purge(params: ParamsFile = Path("params.yaml"), by: By = None) -> int:
         from erasure_core.planning.params import read_params
         from tasks.book.actor import acting_as
         from tasks.book.door import known_book
+        from tasks.release.purge import NotAllPurged
         from tasks.release.purge import purge as let_go
 
         settings, book = read_params(params), known_book(Home.from_env())
-        with acting_as(by):
-            removed = let_go(book, settings.registered_model, settings.retention)
-    show("\n".join(f"purged {line}" for line in removed) or "nothing is old enough to be purged")
-    return DONE
+        left: Sequence[str] = ()
+        try:
+            with acting_as(by):
+                removed = let_go(book, settings.registered_model, settings.retention)
+        except NotAllPurged as fault:
+            removed, left = list(fault.removed), fault.left
+    for line in left:
+        complain(line)
+    if removed or not left:
+        said = "\n".join(f"purged {line}" for line in removed)
+        show(said or "nothing is old enough to be purged")
+    return FAILED if left else DONE
 
 
 @app.command()

@@ -4,8 +4,8 @@ The chain is never touched: it holds ids and salted hashes. What goes is an even
 """
 
 import shutil
-from collections.abc import Iterator
-from contextlib import ExitStack, suppress
+from collections.abc import Iterable, Iterator, Sequence
+from contextlib import ExitStack, contextmanager, suppress
 from dataclasses import dataclass
 from datetime import UTC, datetime, timedelta
 from pathlib import Path
@@ -16,9 +16,10 @@ from erasure_core.errors import ErasureError
 from erasure_core.law.fold import CHAMPION, Request, Version
 from erasure_core.law.life import ENDED
 from erasure_core.planning.params import Retention
+from erasure_core.redact import redacted
 from tasks.book.database import clear_log
 from tasks.book.door import check_whole
-from tasks.book.lease import Held, held_beside, holding, said
+from tasks.book.lease import Held, LeaseLost, held_beside, holding, said
 from tasks.book.store import Book, Reader, Transaction
 from tasks.book.takeover import forget_taken_over
 from tasks.home import TRIAL, Home
@@ -31,6 +32,14 @@ from tasks.trial import at_work
 from tasks.versions.dvc_store import checkpoint_folder, forget_checkpoint
 
 
+class NotAllPurged(ErasureError):
+    """What could be removed is; what could not, the next purge tries again."""
+
+    def __init__(self, removed: Sequence[str], left: Sequence[str]):
+        self.removed, self.left = removed, left
+        super().__init__("; ".join(left))
+
+
 def purge(book: Book, model: str, retention: Retention, now: datetime | None = None) -> list[str]:
     """Remove what the parameters' retention no longer keeps; return what was removed.
 
@@ -41,15 +50,16 @@ def purge(book: Book, model: str, retention: Retention, now: datetime | None = N
 
     Raises:
         LeaseLost: Another process took over while this one was paused.
+        NotAllPurged: Some of it could not be removed, such as weights whose remote is away.
         ErasureError: The book was edited: what it calls superseded may be what is served. Or
             another model is being released.
     """
     now = now or datetime.now(UTC)
+    left: list[str] = []
     with holding(book, model, "purging") as held:
         check_whole(book)
         with holding(book, OUTSIDE, "purging"):
-            for half in _half_purged(book, model):
-                _remove(book, held, half)
+            gone = _removed(book, held, _half_purged(book, model), left)
             due = _Due(retention, now)
             ended = book.ask(lambda reader: due.requests(reader, model))
             if ended:
@@ -58,20 +68,27 @@ def purge(book: Book, model: str, retention: Retention, now: datetime | None = N
             forget_taken_over(book)
             reasons = _purge_reasons(book, held, model, due)
             unused = book.ask(lambda reader: due.versions(reader, model))
-            versions = [v for v in unused if _purge_version(book, held, due, v)]
+            purged = (v for v in unused if _purge_version(book, held, due, v))  # one at a time
+            gone += _removed(book, held, purged, left)
             runs = forget_leftovers(book, held, due.before(retention.refused))
-            attempts = forget_attempts(book.home, model, due.before(retention.refused), requests)
+            attempts: list[str] = []
+            with _noting(left, "MLflow's runs that came to nothing"):
+                old = due.before(retention.refused)
+                attempts = forget_attempts(book.home, model, old, requests)
         clear_log(book.engine)
-        run_errands(book, model)
-        if requests or versions:
+        left += run_errands(book, model)
+        if requests or gone or left:
             clear_free_pages(book.home)
-    return [
+    removed = [
         *(f"request {i}: names, wordings and reasons" for i in requests),
         *reasons,
-        *map(_said, versions),
+        *map(_said, gone),
         *(f"run {name}, which came to nothing: plan, prompts, pictures" for name in runs),
         *(f"MLflow's run {i}, which came to nothing" for i in attempts),
     ]
+    if left:
+        raise NotAllPurged(removed, left)
+    return removed
 
 
 @dataclass(frozen=True, slots=True)
@@ -185,8 +202,8 @@ def _purge_reasons(book: Book, held: Held, model: str, due: _Due) -> list[str]:
 
 
 def _purge_version(book: Book, held: Held, due: _Due, version: Version) -> bool:
-    """The event first: what a kill leaves then, the next purge removes. False if the version is
-    served by now.
+    """Whether its event was entered, which is first: what a kill leaves then, the next purge
+    removes. Not if the version is served by now.
     """
 
     def work(tx: Transaction) -> bool:
@@ -197,10 +214,7 @@ def _purge_version(book: Book, held: Held, due: _Due, version: Version) -> bool:
         tx.send(version.model, version.version, "mlflow version")
         return True
 
-    purged = book.change(work)
-    if purged:
-        _remove(book, held, version)
-    return purged
+    return book.change(work)
 
 
 def _said(version: Version) -> str:
@@ -215,13 +229,44 @@ def _half_purged(book: Book, model: str) -> Iterator[Version]:
             yield version
 
 
-def _remove(book: Book, held: Held, version: Version) -> None:
-    """Everything of a version; its record last, by which it is seen to be unfinished."""
+def _removed(book: Book, held: Held, versions: Sequence[Version], left: list[str]) -> list[Version]:
+    """Those of the purged versions of which nothing is left; what is, goes into `left`."""
+    gone = []
+    for version in versions:
+        left += (faults := _remove(book, held, version))
+        if not faults:
+            gone.append(version)
+    return gone
+
+
+def _remove(book: Book, held: Held, version: Version) -> list[str]:
+    """Everything of a version; its record last, by which it is seen to be unfinished. What could
+    not be removed, a line each.
+    """
+    left: list[str] = []
+    for remove in (_remove_run, _remove_files):
+        with _noting(left, f"{version.model} version {version.version}"):
+            remove(book, held, version)
+    if not left:
+        record_file(book.home, version.model, version.version).unlink(missing_ok=True)
+    return left
+
+
+@contextmanager
+def _noting(left: list[str], what: str) -> Iterator[None]:
+    """One thing that cannot be removed keeps nothing else; whoever lost the lease ends."""
+    try:
+        yield
+    except LeaseLost:
+        raise
+    except (ErasureError, OSError) as fault:
+        left.append(f"{what} could not all be removed: {redacted(' '.join(str(fault).split()))}")
+
+
+def _remove_run(book: Book, _: Held, version: Version) -> None:
     run_id = book.ask(lambda r: r.outcome(f"{version.model}/{version.version}/mlflow run"))
     if run_id:
         forget_run(book.home, run_id)
-    _remove_files(book, held, version)
-    record_file(book.home, version.model, version.version).unlink(missing_ok=True)
 
 
 def _remove_files(book: Book, held: Held, version: Version) -> None:
