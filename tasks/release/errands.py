@@ -159,7 +159,7 @@ def _mlflow_aliases(book: Book, version: Version) -> None:
 
 
 def _plan_and_record(home: Home, version: Version) -> tuple[Plan, RunRecord]:
-    plan = Plan.read(home.runs / version.folder)
+    plan = Plan.read(home.runs / version.folder, with_base=False)
     return plan, record_of(home, version)
 
 
