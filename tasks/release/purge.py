@@ -40,15 +40,23 @@ class NotAllPurged(ErasureError):
         super().__init__("; ".join(left))
 
 
-def purge(book: Book, model: str, retention: Retention, now: datetime | None = None) -> list[str]:
+def purge(
+    book: Book,
+    model: str,
+    retention: Retention,
+    now: datetime | None = None,
+    *,
+    wait: bool = True,
+) -> list[str]:
     """Remove what the parameters' retention no longer keeps; return what was removed.
 
     Names, wordings and reasons of requests that ended go from the book; pictures, deltas, records
     and MLflow's files of versions that are not served go from the state folder, and the weights of
     old champions from DVC; and so do the files of runs that came to no version. What is in use
-    stays.
+    stays. Another process that releases the model, or is busy outside, is waited for if `wait`.
 
     Raises:
+        LeaseTaken: There is one, and `wait` is False.
         LeaseLost: Another process took over while this one was paused.
         NotAllPurged: Some of it could not be removed, such as weights whose remote is away.
         ErasureError: The book was edited: what it calls superseded may be what is served. Or
@@ -56,9 +64,9 @@ def purge(book: Book, model: str, retention: Retention, now: datetime | None = N
     """
     now = now or datetime.now(UTC)
     left: list[str] = []
-    with holding(book, model, "purging") as held:
+    with holding(book, model, "purging", wait=wait) as held:
         check_whole(book)
-        with holding(book, OUTSIDE, "purging"):
+        with holding(book, OUTSIDE, "purging", wait=wait):
             gone = _removed(book, held, _half_purged(book, model), left)
             due = _Due(retention, now)
             ended = book.ask(lambda reader: due.requests(reader, model))
@@ -76,7 +84,7 @@ def purge(book: Book, model: str, retention: Retention, now: datetime | None = N
                 old = due.before(retention.refused)
                 attempts = forget_attempts(book.home, model, old, requests)
         clear_log(book.engine)
-        left += run_errands(book, model)
+        left += run_errands(book, model, wait=wait)
         if requests or gone or left:
             clear_free_pages(book.home)
     removed = [
@@ -229,7 +237,7 @@ def _half_purged(book: Book, model: str) -> Iterator[Version]:
             yield version
 
 
-def _removed(book: Book, held: Held, versions: Sequence[Version], left: list[str]) -> list[Version]:
+def _removed(book: Book, held: Held, versions: Iterable[Version], left: list[str]) -> list[Version]:
     """Those of the purged versions of which nothing is left; what is, goes into `left`."""
     gone = []
     for version in versions:

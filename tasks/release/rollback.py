@@ -11,7 +11,15 @@ from tasks.release.resolve import folder_of
 from tasks.release.settle import lacking_in, move_alias
 
 
-def roll_back(book: Book, model: str, to: int, reason: str, accepted: Sequence[str] = ()) -> bool:
+def roll_back(
+    book: Book,
+    model: str,
+    to: int,
+    reason: str,
+    accepted: Sequence[str] = (),
+    *,
+    wait: bool = True,
+) -> bool:
     """Make version `to` the champion again; False where it is served already: nothing is changed.
 
     Args:
@@ -20,8 +28,10 @@ def roll_back(book: Book, model: str, to: int, reason: str, accepted: Sequence[s
         to: A version that passed its gate.
         reason: Why; kept with the event and with each request that is open again.
         accepted: Honoured requests that this version lacks and that are open again by it.
+        wait: Whether to wait for whoever releases the model.
 
     Raises:
+        LeaseTaken: Another process releases the model and `wait` is False.
         BadInput: It did not pass, lacks something honoured that was not accepted, or erases what
             was restored.
         ErasureError: The book was edited: what it calls honoured need not be all that is. Or the
@@ -29,7 +39,7 @@ def roll_back(book: Book, model: str, to: int, reason: str, accepted: Sequence[s
     """
     if not reason.strip():
         raise BadInput("--reason is empty; say why an earlier version is served again")
-    with holding(book, model, f"rolling back to version {to}") as held:
+    with holding(book, model, f"rolling back to version {to}", wait=wait) as held:
         check_whole(book)
         if book.ask(lambda reader: reader.alias(model, CHAMPION)) == to:
             return False

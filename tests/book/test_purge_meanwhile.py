@@ -33,7 +33,7 @@ NOW = Retention(personal=0, refused=0, superseded=0)
 @pytest.fixture
 def book(tmp_path, monkeypatch):
     """Three versions, the last is served; a fourth request was refused. MLflow is not asked."""
-    monkeypatch.setattr(purging, "run_errands", lambda *_: [])
+    monkeypatch.setattr(purging, "run_errands", lambda *_, **__: [])
     book = quick_book(tmp_path)
     for request_id, name in ((A, "cat"), (B, "dog"), (C, "tree")):
         add(book, [a_request(request_id, name)], MODEL)
@@ -151,6 +151,6 @@ def test_weights_that_a_purge_left_stop_no_later_one_and_go_when_they_can(book, 
 
 def test_an_errand_that_is_behind_is_told(book, monkeypatch):
     """What MLflow's pages say of a purged request goes by an errand."""
-    monkeypatch.setattr(purging, "run_errands", lambda *_: ["toy/1/mlflow version: away"])
+    monkeypatch.setattr(purging, "run_errands", lambda *_, **__: ["toy/1/mlflow version: away"])
     with pytest.raises(NotAllPurged, match="toy/1/mlflow version: away"):
         purge(book, MODEL, NOW)
