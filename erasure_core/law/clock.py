@@ -236,7 +236,7 @@ RIGHT = re.compile(
     re.IGNORECASE,
 )
 LINKS = re.compile(
-    r"\b(?:the|of|and|under|du|des?|der|die|dem|das|l[ae]s?|della?|d[ao]|und|et|y|l(?=\W\w))\b",
+    r"\b(?:the|of|and|under|du|des?|der|die|dem|das|l[ae]s?|del(?:la)?|d[ao]|und|et|y|l(?=\W\w))\b",
     re.IGNORECASE,
 )
 PARENTHESIS = re.compile(r"(.+?)\s*\(([^()]*)\)")

@@ -84,7 +84,7 @@ def purge(
                 old = due.before(retention.refused)
                 attempts = forget_attempts(book.home, model, old, requests)
         clear_log(book.engine)
-        left += run_errands(book, model, wait=wait)
+        left += (f"behind: {line}" for line in run_errands(book, model, wait=wait))
         if requests or gone or left:
             clear_free_pages(book.home)
     removed = [

@@ -152,5 +152,5 @@ def test_weights_that_a_purge_left_stop_no_later_one_and_go_when_they_can(book, 
 def test_an_errand_that_is_behind_is_told(book, monkeypatch):
     """What MLflow's pages say of a purged request goes by an errand."""
     monkeypatch.setattr(purging, "run_errands", lambda *_, **__: ["toy/1/mlflow version: away"])
-    with pytest.raises(NotAllPurged, match="toy/1/mlflow version: away"):
+    with pytest.raises(NotAllPurged, match="behind: toy/1/mlflow version: away"):
         purge(book, MODEL, NOW)
