@@ -20,12 +20,14 @@ from tests.book.books import (
     B,
     C,
     D,
+    a_book,
     a_request,
     event_names,
     quick_book,
     released,
     state_of,
 )
+from tests.flows.command import erasure
 
 NOW = Retention(personal=0, refused=0, superseded=0)
 
@@ -154,3 +156,14 @@ def test_an_errand_that_is_behind_is_told(book, monkeypatch):
     monkeypatch.setattr(purging, "run_errands", lambda *_, **__: ["toy/1/mlflow version: away"])
     with pytest.raises(NotAllPurged, match="behind: toy/1/mlflow version: away"):
         purge(book, MODEL, NOW)
+
+
+def test_the_command_says_what_was_removed_and_what_was_not(tmp_path, monkeypatch):
+    def partly(*_, **__):
+        raise NotAllPurged(["request 1: names"], ["version 1: remote away", "behind: MLflow"])
+
+    add(a_book(tmp_path), [a_request(A)], MODEL)
+    monkeypatch.setattr(purging, "purge", partly)
+    answer = erasure(tmp_path, "purge")
+    assert (answer.exit_code, answer.stdout) == (1, "purged request 1: names\n")
+    assert answer.stderr == "error: version 1: remote away\nerror: behind: MLflow\n"
