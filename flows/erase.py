@@ -1,8 +1,6 @@
 """From deletion requests to a promoted model, or to a recorded refusal."""
 
-import sys
-from collections.abc import Mapping, Sequence
-from contextlib import AbstractContextManager
+from collections.abc import Sequence
 from pathlib import Path
 from typing import Any
 from uuid import UUID
@@ -18,7 +16,7 @@ from flows.naming import labelled, named_after_requests, nightly_name, restore_n
 from flows.request import Method
 from flows.telling import one_line
 from tasks.book.door import check_whole, open_book
-from tasks.book.lease import Held, LeaseLost, holding, said
+from tasks.book.lease import Held, LeaseLost, holding
 from tasks.book.store import Book, Entry
 from tasks.erasing.snapshot import snapshot
 from tasks.evidence.data import validate_prompt_sets
@@ -33,6 +31,7 @@ from tasks.release.errands import run_errands
 from tasks.release.outcome import outcome_of, refreshed
 from tasks.release.publish import publish, publish_base
 from tasks.release.recording import run_record
+from tasks.release.resolve import check_answer
 from tasks.release.settle import Overtaken, Restoring, answer_again
 from tasks.requests.cause import is_of_request
 from tasks.requests.intake import add, check
@@ -164,11 +163,11 @@ def restore_concept(
     restoring = Restoring(str(request_id), reason)
 
     def work() -> list[Released]:
-        with _lease(book, inputs, f"restoring {request_id}", wait) as held:
+        with holding(book, inputs.model, f"restoring {request_id}", wait=wait) as held:
             check_whole(book)
-            run_errands(book, inputs.model)
+            run_errands(book, inputs.model, wait=wait)
             outcome = _restored(book, held, inputs, request_id, restoring)
-        return _told(book, inputs, [outcome])
+        return _told(book, inputs, [outcome], wait)
 
     return approved(book, work)
 
@@ -180,9 +179,9 @@ def _release_all(
     outcomes: list[Released] = []
     failures: list[str] = []
     doing = f"releasing {len(named)} request(s)" if named is not None else "honouring what is due"
-    with _lease(book, inputs, doing, wait) as held:
+    with holding(book, inputs.model, doing, wait=wait) as held:
         check_whole(book)
-        run_errands(book, inputs.model)
+        run_errands(book, inputs.model, wait=wait)
         entries = take_up(book, inputs, named)
         if not entries and (gone := taken_out(book, named or ())):
             raise ErasureError(_nothing_left(book, gone))
@@ -199,7 +198,7 @@ def _release_all(
     said = "; ".join(failures) or (_nothing_left(book, entries) if named else "")
     if said and not outcomes:
         raise ErasureError(said)
-    return _told(book, inputs, outcomes, failures)
+    return _told(book, inputs, outcomes, wait, failures)
 
 
 def _failed(book: Book, group: Sequence[Entry], fault: Exception) -> str:
@@ -233,6 +232,7 @@ def _released(
     """One release, from its plan to its version."""
     planned = plan_release(book, inputs, group)
     if not fresh and (version := answered(book, planned)):
+        check_answer(book, version, planned.champion)
         return outcome_of(book, answer_again(book, held, version, planned.new), answered=True)
     check_approved(book, planned)
     return _worked(book, held, start_afresh(book, planned) if fresh else planned)
@@ -299,21 +299,17 @@ def _restored(
 
 
 def _told(
-    book: Book, inputs: Inputs, outcomes: list[Released], failures: Sequence[str] = ()
+    book: Book,
+    inputs: Inputs,
+    outcomes: list[Released],
+    wait: bool,
+    failures: Sequence[str] = (),
 ) -> list[Released]:
     """Let the world outside follow, and end as what came of it: a refusal is no success."""
-    behind = run_errands(book, inputs.model)
+    behind = run_errands(book, inputs.model, wait=wait)
     told = [
         {**o, **refreshed(book, o), "behind": behind, "failed": list(failures)} for o in outcomes
     ]
     if failures or not all(outcome["promoted"] for outcome in told):
         raise NotPromoted(told)
     return told
-
-
-def _lease(book: Book, inputs: Inputs, doing: str, wait: bool) -> AbstractContextManager[Held]:
-    return holding(book, inputs.model, doing, wait=wait, on_wait=_say_who)
-
-
-def _say_who(lease: Mapping[str, Any]) -> None:
-    print(f"waiting for {lease['name']}: {said(lease)}", file=sys.stderr, flush=True)

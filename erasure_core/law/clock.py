@@ -124,9 +124,8 @@ def regulations() -> list[Regulation]:
 
 
 def regulation(name: str) -> Regulation:
-    """The law that `name` stands for: its name, another one or its title, also with an article of
-    it ("Art. 17 GDPR"), "the" before it or "as amended" after it. Case, accents, spaces, dots and
-    hyphens do not matter.
+    """The law that `name` stands for: its name, another one or its title, also with places in it
+    ("Art. 17 Abs. 1 DSGVO"). Case, accents, spaces, dots, hyphens and articles do not matter.
 
     A name that is not known gets the operator's own default, under that name and without a source.
     """
@@ -215,31 +214,58 @@ def _end(law: Regulation, received: datetime, extensions: int) -> datetime:
     return min(end, end.replace(tzinfo=UTC))
 
 
-# "Art. 17(1) GDPR", "GDPR, Article 17", "GDPR: Article 17", "CCPA § 1798.105(d)",
-# "Article 17 of the GDPR"
+# How a place in a law is cited: "Art. 17(1)", "Abs. 1 lit. b", "§ 1798.105(d)", "Recital 65",
+# "Articles 17 and 21", "art. 18, VI"; also by a number alone, unless it names a law ("2016/679")
+UNIT = (
+    r"(?:art(?:s|icles?|\wculos?|igos?|ikels?|icolo|yku\w*)?|sec(?:tions?|s)?|recitals?|para(?:s|"
+    r"graph(?:e?s?|en)?)?|pars?|abs(?:atz)?|ust|points?|clauses?|nr|(?:ss?(?=\.))|§+)\.?\s*"
+)
+PLACE = r"\d[\w.()-]*(?:\s*\(\w+\))*"
 ARTICLE = re.compile(
-    r"[,:]?\s*(?<!\w)(?:art(?:icles?|igos?|ikel)?|sec(?:tions?)?|ss?\.|§+)\.?\s*\d[\w.()/-]*(?:\s*\(\w+\))*"
-    r"(?:\s+of\b)?(?:\s+the\b)?[,:]?",
+    rf"(?<![\w/.])(?:{UNIT}{PLACE}(?:(?:,|\s*&|\s+and|\s+und|\s+et|\s+y|\s+e)\s*(?:{PLACE}|[ivx]+)(?![\w/]))*"
+    rf"|(?:lit(?:era|t)?|letters?|buchstabe)\.?\s*\(?[a-z]\b\)?"
+    rf"|\d+(?:\.\d+)*(?:\s*\(\w+\))*(?![\w/.]))",
     re.IGNORECASE,
 )
-AMENDED = re.compile(r"(.+?),?\s+as amended(?:\s+by\s+(.+))?", re.IGNORECASE)
+SECTION = re.compile(  # what stands around the number where that number names the law
+    rf"(?<![\w/.]){UNIT}(?=\d)|(?<=\d)(?:\s*\(\w+\))+", re.IGNORECASE
+)
+RIGHT = re.compile(
+    r"\bright to (?:be forgotten|erasure|deletion|delete)\b|\bas amended(?: by)?\b"
+    r"|\brecht auf (?:löschung|vergessenwerden)\b|\bdroit à l.(?:effacement|oubli)\b",
+    re.IGNORECASE,
+)
+LINKS = re.compile(
+    r"\b(?:the|of|and|under|du|des?|der|die|dem|das|l[ae]s?|del(?:la)?|d[ao]|und|et|y|l(?=\W\w))\b",
+    re.IGNORECASE,
+)
 PARENTHESIS = re.compile(r"(.+?)\s*\(([^()]*)\)")
 
 
 def _known(name: str) -> Regulation | None:
-    names = _by_folded_name()
-    law = re.sub(r"^the\s+", "", ARTICLE.sub(" ", name).strip(), flags=re.IGNORECASE)
-    for reading in (name, law, re.sub(r"[()]", "", law)):
-        if found := names.get(_folded(reading)):
+    law = RIGHT.sub(" ", ARTICLE.sub(" ", name)).strip()
+    for reading in (name, SECTION.sub("", name), law):
+        if found := _only_law_named(reading):
             return found
-    if parts := PARENTHESIS.fullmatch(law):  # "LGPD (Brazil)", but not "CCPA (Texas)"
-        outside, inside = (names.get(_folded(part)) for part in parts.groups())
+    if parts := PARENTHESIS.fullmatch(law):  # "LGPD (a colleague's)", but not "CCPA (Texas)"
+        outside, inside = map(_only_law_named, parts.groups())
         return outside if inside in (None, outside) else None
-    if parts := AMENDED.fullmatch(law):  # "CCPA, as amended by the CPRA", but by nothing unknown
-        amended, by = parts.groups()
-        found = _known(amended)
-        return found if by is None or _known(by) == found else None
     return None
+
+
+def _only_law_named(text: str) -> Regulation | None:
+    """The law of which `text` holds nothing but names: one, or several ("the CCPA/CPRA")."""
+    folded = _folded(text)
+    return next((law for law, names in _patterns() if names.fullmatch(folded)), None)
+
+
+@cache
+def _patterns() -> list[tuple[Regulation, re.Pattern[str]]]:
+    """Each law with what matches one or more of its folded names."""
+    return [
+        (law, re.compile(f"(?:{'|'.join(map(re.escape, map(_folded, _names(law))))}){{1,3}}"))
+        for law in regulations()
+    ]
 
 
 @cache
@@ -252,5 +278,6 @@ def _names(law: Regulation) -> set[str]:
 
 
 def _folded(name: str) -> str:
-    plain = unicodedata.normalize("NFKD", name.casefold())
-    return re.sub(r"[\s.\u0300-\u036f-]", "", plain)
+    """Letters and digits alone, without accents and the words that join names."""
+    plain = unicodedata.normalize("NFKD", LINKS.sub(" ", name.casefold()))
+    return re.sub(r"[\W_]", "", plain)

@@ -40,6 +40,7 @@ if TYPE_CHECKING:
     from transformers import CLIPTokenizer
 
 KEPT = "kept"
+KEPT_BASES = "bases"  # folder of a state folder with the bases that were one file, by content
 CHOOSING = "choose-"  # begins the names of prompt sets that choose
 BASE = "base"
 Stage = Literal["choose", "report"]  # what a prompt set is for
@@ -228,8 +229,12 @@ class Plan(BaseModel):
         write_text(self.file, pretty_json(content))
 
     @classmethod
-    def read(cls, folder: Path) -> Self:
+    def read(cls, folder: Path, *, with_base: bool = True) -> Self:
         """Read the plan of a run's folder back; its base is looked up on this machine.
+
+        Args:
+            folder: Of the run, in the state folder.
+            with_base: Whether the base must be here; what shows a finished run needs none.
 
         Raises:
             ErasureError: It is not there, or not readable.
@@ -238,8 +243,10 @@ class Plan(BaseModel):
         file = folder / PLAN_FILE
         try:
             content = json.loads(file.read_bytes())
-            base = Base.model_validate(content["params"]["base"])
-            places = {"folder": folder, "base_folder": models.locate(base.path, base.revision)}
+            base = own_base(Base.model_validate(content["params"]["base"]), folder.parent.parent)
+            content["params"]["base"]["path"] = base.path
+            found = models.locate(base.path, base.revision) if with_base else Path(base.path)
+            places = {"folder": folder, "base_folder": found}
             return cls.model_validate({**content, **places}, context=RECORDED)
         except FileNotFoundError:
             raise ErasureError(
@@ -251,6 +258,17 @@ class Plan(BaseModel):
             raise ErasureError(
                 f"{file} is not a plan of this version ({said}); plan again"
             ) from None
+
+
+def own_base(base: Base, state_folder: Path) -> Base:
+    """`base`, or where that is a folder in which a state folder keeps a base that was one file, the
+    folder of that content in `state_folder`: it may be a copy of the other, or was moved.
+    """
+    path = Path(base.path)
+    own = state_folder / KEPT_BASES / path.name
+    if path.parent.name != KEPT_BASES or not own.is_dir():
+        return base
+    return base.model_copy(update={"path": str(own)})
 
 
 def _below_here(path: str) -> str:

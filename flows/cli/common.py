@@ -16,7 +16,7 @@ from contextvars import ContextVar
 from importlib.metadata import version
 from pathlib import Path
 from types import FrameType
-from typing import Annotated, ParamSpec
+from typing import TYPE_CHECKING, Annotated, ParamSpec
 
 import typer
 
@@ -25,8 +25,11 @@ from erasure_core.redact import redacted
 from erasure_core.text import escaped
 from flows.cli.options import OneLineGroup, said
 from flows.cli.printed import PARAMS
-from flows.cli.show import complain
+from flows.cli.show import complain, hint
 from tasks.home import Home
+
+if TYPE_CHECKING:
+    from tasks.book.store import Book
 
 DONE, FAILED, REFUSED, INTERRUPTED = 0, 1, 3, 130
 IMPORTING = "<frozen importlib._bootstrap>"  # the file of a frame that is importing
@@ -67,9 +70,39 @@ By = Annotated[
     str | None,
     typer.Option(callback=said, help="Who does this; default: the user of this process."),
 ]
+NoWait = Annotated[
+    bool,
+    typer.Option("--no-wait", help="Stop at once if another process is releasing this model."),
+]
 MODEL_HELP = (
     "base, candidate, champion, a version's number, or a folder (./1 for a folder called 1)."
 )
+
+
+def book_of(home: Home, params: Path, no_wait: bool) -> "Book":
+    """The book, once it was said who is waited for; see `look_at_lease`."""
+    from tasks.book.door import open_book
+
+    book = open_book(home, make=False)
+    look_at_lease(book, params, no_wait)
+    return book
+
+
+def look_at_lease(book: "Book", params: Path, no_wait: bool) -> None:
+    """Say at once who is waited for: imports and the server take seconds.
+
+    Raises:
+        LeaseTaken: There is somebody, and `no_wait`.
+    """
+    from erasure_core.planning.model_name import registered_model
+    from tasks.book.lease import LeaseTaken, alive
+    from tasks.book.lease import named as who
+
+    lease = book.ask(lambda reader: reader.lease(registered_model(params)))
+    if lease is not None and alive(lease):
+        if no_wait:
+            raise LeaseTaken(f"{who(lease)}; wait for it, or run without --no-wait")
+        hint(f"waiting for {who(lease)}")
 
 
 def _say_version(asked: bool) -> None:

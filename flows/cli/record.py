@@ -1,5 +1,6 @@
 """Commands that read what was recorded."""
 
+from collections.abc import Sequence
 from pathlib import Path
 from typing import TYPE_CHECKING, Annotated, Any
 
@@ -11,8 +12,10 @@ from flows.cli.common import (
     FAILED,
     By,
     Json,
+    NoWait,
     ParamsFile,
     app,
+    look_at_lease,
     reported,
     stdout_free,
 )
@@ -207,19 +210,34 @@ def reconcile(
 
 @app.command()
 @reported
-def purge(params: ParamsFile = Path("params.yaml"), by: By = None) -> int:
-    """Remove names, pictures and weights that the parameters' retention no longer keeps."""
+def purge(params: ParamsFile = Path("params.yaml"), no_wait: NoWait = False, by: By = None) -> int:
+    """Remove names, pictures and weights that the parameters' retention no longer keeps. Exit 1
+    with what could not be removed.
+    """
+    from tasks.book.door import known_book
+
+    book = known_book(Home.from_env())
+    look_at_lease(book, params, no_wait)
     with stdout_free():
         from erasure_core.planning.params import read_params
         from tasks.book.actor import acting_as
-        from tasks.book.door import known_book
+        from tasks.release.purge import NotAllPurged
         from tasks.release.purge import purge as let_go
 
-        settings, book = read_params(params), known_book(Home.from_env())
-        with acting_as(by):
-            removed = let_go(book, settings.registered_model, settings.retention)
-    show("\n".join(f"purged {line}" for line in removed) or "nothing is old enough to be purged")
-    return DONE
+        settings = read_params(params)
+        left: Sequence[str] = ()
+        try:
+            with acting_as(by):
+                model, kept = settings.registered_model, settings.retention
+                removed = let_go(book, model, kept, wait=not no_wait)
+        except NotAllPurged as fault:
+            removed, left = list(fault.removed), fault.left
+    for line in left:
+        complain(line)
+    if removed or not left:
+        said = "\n".join(f"purged {line}" for line in removed)
+        show(said or "nothing is old enough to be purged")
+    return FAILED if left else DONE
 
 
 @app.command()

@@ -36,17 +36,20 @@ def add_request(
     """
     from erasure_core.law.clock import unknown
     from erasure_core.planning.model_name import registered_model
-    from tasks.requests.intake import add
+    from tasks.requests.intake import add, check
     from tasks.requests.named import read_named
 
     model = registered_model(params)
 
     def work(book: "Book") -> "Entry":
-        return add(book, read_named(book, [request], model), model)[0]
+        asked = read_named(book, [request], model)
+        check(book, asked, model)
+        for one in asked:
+            if (why := unknown(one.regulation)) is not None:
+                show(f"note: {why}")  # before it is entered: the law of a request never changes
+        return add(book, asked, model)[0]
 
-    entry = _change(work, by)
-    if (why := unknown(entry.regulation)) is not None:
-        show(f"note: {why}")
+    _change(work, by)
     return DONE
 
 

@@ -13,8 +13,10 @@ from flows.cli.common import (
     REFUSED,
     By,
     Json,
+    NoWait,
     ParamsFile,
     app,
+    book_of,
     reported,
     stdout_free,
 )
@@ -38,10 +40,6 @@ if TYPE_CHECKING:
     from tasks.book.store import Book, Entry
     from tasks.requests.plan import Inputs
 
-NoWait = Annotated[
-    bool,
-    typer.Option("--no-wait", help="Stop at once if another process is releasing this model."),
-]
 Outcomes = list[dict[str, Any]]
 
 
@@ -123,7 +121,7 @@ def run(
     if not named:
         require_book(home)  # what is due is in a book
     announce(f"honouring {', '.join(named) or 'what is due'}", home)
-    book = _look_at_lease(home, params, no_wait)
+    book = book_of(home, params, no_wait)
     from tasks.book.actor import acting_as
     from tasks.requests.advice import advice
     from tasks.requests.plan import Inputs, again_due, known_answer
@@ -142,7 +140,7 @@ def run(
     if idle and again_due(book, inputs):
         hint("note: nobody asks for anything; what is honoured is measured whole again")
     elif idle:
-        behind = _errands(book, inputs)
+        behind = _errands(book, inputs, no_wait)
         show(
             {**released(None, home, how), "request_id": None, "behind": behind}
             if as_json
@@ -153,7 +151,7 @@ def run(
     with stdout_free(), acting_as(by):
         known = None if fresh or not files else known_answer(book, inputs, asked)
         if known is not None:
-            known["behind"] = _errands(book, inputs)
+            known["behind"] = _errands(book, inputs, no_wait)
             outcomes, code = [known], DONE if known["promoted"] else REFUSED
         else:
             outcomes, code = _flow(
@@ -257,7 +255,7 @@ def restore(
     """
     home = Home.from_env()
     announce(f"taking request {request} back", home)
-    book = _look_at_lease(home, params, no_wait)
+    book = book_of(home, params, no_wait)
     from tasks.book.actor import acting_as
     from tasks.requests.named import request_id_of
     from tasks.requests.plan import Inputs, check_restorable, known_restoring
@@ -267,7 +265,7 @@ def restore(
     inputs = Inputs.read(params, None, method)
     wanted = request_id_of(book, request, inputs.model)
     if (known := known_restoring(book, inputs, wanted)) is not None:
-        outcomes, code = [{**known, "behind": _errands(book, inputs)}], DONE
+        outcomes, code = [{**known, "behind": _errands(book, inputs, no_wait)}], DONE
         return _answer(book, how, outcomes, code, [str(wanted)], True, as_json)
     check_restorable(book, inputs, wanted)
     with stdout_free(), acting_as(by):
@@ -288,21 +286,22 @@ def rollback(
         typer.Option(help="A request (name or id) it lacks: open again, and said to be."),
     ] = None,
     params: ParamsFile = Path("params.yaml"),
+    no_wait: NoWait = False,
     by: By = None,
 ) -> int:
     """Serve an earlier version again. One that lacks something honoured is refused."""
     from erasure_core.planning.params import read_params
     from tasks.book.actor import acting_as
-    from tasks.book.door import open_book
+
+    book, model = book_of(Home.from_env(), params, no_wait), read_params(params).registered_model
     from tasks.release.errands import run_errands
     from tasks.release.rollback import roll_back
     from tasks.requests.named import request_id_of
 
-    book, model = open_book(Home.from_env(), make=False), read_params(params).registered_model
     breached = [str(request_id_of(book, text, model)) for text in accept_breach or ()]
     with acting_as(by), stdout_free():
-        moved = roll_back(book, model, to, reason, breached)
-        behind = run_errands(book, model)
+        moved = roll_back(book, model, to, reason, breached, wait=not no_wait)
+        behind = run_errands(book, model, wait=not no_wait)
     show(f"{model}: champion is version {to} " + ("again" if moved else "already"))
     for line in behind:
         complain(f"behind: {line}")
@@ -345,30 +344,14 @@ def _idle(book: "Book", inputs: "Inputs") -> str:
     )
 
 
-def _errands(book: "Book", inputs: "Inputs") -> list[str]:
+def _errands(book: "Book", inputs: "Inputs", no_wait: bool) -> list[str]:
     """What an earlier run left to do outside."""
     if not book.ask(lambda reader: reader.waiting_outside(inputs.model)):
         return []
     from tasks.release.errands import run_errands
 
     with stdout_free():
-        return run_errands(book, inputs.model)
-
-
-def _look_at_lease(home: Home, params: Path, no_wait: bool) -> "Book":
-    """Open the book and say at once who is waited for: imports and the server take seconds."""
-    from erasure_core.planning.model_name import registered_model
-    from tasks.book.door import open_book
-    from tasks.book.lease import LeaseTaken, alive
-    from tasks.book.lease import said as who
-
-    model, book = registered_model(params), open_book(home, make=False)
-    lease = book.ask(lambda reader: reader.lease(model))
-    if lease is not None and alive(lease):
-        if no_wait:
-            raise LeaseTaken(f"{model}: {who(lease)}; wait for it, or run without --no-wait")
-        hint(f"waiting for {model}: {who(lease)}")
-    return book
+        return run_errands(book, inputs.model, wait=not no_wait)
 
 
 def _flow(home: Home, start: Callable[[Any], Outcomes]) -> tuple[Outcomes, int]:

@@ -8,6 +8,7 @@ A holder that was only paused finds its token gone and can promote nothing.
 
 import json
 import os
+import sys
 import threading
 import time
 from collections.abc import Callable, Iterator, Mapping
@@ -69,13 +70,13 @@ def holding(
         name: A registered model, or another thing that one process at a time may work on.
         doing: What for, as others are told.
         wait: Whether to wait for another holder.
-        on_wait: Is told once of each holder that is waited for.
+        on_wait: Is told once of each holder that is waited for; None: a line on stderr.
 
     Raises:
         LeaseTaken: Another process holds it and `wait` is False.
     """
     held = Held(name, str(uuid4()))
-    _take(book, held, doing, wait, on_wait)
+    _take(book, held, doing, wait, on_wait or _say_who)
     stop = threading.Event()
     beating = threading.Thread(target=_beat, args=(book, held, stop), name="lease", daemon=True)
     beating.start()
@@ -97,6 +98,16 @@ def said(lease: Mapping[str, Any]) -> str:
     )
 
 
+def named(lease: Mapping[str, Any]) -> str:
+    """Which lease is held by whom, in words; one of no model says it by what is done."""
+    model = "" if lease["name"].startswith("/") else f"{lease['name']}: "
+    return model + said(lease)
+
+
+def _say_who(lease: Mapping[str, Any]) -> None:
+    print(f"waiting for {named(lease)}", file=sys.stderr, flush=True)
+
+
 def alive(lease: Mapping[str, Any]) -> bool:
     """Whether the holder may still run: False only for a process of this machine, and container,
     that is gone.
@@ -110,7 +121,7 @@ def held_beside(reader: Reader, model: str) -> Mapping[str, Any] | None:
     return next((lease for lease in leases if lease is not None and alive(lease)), None)
 
 
-def _take(book: Book, held: Held, doing: str, wait: bool, on_wait: Waiting | None) -> None:
+def _take(book: Book, held: Held, doing: str, wait: bool, on_wait: Waiting) -> None:
     seen: Mapping[str, Any] | None = None
     since = time.monotonic()
     while True:
@@ -118,8 +129,8 @@ def _take(book: Book, held: Held, doing: str, wait: bool, on_wait: Waiting | Non
         if other is None:
             return
         if not wait:
-            raise LeaseTaken(f"{held.name}: {said(other)}; wait for it, or run without --no-wait")
-        if on_wait is not None and (seen is None or seen["token"] != other["token"]):
+            raise LeaseTaken(f"{named(other)}; wait for it, or run without --no-wait")
+        if seen is None or seen["token"] != other["token"]:
             on_wait(other)
         if seen is None or _pulse(seen) != _pulse(other):
             seen, since = other, time.monotonic()

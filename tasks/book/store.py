@@ -264,12 +264,11 @@ class Reader:
         rows = self.connection.execute(query.order_by(table.c.version)).mappings()
         return [_value(Version, r) for r in rows]
 
-    def by_checkpoint(self, sha256: str) -> Version | None:
-        """The newest version whose released folder has this content hash."""
+    def by_checkpoint(self, sha256: str) -> list[Version]:
+        """The versions whose released folder has this content hash."""
         table = schema.versions
-        query = select(table).where(table.c.checkpoint == sha256).order_by(table.c.version.desc())
-        row = self.connection.execute(query.limit(1)).mappings().first()
-        return _value(Version, row) if row else None
+        rows = self.connection.execute(select(table).where(table.c.checkpoint == sha256)).mappings()
+        return [_value(Version, row) for row in rows]
 
     def next_version(self, model: str) -> int:
         """The number of the next version."""

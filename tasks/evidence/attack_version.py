@@ -80,7 +80,7 @@ def _base(model: str, params: Params, home: Home) -> Path:
     if _is_folder_or_base(model):
         return resolve_model(BASE, params, home)
     version = version_named(open_book(home, make=False), model, params.registered_model)
-    return base_of(record_of(home, version))
+    return base_of(record_of(home, version), home, params.base)
 
 
 def _is_folder_or_base(model: str) -> bool:

@@ -16,7 +16,7 @@ from erasure_core.law.requests import DeletionRequest
 from erasure_core.planning.plan import Plan
 from erasure_core.redact import redacted
 from tasks.book.door import catch_up
-from tasks.book.lease import holding
+from tasks.book.lease import LeaseTaken, holding
 from tasks.book.store import Book
 from tasks.evidence.decide import decide
 from tasks.home import Home
@@ -35,13 +35,18 @@ OUTSIDE = "/outside"  # the lease of whoever does errands; no model is called so
 OF_FILES = frozenset({"report", "checkpoint", "mlflow run"})  # what a purge leaves nothing to do of
 
 
-def run_errands(book: Book, model: str | None = None) -> list[str]:
-    """Do what is left to do outside; return what could not be done, a line each."""
+def run_errands(book: Book, model: str | None = None, *, wait: bool = True) -> list[str]:
+    """Do what is left to do outside; return what could not be done, a line each: all of it in one
+    where another process is at it and `wait` is False.
+    """
     if not book.ask(lambda reader: reader.waiting_outside(model)):
         return []
     catch_up(book)
-    with holding(book, OUTSIDE, "bringing MLflow, DVC and reports up to date"):
-        return [fault for row in _rows(book, model) if (fault := _run(book, row)) is not None]
+    try:
+        with holding(book, OUTSIDE, "bringing MLflow, DVC and reports up to date", wait=wait):
+            return [fault for row in _rows(book, model) if (fault := _run(book, row)) is not None]
+    except LeaseTaken as taken:
+        return [str(taken)]
 
 
 def _rows(book: Book, model: str | None) -> Iterator[Mapping[str, Any]]:
@@ -161,7 +166,7 @@ def _mlflow_aliases(book: Book, version: Version) -> None:
 
 
 def _plan_and_record(home: Home, version: Version) -> tuple[Plan, RunRecord]:
-    plan = Plan.read(home.runs / version.folder)
+    plan = Plan.read(home.runs / version.folder, with_base=False)
     return plan, record_of(home, version)
 
 

@@ -86,7 +86,8 @@ def export_version(
     version = version_named(book, which, params.registered_model)
     _check_served(book, version, refused_anyway)
     record = record_of(home, version)
-    checkpoint, base = folder_of(book, version), base_of(record)
+    checkpoint = folder_of(book, version, params.base)
+    base = base_of(record, home, params.base)
     name = f"{version.model}-v{version.version}-{form}{SAFETENSORS}"
     target = out if form == export.FOLDER else out / name
     delta = checkpoint / DELTA if version.delta else None
@@ -194,8 +195,8 @@ def purify_pictures(
         version = version_named(book, which, params.registered_model)
         if version.delta is None:
             raise BadInput("this version is the base itself and takes nothing out of pictures")
-        base = base_of(record_of(home, version))
-        delta = WeightDelta.load(folder_of(book, version) / DELTA)
+        base = base_of(record_of(home, version), home, params.base)
+        delta = WeightDelta.load(folder_of(book, version, params.base) / DELTA)
     teacher = open_model(base)
     delta.check(teacher.unet)
     check_prompts(teacher.tokenizer, [prompt])

@@ -4,8 +4,8 @@ The chain is never touched: it holds ids and salted hashes. What goes is an even
 """
 
 import shutil
-from collections.abc import Iterator
-from contextlib import ExitStack, suppress
+from collections.abc import Iterable, Iterator, Sequence
+from contextlib import ExitStack, contextmanager, suppress
 from dataclasses import dataclass
 from datetime import UTC, datetime, timedelta
 from pathlib import Path
@@ -16,9 +16,10 @@ from erasure_core.errors import ErasureError
 from erasure_core.law.fold import CHAMPION, Request, Version
 from erasure_core.law.life import ENDED
 from erasure_core.planning.params import Retention
+from erasure_core.redact import redacted
 from tasks.book.database import clear_log
 from tasks.book.door import check_whole
-from tasks.book.lease import Held, held_beside, holding, said
+from tasks.book.lease import Held, LeaseLost, held_beside, holding, said
 from tasks.book.store import Book, Reader, Transaction
 from tasks.book.takeover import forget_taken_over
 from tasks.home import TRIAL, Home
@@ -31,25 +32,43 @@ from tasks.trial import at_work
 from tasks.versions.dvc_store import checkpoint_folder, forget_checkpoint
 
 
-def purge(book: Book, model: str, retention: Retention, now: datetime | None = None) -> list[str]:
+class NotAllPurged(ErasureError):
+    """What could be removed is; what could not, the next purge tries again."""
+
+    def __init__(self, removed: Sequence[str], left: Sequence[str]):
+        self.removed, self.left = removed, left
+        super().__init__("; ".join(left))
+
+
+def purge(
+    book: Book,
+    model: str,
+    retention: Retention,
+    now: datetime | None = None,
+    *,
+    wait: bool = True,
+) -> list[str]:
     """Remove what the parameters' retention no longer keeps; return what was removed.
 
     Names, wordings and reasons of requests that ended go from the book; pictures, deltas, records
     and MLflow's files of versions that are not served go from the state folder, and the weights of
     old champions from DVC; and so do the files of runs that came to no version, of comparisons and
-    of interrupted evaluations. What is in use stays.
+    of interrupted evaluations. What is in use stays. Another process that releases the model, or is
+    busy outside, is waited for if `wait`.
 
     Raises:
+        LeaseTaken: There is one, and `wait` is False.
         LeaseLost: Another process took over while this one was paused.
+        NotAllPurged: Some of it could not be removed, such as weights whose remote is away.
         ErasureError: The book was edited: what it calls superseded may be what is served. Or
             another model is being released.
     """
     now = now or datetime.now(UTC)
-    with holding(book, model, "purging") as held:
+    left: list[str] = []
+    with holding(book, model, "purging", wait=wait) as held:
         check_whole(book)
-        with holding(book, OUTSIDE, "purging"):
-            for half in _half_purged(book, model):
-                _remove(book, held, half)
+        with holding(book, OUTSIDE, "purging", wait=wait):
+            gone = _removed(book, held, _half_purged(book, model), left)
             due = _Due(retention, now)
             ended = book.ask(lambda reader: due.requests(reader, model))
             if ended:
@@ -58,24 +77,30 @@ def purge(book: Book, model: str, retention: Retention, now: datetime | None = N
             forget_taken_over(book)
             reasons = _purge_reasons(book, held, model, due)
             unused = book.ask(lambda reader: due.versions(reader, model))
-            versions = [v for v in unused if _purge_version(book, held, due, v)]
+            purged = (v for v in unused if _purge_version(book, held, due, v))  # one at a time
+            gone += _removed(book, held, purged, left)
             refused = due.before(retention.refused)
             runs = forget_leftovers(book, held, refused)
             evaluations = forget_evaluations(book.home, refused)
-            gone = book.ask(lambda reader: purged_requests(reader, model))
-            attempts = forget_attempts(book.home, book.identity(), model, refused, gone)
+            nameless = book.ask(lambda reader: purged_requests(reader, model))
+            attempts: list[str] = []
+            with _noting(left, "MLflow's runs that came to nothing"):
+                attempts = forget_attempts(book.home, book.identity(), model, refused, nameless)
         clear_log(book.engine)
-        run_errands(book, model)
-        if requests or versions:
+        left += (f"behind: {line}" for line in run_errands(book, model, wait=wait))
+        if requests or gone or left:
             clear_free_pages(book.home)
-    return [
+    removed = [
         *(f"request {i}: names, wordings and reasons" for i in requests),
         *reasons,
-        *map(_said, versions),
+        *map(_said, gone),
         *(f"run {name}, which came to nothing: plan, prompts, pictures" for name in runs),
         *(f"evaluation {name}, which was interrupted: pictures" for name in evaluations),
         *(f"MLflow's run {i}, which came to no version" for i in attempts),
     ]
+    if left:
+        raise NotAllPurged(removed, left)
+    return removed
 
 
 @dataclass(frozen=True, slots=True)
@@ -193,8 +218,8 @@ def _purge_reasons(book: Book, held: Held, model: str, due: _Due) -> list[str]:
 
 
 def _purge_version(book: Book, held: Held, due: _Due, version: Version) -> bool:
-    """The event first: what a kill leaves then, the next purge removes. False if the version is
-    served by now.
+    """Whether its event was entered, which is first: what a kill leaves then, the next purge
+    removes. Not if the version is served by now.
     """
 
     def work(tx: Transaction) -> bool:
@@ -205,10 +230,7 @@ def _purge_version(book: Book, held: Held, due: _Due, version: Version) -> bool:
         tx.send(version.model, version.version, "mlflow version")
         return True
 
-    purged = book.change(work)
-    if purged:
-        _remove(book, held, version)
-    return purged
+    return book.change(work)
 
 
 def _said(version: Version) -> str:
@@ -223,13 +245,44 @@ def _half_purged(book: Book, model: str) -> Iterator[Version]:
             yield version
 
 
-def _remove(book: Book, held: Held, version: Version) -> None:
-    """Everything of a version; its record last, by which it is seen to be unfinished."""
+def _removed(book: Book, held: Held, versions: Iterable[Version], left: list[str]) -> list[Version]:
+    """Those of the purged versions of which nothing is left; what is, goes into `left`."""
+    gone = []
+    for version in versions:
+        left += (faults := _remove(book, held, version))
+        if not faults:
+            gone.append(version)
+    return gone
+
+
+def _remove(book: Book, held: Held, version: Version) -> list[str]:
+    """Everything of a version; its record last, by which it is seen to be unfinished. What could
+    not be removed, a line each.
+    """
+    left: list[str] = []
+    for remove in (_remove_run, _remove_files):
+        with _noting(left, f"{version.model} version {version.version}"):
+            remove(book, held, version)
+    if not left:
+        record_file(book.home, version.model, version.version).unlink(missing_ok=True)
+    return left
+
+
+@contextmanager
+def _noting(left: list[str], what: str) -> Iterator[None]:
+    """One thing that cannot be removed keeps nothing else; whoever lost the lease ends."""
+    try:
+        yield
+    except LeaseLost:
+        raise
+    except (ErasureError, OSError) as fault:
+        left.append(f"{what} could not all be removed: {redacted(' '.join(str(fault).split()))}")
+
+
+def _remove_run(book: Book, _: Held, version: Version) -> None:
     run_id = book.ask(lambda r: r.outcome(f"{version.model}/{version.version}/mlflow run"))
     if run_id:
         forget_run(book.home, run_id)
-    _remove_files(book, held, version)
-    record_file(book.home, version.model, version.version).unlink(missing_ok=True)
 
 
 def _remove_files(book: Book, held: Held, version: Version) -> None:

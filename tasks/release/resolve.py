@@ -3,6 +3,7 @@
 What a version is, the book says: no tag, alias or path of MLflow is asked.
 """
 
+from contextlib import suppress
 from pathlib import Path
 from typing import TYPE_CHECKING
 
@@ -11,7 +12,7 @@ from erasure_core.law.fold import CANDIDATE, CHAMPION, Version
 from erasure_core.law.lineage import RunRecord
 from erasure_core.network.weights import WeightDelta
 from erasure_core.planning.params import Base, Params
-from erasure_core.planning.plan import BASE, checked_base
+from erasure_core.planning.plan import BASE, checked_base, own_base
 from erasure_core.text import whole_number
 from tasks.book.door import open_book
 from tasks.book.keys import Keys
@@ -52,7 +53,7 @@ def resolve_model(which: str, params: Params, home: Home) -> Path:
             )
         return folder
     book = open_book(home, make=False)
-    return folder_of(book, version_named(book, which, params.registered_model))
+    return folder_of(book, version_named(book, which, params.registered_model), params.base)
 
 
 def version_named(book: Book, which: str, model: str) -> Version:
@@ -114,9 +115,9 @@ def _candidate_of(book: Book, model: str) -> Version | None:
     return None if number is None else book.ask(lambda reader: reader.version(model, number))
 
 
-def folder_of(book: Book, version: Version) -> Path:
+def folder_of(book: Book, version: Version, base: Base | None = None) -> Path:
     """The folder of a version, its statement and its content checked. When it is not here it is
-    pulled from the DVC remote, or else built again from its base and delta.
+    pulled from the DVC remote, or else built again from its base and delta; see `base_of`.
 
     Raises:
         ContentChanged: If it is no longer what was registered.
@@ -127,10 +128,27 @@ def folder_of(book: Book, version: Version) -> Path:
     if folder.is_dir():
         check_checkpoint(folder)
         return folder
-    return bring_back(book, version)
+    return bring_back(book, version, base)
 
 
-def bring_back(book: Book, version: Version) -> Path:
+def check_answer(book: Book, version: Version, champion: int | None) -> None:
+    """Check that an earlier answer can be served again, where that would make it the champion.
+
+    Raises:
+        ErasureError: It cannot; which is no fault of a request.
+    """
+    if not version.promoted or version.version == champion:
+        return
+    try:
+        folder_of(book, version)
+    except ErasureError as fault:
+        raise ErasureError(
+            f"{version.model} version {version.version} of the same plan cannot be served again: "
+            f"{fault}; mend that, or make it anew: `erasure run ... --fresh`"
+        ) from None
+
+
+def bring_back(book: Book, version: Version, base: Base | None = None) -> Path:
     """A checkpoint that is not here, or is damaged: from the remote, or else built again."""
     home, lost = book.home, "no DVC pointer is here"
     pointer = pointer_file(home, version.checkpoint)
@@ -142,9 +160,9 @@ def bring_back(book: Book, version: Version) -> Path:
     try:
         record = record_of(home, version)
         if version.delta is None:
-            return rebuild_base_checkpoint(base_of(record), version.checkpoint, home)
+            return rebuild_base_checkpoint(base_of(record, home, base), version.checkpoint, home)
         delta = delta_of(record, home)
-        return rebuild_checkpoint(base_of(record), delta, version.checkpoint, home)
+        return rebuild_checkpoint(base_of(record, home, base), delta, version.checkpoint, home)
     except ErasureError as fault:
         raise ErasureError(
             f"checkpoint {version.checkpoint} is not here. Remote: {lost}. From base and delta: "
@@ -152,11 +170,23 @@ def bring_back(book: Book, version: Version) -> Path:
         ) from None
 
 
-def base_of(record: RunRecord) -> Path:
-    """The base that a version was made from, checked to be still that."""
-    return checked_base(
-        Base.model_validate({**record.params["base"], "sha256": record.base_sha256})
-    )[0]
+def base_of(record: RunRecord, home: Home, base: Base | None = None) -> Path:
+    """The base that a version was made from, checked to be still that: where it was, in this state
+    folder, or at `base`, the parameters' of today, should it have been moved.
+
+    Raises:
+        BadInput: It is at none of these, or not what it was.
+    """
+    was = own_base(Base.model_validate(record.params["base"]), home.root)
+    pin = {"sha256": record.base_sha256}
+    try:
+        return checked_base(was.model_copy(update=pin))[0]
+    except BadInput:
+        if base is None:
+            raise
+        with suppress(BadInput):
+            return checked_base(as_folder(base, home).model_copy(update=pin))[0]
+        raise
 
 
 def delta_of(record: RunRecord, home: Home) -> Path:

@@ -6,11 +6,20 @@ from erasure_core.errors import BadInput
 from erasure_core.law.fold import CHAMPION, Version
 from tasks.book.door import check_whole
 from tasks.book.lease import Held, holding
-from tasks.book.store import Book, Transaction
+from tasks.book.store import Book, Reader, Transaction
+from tasks.release.resolve import folder_of
 from tasks.release.settle import lacking_in, move_alias
 
 
-def roll_back(book: Book, model: str, to: int, reason: str, accepted: Sequence[str] = ()) -> bool:
+def roll_back(
+    book: Book,
+    model: str,
+    to: int,
+    reason: str,
+    accepted: Sequence[str] = (),
+    *,
+    wait: bool = True,
+) -> bool:
     """Make version `to` the champion again; False where it is served already: nothing is changed.
 
     Args:
@@ -19,42 +28,55 @@ def roll_back(book: Book, model: str, to: int, reason: str, accepted: Sequence[s
         to: A version that passed its gate.
         reason: Why; kept with the event and with each request that is open again.
         accepted: Honoured requests that this version lacks and that are open again by it.
+        wait: Whether to wait for whoever releases the model.
 
     Raises:
+        LeaseTaken: Another process releases the model and `wait` is False.
         BadInput: It did not pass, lacks something honoured that was not accepted, or erases what
             was restored.
-        ErasureError: The book was edited: what it calls honoured need not be all that is.
+        ErasureError: The book was edited: what it calls honoured need not be all that is. Or the
+            version could not be handed out: see `folder_of`.
     """
     if not reason.strip():
         raise BadInput("--reason is empty; say why an earlier version is served again")
-    with holding(book, model, f"rolling back to version {to}") as held:
+    with holding(book, model, f"rolling back to version {to}", wait=wait) as held:
         check_whole(book)
-        return book.change(lambda tx: _roll_back(tx, held, model, to, reason.strip(), accepted))
+        if book.ask(lambda reader: reader.alias(model, CHAMPION)) == to:
+            return False
+        version, _ = book.ask(lambda reader: _servable(reader, model, to, accepted))
+        folder_of(book, version)  # minutes, if its weights are not here: in no transaction
+        book.change(lambda tx: _roll_back(tx, held, model, to, reason.strip(), accepted))
+        return True
 
 
 def _roll_back(
     tx: Transaction, held: Held, model: str, to: int, reason: str, accepted: Sequence[str]
-) -> bool:
+) -> None:
     held.check(tx)
-    if tx.alias(model, CHAMPION) == to:
-        return False
-    version = tx.version(model, to)
-    _check_served_before(tx, version)
-    lacking = lacking_in(tx, version)
+    _, lacking = _servable(tx, model, to, accepted)
+    for request_id in sorted(lacking):
+        _open_again(tx, request_id, to, f"rolled back to version {to}: {reason}")
+    why = tx.keep_text(f"{model}/{to}", reason)
+    move_alias(tx, model, CHAMPION, to, reason=why)
+    tx.send(model, to, "aliases")
+
+
+def _servable(
+    reader: Reader, model: str, to: int, accepted: Sequence[str]
+) -> tuple[Version, frozenset[str]]:
+    """The version, and the honoured requests that it lacks, each of which was accepted."""
+    version = reader.version(model, to)
+    _check_served_before(reader, version)
+    lacking = lacking_in(reader, version)
     if refused := sorted(lacking - set(accepted)):
-        named = ", ".join(f"{tx.request(i).concept} ({i})" for i in refused)
+        named = ", ".join(f"{reader.request(i).concept} ({i})" for i in refused)
         raise BadInput(
             f"{model} version {to} does not erase {named}, which is honoured; choose a later "
             "version, or accept the breach with --accept-breach ID for each"
         )
     if unknown := sorted(set(accepted) - lacking):
         raise BadInput(f"--accept-breach {', '.join(unknown)}: version {to} breaks no such request")
-    for request_id in sorted(lacking):
-        _open_again(tx, request_id, to, f"rolled back to version {to}: {reason}")
-    why = tx.keep_text(f"{model}/{to}", reason)
-    move_alias(tx, model, CHAMPION, to, reason=why)
-    tx.send(model, to, "aliases")
-    return True
+    return version, lacking
 
 
 def _open_again(tx: Transaction, request_id: str, to: int, reason: str) -> None:
@@ -67,15 +89,15 @@ def _open_again(tx: Transaction, request_id: str, to: int, reason: str) -> None:
         tx.append("request.duplicate", id=i, of=request_id)
 
 
-def _check_served_before(tx: Transaction, version: Version) -> None:
+def _check_served_before(reader: Reader, version: Version) -> None:
     number = version.version
     if not version.promoted:
         raise BadInput(f"version {number} has the verdict {version.verdict}; it was never served")
     if version.purged:
         raise BadInput(f"version {number} was purged; its weights are not kept any more")
-    honoured = tx.ids(version.model, "honoured")
+    honoured = reader.ids(version.model, "honoured")
     if gone := sorted(set(version.requests) - honoured):
-        named = ", ".join(f"{tx.request(i).concept} ({i})" for i in gone)
+        named = ", ".join(f"{reader.request(i).concept} ({i})" for i in gone)
         raise BadInput(
             f"version {number} erases {named}, which is not honoured any more; release anew instead"
         )

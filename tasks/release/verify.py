@@ -1,10 +1,11 @@
 """What is this file? Answered by its content and by signatures, never by its name."""
 
+from collections.abc import Iterable
 from dataclasses import dataclass
 from pathlib import Path
 
 from erasure_core.errors import BadInput, ErasureError
-from erasure_core.law.fold import Export, Tables, Version, fold
+from erasure_core.law.fold import CHAMPION, Export, Tables, Version, fold
 from erasure_core.law.statement import opened
 from tasks.book.differences import differences
 from tasks.book.keys import Keys
@@ -44,11 +45,11 @@ def verify(book: Book, path: Path) -> Known:
 
 
 def _found(book: Book, path: Path, sha256: str) -> tuple[str, Version]:
-    if export := book.ask(lambda reader: _left(reader, sha256)):
-        row = book.ask(lambda reader: reader.version(export.model, export.version))
-        return f"exported as {export.form} on {export.time[:10]}", row
-    if version := book.ask(lambda reader: reader.by_checkpoint(sha256)):
-        return "checkpoint", version
+    if left := book.ask(lambda reader: _left(reader, sha256)):
+        export, version = left
+        return f"exported as {export.form} on {export.time[:10]}", version
+    if versions := book.ask(lambda reader: _meant(reader, reader.by_checkpoint(sha256))):
+        return "checkpoint", versions[0]
     if path.is_file() and path.suffix == ".json":
         return "signed statement", _stated(book, path)
     raise ErasureError(
@@ -57,15 +58,30 @@ def _found(book: Book, path: Path, sha256: str) -> tuple[str, Version]:
     )
 
 
-def _left(reader: Reader, sha256: str) -> Export | None:
-    """What left with that content, as table and chain say."""
-    events = reader.said_of([sha256])[sha256]
-    said = fold(event for event in events if event.event == "version.exported").exports
+def _left(reader: Reader, sha256: str) -> tuple[Export, Version] | None:
+    """What left with that content, as table and chain say, and the version that is meant."""
+    events = [e for e in reader.said_of([sha256])[sha256] if e.event == "version.exported"]
     row = reader.export(sha256)
     there = {row.sha256: row} if row else {}
-    for fault in differences(Tables(exports=said), Tables(exports=there)):
+    for fault in differences(Tables(exports=fold(events).exports), Tables(exports=there)):
         raise ErasureError(fault)
-    return row
+    exports = [fold([event]).exports[sha256] for event in events]
+    newest = {(e.model, e.version): e for e in exports}
+    for version in _meant(reader, [reader.version(*key) for key in newest]):
+        return newest[version.model, version.version], version
+    return None
+
+
+def _meant(reader: Reader, versions: Iterable[Version]) -> list[Version]:
+    """Versions of the same content, first the one that is meant: one that is served, else one that
+    passed, else the newest.
+    """
+
+    def rank(version: Version) -> tuple[bool, bool, str, int]:
+        served = reader.alias(version.model, CHAMPION) == version.version
+        return served, version.promoted, version.created, version.version
+
+    return sorted(versions, key=rank, reverse=True)
 
 
 def _stated(book: Book, path: Path) -> Version:

@@ -7,6 +7,7 @@ from erasure_core.files import new_folder
 from erasure_core.law.lineage import files_in, hashed, root_sha256, sha256_file
 from erasure_core.network import bases, one_file
 from erasure_core.planning.params import Base, Params
+from erasure_core.planning.plan import KEPT_BASES
 from tasks.home import Home
 
 KEY = 32  # hexadecimal digits of a kept folder's name
@@ -27,7 +28,7 @@ def as_folder(base: Base, home: Home) -> Base:
     config = one_file.configurations(file, base.config)
     read = {name: f for name, f in files_in(config).items() if f.suffix in (".json", ".txt")}
     key = root_sha256({"checkpoint": sha256_file(file), **hashed(read)})[:KEY]
-    kept = home.checked().root / "bases" / key
+    kept = home.checked().root / KEPT_BASES / key
     if not (kept / bases.INDEX).is_file():
         home.begin()
         _convert(file, config, kept)

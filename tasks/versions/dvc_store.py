@@ -216,23 +216,29 @@ def _mark_as_ours(home: Home) -> None:
     """Note in a remote that is a folder that this state folder uses it. One inside the state folder
     moves with it, and is nobody else's unless they said so.
     """
-    remote = _remote_folder(home)
-    if remote is None or remote.is_relative_to(home.root.absolute()):
+    remote, root = _remote_folder(home), home.root.resolve()
+    if remote is None or remote.resolve().is_relative_to(root):
         return
-    if not (mark := _mark(home, remote)).is_file():
-        write_text(mark, f"{home.root.absolute()}\n")
+    if not any(_is_ours(home, mark) for mark in (remote / USED_BY).glob("*")):
+        name = hashlib.sha256(str(root).encode()).hexdigest()[:16]
+        write_text(remote / USED_BY / name, f"{root}\n")
 
 
-def _mark(home: Home, remote: Path) -> Path:
-    place = hashlib.sha256(str(home.root.absolute()).encode()).hexdigest()
-    return remote / USED_BY / place[:16]
+def _is_ours(home: Home, mark: Path) -> bool:
+    """Whether the folder that a mark names is this state folder, by whatever path: through a link,
+    or where it is mounted a second time. A copy is another folder, and so is one that is not here.
+    """
+    try:
+        return Path(mark.read_text().strip()).samefile(home.root)
+    except (OSError, ValueError):
+        return False
 
 
 def _check_ours(home: Home) -> None:
     """Refuse a folder that another state folder uses too, a copy of this one included."""
     if (remote := _remote_folder(home)) is None:
         return
-    others = [f for f in sorted((remote / USED_BY).glob("*")) if f != _mark(home, remote)]
+    others = [f for f in sorted((remote / USED_BY).glob("*")) if not _is_ours(home, f)]
     told = f"the DVC remote {remote} is not this state folder's alone: "
     advice = "nothing was removed from it. Give each state folder a remote of its own"
     if others:

@@ -5,7 +5,7 @@ from pathlib import Path
 from uuid import UUID
 
 from erasure_core.law.fold import Version
-from erasure_core.law.lineage import RunRecord, sha256_json
+from erasure_core.law.lineage import RunRecord, canonical_json, root_sha256, sha256_json
 from erasure_core.law.requests import DeletionRequest
 from tasks.book import database
 from tasks.book.door import open_book
@@ -15,6 +15,7 @@ from tasks.home import Home
 from tasks.release.settle import Outcome, Restoring, settle
 
 MODEL = "toy"
+WEIGHTS = "weights.json"  # the one file of a released folder
 A, B, C, D = (UUID(int=number) for number in (0xA, 0xB, 0xC, 0xD))
 
 
@@ -80,7 +81,7 @@ def outcome(
             "lambdas": [],
             "chosen_lambda": None,
             "delta_sha256": "f" * 64,
-            "checkpoint_sha256": sha256_json([model, number, "checkpoint"]),
+            "checkpoint_sha256": root_sha256({WEIGHTS: sha256_json(_weights(model, number))}),
             "gate": {"verdict": verdict, "checks": []},
             "promoted": verdict == "pass",
             "model_name": model,
@@ -99,6 +100,20 @@ def outcome(
         champion_before=book.ask(lambda reader: reader.alias(model, "champion")),
         restoring=Restoring(str(restoring), "asked for") if restoring else None,
     )
+
+
+def _weights(model: str, number: int) -> list[object]:
+    """What stands in the one file of a version's folder."""
+    return [model, number, "checkpoint"]
+
+
+def with_weights(book: Book, version: Version) -> Version:
+    """The same version, whose folder lies here."""
+    folder = book.home.checkpoints / version.checkpoint
+    folder.mkdir(parents=True)
+    facts = _weights(version.model, version.version)
+    (folder / WEIGHTS).write_bytes(canonical_json(facts).encode())
+    return version
 
 
 def released(book: Book, new: list[UUID], verdict: str = "pass", **more: UUID) -> Version:

@@ -1,6 +1,7 @@
 """What left is an event with its hash, and is known again by its content alone."""
 
 import shutil
+from dataclasses import replace
 from hashlib import sha256
 from pathlib import Path
 from types import SimpleNamespace
@@ -12,14 +13,16 @@ from erasure_core.errors import BadInput, ErasureError
 from erasure_core.planning.params import read_params
 from tasks.book import database
 from tasks.book.keys import Keys
+from tasks.book.lease import holding
 from tasks.book.store import Book
 from tasks.home import Home
 from tasks.release import handout
 from tasks.release.handout import export_version
 from tasks.release.resolve import champion_of, resolve_model
+from tasks.release.settle import settle
 from tasks.release.verify import verify
 from tasks.requests.intake import add
-from tests.book.books import MODEL, A, a_book, a_request, quick_book, released
+from tests.book.books import MODEL, A, a_book, a_request, outcome, quick_book, released
 from tests.book.test_tampering import sql
 from tests.flows.command import erasure
 
@@ -128,6 +131,58 @@ def test_whether_a_file_is_served_is_not_said_from_an_edited_table(state, export
     sql(state.home / "book.db", EDITS["alias"])
     with pytest.raises(ErasureError, match="the champion of toy is 2, the chain says 1"):
         verify(state.book, exported)
+
+
+@pytest.fixture
+def alike(tmp_path):
+    """Versions of one content, by their verdicts, in the order of the call."""
+    file = tmp_path / "weights.safetensors"
+    file.write_bytes(b"weights")
+    content = sha256(b"weights").hexdigest()
+
+    def made(*verdicts: str, exported: tuple[int, ...] = ()) -> tuple[Book, Path]:
+        book = quick_book(tmp_path)
+        add(book, [a_request(A)], MODEL)
+        for verdict in verdicts:
+            result = outcome(book, [A], verdict)
+            same = {} if exported else {"checkpoint_sha256": content}
+            result = replace(result, record=result.record.model_copy(update=same))
+            with holding(book, MODEL, "releasing") as held:
+                settle(book, held, result)
+        for number in exported:
+            facts = {"model": MODEL, "version": number, "form": "delta", "sha256": content}
+            book.change(lambda tx, facts=facts: tx.append("version.exported", **facts))
+        return book, file
+
+    return made
+
+
+@pytest.mark.parametrize(
+    ("verdicts", "meant", "served"),
+    [
+        (("pass", "fail"), 1, True),  # a limit was tightened since
+        (("pass", "pass", "fail"), 2, True),
+        (("fail", "fail"), 2, False),
+    ],
+)
+def test_of_versions_of_one_content_the_served_one_is_named(alike, verdicts, meant, served):
+    known = verify(*alike(*verdicts))
+    assert (known.version.version, known.served) == (meant, served)
+
+
+def test_of_what_left_as_several_versions_the_served_one_is_named(alike):
+    known = verify(*alike("pass", "fail", exported=(1, 2)))
+    assert (known.version.version, known.served) == (1, True)
+    assert known.what.startswith("exported as delta")
+
+
+def test_of_what_is_not_served_one_that_passed_is_named(alike):
+    book, file = alike("pass", "fail")
+    other = outcome(book, [])
+    with holding(book, MODEL, "releasing") as held:
+        settle(book, held, other)
+    known = verify(book, file)
+    assert (known.version.version, known.served) == (1, False)
 
 
 LEFT = {

@@ -15,8 +15,12 @@ import psutil
 import pytest
 
 from erasure_core.files import here
+from erasure_core.planning.params import Retention
 from tasks.book import lease
 from tasks.book.lease import LeaseLost, LeaseTaken, alive, holding, said
+from tasks.release.errands import OUTSIDE, run_errands
+from tasks.release.purge import purge
+from tasks.release.rollback import roll_back
 from tasks.release.settle import settle
 from tasks.requests.intake import add
 from tests.book.books import MODEL, A, a_book, a_request, event_names, outcome, state_of
@@ -28,6 +32,9 @@ import sys
 from pathlib import Path
 from uuid import UUID
 from tasks.book import lease
+from tasks.release.errands import OUTSIDE, run_errands
+from tasks.release.purge import purge
+from tasks.release.rollback import roll_back
 from tasks.release.settle import settle
 from tests.book.books import A, MODEL, a_book, outcome
 lease.BEAT = 0.05
@@ -112,6 +119,49 @@ def test_a_second_process_is_told_who_holds_it(book):
         pass
     assert f"(process {process.pid}) since 20" in told[0]
     assert told[0].startswith("testing by ")
+
+
+def test_who_waits_without_a_word_of_its_own_is_told_on_stderr(book, capsys, monkeypatch):
+    def go_on(seconds):
+        if not told:
+            told.append(process.stdin.write("\n"))
+            process.stdin.flush()
+        pause(seconds)
+
+    pause, told = time.sleep, []
+    with another_holder(book) as process:
+        monkeypatch.setattr(lease.time, "sleep", go_on)
+        with holding(book, MODEL, "late"):
+            pass
+    (line,) = capsys.readouterr().err.splitlines()
+    assert line.startswith("waiting for toy: testing by ")
+    assert f"(process {process.pid}) since 20" in line
+
+
+@pytest.mark.parametrize(
+    "command",
+    [
+        lambda book: roll_back(book, MODEL, 1, "an emergency", wait=False),
+        lambda book: purge(book, MODEL, Retention(), wait=False),
+    ],
+    ids=["rollback", "purge"],
+)
+def test_without_waiting_nothing_is_rolled_back_or_purged(book, command):
+    before = event_names(book)
+    with holding(book, MODEL, "releasing"), pytest.raises(LeaseTaken, match="toy: releasing by"):
+        command(book)
+    assert event_names(book) == before
+
+
+def test_without_waiting_what_follows_outside_is_behind(book):
+    with holding(book, MODEL, "releasing") as held:
+        settle(book, held, outcome(book, [A]))
+    with holding(book, OUTSIDE, "closing runs that died"):
+        (line,) = run_errands(book, MODEL, wait=False)
+        with pytest.raises(LeaseTaken, match=r"^closing runs that died by"):
+            purge(book, MODEL, Retention(), wait=False)
+    assert line.startswith("closing runs that died by ")
+    assert book.ask(lambda reader: len(list(reader.waiting_outside(MODEL)))) == 5
 
 
 def test_without_waiting_a_held_lease_is_an_error(book):

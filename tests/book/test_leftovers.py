@@ -22,7 +22,7 @@ NAME = "erika"
 @pytest.fixture
 def book(tmp_path, monkeypatch):
     """Erika's request was withdrawn, the cat's is open. MLflow is not asked."""
-    monkeypatch.setattr(purging, "run_errands", lambda *_: [])
+    monkeypatch.setattr(purging, "run_errands", lambda *_, **__: [])
     book = quick_book(tmp_path)
     add(book, [a_request(A, NAME), a_request(B)], MODEL)
     withdraw(book, A, "she agreed")

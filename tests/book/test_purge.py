@@ -19,7 +19,7 @@ from tasks.requests.intake import add
 from tasks.requests.steps import withdraw
 from tasks.trial import at_work
 from tests import toy
-from tests.book.books import MODEL, A, B, a_request, quick_book, released
+from tests.book.books import MODEL, A, B, a_request, quick_book, released, with_weights
 from tests.book.conftest import copied
 from tests.book.test_tampering import sql
 from tests.marks import slow
@@ -202,7 +202,7 @@ def test_a_champion_is_kept_for_so_long_after_it_was_replaced(tmp_path, monkeypa
     """However long it was served before: it is what a rollback would go to."""
     book = quick_book(tmp_path)
     add(book, [a_request(A), a_request(B, "dog")], MODEL)
-    acts(book, monkeypatch, 400, lambda b: released(b, [A]))
+    acts(book, monkeypatch, 400, lambda b: with_weights(b, released(b, [A])))
     for days_ago, act in life.items():
         acts(book, monkeypatch, days_ago, act)
     due = purging._Due(Retention(superseded=365), TODAY)

@@ -3,17 +3,31 @@
 import pytest
 from sqlalchemy import update
 
+from erasure_core.errors import ErasureError
 from erasure_core.law.fold import CHAMPION
 from erasure_core.planning.params import Retention
 from tasks.book.lease import LeaseLost
 from tasks.book.schema import leases
 from tasks.release import purge as purging
-from tasks.release.purge import purge
+from tasks.release.purge import NotAllPurged, purge
 from tasks.release.record import record_file
 from tasks.release.settle import move_alias
 from tasks.requests.intake import add
 from tasks.requests.steps import refuse, retry
-from tests.book.books import MODEL, A, B, C, a_request, event_names, quick_book, released, state_of
+from tests.book.books import (
+    MODEL,
+    A,
+    B,
+    C,
+    D,
+    a_book,
+    a_request,
+    event_names,
+    quick_book,
+    released,
+    state_of,
+)
+from tests.flows.command import erasure
 
 NOW = Retention(personal=0, refused=0, superseded=0)
 
@@ -21,7 +35,7 @@ NOW = Retention(personal=0, refused=0, superseded=0)
 @pytest.fixture
 def book(tmp_path, monkeypatch):
     """Three versions, the last is served; a fourth request was refused. MLflow is not asked."""
-    monkeypatch.setattr(purging, "run_errands", lambda *_: [])
+    monkeypatch.setattr(purging, "run_errands", lambda *_, **__: [])
     book = quick_book(tmp_path)
     for request_id, name in ((A, "cat"), (B, "dog"), (C, "tree")):
         add(book, [a_request(request_id, name)], MODEL)
@@ -94,3 +108,62 @@ def test_what_nothing_happens_to_is_purged(book):
     assert len(purge(book, MODEL, NOW)) == 3
     assert not record_file(book.home, MODEL, 1).exists()
     assert purge(book, MODEL, NOW) == []
+
+
+@pytest.fixture
+def away(monkeypatch):
+    """The remote that holds the weights of version 1 is away until it is `back`."""
+    real, first = purging.forget_checkpoint, []
+
+    def forget(home, checkpoint):
+        first.append(checkpoint)
+        if checkpoint == first[0]:
+            raise ErasureError("dvc gc failed")
+        real(home, checkpoint)
+
+    monkeypatch.setattr(purging, "forget_checkpoint", forget)
+    return lambda: monkeypatch.setattr(purging, "forget_checkpoint", real)
+
+
+def test_weights_that_cannot_be_removed_keep_no_name_and_no_other_version(book, away):
+    with pytest.raises(NotAllPurged, match=r"toy version 1 could not all .*dvc gc failed") as it:
+        purge(book, MODEL, NOW)
+    assert [line.partition(":")[0] for line in it.value.removed] == [
+        f"request {C}",
+        "toy version 2",
+    ]
+    assert book.ask(lambda reader: reader.request(C)).concept == "(purged)"
+    assert record_file(book.home, MODEL, 1).exists()
+    assert not record_file(book.home, MODEL, 2).exists()
+
+
+def test_weights_that_a_purge_left_stop_no_later_one_and_go_when_they_can(book, away):
+    with pytest.raises(NotAllPurged):
+        purge(book, MODEL, NOW)
+    add(book, [a_request(D, "car")], MODEL)
+    refuse(book, D, "gdpr-17-1", None)
+    with pytest.raises(NotAllPurged) as it:
+        purge(book, MODEL, NOW)
+    assert [line.partition(":")[0] for line in it.value.removed] == [f"request {D}"]
+    away()
+    (line,) = purge(book, MODEL, NOW)
+    assert line.startswith("toy version 1: ")
+    assert not record_file(book.home, MODEL, 1).exists()
+
+
+def test_an_errand_that_is_behind_is_told(book, monkeypatch):
+    """What MLflow's pages say of a purged request goes by an errand."""
+    monkeypatch.setattr(purging, "run_errands", lambda *_, **__: ["toy/1/mlflow version: away"])
+    with pytest.raises(NotAllPurged, match="behind: toy/1/mlflow version: away"):
+        purge(book, MODEL, NOW)
+
+
+def test_the_command_says_what_was_removed_and_what_was_not(tmp_path, monkeypatch):
+    def partly(*_, **__):
+        raise NotAllPurged(["request 1: names"], ["version 1: remote away", "behind: MLflow"])
+
+    add(a_book(tmp_path), [a_request(A)], MODEL)
+    monkeypatch.setattr(purging, "purge", partly)
+    answer = erasure(tmp_path, "purge")
+    assert (answer.exit_code, answer.stdout) == (1, "purged request 1: names\n")
+    assert answer.stderr == "error: version 1: remote away\nerror: behind: MLflow\n"

@@ -1,5 +1,6 @@
 """An earlier version is served again, without a word left out about what that breaks."""
 
+import shutil
 from datetime import UTC, datetime, timedelta
 
 import pytest
@@ -8,11 +9,15 @@ from sqlalchemy import text
 from erasure_core.errors import BadInput, ErasureError
 from erasure_core.planning.params import Retention
 from tasks.book import database
+from tasks.book.heads import write_head
+from tasks.book.keys import Keys
 from tasks.book.lease import holding
 from tasks.book.texts import faults_of_texts
 from tasks.release.audit import _honoured
 from tasks.release.purge import _Due, _purge_reasons
+from tasks.release.resolve import check_answer
 from tasks.release.rollback import roll_back
+from tasks.requests.cause import is_of_request
 from tasks.requests.intake import add
 from tests.book.books import (
     MODEL,
@@ -25,6 +30,7 @@ from tests.book.books import (
     quick_book,
     released,
     state_of,
+    with_weights,
 )
 
 
@@ -34,7 +40,7 @@ def book(tmp_path):
     book = quick_book(tmp_path)
     add(book, [a_request(A, "cat"), a_request(B, "dog"), a_request(C, "rocket")], MODEL)
     add(book, [a_request(D, "dog")], MODEL)
-    released(book, [A])
+    with_weights(book, released(book, [A]))
     released(book, [B])
     released(book, [C], "fail")
     return book
@@ -99,6 +105,48 @@ def test_what_never_passed_is_not_served(book, version, said):
     with pytest.raises(BadInput, match=said):
         roll_back(book, MODEL, version, "why")
     assert champion(book) == 2
+
+
+def lost(book) -> None:
+    shutil.rmtree(book.home.checkpoints)
+
+
+def given_up(book) -> None:
+    """The key of its statement was given up, and nothing reconciled."""
+    keys = Keys(book.home)
+    old = keys.current().name
+    keys.rotate()
+    (keys.believed / f"{old}.pub").unlink()
+    write_head(book.home, book.ask(lambda reader: reader.head()))
+
+
+@pytest.mark.parametrize(
+    ("spoil", "said"),
+    [(lost, "checkpoint .* is not here"), (given_up, "statement of toy version 1 is not valid")],
+)
+def test_what_could_not_be_handed_out_is_not_served(book, spoil, said):
+    spoil(book)
+    before = event_names(book)
+    with pytest.raises(ErasureError, match=said):
+        roll_back(book, MODEL, 1, "why", [str(B)])
+    assert (champion(book), event_names(book), state_of(book, B)) == (2, before, "honoured")
+
+
+@pytest.mark.parametrize("spoil", [lost, given_up])
+def test_nor_is_an_earlier_answer_to_the_same_plan(book, spoil):
+    version = book.ask(lambda reader: reader.version(MODEL, 1))
+    check_answer(book, version, champion=2)
+    spoil(book)
+    with pytest.raises(ErasureError, match=r"1 of the same plan cannot be .*--fresh") as it:
+        check_answer(book, version, champion=2)
+    assert not is_of_request(it.value)
+    check_answer(book, version, champion=1)  # it is served: nothing moves
+
+
+def test_weights_are_not_fetched_for_a_rollback_that_is_refused(book):
+    lost(book)
+    with pytest.raises(BadInput, match="--accept-breach"):
+        roll_back(book, MODEL, 1, "it draws better")
 
 
 def test_a_version_that_erases_what_was_restored_is_refused(book):

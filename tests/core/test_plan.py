@@ -16,7 +16,7 @@ from erasure_core.law.requests import DeletionRequest
 from erasure_core.methods import rece, uce
 from erasure_core.network import bases
 from erasure_core.planning.params import Params
-from erasure_core.planning.plan import Plan, in_parts, make_plan
+from erasure_core.planning.plan import Plan, checked_base, in_parts, make_plan
 
 HEADER = "case_number,prompt,evaluation_seed,evaluation_guidance,concept\n"
 KEPT = "0,a photo of a cat,11,4.0,cat\n1,a photo of a rocket,12,4.0,rocket\n"
@@ -120,6 +120,39 @@ def test_a_plan_reads_back_as_it_was_written(settings, tmp_path):
     again = Plan.read(made.folder)
     assert again == made
     assert again.candidate("paper-lambda=5").settings.target == "residual"
+
+
+def kept_base(settings: dict, state: Path) -> Path:
+    """Let the settings name a base that a state folder keeps, which was one file."""
+    kept = state / "bases/0123"
+    shutil.copytree(settings["base"]["path"], kept)
+    settings["base"]["path"] = str(kept)
+    return kept
+
+
+@pytest.mark.parametrize("move", [shutil.move, shutil.copytree])
+def test_a_plan_finds_the_kept_base_of_a_state_folder_that_was_moved_or_copied(
+    move, settings, tmp_path
+):
+    kept_base(settings, tmp_path)
+    made = plan(settings, tmp_path)
+    made.write()
+    other = tmp_path / "other"
+    for name in ("runs", "bases"):
+        move(tmp_path / name, other / name)
+    again = Plan.read(other / "runs" / made.run_key)
+    assert again.base_folder == other / "bases/0123"
+    assert checked_base(again.params.base) == (again.base_folder, made.base_sha256)
+
+
+def test_a_plan_can_be_shown_without_its_base(settings, tmp_path):
+    weights(settings, tmp_path)
+    made = plan(settings, tmp_path)
+    made.write()
+    shutil.rmtree(made.base_folder)
+    with pytest.raises(BadInput, match="neither an existing folder"):
+        Plan.read(made.folder)
+    assert Plan.read(made.folder, with_base=False).sha256 == made.sha256
 
 
 def weights(settings: dict, tmp_path: Path) -> Path:

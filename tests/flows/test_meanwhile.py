@@ -73,15 +73,15 @@ def test_one_that_is_ended_while_its_run_waits_for_the_lease_releases_nothing(
     how = ("--params", inputs / "passing.yaml")
     if others:
         assert erasure(home, "run", inputs / "astronaut.yaml", *how).exit_code == 0
-    before, lease = versions(home), erase._lease
+    before, holding = versions(home), erase.holding
 
     @contextmanager
-    def waited_for(book, *given):
+    def waited_for(book, *given, **more):
         step(book, CAT, *why)
-        with lease(book, *given) as held:
+        with holding(book, *given, **more) as held:
             yield held
 
-    monkeypatch.setattr(erase, "_lease", waited_for)
+    monkeypatch.setattr(erase, "holding", waited_for)
     answer = erasure(home, "run", inputs / "cat.yaml", *how)
     assert answer.exit_code == 1, answer.stdout
     assert f"nothing was released: meanwhile request {CAT} is {step.__name__}" in answer.stderr

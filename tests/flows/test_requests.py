@@ -31,9 +31,10 @@ def test_a_request_is_added_with_its_clock(inputs, home):
     )
 
 
-def test_a_request_under_no_known_law_is_said_to_be_so(inputs, home):
+def test_a_request_under_no_known_law_is_said_to_be_so_before_it_is_entered(inputs, home):
     edit(inputs / "astronaut.yaml", "regulation: gdpr", "regulation: gddpr")
-    note = add(home, inputs, "astronaut").stdout.splitlines()[1]
+    note, added = add(home, inputs, "astronaut").stdout.splitlines()
+    assert added.startswith(ASTRONAUT)
     assert note == (
         "note: no law is known by the name 'gddpr': the operator's own 30 days run; did you mean "
         "gdpr?"

@@ -34,7 +34,7 @@ def attacked(monkeypatch, tmp_path):
             "open_book": lambda *_, **__: None,
             "version_named": lambda *_: SimpleNamespace(model="gallery", version=3),
             "record_of": lambda home, version: f"{version.model}-v{version.version}",
-            "base_of": lambda record: Path(f"base of {record}"),
+            "base_of": lambda record, *_: Path(f"base of {record}"),
             "resolve_model": lambda which, *_: Path(f"resolved {which}"),
             "Instruments": SimpleNamespace(of=lambda params: None),
         }

@@ -7,6 +7,7 @@ import pytest
 from erasure_core.errors import BadInput
 from erasure_core.planning.params import read_params
 from tasks.book.door import open_book
+from tasks.book.lease import holding
 from tasks.evidence.attack_version import _concepts
 from tasks.home import Home
 from tests import toy
@@ -74,3 +75,13 @@ def test_a_version_is_traced_by_the_model_that_is_named(home):
     answer = erasure(home, "audit", "1", "--name", "toy")
     assert "no toy version 1" in answer.stderr
     assert open_book(Home(home), make=False).ask(lambda reader: reader.models()) == ["toy"]
+
+
+@pytest.mark.parametrize("command", ["rollback --to 1 --reason emergency", "purge", "run"])
+def test_who_does_not_wait_is_told_at_once_who_is_at_work(command, home):
+    book = open_book(Home(home), make=False)
+    words = (*command.split(), "--no-wait", "--params", "passing.yaml")
+    with holding(book, "toy", "releasing 1 request(s)"):
+        answer = erasure(home, *words)
+    assert (answer.exit_code, answer.stdout) == (1, "")
+    assert answer.stderr.splitlines()[-1].startswith("error: toy: releasing 1 request(s) by ")

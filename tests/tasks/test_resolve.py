@@ -11,13 +11,14 @@ from erasure_core.errors import BadInput, ContentChanged, ErasureError
 from erasure_core.law.lineage import check_frozen, freeze
 from erasure_core.network import bases
 from erasure_core.network.weights import WeightDelta
-from erasure_core.planning.params import read_params
+from erasure_core.planning.params import Base, read_params
 from tasks.book.door import open_book
 from tasks.book.lease import holding
 from tasks.book.store import Book
 from tasks.home import Home
 from tasks.release.checkpoint import build_checkpoint
-from tasks.release.resolve import folder_of, resolve_model
+from tasks.release.record import record_of
+from tasks.release.resolve import base_of, folder_of, resolve_model
 from tasks.release.settle import Outcome, settle
 from tasks.versions.dvc_store import add_checkpoint, check_checkpoint
 from tests.core.test_bases import publish
@@ -86,6 +87,34 @@ def test_a_checkpoint_that_the_remote_lost_is_built_again(released):
     shutil.rmtree(released.folder)
     shutil.rmtree(released.home.dvc_remote)
     assert resolved(released) == released.folder
+
+
+def test_a_base_that_was_moved_is_found_where_the_parameters_of_today_name_it(released, tmp_path):
+    made = record_of(released.home, released.book.ask(lambda reader: reader.version(MODEL, 1)))
+    other = shutil.copytree(released.base, tmp_path / "other")
+    (other / "model_index.json").write_text("{}")
+    moved = str(shutil.move(released.base, tmp_path / "base"))
+    try:
+        for base in (None, Base(path="neither/nor"), Base(path=str(other))):
+            with pytest.raises(BadInput, match=f"base '{released.base}' is neither"):
+                base_of(made, released.home, base)
+        assert base_of(made, released.home, Base(path=moved)) == Path(moved)
+    finally:
+        shutil.move(moved, released.base)
+
+
+@pytest.mark.parametrize("there", [True, False], ids=["copied", "moved"])
+def test_a_base_that_was_one_file_is_found_in_this_state_folder(released, tmp_path, there):
+    """Not in the one that this is a copy of, although it may be there still."""
+    made = record_of(released.home, released.book.ask(lambda reader: reader.version(MODEL, 1)))
+    before, now = tmp_path / "before", tmp_path / "now"
+    for home in (before, now):
+        shutil.copytree(released.base, home / "bases/0123")
+    params = {"base": {"path": str(before / "bases/0123"), "revision": None, "sha256": None}}
+    if not there:
+        shutil.rmtree(before)
+    found = base_of(made.model_copy(update={"params": params}), Home(now))
+    assert found == now / "bases/0123"
 
 
 def test_what_can_neither_be_pulled_nor_built_says_both(released, tmp_path):

@@ -604,6 +604,22 @@ def test_a_remote_that_others_use_keeps_its_bytes(who, marked, remote, tmp_path)
         assert all(deliverable(one, pointer.stem) for pointer in one.checkpoints.glob("*.dvc"))
 
 
+@pytest.mark.parametrize("old_mark", [False, True])
+def test_one_state_folder_by_two_paths_is_one_user_of_a_remote(old_mark, remote, tmp_path):
+    home = Home(tmp_path / "real/home")
+    folder = checkpoint(home)
+    (tmp_path / "link").symlink_to(tmp_path / "real")
+    by_link = Home(tmp_path / "link/home")
+    add_checkpoint(by_link, by_link.checkpoints / folder.name)
+    (mark,) = (remote / "used-by").iterdir()
+    if old_mark:  # of the path as it was spelled
+        mark.rename(mark.with_name("0" * 16)).write_text(f"{by_link.root}\n")
+    add_checkpoint(home, folder)
+    assert len(list((remote / "used-by").iterdir())) == 1
+    forget_checkpoint(home, folder.name)
+    assert not list((remote / "files").rglob("*.dir"))
+
+
 def test_a_moved_state_folder_is_told_which_mark_to_remove(remote, tmp_path):
     home = Home(tmp_path / "home")
     folder = checkpoint(home)
