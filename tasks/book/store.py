@@ -294,15 +294,15 @@ class Reader:
         mine = (facts for facts in moves if (facts["model"], facts["alias"]) == (model, alias))
         return next((int(facts["version"]) for facts in mine), None)
 
-    def moved_away(self, model: str, alias: str) -> dict[int, str]:
-        """By version, when an alias was last moved away from it, as the chain says."""
-        moved: dict[int, str] = {}
+    def moved_away(self, model: str, alias: str) -> dict[int, Event]:
+        """By version, how an alias was last moved away from it, as the chain says."""
+        moved: dict[int, Event] = {}
         named = None
         for event in self.events(kind="alias.moved"):
             facts = event.facts
             if (facts["model"], facts["alias"]) == (model, alias):
                 if named is not None:
-                    moved[named] = facts.get("at") or event.time
+                    moved[named] = event
                 named = int(facts["version"])
         return moved
 
