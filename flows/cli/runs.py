@@ -290,7 +290,9 @@ def rollback(
     params: ParamsFile = Path("params.yaml"),
     by: By = None,
 ) -> int:
-    """Serve an earlier version again. One that lacks something honoured is refused."""
+    """Serve an earlier version again. One that lacks something honoured is refused. No run serves
+    what was left by it again, unless --fresh or with another recipe or parameters.
+    """
     from erasure_core.planning.params import read_params
     from tasks.book.actor import acting_as
     from tasks.book.door import open_book
@@ -375,10 +377,13 @@ def _flow(home: Home, start: Callable[[Any], Outcomes]) -> tuple[Outcomes, int]:
     """Run a flow on its server; what it came to, and the exit code."""
     with prefect_server(home):
         from flows import erase
+        from tasks.requests.plan import NeedsApproval
 
         try:
             return start(erase), DONE
-        except erase.NotPromoted as refused:
+        except (erase.NotPromoted, NeedsApproval) as refused:
+            if not refused.outcomes:
+                raise
             return refused.outcomes, refused.exit_code
 
 

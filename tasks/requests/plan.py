@@ -75,16 +75,32 @@ class Planned:
 
 
 class NeedsApproval(ErasureError):
-    """A plan waits until enough people have approved it."""
+    """A plan waits until enough people have approved it; `outcomes` is what else the run did."""
 
     exit_code = 3
 
-    def __init__(self, plan: str, requests: Sequence[str], have: Sequence[str], needed: int):
+    def __init__(
+        self,
+        plan: str,
+        requests: Sequence[str],
+        have: Sequence[str],
+        needed: int,
+        outcomes: Sequence[dict[str, Any]] = (),
+        also: Sequence[str] = (),
+    ):
         self.plan, self.requests, self.have, self.needed = plan, requests, have, needed
+        self.outcomes = list(outcomes)
         by = f" (by {', '.join(have)})" if have else ""
-        super().__init__(
+        mine = (
             f"plan {plan[:16]} needs {needed} approval(s) and has {len(have)}{by}; "
             f"`erasure request approve {requests[0]} --by NAME`, then run again"
+        )
+        super().__init__("; ".join([mine, *also]))
+
+    def beside(self, outcomes: Sequence[dict[str, Any]], also: Sequence[str]) -> "NeedsApproval":
+        """The same with what else the run came to: its outcomes, and what else is to be said."""
+        return NeedsApproval(
+            self.plan, self.requests, self.have, self.needed, outcomes=outcomes, also=also
         )
 
 
@@ -297,12 +313,13 @@ def _told_again(book: Book, version: Version) -> dict[str, Any]:
 
 
 def answered(book: Book, planned: Planned) -> Version | None:
-    """The newest version that the same plan led to: the same inputs need no second training, as
-    long as its files were not purged.
+    """The version that the same plan led to, of several the one that is served, or the newest: the
+    same inputs need no second training, as long as its files were not purged.
     """
     model, sha256 = planned.plan.params.registered_model, planned.plan.sha256
-    versions = book.ask(lambda reader: reader.by_plan(model, sha256))
-    return next((v for v in reversed(versions) if not v.purged), None)
+    versions = [v for v in book.ask(lambda r: r.by_plan(model, sha256)) if not v.purged]
+    served = (v for v in versions if v.version == planned.champion)
+    return next(served, versions[-1] if versions else None)
 
 
 def check_approved(book: Book, planned: Planned, restoring: str | None = None) -> None:
