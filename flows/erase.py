@@ -153,16 +153,17 @@ def restore_concept(
     request_id: UUID,
     reason: str,
     params: Path = PARAMS,
+    base: str | None = None,
     method: Method | None = None,
     wait: bool = True,
 ) -> list[Released]:
-    """Release a model without the erasure of one honoured request: the same method, its concept
-    back, the others still gone.
+    """Release a model without the erasure of one honoured request: the same base and method, its
+    concept back, the others still gone.
 
     Raises:
         NotPromoted: The gate refused it.
     """
-    book, inputs = open_book(home_of_run()), Inputs.read(params, None, method)
+    book, inputs = open_book(home_of_run()), Inputs.read(params, base, method)
     restoring = Restoring(str(request_id), reason)
 
     def work() -> list[Released]:

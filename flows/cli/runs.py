@@ -42,6 +42,15 @@ NoWait = Annotated[
     bool,
     typer.Option("--no-wait", help="Stop at once if another process is releasing this model."),
 ]
+Base = Annotated[
+    str | None,
+    typer.Option(
+        help=(
+            "Folder, checkpoint in one .safetensors file, or hub id as owner/name@commit, "
+            "instead of the parameters'."
+        )
+    ),
+]
 Outcomes = list[dict[str, Any]]
 
 
@@ -53,15 +62,7 @@ def run(
         typer.Argument(metavar="[NAME|REQUEST.yaml]...", help="Without any: all that are due."),
     ] = None,
     params: ParamsFile = Path("params.yaml"),
-    base: Annotated[
-        str | None,
-        typer.Option(
-            help=(
-                "Folder, checkpoint in one .safetensors file, or hub id as owner/name@commit, "
-                "instead of the parameters'."
-            )
-        ),
-    ] = None,
+    base: Base = None,
     method: Annotated[
         str | None,
         typer.Option(help="How to erase, instead of the parameters' or the requests' method."),
@@ -244,6 +245,7 @@ def restore(
     request: Annotated[str, typer.Argument(metavar="NAME|ID")],
     reason: Annotated[str, typer.Option(callback=said, help="Why; it is kept with the request.")],
     params: ParamsFile = Path("params.yaml"),
+    base: Base = None,
     method: Annotated[
         str | None,
         typer.Option(help="How to erase what stays erased, instead of the champion's method."),
@@ -262,9 +264,10 @@ def restore(
     from tasks.requests.named import request_id_of
     from tasks.requests.plan import Inputs, check_restorable, known_restoring
 
-    options = [("--reason", reason), *([("--method", method)] if method else [])]
-    how = Asked(params, (request,), tuple(options))
-    inputs = Inputs.read(params, None, method)
+    valued = {"--reason": reason, "--base": base, "--method": method}
+    options = tuple((name, value) for name, value in valued.items() if value)
+    how = Asked(params, (request,), options)
+    inputs = Inputs.read(params, base, method)
     wanted = request_id_of(book, request, inputs.model)
     if (known := known_restoring(book, inputs, wanted)) is not None:
         outcomes, code = [{**known, "behind": _errands(book, inputs)}], DONE
@@ -273,7 +276,9 @@ def restore(
     with stdout_free(), acting_as(by):
         outcomes, code = _flow(
             home,
-            lambda flow: list(flow.restore_concept(wanted, reason, params, method, not no_wait)),
+            lambda flow: list(
+                flow.restore_concept(wanted, reason, params, base, method, not no_wait)
+            ),
         )
     return _answer(book, how, outcomes, code, [str(wanted)], True, as_json)
 

@@ -26,7 +26,7 @@ from tasks.requests.changes import check_read
 from tasks.requests.intake import check_not_held, taken_up, workable
 from tasks.requests.made_with import made_with
 from tasks.requests.park import make_ready, park
-from tasks.requests.preflight import OPERATOR, preflight
+from tasks.requests.preflight import OPERATOR, preflight, preflight_base
 from tasks.requests.steps import NEEDED
 
 
@@ -235,15 +235,42 @@ def check_changes(inputs: Inputs, asked: Sequence[DeletionRequest]) -> None:
 
 
 def plan_restore(book: Book, inputs: Inputs, request_id: UUID) -> Planned:
-    """The plan without one honoured request, by the champion's method. Where nothing else is
-    erased it has no requests, and the release is the base.
+    """The plan without one honoured request, from the champion's base and by its method. Where
+    nothing else is erased it has no requests, and the release is the base.
 
     Raises:
-        BadInput: See `check_restorable`.
+        BadInput: See `check_restorable`; or for any input with which the run could not be finished.
     """
     entry = check_restorable(book, inputs, request_id)
-    method = inputs.method or method_of_champion(book, inputs.model)
-    return _planned(book, inputs, (), method, entry)
+    inputs = replace(inputs, method=inputs.method or method_of_champion(book, inputs.model))
+    if faults := _faults_of_restore(book, inputs, entry):
+        raise BadInput("; ".join(faults))
+    planned = _planned(book, inputs, (), inputs.method, entry)
+    _check_same_base(book, planned)
+    return planned
+
+
+def _faults_of_restore(book: Book, inputs: Inputs, entry: Entry) -> list[str]:
+    """What a restore would stumble over; the base itself is neither trained nor measured."""
+    honoured, restored, _ = book.ask(lambda reader: _state(reader, inputs.model, entry))
+    if not honoured:
+        return [fault.what for fault in preflight_base(inputs.params, book.home)]
+    erased = [e.known for e in honoured]
+    back = [*brought_back(restored, erased), entry.known]
+    return list(faults_of(inputs, erased, back, book.home).values())
+
+
+def _check_same_base(book: Book, planned: Planned) -> None:
+    """Refuse to bring a concept back in another model than the one that it was taken from."""
+    plan = planned.plan
+    champion = book.ask(lambda reader: reader.champion(plan.params.registered_model))
+    if champion is not None and champion.base != plan.base_sha256:
+        raise BadInput(
+            f"the champion, version {champion.version}, was made from the base "
+            f"{champion.base[:16]}, and this restore would be from {plan.base_sha256[:16]}; name "
+            " the champion's with --base, or first release from this one with `erasure run "
+            "NAME` of what is honoured"
+        )
 
 
 def check_restorable(book: Book, inputs: Inputs, request_id: UUID) -> Entry:
