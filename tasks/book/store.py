@@ -223,6 +223,14 @@ class Reader:
         mine = (table.c.model == model, table.c.state == state, table.c.duplicate_of.is_(None))
         return frozenset(self.connection.scalars(select(table.c.id).where(*mine)))
 
+    def purged_among(self, ids: Sequence[str]) -> set[str]:
+        """Those of these requests that were purged."""
+        table, found = schema.requests, set[str]()
+        for first in range(0, len(ids), 500):
+            mine = (table.c.id.in_(ids[first : first + 500]), table.c.purged)
+            found.update(self.connection.scalars(select(table.c.id).where(*mine)))
+        return found
+
     def counts(self, model: str | None = None) -> dict[str, int]:
         """How many requests are in each state."""
         table = schema.requests
