@@ -10,6 +10,7 @@ from pydantic import ValidationError
 from erasure_core.errors import BadInput
 from flows import approval, erase
 from flows.approval import Approval, approved
+from flows.cli import runs
 from tasks.requests.intake import add
 from tasks.requests.plan import NeedsApproval
 from tasks.requests.rolled_back import RolledBack
@@ -184,3 +185,18 @@ def test_a_run_serves_nothing_that_was_rolled_back_from_unless_afresh(fresh, mon
         return
     with pytest.raises(RolledBack):
         erase._released(None, None, None, [], fresh)
+
+
+def test_the_command_tells_what_was_done_beside_a_plan_that_waits(monkeypatch):
+    monkeypatch.setattr(runs, "prefect_server", lambda _: nullcontext())
+    done = [{"said": "toy version 1: fail"}]
+
+    def start(needed):
+        def flow(_):
+            raise needed
+
+        return flow
+
+    assert runs._flow(None, start(needs("1", A).beside(done, []))) == (done, 3)
+    with pytest.raises(NeedsApproval):
+        runs._flow(None, start(needs("1", A)))
