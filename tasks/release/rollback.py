@@ -4,10 +4,11 @@ from collections.abc import Sequence
 
 from erasure_core.errors import BadInput
 from erasure_core.law.fold import CHAMPION, Version
+from erasure_core.law.life import WORKABLE
 from tasks.book.door import check_whole
 from tasks.book.lease import Held, holding
 from tasks.book.store import Book, Transaction
-from tasks.release.settle import lacking_in, move_alias
+from tasks.release.settle import honour, lacking_in, move_alias
 
 
 def roll_back(book: Book, model: str, to: int, reason: str, accepted: Sequence[str] = ()) -> bool:
@@ -39,7 +40,8 @@ def _roll_back(
     if tx.alias(model, CHAMPION) == to:
         return False
     version = tx.version(model, to)
-    _check_served_before(tx, version)
+    again = _due_again(tx, version)
+    _check_served_before(tx, version, again)
     lacking = lacking_in(tx, version)
     if refused := sorted(lacking - set(accepted)):
         named = ", ".join(f"{tx.request(i).concept} ({i})" for i in refused)
@@ -53,8 +55,20 @@ def _roll_back(
         _open_again(tx, request_id, to, f"rolled back to version {to}: {reason}")
     why = tx.keep_text(f"{model}/{to}", reason)
     move_alias(tx, model, CHAMPION, to, reason=why)
+    for request_id in again:
+        honour(tx, request_id, to)
     tx.send(model, to, "aliases")
     return True
+
+
+def _due_again(tx: Transaction, version: Version) -> list[str]:
+    """What a version erases and is open since a rollback broke it, by the recipe that it has."""
+
+    def corrected(request_id: str) -> bool:
+        changes = tx.events(request_id, kind="request.recipe")
+        return any(event.time > version.created for event in changes)
+
+    return [i for i in version.requests if tx.request(i).row.state in WORKABLE and not corrected(i)]
 
 
 def _open_again(tx: Transaction, request_id: str, to: int, reason: str) -> None:
@@ -67,14 +81,14 @@ def _open_again(tx: Transaction, request_id: str, to: int, reason: str) -> None:
         tx.append("request.duplicate", id=i, of=request_id)
 
 
-def _check_served_before(tx: Transaction, version: Version) -> None:
+def _check_served_before(tx: Transaction, version: Version, again: Sequence[str]) -> None:
     number = version.version
     if not version.promoted:
         raise BadInput(f"version {number} has the verdict {version.verdict}; it was never served")
     if version.purged:
         raise BadInput(f"version {number} was purged; its weights are not kept any more")
     honoured = tx.ids(version.model, "honoured")
-    if gone := sorted(set(version.requests) - honoured):
+    if gone := sorted(set(version.requests) - honoured - set(again)):
         named = ", ".join(f"{tx.request(i).concept} ({i})" for i in gone)
         raise BadInput(
             f"version {number} erases {named}, which is not honoured any more; release anew instead"

@@ -7,7 +7,7 @@ import pytest
 from sqlalchemy import text
 
 from erasure_core.errors import BadInput, ErasureError
-from erasure_core.law.lineage import sha256_json
+from erasure_core.law.lineage import canonical_json, sha256_json
 from erasure_core.planning.params import Retention
 from tasks.book import database
 from tasks.book.lease import holding
@@ -189,6 +189,31 @@ def test_what_a_person_rolled_back_to_is_served(book):
     again = planned(book, new=())
     check_not_rolled_back(book, again)
     assert answered(book, again).version == 2  # not version 4, which is newer
+
+
+@pytest.mark.parametrize("waits", [False, True])
+def test_a_person_can_go_back_to_what_was_rolled_back_from(waits, book):
+    """What was opened by it is honoured again, for everyone who asked."""
+    roll_back(book, MODEL, 1, "it draws better", [str(B)])
+    if waits:
+        with pytest.raises(RolledBack):
+            check_not_rolled_back(book, planned(book))
+    assert roll_back(book, MODEL, 2, "it was right")
+    assert (champion(book), state_of(book, B), state_of(book, D)) == (2, "honoured", "honoured")
+    assert agrees(book)
+
+
+def test_by_another_recipe_it_is_released_anew(book):
+    roll_back(book, MODEL, 1, "it draws better", [str(B)])
+    recipe = a_request(B, "dog", concept_replacement="a wall").recipe
+
+    def correct(tx):
+        text = tx.keep_text(str(B), canonical_json(recipe))
+        tx.append("request.recipe", id=str(B), recipe=text)
+
+    book.change(correct)
+    with pytest.raises(BadInput, match=r"erases dog .* which is not honoured any more"):
+        roll_back(book, MODEL, 2, "it was right")
 
 
 def test_what_was_made_afresh_after_a_rollback_is_served(book):
