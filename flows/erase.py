@@ -1,6 +1,7 @@
 """From deletion requests to a promoted model, or to a recorded refusal."""
 
 from collections.abc import Sequence
+from dataclasses import dataclass, field
 from pathlib import Path
 from typing import Any
 from uuid import UUID
@@ -55,6 +56,7 @@ from tasks.requests.plan import (
     take_up,
     taken_out,
 )
+from tasks.requests.rolled_back import check_not_rolled_back
 from tasks.trial import at_work
 
 PARAMS = Path("params.yaml")
@@ -150,16 +152,17 @@ def restore_concept(
     request_id: UUID,
     reason: str,
     params: Path = PARAMS,
+    base: str | None = None,
     method: Method | None = None,
     wait: bool = True,
 ) -> list[Released]:
-    """Release a model without the erasure of one honoured request: the same method, its concept
-    back, the others still gone.
+    """Release a model without the erasure of one honoured request: the same base and method, its
+    concept back, the others still gone.
 
     Raises:
         NotPromoted: The gate refused it.
     """
-    book, inputs = open_book(home_of_run()), Inputs.read(params, None, method)
+    book, inputs = open_book(home_of_run()), Inputs.read(params, base, method)
     restoring = Restoring(str(request_id), reason)
 
     def work() -> list[Released]:
@@ -176,8 +179,7 @@ def _release_all(
     book: Book, inputs: Inputs, named: Sequence[str] | None, fresh: bool, wait: bool
 ) -> list[Released]:
     """Under one lease: all requests together, then singly those that this did not honour."""
-    outcomes: list[Released] = []
-    failures: list[str] = []
+    came = _CameTo()
     doing = f"releasing {len(named)} request(s)" if named is not None else "honouring what is due"
     with holding(book, inputs.model, doing, wait=wait) as held:
         check_whole(book)
@@ -187,18 +189,49 @@ def _release_all(
             raise ErasureError(_nothing_left(book, gone))
         # all that are named are honoured: what the champion is; or it is to be measured again
         if not entries and (named is not None or again_due(book, inputs)):
-            outcomes += _released_if_asked(book, held, inputs, [], fresh)
+            came.outcomes.extend(_released_if_asked(book, held, inputs, [], fresh))
         for group in groups(book, entries):
-            try:
-                outcomes += _released_if_asked(book, held, inputs, group, fresh)
-            except (LeaseLost, NeedsApproval):
-                raise
-            except Exception as fault:
-                failures.append(_failed(book, group, fault))
-    said = "; ".join(failures) or (_nothing_left(book, entries) if named else "")
-    if said and not outcomes:
+            _release_group(book, held, inputs, group, fresh, came)
+    if came.waiting:
+        raise _waits(book, inputs, came, wait)
+    said = "; ".join(came.failures) or (_nothing_left(book, entries) if named else "")
+    if said and not came.outcomes:
         raise ErasureError(said)
-    return _told(book, inputs, outcomes, wait, failures)
+    return _told(book, inputs, came.outcomes, wait, came.failures)
+
+
+@dataclass(frozen=True, slots=True)
+class _CameTo:
+    """What the groups of one run came to."""
+
+    outcomes: list[Released] = field(default_factory=list)
+    failures: list[str] = field(default_factory=list)
+    waiting: list[NeedsApproval] = field(default_factory=list)
+
+
+def _release_group(
+    book: Book, held: Held, inputs: Inputs, group: Sequence[Entry], fresh: bool, came: _CameTo
+) -> None:
+    """One group; what breaks in it, or waits for approval, is noted and stops no other."""
+    waiting = {i for needed in came.waiting for i in needed.requests}
+    if waiting & {entry.row.id for entry in group}:
+        return  # alone it would be another plan, and ask for another approval
+    try:
+        came.outcomes.extend(_released_if_asked(book, held, inputs, group, fresh))
+    except LeaseLost:
+        raise
+    except NeedsApproval as needed:
+        came.waiting.append(needed)
+    except Exception as fault:
+        came.failures.append(_failed(book, group, fault))
+
+
+def _waits(book: Book, inputs: Inputs, came: _CameTo, wait: bool) -> NeedsApproval:
+    """The first plan that needs approval, with all else that is to be told."""
+    first, *others = came.waiting
+    also = [*came.failures, *map(str, others)]
+    told = _followed(book, inputs, came.outcomes, wait, [str(first), *also])
+    return first.beside(told, also)
 
 
 def _failed(book: Book, group: Sequence[Entry], fault: Exception) -> str:
@@ -231,6 +264,8 @@ def _released(
 ) -> Released:
     """One release, from its plan to its version."""
     planned = plan_release(book, inputs, group)
+    if not fresh:
+        check_not_rolled_back(book, planned)
     if not fresh and (version := answered(book, planned)):
         check_answer(book, version, planned.champion)
         return outcome_of(book, answer_again(book, held, version, planned.new), answered=True)
@@ -306,10 +341,17 @@ def _told(
     failures: Sequence[str] = (),
 ) -> list[Released]:
     """Let the world outside follow, and end as what came of it: a refusal is no success."""
-    behind = run_errands(book, inputs.model, wait=wait)
-    told = [
-        {**o, **refreshed(book, o), "behind": behind, "failed": list(failures)} for o in outcomes
-    ]
+    told = _followed(book, inputs, outcomes, wait, failures)
     if failures or not all(outcome["promoted"] for outcome in told):
         raise NotPromoted(told)
     return told
+
+
+def _followed(
+    book: Book, inputs: Inputs, outcomes: list[Released], wait: bool, failures: Sequence[str]
+) -> list[Released]:
+    """The outcomes once the world outside has followed, with what else is to be told."""
+    behind = run_errands(book, inputs.model, wait=wait)
+    return [
+        {**o, **refreshed(book, o), "behind": behind, "failed": list(failures)} for o in outcomes
+    ]

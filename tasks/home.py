@@ -6,6 +6,7 @@ import os
 import warnings
 from dataclasses import dataclass
 from pathlib import Path
+from urllib.parse import unquote
 
 from erasure_core.errors import BadInput
 
@@ -47,8 +48,14 @@ class Home:
 
         Raises:
             BadInput: It is a file or leads nowhere, or its parent is not there (a typo would begin
-                an empty state beside the real one).
+                an empty state beside the real one); or MLflow and Prefect, which have it as part of
+                a URL, would read another path.
         """
+        if "?" in str(self.root) or unquote(str(self.root)) != str(self.root):
+            raise BadInput(
+                f"state folder {self.root}: a path with ? or an escape such as %20 means another "
+                "one to MLflow and Prefect; rename the folder, or set ERASURE_HOME to another"
+            )
         try:
             self.root.lstat()
             folder = self.root

@@ -7,7 +7,16 @@ from typing import Literal
 
 # In the reason of a check by which nothing was shown, only looked at again
 OF_A_PART = ", a part of them"
+SPLIT = ("listed", "not listed")  # kept prompts: what the requests' `keep` names, and what not
+HAVE = " (have: "  # begins, in the reason of a check that lacks its number, what there was instead
 Verdict = Literal["pass", "fail", "inconclusive", "void"]
+
+
+def concept_of(metric: str) -> str | None:
+    """The name of the concept that a metric is of; None where it is of none."""
+    _, bracket, name = metric.partition("[")
+    name = name.removesuffix("]")
+    return name if bracket and name not in SPLIT else None
 
 
 @dataclass(frozen=True, slots=True)
@@ -77,7 +86,7 @@ def judge(limit: Limit, found: Mapping[str, Measurement]) -> Check:
             0,
             limit.bound,
             "inconclusive",
-            f"{limit.metric}: not measured (have: {have})",
+            f"{limit.metric}: not measured{HAVE}{have})",
         )
     numbers = (m.value, m.low, m.high)
     if not all(math.isfinite(x) for x in numbers):

@@ -6,7 +6,6 @@ key. Room for other forms of signature is left in that list.
 """
 
 import base64
-import binascii
 import hashlib
 import json
 from collections.abc import Mapping, Sequence
@@ -204,7 +203,7 @@ def _checked(
 def _verify(payload: bytes, signature: str, key: Ed25519PublicKey, which: str) -> None:
     try:
         key.verify(base64.b64decode(signature, validate=True), payload)
-    except (InvalidSignature, binascii.Error):
+    except (InvalidSignature, ValueError):  # the latter where it is no base64
         raise ErasureError(
             f"{which} is wrong: a field or the signature changed after it was signed; take it "
             f"from a copy"

@@ -113,6 +113,11 @@ class Plan(BaseModel):
         return self.sha256[:KEY]
 
     @property
+    def requests_sha256(self) -> str:
+        """Hash of what is asked and how, by all requests in their order."""
+        return lineage.sha256_json([request.sha256 for request in self.requests])
+
+    @property
     def concepts(self) -> list[Concept]:
         """Everything that is to be erased, oldest request first."""
         return [request.concept for request in self.requests]

@@ -40,6 +40,15 @@ if TYPE_CHECKING:
     from tasks.book.store import Book, Entry
     from tasks.requests.plan import Inputs
 
+Base = Annotated[
+    str | None,
+    typer.Option(
+        help=(
+            "Folder, checkpoint in one .safetensors file, or hub id as owner/name@commit, "
+            "instead of the parameters'."
+        )
+    ),
+]
 Outcomes = list[dict[str, Any]]
 
 
@@ -51,15 +60,7 @@ def run(
         typer.Argument(metavar="[NAME|REQUEST.yaml]...", help="Without any: all that are due."),
     ] = None,
     params: ParamsFile = Path("params.yaml"),
-    base: Annotated[
-        str | None,
-        typer.Option(
-            help=(
-                "Folder, checkpoint in one .safetensors file, or hub id as owner/name@commit, "
-                "instead of the parameters'."
-            )
-        ),
-    ] = None,
+    base: Base = None,
     method: Annotated[
         str | None,
         typer.Option(help="How to erase, instead of the parameters' or the requests' method."),
@@ -242,6 +243,7 @@ def restore(
     request: Annotated[str, typer.Argument(metavar="NAME|ID")],
     reason: Annotated[str, typer.Option(callback=said, help="Why; it is kept with the request.")],
     params: ParamsFile = Path("params.yaml"),
+    base: Base = None,
     method: Annotated[
         str | None,
         typer.Option(help="How to erase what stays erased, instead of the champion's method."),
@@ -260,9 +262,10 @@ def restore(
     from tasks.requests.named import request_id_of
     from tasks.requests.plan import Inputs, check_restorable, known_restoring
 
-    options = [("--reason", reason), *([("--method", method)] if method else [])]
-    how = Asked(params, (request,), tuple(options))
-    inputs = Inputs.read(params, None, method)
+    valued = {"--reason": reason, "--base": base, "--method": method}
+    options = tuple((name, value) for name, value in valued.items() if value)
+    how = Asked(params, (request,), options)
+    inputs = Inputs.read(params, base, method)
     wanted = request_id_of(book, request, inputs.model)
     if (known := known_restoring(book, inputs, wanted)) is not None:
         outcomes, code = [{**known, "behind": _errands(book, inputs, no_wait)}], DONE
@@ -271,7 +274,9 @@ def restore(
     with stdout_free(), acting_as(by):
         outcomes, code = _flow(
             home,
-            lambda flow: list(flow.restore_concept(wanted, reason, params, method, not no_wait)),
+            lambda flow: list(
+                flow.restore_concept(wanted, reason, params, base, method, not no_wait)
+            ),
         )
     return _answer(book, how, outcomes, code, [str(wanted)], True, as_json)
 
@@ -289,7 +294,9 @@ def rollback(
     no_wait: NoWait = False,
     by: By = None,
 ) -> int:
-    """Serve an earlier version again. One that lacks something honoured is refused."""
+    """Serve an earlier version again. One that lacks something honoured is refused. No run serves
+    what was left by it again, unless --fresh or with another recipe or parameters.
+    """
     from erasure_core.planning.params import read_params
     from tasks.book.actor import acting_as
 
@@ -358,10 +365,13 @@ def _flow(home: Home, start: Callable[[Any], Outcomes]) -> tuple[Outcomes, int]:
     """Run a flow on its server; what it came to, and the exit code."""
     with prefect_server(home):
         from flows import erase
+        from tasks.requests.plan import NeedsApproval
 
         try:
             return start(erase), DONE
-        except erase.NotPromoted as refused:
+        except (erase.NotPromoted, NeedsApproval) as refused:
+            if not refused.outcomes:
+                raise
             return refused.outcomes, refused.exit_code
 
 

@@ -13,6 +13,7 @@ from functools import lru_cache
 from pathlib import Path
 from typing import Any, TypeVar
 
+from sqlalchemy import URL as Address
 from sqlalchemy import Connection, Engine, create_engine, event, inspect, make_url, text
 from sqlalchemy.exc import ArgumentError, DBAPIError, OperationalError, SQLAlchemyError
 from sqlalchemy.pool import StaticPool
@@ -23,6 +24,7 @@ from tasks.home import Home
 
 URL = "ERASURE_DATABASE_URL"
 REVISION = "b0002"  # of the newest file in migrations/versions; a test compares them
+OURS = {"proposals", "outbox", "leases"}  # tables that MLflow and Prefect have none of
 PATIENCE = 60.0  # seconds that a database may be away, or locked, before a command gives up
 STALLED = 30.0  # seconds without a statement after which PostgreSQL ends a writer's transaction
 ALIVE = {"keepalives_idle": 10, "keepalives_interval": 5, "keepalives_count": 3}  # of a connection
@@ -51,14 +53,16 @@ def connect(home: Home, *, make: bool) -> Engine:
             answers, and the database, which may be somebody else's, stays as it is.
 
     Raises:
-        BadInput: `ERASURE_DATABASE_URL` is not a database that can be used here.
+        BadInput: `ERASURE_DATABASE_URL` is not a database that can be used here, or another
+            program's.
         ErasureError: The database cannot be reached, or was made by a newer version.
     """
     if make:
         home.begin()
     elif not is_named() and not database_file(home).exists():
         return _empty()
-    engine = _engine(os.environ.get(URL) or f"sqlite:///{database_file(home)}")
+    file = Address.create("sqlite", database=str(database_file(home)))  # % and ? as they are
+    engine = _engine(os.environ.get(URL) or file)
     form = patiently(lambda: _form(engine))
     if form is None and not make:
         return _empty()
@@ -68,8 +72,10 @@ def connect(home: Home, *, make: bool) -> Engine:
 
 
 @lru_cache(maxsize=8)
-def _engine(url: str) -> Engine:
-    return _sqlite(url) if url.startswith("sqlite") else _postgres(url)
+def _engine(url: str | Address) -> Engine:
+    if isinstance(url, str) and not url.startswith("sqlite"):
+        return _postgres(url)
+    return _sqlite(url)
 
 
 def _form(engine: Engine) -> str | None:
@@ -84,7 +90,7 @@ def _empty() -> Engine:
     return engine
 
 
-def _sqlite(url: str) -> Engine:
+def _sqlite(url: str | Address) -> Engine:
     engine = create_engine(url, connect_args={"timeout": PATIENCE})
 
     @event.listens_for(engine, "connect")
@@ -223,8 +229,14 @@ def _upgrade(engine: Engine) -> None:
 
 
 def _revision(connection: Connection) -> str | None:
-    if not inspect(connection).has_table("alembic_version"):
+    tables = set(inspect(connection).get_table_names())
+    if "alembic_version" not in tables:
         return None
+    if not OURS & tables:
+        raise BadInput(
+            "the database holds another program's tables, under the same name for their form; give "
+            f"the book a database of its own and set {URL} to that"
+        )
     return connection.scalar(text("SELECT version_num FROM alembic_version"))
 
 

@@ -43,14 +43,14 @@ def open_book(home: Home, *, make: bool = True) -> Book:
 
 
 def _is_empty(book: Book) -> bool:
-    return book.ask(lambda reader: reader.head()) is None
+    return book.ask(lambda reader: reader.is_empty())
 
 
 def _was_taken_over(book: Book) -> bool:
     """Whether the chain begins with what an earlier version left."""
     try:
         return "taken_over" in book.ask(lambda reader: next(reader.events())).facts
-    except ValueError:  # it was edited, which an audit says
+    except ErasureError:  # it was edited, which an audit says
         return False
 
 
@@ -132,12 +132,17 @@ def _faults(book: Book, reader: Reader, signed: Head | ErasureError | None) -> I
             fold.apply(tables, event)
             listing.compare(event)
             head = event
-    except (ErasureError, KeyError, TypeError, ValueError) as fault:
+    except (ErasureError, AttributeError, KeyError, TypeError, ValueError) as fault:
         yield f"the chain of events is broken: {fault}"
         return
     yield from _faults_of_head(book, reader, head, signed)
     yield from listing.faults()
-    yield from differences(tables, reader.tables())
+    try:
+        stored = reader.tables()
+    except ErasureError as fault:
+        yield str(fault)
+        return
+    yield from differences(tables, stored)
 
 
 def _faults_of_head(

@@ -92,6 +92,10 @@ class Reader:
         self.connection = connection
         self._labels: dict[str, set[str]] | None = None  # letters of a name -> labels, once read
 
+    def is_empty(self) -> bool:
+        """Whether there is no event; none is read, for what it says might have been edited."""
+        return self.connection.scalar(select(schema.events.c.seq).limit(1)) is None
+
     def head(self) -> Event | None:
         """The last event; None in an empty book."""
         found = self._events(select(schema.events).order_by(schema.events.c.seq.desc()).limit(1))
@@ -161,16 +165,16 @@ class Reader:
             query = query.where(table.c.duplicate_of.is_(None))
         if newest is not None:
             query = query.order_by(table.c.submitted.desc(), table.c.id.desc()).limit(newest)
-        rows = [_value(Request, r) for r in self.connection.execute(query).mappings()]
-        return sorted(self._entries(rows), key=lambda e: (e.row.submitted, e.row.id))
+        return sorted(
+            self._entries(self._values(Request, query)), key=lambda e: (e.row.submitted, e.row.id)
+        )
 
     def duplicates_of(self, request_id: str) -> list[Entry]:
         """The requests that are honoured together with this one, oldest first."""
         table = schema.requests
         query = select(table).where(table.c.duplicate_of == request_id)
         query = query.order_by(table.c.received, table.c.id)
-        rows = [_value(Request, r) for r in self.connection.execute(query).mappings()]
-        return list(self._entries(rows))
+        return list(self._entries(self._values(Request, query)))
 
     def who_asks_too(self, request_id: str) -> list[str]:
         """Those of them that still ask for its concept, or have it honoured."""
@@ -190,8 +194,8 @@ class Reader:
         query = query.where(texts.c.label.in_(labels), *mine)
         query = query.order_by(table.c.received, table.c.id)
         number = 0
-        while row := self.connection.execute(query.offset(number)).mappings().first():
-            (entry,) = self._entries([_value(Request, row)])
+        while rows := self._values(Request, query.offset(number)):
+            (entry,) = self._entries(rows)
             if entry.request is not None and entry.request.concept.is_also(concept):
                 return entry
             number += 1
@@ -219,6 +223,14 @@ class Reader:
         table = schema.requests
         mine = (table.c.model == model, table.c.state == state, table.c.duplicate_of.is_(None))
         return frozenset(self.connection.scalars(select(table.c.id).where(*mine)))
+
+    def purged_among(self, ids: Sequence[str]) -> set[str]:
+        """Those of these requests that were purged."""
+        table, found = schema.requests, set[str]()
+        for first in range(0, len(ids), 500):
+            mine = (table.c.id.in_(ids[first : first + 500]), table.c.purged)
+            found.update(self.connection.scalars(select(table.c.id).where(*mine)))
+        return found
 
     def counts(self, model: str | None = None) -> dict[str, int]:
         """How many requests are in each state."""
@@ -249,7 +261,7 @@ class Reader:
         table = schema.versions
         query = select(table).where(table.c.model == model).order_by(table.c.version.desc())
         query = query.limit(newest) if newest is not None else query
-        return [_value(Version, r) for r in self.connection.execute(query).mappings()][::-1]
+        return self._values(Version, query)[::-1]
 
     def version_before(self, model: str, version: int) -> int:
         """The number of the version before, 0 for the first; an old state may leave one out."""
@@ -261,14 +273,12 @@ class Reader:
         """The versions that one plan led to, oldest first."""
         table = schema.versions
         query = select(table).where(table.c.model == model, table.c.plan == plan)
-        rows = self.connection.execute(query.order_by(table.c.version)).mappings()
-        return [_value(Version, r) for r in rows]
+        return self._values(Version, query.order_by(table.c.version))
 
     def by_checkpoint(self, sha256: str) -> list[Version]:
         """The versions whose released folder has this content hash."""
         table = schema.versions
-        rows = self.connection.execute(select(table).where(table.c.checkpoint == sha256)).mappings()
-        return [_value(Version, row) for row in rows]
+        return list(self._values(Version, select(table).where(table.c.checkpoint == sha256)))
 
     def next_version(self, model: str) -> int:
         """The number of the next version."""
@@ -294,15 +304,15 @@ class Reader:
         mine = (facts for facts in moves if (facts["model"], facts["alias"]) == (model, alias))
         return next((int(facts["version"]) for facts in mine), None)
 
-    def moved_away(self, model: str, alias: str) -> dict[int, str]:
-        """By version, when an alias was last moved away from it, as the chain says."""
-        moved: dict[int, str] = {}
+    def moved_away(self, model: str, alias: str) -> dict[int, Event]:
+        """By version, how an alias was last moved away from it, as the chain says."""
+        moved: dict[int, Event] = {}
         named = None
         for event in self.events(kind="alias.moved"):
             facts = event.facts
             if (facts["model"], facts["alias"]) == (model, alias):
                 if named is not None:
-                    moved[named] = facts.get("at") or event.time
+                    moved[named] = event
                 named = int(facts["version"])
         return moved
 
@@ -363,7 +373,7 @@ class Reader:
         found = Tables()
         for name, table in schema.FOLDED.items():
             kind = _KINDS[name]
-            setattr(found, name, {_key(row): row for row in self._rows(kind, table)})
+            setattr(found, name, {_key(row): row for row in self._values(kind, select(table))})
         return found
 
     def all_texts(self) -> Iterator[Stored]:
@@ -401,8 +411,9 @@ class Reader:
         table, texts = schema.requests, schema.texts
         labels = self._labels_like(name, KINDS)
         asked = select(texts.c.sha256).where(texts.c.label.in_(labels))
-        rows = self.connection.execute(select(table).where(table.c.asked.in_(asked))).mappings()
-        entries = self._entries([_value(Request, r) for r in rows])
+        entries = self._entries(
+            self._values(Request, select(table).where(table.c.asked.in_(asked)))
+        )
         return [e for e in entries if e.request and may_mean(name, e.request.concept.name)]
 
     def waiting_outside(self, model: str | None = None) -> list[Mapping[str, Any]]:
@@ -424,9 +435,7 @@ class Reader:
         return {**row, "holder": json.loads(row["holder"])} if row else None
 
     def _events(self, query: Select[Any]) -> Iterator[Event]:
-        for row in self.connection.execute(query).yield_per(1000):
-            actor, facts = json.loads(row.actor), json.loads(row.facts)
-            yield Event(row.seq, row.time, row.event, actor, facts, row.previous, row.sha256)
+        return map(_event, self.connection.execute(query).yield_per(1000))
 
     def _entries(self, rows: Sequence[Request]) -> Iterator[Entry]:
         hashes = [h for row in rows for h in (row.asked, row.recipe, row.reason) if h]
@@ -456,12 +465,19 @@ class Reader:
                     faults[row.sha256] = changed(row.subject, row.sha256)
         return texts, faults
 
-    def _rows(self, kind: type[Value], table: Table) -> list[Value]:
-        return [_value(kind, row) for row in self.connection.execute(select(table)).mappings()]
+    def _values(self, kind: type[Value], query: Select[Any]) -> list[Value]:
+        """The rows of one table. `ErasureError` where one holds what its column never does."""
+        try:
+            return [_value(kind, row) for row in self.connection.execute(query).mappings()]
+        except (LookupError, TypeError, ValueError) as fault:
+            table = next(name for name, known in _KINDS.items() if known is kind)
+            raise ErasureError(
+                f"the book's {table} were edited: a row cannot be read ({fault}); `erasure "
+                "reconcile --tables` puts back what the chain says"
+            ) from None
 
     def _row(self, kind: type[Value], table: Table, *where: Any) -> Value | None:
-        row = self.connection.execute(select(table).where(*where)).mappings().first()
-        return _value(kind, row) if row else None
+        return next(iter(self._values(kind, select(table).where(*where))), None)
 
 
 class Transaction(Reader):
@@ -654,6 +670,20 @@ def _value(kind: type[Value], row: Any) -> Value:
     names = [f.name for f in fields(kind)]  # type: ignore[arg-type] # every kind is a dataclass
     plain = {name: row[name] for name in names}
     return kind(**{n: tuple(v) if isinstance(v, list) else v for n, v in plain.items()})
+
+
+def _event(row: Any) -> Event:
+    """`ErasureError` where what it says is no JSON object."""
+    try:
+        actor, facts = json.loads(row.actor), json.loads(row.facts)
+    except (RecursionError, TypeError, ValueError):
+        actor = facts = None
+    if not (isinstance(actor, dict) and isinstance(facts, dict)):
+        raise ErasureError(
+            f"event {row.seq} of the chain was changed: its actor and its facts are no JSON "
+            "objects; restore the book from a copy, what follows is not evidence"
+        )
+    return Event(row.seq, row.time, row.event, actor, facts, row.previous, row.sha256)
 
 
 def _key(row: Any) -> Any:

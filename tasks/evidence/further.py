@@ -11,7 +11,7 @@ from torch import Tensor
 
 from erasure_core.errors import BadInput
 from erasure_core.law.concepts import Concept
-from erasure_core.law.gates import Measurement
+from erasure_core.law.gates import SPLIT, Measurement
 from erasure_core.law.prompts import PromptRow, is_listed
 from erasure_core.metrics.clip_score import accuracy
 from erasure_core.metrics.detectors import NudeNet
@@ -46,7 +46,6 @@ REPLACEMENT_METRICS = (  # of what stands in a concept's place
     "quality.naturalness",
     "quality.kid",
 )
-SPLIT = ("listed", "not listed")  # kept prompts: what the requests' `keep` names, and what not
 MOST = 3  # prompts that a leak names
 
 

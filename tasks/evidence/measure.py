@@ -13,7 +13,7 @@ from prefect.cache_policies import NO_CACHE
 
 from erasure_core.errors import BadInput
 from erasure_core.law.concepts import Concept, kept_prompts
-from erasure_core.law.gates import Measurement
+from erasure_core.law.gates import SPLIT, Measurement
 from erasure_core.law.prompts import PromptRow
 from erasure_core.metrics import METRICS, Metric, all_metrics
 from erasure_core.metrics.clip_score import (
@@ -53,7 +53,6 @@ from tasks.evidence.further import (
     IDENTITY,
     NEIGHBOUR,
     REPLACEMENT_METRICS,
-    SPLIT,
     SWEPT,
     Kept,
     further,

@@ -38,13 +38,17 @@ def audit(book: Book) -> Iterator[str]:
     yield from _as_far_as_possible(faults_of_log(book))
     for model in book.ask(lambda reader: reader.models()):
         yield from _as_far_as_possible(_honoured(book, model))
-        for version in book.ask(lambda reader, m=model: reader.versions(m)):  # type: ignore[misc]
-            yield from audit_version(book, version)
+        yield from _as_far_as_possible(_versions(book, model))
         yield from _as_far_as_possible(differs_in_registry(book, model))
     for row in book.ask(lambda reader: reader.waiting_outside()):
         why = f": {row['fault']}" if row["fault"] else ""
         yield f"{row['key']} has not followed yet{why}; `erasure reconcile`"
     yield from _runs(book)
+
+
+def _versions(book: Book, model: str) -> Iterator[str]:
+    for version in book.ask(lambda reader: reader.versions(model)):
+        yield from audit_version(book, version)
 
 
 def audit_version(book: Book, version: Version) -> Iterator[str]:
@@ -65,7 +69,7 @@ def _as_far_as_possible(part: Iterator[str]) -> Iterator[str]:
     """What one part of the audit finds; what was tampered with may break it in the middle."""
     try:
         yield from part
-    except (ErasureError, OSError, ValueError, KeyError) as fault:
+    except (ErasureError, OSError, AttributeError, KeyError, TypeError, ValueError) as fault:
         yield f"not to be checked further: {redacted(' '.join(str(fault).split()))}"
 
 
@@ -200,7 +204,7 @@ def _note_of_run(book: Book, version: Version) -> str | None:
     """What the run of a version says that it came to; None where it is of the base itself."""
     if version.delta is None:
         return None
-    return cut({NOTE: note_of(version, record_of(book.home, version))})[NOTE]
+    return cut({NOTE: note_of(book, version, record_of(book.home, version))})[NOTE]
 
 
 def _outcome(book: Book, version: Version, errand: str) -> str | None:

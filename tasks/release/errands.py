@@ -136,7 +136,7 @@ def _mlflow_run(book: Book, version: Version) -> str:
         replace(facts, tags={**facts.tags, **came_to}, book=book.identity()),
         candidates=candidate_runs(plan, record, evidence, decision),
         measurements=list(evidence.report[decision.chosen].values()),
-        note=note_of(version, record),
+        note=note_of(book, version, record),
         artifacts=[plan.folder / "report.html", plan.file],
     )
 

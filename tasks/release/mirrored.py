@@ -1,7 +1,11 @@
 """What MLflow is to show of a version, by what the book and the version's record say."""
 
+from collections.abc import Mapping, Sequence
+from typing import Any
+
 from erasure_core.errors import ErasureError
 from erasure_core.law.fold import Version
+from erasure_core.law.gates import concept_of
 from erasure_core.law.lineage import RunRecord
 from erasure_core.law.prompts import Reading, read_prompt_set
 from erasure_core.text import names_of
@@ -38,7 +42,7 @@ def version_facts(book: Book, version: Version) -> VersionFacts:
         steps=int(record.params["sampling"]["steps"]) if record else DEFAULT_STEPS,
         guidance=_guidance(book.home, version, record) if record else DEFAULT_GUIDANCE,
         run_id=run_id or "",
-        description=_description(version, record),
+        description=_description(book, version, record),
         first_statement=_first_statement(book, version),
         before=book.ask(lambda reader: reader.version_before(version.model, version.version)),
         book=book.identity(),
@@ -97,17 +101,29 @@ def audience_of(record: RunRecord) -> str | None:
     return declared if record.delta_sha256 else None
 
 
-def note_of(version: Version, record: RunRecord) -> str:
+def note_of(book: Book, version: Version, record: RunRecord) -> str:
     """What a version's run came to, in Markdown."""
-    return note(version.verdict, version.promoted, record.gate["checks"], version.folder)
+    checks = _to_be_shown(book, version, record.gate["checks"])
+    return note(version.verdict, version.promoted, checks, version.folder)
 
 
-def _description(version: Version, record: RunRecord | None) -> str:
+def _description(book: Book, version: Version, record: RunRecord | None) -> str:
     if record is not None and record.gate["checks"]:
-        return note_of(version, record)
+        return note_of(book, version, record)
     outcome = "promoted" if version.promoted else "refused"
     gone = "; purged" if version.purged else ""
     return f"{outcome}: gate {version.verdict}, {len(version.requests)} request(s) erased{gone}"
+
+
+def _to_be_shown(
+    book: Book, version: Version, checks: Sequence[Mapping[str, Any]]
+) -> list[Mapping[str, Any]]:
+    """The checks without those that name a concept whose request was purged."""
+    asked = (*version.requests, *version.restored)
+    if not book.ask(lambda reader: reader.purged_among(asked)):
+        return list(checks)
+    names = book.ask(lambda reader: {reader.request(i).concept for i in asked})
+    return [check for check in checks if concept_of(check["metric"]) in (None, *names)]
 
 
 def _guidance(home: Home, version: Version, record: RunRecord) -> float:

@@ -136,7 +136,8 @@ class _Due:
         days = self.retention.superseded if version.promoted else self.retention.refused
         since = version.created
         if version.promoted and self.is_before(since, days):  # only then the chain is asked
-            since = reader.moved_away(version.model, CHAMPION).get(version.version, since)
+            moved = reader.moved_away(version.model, CHAMPION).get(version.version)
+            since = (moved.facts.get("at") or moved.time) if moved else since
         return self.is_before(since, days)
 
 

@@ -133,7 +133,7 @@ def _record(plan: Plan, version: int | None, **came_to: object) -> RunRecord:
                 for r in plan.requests
                 if r.concept.name in plan.parts
             },
-            "requests_sha256": lineage.sha256_json([r.sha256 for r in plan.requests]),
+            "requests_sha256": plan.requests_sha256,
             "base_sha256": plan.base_sha256,
             "prompt_sha256": plan.prompt_sha256,
             "params_sha256": plan.params.sha256,

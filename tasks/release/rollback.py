@@ -4,11 +4,12 @@ from collections.abc import Sequence
 
 from erasure_core.errors import BadInput
 from erasure_core.law.fold import CHAMPION, Version
+from erasure_core.law.life import WORKABLE
 from tasks.book.door import check_whole
 from tasks.book.lease import Held, holding
 from tasks.book.store import Book, Reader, Transaction
 from tasks.release.resolve import folder_of
-from tasks.release.settle import lacking_in, move_alias
+from tasks.release.settle import honour, lacking_in, move_alias
 
 
 def roll_back(
@@ -43,7 +44,7 @@ def roll_back(
         check_whole(book)
         if book.ask(lambda reader: reader.alias(model, CHAMPION)) == to:
             return False
-        version, _ = book.ask(lambda reader: _servable(reader, model, to, accepted))
+        version, *_ = book.ask(lambda reader: _servable(reader, model, to, accepted))
         folder_of(book, version)  # minutes, if its weights are not here: in no transaction
         book.change(lambda tx: _roll_back(tx, held, model, to, reason.strip(), accepted))
         return True
@@ -53,20 +54,25 @@ def _roll_back(
     tx: Transaction, held: Held, model: str, to: int, reason: str, accepted: Sequence[str]
 ) -> None:
     held.check(tx)
-    _, lacking = _servable(tx, model, to, accepted)
+    _, lacking, again = _servable(tx, model, to, accepted)
     for request_id in sorted(lacking):
         _open_again(tx, request_id, to, f"rolled back to version {to}: {reason}")
     why = tx.keep_text(f"{model}/{to}", reason)
     move_alias(tx, model, CHAMPION, to, reason=why)
+    for request_id in again:
+        honour(tx, request_id, to)
     tx.send(model, to, "aliases")
 
 
 def _servable(
     reader: Reader, model: str, to: int, accepted: Sequence[str]
-) -> tuple[Version, frozenset[str]]:
-    """The version, and the honoured requests that it lacks, each of which was accepted."""
+) -> tuple[Version, frozenset[str], list[str]]:
+    """The version, the honoured requests that it lacks, each of which was accepted, and those that
+    it honours again.
+    """
     version = reader.version(model, to)
-    _check_served_before(reader, version)
+    again = _due_again(reader, version)
+    _check_served_before(reader, version, again)
     lacking = lacking_in(reader, version)
     if refused := sorted(lacking - set(accepted)):
         named = ", ".join(f"{reader.request(i).concept} ({i})" for i in refused)
@@ -76,7 +82,19 @@ def _servable(
         )
     if unknown := sorted(set(accepted) - lacking):
         raise BadInput(f"--accept-breach {', '.join(unknown)}: version {to} breaks no such request")
-    return version, lacking
+    return version, lacking, again
+
+
+def _due_again(reader: Reader, version: Version) -> list[str]:
+    """What a version erases and is open since a rollback broke it, by the recipe that it has."""
+
+    def corrected(request_id: str) -> bool:
+        changes = reader.events(request_id, kind="request.recipe")
+        return any(event.time > version.created for event in changes)
+
+    return [
+        i for i in version.requests if reader.request(i).row.state in WORKABLE and not corrected(i)
+    ]
 
 
 def _open_again(tx: Transaction, request_id: str, to: int, reason: str) -> None:
@@ -89,14 +107,14 @@ def _open_again(tx: Transaction, request_id: str, to: int, reason: str) -> None:
         tx.append("request.duplicate", id=i, of=request_id)
 
 
-def _check_served_before(reader: Reader, version: Version) -> None:
+def _check_served_before(reader: Reader, version: Version, again: Sequence[str]) -> None:
     number = version.version
     if not version.promoted:
         raise BadInput(f"version {number} has the verdict {version.verdict}; it was never served")
     if version.purged:
         raise BadInput(f"version {number} was purged; its weights are not kept any more")
     honoured = reader.ids(version.model, "honoured")
-    if gone := sorted(set(version.requests) - honoured):
+    if gone := sorted(set(version.requests) - honoured - set(again)):
         named = ", ".join(f"{reader.request(i).concept} ({i})" for i in gone)
         raise BadInput(
             f"version {number} erases {named}, which is not honoured any more; release anew instead"

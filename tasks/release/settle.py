@@ -13,6 +13,7 @@ from typing import Any
 
 from erasure_core.errors import ErasureError
 from erasure_core.law.fold import CANDIDATE, CHAMPION, Version
+from erasure_core.law.gates import HAVE, concept_of
 from erasure_core.law.life import WORKABLE, shown
 from erasure_core.law.lineage import RunRecord, sha256_file, sha256_json
 from erasure_core.law.statement import Statement, opened, sign
@@ -144,12 +145,16 @@ def move_alias(tx: Transaction, model: str, alias: str, version: int, **why: Any
         tx.append("alias.moved", model=model, alias=alias, version=version, before=before, **why)
 
 
-def refusal(record: RunRecord) -> str:
-    """Why the gate did not pass, in one line."""
-    missed = [
-        f"{c['verdict']}: {c['reason']}" for c in record.gate["checks"] if c["verdict"] != "pass"
-    ]
-    return f"gate {record.gate['verdict']}: " + "; ".join(missed)
+def refusal(record: RunRecord, concept: str) -> str:
+    """Why the gate did not pass, in one line, as one request may keep it: what was missed of its
+    concept and of none. What others are called is theirs, and must go with them.
+    """
+    missed = [check for check in record.gate["checks"] if check["verdict"] != "pass"]
+    own = [check for check in missed if concept_of(check["metric"]) in (None, concept)]
+    said = [f"{check['verdict']}: {check['reason'].partition(HAVE)[0]}" for check in own]
+    if others := len(missed) - len(own):
+        said.append(f"version {record.model_version} missed {others} limit(s) on other concepts")
+    return f"gate {record.gate['verdict']}: " + "; ".join(said)
 
 
 def _check_not_overtaken(tx: Transaction, outcome: Outcome) -> None:
@@ -226,11 +231,12 @@ def _decide(tx: Transaction, outcome: Outcome, record_sha256: str) -> Version:
 def _end_attempt(tx: Transaction, outcome: Outcome) -> None:
     """The candidate is refused, not the requests: they are still due."""
     for request_id in outcome.new:
-        if tx.request(request_id).row.state == "honoured":
+        entry = tx.request(request_id)
+        if entry.row.state == "honoured":
             continue
-        if tx.request(request_id).row.state in ("received", "waiting"):
+        if entry.row.state in ("received", "waiting"):
             tx.append("request.ready", id=request_id)
-        why = tx.keep_text(request_id, refusal(outcome.record))
+        why = tx.keep_text(request_id, refusal(outcome.record, entry.concept))
         version = outcome.record.model_version
         tx.append("request.attempt_failed", id=request_id, version=version, reason=why)
 

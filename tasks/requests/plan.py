@@ -26,7 +26,7 @@ from tasks.requests.changes import check_read
 from tasks.requests.intake import check_not_held, taken_up, workable
 from tasks.requests.made_with import made_with
 from tasks.requests.park import make_ready, park
-from tasks.requests.preflight import OPERATOR, preflight
+from tasks.requests.preflight import OPERATOR, preflight, preflight_base
 from tasks.requests.steps import NEEDED
 
 
@@ -75,16 +75,32 @@ class Planned:
 
 
 class NeedsApproval(ErasureError):
-    """A plan waits until enough people have approved it."""
+    """A plan waits until enough people have approved it; `outcomes` is what else the run did."""
 
     exit_code = 3
 
-    def __init__(self, plan: str, requests: Sequence[str], have: Sequence[str], needed: int):
+    def __init__(
+        self,
+        plan: str,
+        requests: Sequence[str],
+        have: Sequence[str],
+        needed: int,
+        outcomes: Sequence[dict[str, Any]] = (),
+        also: Sequence[str] = (),
+    ):
         self.plan, self.requests, self.have, self.needed = plan, requests, have, needed
+        self.outcomes = list(outcomes)
         by = f" (by {', '.join(have)})" if have else ""
-        super().__init__(
+        mine = (
             f"plan {plan[:16]} needs {needed} approval(s) and has {len(have)}{by}; "
             f"`erasure request approve {requests[0]} --by NAME`, then run again"
+        )
+        super().__init__("; ".join([mine, *also]))
+
+    def beside(self, outcomes: Sequence[dict[str, Any]], also: Sequence[str]) -> "NeedsApproval":
+        """The same with what else the run came to: its outcomes, and what else is to be said."""
+        return NeedsApproval(
+            self.plan, self.requests, self.have, self.needed, outcomes=outcomes, also=also
         )
 
 
@@ -219,15 +235,42 @@ def check_changes(inputs: Inputs, asked: Sequence[DeletionRequest]) -> None:
 
 
 def plan_restore(book: Book, inputs: Inputs, request_id: UUID) -> Planned:
-    """The plan without one honoured request, by the champion's method. Where nothing else is
-    erased it has no requests, and the release is the base.
+    """The plan without one honoured request, from the champion's base and by its method. Where
+    nothing else is erased it has no requests, and the release is the base.
 
     Raises:
-        BadInput: See `check_restorable`.
+        BadInput: See `check_restorable`; or for any input with which the run could not be finished.
     """
     entry = check_restorable(book, inputs, request_id)
-    method = inputs.method or method_of_champion(book, inputs.model)
-    return _planned(book, inputs, (), method, entry)
+    inputs = replace(inputs, method=inputs.method or method_of_champion(book, inputs.model))
+    if faults := _faults_of_restore(book, inputs, entry):
+        raise BadInput("; ".join(faults))
+    planned = _planned(book, inputs, (), inputs.method, entry)
+    _check_same_base(book, planned)
+    return planned
+
+
+def _faults_of_restore(book: Book, inputs: Inputs, entry: Entry) -> list[str]:
+    """What a restore would stumble over; the base itself is neither trained nor measured."""
+    honoured, restored, _ = book.ask(lambda reader: _state(reader, inputs.model, entry))
+    if not honoured:
+        return [fault.what for fault in preflight_base(inputs.params, book.home)]
+    erased = [e.known for e in honoured]
+    back = [*brought_back(restored, erased), entry.known]
+    return list(faults_of(inputs, erased, back, book.home).values())
+
+
+def _check_same_base(book: Book, planned: Planned) -> None:
+    """Refuse to bring a concept back in another model than the one that it was taken from."""
+    plan = planned.plan
+    champion = book.ask(lambda reader: reader.champion(plan.params.registered_model))
+    if champion is not None and champion.base != plan.base_sha256:
+        raise BadInput(
+            f"the champion, version {champion.version}, was made from the base "
+            f"{champion.base[:16]}, and this restore would be from {plan.base_sha256[:16]}; name "
+            " the champion's with --base, or first release from this one with `erasure run "
+            "NAME` of what is honoured"
+        )
 
 
 def check_restorable(book: Book, inputs: Inputs, request_id: UUID) -> Entry:
@@ -297,12 +340,13 @@ def _told_again(book: Book, version: Version) -> dict[str, Any]:
 
 
 def answered(book: Book, planned: Planned) -> Version | None:
-    """The newest version that the same plan led to: the same inputs need no second training, as
-    long as its files were not purged.
+    """The version that the same plan led to, of several the one that is served, or the newest: the
+    same inputs need no second training, as long as its files were not purged.
     """
     model, sha256 = planned.plan.params.registered_model, planned.plan.sha256
-    versions = book.ask(lambda reader: reader.by_plan(model, sha256))
-    return next((v for v in reversed(versions) if not v.purged), None)
+    versions = [v for v in book.ask(lambda r: r.by_plan(model, sha256)) if not v.purged]
+    served = (v for v in versions if v.version == planned.champion)
+    return next(served, versions[-1] if versions else None)
 
 
 def check_approved(book: Book, planned: Planned, restoring: str | None = None) -> None:

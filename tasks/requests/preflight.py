@@ -104,7 +104,8 @@ def preflight(
     faults = Faults()
     chosen, ordered = _with_method(faults, params, in_order(requests), method)
     base = faults.among(OPERATOR, located, params.base)
-    _check_machine(faults, chosen, base, home, gpu_needed)
+    _check_machine(faults, base, home)
+    _check_training(faults, chosen, base, gpu_needed)
     numbers = _check_instruments(faults, chosen)
     if base:
         _check_steps(faults, chosen, base)
@@ -112,6 +113,13 @@ def preflight(
     back = [request.concept for request in restored]
     reader = faults.among(OPERATOR, reader_of, base) if base and tokenizers else None
     _Prompts(faults, chosen, tokenizers or (), reader, numbers, back).check(ordered)
+    return faults.all
+
+
+def preflight_base(params: Params, home: Home) -> list[Fault]:
+    """Every fault with which the base itself could not be released; nothing is written."""
+    faults = Faults()
+    _check_machine(faults, faults.among(OPERATOR, located, params.base), home)
     return faults.all
 
 
@@ -165,20 +173,21 @@ def reader_of(base: Path) -> Directions:
     )
 
 
-def _check_machine(
-    faults: Faults, params: Params, base: Path | None, home: Home, gpu_needed: bool
-) -> None:
+def _check_machine(faults: Faults, base: Path | None, home: Home) -> None:
     faults.among(OPERATOR, machine.check_writable, "the state folder", home.root)
     faults.among(OPERATOR, machine.check_remote, home.dvc_remote)
     faults.among(OPERATOR, check_reachable, "MLflow", home.tracking_uri)
+    if base:
+        faults.among(OPERATOR, machine.check_disk, home.root, base)
+
+
+def _check_training(faults: Faults, params: Params, base: Path | None, gpu_needed: bool) -> None:
     deployment = os.environ.get(GPU_DEPLOYMENT)
     if deployment and gpu_needed:
         faults.among(OPERATOR, machine.check_gpu_worker, deployment)
-    if base:
-        faults.among(OPERATOR, machine.check_disk, home.root, base)
-        if not deployment:
-            methods = [preset.method for preset in params.presets().values()]
-            faults.among(OPERATOR, machine.check_memory, base, methods)
+    if base and not deployment:
+        methods = [preset.method for preset in params.presets().values()]
+        faults.among(OPERATOR, machine.check_memory, base, methods)
 
 
 def _check_instruments(faults: Faults, params: Params) -> int | None:

@@ -1,6 +1,7 @@
 """A purge removes names, pictures and weights that nothing keeps any more; the proof stays."""
 
 import os
+from dataclasses import replace
 from datetime import UTC, datetime, timedelta
 from uuid import UUID
 
@@ -13,13 +14,25 @@ from erasure_core.planning.params import Retention
 from tasks.book.lease import holding
 from tasks.release import purge as purging
 from tasks.release.audit import audit
+from tasks.release.mirrored import _description
 from tasks.release.purge import purge
+from tasks.release.record import record_of
 from tasks.release.rollback import roll_back
+from tasks.release.settle import settle
 from tasks.requests.intake import add
 from tasks.requests.steps import withdraw
 from tasks.trial import at_work
 from tests import toy
-from tests.book.books import MODEL, A, B, a_request, quick_book, released, with_weights
+from tests.book.books import (
+    MODEL,
+    A,
+    B,
+    a_request,
+    outcome,
+    quick_book,
+    released,
+    with_weights,
+)
 from tests.book.conftest import copied
 from tests.book.test_tampering import sql
 from tests.marks import slow
@@ -213,3 +226,50 @@ def test_a_champion_is_kept_for_so_long_after_it_was_replaced(tmp_path, monkeypa
 def test_a_request_that_is_due_keeps_its_name(state):
     purge(state.book, "toy", NOW)
     assert state.book.ask(lambda reader: reader.request(toy.ASTRONAUT)).concept == "astronaut"
+
+
+# What is kept of one request names no other
+
+
+def check(metric: str, reason: str = "") -> dict:
+    numbers = {"value": 0.5, "low": 0.4, "high": 0.6, "n": 40, "limit": 0.1, "verdict": "fail"}
+    return {"metric": metric, "reason": f"{metric} = 0.5{reason}", **numbers}
+
+
+@pytest.fixture
+def refused(tmp_path):
+    """A likeness and a dog, refused together; then the likeness was withdrawn and purged."""
+    book = quick_book(tmp_path)
+    add(book, [a_request(A, "Jane Doe", concept_kind="likeness"), a_request(B, "dog")], MODEL)
+    checks = [
+        check("clip.concept_rate[Jane Doe]"),
+        check("base.clip.concept_rate[Jane Doe]"),
+        check("nudenet.rate[dog]", " (have: ssim, nudenet.rate[Jane Doe])"),
+        check("ssim[not listed]"),
+    ]
+    with holding(book, MODEL, "releasing") as held:
+        came = outcome(book, [A, B], "fail")
+        gate = {"verdict": "fail", "checks": checks}
+        settle(book, held, replace(came, record=came.record.model_copy(update={"gate": gate})))
+        withdraw(book, A, "asked to")
+        later = datetime.now(UTC) + timedelta(days=1)
+        assert purging._purge_request(book, held, purging._Due(NOW, later), str(A))
+    return book
+
+
+def test_the_reason_of_a_refusal_names_no_other_concept(refused):
+    kept = [text.body for text in refused.ask(lambda reader: list(reader.all_texts()))]
+    assert kept
+    assert not any("Jane" in text for text in kept)
+    assert refused.ask(lambda reader: reader.request(B)).reason == (
+        "gate fail: fail: nudenet.rate[dog] = 0.5; fail: ssim[not listed] = 0.5; version 1 missed "
+        "2 limit(s) on other concepts"
+    )
+
+
+def test_the_page_of_a_version_names_nobody_who_was_purged(refused):
+    version = refused.ask(lambda reader: reader.version(MODEL, 1))
+    page = _description(refused, version, record_of(refused.home, version))
+    assert "nudenet.rate[dog]" in page
+    assert "ssim[not listed]" in page
+    assert "Jane" not in page

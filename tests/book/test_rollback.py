@@ -2,11 +2,13 @@
 
 import shutil
 from datetime import UTC, datetime, timedelta
+from types import SimpleNamespace
 
 import pytest
 from sqlalchemy import text
 
 from erasure_core.errors import BadInput, ErasureError
+from erasure_core.law.lineage import canonical_json, sha256_json
 from erasure_core.planning.params import Retention
 from tasks.book import database
 from tasks.book.heads import write_head
@@ -19,6 +21,8 @@ from tasks.release.resolve import check_answer
 from tasks.release.rollback import roll_back
 from tasks.requests.cause import is_of_request
 from tasks.requests.intake import add
+from tasks.requests.plan import Planned, answered
+from tasks.requests.rolled_back import RolledBack, check_not_rolled_back
 from tests.book.books import (
     MODEL,
     A,
@@ -174,6 +178,101 @@ def test_the_way_forward_after_a_rollback_is_open(book):
     roll_back(book, MODEL, 1, "it draws better", [str(B)])
     released(book, [B])
     assert (champion(book), state_of(book, B), agrees(book)) == (4, "honoured", True)
+
+
+# What was rolled back from
+
+
+def planned(book, wanted=(A, B), new=(B,), **other):
+    """What a run would be planned as; `other` is what its inputs are instead of the releases'."""
+    given = sorted(map(str, wanted))
+    inputs = {
+        "sha256": sha256_json(["plan", given]),
+        "requests": [SimpleNamespace(subject_request_id=i) for i in given],
+        "requests_sha256": sha256_json(given),
+        "restored": [],
+        "base_sha256": "b" * 64,
+        "params": SimpleNamespace(sha256="d" * 64, registered_model=MODEL),
+        "made_with": {},
+        "prompt_sha256": {},
+    }
+    recipes = {str(i): book.ask(lambda r, i=i: r.request(i)).row.recipe for i in new}
+    return Planned(SimpleNamespace(**inputs | other), recipes, champion(book))
+
+
+def reason_of(book, request_id):
+    return book.ask(lambda reader: reader.request(request_id)).reason
+
+
+@pytest.mark.parametrize("measured", [{}, {"sha256": "9" * 64}])
+def test_what_was_rolled_back_from_is_not_served_by_the_next_run(book, measured):
+    """Also where the run would measure another part of the same weights."""
+    check_not_rolled_back(book, planned(book, **measured))
+    roll_back(book, MODEL, 1, "it draws better", [str(B)])
+    with pytest.raises(RolledBack, match=r"version 2.*`erasure rollback --to 2` serves it again"):
+        check_not_rolled_back(book, planned(book, **measured))
+    assert (state_of(book, B), champion(book)) == ("waiting", 1)
+    assert "was rolled back from; `erasure rollback --to 2`" in reason_of(book, B)
+
+
+OTHERWISE = {
+    "another recipe": {"requests_sha256": "9" * 64},
+    "other parameters": {"params": SimpleNamespace(sha256="9" * 64, registered_model=MODEL)},
+    "other code": {"made_with": {"code": "9" * 64}},
+    "another base": {"base_sha256": "9" * 64},
+}
+
+
+@pytest.mark.parametrize("what", OTHERWISE)
+def test_after_a_rollback_other_inputs_are_tried(book, what):
+    roll_back(book, MODEL, 1, "it draws better", [str(B)])
+    check_not_rolled_back(book, planned(book, sha256="9" * 64, **OTHERWISE[what]))
+    assert state_of(book, B) == "received"
+
+
+def test_what_a_person_rolled_back_to_is_served(book):
+    roll_back(book, MODEL, 1, "it draws better", [str(B)])
+    released(book, [B])
+    roll_back(book, MODEL, 2, "it draws better still")
+    again = planned(book, new=())
+    check_not_rolled_back(book, again)
+    assert answered(book, again).version == 2  # not version 4, which is newer
+
+
+@pytest.mark.parametrize("waits", [False, True])
+def test_a_person_can_go_back_to_what_was_rolled_back_from(waits, book):
+    """What was opened by it is honoured again, for everyone who asked."""
+    roll_back(book, MODEL, 1, "it draws better", [str(B)])
+    if waits:
+        with pytest.raises(RolledBack):
+            check_not_rolled_back(book, planned(book))
+    assert roll_back(book, MODEL, 2, "it was right")
+    assert (champion(book), state_of(book, B), state_of(book, D)) == (2, "honoured", "honoured")
+    assert agrees(book)
+
+
+def test_by_another_recipe_it_is_released_anew(book):
+    roll_back(book, MODEL, 1, "it draws better", [str(B)])
+    recipe = a_request(B, "dog", concept_replacement="a wall").recipe
+
+    def correct(tx):
+        text = tx.keep_text(str(B), canonical_json(recipe))
+        tx.append("request.recipe", id=str(B), recipe=text)
+
+    book.change(correct)
+    with pytest.raises(BadInput, match=r"erases dog .* which is not honoured any more"):
+        roll_back(book, MODEL, 2, "it was right")
+
+
+def test_what_was_made_afresh_after_a_rollback_is_served(book):
+    roll_back(book, MODEL, 1, "it draws better", [str(B)])
+    released(book, [B])  # version 4, by the plan of version 2
+    check_not_rolled_back(book, planned(book, new=()))
+
+
+def test_what_a_later_release_replaced_is_an_answer_still(book):
+    released(book, [], restoring=A)
+    check_not_rolled_back(book, planned(book, new=()))
 
 
 def test_what_is_served_already_is_left_as_it_is(book):

@@ -3,6 +3,7 @@
 import dataclasses
 import json
 import sqlite3
+from contextlib import closing
 
 import pytest
 from alembic.autogenerate import compare_metadata
@@ -16,6 +17,7 @@ from tasks.book import database, schema
 from tasks.book.database import database_file
 from tasks.book.door import faults_of_chain
 from tasks.book.rebuild import rebuild_tables
+from tasks.home import Home
 from tasks.requests.intake import add
 from tests.book.books import MODEL, A, B, a_book, a_request, event_names, quick_book, released
 
@@ -68,6 +70,27 @@ def test_a_book_of_a_newer_version_is_refused(book):
     database._engine.cache_clear()
     with pytest.raises(ErasureError, match="form z9999, this version knows"):
         database.connect(book.home, make=True)
+
+
+@pytest.mark.parametrize("make", [True, False])
+def test_a_database_of_another_program_is_refused(make, tmp_path):
+    """MLflow's and Prefect's are migrated by Alembic too."""
+    with closing(sqlite3.connect(tmp_path / "book.db")) as theirs, theirs:
+        theirs.execute("CREATE TABLE alembic_version (version_num TEXT)")
+        theirs.execute("INSERT INTO alembic_version VALUES ('181f10493468')")
+        theirs.execute("CREATE TABLE events (id TEXT)")
+    with pytest.raises(BadInput, match=r"another program's tables.*a database of its own"):
+        database.connect(Home(tmp_path), make=make)
+
+
+@pytest.mark.parametrize("name", ["a b", "a#b", "a%b", "a%20b", "a%2Fb", "a?b", "a'b", "ä"])
+def test_the_book_lies_in_its_state_folder_whatever_that_is_called(name, tmp_path):
+    home = tmp_path / name / "state"
+    home.mkdir(parents=True)
+    add(a_book(home), [a_request(A)], MODEL)
+    assert rows(a_book(home), "requests") == 1
+    folders = {file.parent for file in tmp_path.rglob("book.db*")}
+    assert folders == {home}
 
 
 # --- all or nothing

@@ -82,6 +82,10 @@ ROWS = {
 ROWS |= {
     "events: facts are no JSON": in_book("UPDATE events SET facts = '{' WHERE seq = 3"),
     "events: facts cut off": in_book("UPDATE events SET facts = substr(facts, 1, 9) WHERE seq = 3"),
+    "events: the last one's facts are no JSON": in_book(
+        "UPDATE events SET facts = '{' WHERE seq = (SELECT max(seq) FROM events)"
+    ),
+    "events: facts are a list": in_book("UPDATE events SET facts = '[1]' WHERE seq = 3"),
     "events: one in the middle deleted": in_book("DELETE FROM events WHERE seq = 3"),
     "events: the first deleted": in_book("DELETE FROM events WHERE seq = 1"),
     "events: the last deleted": in_book("DELETE FROM events ORDER BY seq DESC LIMIT 1"),
@@ -110,6 +114,8 @@ ROWS |= {
     "requests: states swapped": swap("requests", "state"),
     "versions: one deleted": in_book("DELETE FROM versions WHERE version = 2"),
     "versions: checkpoints swapped": swap("versions", "checkpoint"),
+    "versions: requests are no JSON": in_book("UPDATE versions SET requests = 'x'"),
+    "proposals: approvals are no JSON": in_book("UPDATE proposals SET approved_by = 'x'"),
     "versions: requests in another order": in_book(
         'UPDATE versions SET requests = \'["00000000-0000-0000-0000-00000000000c",'
         ' "00000000-0000-0000-0000-00000000000a"]\' WHERE version = 2'

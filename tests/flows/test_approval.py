@@ -1,5 +1,6 @@
 """Approval by the form that Prefect shows."""
 
+from contextlib import nullcontext
 from types import SimpleNamespace
 
 import pytest
@@ -7,11 +8,13 @@ from prefect.exceptions import FlowPauseTimeout
 from pydantic import ValidationError
 
 from erasure_core.errors import BadInput
-from flows import approval
+from flows import approval, erase
 from flows.approval import Approval, approved
+from flows.cli import runs
 from tasks.requests.intake import add
 from tasks.requests.plan import NeedsApproval
-from tests.book.books import MODEL, A, B, a_request, quick_book
+from tasks.requests.rolled_back import RolledBack
+from tests.book.books import MODEL, A, B, C, a_request, quick_book
 
 PLAN = "1" * 64
 
@@ -108,3 +111,99 @@ def test_a_form_that_nobody_answers_is_an_approval_that_lacks(book, monkeypatch)
     monkeypatch.setattr(approval, "pause_flow_run", pause)
     with pytest.raises(NeedsApproval, match="needs 1 approval"):
         approved(book, lambda: work(book))
+
+
+# --- one plan that waits stops no other
+
+
+@pytest.fixture
+def run_of(book, monkeypatch):
+    """A run of what is due, in which each group comes to what `outcomes` say of its requests."""
+    add(book, [a_request(B, "dog"), a_request(C, "rocket")], MODEL)
+    monkeypatch.setattr(erase, "_lease", lambda *_: nullcontext())
+    monkeypatch.setattr(erase, "run_errands", lambda *_: ["an errand"])
+    monkeypatch.setattr(erase, "refreshed", lambda *_: {})
+    names = {str(A): "A", str(B): "B", str(C): "C"}
+    entries = book.ask(lambda reader: reader.requests(MODEL))
+    monkeypatch.setattr(erase, "take_up", lambda *_: entries)
+    tried: list[str] = []
+
+    def run(outcomes):
+        def released(book, held, inputs, group, fresh):
+            tried.append("".join(names[entry.row.id] for entry in group))
+            outcome = outcomes[tried[-1]]
+            if isinstance(outcome, Exception):
+                raise outcome
+            return [{"promoted": outcome, "said": tried[-1]}]
+
+        monkeypatch.setattr(erase, "_released_if_asked", released)
+        erase._release_all(book, SimpleNamespace(model=MODEL), None, False, True)
+
+    return run, tried
+
+
+def needs(plan: str, *requests) -> NeedsApproval:
+    return NeedsApproval(plan * 64, [str(i) for i in requests], [], 1)
+
+
+def test_a_plan_that_nobody_approves_stops_no_other(run_of):
+    run, tried = run_of
+    with pytest.raises(NeedsApproval, match=r"plan 1111.*; plan 2222") as told:
+        run({"ABC": False, "A": needs("1", A), "B": True, "C": needs("2", C)})
+    assert tried == ["ABC", "A", "B", "C"]
+    assert [outcome["said"] for outcome in told.value.outcomes] == ["ABC", "B"]
+    assert told.value.outcomes[0]["behind"] == ["an errand"]
+
+
+def test_requests_whose_common_plan_waits_are_not_proposed_one_by_one(run_of):
+    run, tried = run_of
+    with pytest.raises(NeedsApproval, match="plan 1111"):
+        run({"ABC": needs("1", A, B, C)})
+    assert tried == ["ABC"]
+
+
+def test_what_failed_beside_a_plan_that_waits_is_said(run_of):
+    run, _ = run_of
+    with pytest.raises(NeedsApproval, match=rf"plan 1111.*; {B}: no memory") as told:
+        run({"ABC": False, "A": needs("1", A), "B": MemoryError("no memory"), "C": True})
+    assert [line.partition(" ")[0] for line in told.value.outcomes[0]["failed"]] == [
+        "plan",
+        f"{B}:",
+    ]
+
+
+# --- what was rolled back from
+
+
+@pytest.mark.parametrize("fresh", [False, True])
+def test_a_run_serves_nothing_that_was_rolled_back_from_unless_afresh(fresh, monkeypatch):
+    def refuse(*_):
+        raise RolledBack(SimpleNamespace(model=MODEL, version=2))
+
+    version, planned = SimpleNamespace(), SimpleNamespace(new={})
+    monkeypatch.setattr(erase, "plan_release", lambda *_: planned)
+    monkeypatch.setattr(erase, "check_not_rolled_back", refuse)
+    monkeypatch.setattr(erase, "answered", lambda *_: version)
+    for name in ("answer_again", "check_approved", "start_afresh"):
+        monkeypatch.setattr(erase, name, lambda *_: None)
+    monkeypatch.setattr(erase, "_worked", lambda *_: "made")
+    if fresh:
+        assert erase._released(None, None, None, [], fresh) == "made"
+        return
+    with pytest.raises(RolledBack):
+        erase._released(None, None, None, [], fresh)
+
+
+def test_the_command_tells_what_was_done_beside_a_plan_that_waits(monkeypatch):
+    monkeypatch.setattr(runs, "prefect_server", lambda _: nullcontext())
+    done = [{"said": "toy version 1: fail"}]
+
+    def start(needed):
+        def flow(_):
+            raise needed
+
+        return flow
+
+    assert runs._flow(None, start(needs("1", A).beside(done, []))) == (done, 3)
+    with pytest.raises(NeedsApproval):
+        runs._flow(None, start(needs("1", A)))

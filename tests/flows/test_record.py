@@ -354,6 +354,21 @@ def test_a_breach_that_is_accepted_opens_its_request_again(second):
     assert told(second.home, "audit")["findings"] == []
 
 
+def test_what_was_rolled_back_from_comes_back_by_a_person_alone(second):
+    """Nothing is trained for that, and nothing is promoted: the request waits and says why."""
+    back_to_2(second, "--accept-breach", CAT)
+    answer = erasure(second.home, "run", CAT, *second.passing)
+    assert answer.exit_code == 1
+    expected = "toy version 3, which the same inputs led to, was rolled back from"
+    assert expected in answer.stderr.splitlines()[-1]
+    cat = shown(second.home, CAT)
+    assert (cat["state"], cat["reason"].partition(";")[0]) == ("waiting", expected)
+    assert told(second.home, "status")["models"][0]["champion"] == 2
+    again = erasure(second.home, "rollback", "--to", 3, "--reason", "it was right", *second.passing)
+    assert again.exit_code == 0, again.stderr
+    assert told(second.home, "status")["models"][0]["champion"] == 3
+
+
 # Forgotten
 
 

@@ -596,6 +596,20 @@ def test_the_book_is_whole_after_a_restore(restored):
     assert told(restored.home, "audit")["findings"] == []
 
 
+def test_a_restore_from_another_base_than_the_champions_is_refused(ran, base, tmp_path):
+    """With nothing else erased, that base would be served without a measurement."""
+    other = shutil.copytree(base, tmp_path / "other")
+    edit(other / "scheduler/scheduler_config.json", '"beta_start": 0.00085', '"beta_start": 0.0009')
+    before = state(ran.home)
+    answer = erasure(ran.home, "restore", ASTRONAUT, "--reason", "r", *ran.passing, "--base", other)
+    assert answer.exit_code == 2
+    assert re.search(
+        r"version 2, was made from the base \w{16}, and this restore would be from \w{16};",
+        answer.stderr.splitlines()[-1],
+    )
+    assert state(ran.home) == before
+
+
 def test_restoring_again_answers_from_the_record(restored):
     request = str(CAT)
     before = state(restored.home)

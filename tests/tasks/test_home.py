@@ -9,6 +9,7 @@ from unittest import mock
 
 import pytest
 
+from erasure_core.errors import BadInput
 from tasks.home import QUIET, Home
 
 
@@ -34,6 +35,17 @@ def test_home_is_absolute_and_defaults_to_the_working_directory(tmp_path, monkey
     assert Home.from_env().root == tmp_path / ".erasure"
     monkeypatch.setenv("ERASURE_HOME", "elsewhere")
     assert Home.from_env().root == tmp_path / "elsewhere"
+
+
+@pytest.mark.parametrize("name", ["a b", "a#b", "a%b", "100%", "a+b", "ä"])
+def test_a_path_that_every_framework_reads_alike_can_hold_the_state(name, tmp_path):
+    assert Home(tmp_path / name).checked() == Home(tmp_path / name)
+
+
+@pytest.mark.parametrize("name", ["a%20b", "a%2Fb", "a?b", "a%3Fb"])
+def test_a_path_that_a_url_would_change_cannot(name, tmp_path):
+    with pytest.raises(BadInput, match=r"a path with \? or an escape such as %20 means another"):
+        Home(tmp_path / name).checked()
 
 
 def test_tracking_uri_is_an_absolute_sqlite_file_unless_a_server_is_named(tmp_path, monkeypatch):

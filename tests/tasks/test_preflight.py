@@ -17,6 +17,7 @@ from prefect.settings import PREFECT_API_URL, temporary_settings
 from safetensors.torch import load_file, save_file
 from typer.testing import CliRunner
 
+from erasure_core.errors import BadInput
 from erasure_core.files import pretty_json
 from erasure_core.law.concepts import RECORDED, Concept
 from erasure_core.law.lineage import manifest
@@ -32,8 +33,9 @@ from tasks.book.store import Book
 from tasks.evidence import measure
 from tasks.evidence.instruments import Instruments
 from tasks.home import Home
+from tasks.requests import machine
 from tasks.requests.intake import add
-from tasks.requests.plan import Inputs, plan_trial
+from tasks.requests.plan import Inputs, plan_restore, plan_trial
 from tasks.requests.preflight import OPERATOR, Fault, preflight
 from tasks.requests.steps import hold, refuse, withdraw
 from tests.book.books import MODEL, released
@@ -836,3 +838,52 @@ def test_a_trial_for_a_second_person_erases_the_concept_once(asked):
     released(book, [UUID(CAT)])
     again = plan_trial(book, inputs, [twin]).plan
     assert (again.sha256, [str(r.subject_request_id) for r in again.requests]) == (plan, [CAT])
+
+
+# What a restore would stumble over
+
+
+def one_row(setup: Setup, monkeypatch) -> None:
+    setup.write("targets/cat.csv", rows("cat", 1))
+
+
+def no_worker(setup: Setup, monkeypatch) -> None:
+    def refuse(deployment: str) -> None:
+        raise BadInput(f"no worker for {deployment}")
+
+    monkeypatch.setenv("ERASURE_GPU_DEPLOYMENT", "step/on-gpus")
+    monkeypatch.setattr(machine, "check_gpu_worker", refuse)
+
+
+def no_remote(setup: Setup, monkeypatch) -> None:
+    monkeypatch.setenv("ERASURE_DVC_REMOTE", str(setup.folder / "kept.csv"))
+
+
+UNRESTORABLE = {
+    "too few rows": (one_row, "the restored 'cat' has 1 rows, and policy.min_n asks for 2"),
+    "no worker": (no_worker, "no worker for step/on-gpus"),
+    "no remote": (no_remote, "the remote .*kept.csv cannot be written"),
+}
+NOTHING_LEFT = {
+    "too few rows": "was made from the base bbbbbbbbbbbbbbbb, and this restore would be from",
+    "no worker": "was made from the base bbbbbbbbbbbbbbbb, and this restore would be from",
+    "no remote": "the remote .*kept.csv cannot be written",
+}
+
+
+@pytest.mark.parametrize("others", [True, False])
+@pytest.mark.parametrize("why", UNRESTORABLE)
+def test_a_restore_that_cannot_be_finished_is_refused_before(why, others, setup, monkeypatch):
+    """The base itself needs no training, and nothing is measured."""
+    spoil, expected = UNRESTORABLE[why]
+    expected = expected if others else NOTHING_LEFT[why]
+    setup.settings["policy"]["restored"] = {"ssim": 0.5}
+    book = open_book(setup.home)
+    honoured = ["rocket", "cat"] if others else ["cat"]
+    add(book, [setup.requests[name] for name in honoured], MODEL)
+    released(book, [UUID(NAMES[name]) for name in honoured])
+    run(setup)  # writes the parameters
+    inputs = Inputs.read(setup.folder / "params.yaml", None, "all_but_one")
+    spoil(setup, monkeypatch)
+    with pytest.raises(BadInput, match=expected):
+        plan_restore(book, inputs, UUID(CAT))
