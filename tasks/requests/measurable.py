@@ -46,6 +46,7 @@ DROP = "clip.accuracy_drop"
 KEPT_RIGHT = "clip.accuracy"
 ACCURACY = {KEPT_RIGHT, DROP}
 REPLACED = ("replacement.rate", "quality.fidelity", "quality.naturalness")
+APART = 3  # prompts from which distances are measured: one is left out, and the others are paired
 # Which way is good, of what is a share of pictures: only of these is it known how good they can be.
 SHARES: Mapping[str, Better] = {
     **{name: METRICS[name].better for name in (*WORD_METRICS, IDENTITY, KEPT_RIGHT, *REPLACED)},
@@ -206,11 +207,15 @@ def check_alone(policy: Policy, concept: Concept, rows: Sequence[PromptRow]) -> 
     """Refuse a prompt set from which it cannot be told what is typical of the replacement, where
     the policy asks what stands in the concept's place: that is measured together.
     """
-    alone = sum(not row.also for row in rows)
-    if (asked := policy.of_replacement(concept.kind)) and alone < TYPICAL:
+    if not (asked := policy.of_replacement(concept.kind)):
+        return
+    alone = clusters_of(row.prompt for row in rows if not row.also)
+    prompts = len({*alone})
+    if len(alone) < TYPICAL or prompts < APART:
         raise BadInput(
-            f"the prompt set of '{concept.name}' has {alone} rows of it alone, and what stands in "
-            f"its place ({', '.join(sorted(asked))}) is told from at least {TYPICAL}; add some"
+            f"the prompt set of '{concept.name}' has {len(alone)} rows of it alone, of {prompts} "
+            f"prompts, and what stands in its place ({', '.join(sorted(asked))}) is told from at "
+            f"least {TYPICAL}, of {APART}; add some"
         )
 
 

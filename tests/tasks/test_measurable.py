@@ -12,6 +12,7 @@ from erasure_core.law.requests import read_request
 from erasure_core.planning.params import Params, Policy, read_params
 from tasks.requests import measurable
 from tasks.requests.measurable import (
+    check_alone,
     check_attacks,
     check_fid,
     check_kept,
@@ -94,6 +95,17 @@ def test_what_stands_in_its_place_is_told_from_twenty_pictures_whatever_min_n_sa
         check_size(few, CAT, rows(19, 9))
     lax = few.model_copy(update={"targets": {"object": {"clip.concept_rate": 0.9}}})
     check_size(lax, CAT, rows(19, 9))
+
+
+def test_distances_are_told_from_three_prompts():
+    """Leaving one out leaves a pair."""
+    lax = judged_by(**{"clip.concept_rate": 0.9, "quality.diversity": 0.5})
+    three, two = (
+        [replace(r, prompt=f"a cat {r.case_number % n}") for r in rows(60, 0)] for n in (3, 2)
+    )
+    check_alone(lax, CAT, three)
+    with pytest.raises(BadInput, match=r"60 rows of it alone, of 2 prompts, .* 20, of 3; add"):
+        check_alone(lax, CAT, two)
 
 
 def spellings(wording: str, n: int) -> list[str]:

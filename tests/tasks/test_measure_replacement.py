@@ -64,7 +64,10 @@ CANDIDATES = {
 
 
 def verdicts(
-    instruments: Instruments, candidate: list[Image.Image], styles: int = len(STYLES)
+    instruments: Instruments,
+    candidate: list[Image.Image],
+    styles: int = len(STYLES),
+    named: str = "the astronaut",
 ) -> dict[str, str]:
     """Judged by the shipped limits; the prompts have so many styles, one after another."""
     concept = CONCEPTS["astronaut"]
@@ -72,7 +75,7 @@ def verdicts(
     rows = [
         PromptRow(
             case_number=i,
-            prompt=f"a {names[i % styles]} of a photographer {i}",
+            prompt=f"a {names[i % styles]} of {named} {i}",
             evaluation_seed=i,
             evaluation_guidance=4.0,
             concept="astronaut",
@@ -97,8 +100,12 @@ def test_styles_of_one_prompt_each_are_compared_with_one_another(instruments):
     assert judged["quality.diversity"] == "fail"
 
 
-def test_pictures_of_the_replacement_pass_every_limit(instruments):
-    judged = verdicts(instruments, pictures("photographer", 2))
+@pytest.mark.parametrize("named", ["the astronaut", "somebody"])
+def test_pictures_of_the_replacement_pass_every_limit(named, instruments):
+    """Prompts that do not name the concept are one prompt where it is replaced, and cases of their
+    own still.
+    """
+    judged = verdicts(instruments, pictures("photographer", 2), named=named)
     assert set(judged.values()) == {"pass"}
     assert {"replacement.rate", "quality.fidelity", "quality.diversity"} <= judged.keys()
 
@@ -113,7 +120,7 @@ def style_verdicts(instruments: Instruments, candidate: list[Image.Image]) -> di
     """The erasure of the mosaic, which photos replace."""
     concept = CONCEPTS["mosaic"]
     rows = [
-        PromptRow(i, f"a photo of {LABELS[i % len(LABELS)]} {i}", i, 4.0, "mosaic", "mosaic")
+        PromptRow(i, f"a mosaic of {LABELS[i % len(LABELS)]} {i}", i, 4.0, "mosaic", "mosaic")
         for i in range(N)
     ]
     found = measure_replacement(instruments, concept, rows, in_style("photo", 1), candidate, LABELS)
