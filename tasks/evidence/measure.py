@@ -27,7 +27,7 @@ from erasure_core.metrics.detectors import detection_rate
 from erasure_core.metrics.features import ClipFeatures
 from erasure_core.metrics.intervals import FEWEST
 from erasure_core.metrics.kid import kid_to_base
-from erasure_core.metrics.quality import diversity, fidelity, naturalness
+from erasure_core.metrics.quality import distinctness, diversity, fidelity, naturalness
 from erasure_core.metrics.replacement import (
     labels_with,
     replacement_rate,
@@ -331,6 +331,7 @@ def measure_replacement(
     scores = [scorer.scores(some, prompts).tolist() for some in (base, pictures)]
     clusters = clusters_of(row.prompt for row in rows)
     same: dict[str, Any] = {"clusters": clusters}
+    alike = _comparable(rows)
     of_features = {**same, "settings": features.settings}
     found = [
         replacement_rate(
@@ -341,7 +342,8 @@ def measure_replacement(
         ),
         replacement_score_drop(*scores, settings=scorer.settings, **same),
         fidelity(reference, vectors, **of_features),
-        diversity(reference, vectors, within=_comparable(rows), **of_features),
+        diversity(reference, vectors, within=alike, **of_features),
+        distinctness(reference, vectors, within=alike, **of_features),
         naturalness(base, pictures, **same),
         kid_to_base(
             reference, vectors, metric="quality.kid", reference_clusters=clusters, **of_features

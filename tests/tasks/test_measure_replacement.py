@@ -54,11 +54,19 @@ CANDIDATES = {
     "noise": (noise, {"quality.fidelity", "quality.naturalness"}),
     "one picture for everything": (
         lambda: pictures("photographer", 5)[:1] * N,
-        {"quality.diversity"},
+        {"quality.diversity", "quality.distinctness"},
     ),
     "one picture for each style": (
         lambda: pictures("photographer", 5)[: len(STYLES)] * (N // len(STYLES)),
-        {"quality.diversity"},
+        {"quality.diversity", "quality.distinctness"},
+    ),
+    "two pictures for everything": (
+        lambda: pictures("photographer", 5)[1:4:2] * (N // 2),  # a sketch and a poster
+        {"quality.distinctness"},
+    ),
+    "two pictures for each style": (
+        lambda: pictures("photographer", 5)[: 2 * len(STYLES)] * (N // len(STYLES) // 2),
+        {"quality.distinctness"},
     ),
 }
 
@@ -133,7 +141,7 @@ def style_verdicts(instruments: Instruments, candidate: list[Image.Image]) -> di
 def test_what_replaces_a_style_is_named_among_the_styles(instruments):
     judged = style_verdicts(instruments, in_style("photo", 2))
     assert float(judged.pop("rate")) >= 0.9
-    assert len(judged) == 3
+    assert len(judged) == 4
     assert set(judged.values()) == {"pass"}
     assert float(style_verdicts(instruments, in_style("poster", 2))["rate"]) <= 0.2
 
@@ -146,7 +154,9 @@ def test_what_only_destroys_a_style_is_refused(candidate, instruments):
 @pytest.mark.parametrize("file", ["params.yaml", "params.sd14.yaml", "params.purify.yaml"])
 def test_every_kind_that_ships_has_limits_on_what_stands_in_its_place(file):
     policy = read_params(ROOT / file).policy
-    wanted = {"quality.fidelity", "quality.diversity", "quality.naturalness"}
+    wanted = {
+        f"quality.{name}" for name in ("fidelity", "diversity", "distinctness", "naturalness")
+    }
     assert all(wanted <= policy.of_replacement(kind) for kind in policy.targets)
 
 

@@ -89,8 +89,8 @@ def test_prompts_that_name_nothing_beside_some_that_name_it_are_said(tmp_path):
     found = own(tmp_path, "prompt\na portrait of coffee\na portrait of Ola\nits cup\n")
     assert len(found.rows) == 3
     assert without_reading(found) == [
-        "2 of 3 prompts do not name 'coffee' and are counted as showing it (cases 1, 2), with 'tea' "
-        "and nothing beside in its place; take out those that show something else"
+        "2 of 3 prompts do not name 'coffee' and are counted as showing it (cases 1, 2), with "
+        "'tea' and nothing beside in its place; take out those that show something else"
     ]
 
 
