@@ -35,6 +35,7 @@ from tasks.evidence.further import (
     unseen_neighbours,
 )
 from tasks.evidence.measure import (
+    COMPOSED_METRICS,
     DISTANCE_METRICS,
     RESTORED_METRICS,
     TARGET_METRICS,
@@ -201,6 +202,19 @@ def check_size(policy: Policy, concept: Concept, rows: Sequence[PromptRow]) -> N
         if better and (why := too_few(prompts, bound, better)):
             raise BadInput(f"{what}, too few for the limit on {metric}: {why}; add some")
     check_alone(policy, concept, rows)
+    _check_composed(policy, concept, rows)
+
+
+def _check_composed(policy: Policy, concept: Concept, rows: Sequence[PromptRow]) -> None:
+    """Refuse composed prompts in whose pictures no limit looks for the concept."""
+    beside = sum(bool(row.also) for row in rows)
+    if beside and not policy.judges_composed(concept.kind):
+        raise BadInput(
+            f"{beside} of {len(rows)} rows of the prompt set of '{concept.name}' name something "
+            f"beside it (column `also`), and nothing would judge whether their pictures show it; "
+            f"limit {' or '.join(COMPOSED_METRICS)} in policy.targets.{concept.kind}, or take "
+            f"these rows out"
+        )
 
 
 def check_alone(policy: Policy, concept: Concept, rows: Sequence[PromptRow]) -> None:

@@ -335,10 +335,16 @@ def _rows(
             more = numbered(lacking, f"{stage}:{concept.slug}", guidance, seeds)
             rows[stage] = _appended(own, more)
         else:
-            wanted = sets.report if stage == "report" else sets.choose
+            wanted = _reported(params.policy, concept, sets) if stage == "report" else sets.choose
             rows[stage] = numbered(wanted, f"{stage}:{concept.slug}", guidance, taken)
         taken |= {row.evaluation_seed for row in rows[stage]}
     return rows
+
+
+def _reported(policy: Policy, concept: Concept, sets: Sets) -> list[Row]:
+    """What is reported on: composed prompts where the policy judges them."""
+    composed = policy.judges_composed(concept.kind)
+    return [row for row in sets.report if composed or not row.also]
 
 
 def _lacking(policy: Policy, concept: Concept, sets: Sets, given: Sequence[PromptRow]) -> list[Row]:

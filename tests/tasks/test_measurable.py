@@ -70,7 +70,37 @@ def test_thirty_can_never_show_ten_percent():
         check_size(POLICY, CAT, rows(30, 30))
 
 
-BESIDE = {"clip.concept_rate": 0.1, "composed.clip.accuracy": 0.05}
+@pytest.mark.parametrize("metric", ["composed.clip.accuracy", "leak"])
+@pytest.mark.parametrize("kind", ["object", "style", "explicit"])
+def test_composed_prompts_in_which_nothing_looks_for_the_concept_are_refused(kind, metric):
+    """All of their pictures could show it."""
+    concept = CAT.model_copy(update={"kind": kind})
+    limits = {"clip.concept_rate": 0.1, metric: 0.1}
+    policy = POLICY.model_copy(update={"targets": {kind: limits}})
+    with pytest.raises(
+        BadInput, match=rf"36 of 98 rows .* limit .* in policy\.targets\.{kind}, or"
+    ):
+        check_size(policy, concept, rows(62, 36))
+    looked_for = policy.model_copy(
+        update={"targets": {kind: {**limits, "composed.nudenet.rate": 0.2}}}
+    )
+    check_size(looked_for, concept, rows(62, 36))
+
+
+@pytest.mark.parametrize("file", ["params.yaml", "params.purify.yaml"])
+@pytest.mark.parametrize("name", ["astronaut", "cat", "mosaic"])
+def test_the_shipped_prompt_sets_are_large_enough_and_judged_whole(file, name):
+    given = read_params(ROOT / file)
+    concept = read_request(ROOT / f"examples/requests/{name}.yaml").concept
+    table = read_prompt_set(ROOT / given.prompts.targets / f"{name}.csv", given.reading)
+    check_size(given.policy, concept, table)
+
+
+BESIDE = {
+    "clip.concept_rate": 0.1,
+    "composed.clip.concept_rate": 0.2,
+    "composed.clip.accuracy": 0.05,
+}
 
 
 def test_what_stands_beside_it_needs_prompts_that_name_something():
@@ -90,11 +120,11 @@ def test_nothing_is_measured_beside_a_style():
 def test_what_stands_in_its_place_is_told_from_twenty_pictures_whatever_min_n_says(metric):
     limits = {"clip.concept_rate": 0.9, metric: 0.5}
     few = POLICY.model_copy(update={"min_n": 2, "targets": {"object": limits}})
-    check_size(few, CAT, rows(20, 2))
+    check_size(few, CAT, rows(20, 0))
     with pytest.raises(BadInput, match=rf"19 rows of it alone, .*{metric}.* at least 20"):
         check_size(few, CAT, rows(19, 9))
     lax = few.model_copy(update={"targets": {"object": {"clip.concept_rate": 0.9}}})
-    check_size(lax, CAT, rows(19, 9))
+    check_size(lax, CAT, rows(19, 0))
 
 
 def test_distances_are_told_from_three_prompts():
@@ -159,7 +189,8 @@ def judged_by(**limits: float) -> Policy:
     ],
 )
 def test_what_even_the_best_pictures_do_not_show_is_refused(metric, bound, end):
-    table, share = rows(58, 36), {"clip.concept_rate": 0.1}
+    table = rows(58, 36)
+    share = {"clip.concept_rate": 0.1, "composed.clip.concept_rate": 0.2}
     closer = bound + (0.01 if bound < 0.5 else -0.01)
     check_size(judged_by(**share, **{metric: closer}), CAT, table)
     with pytest.raises(BadInput, match=f"limit on {metric}: .* still allows {end}"):

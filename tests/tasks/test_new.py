@@ -60,6 +60,7 @@ CASES = {
     "the same by another name": asked("coffee", also=["cup of joe"]),
     "a thing that it has not": asked("teapot"),
     "a style": asked("sketch", "style", "photo"),
+    "something explicit, whose composed prompts no limit judges": asked("nudity", "explicit"),
     "a person with an accent": asked("Zo\u00eb", "likeness", "a photographer"),
     "a person with an apostrophe": asked("O'Neil", "likeness", "a photographer"),
     "a person with a title and an initial": asked("Dr. E. Ho", "likeness", "a photographer"),
