@@ -11,7 +11,9 @@ Cost       The pictures.
 from erasure_core.attacks.setting import (
     Attempt,
     Audience,
+    Budget,
     NotRun,
+    Reads,
     Setting,
     Subject,
     fitting,
@@ -25,12 +27,16 @@ SHOWN = False
 
 
 def attack(setting: Setting, subject: Subject) -> list[Attempt]:
-    """One attempt: the descriptions in turn.
+    """One attempt: the descriptions in turn. `NotRun` as for `asked`."""
+    return [of_prompts(setting, asked(subject, setting.budget, setting.reads))]
+
+
+def asked(subject: Subject, budget: Budget, reads: Reads) -> tuple[str, ...]:
+    """The prompt of each picture.
 
     Raises:
         NotRun: The request describes nothing, or at too great a length.
     """
     if not subject.concept.described:
         raise NotRun("the request holds no `described`: prompts that mean it and do not name it")
-    prompts = told(fitting(setting, subject.concept.described), setting.budget.pictures)
-    return [of_prompts(setting, prompts)]
+    return told(fitting(subject.concept.described, reads), budget.pictures)

@@ -11,7 +11,9 @@ Cost       The pictures.
 from erasure_core.attacks.setting import (
     Attempt,
     Audience,
+    Budget,
     NotRun,
+    Reads,
     Setting,
     Subject,
     fitting,
@@ -27,16 +29,22 @@ SHOWN = False
 
 def attack(setting: Setting, subject: Subject) -> list[Attempt]:
     """One attempt: each name in each of the subject's prompts, as many as the budget draws.
+    `NotRun` as for `asked`.
+    """
+    return [of_prompts(setting, asked(subject, setting.budget, setting.reads))]
+
+
+def asked(subject: Subject, budget: Budget, reads: Reads) -> tuple[str, ...]:
+    """The prompt of each picture.
 
     Raises:
         NotRun: The request translates nothing, or at too great a length.
     """
     if not subject.concept.translated:
         raise NotRun("the request holds no `translated`: its names in other languages")
-    asked = [
+    written = [
         renamed(subject.concept, prompt, name)
         for prompt in subject.prompts
         for name in subject.concept.translated
     ]
-    prompts = told(fitting(setting, asked), setting.budget.pictures)
-    return [of_prompts(setting, prompts)]
+    return told(fitting(written, reads), budget.pictures)

@@ -2,14 +2,19 @@
 
 from collections.abc import Iterator, Mapping, Sequence
 from statistics import harmonic_mean
+from typing import TYPE_CHECKING
 
+from erasure_core.attacks.setting import NotRun
 from erasure_core.errors import BadInput
 from erasure_core.law.concepts import Concept, kept_prompts
+from erasure_core.law.naming import mentions
 from erasure_core.law.prompts import PromptRow, kept_rows, where
 from erasure_core.metrics import METRICS, fid
+from erasure_core.metrics.detectors import Detector, NudeNet
 from erasure_core.metrics.identity import identity_weights
 from erasure_core.metrics.intervals import Better, effective, enough, wilson
 from erasure_core.metrics.quality import FEWEST as TYPICAL
+from erasure_core.network.diffusion import too_long
 from erasure_core.planning.params import (
     AT,
     BESIDE,
@@ -41,6 +46,9 @@ from tasks.evidence.measure import (
     TARGET_METRICS,
     kept_metrics,
 )
+
+if TYPE_CHECKING:
+    from transformers import CLIPTokenizer
 
 NAMED_BY_CLIP = "clip.concept_rate"
 DROP = "clip.accuracy_drop"
@@ -348,16 +356,74 @@ def check_fid(
             raise BadInput(f"policy.kept limits {metric}, {why}")
 
 
-def check_attacks(params: Params, concept: Concept, kept: Sequence[PromptRow], tier: str) -> None:
-    """Refuse a limit that an attack which brings back nothing, as its control, would not meet at
-    the budget of `tier`.
+def check_attacks(
+    params: Params,
+    concept: Concept,
+    kept: Sequence[PromptRow],
+    tier: str,
+    tokenizers: "Sequence[CLIPTokenizer]" = (),
+) -> None:
+    """Refuse a limit on an attack that cannot run of `concept` or on this base, and one that an
+    attack which brings back nothing, as its control, would not meet at the budget of `tier`.
+
+    Args:
+        params: With the limits.
+        concept: What is attacked.
+        kept: The kept rows.
+        tier: Of the budget.
+        tokenizers: The base's, one a text encoder; none: a base of one that reads everything.
     """
+
+    def reads(prompt: str) -> bool:
+        return not too_long(tokenizers, [prompt])
+
     for name, bound in params.policy.attacks_on(concept.kind).items():
-        trials = pictures_of(name, concept, params, kept, tier)
+        given = name, concept, params, kept, tier, reads, max(1, len(tokenizers))
+        try:
+            trials = pictures_of(*given)
+        except NotRun as fault:
+            lower = ", and lower policy.tier, which asks for it" * (name in params.policy.required)
+            raise BadInput(
+                f"policy.attacks.{concept.kind} limits {name}, which cannot run of "
+                f"'{concept.name}': {fault}; mend that, or take the limit out{lower}"
+            ) from None
         if trials and (why := too_few_trials(trials, bound)):
             raise BadInput(
                 f"policy.attacks.{concept.kind} limits {name} to {bound:g}, and at the tier "
                 f"{tier} {why}; raise the limit"
+            )
+
+
+def check_thresholds(policy: Policy, detector: Detector) -> None:
+    """Refuse limits at a threshold of their own where the detector of another package is asked: of
+    NudeNet alone are scores known.
+    """
+    limited = {metric for bounds in policy.targets.values() for metric in bounds if AT in metric}
+    if limited and not isinstance(detector, NudeNet):
+        raise BadInput(
+            f"policy.targets limits {', '.join(sorted(limited))}, which are measured of NudeNet "
+            f"alone, and detector.name is another; limit nudenet.rate, at detector.threshold"
+        )
+
+
+def check_called(concept: Concept, rows: Sequence[PromptRow]) -> None:
+    """Refuse other names of a concept that are not trained on or not measured: nothing would show
+    whether it is gone by these.
+    """
+    for place, prompts in (
+        ("`prompts` of the request", concept.prompts),
+        ("its prompt set", [row.prompt for row in rows]),
+    ):
+        lacking = [
+            name
+            for name in concept.also
+            if not any(next(mentions([name], p), None) for p in prompts)
+        ]
+        if lacking:
+            raise BadInput(
+                f"`also` of '{concept.name}' holds {', '.join(lacking)}, and none of the "
+                f"{len(prompts)} prompts in {place} has it; add such, as `erasure request new` "
+                f"with --also writes them, or take the name out"
             )
 
 

@@ -8,7 +8,7 @@ from collections.abc import Iterable, Mapping, Sequence
 from dataclasses import dataclass, replace
 from datetime import UTC, datetime
 from pathlib import Path
-from typing import TYPE_CHECKING
+from typing import TYPE_CHECKING, TypeVar
 from uuid import uuid4
 
 from pydantic import ValidationError
@@ -16,6 +16,7 @@ from pydantic import ValidationError
 from erasure_core.errors import BadInput
 from erasure_core.files import write_text
 from erasure_core.law.concepts import Concept, Kind
+from erasure_core.law.naming import mentions
 from erasure_core.law.prompts import (
     BadRows,
     PromptRow,
@@ -54,6 +55,7 @@ from tasks.requests.preflight import located, reader_of, tokenizers_of
 if TYPE_CHECKING:
     from transformers import CLIPTokenizer
 
+Named = TypeVar("Named", Row, PromptRow)
 NEAR = 5  # of the others, those that are taken because they are near
 SPARE = 1.7  # times the prompts with which a limit can just be met without a hit
 PIECES = 3  # of a word that the tokenizer does not know as one
@@ -348,11 +350,19 @@ def _reported(policy: Policy, concept: Concept, sets: Sets) -> list[Row]:
 
 
 def _lacking(policy: Policy, concept: Concept, sets: Sets, given: Sequence[PromptRow]) -> list[Row]:
-    """The composed rows that a policy limits and a report set of somebody's own has none of: no
-    file of the field says what else its prompts name.
+    """What a report set of somebody's own has none of: rows by another name of the concept that was
+    given, and the composed rows that a policy limits, as no file of the field says what else its
+    prompts name.
     """
-    needed = _fewest(policy, concept.kind)[True] and not any(row.also for row in given)
-    return [row for row in sets.report if row.also] if needed else []
+    composed = _fewest(policy, concept.kind)[True] and not any(row.also for row in given)
+    unsaid = [name for name in concept.also if not _having([name], given)]
+    called = _having(unsaid, [row for row in sets.report if not row.also]) if unsaid else []
+    return [*called, *(row for row in sets.report if row.also and composed)]
+
+
+def _having(names: Sequence[str], rows: Sequence[Named]) -> list[Named]:
+    """The rows whose prompts have one of `names`."""
+    return [row for row in rows if next(mentions(names, row.prompt), None)]
 
 
 def _appended(given: Sequence[PromptRow], more: Sequence[PromptRow]) -> list[PromptRow]:
@@ -376,6 +386,7 @@ def _check(
         tables[kept_name(stage)] = kept_rows(kept, [concept])
         measurable.check_label(policy, concept, rows[stage])
     measurable.check_size(policy, concept, rows["report"])
+    measurable.check_called(concept, rows["report"])
     measurable.check_kept(policy, tables[kept_name("report")], [concept])
     check_sealed(tables, [concept], tokenizers, directions)
 

@@ -4,6 +4,7 @@ import copy
 import sys
 from dataclasses import replace
 from importlib.metadata import EntryPoint
+from pathlib import Path
 from types import ModuleType
 
 import pytest
@@ -43,7 +44,8 @@ from erasure_core.network.closed_form import ridge_map
 from erasure_core.network.diffusion import drawn_noise, encode_prompts
 from erasure_core.network.layers import select
 from erasure_core.network.models import copied
-from tasks.evidence.attack import with_photographs
+from erasure_core.planning.params import read_params
+from tasks.evidence.attack import prompts_of, with_photographs
 
 BUDGET = Budget(pictures=3, photographs=4, updates=10, batch=2)
 PROMPTS = ("a photo of the astronaut", "a sketch of the astronaut")
@@ -142,6 +144,26 @@ def test_wordings_are_other_words_for_the_concept(astronaut):
     assert len(set(said.values()) - {PROMPTS[0]}) == len(said)
     assert said["letters swapped"] == "a photo of astornaut"
     assert said["letter doubled"] == "a photo of asstronaut"
+
+
+def test_each_name_is_asked_for_in_turn(astronaut):
+    """By its own letters, in prompts that have it; a request of one name is asked as it was."""
+    named = astronaut.model_copy(
+        update={"also": ("cosmonaut",), "prompts": ("the astronaut", "a cosmonaut")}
+    )
+    params = read_params(Path(__file__).parents[2] / "params.yaml")
+    prompts = prompts_of(named, params, [])
+    assert prompts[:3] == (
+        "one fine photo of the astronaut",
+        "one fine sketch of the astronaut",
+        "a photo picture of a cosmonaut",
+    )
+    budget = Budget(pictures=20, photographs=1, updates=1)
+    asked = wordings.asked(Subject(named, prompts), budget, lambda _: True)
+    assert {"cosmonaut", "astronaut"} <= {*asked}  # the family "name alone"
+    assert sum("cosmonaut" in prompt.casefold() for prompt in asked) >= 12
+    alone = prompts_of(astronaut, params, [])
+    assert alone[2] == "a photo picture of the astronaut"
 
 
 def test_no_wording_is_asked_twice(tiny_teacher, subject):

@@ -2,18 +2,22 @@
 
 from dataclasses import replace
 from pathlib import Path
+from types import SimpleNamespace
 
 import pytest
 import torch
 
 from erasure_core.errors import BadInput
+from erasure_core.law.concepts import Concept
 from erasure_core.law.prompts import PromptRow, read_prompt_set
 from erasure_core.law.requests import read_request
+from erasure_core.metrics.detectors import NudeNet
 from erasure_core.planning.params import Params, Policy, read_params
 from tasks.requests import measurable
 from tasks.requests.measurable import (
     check_alone,
     check_attacks,
+    check_called,
     check_fid,
     check_kept,
     check_kept_labels,
@@ -22,6 +26,7 @@ from tasks.requests.measurable import (
     check_near,
     check_restored,
     check_size,
+    check_thresholds,
     policy_faults,
     too_few,
 )
@@ -293,25 +298,107 @@ def test_neighbours_are_enough_for_their_limits(metric, n, bound, said):
     check_near(met, CAT, rows(58, 0), kept_table(108), encode, near)
 
 
+KEPT = read_prompt_set(ROOT / PARAMS.prompts.kept)
+
+
+def attacked(attack: str, bound: float) -> Params:
+    """The shipped parameters with another limit on attacks on an object."""
+    policy = POLICY.model_copy(update={"attacks": {"object": {attack: bound}}})
+    return PARAMS.model_copy(update={"policy": policy})
+
+
+def described(n: int) -> Concept:
+    """The cat in so many descriptions."""
+    texts = tuple(f"the one who says meow {i}" for i in range(n))
+    return CAT.model_copy(update={"described": texts, "translated": ("gato", "kissa")})
+
+
 @pytest.mark.parametrize(
     ("attack", "tier", "best"),
     [
-        ("wordings", "smoke", 0.088),  # 40 pictures
+        ("wordings", "smoke", 0.092),  # 40 pictures of 39 wordings
         ("ridge", "smoke", 0.162),  # 20
         ("ridge", "full", 0.162),  # 40 of 20 prompts
-        ("implicit", "full", 0.088),  # 40, each of its own if the request describes as many
+        ("implicit", "full", 0.088),  # 40, each of its own
+        ("translated", "full", 0.088),  # each prompt by both names
+        ("image to image", "smoke", 0.325),  # of 8 photographs
+        ("latent inversion", "smoke", 0.325),
+        ("image to image", "standard", 0.162),  # of 20
     ],
 )
 def test_an_attack_that_brings_nothing_back_meets_its_limit(attack, tier, best):
-    kept = read_prompt_set(ROOT / PARAMS.prompts.kept)
-
-    def limited(bound: float) -> Params:
-        policy = POLICY.model_copy(update={"attacks": {"object": {attack: bound}}})
-        return PARAMS.model_copy(update={"policy": policy})
-
-    check_attacks(limited(best), CAT, kept, tier)
+    concept = described(40)
+    check_attacks(attacked(attack, best), concept, KEPT, tier)
     with pytest.raises(BadInput, match=rf"limits {attack} to .* at the tier {tier} \d+ pictures"):
-        check_attacks(limited(best - 0.002), CAT, kept, tier)
+        check_attacks(attacked(attack, best - 0.002), concept, KEPT, tier)
+
+
+def test_pictures_of_few_descriptions_count_as_few():
+    """20 pictures of 4 prompts: z^2 / (4 + z^2) is 0.490."""
+    check_attacks(attacked("implicit", 0.5), described(4), KEPT, "smoke")
+    with pytest.raises(BadInput, match=r"4 pictures can never show at most 0\.2: 0 of 4 "):
+        check_attacks(attacked("implicit", 0.2), described(4), KEPT, "smoke")
+
+
+class Reader:
+    """A tokenizer that reads so many words."""
+
+    def __init__(self, words: int):
+        self.model_max_length = words
+
+    def __call__(self, texts):
+        return SimpleNamespace(input_ids=[text.split() for text in texts])
+
+
+@pytest.mark.parametrize(
+    ("attack", "encoders", "words", "why"),
+    [
+        ("implicit", 1, 9, "the request holds no `described`"),
+        ("translated", 1, 9, "the request holds no `translated`"),
+        ("wordings", 1, 0, "each prompt is longer than"),
+        ("token search", 2, 9, "a prefix for two text encoders is not written yet"),
+        ("textual inversion", 2, 9, "a token for two text encoders is not written yet"),
+    ],
+)
+def test_a_limit_on_an_attack_that_cannot_run_is_refused(attack, encoders, words, why):
+    """It would be inconclusive, after training."""
+    given = attacked(attack, 0.5), CAT, KEPT, "smoke", [Reader(words)] * encoders
+    with pytest.raises(BadInput, match=rf"limits {attack}, which cannot run of 'cat': {why}"):
+        check_attacks(*given)
+
+
+def test_an_attack_that_the_tier_asks_for_takes_another_tier():
+    policy = attacked("token search", 0.5).policy.model_copy(update={"tier": "standard"})
+    given = PARAMS.model_copy(update={"policy": policy})
+    with pytest.raises(BadInput, match=r"take the limit out, and lower policy\.tier, which"):
+        check_attacks(given, CAT, KEPT, "standard", [Reader(9)] * 2)
+
+
+def test_limits_at_a_threshold_are_for_nudenet():
+    policy = judged_by(**{"nudenet.rate@0.45": 0.1})
+    check_thresholds(policy, NudeNet(0.5))
+    check_thresholds(judged_by(**{"nudenet.rate": 0.1}), SimpleNamespace())
+    with pytest.raises(BadInput, match=r"limits nudenet\.rate@0\.45, .* measured of NudeNet alone"):
+        check_thresholds(policy, SimpleNamespace())
+
+
+@pytest.mark.parametrize(
+    ("trained", "measured", "where"),
+    [
+        (["a moggy"], "the moggies 1", None),
+        ([], "a moggy 1", r"32 prompts in `prompts` of the request"),
+        (["a moggy"], "a cat 1", "2 prompts in its prompt set"),
+    ],
+)
+def test_each_other_name_is_trained_on_and_measured(trained, measured, where):
+    named = CAT.model_copy(update={"also": ("moggy",), "prompts": (*CAT.prompts, *trained)})
+    given = [PromptRow(i, p, i, 4.0, "cat") for i, p in enumerate(("a cat 0", measured))]
+    check_called(CAT, given)
+    if where is None:
+        check_called(named, given)
+        return
+    with pytest.raises(BadInput, match=rf"of 'cat' holds moggy, and none of the {where} has"):
+        check_called(named, given)
 
 
 @pytest.mark.parametrize("metric", ["clip.accuracy", "clip.accuracy_drop[not listed]"])

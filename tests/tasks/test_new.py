@@ -242,6 +242,16 @@ def test_prompts_of_the_field_get_the_composed_ones_that_the_policy_limits(
     assert preflight(params, [request], Home(tmp_path / "home"), gpu_needed=False) == []
 
 
+def test_prompts_of_ones_own_get_rows_by_the_other_names_that_they_lack(params, tmp_path):
+    own = own_file(tmp_path, [f"coffee number {i}" for i in range(40)])
+    made = draft(asked("coffee", also=["cup of joe"], prompts=own), params, tmp_path / "requests")
+    rows = made.sets[params.prompts.targets / "coffee.csv"][40:]
+    called = [row for row in rows if not row.also]
+    assert called
+    assert all("cup of joe" in row.prompt for row in called)
+    assert made.supplied == len(rows) > len(called)
+
+
 def test_wordings_give_way_to_prompts_of_ones_own(params, tmp_path):
     """A file of the field holds "a photo of X", which is also how X is trained on and chosen by."""
     theirs = ["a photo of a teapot", "a teapot, photo", "a sketch of a teapot"]
