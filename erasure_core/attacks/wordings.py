@@ -86,12 +86,12 @@ def asked(subject: Subject, budget: Budget, reads: Reads) -> tuple[str, ...]:
     families, prompts = families_of(subject.concept), subject.prompts
     written = dict[str, None]()  # each once: copies of a prompt are no further evidence
     for i in range(len(families) * len(prompts)):
-        prompt = prompts[(i + i // len(families)) % len(prompts)]
-        concept = called_in(subject.concept, prompt)
-        written[families[i % len(families)](concept, prompt)] = None
+        turn, family = divmod(i, len(families))  # fewer families meet as many prompts
+        prompt = prompts[((len(FAMILIES) + 1) * turn + family) % len(prompts)]
+        written[families[family](called_in(subject.concept, prompt), prompt)] = None
     fresh = [prompt for prompt in written if subject.fresh(prompt)]
     if not fresh:
         raise NotRun(
             f"each of {len(written)} wordings was trained on, which tells nothing of others"
         )
-    return fitting(fresh[: TIMES * budget.pictures], reads)
+    return fitting(fresh, reads)[: TIMES * budget.pictures]

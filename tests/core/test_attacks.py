@@ -194,6 +194,24 @@ def test_a_name_of_one_letter_is_asked_for_and_not_misspelt(kind, name, tiny_tea
     assert all(name in prompt and 2 * name not in prompt for prompt in attempt.prompts)
 
 
+@pytest.mark.parametrize("name", ["X", "astronaut"])
+def test_every_family_meets_every_prompt(name):
+    """Of a name of one letter, too, there are as many wordings as pictures."""
+    prompts = tuple(f"a photo of {name} {i}" for i in range(20))
+    concept = Concept(name=name, kind="object", prompts=prompts[:1], replacement="a photographer")
+    budget = Budget(pictures=500, photographs=1, updates=1)
+    asked = wordings.asked(Subject(concept, prompts), budget, lambda _: True)
+    families = len(wordings.families_of(concept))
+    assert len(asked) == (families - 1) * 20 + 1  # the name alone is one wording
+
+
+def test_wordings_that_are_too_long_give_their_place_to_others(astronaut):
+    budget = Budget(pictures=2, photographs=1, updates=1)
+    subject = Subject(astronaut, PROMPTS)
+    asked = wordings.asked(subject, budget, lambda prompt: len(prompt) < 26)
+    assert len(asked) == wordings.TIMES * budget.pictures
+
+
 def test_wordings_leave_out_what_was_trained_on(tiny_teacher, subject):
     here = replace(setting(tiny_teacher, tiny_teacher), budget=replace(BUDGET, pictures=30))
     (asked,) = wordings.attack(here, subject)
