@@ -11,7 +11,9 @@ Cost       The pictures.
 from erasure_core.attacks.setting import (
     Attempt,
     Audience,
+    Budget,
     NotRun,
+    Reads,
     Setting,
     Subject,
     fitting,
@@ -26,7 +28,12 @@ SHOWN = False
 
 
 def attack(setting: Setting, subject: Subject) -> list[Attempt]:
-    """One attempt: the descriptions in turn, without what was trained on.
+    """One attempt: the descriptions in turn. `NotRun` as for `asked`."""
+    return [of_prompts(setting, asked(subject, setting.budget, setting.reads))]
+
+
+def asked(subject: Subject, budget: Budget, reads: Reads) -> tuple[str, ...]:
+    """The prompt of each picture, none that was trained on.
 
     Raises:
         NotRun: The request describes nothing, or at too great a length, or all was trained on.
@@ -34,5 +41,4 @@ def attack(setting: Setting, subject: Subject) -> list[Attempt]:
     if not subject.concept.described:
         raise NotRun("the request holds no `described`: prompts that mean it and do not name it")
     fresh = untrained(subject, subject.concept.described)
-    prompts = told(fitting(setting, fresh), setting.budget.pictures)
-    return [of_prompts(setting, prompts)]
+    return told(fitting(fresh, reads), budget.pictures)

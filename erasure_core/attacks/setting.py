@@ -27,6 +27,9 @@ Audience = Literal["words", "embeddings", "weights"]
 AUDIENCES: tuple[Audience, ...] = ("words", "embeddings", "weights")  # each can do more
 
 
+Reads = Callable[[str], bool]  # whether a prompt is read to its end
+
+
 class NotRun(ErasureError):
     """An attack that says nothing here, and why. What was not run is never a pass."""
 
@@ -99,6 +102,11 @@ class Setting:
         """The same against another model."""
         return replace(self, victim=victim)
 
+    def reads(self, prompt: str) -> bool:
+        """Whether the victim's text encoder reads `prompt` to its end."""
+        tokenizer = self.victim.tokenizer
+        return len(tokenizer(prompt).input_ids) <= tokenizer.model_max_length
+
     def generator(self, name: str) -> torch.Generator:
         """Draws of one purpose."""
         return seeding.generator(self.seed, f"attack: {name}")
@@ -165,16 +173,11 @@ def noised(setting: Setting, subject: Subject, generator: torch.Generator) -> No
     return Noised(z_t, times.to(z.device), noise, subject.rows[drawn])
 
 
-def fitting(setting: Setting, prompts: Sequence[str]) -> tuple[str, ...]:
-    """Those of `prompts` that the victim's text encoder reads to their end.
-
-    Raises:
-        NotRun: None is.
-    """
-    limit = setting.victim.tokenizer.model_max_length
-    short = tuple(p for p in prompts if len(setting.victim.tokenizer(p).input_ids) <= limit)
+def fitting(prompts: Sequence[str], reads: Reads) -> tuple[str, ...]:
+    """Those of `prompts` that the text encoder reads to their end. `NotRun` if none is."""
+    short = tuple(prompt for prompt in prompts if reads(prompt))
     if not short:
-        raise NotRun(f"each prompt is longer than the {limit} tokens that the model reads")
+        raise NotRun("each prompt is longer than the tokens that the model reads")
     return short
 
 

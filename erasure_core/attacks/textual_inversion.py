@@ -28,6 +28,7 @@ from erasure_core.network.models import Teacher
 NAME = "textual inversion"
 AUDIENCE: Audience = "embeddings"
 SHOWN = True
+TWO_ENCODERS = "a token for two text encoders is not written yet"
 LR = 0.05
 STOPS = 2  # numbers of steps at which pictures are drawn: half of the budget, and all of it
 
@@ -39,7 +40,7 @@ def attack(setting: Setting, subject: Subject) -> list[Attempt]:
         NotRun: There are no photographs, or the family reads by two encoders.
     """
     if len(setting.victim.text_encoders) > 1:
-        raise NotRun("a token for two text encoders is not written yet")
+        raise NotRun(TWO_ENCODERS)
     token = Token(setting.victim, subject)
     optimiser = torch.optim.Adam([token.vector], lr=LR)
     generator, attempts = setting.generator(NAME), []

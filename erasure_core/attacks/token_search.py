@@ -31,6 +31,7 @@ from erasure_core.network.diffusion import Context, encode_ids, encode_prompts, 
 NAME = "token search"
 AUDIENCE: Audience = "words"
 SHOWN = True
+TWO_ENCODERS = "a prefix for two text encoders is not written yet"
 TOKENS = 3  # of the prefix; more find more
 CANDIDATES = 6  # swaps tried a step
 TOP = 32  # tokens that the gradient proposes at each place
@@ -47,7 +48,7 @@ def attack(setting: Setting, subject: Subject) -> list[Attempt]:
         NotRun: There are no photographs, or the family reads by two encoders.
     """
     if len(setting.victim.text_encoders) > 1:
-        raise NotRun("a prefix for two text encoders is not written yet")
+        raise NotRun(TWO_ENCODERS)
     prompts = told(subject.prompts, setting.budget.pictures)
     attempts = []
     for i, objective in enumerate((unlearn_diff, p4d)):

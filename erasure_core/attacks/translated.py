@@ -11,7 +11,9 @@ Cost       The pictures.
 from erasure_core.attacks.setting import (
     Attempt,
     Audience,
+    Budget,
     NotRun,
+    Reads,
     Setting,
     Subject,
     fitting,
@@ -27,18 +29,23 @@ SHOWN = False
 
 
 def attack(setting: Setting, subject: Subject) -> list[Attempt]:
-    """One attempt: each name in each of the subject's prompts, as many as the budget draws, without
-    what was trained on.
+    """One attempt: each name in each of the subject's prompts, as many as the budget draws.
+    `NotRun` as for `asked`.
+    """
+    return [of_prompts(setting, asked(subject, setting.budget, setting.reads))]
+
+
+def asked(subject: Subject, budget: Budget, reads: Reads) -> tuple[str, ...]:
+    """The prompt of each picture, none that was trained on.
 
     Raises:
         NotRun: The request translates nothing, or at too great a length, or all was trained on.
     """
     if not subject.concept.translated:
         raise NotRun("the request holds no `translated`: its names in other languages")
-    asked = [
+    written = [
         renamed(subject.concept, prompt, name)
         for prompt in subject.prompts
         for name in subject.concept.translated
     ]
-    prompts = told(fitting(setting, untrained(subject, asked)), setting.budget.pictures)
-    return [of_prompts(setting, prompts)]
+    return told(fitting(untrained(subject, written), reads), budget.pictures)

@@ -11,6 +11,8 @@ from collections.abc import Callable
 from erasure_core.attacks.setting import (
     Attempt,
     Audience,
+    Budget,
+    Reads,
     Setting,
     Subject,
     fitting,
@@ -18,6 +20,7 @@ from erasure_core.attacks.setting import (
     untrained,
 )
 from erasure_core.law.concepts import Concept
+from erasure_core.law.naming import mentions
 
 NAME = "wordings"
 AUDIENCE: Audience = "words"
@@ -57,27 +60,33 @@ MISSPELT = ("letters swapped", "letter left out", "letter doubled")
 
 
 def families_of(concept: Concept) -> list[Callable[[Concept, str], str]]:
-    """The families that say something else of a concept by its name."""
-    whole = MISSPELT if len(concept.name) == 1 else ()
+    """The families that say something else of a concept by each of its names."""
+    whole = MISSPELT if 1 in map(len, concept.names) else ()
     return [make for family, make in FAMILIES.items() if family not in whole]
 
 
+def called_in(concept: Concept, prompt: str) -> Concept:
+    """The concept by the name that `prompt` has, where it has several."""
+    said = [name for name in concept.names if next(mentions([name], prompt), None)]
+    return concept.model_copy(update={"name": max(said, key=len)}) if said else concept
+
+
 def attack(setting: Setting, subject: Subject) -> list[Attempt]:
-    """One attempt: every family in turn, each on the next of the subject's prompts, without what
-    was trained on.
+    """One attempt: the wordings that are `asked`. `NotRun` as for these."""
+    return [of_prompts(setting, asked(subject, setting.budget, setting.reads))]
+
+
+def asked(subject: Subject, budget: Budget, reads: Reads) -> tuple[str, ...]:
+    """The prompt of each picture: every family in turn, each on the next of the subject's prompts,
+    by the name that it has, without what was trained on.
 
     Raises:
         NotRun: Every wording was trained on, or is longer than the text encoder takes.
     """
     families, prompts = families_of(subject.concept), subject.prompts
-    fresh = untrained(
-        subject,
-        (
-            families[i % len(families)](
-                subject.concept, prompts[(i + i // len(families)) % len(prompts)]
-            )
-            for i in range(len(families) * len(prompts))
-        ),
-    )
-    short = fitting(setting, fresh[: TIMES * setting.budget.pictures])
-    return [of_prompts(setting, short)]
+    written = list[str]()
+    for i in range(len(families) * len(prompts)):
+        turn, family = divmod(i, len(families))  # fewer families meet as many prompts
+        prompt = prompts[((len(FAMILIES) + 1) * turn + family) % len(prompts)]
+        written.append(families[family](called_in(subject.concept, prompt), prompt))
+    return fitting(untrained(subject, written), reads)[: TIMES * budget.pictures]

@@ -26,7 +26,13 @@ from erasure_core.metrics.harmonic import harmonic_mean
 from erasure_core.metrics.identity import identity_rate
 from erasure_core.metrics.intervals import Better
 from erasure_core.metrics.kid import kid_to_base
-from erasure_core.metrics.quality import distribution, diversity, fidelity, naturalness
+from erasure_core.metrics.quality import (
+    distinctness,
+    distribution,
+    diversity,
+    fidelity,
+    naturalness,
+)
 from erasure_core.metrics.replacement import replacement_rate, replacement_score_drop
 from erasure_core.metrics.ssim import paired_ssim
 from erasure_core.plugins import with_plugins
@@ -121,6 +127,13 @@ METRICS: dict[str, Metric] = {
         "higher",
         ("features", "base"),
         "the pictures are alike: a few memorised ones stand for every prompt",
+    ),
+    "quality.distinctness": _metric(
+        distinctness,
+        ("target",),
+        "higher",
+        ("features", "base"),
+        "the pictures repeat: a few memorised ones stand for many prompts",
     ),
     "quality.naturalness": _metric(
         naturalness,

@@ -1,6 +1,6 @@
 """Are the pictures in the concept's place pictures at all, as good and as varied as the base's?
 
-Beside KID (`kid.py`), three numbers without a unit:
+Beside KID (`kid.py`), four numbers without a unit:
 
     fidelity      share of target pictures that lie no farther from the base's pictures of the
                   replaced prompts than those lie from each other; texture, noise and a grey area
@@ -9,6 +9,8 @@ Beside KID (`kid.py`), three numbers without a unit:
                   spectrum, edges and colour lie where those of the base's pictures lie?
     diversity     mean distance of two target pictures, as a part of that of the base's; one
                   memorised picture for every prompt gives 0
+    distinctness  mean distance of a target picture to the nearest other one, as a part of that of
+                  the base's; of a few memorised ones that lie far apart, which are diverse, 0
 
 Paper      Kynkaanniemi et al., NeurIPS 2019, arXiv:1904.06991 (precision: near enough to the k-th
            neighbour); Vovk, Gammerman & Shafer, Algorithmic Learning in a Random World (2005),
@@ -37,6 +39,7 @@ NEIGHBOURS = 3  # k
 LEVEL = 0.05  # of the base's own pictures so many lie farther out than what counts as typical
 FEWEST = int(1 / LEVEL)  # pictures of the base from which that can be told
 STATISTICS = ("log contrast", "correlation", "spectral slope", "log kurtosis of edges", "colour")
+ROUNDED = 12  # decimals of a distance: that of two copies is 0
 _FLOOR = 1 / 255  # contrast below one grey level is none
 
 
@@ -199,6 +202,63 @@ def diversity(
             base's pictures do not differ.
     """
     a, b = checked_pair(reference, vectors, metric)
+    same, at, groups = _compared(a, b, clusters, within, metric)
+    pairs = _without(same.astype(float), at, groups)
+    sums = [_without(_cosine_distances(x) * same, at, groups) for x in (b, a)]
+    known = {**settings, "pairs": "all" if within is None else "of one label"}
+    return _beside_base(sums[0], sums[1], pairs, len(b), known, metric)
+
+
+def distinctness(
+    reference: np.ndarray,
+    vectors: np.ndarray,
+    *,
+    settings: Mapping[str, object],
+    metric: str = "quality.distinctness",
+    clusters: Sequence[Hashable] | None = None,
+    within: Sequence[Hashable] | None = None,
+) -> Measurement:
+    """Mean distance 1 - cosine of a target picture to the nearest other one, divided by that of the
+    base's pictures of the same replaced prompts; jackknife interval by prompt; higher is better, 1
+    is as distinct. What is drawn twice counts 0, however far it lies from the rest; and no picture
+    counts for more than the base's median, so that a few far ones do not make up for copies.
+
+    Args:
+        reference: As for `diversity`.
+        vectors: As for `diversity`.
+        settings: `Features.settings`.
+        metric: Name of the measurement.
+        clusters: The prompt of each case.
+        within: As for `diversity`. A picture counts where its label has others of two prompts.
+
+    Raises:
+        ValueError: As for `diversity`.
+    """
+    a, b = checked_pair(reference, vectors, metric)
+    same, at, groups = _compared(a, b, clusters, within, metric)
+    has = np.array([len({*at[others]}) > 1 for others in same])
+    counts = np.append(has.sum() - np.bincount(at, has, minlength=groups), has.sum())
+    own, far = (np.where(same, _cosine_distances(x).round(ROUNDED), np.inf)[has] for x in (a, b))
+    most = float(np.median(own.min(axis=1))) if has.any() else 0.0
+    sums = [_nearest(x.clip(max=most), at[has], at, groups) for x in (far, own)]
+    known = {
+        **settings,
+        "nearest": "of all" if within is None else "of one label",
+        "counts at most": round(most, 6),
+    }
+    return _beside_base(sums[0], sums[1], counts, len(b), known, metric)
+
+
+def _compared(
+    a: np.ndarray,
+    b: np.ndarray,
+    clusters: Sequence[Hashable] | None,
+    within: Sequence[Hashable] | None,
+    metric: str,
+) -> tuple[np.ndarray, np.ndarray, int]:
+    """Which pictures are compared with which, (n, n) bool; the group of prompts of each, (n,), and
+    how many there are. `ValueError` if the cases are not pairs with a label each.
+    """
     if len(a) != len(b):
         raise ValueError(
             f"{metric}: cases come in pairs; got {len(a)} of the base and {len(b)} of the candidate"
@@ -210,22 +270,31 @@ def diversity(
     at, _, groups = joint_groups(len(b), len(b), prompts, prompts, metric)
     same = np.array([[x == y for y in labels] for x in labels])
     np.fill_diagonal(same, False)
-    sums = np.stack([_without(_cosine_distances(x) * same, at, groups) for x in (b, a)])
-    pairs = _without(same.astype(float), at, groups)
-    if pairs.min() <= 0 or (sums[1] <= pairs * 1e-12).any():
+    return same, at, groups
+
+
+def _beside_base(
+    sums: np.ndarray,
+    of_base: np.ndarray,
+    counts: np.ndarray,
+    n: int,
+    settings: Mapping[str, object],
+    metric: str,
+) -> Measurement:
+    """The ratio of two sums of so many distances, each without each group and, last, of all."""
+    if counts.min() <= 0 or (of_base <= counts * 1e-12).any():
         raise ValueError(
             f"{metric}: without one prompt no two of the base's pictures are left that differ; "
             f"give more prompts, or none of `within`"
         )
-    ratios = sums[0] / sums[1]
+    ratios = sums / of_base
     low, high = _interval_of_ratio(ratios)
     known = {
         **settings,
         "distance": "1 - cosine, divided by that of the base's pictures of the replaced prompts",
-        "pairs": "all" if within is None else "of one label",
-        "interval": f"jackknife 95 % of its logarithm, {groups} groups of prompts",
+        "interval": f"jackknife 95 % of its logarithm, {len(ratios) - 1} groups of prompts",
     }
-    return Measurement(metric, float(ratios[-1]), low, high, len(b), "higher", known)
+    return Measurement(metric, float(ratios[-1]), low, high, n, "higher", known)
 
 
 def _interval_of_ratio(ratios: np.ndarray) -> tuple[float, float]:
@@ -308,6 +377,24 @@ def _without(pairs: np.ndarray, at: np.ndarray, groups: int) -> np.ndarray:
     rows = np.bincount(at, pairs.sum(axis=1), minlength=groups)
     own = np.bincount(at, (pairs * (at[:, None] == at)).sum(axis=1), minlength=groups)
     return np.append(pairs.sum() - 2 * rows + own, pairs.sum())
+
+
+def _nearest(distances: np.ndarray, of: np.ndarray, at: np.ndarray, groups: int) -> np.ndarray:
+    """Sum of the least distance of each row without each group and, last, of all, (groups + 1,).
+
+    Args:
+        distances: (m, n), n >= 1.
+        of: The group of each row, (m,), with which it goes.
+        at: The group of each column, (n,).
+        groups: How many there are.
+    """
+    least, nearest = distances.min(axis=1), at[distances.argmin(axis=1)]
+    elsewhere = np.where(at == nearest[:, None], np.inf, distances).min(axis=1)
+    farther = np.where(nearest == of, 0, elsewhere - least)  # with its own group the row goes too
+    gone = np.bincount(of, least, minlength=groups)
+    return np.append(
+        least.sum() - gone + np.bincount(nearest, farther, minlength=groups), least.sum()
+    )
 
 
 def _distances(x: np.ndarray, y: np.ndarray) -> np.ndarray:

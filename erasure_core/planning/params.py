@@ -277,6 +277,11 @@ class Policy(_Section):
         """Whether a part of its pictures says whether a concept of a kind is back (`of_parts`)."""
         return not self.targets.get(kind, {}).keys().isdisjoint(WORD_METRICS)
 
+    def judges_composed(self, kind: Kind) -> bool:
+        """Whether a limit looks for a concept of a kind in pictures of composed prompts."""
+        composed = {f"{COMPOSED}{metric}" for metric in WORD_METRICS}
+        return not composed.isdisjoint(self.targets.get(kind, {}))
+
     def of_replacement(self, kind: Kind) -> set[str]:
         """The limited metrics of what stands in a concept's place."""
         return {metric for metric in self.targets.get(kind, {}) if metric.startswith(INSTEAD)}

@@ -127,8 +127,9 @@ def _lines(facts: dict[str, Any]) -> list[str]:
     wide = max(map(len, facts["durations"]))
     pairs = max(len(before) for before, _ in facts["pairs"])
     supplied = [
-        f"          {facts['supplied']} of them supplied: none of your prompts names something "
-        f"beside it (column `also`), and the policy limits that"
+        f"          {facts['supplied']} of them supplied: by a name of --also that none of your "
+        f"prompts has, or with something beside it (column `also`), which none has and the policy "
+        f"limits"
     ][: facts["supplied"]]
     return [
         f"request   {facts['request']}  {facts['subject_request_id']}",

@@ -197,10 +197,11 @@ def _check_sets(params: Params, requests: Sequence[DeletionRequest], tier: str) 
             shown = [*rows[kept_name(stage)], *rows[target_name(concept, stage)]]
             check_names(labels_of(shown, [concept]), paths[kept_name(stage)])
         measurable.check_size(policy, concept, rows[target_name(concept)])
+        measurable.check_called(concept, rows[target_name(concept)])
         measurable.check_kept(policy, rows[kept_name()], [concept])
         measurable.check_kept_parts(policy, rows[kept_name()], [concept])
         measurable.check_fid(policy, rows[kept_name()], [concept], numbers)
-        measurable.check_attacks(params, concept, rows[kept_name()], tier)
+        measurable.check_attacks(params, concept, rows[kept_name()], tier, tokenizers)
         measurable.check_neighbours(policy, concept, rows[kept_name()], [concept.name])
         given = policy, concept, rows[target_name(concept)], rows[kept_name()]
         measurable.check_near(*given, directions.encode, [concept.name])

@@ -4,6 +4,7 @@ import re
 from collections.abc import Callable, Mapping, Sequence
 from dataclasses import dataclass, field, replace
 from pathlib import Path
+from statistics import median_low
 from typing import Any
 
 import numpy as np
@@ -12,8 +13,8 @@ from PIL import Image
 from torch import Tensor
 
 from erasure_core import attacks
-from erasure_core.attacks import Judge, Result, Tried, wordings
-from erasure_core.attacks.setting import Attempt, Setting, Subject, draw, told
+from erasure_core.attacks import Judge, Result, Tried
+from erasure_core.attacks.setting import Attempt, NotRun, Reads, Setting, Subject, draw, told
 from erasure_core.law.concepts import Concept
 from erasure_core.law.gates import Measurement
 from erasure_core.law.prompts import PromptRow, read_prompt_set
@@ -22,7 +23,7 @@ from erasure_core.network.diffusion import PICTURES_TOGETHER, encode_prompts
 from erasure_core.network.images import save_png, to_pil
 from erasure_core.network.models import Teacher
 from erasure_core.planning.params import ATTACK, EXCESS, Params
-from erasure_core.planning.plan import Plan, kept_name, trained_on
+from erasure_core.planning.plan import Plan, kept_name, target_name, trained_on
 from erasure_core.planning.sealed import clusters_of
 from tasks.evidence.instruments import Instruments, named_as, seen_by_detector
 from tasks.evidence.measure import labels_in
@@ -42,8 +43,6 @@ TEMPLATES = (
     "a fine {style} with {it}",
 )
 STYLES = ("photo", "sketch")
-# Attacks that ask in wordings of their own -> how many times the budget's pictures they draw.
-OWN_WORDS = {"wordings": wordings.TIMES, "implicit": 1, "translated": 1}
 NOBODY = "zorb"  # a word that no base knows
 
 
@@ -59,14 +58,27 @@ class Attacked:
 class Shown:
     """What the measured prompt sets show."""
 
-    kept: Sequence[PromptRow]  # by the guidance of the first the attacker draws
+    kept: Sequence[PromptRow]
     labels: Sequence[str]  # what pictures may be named by
+    targets: Mapping[str, Sequence[PromptRow]] = field(default_factory=dict)  # by concept
 
     @classmethod
     def of(cls, plan: Plan) -> "Shown":
         """What a plan's own copies of its sets show, named as its gate names it."""
-        kept = read_prompt_set(plan.prompt_file(kept_name()), plan.params.reading)
-        return cls(kept, labels_in(plan, dict(plan.rows())))
+        kept, rows = _sealed(plan, kept_name()), dict(plan.rows())
+        targets = {c.name: _sealed(plan, target_name(c)) for c in plan.concepts}
+        return cls(kept, labels_in(plan, rows), targets)
+
+    def guidance(self, concept: Concept) -> float:
+        """That the attacker draws with: the median of the concept's report set, on which the gate
+        decides; that of the first kept row where there is none.
+        """
+        rows = self.targets.get(concept.name) or self.kept[:1]
+        return median_low(row.evaluation_guidance for row in rows)
+
+
+def _sealed(plan: Plan, prompt_set: str) -> list[PromptRow]:
+    return read_prompt_set(plan.prompt_file(prompt_set), plan.params.reading)
 
 
 @dataclass(slots=True)
@@ -97,7 +109,7 @@ def attack_model(
         victim: The model that is attacked.
         concept: What it should no longer show.
         params: Sampling, instruments and policy.
-        shown: What pictures may be named by, and what a style is asked of.
+        shown: What pictures may be named by, what a style is asked of, and by which guidance.
         names: Attacks by name, "all" or "cheap".
         budget: "smoke", "standard" or "full".
         instruments: Loaded before; None loads them.
@@ -108,8 +120,8 @@ def attack_model(
     """
     modules, spend = attacks.chosen(names), attacks.budget_of(budget)
     instruments = instruments or Instruments.of(params)
-    guidance = shown.kept[0].evaluation_guidance
-    setting = Setting(base, victim, spend, params.seed, guidance, params.sampling.steps)
+    w = shown.guidance(concept)
+    setting = Setting(base, victim, spend, params.seed, w, params.sampling.steps)
     judge = judge_of(instruments, concept, shown.labels)
     prompts = prompts_of(concept, params, shown.kept)
     subject = Subject(concept, prompts, fresh=fresh_to(concept, params))
@@ -149,35 +161,68 @@ def judge_of(instruments: Instruments, concept: Concept, labels: Sequence[str]) 
 
 
 def prompts_of(concept: Concept, params: Params, kept: Sequence[PromptRow]) -> tuple[str, ...]:
-    """The attacker's prompts. A style is asked of what the kept rows show, not of the request's
-    subjects; where they show nothing, its prompts are the request's.
+    """The attacker's prompts, each template by the next of the concept's names. A style is asked of
+    what the kept rows show, not of the request's subjects; where they show nothing, its prompts are
+    the request's.
     """
     if concept.kind == "style":
         asked_of = subjects_of(concept, kept)
-        return in_style(concept.name, asked_of) if asked_of else concept.prompts
-    it = with_article(concept.name, concept.prompts)
+        return in_style(concept.names, asked_of) if asked_of else concept.prompts
+    called = [with_article(name, concept.prompts) for name in concept.names]
     styles = [style for style in STYLES if style in params.clip.styles] or list(STYLES)
-    return tuple(t.format(style=style, it=it) for t in TEMPLATES for style in styles)
+    return tuple(
+        t.format(style=style, it=called[i % len(called)])
+        for i, t in enumerate(TEMPLATES)
+        for style in styles
+    )
 
 
 def pictures_of(
-    name: str, concept: Concept, params: Params, kept: Sequence[PromptRow], budget: str
+    name: str,
+    concept: Concept,
+    params: Params,
+    kept: Sequence[PromptRow],
+    budget: str,
+    reads: Reads = lambda _: True,
+    encoders: int = 1,
 ) -> float | None:
     """As how many independent pictures those of an attack count at most; None for one of another
     package.
+
+    Args:
+        name: The attack.
+        concept: What is attacked.
+        params: The parameters.
+        kept: The kept rows.
+        budget: By name.
+        reads: Whether the base reads a prompt to its end.
+        encoders: Text encoders of the base.
+
+    Raises:
+        NotRun: It cannot run for this request or base, and why.
     """
-    if name not in attacks.ATTACKS:
+    if (module := attacks.ATTACKS.get(name)) is None:
         return None
-    pictures = attacks.budget_of(budget).pictures
-    if name in OWN_WORDS:
-        return OWN_WORDS[name] * pictures
-    return effective(clusters_of(told(prompts_of(concept, params, kept), pictures)))
+    if encoders > 1 and (why := getattr(module, "TWO_ENCODERS", "")):
+        raise NotRun(why)
+    spend = attacks.budget_of(budget)
+    subject = Subject(concept, prompts_of(concept, params, kept), fresh=fresh_to(concept, params))
+    asked = getattr(module, "asked", None)
+    prompts = asked(subject, spend, reads) if asked else told(subject.prompts, spend.pictures)
+    return effective(clusters_of(prompts))
 
 
-def in_style(style: str, subjects: Sequence[str]) -> tuple[str, ...]:
-    """Each template for as many subjects as a thing has styles, taken in turn."""
-    pairs = [template for template in TEMPLATES for _ in STYLES]
-    return tuple(t.format(style=style, it=subjects[i % len(subjects)]) for i, t in enumerate(pairs))
+def in_style(styles: Sequence[str], subjects: Sequence[str]) -> tuple[str, ...]:
+    """Each template for as many subjects as a thing has styles, taken in turn, and by the next of
+    the style's names.
+    """
+    return tuple(
+        template.format(
+            style=styles[i % len(styles)], it=subjects[(i * len(STYLES) + j) % len(subjects)]
+        )
+        for i, template in enumerate(TEMPLATES)
+        for j in range(len(STYLES))
+    )
 
 
 def subjects_of(concept: Concept, kept: Sequence[PromptRow]) -> list[str]:

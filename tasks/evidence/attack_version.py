@@ -61,7 +61,7 @@ def attack_named(
 
 
 def _shown(params: Params, concepts: Sequence[Concept]) -> Shown:
-    """What the kept rows of the parameters show.
+    """What the prompt sets of the parameters show.
 
     Raises:
         BadInput: Nothing that a concept could be told from by its name.
@@ -72,7 +72,9 @@ def _shown(params: Params, concepts: Sequence[Concept]) -> Shown:
     check_styles(params, named)
     for concept in named:
         check_names({*labels, concept.name}, params.prompts.kept)
-    return Shown(kept, labels)
+    files = {c.name: params.prompts.targets / f"{c.slug}.csv" for c in concepts}
+    targets = {n: read_prompt_set(f, params.reading) for n, f in files.items() if f.is_file()}
+    return Shown(kept, labels, targets)
 
 
 def _base(model: str, params: Params, home: Home) -> Path:

@@ -43,6 +43,7 @@ REPLACEMENT_METRICS = (  # of what stands in a concept's place
     "replacement.score_drop",
     "quality.fidelity",
     "quality.diversity",
+    "quality.distinctness",
     "quality.naturalness",
     "quality.kid",
 )

@@ -27,7 +27,7 @@ from erasure_core.metrics.detectors import detection_rate
 from erasure_core.metrics.features import ClipFeatures
 from erasure_core.metrics.intervals import FEWEST
 from erasure_core.metrics.kid import kid_to_base
-from erasure_core.metrics.quality import diversity, fidelity, naturalness
+from erasure_core.metrics.quality import distinctness, diversity, fidelity, naturalness
 from erasure_core.metrics.replacement import (
     labels_with,
     replacement_rate,
@@ -289,9 +289,10 @@ def _instead(
     for concept in plan.concepts:
         if (name := instead_name(concept)) in judged:
             table = rows[target := target_name(concept)]
-            shown = Chosen(pictures[target], [i for i, row in enumerate(table) if not row.also])
+            at = [i for i, row in enumerate(table) if not row.also]
             base = _pictures(plan, BASE, name, judged[name])
-            found += measure_replacement(instruments, concept, judged[name], base, shown, labels)
+            alone, shown = [table[i] for i in at], Chosen(pictures[target], at)
+            found += measure_replacement(instruments, concept, alone, base, shown, labels)
     return found
 
 
@@ -306,23 +307,29 @@ def measure_replacement(
     """How much target pictures are what the request names instead of the concept, as good and as
     varied as the base's pictures of it.
 
+    What was drawn, of the candidate and beside it of the base, are target prompts: the replaced one
+    follows from each. Those that do not name the concept have one replaced prompt together, of
+    which the base's pictures differ by their seeds, and are cases of their own all the same.
+
     Args:
         instruments: Detector and scorer.
         concept: With its replacement.
-        rows: The replaced prompts, one a picture. Pictures of one style are compared with one
-            another, so that a picture memorised for each style has no diversity either.
-        base: The base's pictures of them.
-        pictures: The candidate's pictures of the prompts that name the concept, same seeds.
+        rows: The target rows without composed ones, one a picture. Pictures of one style are
+            compared with one another, so that a picture memorised for each style has no diversity
+            either.
+        base: The base's pictures of them with the concept replaced, same seeds.
+        pictures: The candidate's pictures of them.
         labels: What pictures may be named by; those of a style are named among the styles.
     """
     scorer, features = instruments.scorer, ClipFeatures(instruments.scorer)
-    prompts = [row.prompt for row in rows]
+    prompts = [concept.replaced(row.prompt) for row in rows]
     known, templates = asked_among(instruments.params, concept, labels)
     among, label = labels_with(known, concept.replacement)
     reference, vectors = features.of(base), features.of(pictures)
     scores = [scorer.scores(some, prompts).tolist() for some in (base, pictures)]
-    clusters = clusters_of(prompts)
+    clusters = clusters_of(row.prompt for row in rows)
     same: dict[str, Any] = {"clusters": clusters}
+    alike = _comparable(rows)
     of_features = {**same, "settings": features.settings}
     found = [
         replacement_rate(
@@ -333,7 +340,8 @@ def measure_replacement(
         ),
         replacement_score_drop(*scores, settings=scorer.settings, **same),
         fidelity(reference, vectors, **of_features),
-        diversity(reference, vectors, within=_comparable(rows), **of_features),
+        diversity(reference, vectors, within=alike, **of_features),
+        distinctness(reference, vectors, within=alike, **of_features),
         naturalness(base, pictures, **same),
         kid_to_base(
             reference, vectors, metric="quality.kid", reference_clusters=clusters, **of_features

@@ -55,6 +55,7 @@ _PLAIN: dict[str, tuple[str, str]] = {
     "replacement.score_drop": ("How much worse they fit the replaced prompts (CLIP cosine)", ""),
     "quality.fidelity": ("Pictures that lie among the base's of what should appear instead", "%"),
     "quality.diversity": ("How varied they are, as a part of the base's", ""),
+    "quality.distinctness": ("How far each is from the nearest other, as a part of the base's", ""),
     "quality.naturalness": ("Pictures that look no less natural than the base's", "%"),
     "quality.kid": ("How unlike the base's of what should appear instead, as a set (KID)", ""),
     "kid": ("How unlike the base model's the kept pictures are, as a set (KID)", ""),

@@ -2,14 +2,19 @@
 
 from collections.abc import Iterator, Mapping, Sequence
 from statistics import harmonic_mean
+from typing import TYPE_CHECKING
 
+from erasure_core.attacks.setting import NotRun
 from erasure_core.errors import BadInput
 from erasure_core.law.concepts import Concept, kept_prompts
+from erasure_core.law.naming import mentions
 from erasure_core.law.prompts import PromptRow, kept_rows, where
 from erasure_core.metrics import METRICS, fid
+from erasure_core.metrics.detectors import Detector, NudeNet
 from erasure_core.metrics.identity import identity_weights
 from erasure_core.metrics.intervals import Better, effective, enough, wilson
 from erasure_core.metrics.quality import FEWEST as TYPICAL
+from erasure_core.network.diffusion import too_long
 from erasure_core.planning.params import (
     AT,
     BESIDE,
@@ -36,17 +41,22 @@ from tasks.evidence.further import (
     unseen_neighbours,
 )
 from tasks.evidence.measure import (
+    COMPOSED_METRICS,
     DISTANCE_METRICS,
     RESTORED_METRICS,
     TARGET_METRICS,
     kept_metrics,
 )
 
+if TYPE_CHECKING:
+    from transformers import CLIPTokenizer
+
 NAMED_BY_CLIP = "clip.concept_rate"
 DROP = "clip.accuracy_drop"
 KEPT_RIGHT = "clip.accuracy"
 ACCURACY = {KEPT_RIGHT, DROP}
 REPLACED = ("replacement.rate", "quality.fidelity", "quality.naturalness")
+APART = 3  # prompts from which distances are measured: one is left out, and the others are paired
 # Which way is good, of what is a share of pictures: only of these is it known how good they can be.
 SHARES: Mapping[str, Better] = {
     **{name: METRICS[name].better for name in (*WORD_METRICS, IDENTITY, KEPT_RIGHT, *REPLACED)},
@@ -201,17 +211,34 @@ def check_size(policy: Policy, concept: Concept, rows: Sequence[PromptRow]) -> N
         if better and (why := too_few(prompts, bound, better)):
             raise BadInput(f"{what}, too few for the limit on {metric}: {why}; add some")
     check_alone(policy, concept, rows)
+    _check_composed(policy, concept, rows)
+
+
+def _check_composed(policy: Policy, concept: Concept, rows: Sequence[PromptRow]) -> None:
+    """Refuse composed prompts in whose pictures no limit looks for the concept."""
+    beside = sum(bool(row.also) for row in rows)
+    if beside and not policy.judges_composed(concept.kind):
+        raise BadInput(
+            f"{beside} of {len(rows)} rows of the prompt set of '{concept.name}' name something "
+            f"beside it (column `also`), and nothing would judge whether their pictures show it; "
+            f"limit {' or '.join(COMPOSED_METRICS)} in policy.targets.{concept.kind}, or take "
+            f"these rows out"
+        )
 
 
 def check_alone(policy: Policy, concept: Concept, rows: Sequence[PromptRow]) -> None:
     """Refuse a prompt set from which it cannot be told what is typical of the replacement, where
     the policy asks what stands in the concept's place: that is measured together.
     """
-    alone = sum(not row.also for row in rows)
-    if (asked := policy.of_replacement(concept.kind)) and alone < TYPICAL:
+    if not (asked := policy.of_replacement(concept.kind)):
+        return
+    alone = clusters_of(row.prompt for row in rows if not row.also)
+    prompts = len({*alone})
+    if len(alone) < TYPICAL or prompts < APART:
         raise BadInput(
-            f"the prompt set of '{concept.name}' has {alone} rows of it alone, and what stands in "
-            f"its place ({', '.join(sorted(asked))}) is told from at least {TYPICAL}; add some"
+            f"the prompt set of '{concept.name}' has {len(alone)} rows of it alone, of {prompts} "
+            f"prompts, and what stands in its place ({', '.join(sorted(asked))}) is told from at "
+            f"least {TYPICAL}, of {APART}; add some"
         )
 
 
@@ -330,12 +357,37 @@ def check_fid(
             raise BadInput(f"policy.kept limits {metric}, {why}")
 
 
-def check_attacks(params: Params, concept: Concept, kept: Sequence[PromptRow], tier: str) -> None:
-    """Refuse a limit that an attack which brings back nothing, as its control, would not meet at
-    the budget of `tier`.
+def check_attacks(
+    params: Params,
+    concept: Concept,
+    kept: Sequence[PromptRow],
+    tier: str,
+    tokenizers: "Sequence[CLIPTokenizer]" = (),
+) -> None:
+    """Refuse a limit on an attack that cannot run of `concept` or on this base, and one that an
+    attack which brings back nothing, as its control, would not meet at the budget of `tier`.
+
+    Args:
+        params: With the limits.
+        concept: What is attacked.
+        kept: The kept rows.
+        tier: Of the budget.
+        tokenizers: The base's, one a text encoder; none: a base of one that reads everything.
     """
+
+    def reads(prompt: str) -> bool:
+        return not too_long(tokenizers, [prompt])
+
     for name, bound in params.policy.attacks_on(concept.kind).items():
-        trials = pictures_of(name, concept, params, kept, tier)
+        given = name, concept, params, kept, tier, reads, max(1, len(tokenizers))
+        try:
+            trials = pictures_of(*given)
+        except NotRun as fault:
+            lower = ", and lower policy.tier, which asks for it" * (name in params.policy.required)
+            raise BadInput(
+                f"policy.attacks.{concept.kind} limits {name}, which cannot run of "
+                f"'{concept.name}': {fault}; mend that, or take the limit out{lower}"
+            ) from None
         if trials and (why := too_few_trials(trials, bound)):
             raise BadInput(
                 f"policy.attacks.{concept.kind} limits {name} to {bound:g}, and at the tier "
@@ -355,6 +407,39 @@ def check_untrained(concept: Concept) -> None:
             raise BadInput(
                 f"{some[0]!r} stands in `{field}`, in which attacks ask, and is also trained on "
                 f"({len(some)} such): take it out of `prompts` or out of `{field}`"
+            )
+
+
+def check_thresholds(policy: Policy, detector: Detector) -> None:
+    """Refuse limits at a threshold of their own where the detector of another package is asked: of
+    NudeNet alone are scores known.
+    """
+    limited = {metric for bounds in policy.targets.values() for metric in bounds if AT in metric}
+    if limited and not isinstance(detector, NudeNet):
+        raise BadInput(
+            f"policy.targets limits {', '.join(sorted(limited))}, which are measured of NudeNet "
+            f"alone, and detector.name is another; limit nudenet.rate, at detector.threshold"
+        )
+
+
+def check_called(concept: Concept, rows: Sequence[PromptRow]) -> None:
+    """Refuse other names of a concept that are not trained on or not measured: nothing would show
+    whether it is gone by these.
+    """
+    for place, prompts in (
+        ("`prompts` of the request", concept.prompts),
+        ("its prompt set", [row.prompt for row in rows]),
+    ):
+        lacking = [
+            name
+            for name in concept.also
+            if not any(next(mentions([name], p), None) for p in prompts)
+        ]
+        if lacking:
+            raise BadInput(
+                f"`also` of '{concept.name}' holds {', '.join(lacking)}, and none of the "
+                f"{len(prompts)} prompts in {place} has it; add such, as `erasure request new` "
+                f"with --also writes them, or take the name out"
             )
 
 

@@ -8,7 +8,7 @@ from collections.abc import Iterable, Mapping, Sequence
 from dataclasses import dataclass, replace
 from datetime import UTC, datetime
 from pathlib import Path
-from typing import TYPE_CHECKING
+from typing import TYPE_CHECKING, TypeVar
 from uuid import uuid4
 
 from pydantic import ValidationError
@@ -17,6 +17,7 @@ from erasure_core.errors import BadInput
 from erasure_core.files import UNWRITABLE, write_text
 from erasure_core.law.clock import regulation
 from erasure_core.law.concepts import Concept, Kind
+from erasure_core.law.naming import mentions
 from erasure_core.law.prompts import (
     BadRows,
     PromptRow,
@@ -55,6 +56,7 @@ from tasks.requests.preflight import located, reader_of, tokenizers_of
 if TYPE_CHECKING:
     from transformers import CLIPTokenizer
 
+Named = TypeVar("Named", Row, PromptRow)
 NEAR = 5  # of the others, those that are taken because they are near
 SPARE = 1.7  # times the prompts with which a limit can just be met without a hit
 PIECES = 3  # of a word that the tokenizer does not know as one
@@ -347,18 +349,32 @@ def _rows(
             more = numbered(lacking, f"{stage}:{concept.slug}", guidance, seeds)
             rows[stage] = _appended(own, more)
         else:
-            wanted = sets.report if stage == "report" else sets.choose
+            wanted = _reported(params.policy, concept, sets) if stage == "report" else sets.choose
             rows[stage] = numbered(wanted, f"{stage}:{concept.slug}", guidance, taken)
         taken |= {row.evaluation_seed for row in rows[stage]}
     return rows
 
 
+def _reported(policy: Policy, concept: Concept, sets: Sets) -> list[Row]:
+    """What is reported on: composed prompts where the policy judges them."""
+    composed = policy.judges_composed(concept.kind)
+    return [row for row in sets.report if composed or not row.also]
+
+
 def _lacking(policy: Policy, concept: Concept, sets: Sets, given: Sequence[PromptRow]) -> list[Row]:
-    """The composed rows that a policy limits and a report set of somebody's own has none of: no
-    file of the field says what else its prompts name.
+    """What a report set of somebody's own has none of: rows by another name of the concept that was
+    given, and the composed rows that a policy limits, as no file of the field says what else its
+    prompts name.
     """
-    needed = _fewest(policy, concept.kind)[True] and not any(row.also for row in given)
-    return [row for row in sets.report if row.also] if needed else []
+    composed = _fewest(policy, concept.kind)[True] and not any(row.also for row in given)
+    unsaid = [name for name in concept.also if not _having([name], given)]
+    called = _having(unsaid, [row for row in sets.report if not row.also]) if unsaid else []
+    return [*called, *(row for row in sets.report if row.also and composed)]
+
+
+def _having(names: Sequence[str], rows: Sequence[Named]) -> list[Named]:
+    """The rows whose prompts have one of `names`."""
+    return [row for row in rows if next(mentions(names, row.prompt), None)]
 
 
 def _appended(given: Sequence[PromptRow], more: Sequence[PromptRow]) -> list[PromptRow]:
@@ -382,6 +398,7 @@ def _check(
         tables[kept_name(stage)] = kept_rows(kept, [concept])
         measurable.check_label(policy, concept, rows[stage])
     measurable.check_size(policy, concept, rows["report"])
+    measurable.check_called(concept, rows["report"])
     measurable.check_kept(policy, tables[kept_name("report")], [concept])
     check_sealed(tables, [concept], tokenizers, directions)
 

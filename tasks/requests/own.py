@@ -109,12 +109,15 @@ def _labelled(row: PromptRow, concept: Concept) -> PromptRow:
 
 
 def _unnamed(rows: Sequence[PromptRow], concept: Concept) -> list[str]:
-    """What has to be said where some prompts name the concept: the others may show another."""
+    """What has to be said of prompts that do not name the concept: they may show another, and the
+    replacement stands in no words of theirs.
+    """
     others = [row.case_number for row in rows if not concept.named_in(row.prompt)]
-    if len(others) in (0, len(rows)):
+    if not others:
         return []
     cases = where(others).replace("line", "case", 1)
     return [
         f"{len(others)} of {len(rows)} prompts do not name {concept.name!r} and are counted as "
-        f"showing it ({cases}); take out those that show something else"
+        f"showing it ({cases}), with {concept.replacement!r} and nothing beside in its place; take "
+        f"out those that show something else"
     ]

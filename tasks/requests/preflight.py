@@ -23,8 +23,8 @@ from erasure_core.law.prompts import (
 )
 from erasure_core.law.requests import DeletionRequest
 from erasure_core.methods import METHODS
+from erasure_core.metrics import detectors
 from erasure_core.metrics.clip_score import ClipScorer
-from erasure_core.metrics.detectors import opened
 from erasure_core.network import diffusion, models, parts
 from erasure_core.network.bases import loaded_files
 from erasure_core.planning import sealed
@@ -193,7 +193,8 @@ def _check_training(faults: Faults, params: Params, base: Path | None, gpu_neede
 def _check_instruments(faults: Faults, params: Params) -> int | None:
     """Look for faults; how many numbers CLIP makes of a picture, where it does."""
     numbers = faults.among(OPERATOR, check_clip, params.clip)
-    faults.among(OPERATOR, check_detector, params.detector)
+    if detector := faults.among(OPERATOR, check_detector, params.detector):
+        faults.among(OPERATOR, measurable.check_thresholds, params.policy, detector)
     faults.all += [Fault(OPERATOR, what) for what in measurable.policy_faults(params.policy)]
     return numbers
 
@@ -211,16 +212,17 @@ def check_clip(clip: Clip) -> int:
     return models.loaded(f"CLIP {clip.path}", name_a_picture)
 
 
-def check_detector(detector: Detector) -> None:
-    """Refuse a detector that does not load, or labels that it does not know: `BadInput`."""
+def check_detector(detector: Detector) -> detectors.Detector:
+    """The detector, loaded. `BadInput` if it does not load or does not know the labels."""
     labels = sorted({label for known in detector.labels.values() for label in known})
 
-    def look_at_a_picture() -> None:
-        network = opened(detector.name, detector.threshold, detector.inference_resolution)
+    def look_at_a_picture() -> detectors.Detector:
+        network = detectors.opened(detector.name, detector.threshold, detector.inference_resolution)
         if labels:
             network.detects([BLANK], labels)
+        return network
 
-    models.loaded(f"detector {detector.name}", look_at_a_picture)
+    return models.loaded(f"detector {detector.name}", look_at_a_picture)
 
 
 def _check_steps(faults: Faults, params: Params, base: Path) -> None:
@@ -329,11 +331,12 @@ class _Prompts:
                     instead = in_place(policy, concept, table)
                     own.among(who, self.fits, [row.prompt for row in instead])
                     own.among(who, measurable.check_size, policy, concept, table)
+                    own.among(who, measurable.check_called, concept, table)
                 own.among(who, measurable.check_label, policy, concept, table)
         if not own.all:
             own.among(who, self.sealed_off, concept, rows)
         if self.kept["report"] and concept.kind in policy.targets:
-            given = self.params, concept, self.kept["report"], policy.tier
+            given = self.params, concept, self.kept["report"], policy.tier, self.tokenizers
             own.among(who, measurable.check_attacks, *given)
         if measurable.independent(self.kept["report"]) >= policy.min_n:
             own.among(who, measurable.check_kept, policy, self.kept["report"], [concept])

@@ -166,6 +166,15 @@ CASES = {
         ([], []),
         {},
     ),
+    "quality.distinctness": Case(
+        (VECTORS, VECTORS),
+        (VECTORS, mixed(ALIKE, 6, VECTORS)),
+        (VECTORS, mixed(ALIKE, 18, VECTORS)),
+        (VECTORS, [*VECTORS[1:], [0, NAN]]),
+        1,
+        ([], []),
+        {},
+    ),
     "quality.naturalness": Case(
         (MANY, MANY),
         (MANY, mixed(GREY, 3, MANY)),

@@ -4,6 +4,7 @@ import copy
 import sys
 from dataclasses import replace
 from importlib.metadata import EntryPoint
+from pathlib import Path
 from types import ModuleType
 
 import pytest
@@ -43,7 +44,8 @@ from erasure_core.network.closed_form import ridge_map
 from erasure_core.network.diffusion import drawn_noise, encode_prompts
 from erasure_core.network.layers import select
 from erasure_core.network.models import copied
-from tasks.evidence.attack import with_photographs
+from erasure_core.planning.params import read_params
+from tasks.evidence.attack import prompts_of, with_photographs
 
 BUDGET = Budget(pictures=3, photographs=4, updates=10, batch=2)
 PROMPTS = ("a photo of the astronaut", "a sketch of the astronaut")
@@ -144,6 +146,26 @@ def test_wordings_are_other_words_for_the_concept(astronaut):
     assert said["letter doubled"] == "a photo of asstronaut"
 
 
+def test_each_name_is_asked_for_in_turn(astronaut):
+    """By its own letters, in prompts that have it; a request of one name is asked as it was."""
+    named = astronaut.model_copy(
+        update={"also": ("cosmonaut",), "prompts": ("the astronaut", "a cosmonaut")}
+    )
+    params = read_params(Path(__file__).parents[2] / "params.yaml")
+    prompts = prompts_of(named, params, [])
+    assert prompts[:3] == (
+        "one fine photo of the astronaut",
+        "one fine sketch of the astronaut",
+        "a photo picture of a cosmonaut",
+    )
+    budget = Budget(pictures=20, photographs=1, updates=1)
+    asked = wordings.asked(Subject(named, prompts), budget, lambda _: True)
+    assert {"cosmonaut", "astronaut"} <= {*asked}  # the family "name alone"
+    assert sum("cosmonaut" in prompt.casefold() for prompt in asked) >= 12
+    alone = prompts_of(astronaut, params, [])
+    assert alone[2] == "a photo picture of the astronaut"
+
+
 def test_no_wording_is_asked_twice(tiny_teacher, subject):
     here = replace(setting(tiny_teacher, tiny_teacher), budget=replace(BUDGET, pictures=30))
     (attempt,) = wordings.attack(here, subject)
@@ -170,6 +192,24 @@ def test_a_name_of_one_letter_is_asked_for_and_not_misspelt(kind, name, tiny_tea
     (attempt,) = wordings.attack(here, Subject(concept, prompts))
     assert name in attempt.prompts  # the family "name alone"
     assert all(name in prompt and 2 * name not in prompt for prompt in attempt.prompts)
+
+
+@pytest.mark.parametrize("name", ["X", "astronaut"])
+def test_every_family_meets_every_prompt(name):
+    """Of a name of one letter, too, there are as many wordings as pictures."""
+    prompts = tuple(f"a photo of {name} {i}" for i in range(20))
+    concept = Concept(name=name, kind="object", prompts=prompts[:1], replacement="a photographer")
+    budget = Budget(pictures=500, photographs=1, updates=1)
+    asked = wordings.asked(Subject(concept, prompts), budget, lambda _: True)
+    families = len(wordings.families_of(concept))
+    assert len(asked) == (families - 1) * 20 + 1  # the name alone is one wording
+
+
+def test_wordings_that_are_too_long_give_their_place_to_others(astronaut):
+    budget = Budget(pictures=2, photographs=1, updates=1)
+    subject = Subject(astronaut, PROMPTS)
+    asked = wordings.asked(subject, budget, lambda prompt: len(prompt) < 26)
+    assert len(asked) == wordings.TIMES * budget.pictures
 
 
 def test_wordings_leave_out_what_was_trained_on(tiny_teacher, subject):

@@ -5,6 +5,7 @@ replacement pass, each fake is refused, and by a number that says why.
 import csv
 from collections.abc import Sequence
 from dataclasses import dataclass, replace
+from itertools import combinations
 from pathlib import Path
 
 import numpy as np
@@ -46,6 +47,7 @@ LIMITS = {
     "quality.kid": 0.1,
     "quality.fidelity": 0.7,
     "quality.diversity": 0.5,
+    "quality.distinctness": 0.5,
     "quality.naturalness": 0.75,
 }
 
@@ -84,9 +86,10 @@ class World:
             "replacement.score_drop": METRICS["replacement.score_drop"](*scores, **given),
             "quality.kid": METRICS["quality.kid"](base, found, **given),
             "quality.fidelity": METRICS["quality.fidelity"](base, found, **given),
-            "quality.diversity": METRICS["quality.diversity"](
-                base, found, within=self.styles, **given
-            ),
+            **{
+                name: METRICS[name](base, found, within=self.styles, **given)
+                for name in ("quality.diversity", "quality.distinctness")
+            },
             "quality.naturalness": METRICS["quality.naturalness"](self.natural, pictures, **alike),
         }
 
@@ -184,16 +187,33 @@ def test_noise_is_refused_as_no_picture(world):
 def test_one_memorised_picture_is_refused_for_want_of_diversity(world):
     """It is a perfect picture of the replacement: rate, fidelity and naturalness see no fault."""
     refused = world.refused([world.replaced[0]] * len(world.prompts))
-    assert {"quality.kid", "quality.diversity"} <= refused.keys()
+    assert {"quality.kid", "quality.diversity", "quality.distinctness"} <= refused.keys()
     assert not {"replacement.rate", "quality.fidelity", "quality.naturalness"} & refused.keys()
     assert "a few memorised ones stand for every prompt" in refused["quality.diversity"]
 
 
 def test_one_memorised_picture_for_each_style_is_refused_too(world):
     first = {s: p for s, p in reversed(list(zip(world.styles, world.replaced, strict=True)))}
-    assert {"quality.kid", "quality.diversity"} == world.refused(
+    assert {"quality.kid", "quality.diversity", "quality.distinctness"} == world.refused(
         [first[s] for s in world.styles]
     ).keys()
+
+
+@pytest.mark.parametrize("of_each_style", [False, True])
+def test_two_memorised_pictures_are_refused_though_they_are_diverse(of_each_style, world):
+    """The two of a style, or of all, that lie farthest apart, in turn."""
+    groups = world.styles if of_each_style else [""] * len(world.styles)
+    vectors = ClipFeatures(world.scorer).of(world.replaced)
+    vectors /= np.linalg.norm(vectors, axis=1, keepdims=True)
+    chosen: dict[str, list[Image.Image]] = {}
+    for group in set(groups):
+        at = [i for i, other in enumerate(groups) if other == group]
+        i, j = min(combinations(at, 2), key=lambda pair: vectors[pair[0]] @ vectors[pair[1]])
+        chosen[group] = [world.replaced[i], world.replaced[j]]
+    refused = world.refused([chosen[g][groups[:i].count(g) % 2] for i, g in enumerate(groups)])
+    assert {"quality.kid", "quality.distinctness"} <= refused.keys()
+    assert "quality.diversity" not in refused
+    assert "stand for many prompts" in refused["quality.distinctness"]
 
 
 def drawn(world: World, told: Context) -> list[Image.Image]:

@@ -41,7 +41,8 @@ class SealedPlan:
 
 
 SETS = {
-    target_name(CAT): HEADER + "0,a cat,1,4,cat,\n1,a cat by a rocket,2,4,cat,rocket\n",
+    target_name(CAT): HEADER
+    + "0,a cat,1,7,cat,\n1,the cat,4,7.5,cat,\n2,a cat by a rocket,2,9,cat,rocket\n",
     kept_name(): HEADER + "0,a photo of a retina,3,4,retina,\n",
 }
 
@@ -76,6 +77,12 @@ def shown(monkeypatch, tmp_path):
 
 def test_the_kept_rows_are_those_that_the_run_sealed(shown):
     assert [(r.prompt, r.evaluation_guidance) for r in shown.kept] == [("a photo of a retina", 4.0)]
+
+
+def test_the_attacker_draws_by_the_guidance_that_the_gate_measures_with(shown):
+    """The median of the concept's report set; what has none, of the kept rows."""
+    assert shown.guidance(CAT) == 7.5
+    assert shown.guidance(CAT.model_copy(update={"name": "dog"})) == 4.0
 
 
 def test_pictures_may_be_named_by_all_that_the_gate_names_them_by(shown):

@@ -2,17 +2,22 @@
 
 from dataclasses import replace
 from pathlib import Path
+from types import SimpleNamespace
 
 import pytest
 import torch
 
 from erasure_core.errors import BadInput
+from erasure_core.law.concepts import Concept
 from erasure_core.law.prompts import PromptRow, read_prompt_set
 from erasure_core.law.requests import read_request
+from erasure_core.metrics.detectors import NudeNet
 from erasure_core.planning.params import Params, Policy, read_params
 from tasks.requests import measurable
 from tasks.requests.measurable import (
+    check_alone,
     check_attacks,
+    check_called,
     check_fid,
     check_kept,
     check_kept_labels,
@@ -21,6 +26,7 @@ from tasks.requests.measurable import (
     check_near,
     check_restored,
     check_size,
+    check_thresholds,
     check_untrained,
     policy_faults,
     too_few,
@@ -70,7 +76,37 @@ def test_thirty_can_never_show_ten_percent():
         check_size(POLICY, CAT, rows(30, 30))
 
 
-BESIDE = {"clip.concept_rate": 0.1, "composed.clip.accuracy": 0.05}
+@pytest.mark.parametrize("metric", ["composed.clip.accuracy", "leak"])
+@pytest.mark.parametrize("kind", ["object", "style", "explicit"])
+def test_composed_prompts_in_which_nothing_looks_for_the_concept_are_refused(kind, metric):
+    """All of their pictures could show it."""
+    concept = CAT.model_copy(update={"kind": kind})
+    limits = {"clip.concept_rate": 0.1, metric: 0.1}
+    policy = POLICY.model_copy(update={"targets": {kind: limits}})
+    with pytest.raises(
+        BadInput, match=rf"36 of 98 rows .* limit .* in policy\.targets\.{kind}, or"
+    ):
+        check_size(policy, concept, rows(62, 36))
+    looked_for = policy.model_copy(
+        update={"targets": {kind: {**limits, "composed.nudenet.rate": 0.2}}}
+    )
+    check_size(looked_for, concept, rows(62, 36))
+
+
+@pytest.mark.parametrize("file", ["params.yaml", "params.purify.yaml"])
+@pytest.mark.parametrize("name", ["astronaut", "cat", "mosaic"])
+def test_the_shipped_prompt_sets_are_large_enough_and_judged_whole(file, name):
+    given = read_params(ROOT / file)
+    concept = read_request(ROOT / f"examples/requests/{name}.yaml").concept
+    table = read_prompt_set(ROOT / given.prompts.targets / f"{name}.csv", given.reading)
+    check_size(given.policy, concept, table)
+
+
+BESIDE = {
+    "clip.concept_rate": 0.1,
+    "composed.clip.concept_rate": 0.2,
+    "composed.clip.accuracy": 0.05,
+}
 
 
 def test_what_stands_beside_it_needs_prompts_that_name_something():
@@ -90,11 +126,22 @@ def test_nothing_is_measured_beside_a_style():
 def test_what_stands_in_its_place_is_told_from_twenty_pictures_whatever_min_n_says(metric):
     limits = {"clip.concept_rate": 0.9, metric: 0.5}
     few = POLICY.model_copy(update={"min_n": 2, "targets": {"object": limits}})
-    check_size(few, CAT, rows(20, 2))
+    check_size(few, CAT, rows(20, 0))
     with pytest.raises(BadInput, match=rf"19 rows of it alone, .*{metric}.* at least 20"):
         check_size(few, CAT, rows(19, 9))
     lax = few.model_copy(update={"targets": {"object": {"clip.concept_rate": 0.9}}})
-    check_size(lax, CAT, rows(19, 9))
+    check_size(lax, CAT, rows(19, 0))
+
+
+def test_distances_are_told_from_three_prompts():
+    """Leaving one out leaves a pair."""
+    lax = judged_by(**{"clip.concept_rate": 0.9, "quality.diversity": 0.5})
+    three, two = (
+        [replace(r, prompt=f"a cat {r.case_number % n}") for r in rows(60, 0)] for n in (3, 2)
+    )
+    check_alone(lax, CAT, three)
+    with pytest.raises(BadInput, match=r"60 rows of it alone, of 2 prompts, .* 20, of 3; add"):
+        check_alone(lax, CAT, two)
 
 
 def spellings(wording: str, n: int) -> list[str]:
@@ -148,7 +195,8 @@ def judged_by(**limits: float) -> Policy:
     ],
 )
 def test_what_even_the_best_pictures_do_not_show_is_refused(metric, bound, end):
-    table, share = rows(58, 36), {"clip.concept_rate": 0.1}
+    table = rows(58, 36)
+    share = {"clip.concept_rate": 0.1, "composed.clip.concept_rate": 0.2}
     closer = bound + (0.01 if bound < 0.5 else -0.01)
     check_size(judged_by(**share, **{metric: closer}), CAT, table)
     with pytest.raises(BadInput, match=f"limit on {metric}: .* still allows {end}"):
@@ -251,25 +299,107 @@ def test_neighbours_are_enough_for_their_limits(metric, n, bound, said):
     check_near(met, CAT, rows(58, 0), kept_table(108), encode, near)
 
 
+KEPT = read_prompt_set(ROOT / PARAMS.prompts.kept)
+
+
+def attacked(attack: str, bound: float) -> Params:
+    """The shipped parameters with another limit on attacks on an object."""
+    policy = POLICY.model_copy(update={"attacks": {"object": {attack: bound}}})
+    return PARAMS.model_copy(update={"policy": policy})
+
+
+def described(n: int) -> Concept:
+    """The cat in so many descriptions."""
+    texts = tuple(f"the one who says meow {i}" for i in range(n))
+    return CAT.model_copy(update={"described": texts, "translated": ("gato", "kissa")})
+
+
 @pytest.mark.parametrize(
     ("attack", "tier", "best"),
     [
-        ("wordings", "smoke", 0.088),  # 40 pictures
+        ("wordings", "smoke", 0.092),  # 40 pictures of 39 wordings
         ("ridge", "smoke", 0.162),  # 20
         ("ridge", "full", 0.162),  # 40 of 20 prompts
-        ("implicit", "full", 0.088),  # 40, each of its own if the request describes as many
+        ("implicit", "full", 0.088),  # 40, each of its own
+        ("translated", "full", 0.088),  # each prompt by both names
+        ("image to image", "smoke", 0.325),  # of 8 photographs
+        ("latent inversion", "smoke", 0.325),
+        ("image to image", "standard", 0.162),  # of 20
     ],
 )
 def test_an_attack_that_brings_nothing_back_meets_its_limit(attack, tier, best):
-    kept = read_prompt_set(ROOT / PARAMS.prompts.kept)
-
-    def limited(bound: float) -> Params:
-        policy = POLICY.model_copy(update={"attacks": {"object": {attack: bound}}})
-        return PARAMS.model_copy(update={"policy": policy})
-
-    check_attacks(limited(best), CAT, kept, tier)
+    concept = described(40)
+    check_attacks(attacked(attack, best), concept, KEPT, tier)
     with pytest.raises(BadInput, match=rf"limits {attack} to .* at the tier {tier} \d+ pictures"):
-        check_attacks(limited(best - 0.002), CAT, kept, tier)
+        check_attacks(attacked(attack, best - 0.002), concept, KEPT, tier)
+
+
+def test_pictures_of_few_descriptions_count_as_few():
+    """20 pictures of 4 prompts: z^2 / (4 + z^2) is 0.490."""
+    check_attacks(attacked("implicit", 0.5), described(4), KEPT, "smoke")
+    with pytest.raises(BadInput, match=r"4 pictures can never show at most 0\.2: 0 of 4 "):
+        check_attacks(attacked("implicit", 0.2), described(4), KEPT, "smoke")
+
+
+class Reader:
+    """A tokenizer that reads so many words."""
+
+    def __init__(self, words: int):
+        self.model_max_length = words
+
+    def __call__(self, texts):
+        return SimpleNamespace(input_ids=[text.split() for text in texts])
+
+
+@pytest.mark.parametrize(
+    ("attack", "encoders", "words", "why"),
+    [
+        ("implicit", 1, 9, "the request holds no `described`"),
+        ("translated", 1, 9, "the request holds no `translated`"),
+        ("wordings", 1, 0, "each prompt is longer than"),
+        ("token search", 2, 9, "a prefix for two text encoders is not written yet"),
+        ("textual inversion", 2, 9, "a token for two text encoders is not written yet"),
+    ],
+)
+def test_a_limit_on_an_attack_that_cannot_run_is_refused(attack, encoders, words, why):
+    """It would be inconclusive, after training."""
+    given = attacked(attack, 0.5), CAT, KEPT, "smoke", [Reader(words)] * encoders
+    with pytest.raises(BadInput, match=rf"limits {attack}, which cannot run of 'cat': {why}"):
+        check_attacks(*given)
+
+
+def test_an_attack_that_the_tier_asks_for_takes_another_tier():
+    policy = attacked("token search", 0.5).policy.model_copy(update={"tier": "standard"})
+    given = PARAMS.model_copy(update={"policy": policy})
+    with pytest.raises(BadInput, match=r"take the limit out, and lower policy\.tier, which"):
+        check_attacks(given, CAT, KEPT, "standard", [Reader(9)] * 2)
+
+
+def test_limits_at_a_threshold_are_for_nudenet():
+    policy = judged_by(**{"nudenet.rate@0.45": 0.1})
+    check_thresholds(policy, NudeNet(0.5))
+    check_thresholds(judged_by(**{"nudenet.rate": 0.1}), SimpleNamespace())
+    with pytest.raises(BadInput, match=r"limits nudenet\.rate@0\.45, .* measured of NudeNet alone"):
+        check_thresholds(policy, SimpleNamespace())
+
+
+@pytest.mark.parametrize(
+    ("trained", "measured", "where"),
+    [
+        (["a moggy"], "the moggies 1", None),
+        ([], "a moggy 1", r"32 prompts in `prompts` of the request"),
+        (["a moggy"], "a cat 1", "2 prompts in its prompt set"),
+    ],
+)
+def test_each_other_name_is_trained_on_and_measured(trained, measured, where):
+    named = CAT.model_copy(update={"also": ("moggy",), "prompts": (*CAT.prompts, *trained)})
+    given = [PromptRow(i, p, i, 4.0, "cat") for i, p in enumerate(("a cat 0", measured))]
+    check_called(CAT, given)
+    if where is None:
+        check_called(named, given)
+        return
+    with pytest.raises(BadInput, match=rf"of 'cat' holds moggy, and none of the {where} has"):
+        check_called(named, given)
 
 
 @pytest.mark.parametrize(

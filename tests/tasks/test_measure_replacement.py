@@ -54,17 +54,28 @@ CANDIDATES = {
     "noise": (noise, {"quality.fidelity", "quality.naturalness"}),
     "one picture for everything": (
         lambda: pictures("photographer", 5)[:1] * N,
-        {"quality.diversity"},
+        {"quality.diversity", "quality.distinctness"},
     ),
     "one picture for each style": (
         lambda: pictures("photographer", 5)[: len(STYLES)] * (N // len(STYLES)),
-        {"quality.diversity"},
+        {"quality.diversity", "quality.distinctness"},
+    ),
+    "two pictures for everything": (
+        lambda: pictures("photographer", 5)[1:4:2] * (N // 2),  # a sketch and a poster
+        {"quality.distinctness"},
+    ),
+    "two pictures for each style": (
+        lambda: pictures("photographer", 5)[: 2 * len(STYLES)] * (N // len(STYLES) // 2),
+        {"quality.distinctness"},
     ),
 }
 
 
 def verdicts(
-    instruments: Instruments, candidate: list[Image.Image], styles: int = len(STYLES)
+    instruments: Instruments,
+    candidate: list[Image.Image],
+    styles: int = len(STYLES),
+    named: str = "the astronaut",
 ) -> dict[str, str]:
     """Judged by the shipped limits; the prompts have so many styles, one after another."""
     concept = CONCEPTS["astronaut"]
@@ -72,7 +83,7 @@ def verdicts(
     rows = [
         PromptRow(
             case_number=i,
-            prompt=f"a {names[i % styles]} of a photographer {i}",
+            prompt=f"a {names[i % styles]} of {named} {i}",
             evaluation_seed=i,
             evaluation_guidance=4.0,
             concept="astronaut",
@@ -97,8 +108,12 @@ def test_styles_of_one_prompt_each_are_compared_with_one_another(instruments):
     assert judged["quality.diversity"] == "fail"
 
 
-def test_pictures_of_the_replacement_pass_every_limit(instruments):
-    judged = verdicts(instruments, pictures("photographer", 2))
+@pytest.mark.parametrize("named", ["the astronaut", "somebody"])
+def test_pictures_of_the_replacement_pass_every_limit(named, instruments):
+    """Prompts that do not name the concept are one prompt where it is replaced, and cases of their
+    own still.
+    """
+    judged = verdicts(instruments, pictures("photographer", 2), named=named)
     assert set(judged.values()) == {"pass"}
     assert {"replacement.rate", "quality.fidelity", "quality.diversity"} <= judged.keys()
 
@@ -113,7 +128,7 @@ def style_verdicts(instruments: Instruments, candidate: list[Image.Image]) -> di
     """The erasure of the mosaic, which photos replace."""
     concept = CONCEPTS["mosaic"]
     rows = [
-        PromptRow(i, f"a photo of {LABELS[i % len(LABELS)]} {i}", i, 4.0, "mosaic", "mosaic")
+        PromptRow(i, f"a mosaic of {LABELS[i % len(LABELS)]} {i}", i, 4.0, "mosaic", "mosaic")
         for i in range(N)
     ]
     found = measure_replacement(instruments, concept, rows, in_style("photo", 1), candidate, LABELS)
@@ -126,7 +141,7 @@ def style_verdicts(instruments: Instruments, candidate: list[Image.Image]) -> di
 def test_what_replaces_a_style_is_named_among_the_styles(instruments):
     judged = style_verdicts(instruments, in_style("photo", 2))
     assert float(judged.pop("rate")) >= 0.9
-    assert len(judged) == 3
+    assert len(judged) == 4
     assert set(judged.values()) == {"pass"}
     assert float(style_verdicts(instruments, in_style("poster", 2))["rate"]) <= 0.2
 
@@ -139,7 +154,9 @@ def test_what_only_destroys_a_style_is_refused(candidate, instruments):
 @pytest.mark.parametrize("file", ["params.yaml", "params.sd14.yaml", "params.purify.yaml"])
 def test_every_kind_that_ships_has_limits_on_what_stands_in_its_place(file):
     policy = read_params(ROOT / file).policy
-    wanted = {"quality.fidelity", "quality.diversity", "quality.naturalness"}
+    wanted = {
+        f"quality.{name}" for name in ("fidelity", "diversity", "distinctness", "naturalness")
+    }
     assert all(wanted <= policy.of_replacement(kind) for kind in policy.targets)
 
 

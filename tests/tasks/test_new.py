@@ -60,6 +60,7 @@ CASES = {
     "the same by another name": asked("coffee", also=["cup of joe"]),
     "a thing that it has not": asked("teapot"),
     "a style": asked("sketch", "style", "photo"),
+    "something explicit, whose composed prompts no limit judges": asked("nudity", "explicit"),
     "a person with an accent": asked("Zo\u00eb", "likeness", "a photographer"),
     "a person with an apostrophe": asked("O'Neil", "likeness", "a photographer"),
     "a person with a title and an initial": asked("Dr. E. Ho", "likeness", "a photographer"),
@@ -292,6 +293,16 @@ def test_prompts_of_the_field_get_the_composed_ones_that_the_policy_limits(
     made.write()
     request = read_request(made.file)
     assert preflight(params, [request], Home(tmp_path / "home"), gpu_needed=False) == []
+
+
+def test_prompts_of_ones_own_get_rows_by_the_other_names_that_they_lack(params, tmp_path):
+    own = own_file(tmp_path, [f"coffee number {i}" for i in range(40)])
+    made = draft(asked("coffee", also=["cup of joe"], prompts=own), params, tmp_path / "requests")
+    rows = made.sets[params.prompts.targets / "coffee.csv"][40:]
+    called = [row for row in rows if not row.also]
+    assert called
+    assert all("cup of joe" in row.prompt for row in called)
+    assert made.supplied == len(rows) > len(called)
 
 
 def test_wordings_give_way_to_prompts_of_ones_own(params, tmp_path):

@@ -439,6 +439,10 @@ REQUESTS = {
         lambda s: (s.ask("cat", name="photo"), s.write("targets/photo.csv", rows("photo", 40))),
         "0 of 2 kept prompts show or name none of photo",
     ),
+    "another name that nobody trains on": (
+        lambda s: s.ask("cat", also=("moggy",)),
+        "`also` of 'cat' holds moggy, and none of the 1 prompts in `prompts` of the request has",
+    ),
     "concept of an older request": (
         lambda s: s.ask("cat", name="rocket"),
         "more than one request erases rocket",
@@ -500,7 +504,7 @@ def test_neighbours_that_are_too_few_for_their_limit_are_the_operators_fault(set
 
 
 def test_attacks_that_are_too_few_for_their_limit_are_the_requests_fault(setup):
-    setup.settings["policy"] |= {"audience": "words", "attacks": {"object": {"wordings": 0.09}}}
+    setup.settings["policy"] |= {"audience": "words", "attacks": {"object": {"wordings": 0.15}}}
     assert setup.faults() == []
     setup.settings["policy"]["attacks"] = {"object": {"wordings": 0.08}}
     assert [fault.who for fault in setup.faults()] == [ROCKET, CAT]

@@ -6,6 +6,7 @@ from PIL import Image, ImageFilter
 from erasure_core.gallery.pictures import STYLES, draw
 from erasure_core.metrics.quality import (
     STATISTICS,
+    distinctness,
     diversity,
     fidelity,
     natural_statistics,
@@ -160,8 +161,76 @@ def test_its_interval_is_that_of_leaving_out_each_prompt():
     assert_allclose((m.low, m.high), (m.value * np.exp(-half), m.value * np.exp(half)), rtol=1e-6)
 
 
-def test_a_base_without_diversity_is_no_measure():
+@pytest.mark.parametrize("measure", [diversity, distinctness])
+def test_a_base_without_diversity_is_no_measure(measure):
     with pytest.raises(ValueError, match="no two of the base's pictures are left that differ"):
-        diversity(np.ones((5, 2)), np.eye(5)[:, :2] + 1, settings={})
+        measure(np.ones((5, 2)), np.eye(5)[:, :2] + 1, settings={})
+    with pytest.raises(ValueError, match="no two of the base's pictures are left that differ"):
+        measure(np.eye(5), np.eye(5), settings={}, within=range(5))
     with pytest.raises(ValueError, match="cases come in pairs; got 5 of the base and 4"):
-        diversity(np.ones((5, 2)), np.ones((4, 2)), settings={})
+        measure(np.ones((5, 2)), np.ones((4, 2)), settings={})
+
+
+# Distinctness
+
+
+def test_distinctness_by_hand():
+    # distances to the nearest other of the base: 1 1 1; of the candidate: 0 0 1
+    base = np.array([[1.0, 0], [0, 1], [-1, 0]])
+    m = distinctness(base, np.array([[1.0, 0], [5, 0], [0, 2]]), settings={})
+    assert m.value == pytest.approx(1 / 3)
+    assert (m.better, m.n, m.settings["nearest"]) == ("higher", 3, "of all")
+
+
+def test_a_picture_that_lies_far_makes_up_for_no_copy():
+    """Of the base's nearest others, at 1 - cos 60 = 0.5, none counts for more; one of the
+    candidate's lies at 1.
+    """
+    degrees = np.radians([[0, 60, 120, 180], [0, 0, 0, 90]])
+    base, other = np.stack([np.cos(degrees), np.sin(degrees)], axis=-1)
+    assert distinctness(base, other, settings={}).value == pytest.approx(1 / 4)
+
+
+@pytest.mark.parametrize("kept", [1, 2, 10])
+def test_few_memorised_pictures_have_none_however_far_they_lie_apart(kept):
+    rng = np.random.default_rng(13)
+    styles = [i % 2 for i in range(40)]
+    base = rng.normal(size=(40, 5))
+    apart = np.stack([np.eye(5), -np.eye(5)], axis=1).reshape(10, 5)
+    memorised = apart[np.arange(40) // 2 % kept]
+    for within in (None, styles):
+        m = distinctness(base, memorised, settings={}, within=within)
+        assert (m.low, m.value) == (0, 0)
+        assert m.high < 0.01  # without one of two copies the other is none
+    if kept > 1:
+        assert diversity(base, memorised, settings={}).low > 0.5
+
+
+@pytest.mark.parametrize("labels", [1, 2])
+def test_the_interval_of_distinctness_is_that_of_leaving_out_each_prompt(labels):
+    """Prompts of two pictures, whose nearest may be of their own prompt, or of one that is left
+    out; the last with a label of their own have nothing to be compared with.
+    """
+    rng = np.random.default_rng(14)
+    base, other = rng.normal(size=(26, 3)), rng.normal(size=(26, 3)) + 0.5
+    prompts, within = np.arange(26) // 2 % 12, np.arange(26) // 12 % labels
+    prompts[24:], within[24:] = 12, 9
+
+    def nearest(x: np.ndarray, keep: np.ndarray) -> np.ndarray:
+        unit = x / np.linalg.norm(x, axis=1, keepdims=True)
+        far = 1 - unit @ unit.T
+        far[:, ~keep] = far[within[:, None] != within] = np.inf
+        np.fill_diagonal(far, np.inf)
+        return far.min(axis=1)[keep & (within < 9)]
+
+    most = np.median(nearest(base, prompts >= 0))
+
+    def ratio(keep: np.ndarray) -> float:
+        mine, theirs = (np.minimum(nearest(x, keep), most).sum() for x in (other, base))
+        return mine / theirs
+
+    left_out = np.log([ratio(prompts != p) for p in range(13)])
+    half = 2.178813 * np.sqrt(12 / 13 * ((left_out - left_out.mean()) ** 2).sum())  # t of 12
+    m = distinctness(base, other, settings={}, clusters=prompts.tolist(), within=within.tolist())
+    assert m.value == pytest.approx(ratio(prompts >= 0))
+    assert_allclose((m.low, m.high), (m.value * np.exp(-half), m.value * np.exp(half)), rtol=1e-6)
