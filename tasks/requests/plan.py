@@ -268,7 +268,7 @@ def _check_same_base(book: Book, planned: Planned) -> None:
         raise BadInput(
             f"the champion, version {champion.version}, was made from the base "
             f"{champion.base[:16]}, and this restore would be from {plan.base_sha256[:16]}; name "
-            " the champion's with --base, or first release from this one with `erasure run "
+            "the champion's with --base, or first release from this one with `erasure run "
             "NAME` of what is honoured"
         )
 
