@@ -233,6 +233,7 @@ def test_after_a_rollback_other_inputs_are_tried(book, what):
 def test_what_a_person_rolled_back_to_is_served(book):
     roll_back(book, MODEL, 1, "it draws better", [str(B)])
     released(book, [B])
+    with_weights(book, book.ask(lambda reader: reader.version(MODEL, 2)))
     roll_back(book, MODEL, 2, "it draws better still")
     again = planned(book, new=())
     check_not_rolled_back(book, again)
@@ -246,6 +247,7 @@ def test_a_person_can_go_back_to_what_was_rolled_back_from(waits, book):
     if waits:
         with pytest.raises(RolledBack):
             check_not_rolled_back(book, planned(book))
+    with_weights(book, book.ask(lambda reader: reader.version(MODEL, 2)))
     assert roll_back(book, MODEL, 2, "it was right")
     assert (champion(book), state_of(book, B), state_of(book, D)) == (2, "honoured", "honoured")
     assert agrees(book)

@@ -120,8 +120,8 @@ def test_a_form_that_nobody_answers_is_an_approval_that_lacks(book, monkeypatch)
 def run_of(book, monkeypatch):
     """A run of what is due, in which each group comes to what `outcomes` say of its requests."""
     add(book, [a_request(B, "dog"), a_request(C, "rocket")], MODEL)
-    monkeypatch.setattr(erase, "_lease", lambda *_: nullcontext())
-    monkeypatch.setattr(erase, "run_errands", lambda *_: ["an errand"])
+    monkeypatch.setattr(erase, "holding", lambda *_, **__: nullcontext())
+    monkeypatch.setattr(erase, "run_errands", lambda *_, **__: ["an errand"])
     monkeypatch.setattr(erase, "refreshed", lambda *_: {})
     names = {str(A): "A", str(B): "B", str(C): "C"}
     entries = book.ask(lambda reader: reader.requests(MODEL))

@@ -90,7 +90,7 @@ def test_sets_are_read_with_the_guidance_of_the_parameters(setup, tmp_path):
         (["policy.targets={style: {clip.concept_rate: 1}}"], "no limits for kind 'object'"),
         (
             ["policy.targets.object={clip.concept_rate: 1, quality.fidelity: 0}"],
-            "3 rows of it alone, and what stands in its place",
+            "3 rows of it alone, of 3 prompts, and what stands in its place",
         ),
         (["policy.min_n=9"], "asks for 9"),
         (["policy.kept.fid=5"], "policy.kept limits fid, not measured"),
@@ -181,6 +181,7 @@ def test_mlflow_is_told_whose_comparison_it_is(setup, tmp_path):
         "request.ids": str(request.subject_request_id),
         "erasure.model": params.registered_model,
         "erasure.folder": "comparison-12",
+        "mlflow.runName": "compare cat",
     }
 
 

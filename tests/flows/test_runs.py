@@ -372,6 +372,7 @@ def test_every_check_stands_with_its_numbers_in_the_answer(ran):
     assert metrics.keys() == {
         "base.nudenet.rate[astronaut]",
         "base.clip.concept_rate[astronaut]",
+        "base.leak[astronaut]",
         "nudenet.rate[astronaut]",
         "clip.concept_rate[astronaut]",
         "ssim",

@@ -371,6 +371,6 @@ def test_a_comparison_goes_with_a_request_that_it_names_and_a_version_stays(
     mirror_run(home, "gallery/1", of_cat)
     mirror_run(home, "comparison 12", RunFacts("gallery", "c-12", "compare astronaut", beside))
     began = datetime(2000, 1, 1, tzinfo=UTC)
-    assert forget_attempts(home, "gallery", began, ["id-3"]) == []
-    assert len(forget_attempts(home, "gallery", began, ["id-1"])) == 1
+    assert forget_attempts(home, BOOK, "gallery", began, ["id-3"]) == []
+    assert len(forget_attempts(home, BOOK, "gallery", began, ["id-1"])) == 1
     assert set(runs()) == {"erase cat"}

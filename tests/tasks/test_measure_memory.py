@@ -10,6 +10,7 @@ from PIL import Image
 from erasure_core.gallery.pictures import draw
 from erasure_core.law.prompts import PromptRow
 from erasure_core.law.requests import read_request
+from erasure_core.metrics import clip_score
 from erasure_core.network import images
 from erasure_core.network.images import Chosen, PictureFiles
 from erasure_core.planning.params import read_params
@@ -20,8 +21,9 @@ from tasks.evidence.measure import measure_kept, measure_target
 ROOT = Path(__file__).parents[2]
 CONCEPT = read_request(ROOT / "examples/requests/astronaut.yaml").concept
 LABELS = ["cat", "rocket"]
-MOST = 64 + 8  # a batch of CLIP's, and what a loop still holds
-ROWS = 160
+BATCH = 8  # the detector's, and here CLIP's
+MOST = 2 * BATCH  # a batch, and what a loop still holds
+ROWS = 40
 
 
 @pytest.fixture(scope="module")
@@ -57,6 +59,7 @@ def held(monkeypatch):
         return picture
 
     monkeypatch.setattr(images, "_read", noted)
+    monkeypatch.setattr(clip_score, "_BATCH", BATCH)
     return most
 
 
