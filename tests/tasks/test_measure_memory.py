@@ -10,7 +10,7 @@ from PIL import Image
 from erasure_core.gallery.pictures import draw
 from erasure_core.law.prompts import PromptRow
 from erasure_core.law.requests import read_request
-from erasure_core.metrics import clip_score
+from erasure_core.metrics.clip_score import ClipScorer
 from erasure_core.network import images
 from erasure_core.network.images import Chosen, PictureFiles
 from erasure_core.planning.params import read_params
@@ -59,7 +59,7 @@ def held(monkeypatch):
         return picture
 
     monkeypatch.setattr(images, "_read", noted)
-    monkeypatch.setattr(clip_score, "_BATCH", BATCH)
+    monkeypatch.setitem(ClipScorer._image_features.__globals__, "_BATCH", BATCH)
     return most
 
 
