@@ -8,27 +8,14 @@ Cost       `STRENGTH` of a trajectory a picture.
 
 import torch
 
-from erasure_core.attacks.setting import (
-    Attempt,
-    Audience,
-    Budget,
-    Reads,
-    Setting,
-    Subject,
-    draw,
-    told,
-)
+from erasure_core.attacks.setting import Attempt, Audience, Setting, Subject, draw, of_photographs
 from erasure_core.network.diffusion import encode_prompts, schedule_of
 
 NAME = "image to image"
 AUDIENCE: Audience = "embeddings"
 SHOWN = True
+asked = of_photographs
 STRENGTH = 0.6  # share of the trajectory that is drawn anew; a higher one keeps less of the picture
-
-
-def asked(subject: Subject, budget: Budget, _reads: Reads) -> tuple[str, ...]:
-    """The prompt of each picture at most, where there are as many photographs as the budget has."""
-    return told(subject.prompts, min(budget.pictures, budget.photographs))
 
 
 def attack(setting: Setting, subject: Subject) -> list[Attempt]:

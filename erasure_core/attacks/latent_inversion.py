@@ -11,26 +11,13 @@ Cost       Two trajectories a picture.
 import torch
 from torch import Tensor
 
-from erasure_core.attacks.setting import (
-    Attempt,
-    Audience,
-    Budget,
-    Reads,
-    Setting,
-    Subject,
-    draw,
-    told,
-)
+from erasure_core.attacks.setting import Attempt, Audience, Setting, Subject, draw, of_photographs
 from erasure_core.network.diffusion import encode_prompts, predict_noise, schedule_of
 
 NAME = "latent inversion"
 AUDIENCE: Audience = "embeddings"
 SHOWN = True
-
-
-def asked(subject: Subject, budget: Budget, _reads: Reads) -> tuple[str, ...]:
-    """The prompt of each picture at most, where there are as many photographs as the budget has."""
-    return told(subject.prompts, min(budget.pictures, budget.photographs))
+asked = of_photographs
 
 
 def attack(setting: Setting, subject: Subject) -> list[Attempt]:

@@ -199,6 +199,13 @@ def told(prompts: Sequence[str], n: int) -> tuple[str, ...]:
     return tuple(prompts[i % len(prompts)] for i in range(n))
 
 
+def of_photographs(subject: Subject, budget: Budget, _reads: Reads) -> tuple[str, ...]:
+    """The prompt of each picture of an attack that draws photographs anew: as many at most, where
+    there are as many photographs as the budget has.
+    """
+    return told(subject.prompts, min(budget.pictures, budget.photographs))
+
+
 def of_prompts(setting: Setting, prompts: Sequence[str]) -> Attempt:
     """What the victim draws of prompts."""
     return Attempt(draw(setting, encode_prompts(setting.victim, prompts)), tuple(prompts))
