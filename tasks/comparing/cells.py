@@ -21,8 +21,9 @@ from erasure_core.law.requests import DeletionRequest
 from erasure_core.methods import AnySettings
 from erasure_core.network.models import copied
 from erasure_core.network.weights import WeightDelta
-from erasure_core.planning.params import COMPOSED, Params, PromptSets, has_lambda
+from erasure_core.planning.params import Params, PromptSets, has_lambda
 from erasure_core.planning.plan import BASE, Plan, make_plan
+from erasure_core.planning.policy import COMPOSED
 from tasks.erasing.erase import erase
 from tasks.erasing.generate import generate
 from tasks.erasing.snapshot import snapshot, teacher_of

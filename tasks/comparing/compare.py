@@ -14,7 +14,7 @@ from erasure_core.law.lineage import sha256_file
 from erasure_core.law.prompts import kept_rows, read_prompt_set, target_set
 from erasure_core.law.requests import DeletionRequest
 from erasure_core.methods import AnySettings
-from erasure_core.planning.params import REQUIRED, Params, Policy
+from erasure_core.planning.params import Params
 from erasure_core.planning.plan import (
     STAGES,
     Plan,
@@ -24,13 +24,14 @@ from erasure_core.planning.plan import (
     kept_name,
     target_name,
 )
+from erasure_core.planning.policy import REQUIRED, Policy
 from tasks.comparing import cells
 from tasks.comparing.cells import Bench, Cell, Written, run_cell
 from tasks.comparing.forms import FORMS, as_published, check_methods, trial
 from tasks.evidence.data import validate_prompt_sets
 from tasks.evidence.decide import choose_candidate
 from tasks.evidence.measure import check_names, labels_of
-from tasks.requests import measurable
+from tasks.requests import measurable, measurable_attacks, measurable_sets
 from tasks.requests.made_with import made_with
 from tasks.requests.preflight import check_clip, reader_of, tokenizers_of
 
@@ -191,18 +192,18 @@ def _check_sets(params: Params, requests: Sequence[DeletionRequest], tier: str) 
         rows = {name: read_prompt_set(path, params.reading) for name, path in paths.items()}
         for stage in STAGES:
             rows[kept_name(stage)] = kept_rows(rows[kept_name(stage)], [concept])
-            measurable.check_label(policy, concept, rows[target_name(concept, stage)])
-            measurable.check_alone(policy, concept, rows[target_name(concept, stage)])
-            measurable.check_kept_labels(policy, rows[kept_name(stage)])
+            measurable_sets.check_label(policy, concept, rows[target_name(concept, stage)])
+            measurable_sets.check_alone(policy, concept, rows[target_name(concept, stage)])
+            measurable_sets.check_kept_labels(policy, rows[kept_name(stage)])
             shown = [*rows[kept_name(stage)], *rows[target_name(concept, stage)]]
             check_names(labels_of(shown, [concept]), paths[kept_name(stage)])
-        measurable.check_size(policy, concept, rows[target_name(concept)])
-        measurable.check_called(concept, rows[target_name(concept)])
-        measurable.check_kept(policy, rows[kept_name()], [concept])
-        measurable.check_kept_parts(policy, rows[kept_name()], [concept])
-        measurable.check_fid(policy, rows[kept_name()], [concept], numbers)
-        measurable.check_attacks(params, concept, rows[kept_name()], tier, tokenizers)
-        measurable.check_neighbours(policy, concept, rows[kept_name()], [concept.name])
+        measurable_sets.check_size(policy, concept, rows[target_name(concept)])
+        measurable_sets.check_called(concept, rows[target_name(concept)])
+        measurable_sets.check_kept(policy, rows[kept_name()], [concept])
+        measurable_sets.check_kept_parts(policy, rows[kept_name()], [concept])
+        measurable_sets.check_fid(policy, rows[kept_name()], [concept], numbers)
+        measurable_attacks.check_attacks(params, concept, rows[kept_name()], tier, tokenizers)
+        measurable_sets.check_neighbours(policy, concept, rows[kept_name()], [concept.name])
         given = policy, concept, rows[target_name(concept)], rows[kept_name()]
-        measurable.check_near(*given, directions.encode, [concept.name])
+        measurable_sets.check_near(*given, directions.encode, [concept.name])
         check_sealed(rows, [concept], tokenizers, directions, protected)

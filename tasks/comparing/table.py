@@ -11,7 +11,7 @@ from typing import Any
 
 from erasure_core.attacks import AUDIENCES, all_attacks
 from erasure_core.methods import METHODS
-from erasure_core.planning.params import ATTACK, EXCESS
+from erasure_core.planning.policy import ATTACK, EXCESS
 from tasks.comparing.cells import Written
 from tasks.comparing.compare import Comparison
 from tasks.comparing.forms import SCALED, differing, ours

@@ -22,8 +22,9 @@ from erasure_core.metrics.intervals import Better, effective, excess, share
 from erasure_core.network.diffusion import PICTURES_TOGETHER, encode_prompts
 from erasure_core.network.images import save_png, to_pil
 from erasure_core.network.models import Teacher
-from erasure_core.planning.params import ATTACK, EXCESS, Params
+from erasure_core.planning.params import Params
 from erasure_core.planning.plan import Plan, kept_name, target_name, trained_on
+from erasure_core.planning.policy import ATTACK, EXCESS
 from erasure_core.planning.sealed import clusters_of
 from tasks.evidence.instruments import Instruments, named_as, seen_by_detector
 from tasks.evidence.measure import labels_in

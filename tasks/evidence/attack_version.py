@@ -8,8 +8,9 @@ from erasure_core import attacks
 from erasure_core.errors import BadInput
 from erasure_core.law.concepts import Concept
 from erasure_core.law.prompts import read_prompt_set
-from erasure_core.planning.params import WORD_METRICS, Params
+from erasure_core.planning.params import Params
 from erasure_core.planning.plan import BASE, check_styles
+from erasure_core.planning.policy import WORD_METRICS
 from tasks.book.door import open_book
 from tasks.evidence.attack import Shown, attack_model, facts, write_sheets
 from tasks.evidence.instruments import Instruments

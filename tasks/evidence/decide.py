@@ -7,8 +7,8 @@ from prefect import task
 from prefect.cache_policies import NO_CACHE
 
 from erasure_core.law.gates import Gate, Limit, choose, judge_all
-from erasure_core.planning.params import Policy
 from erasure_core.planning.plan import Plan
+from erasure_core.planning.policy import Policy
 from tasks.evidence.measure import Evidence, Found
 
 

@@ -25,7 +25,7 @@ from erasure_core.metrics.neighbours import Neighbour, nearest
 from erasure_core.metrics.ssim import paired_ssim
 from erasure_core.metrics.sweep import sweep
 from erasure_core.network.images import Chosen
-from erasure_core.planning.params import LEAK, WORD_METRICS, Policy
+from erasure_core.planning.policy import LEAK, WORD_METRICS, Policy
 from erasure_core.planning.sealed import clusters_of
 from tasks.evidence.instruments import Instruments, named_as, seen_by_detector
 

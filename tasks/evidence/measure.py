@@ -36,7 +36,6 @@ from erasure_core.metrics.replacement import (
 from erasure_core.metrics.ssim import paired_ssim
 from erasure_core.network.images import Chosen, PictureFiles
 from erasure_core.network.models import text_reader
-from erasure_core.planning.params import BESIDE, COMPOSED, LEAK, WORD_METRICS
 from erasure_core.planning.plan import (
     BASE,
     Plan,
@@ -46,6 +45,7 @@ from erasure_core.planning.plan import (
     restored_name,
     target_name,
 )
+from erasure_core.planning.policy import BESIDE, COMPOSED, LEAK, WORD_METRICS
 from erasure_core.planning.sealed import clusters_of
 from tasks.evidence.further import (
     DISTANCES,

@@ -13,7 +13,6 @@ from erasure_core.law.lineage import RunRecord
 from erasure_core.law.prompts import PromptRow
 from erasure_core.law.requests import DeletionRequest
 from erasure_core.network.images import save_png
-from erasure_core.planning.params import WORD_METRICS
 from erasure_core.planning.plan import (
     BASE,
     Candidate,
@@ -23,6 +22,7 @@ from erasure_core.planning.plan import (
     restored_name,
     target_name,
 )
+from erasure_core.planning.policy import WORD_METRICS
 from erasure_core.text import markdown
 from tasks.evidence.decide import Decision
 from tasks.evidence.measure import Evidence, Found

@@ -17,7 +17,7 @@ from typing import TYPE_CHECKING, Literal
 
 from erasure_core.files import write_text
 from erasure_core.law.gates import OF_A_PART, Check
-from erasure_core.planning.params import EXCESS
+from erasure_core.planning.policy import EXCESS
 
 if TYPE_CHECKING:
     from PIL import Image

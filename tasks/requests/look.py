@@ -15,8 +15,8 @@ from erasure_core.law.concepts import Concept
 from erasure_core.law.prompts import kept_rows, read_prompt_set
 from erasure_core.metrics.replacement import labels_with
 from erasure_core.network.diffusion import sample
+from erasure_core.network.hub import locate
 from erasure_core.network.images import to_pil
-from erasure_core.network.models import locate
 from erasure_core.planning.params import Params
 from erasure_core.planning.plan import choosing_set
 from tasks.evidence.instruments import Instruments, named_as, seen_by_detector

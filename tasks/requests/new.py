@@ -42,12 +42,13 @@ from erasure_core.planning.families import (
     read_vocabulary,
     sets_of,
 )
-from erasure_core.planning.params import BESIDES, COMPOSED, INSTEAD, MeasuredSet, Params, Policy
+from erasure_core.planning.params import MeasuredSet, Params
 from erasure_core.planning.plan import Stage, check_sealed, check_styles, kept_name, target_name
+from erasure_core.planning.policy import BESIDES, COMPOSED, INSTEAD, Policy
 from erasure_core.planning.sealed import Directions, one_of
 from tasks.book.store import Book
 from tasks.evidence.evaluate import TooLong
-from tasks.requests import measurable
+from tasks.requests import measurable_sets
 from tasks.requests.intake import rewritten
 from tasks.requests.named import REQUESTS, folder_files
 from tasks.requests.own import Own, read_own
@@ -396,10 +397,10 @@ def _check(
         tables[target_name(concept, stage)] = rows[stage]
         kept = read_prompt_set(where.kept, params.reading)
         tables[kept_name(stage)] = kept_rows(kept, [concept])
-        measurable.check_label(policy, concept, rows[stage])
-    measurable.check_size(policy, concept, rows["report"])
-    measurable.check_called(concept, rows["report"])
-    measurable.check_kept(policy, tables[kept_name("report")], [concept])
+        measurable_sets.check_label(policy, concept, rows[stage])
+    measurable_sets.check_size(policy, concept, rows["report"])
+    measurable_sets.check_called(concept, rows["report"])
+    measurable_sets.check_kept(policy, tables[kept_name("report")], [concept])
     check_sealed(tables, [concept], tokenizers, directions)
 
 
