@@ -1,7 +1,7 @@
 """Commands that use a model."""
 
 from pathlib import Path
-from typing import Annotated
+from typing import TYPE_CHECKING, Annotated, Any
 
 import typer
 
@@ -19,6 +19,11 @@ from flows.cli.options import (
 )
 from flows.cli.show import hint, show
 from tasks.home import Home
+
+if TYPE_CHECKING:
+    from erasure_core.law.gates import Measurement
+    from erasure_core.law.prompts import Reading
+    from erasure_core.planning.params import Params
 
 
 @app.command()
@@ -266,7 +271,6 @@ def evaluate(
     from dataclasses import asdict
 
     from erasure_core.law.lineage import sha256_file
-    from erasure_core.law.prompts import Reading, read_prompt_set
     from erasure_core.planning.params import read_params
 
     rows_how, long_how = rows_and_length(bad_rows, too_long)
@@ -276,17 +280,7 @@ def evaluate(
 
         settings, home = read_params(params), Home.from_env()
         folder, base = (resolve_model(which, settings, home) for which in (model, "base"))
-        if guidance is None:
-            guidance = read_prompt_set(settings.prompts.kept, settings.reading)[
-                0
-            ].evaluation_guidance
-        reading = Reading(
-            guidance=guidance,
-            seed=settings.seed if seed is None else seed,
-            bad_rows=rows_how,
-            prompt_column=prompt_column,
-            options=True,
-        )
+        reading = _reading(settings, guidance, seed, rows_how, prompt_column)
         evaluation = measured(
             folder,
             base,
@@ -311,10 +305,34 @@ def evaluate(
         }
         show({**facts, "measurements": [asdict(m) for m in found]})
     else:
-        show(
-            "\n".join(
-                f"{m.metric:<28} {m.value:7.3f}  ({m.low:.3f} to {m.high:.3f}, {m.n} pictures)"
-                for m in found
-            )
-        )
+        show("\n".join(_table(found)))
     return DONE
+
+
+def _reading(
+    settings: "Params",
+    guidance: float | None,
+    seed: int | None,
+    bad_rows: Any,
+    prompt_column: str | None,
+) -> "Reading":
+    """How anybody's prompts are read: as the parameters have it where the command says nothing."""
+    from erasure_core.law.prompts import Reading, read_prompt_set
+
+    if guidance is None:
+        guidance = read_prompt_set(settings.prompts.kept, settings.reading)[0].evaluation_guidance
+    return Reading(
+        guidance=guidance,
+        seed=settings.seed if seed is None else seed,
+        bad_rows=bad_rows,
+        prompt_column=prompt_column,
+        options=True,
+    )
+
+
+def _table(measurements: "list[Measurement]") -> list[str]:
+    """A line a measurement."""
+    return [
+        f"{m.metric:<28} {m.value:7.3f}  ({m.low:.3f} to {m.high:.3f}, {m.n} pictures)"
+        for m in measurements
+    ]
