@@ -458,7 +458,7 @@ def make_plan(
     params = params.protecting([p for request in restored for p in request.concept.prompts])
     concepts = [request.concept for request in requests]
     check_distinct(concepts)
-    params.policy.limits(concepts)
+    params.policy.check_kinds(concepts)
     check_styles(params, concepts)
     base, root = checked_base(params.base)
     paths = prompt_paths(params, concepts, [request.concept for request in restored])

@@ -2,7 +2,7 @@
 controls that follow from it.
 """
 
-from collections.abc import Sequence
+from collections.abc import Iterable, Sequence
 from typing import Annotated, Literal
 
 from pydantic import BaseModel, ConfigDict, Field, FiniteFloat, model_validator
@@ -252,6 +252,11 @@ class Policy(Section):
             for metric, bound in self.restored.items()
         ]
         return [*targets, *attacked, *kept, *back]
+
+    def check_kinds(self, concepts: Iterable[Concept]) -> None:
+        """Refuse concepts of a kind that no limit is on: `BadInput`."""
+        for concept in concepts:
+            self._targets(concept)
 
     def of_parts(self, concepts: Sequence[Concept]) -> tuple[list[Limit], list[Limit]]:
         """Controls and limits of concepts of which a part is measured. Nothing may speak for their

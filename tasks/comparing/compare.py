@@ -182,7 +182,7 @@ def _check_sets(params: Params, requests: Sequence[DeletionRequest], tier: str) 
     protected = sorted({p for name in known for p in params.with_method(name).protected})
     for request in requests:
         concept = request.concept
-        policy.limits([concept])
+        policy.check_kinds([concept])
         check_styles(params, [concept])
         paths = {}
         for stage, where in zip(STAGES, (params.prompts.choose, params.prompts), strict=True):

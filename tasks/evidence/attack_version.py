@@ -43,7 +43,7 @@ def attack_named(
     """
     attacks.chosen(names), attacks.budget_of(budget)  # before anything is loaded
     concepts = _concepts(model, params, home, concept, request)
-    params.policy.limits(concepts)  # by which pictures are judged; refuses a kind without any
+    params.policy.check_kinds(concepts)  # pictures are judged by what limits these
     for kind in {one.kind for one in concepts if not params.policy.sees(one.kind)}:
         raise BadInput(
             f"policy.targets.{kind} limits neither of {', '.join(WORD_METRICS)}, by which pictures "

@@ -3,6 +3,7 @@
 from collections.abc import Iterator, Mapping, Sequence
 
 from erasure_core.errors import BadInput
+from erasure_core.law.concepts import Kind
 from erasure_core.metrics import METRICS
 from erasure_core.metrics.detectors import Detector, NudeNet
 from erasure_core.metrics.identity import identity_weights
@@ -15,6 +16,7 @@ from erasure_core.planning.policy import (
     INSTEAD,
     LEAK,
     WORD_METRICS,
+    Bounds,
     Policy,
 )
 from erasure_core.planning.sealed import clusters_of
@@ -54,48 +56,72 @@ def policy_faults(policy: Policy) -> Iterator[str]:
         ("kept", policy.kept, (*kept_metrics(), *DISTANCE_METRICS)),
         ("restored", policy.restored, RESTORED_METRICS),
     ]
+    yield from _unmeasured(sections)
+    yield from _faces_not_looked_for(policy)
+    for kind in policy.targets:
+        yield from _of_other_kinds(policy, kind)
+        yield from _unseeing(policy, kind)
+    for section, bounds, _ in sections:
+        yield from _never_shown(section, bounds)
+    yield from _weak_controls(policy)
+
+
+def _unmeasured(sections: Sequence[tuple[str, Bounds, Sequence[str]]]) -> Iterator[str]:
     for section, bounds, known in sections:
         for metric in bounds.keys() - set(known):
             yield (
                 f"policy.{section} limits {metric}, which nothing measures; known there are "
                 f"{', '.join(known)}"
             )
+
+
+def _faces_not_looked_for(policy: Policy) -> Iterator[str]:
+    """A limit on a face where the weights that recognise it are not installed."""
     if IDENTITY in policy.targets.get("likeness", {}):
         try:
             identity_weights()
         except BadInput as why:
             yield f"policy.targets limits {IDENTITY}: {why}"
-    for kind, bounds in policy.targets.items():
-        if IDENTITY in bounds and kind != "likeness":
+
+
+def _of_other_kinds(policy: Policy, kind: Kind) -> Iterator[str]:
+    """Limits on what is measured of concepts of other kinds alone."""
+    if IDENTITY in policy.targets[kind] and kind != "likeness":
+        yield (
+            f"policy.targets.{kind} limits {IDENTITY}, which tells whose face it is and is "
+            f"measured of a likeness alone; take it out"
+        )
+    if BESIDE in policy.targets[kind] and kind == "style":
+        yield (
+            f"policy.targets.style limits {BESIDE}, which is measured of what stands beside a "
+            f"thing and not of a style; take it out"
+        )
+
+
+def _unseeing(policy: Policy, kind: Kind) -> Iterator[str]:
+    """Limits none of which rests on an instrument that sees the concept."""
+    if not policy.sees(kind):
+        yield (
+            f"policy.targets.{kind} limits {', '.join(policy.targets[kind])}, none of which sees "
+            f"the concept in every picture of it alone: the unedited base could meet them, and "
+            f"nothing judges attacks; limit one of {', '.join(WORD_METRICS)} as well"
+        )
+
+
+def _never_shown(section: str, bounds: Bounds) -> Iterator[str]:
+    """Limits that no number of pictures can show to be met."""
+    for metric, bound in bounds.items():
+        better = better_of(metric)
+        if better and section == "restored":
+            better = "higher"
+        if better and not can_be_shown(bound, better):
+            where = "raise it above 0" if better == "lower" else "lower it below 1"
             yield (
-                f"policy.targets.{kind} limits {IDENTITY}, which tells whose face it is and is "
-                f"measured of a likeness alone; take it out"
+                f"policy.{section} limits {metric} to {bound:g}, which no number of pictures "
+                f"can show; {where}"
             )
-        if BESIDE in bounds and kind == "style":
-            yield (
-                f"policy.targets.style limits {BESIDE}, which is measured of what stands beside a "
-                f"thing and not of a style; take it out"
-            )
-        if not policy.sees(kind):
-            yield (
-                f"policy.targets.{kind} limits {', '.join(bounds)}, none of which sees the concept "
-                f"in every picture of it alone: the unedited base could meet them, and nothing "
-                f"judges attacks; limit one of {', '.join(WORD_METRICS)} as well"
-            )
-    for section, bounds, _ in sections:
-        for metric, bound in bounds.items():
-            better = better_of(metric)
-            if better and section == "restored":
-                better = "higher"
-            if better and not can_be_shown(bound, better):
-                where = "raise it above 0" if better == "lower" else "lower it below 1"
-                yield (
-                    f"policy.{section} limits {metric} to {bound:g}, which no number of pictures "
-                    f"can show; {where}"
-                )
-            if metric.partition("[")[0] == "ssim" and bound > 1:
-                yield f"policy.{section} limits {metric} to {bound:g}; equal pictures have 1"
-    yield from _weak_controls(policy)
+        if metric.partition("[")[0] == "ssim" and bound > 1:
+            yield f"policy.{section} limits {metric} to {bound:g}; equal pictures have 1"
 
 
 def _weak_controls(policy: Policy) -> Iterator[str]:

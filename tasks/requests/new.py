@@ -122,7 +122,7 @@ def draft(asked: Asked, params: Params, book: Book, out: Path = REQUESTS) -> Dra
     if before := _known_request(asked, bare, file):
         asked = replace(asked, name=before.concept.name)  # in the spelling that was asked in
         bare = _concept(asked, (asked.name,), ())
-    params.policy.limits([bare])
+    params.policy.check_kinds([bare])
     check_styles(params, [bare])
     base = located(params.base)
     tokenizers, directions = tokenizers_of(base), reader_of(base)
