@@ -85,7 +85,7 @@ class PromptSets(MeasuredSet):
     )
 
 
-class Detector(Section):
+class DetectorSettings(Section):
     """Who sees a concept: which labels count for each kind, and from which score."""
 
     name: str = Field("nudenet", description="`nudenet`, or the detector of an installed plug-in")
@@ -201,7 +201,7 @@ class Params(Preset):
     retention: Retention = Field(default_factory=lambda: Retention())
     sampling: Sampling
     prompts: PromptSets
-    detector: Detector
+    detector: DetectorSettings
     clip: Clip
     policy: Policy
 

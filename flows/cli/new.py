@@ -73,11 +73,11 @@ def new_request(
         from tasks.book.door import open_book
         from tasks.requests.base_file import with_folder
         from tasks.requests.look import durations, look, sheet
-        from tasks.requests.new import Asked, draft
+        from tasks.requests.new import NewRequest, draft
 
         home = Home.from_env()
         settings = with_folder(read_params(params), home)
-        asked = Asked(name, kind, instead, tuple(also or ()), law, prompts, *how)
+        asked = NewRequest(name, kind, instead, tuple(also or ()), law, prompts, *how)
         made = draft(asked, settings, open_book(home, make=False), out)
         found = look(made, settings)
         made.write()

@@ -22,7 +22,7 @@ from flows.cli.common import (
     stdout_free,
 )
 from flows.cli.options import all_said, said
-from flows.cli.printed import Asked
+from flows.cli.printed import RepeatedCommand
 from flows.cli.server import prefect_server
 from flows.cli.show import (
     announce,
@@ -84,7 +84,7 @@ class RunOptions:
 
         return Inputs.read(self.params, self.base, self.method, self.compare, self.changes)
 
-    def command(self, named: list[str]) -> Asked:
+    def command(self, named: list[str]) -> RepeatedCommand:
         """What makes a run this one, as its command says it."""
         valued = {
             "--base": self.base,
@@ -97,7 +97,7 @@ class RunOptions:
             *((name, str(value)) for name, value in valued.items() if value is not None),
             *(("--set", change) for change in self.changed),
         ]
-        return Asked(self.params, tuple(named), tuple(options))
+        return RepeatedCommand(self.params, tuple(named), tuple(options))
 
 
 @app.command()
@@ -296,7 +296,7 @@ def restore(
 
     valued = {"--reason": reason, "--base": base, "--method": method}
     options = tuple((name, value) for name, value in valued.items() if value)
-    how = Asked(params, (request,), options)
+    how = RepeatedCommand(params, (request,), options)
     inputs = Inputs.read(params, base, method)
     wanted = request_id_of(book, request, inputs.model)
     if (known := known_restoring(book, inputs, wanted)) is not None:
@@ -409,7 +409,7 @@ def _flow(home: Home, start: Callable[[Any], Outcomes]) -> tuple[Outcomes, int]:
 
 def _answer(
     book: "Book",
-    how: Asked,
+    how: RepeatedCommand,
     outcomes: Outcomes,
     code: int,
     wanted: list[str],

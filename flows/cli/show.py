@@ -12,7 +12,7 @@ from typing import Any
 from erasure_core.law.gates import OF_A_PART
 from erasure_core.redact import redacted
 from erasure_core.text import escaped
-from flows.cli.printed import Asked, on
+from flows.cli.printed import RepeatedCommand, on
 from tasks.home import Home
 
 CHECK = ("metric", "value", "low", "high", "n", "limit", "verdict")
@@ -54,7 +54,9 @@ def _last_release(home: Home) -> float | None:
         return None
 
 
-def released(record: Mapping[str, Any] | None, home: Home, asked: Asked) -> dict[str, Any]:
+def released(
+    record: Mapping[str, Any] | None, home: Home, asked: RepeatedCommand
+) -> dict[str, Any]:
     """The part of a run's record that scripts rely on; every key is there also when there was
     nothing to do.
     """
@@ -94,7 +96,7 @@ def hint(line: str) -> None:
     print(escaped(" ".join(line.split())), file=sys.stderr, flush=True)
 
 
-def show_release(outcome: Mapping[str, Any], home: Home, asked: Asked) -> None:
+def show_release(outcome: Mapping[str, Any], home: Home, asked: RepeatedCommand) -> None:
     """A release in words: verdict, what was missed, report, next command on the same parameters."""
     version = outcome["model_version"]
     promoted = (
@@ -118,7 +120,7 @@ def show_release(outcome: Mapping[str, Any], home: Home, asked: Asked) -> None:
     show(f"  next    {draw if outcome['promoted'] else audit}")
 
 
-def tried(record: Mapping[str, Any], asked: Asked) -> dict[str, Any]:
+def tried(record: Mapping[str, Any], asked: RepeatedCommand) -> dict[str, Any]:
     """What scripts are told of a trial."""
     return {
         "trial": True,
@@ -130,7 +132,7 @@ def tried(record: Mapping[str, Any], asked: Asked) -> dict[str, Any]:
     }
 
 
-def trial_lines(record: Mapping[str, Any], asked: Asked) -> list[str]:
+def trial_lines(record: Mapping[str, Any], asked: RepeatedCommand) -> list[str]:
     """A trial in words: verdict, what was missed, what to try, report."""
     return [
         f"trial ({_how(record)}): {record['gate']['verdict']}; nothing was registered",
@@ -144,7 +146,7 @@ def trial_lines(record: Mapping[str, Any], asked: Asked) -> list[str]:
     ]
 
 
-def _gate(record: Mapping[str, Any], asked: Asked) -> dict[str, Any]:
+def _gate(record: Mapping[str, Any], asked: RepeatedCommand) -> dict[str, Any]:
     return {
         "verdict": record["gate"]["verdict"],
         "checks": [{key: check[key] for key in CHECK} for check in record["gate"]["checks"]],
@@ -152,7 +154,7 @@ def _gate(record: Mapping[str, Any], asked: Asked) -> dict[str, Any]:
     }
 
 
-def _advice(record: Mapping[str, Any], asked: Asked) -> list[str]:
+def _advice(record: Mapping[str, Any], asked: RepeatedCommand) -> list[str]:
     """What to try; records from before advice have none."""
     return [asked.advised(line) for line in record["gate"].get("advice", [])]
 

@@ -16,7 +16,7 @@ from erasure_core.law.prompts import PromptRow, is_listed
 from erasure_core.metrics.clip_score import accuracy
 from erasure_core.metrics.detectors import NudeNet
 from erasure_core.metrics.features import ClipFeatures
-from erasure_core.metrics.fid import fid_to_base, too_few
+from erasure_core.metrics.fid import fid_to_base, too_few_pictures
 from erasure_core.metrics.harmonic import harmonic_mean
 from erasure_core.metrics.identity import DlibIdentity, identity_rate, identity_weights
 from erasure_core.metrics.intervals import Better, share
@@ -51,7 +51,7 @@ MOST = 3  # prompts that a leak names
 
 
 @dataclass(frozen=True, slots=True)
-class Kept:
+class KeptPictures:
     """The kept rows of the report set with the base's pictures and a candidate's."""
 
     rows: Sequence[PromptRow]
@@ -65,7 +65,7 @@ def further(
     instruments: Instruments,
     concepts: Sequence[Concept],
     erased: Sequence[str],
-    kept: Kept,
+    kept: KeptPictures,
     targets: Mapping[str, tuple[Sequence[PromptRow], Pictures, Pictures]],
     encode: Encode,
     found: Mapping[str, Measurement],
@@ -110,7 +110,7 @@ def not_measured(concepts: Sequence[Concept], found: Mapping[str, Measurement]) 
             few = "not measured: fewer than three such kept prompts"
             missing |= {f"{name}{part}": few for name in DISTANCES}
         elif f"fid{part}" not in found:
-            missing[f"fid{part}"] = str(too_few(kid.n, kid.n, kid.settings["numbers"]))  # type: ignore[arg-type]
+            missing[f"fid{part}"] = str(too_few_pictures(kid.n, kid.n, kid.settings["numbers"]))  # type: ignore[arg-type]
     for concept in concepts:
         unasked = "not measured: the policy limits nothing of what stands in its place"
         instead = (f"{metric}[{concept.name}]" for metric in REPLACEMENT_METRICS)
@@ -142,7 +142,7 @@ def _why_no_identity() -> str:
     return "identity is not measured: no face is found in the base's pictures"
 
 
-def distances(instruments: Instruments, kept: Kept) -> list[Measurement]:
+def distances(instruments: Instruments, kept: KeptPictures) -> list[Measurement]:
     """KID and FID of the kept pictures to the base's, of all and of each part; the features of
     each picture are computed once. FID needs more pictures than numbers a picture.
     """
@@ -163,13 +163,17 @@ def distances(instruments: Instruments, kept: Kept) -> list[Measurement]:
         if len(set(clusters)) < 3:  # the jackknife leaves one out, and pairs the others
             continue
         found.append(kid_to_base(before[at], after[at], metric=f"kid{part}", **given))
-        if not too_few(len(at), len(at), before.shape[1]):
+        if not too_few_pictures(len(at), len(at), before.shape[1]):
             found.append(fid_to_base(before[at], after[at], metric=f"fid{part}", **given))
     return found
 
 
 def neighbours(
-    instruments: Instruments, concept: Concept, kept: Kept, encode: Encode, erased: Sequence[str]
+    instruments: Instruments,
+    concept: Concept,
+    kept: KeptPictures,
+    encode: Encode,
+    erased: Sequence[str],
 ) -> list[Measurement]:
     """How often kept pictures of what is nearest to the concept are still named as what they are:
     the nearest by text states among what the kept rows show, and those that the policy names.
@@ -249,7 +253,7 @@ def unseen_neighbours(
     return [name for name in policy.neighbours.get(concept.name, ()) if name not in seen]
 
 
-def leak(instruments: Instruments, concept: Concept, kept: Kept) -> list[Measurement]:
+def leak(instruments: Instruments, concept: Concept, kept: KeptPictures) -> list[Measurement]:
     """The share of kept pictures that show the concept where the base's do not; beside it which
     prompts, and which changed most. And as its control the share of the base's in which an
     instrument sees the concept that should see nothing there.

@@ -54,7 +54,7 @@ from tasks.evidence.further import (
     NEIGHBOUR,
     REPLACEMENT_METRICS,
     SWEPT,
-    Kept,
+    KeptPictures,
     further,
     parts_of,
 )
@@ -143,7 +143,7 @@ def measure(plan: Plan, stage: Stage, names: Sequence[str]) -> dict[str, Found]:
                     instruments,
                     plan.whole,
                     [c.name for c in plan.concepts],
-                    Kept(rows[kept], base[kept], pictures[kept], labels, keep),
+                    KeptPictures(rows[kept], base[kept], pictures[kept], labels, keep),
                     {c.name: _alone(c, rows, base, pictures) for c in plan.whole},
                     encode,
                     {m.metric: m for m in measurements},

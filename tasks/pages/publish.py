@@ -27,11 +27,11 @@ from erasure_core.text import markdown
 from tasks.evidence.decide import Decision
 from tasks.evidence.measure import Evidence, Found
 from tasks.pages.report import (
-    Asked,
     Doing,
     Estimate,
     ImageRow,
     LambdaPoint,
+    ReportedRequest,
     ReportFacts,
     image_grid,
     render_report,
@@ -191,7 +191,7 @@ def _title(plan: Plan, back: DeletionRequest | None) -> str:
     return "Erasure of " + ", ".join(concept.name for concept in plan.concepts)
 
 
-def _asked(plan: Plan, back: DeletionRequest | None) -> list[Asked]:
+def _asked(plan: Plan, back: DeletionRequest | None) -> list[ReportedRequest]:
     """Every request that the model answers: what is taken back first, what was before last."""
     earlier = [r for r in plan.restored if back is None or r != back]
     doing: list[tuple[Doing, DeletionRequest]] = [
@@ -200,7 +200,7 @@ def _asked(plan: Plan, back: DeletionRequest | None) -> list[Asked]:
         *(("Taken back before", request) for request in earlier),
     ]
     return [
-        Asked(
+        ReportedRequest(
             str(r.subject_request_id),
             r.concept.name,
             r.concept.kind,

@@ -80,7 +80,7 @@ Doing = Literal["Erase", "Take back", "Taken back before"]
 
 
 @dataclass(frozen=True, slots=True)
-class Asked:
+class ReportedRequest:
     """One request, as its sender worded it, and what the run does about it."""
 
     subject_request_id: str
@@ -144,7 +144,7 @@ class ReportFacts:
 
     title: str
     created: datetime  # UTC
-    requests: Sequence[Asked]
+    requests: Sequence[ReportedRequest]
     verdict: str  # of the gate: pass, fail, inconclusive, void
     promoted: bool
     model_name: str
@@ -223,7 +223,7 @@ def render_report(run_folder: Path, facts: ReportFacts) -> Path:
     return path
 
 
-def _names(asked: Iterable[Asked]) -> str:
+def _names(asked: Iterable[ReportedRequest]) -> str:
     return ", ".join(dict.fromkeys(each.concept for each in asked))
 
 

@@ -208,7 +208,7 @@ def check_fid(
     for metric in policy.kept:
         bare, bracket, part = metric.partition("[")
         n = len(parts.get(f"[{part}" if bracket else "", ()))
-        if bare == "fid" and (why := fid.too_few(n, n, numbers)):
+        if bare == "fid" and (why := fid.too_few_pictures(n, n, numbers)):
             raise BadInput(f"policy.kept limits {metric}, {why}")
 
 

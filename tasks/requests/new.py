@@ -64,7 +64,7 @@ PIECES = 3  # of a word that the tokenizer does not know as one
 
 
 @dataclass(frozen=True, slots=True)
-class Asked:
+class NewRequest:
     """What a person says."""
 
     name: str
@@ -109,7 +109,7 @@ class Draft:
         write_text(self.file, _as_yaml(self.request, self.file))
 
 
-def draft(asked: Asked, params: Params, book: Book, out: Path = REQUESTS) -> Draft:
+def draft(asked: NewRequest, params: Params, book: Book, out: Path = REQUESTS) -> Draft:
     """A request for `asked` with sets that can pass the policy; nothing is written.
 
     Raises:
@@ -175,7 +175,7 @@ def spelled_out(tokenizers: "Sequence[CLIPTokenizer]", names: Iterable[str]) -> 
 
 
 def _concept(
-    asked: Asked, prompts: Sequence[str], keep: Sequence[str], before: Concept | None = None
+    asked: NewRequest, prompts: Sequence[str], keep: Sequence[str], before: Concept | None = None
 ) -> Concept:
     """What is asked for; what is only attacked with, no option says: a file's own stays."""
     if found := UNWRITABLE.search(asked.instead):
@@ -205,7 +205,9 @@ def _known(params: Params) -> list[Word]:
     return read_vocabulary(params.prompts.vocabulary or EVERYDAY)
 
 
-def _mentioned(asked: Asked, concept: Concept, words: Sequence[Word]) -> tuple[Word, list[Word]]:
+def _mentioned(
+    asked: NewRequest, concept: Concept, words: Sequence[Word]
+) -> tuple[Word, list[Word]]:
     """The concept and its other names as prompts mention them: as the vocabulary does, or with the
     article of the replacement; people without any.
     """
@@ -308,7 +310,7 @@ def _set_file(where: MeasuredSet, concept: Concept) -> Path:
 
 
 def _own(
-    params: Params, asked: Asked, concept: Concept, tokenizers: "Sequence[CLIPTokenizer]"
+    params: Params, asked: NewRequest, concept: Concept, tokenizers: "Sequence[CLIPTokenizer]"
 ) -> Own:
     """The report set of a person's own, if one is given. A file that says no guidance is read with
     that of the kept prompts, unless the parameters name one.
@@ -404,7 +406,7 @@ def _check(
     check_sealed(tables, [concept], tokenizers, directions)
 
 
-def _known_request(asked: Asked, concept: Concept, file: Path) -> DeletionRequest | None:
+def _known_request(asked: NewRequest, concept: Concept, file: Path) -> DeletionRequest | None:
     """The request for this concept, in any spelling of its name and its law, that `file` holds
     already. `BadInput` if it holds another.
     """
@@ -421,7 +423,7 @@ def _known_request(asked: Asked, concept: Concept, file: Path) -> DeletionReques
 
 
 def _request(
-    asked: Asked, concept: Concept, known: DeletionRequest | None, book: Book, model: str
+    asked: NewRequest, concept: Concept, known: DeletionRequest | None, book: Book, model: str
 ) -> tuple[DeletionRequest, str]:
     """The request; if one is known already, the same with another recipe: its clock runs on.
     What has to be said of that one, if it has ended and this is a new one.

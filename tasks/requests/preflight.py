@@ -28,7 +28,7 @@ from erasure_core.metrics.clip_score import ClipScorer
 from erasure_core.network import diffusion, hub, models, parts
 from erasure_core.network.bases import loaded_files
 from erasure_core.planning import sealed
-from erasure_core.planning.params import Base, Clip, Detector, MeasuredSet, Params
+from erasure_core.planning.params import Base, Clip, DetectorSettings, MeasuredSet, Params
 from erasure_core.planning.plan import (
     STAGES,
     Stage,
@@ -212,7 +212,7 @@ def check_clip(clip: Clip) -> int:
     return models.loaded(f"CLIP {clip.path}", name_a_picture)
 
 
-def check_detector(detector: Detector) -> detectors.Detector:
+def check_detector(detector: DetectorSettings) -> detectors.Detector:
     """The detector, loaded. `BadInput` if it does not load or does not know the labels."""
     labels = sorted({label for known in detector.labels.values() for label in known})
 

@@ -36,7 +36,7 @@ from ruamel.yaml import YAML
 from ruamel.yaml.error import YAMLError
 
 from erasure_core.errors import BadInput, ContentChanged, ErasureError
-from erasure_core.files import draft, write_text
+from erasure_core.files import temporary_name, write_text
 from erasure_core.law.lineage import hashed, manifest, root_sha256
 from erasure_core.redact import redacted
 from tasks.home import Home
@@ -398,7 +398,7 @@ def _links(file: Path, folder: Path) -> bool:
     """Whether `file` can be hard-linked into `folder`: the same file system, one that has links,
     and both may be written.
     """
-    link = draft(folder, ".link-")
+    link = temporary_name(folder, ".link-")
     try:
         link.hardlink_to(file)
     except OSError:

@@ -20,7 +20,7 @@ from tasks.evidence import measure as measuring
 from tasks.evidence.further import (
     REPLACEMENT_METRICS,
     SWEPT,
-    Kept,
+    KeptPictures,
     distances,
     further,
     leak,
@@ -51,7 +51,7 @@ def instruments():
     return Instruments.of(read_params(ROOT / "params.yaml"))
 
 
-def kept(swap: int = 0, n: int = 24) -> Kept:
+def kept(swap: int = 0, n: int = 24) -> KeptPictures:
     """`swap` pictures of the candidate show the astronaut."""
     rows, base = [], []
     for i in range(n):
@@ -59,7 +59,7 @@ def kept(swap: int = 0, n: int = 24) -> Kept:
         rows.append(PromptRow(i, f"a {style} of a {subject} {i}", i, 4.0, subject, style))
         base.append(draw(subject, style, np.random.default_rng(i)))
     astronauts = [draw("astronaut", "photo", np.random.default_rng(90 + i)) for i in range(swap)]
-    return Kept(rows, base, [*astronauts, *base[swap:]], [*SUBJECTS, "photographer"], ())
+    return KeptPictures(rows, base, [*astronauts, *base[swap:]], [*SUBJECTS, "photographer"], ())
 
 
 def test_the_leak_is_what_shows_the_concept_where_the_base_does_not(instruments):
@@ -131,7 +131,7 @@ def test_one_wording_written_many_ways_is_one_trial(instruments):
 
 def test_a_base_that_shows_it_too_leaks_nothing(instruments):
     swapped = kept(swap=3)
-    both = Kept(swapped.rows, swapped.pictures, swapped.pictures, swapped.labels, ())
+    both = KeptPictures(swapped.rows, swapped.pictures, swapped.pictures, swapped.labels, ())
     assert leak(instruments, CONCEPT, both)[0].value == 0
 
 
@@ -154,7 +154,7 @@ def test_instruments_that_see_the_concept_in_what_is_kept_are_blind(instruments,
 def test_a_face_in_what_is_kept_is_no_sign_of_blindness(instruments):
     """NudeNet finds anybody's face: of a likeness it says nothing where others are kept."""
     faces = kept(swap=12)
-    others = Kept(faces.rows, faces.pictures, faces.pictures, faces.labels, ())
+    others = KeptPictures(faces.rows, faces.pictures, faces.pictures, faces.labels, ())
     policy = instruments.params.policy.model_copy(
         update={"targets": {"likeness": {"nudenet.rate": 0.1}}}
     )

@@ -22,7 +22,7 @@ from tasks.home import Home
 from tasks.requests import look, new
 from tasks.requests.intake import add
 from tasks.requests.named import REQUESTS
-from tasks.requests.new import Asked, Draft, spelled_out
+from tasks.requests.new import Draft, NewRequest, spelled_out
 from tasks.requests.preflight import preflight
 from tasks.requests.steps import withdraw
 from tests.book.books import quick_book
@@ -46,13 +46,13 @@ def params(tmp_path, monkeypatch) -> Params:
     return Params.model_validate_json(text.replace('"models/', f'"{ROOT}/models/'))
 
 
-def draft(case: Asked, params: Params, out: Path = REQUESTS) -> Draft:
+def draft(case: NewRequest, params: Params, out: Path = REQUESTS) -> Draft:
     """What is written where the book holds no request."""
     return new.draft(case, params, quick_book(out / "home"), out)
 
 
 def asked(name: str, kind="object", instead="a rocket", also=(), law="gdpr", prompts=None):
-    return Asked(name, kind, instead, tuple(also), law, prompts)
+    return NewRequest(name, kind, instead, tuple(also), law, prompts)
 
 
 CASES = {

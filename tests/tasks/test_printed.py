@@ -5,7 +5,7 @@ from pathlib import Path
 
 import pytest
 
-from flows.cli.printed import Asked
+from flows.cli.printed import RepeatedCommand
 from flows.cli.show import show_release, trial_lines
 from tasks.home import Home
 
@@ -34,7 +34,7 @@ DRAW = ["generate", "PROMPT", "--model", "3", "--seed", "1", "--out", "pictures"
 def test_the_next_command_is_about_the_model_of_the_run(
     promoted, params, expected, tmp_path, capsys
 ):
-    show_release({**OUTCOME, "promoted": promoted}, Home(tmp_path), Asked(Path(params)))
+    show_release({**OUTCOME, "promoted": promoted}, Home(tmp_path), RepeatedCommand(Path(params)))
     *_, line = capsys.readouterr().out.splitlines()
     assert shlex.split(line) == ["next", "erasure", *expected]
 
@@ -42,6 +42,6 @@ def test_the_next_command_is_about_the_model_of_the_run(
 def test_a_refused_trial_gives_the_gates_advice_on_the_parameters_it_used():
     advice = "try `erasure run cat --lambdas 5`"
     gate = {"verdict": "fail", "checks": [], "advice": [advice]}
-    asked = Asked(Path("mine.yaml"), ("cat",), (("--trial",),))
+    asked = RepeatedCommand(Path("mine.yaml"), ("cat",), (("--trial",),))
     lines = trial_lines({**OUTCOME, "gate": gate, "report": "r.html"}, asked)
     assert "  try `erasure run cat --trial --lambdas 5 --params mine.yaml`" in lines

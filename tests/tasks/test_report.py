@@ -17,10 +17,10 @@ from PIL import Image
 from erasure_core.gallery.pictures import draw
 from erasure_core.law.gates import Gate, Limit, Measurement, judge_all
 from tasks.pages.report import (
-    Asked,
     Estimate,
     ImageRow,
     LambdaPoint,
+    ReportedRequest,
     ReportFacts,
     image_grid,
     render_report,
@@ -101,7 +101,7 @@ def invented_facts(folder: Path, gate: Gate | None = None, **changed: object) ->
         points.append(
             LambdaPoint(value, "all_but_one", preset, *shares, 0.95, verdict, losses.tolist())
         )
-    asked = Asked(
+    asked = ReportedRequest(
         "3f0c2a52-6a7c-4a35-9d0b-8a1c4b1f2e11",
         "astronaut",
         "likeness",

@@ -4,7 +4,7 @@ from numpy.testing import assert_allclose
 from scipy.linalg import sqrtm
 
 from erasure_core.errors import BadInput
-from erasure_core.metrics.fid import distance, fid_to_base, frechet, too_few
+from erasure_core.metrics.fid import distance, fid_to_base, frechet, too_few_pictures
 
 
 @pytest.fixture
@@ -75,8 +75,10 @@ def test_a_covariance_of_lower_rank_gives_no_nan():
 
 def test_too_few_pictures_are_not_measured(pair):
     a, b = pair
-    assert too_few(7, 8, 6) is None
-    assert "more than 6 pictures on both sides, got 40 of the reference and 6" in too_few(40, 6, 6)
+    assert too_few_pictures(7, 8, 6) is None
+    assert "more than 6 pictures on both sides, got 40 of the reference and 6" in too_few_pictures(
+        40, 6, 6
+    )
     with pytest.raises(BadInput, match="fid not measured: FID with 6 numbers a picture needs"):
         fid_to_base(a, b[:6], settings={})
 
