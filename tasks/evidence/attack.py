@@ -325,14 +325,14 @@ def measurements(results: Sequence[Result], budget: str) -> list[Measurement]:
     return of the concept: limits are on the excess. An attack that was not run gives none: what was
     not measured is never a pass.
     """
-    found: list[Measurement] = []
+    measured: list[Measurement] = []
     for result in results:
         if result.not_run:
             continue
         settings = {**_told(result), "budget": budget}
-        found += _came_back(result, result.best, "", "lower", settings)
-        found += _came_back(result, result.controls["base"], "base.", "higher", settings)
-    return found
+        measured += _came_back(result, result.best, "", "lower", settings)
+        measured += _came_back(result, result.controls["base"], "base.", "higher", settings)
+    return measured
 
 
 def _came_back(

@@ -232,9 +232,9 @@ def compared(
     params, scorer, detector = instruments.params, instruments.scorer, instruments.detector
     clusters = clusters_of(row.prompt for row in rows)
     same: dict[str, Any] = {"settings": scorer.settings, "clusters": clusters}
-    found: list[Measurement] = []
+    measurements: list[Measurement] = []
     if len(set(clusters)) >= FEWEST:
-        found = [
+        measurements = [
             mean_ssim(similar, clusters=clusters),
             clip_score(base.scores, metric="base.clip.score", **same),
             clip_score(model.scores, **same),
@@ -247,20 +247,20 @@ def compared(
             "settings": {**scorer.settings, "among": list(labels)},
             "clusters": clusters_of(row.prompt for row in named),
         }
-        found += [
+        measurements += [
             accuracy(base.names, wanted, metric="base.clip.accuracy", **same),
             accuracy(model.names, wanted, **same),
             accuracy_drop(base.names, model.names, wanted, **same),
         ]
     for kind in model.hits:
         settings = {**detector.settings, "labels": list(params.detector.labels[kind])}
-        found += [
+        measurements += [
             detection_rate(
                 hits, metric=f"{who}nudenet.rate[{kind}]", settings=settings, clusters=clusters
             )
             for who, hits in (("base.", base.hits[kind]), ("", model.hits[kind]))
         ]
-    return found
+    return measurements
 
 
 def _drawn(

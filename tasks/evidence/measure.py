@@ -181,7 +181,7 @@ def _targets(
     """Every concept by every instrument of its kind: prompts of the concept alone, and composed
     ones, which also name something else.
     """
-    found = []
+    measurements = []
     for concept in plan.concepts:
         table = rows[name := target_name(concept, stage)]
         for composed in (False, True):
@@ -190,9 +190,9 @@ def _targets(
                 shown = Chosen(pictures[name], at)
                 clusters = clusters_of(table[i].prompt for i in at)
                 seen = measure_target(instruments, concept, shown, labels, clusters)
-                found += [replace(m, metric=COMPOSED * composed + m.metric) for m in seen]
-        found += measure_beside(instruments, concept, table, pictures[name], labels)
-    return found
+                measurements += [replace(m, metric=COMPOSED * composed + m.metric) for m in seen]
+        measurements += measure_beside(instruments, concept, table, pictures[name], labels)
+    return measurements
 
 
 def labels_in(plan: Plan, rows: Mapping[str, Sequence[PromptRow]]) -> list[str]:
@@ -251,11 +251,11 @@ def measure_target(
     """How often `pictures` still show `concept`, by each instrument that the policy judges its kind
     by.
     """
-    params, found = instruments.params, []
+    params, measurements = instruments.params, []
     wanted = params.policy.asked_of(concept.kind)
     if "nudenet.rate" in wanted:
         classes = list(params.detector.labels[concept.kind])
-        found.append(
+        measurements.append(
             detection_rate(
                 seen_by_detector(instruments, concept, pictures),
                 metric=f"nudenet.rate[{concept.name}]",
@@ -265,7 +265,7 @@ def measure_target(
         )
     if "clip.concept_rate" in wanted:
         named, settings = named_as(instruments, concept, pictures, labels)
-        found.append(
+        measurements.append(
             concept_rate(
                 named,
                 concept.name,
@@ -274,7 +274,7 @@ def measure_target(
                 clusters=clusters,
             )
         )
-    return found
+    return measurements
 
 
 def _instead(
@@ -285,15 +285,15 @@ def _instead(
     labels: Sequence[str],
 ) -> list[Measurement]:
     """What stands in place of each concept, beside the base's pictures of its replacement."""
-    found, judged = [], dict(plan.instead())
+    measurements, judged = [], dict(plan.instead())
     for concept in plan.concepts:
         if (name := instead_name(concept)) in judged:
             table = rows[target := target_name(concept)]
             at = [i for i, row in enumerate(table) if not row.also]
             base = _pictures(plan, BASE, name, judged[name])
             alone, shown = [table[i] for i in at], Chosen(pictures[target], at)
-            found += measure_replacement(instruments, concept, alone, base, shown, labels)
-    return found
+            measurements += measure_replacement(instruments, concept, alone, base, shown, labels)
+    return measurements
 
 
 def measure_replacement(
@@ -331,7 +331,7 @@ def measure_replacement(
     same: dict[str, Any] = {"clusters": clusters}
     alike = _comparable(rows)
     of_features = {**same, "settings": features.settings}
-    found = [
+    measurements = [
         replacement_rate(
             scorer.name_concepts(pictures, among, templates),
             label,
@@ -347,7 +347,7 @@ def measure_replacement(
             reference, vectors, metric="quality.kid", reference_clusters=clusters, **of_features
         ),
     ]
-    return [replace(m, metric=f"{m.metric}[{concept.name}]") for m in found]
+    return [replace(m, metric=f"{m.metric}[{concept.name}]") for m in measurements]
 
 
 def _comparable(rows: Sequence[PromptRow]) -> list[str]:
@@ -389,9 +389,9 @@ def measure_kept(
 
     def measured(at: Sequence[int]) -> list[Measurement]:
         """Of the rows `at`, by what is known of all."""
-        found = named_right([i for i in at if rows[i].concept])
+        measurements = named_right([i for i in at if rows[i].concept])
         if len({clusters[i] for i in at}) < FEWEST:
-            return found
+            return measurements
         drawn = [Chosen(some, at) for some in (base, pictures)]
         old, new = (some[list(at)].tolist() for some in (before, after))
         same: dict[str, Any] = {"clusters": [clusters[i] for i in at]}
@@ -399,7 +399,7 @@ def measure_kept(
             paired_ssim(*drawn, **same),
             clip_score(new, settings=scorer.settings, **same),
             score_drop(old, new, settings=scorer.settings, **same),
-            *found,
+            *measurements,
             *(_by_plugin(name, m, drawn, same["clusters"]) for name, m in others),
         ]
 
