@@ -143,8 +143,8 @@ def _lines(facts: dict[str, Any]) -> list[str]:
         f"nearest   {', '.join(facts['neighbours'])}",
         "trained on, and what each becomes:",
         *(f"  {before:<{pairs}}  ->  {after}" for before, after in facts["pairs"]),
-        f"how long, at the {facts['seconds_a_picture']} s a picture just measured (erasing: as "
-        f"benchmarks/results/compare.json has it for the gallery on 2 cores):",
+        f"how long, at the {facts['seconds_a_picture']} s a picture just measured (erasing: as it "
+        f"was measured on the gallery, with one thread):",
         *(f"  {method:<{wide}}  {how}" for method, how in facts["durations"].items()),
         f"due       {facts['due']}, {facts['days_left']} days left",
         *(f"warning   {warning}" for warning in facts["warnings"]),
