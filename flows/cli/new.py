@@ -29,7 +29,9 @@ if TYPE_CHECKING:
 @reported
 def new_request(
     name: Annotated[str, typer.Argument(help="What is to be erased, as prompts name it.")],
-    kind: Annotated[Kind, typer.Option(help="What it is.")],
+    kind: Annotated[
+        Kind, typer.Option(help="What it is, by which it is measured: a likeness is of a person.")
+    ],
     instead: Annotated[
         str, typer.Option(help="What should appear instead, with its article: 'a cup of tea'.")
     ],

@@ -7,6 +7,7 @@ from typing import TYPE_CHECKING
 from erasure_core.attacks.setting import NotRun
 from erasure_core.errors import BadInput
 from erasure_core.law.concepts import Concept, kept_prompts
+from erasure_core.law.gates import Tier
 from erasure_core.law.naming import mentions
 from erasure_core.law.prompts import PromptRow, kept_rows, where
 from erasure_core.metrics import METRICS, fid
@@ -361,7 +362,7 @@ def check_attacks(
     params: Params,
     concept: Concept,
     kept: Sequence[PromptRow],
-    tier: str,
+    tier: Tier,
     tokenizers: "Sequence[CLIPTokenizer]" = (),
 ) -> None:
     """Refuse a limit on an attack that cannot run of `concept` or on this base, and one that an
