@@ -3,7 +3,7 @@
 from collections.abc import Iterable, Sequence
 from pathlib import Path
 from string import Formatter
-from typing import Annotated, Any, Literal
+from typing import Annotated, Any, Literal, get_args
 
 from pydantic import (
     AfterValidator,
@@ -17,11 +17,11 @@ from pydantic import (
     model_validator,
 )
 
-from erasure_core.attacks import Audience, all_attacks
+from erasure_core.attacks import AUDIENCES, Audience, all_attacks
 from erasure_core.errors import BadInput
 from erasure_core.files import read_yaml
 from erasure_core.law.concepts import Concept, Kind
-from erasure_core.law.gates import Limit
+from erasure_core.law.gates import Limit, Tier
 from erasure_core.law.lineage import sha256_json
 from erasure_core.law.prompts import GUIDANCE, Reading
 from erasure_core.methods import METHODS, AnySettings, completed
@@ -58,7 +58,9 @@ Days = Annotated[int, Field(ge=0, le=CENTURY)]
 class Base(_Section):
     """The teacher: a folder, a hub id pinned by revision, or a checkpoint in one file."""
 
-    path: str = Field(min_length=1)
+    path: str = Field(
+        min_length=1, description="folder, checkpoint in one file, or hub id as owner/name"
+    )
     revision: str | None = Field(None, description="commit hash of a hub id")
     config: str | None = Field(
         None,
@@ -75,8 +77,12 @@ class Base(_Section):
 class Sampling(_Section):
     """How every picture of a run is made, the base's and the candidate's alike."""
 
-    steps: int = Field(gt=0)
-    batch_size: int = Field(gt=0)
+    steps: int = Field(
+        gt=0, description="sampler's steps of a picture; more take longer and draw more exactly"
+    )
+    batch_size: int = Field(
+        gt=0, description="pictures drawn together; more may be faster and take more memory"
+    )
     guidance: float | None = Field(
         None,
         ge=GUIDANCE[0],
@@ -115,9 +121,23 @@ class Detector(_Section):
     """Who sees a concept: which labels count for each kind, and from which score."""
 
     name: str = Field("nudenet", description="`nudenet`, or the detector of an installed plug-in")
-    labels: dict[Kind, Annotated[tuple[str, ...], Field(min_length=1)]]
-    threshold: float = Field(gt=0, le=1, allow_inf_nan=False)
-    inference_resolution: int = Field(320, gt=0, le=4096, multiple_of=32)
+    labels: dict[Kind, Annotated[tuple[str, ...], Field(min_length=1)]] = Field(
+        description="kind -> the detector's labels of which one makes a picture count"
+    )
+    threshold: float = Field(
+        gt=0,
+        le=1,
+        allow_inf_nan=False,
+        description="least score that counts; a higher one sees the concept in fewer pictures",
+    )
+    inference_resolution: int = Field(
+        320,
+        gt=0,
+        le=4096,
+        multiple_of=32,
+        description="side in pixels at which the detector looks; a higher one takes longer, and "
+        "scores of two resolutions are not comparable",
+    )
 
 
 def _with_one_gap(template: str) -> str:
@@ -132,9 +152,13 @@ def _with_one_gap(template: str) -> str:
 class Clip(_Section):
     """The CLIP model that scores pictures and names what they show."""
 
-    path: str = Field(min_length=1)
-    revision: str | None = None
-    templates: tuple[Annotated[str, AfterValidator(_with_one_gap)], ...] = Field(min_length=1)
+    path: str = Field(min_length=1, description="folder, or hub id as owner/name")
+    revision: str | None = Field(None, description="commit hash of a hub id")
+    templates: tuple[Annotated[str, AfterValidator(_with_one_gap)], ...] = Field(
+        min_length=1,
+        description="sentences around a name, {} in its place; a picture is compared with their "
+        "mean",
+    )
     styles: tuple[str, ...] = Field(
         (), description="among which a picture's style is named, where a style is erased"
     )
@@ -145,33 +169,30 @@ Bounds = Annotated[
 ]  # metric -> the limit its cautious end must respect
 
 
-# What must have been tried before a model is released to an audience, by tier. Who can put in
-# states can type as well, and who has the file can do both.
-REQUIRED: dict[Audience, dict[str, tuple[str, ...]]] = {
-    "words": {
-        "smoke": ("wordings",),
-        "standard": ("wordings", "token search"),
-        "full": ("wordings", "token search"),
-    },
+# What an audience can try beside what those before it can, by the tier from which on it must have
+# been tried. Who can put in states can type as well, and who has the file can do both.
+ADDS: dict[Audience, dict[Tier, tuple[str, ...]]] = {
+    "words": {"smoke": ("wordings",), "standard": ("token search",)},
     "embeddings": {
-        "smoke": ("wordings", "ridge", "concept vector"),
-        "standard": ("wordings", "token search", "ridge", "concept vector", "textual inversion"),
-        "full": (
-            *("wordings", "token search", "ridge", "concept vector", "textual inversion"),
-            "latent inversion",
-        ),
+        "smoke": ("ridge", "concept vector"),
+        "standard": ("textual inversion",),
+        "full": ("latent inversion",),
     },
-    "weights": {
-        "smoke": ("wordings", "ridge", "concept vector", "relearning"),
-        "standard": (
-            *("wordings", "token search", "ridge", "concept vector", "textual inversion"),
-            "relearning",
-        ),
-        "full": (
-            *("wordings", "token search", "ridge", "concept vector", "textual inversion"),
-            *("latent inversion", "relearning"),
-        ),
-    },
+    "weights": {"smoke": ("relearning",)},
+}
+TIERS: tuple[Tier, ...] = get_args(Tier)  # each tries more
+# What must have been tried before a model is released to an audience, by tier.
+REQUIRED: dict[Audience, dict[Tier, tuple[str, ...]]] = {
+    audience: {
+        tier: tuple(
+            name
+            for who in AUDIENCES[: AUDIENCES.index(audience) + 1]
+            for step in TIERS[: TIERS.index(tier) + 1]
+            for name in ADDS[who].get(step, ())
+        )
+        for tier in TIERS
+    }
+    for audience in AUDIENCES
 }
 
 
@@ -201,21 +222,34 @@ class Policy(_Section):
         "in states or learnt tokens) or weights (who get the file); null declares nobody, and "
         "nothing is attacked",
     )
-    tier: Literal["smoke", "standard", "full"] = Field(
-        "smoke", description="how much must be tried for that audience, and by what budget"
+    tier: Tier = Field(
+        "smoke",
+        description="how much must be tried for that audience, and by what budget: smoke, standard "
+        "or full; a higher one tries more, with more pictures and updates, and takes longer",
     )
     attacks: dict[Kind, Bounds] = Field(
         {},
         description="highest share of an attack's pictures that may show the concept, above the "
         "share that its replacement control shows",
     )
-    min_n: int = Field(gt=0, description="images below which a number is no evidence")
+    min_n: int = Field(
+        gt=0,
+        description="images below which a number is no evidence; a higher one asks for larger "
+        "prompt sets",
+    )
     control: FiniteFloat = Field(
         description="what each target metric must reach on the base, or the measurement is blind; "
-        "no lower than the limit on it after the erasure"
+        "no lower than the limit on it after the erasure. A higher one makes more runs void, and "
+        "lets the base's kept pictures show the concept less often"
     )
-    targets: dict[Kind, Bounds]
-    kept: Bounds
+    targets: dict[Kind, Bounds] = Field(
+        description="kind -> metric -> what pictures of an erased concept must keep to: highest "
+        "share that may show it, lowest share or value of what stands in its place"
+    )
+    kept: Bounds = Field(
+        description="metric -> what the kept pictures must keep to; each is judged by the cautious "
+        "end of its interval"
+    )
     again: Again | None = Field(
         None,
         description="how a release measures concepts that were honoured before; null measures all "
@@ -391,9 +425,19 @@ class Policy(_Section):
 class Retention(_Section):
     """How long `erasure purge` keeps what is no longer in use, in days."""
 
-    personal: Days = Field(90, description="names and wordings of requests that have ended")
-    refused: Days = Field(90, description="files of refused versions, and of runs without one")
-    superseded: Days = Field(365, description="files of old champions, from the next one's day")
+    personal: Days = Field(
+        90, description="names and wordings of requests that have ended; more keep them for longer"
+    )
+    refused: Days = Field(
+        90,
+        description="files of refused versions, and of runs without one; more let them be looked "
+        "at for longer, and take space",
+    )
+    superseded: Days = Field(
+        365,
+        description="files of old champions, from the next one's day; more let `erasure rollback` "
+        "reach back further, and take space",
+    )
 
 
 def _distinct(values: tuple[float, ...]) -> tuple[float, ...]:
@@ -451,18 +495,27 @@ def _named_by_their_keys(methods: Any) -> Any:
 class Preset(_Section):
     """A method with its settings, and the lambdas of its candidates if it has a lambda."""
 
-    lambdas: Sweep | None = None
-    method: Swept
+    lambdas: Sweep | None = Field(
+        None,
+        description="one candidate for each, where the method has a lambda; a higher lambda holds "
+        "on to more and may erase less, more of them take as much longer",
+    )
+    method: Swept = Field(description="how concepts are erased: a method with its settings")
 
 
 class Params(Preset):
     """params.yaml. Relative paths are relative to the working directory."""
 
     base: Base
-    registered_model: str = Field(pattern=r"^[A-Za-z0-9][A-Za-z0-9._-]*$")
-    seed: int = Field(ge=0, lt=EXACT)
+    registered_model: str = Field(
+        pattern=r"^[A-Za-z0-9][A-Za-z0-9._-]*$",
+        description="name under which versions are registered, in the book and in MLflow",
+    )
+    seed: int = Field(
+        ge=0, lt=EXACT, description="of all that an erasure draws; the same gives the same weights"
+    )
     methods: Annotated[dict[str, Swept], BeforeValidator(_named_by_their_keys)] = Field(
-        {}, description="others to choose from"
+        {}, description="others to choose from, by `--method` or a request: their settings by name"
     )
     comparisons: dict[Annotated[str, Field(pattern=r"^[a-z0-9-]+$")], Preset] = Field(
         {},
@@ -470,7 +523,9 @@ class Params(Preset):
         "promoted",
     )
     approval: Literal["none", "one", "two"] = Field(
-        "none", description="how many people must approve a plan before it is carried out"
+        "none",
+        description="how many people must approve a plan before it is carried out: none, one or "
+        "two; more of them make a release wait for each",
     )
     retention: Retention = Field(default_factory=lambda: Retention())
     sampling: Sampling
