@@ -45,7 +45,7 @@ def methods(
         of_one = settings(name) if name is not None else []
         found = [method for method in known() if name in (None, method["method"])]
     if as_json:
-        one = {"settings": of_one} if name is not None else {}
+        one: dict[str, Any] = {"settings": of_one} if name is not None else {}
         show({"methods": [{**method, **one} for method in found]})
     else:
         show(
