@@ -28,7 +28,9 @@ else:
 @one_line
 def file_request(
     concept: Annotated[str, Field(description="What is to be erased, as prompts name it.")],
-    kind: Annotated[Kind, Field(description="What it is.")],
+    kind: Annotated[
+        Kind, Field(description="What it is, by which it is measured: a likeness is of a person.")
+    ],
     replacement: Annotated[
         str, Field(description="What should appear instead, with its article: a cup of tea.")
     ],

@@ -32,7 +32,9 @@ Days = Annotated[int, Field(ge=0, le=CENTURY)]
 class Base(Section):
     """The teacher: a folder, a hub id pinned by revision, or a checkpoint in one file."""
 
-    path: str = Field(min_length=1)
+    path: str = Field(
+        min_length=1, description="folder, checkpoint in one file, or hub id as owner/name"
+    )
     revision: str | None = Field(None, description="commit hash of a hub id")
     config: str | None = Field(
         None,
@@ -49,8 +51,12 @@ class Base(Section):
 class Sampling(Section):
     """How every picture of a run is made, the base's and the candidate's alike."""
 
-    steps: int = Field(gt=0)
-    batch_size: int = Field(gt=0)
+    steps: int = Field(
+        gt=0, description="sampler's steps of a picture; more take longer and draw more exactly"
+    )
+    batch_size: int = Field(
+        gt=0, description="pictures drawn together; more may be faster and take more memory"
+    )
     guidance: float | None = Field(
         None,
         ge=GUIDANCE[0],
@@ -89,9 +95,23 @@ class DetectorSettings(Section):
     """Who sees a concept: which labels count for each kind, and from which score."""
 
     name: str = Field("nudenet", description="`nudenet`, or the detector of an installed plug-in")
-    labels: dict[Kind, Annotated[tuple[str, ...], Field(min_length=1)]]
-    threshold: float = Field(gt=0, le=1, allow_inf_nan=False)
-    inference_resolution: int = Field(320, gt=0, le=4096, multiple_of=32)
+    labels: dict[Kind, Annotated[tuple[str, ...], Field(min_length=1)]] = Field(
+        description="kind -> the detector's labels of which one makes a picture count"
+    )
+    threshold: float = Field(
+        gt=0,
+        le=1,
+        allow_inf_nan=False,
+        description="least score that counts; a higher one sees the concept in fewer pictures",
+    )
+    inference_resolution: int = Field(
+        320,
+        gt=0,
+        le=4096,
+        multiple_of=32,
+        description="side in pixels at which the detector looks; a higher one takes longer, and "
+        "scores of two resolutions are not comparable",
+    )
 
 
 def _with_one_gap(template: str) -> str:
@@ -106,9 +126,13 @@ def _with_one_gap(template: str) -> str:
 class Clip(Section):
     """The CLIP model that scores pictures and names what they show."""
 
-    path: str = Field(min_length=1)
-    revision: str | None = None
-    templates: tuple[Annotated[str, AfterValidator(_with_one_gap)], ...] = Field(min_length=1)
+    path: str = Field(min_length=1, description="folder, or hub id as owner/name")
+    revision: str | None = Field(None, description="commit hash of a hub id")
+    templates: tuple[Annotated[str, AfterValidator(_with_one_gap)], ...] = Field(
+        min_length=1,
+        description="sentences around a name, {} in its place; a picture is compared with their "
+        "mean",
+    )
     styles: tuple[str, ...] = Field(
         (), description="among which a picture's style is named, where a style is erased"
     )
@@ -117,9 +141,19 @@ class Clip(Section):
 class Retention(Section):
     """How long `erasure purge` keeps what is no longer in use, in days."""
 
-    personal: Days = Field(90, description="names and wordings of requests that have ended")
-    refused: Days = Field(90, description="files of refused versions, and of runs without one")
-    superseded: Days = Field(365, description="files of old champions, from the next one's day")
+    personal: Days = Field(
+        90, description="names and wordings of requests that have ended; more keep them for longer"
+    )
+    refused: Days = Field(
+        90,
+        description="files of refused versions, and of runs without one; more let them be looked "
+        "at for longer, and take space",
+    )
+    superseded: Days = Field(
+        365,
+        description="files of old champions, from the next one's day; more let `erasure rollback` "
+        "reach back further, and take space",
+    )
 
 
 def _distinct(values: tuple[float, ...]) -> tuple[float, ...]:
@@ -177,18 +211,27 @@ def _named_by_their_keys(methods: Any) -> Any:
 class Preset(Section):
     """A method with its settings, and the lambdas of its candidates if it has a lambda."""
 
-    lambdas: Sweep | None = None
-    method: Swept
+    lambdas: Sweep | None = Field(
+        None,
+        description="one candidate for each, where the method has a lambda; a higher lambda holds "
+        "on to more and may erase less, more of them take as much longer",
+    )
+    method: Swept = Field(description="how concepts are erased: a method with its settings")
 
 
 class Params(Preset):
     """params.yaml. Relative paths are relative to the working directory."""
 
     base: Base
-    registered_model: str = Field(pattern=r"^[A-Za-z0-9][A-Za-z0-9._-]*$")
-    seed: int = Field(ge=0, lt=EXACT)
+    registered_model: str = Field(
+        pattern=r"^[A-Za-z0-9][A-Za-z0-9._-]*$",
+        description="name under which versions are registered, in the book and in MLflow",
+    )
+    seed: int = Field(
+        ge=0, lt=EXACT, description="of all that an erasure draws; the same gives the same weights"
+    )
     methods: Annotated[dict[str, Swept], BeforeValidator(_named_by_their_keys)] = Field(
-        {}, description="others to choose from"
+        {}, description="others to choose from, by `--method` or a request: their settings by name"
     )
     comparisons: dict[Annotated[str, Field(pattern=r"^[a-z0-9-]+$")], Preset] = Field(
         {},
@@ -196,7 +239,9 @@ class Params(Preset):
         "promoted",
     )
     approval: Literal["none", "one", "two"] = Field(
-        "none", description="how many people must approve a plan before it is carried out"
+        "none",
+        description="how many people must approve a plan before it is carried out: none, one or "
+        "two; more of them make a release wait for each",
     )
     retention: Retention = Field(default_factory=lambda: Retention())
     sampling: Sampling

@@ -3,14 +3,14 @@ controls that follow from it.
 """
 
 from collections.abc import Iterable, Sequence
-from typing import Annotated, Literal
+from typing import Annotated, get_args
 
 from pydantic import BaseModel, ConfigDict, Field, FiniteFloat, model_validator
 
-from erasure_core.attacks import Audience, all_attacks
+from erasure_core.attacks import AUDIENCES, Audience, all_attacks
 from erasure_core.errors import BadInput
 from erasure_core.law.concepts import Concept, Kind
-from erasure_core.law.gates import Limit
+from erasure_core.law.gates import Limit, Tier
 
 # Begin the metrics of what stands in the concept's place: they need the base's pictures of it.
 INSTEAD = ("replacement.", "quality.")
@@ -41,33 +41,30 @@ Bounds = Annotated[
 ]  # metric -> the limit its cautious end must respect
 
 
-# What must have been tried before a model is released to an audience, by tier. Who can put in
-# states can type as well, and who has the file can do both.
-REQUIRED: dict[Audience, dict[str, tuple[str, ...]]] = {
-    "words": {
-        "smoke": ("wordings",),
-        "standard": ("wordings", "token search"),
-        "full": ("wordings", "token search"),
-    },
+# What an audience can try beside what those before it can, by the tier from which on it must have
+# been tried. Who can put in states can type as well, and who has the file can do both.
+ADDS: dict[Audience, dict[Tier, tuple[str, ...]]] = {
+    "words": {"smoke": ("wordings",), "standard": ("token search",)},
     "embeddings": {
-        "smoke": ("wordings", "ridge", "concept vector"),
-        "standard": ("wordings", "token search", "ridge", "concept vector", "textual inversion"),
-        "full": (
-            *("wordings", "token search", "ridge", "concept vector", "textual inversion"),
-            "latent inversion",
-        ),
+        "smoke": ("ridge", "concept vector"),
+        "standard": ("textual inversion",),
+        "full": ("latent inversion",),
     },
-    "weights": {
-        "smoke": ("wordings", "ridge", "concept vector", "relearning"),
-        "standard": (
-            *("wordings", "token search", "ridge", "concept vector", "textual inversion"),
-            "relearning",
-        ),
-        "full": (
-            *("wordings", "token search", "ridge", "concept vector", "textual inversion"),
-            *("latent inversion", "relearning"),
-        ),
-    },
+    "weights": {"smoke": ("relearning",)},
+}
+TIERS: tuple[Tier, ...] = get_args(Tier)  # each tries more
+# What must have been tried before a model is released to an audience, by tier.
+REQUIRED: dict[Audience, dict[Tier, tuple[str, ...]]] = {
+    audience: {
+        tier: tuple(
+            name
+            for who in AUDIENCES[: AUDIENCES.index(audience) + 1]
+            for step in TIERS[: TIERS.index(tier) + 1]
+            for name in ADDS[who].get(step, ())
+        )
+        for tier in TIERS
+    }
+    for audience in AUDIENCES
 }
 
 
@@ -97,21 +94,34 @@ class Policy(Section):
         "in states or learnt tokens) or weights (who get the file); null declares nobody, and "
         "nothing is attacked",
     )
-    tier: Literal["smoke", "standard", "full"] = Field(
-        "smoke", description="how much must be tried for that audience, and by what budget"
+    tier: Tier = Field(
+        "smoke",
+        description="how much must be tried for that audience, and by what budget: smoke, standard "
+        "or full; a higher one tries more, with more pictures and updates, and takes longer",
     )
     attacks: dict[Kind, Bounds] = Field(
         {},
         description="highest share of an attack's pictures that may show the concept, above the "
         "share that its replacement control shows",
     )
-    min_n: int = Field(gt=0, description="images below which a number is no evidence")
+    min_n: int = Field(
+        gt=0,
+        description="images below which a number is no evidence; a higher one asks for larger "
+        "prompt sets",
+    )
     control: FiniteFloat = Field(
         description="what each target metric must reach on the base, or the measurement is blind; "
-        "no lower than the limit on it after the erasure"
+        "no lower than the limit on it after the erasure. A higher one makes more runs void, and "
+        "lets the base's kept pictures show the concept less often"
     )
-    targets: dict[Kind, Bounds]
-    kept: Bounds
+    targets: dict[Kind, Bounds] = Field(
+        description="kind -> metric -> what pictures of an erased concept must keep to: highest "
+        "share that may show it, lowest share or value of what stands in its place"
+    )
+    kept: Bounds = Field(
+        description="metric -> what the kept pictures must keep to; each is judged by the cautious "
+        "end of its interval"
+    )
     again: Again | None = Field(
         None,
         description="how a release measures concepts that were honoured before; null measures all "

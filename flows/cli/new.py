@@ -29,7 +29,9 @@ if TYPE_CHECKING:
 @reported
 def new_request(
     name: Annotated[str, typer.Argument(help="What is to be erased, as prompts name it.")],
-    kind: Annotated[Kind, typer.Option(help="What it is.")],
+    kind: Annotated[
+        Kind, typer.Option(help="What it is, by which it is measured: a likeness is of a person.")
+    ],
     instead: Annotated[
         str, typer.Option(help="What should appear instead, with its article: 'a cup of tea'.")
     ],
@@ -143,8 +145,8 @@ def _lines(facts: dict[str, Any]) -> list[str]:
         f"nearest   {', '.join(facts['neighbours'])}",
         "trained on, and what each becomes:",
         *(f"  {before:<{pairs}}  ->  {after}" for before, after in facts["pairs"]),
-        f"how long, at the {facts['seconds_a_picture']} s a picture just measured (erasing: as "
-        f"benchmarks/results/compare.json has it for the gallery on 2 cores):",
+        f"how long, at the {facts['seconds_a_picture']} s a picture just measured (erasing: as it "
+        f"was measured on the gallery, with one thread):",
         *(f"  {method:<{wide}}  {how}" for method, how in facts["durations"].items()),
         f"due       {facts['due']}, {facts['days_left']} days left",
         *(f"warning   {warning}" for warning in facts["warnings"]),

@@ -135,11 +135,18 @@ def run(
         ),
     ] = False,
     seed: Annotated[
-        int | None, typer.Option(help="Seed of the training, instead of the parameters'.")
+        int | None,
+        typer.Option(
+            help="Of all that the erasure draws at random, instead of the parameters': the same "
+            "one gives the same weights."
+        ),
     ] = None,
     lambdas: Annotated[
         str | None,
-        typer.Option(help="Lambdas, with commas between them, instead of the parameters'."),
+        typer.Option(
+            help="One candidate for each, instead of the parameters'; commas between them. A "
+            "higher lambda holds on to more, and may erase less."
+        ),
     ] = None,
     changed: Annotated[
         list[str] | None,

@@ -15,7 +15,7 @@ from typing import Any
 
 from erasure_core.attacks.setting import counted
 from erasure_core.files import pretty_json, write_text
-from erasure_core.law.gates import Check, Gate, Measurement
+from erasure_core.law.gates import Check, Gate, Measurement, Tier
 from erasure_core.law.lineage import sha256_json
 from erasure_core.law.requests import DeletionRequest
 from erasure_core.methods import AnySettings
@@ -100,7 +100,7 @@ class Bench:
     made_with: Mapping[str, str]
     out: Path
     attacks: tuple[str, ...]
-    budget: str
+    budget: Tier
     memory: dict[str, Memory] = field(default_factory=dict)  # by concept
 
     def attacking(self, cell: Cell) -> tuple[str, ...]:

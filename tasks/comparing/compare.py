@@ -10,6 +10,7 @@ from filelock import FileLock, Timeout
 from erasure_core import attacks
 from erasure_core.attacks import AUDIENCES, CHEAP
 from erasure_core.errors import BadInput
+from erasure_core.law.gates import Tier
 from erasure_core.law.lineage import sha256_file
 from erasure_core.law.prompts import kept_rows, read_prompt_set, target_set
 from erasure_core.law.requests import DeletionRequest
@@ -45,11 +46,11 @@ class Comparison:
     cells: tuple[Written, ...]  # request by request, method by method, form by form
     trials: tuple[Written, ...]
     seeds: int
-    budget: str  # of the attacks
+    budget: Tier  # of the attacks
     per_method: int  # trials that each method had, for each request
 
 
-def attacks_of(tier: str, policy: Policy) -> tuple[str, ...]:
+def attacks_of(tier: Tier, policy: Policy) -> tuple[str, ...]:
     """What is tried at a tier: those that need no gradient, above `smoke` what any audience must
     withstand there, and what the policy limits, without which no verdict is to be had.
     """
@@ -59,7 +60,7 @@ def attacks_of(tier: str, policy: Policy) -> tuple[str, ...]:
     return tuple(name for name in attacks.all_attacks() if name in wanted)
 
 
-def bench_of(params: Params, out: Path, tier: str) -> Bench:
+def bench_of(params: Params, out: Path, tier: Tier) -> Bench:
     """What all cells of a comparison in `out` share."""
     decided_by = {**made_with(params), "cells": sha256_file(Path(cells.__file__))}
     return Bench(params, decided_by, out, attacks_of(tier, params.policy), tier)
@@ -72,7 +73,7 @@ def compare(
     out: Path,
     *,
     seeds: int,
-    tier: str,
+    tier: Tier,
     trials: int,
     say: Said = print,
 ) -> Comparison:
@@ -163,7 +164,7 @@ def _tuned(
     return attempts, settings[[attempt.form for attempt in attempts].index(best)]
 
 
-def _check_sets(params: Params, requests: Sequence[DeletionRequest], tier: str) -> None:
+def _check_sets(params: Params, requests: Sequence[DeletionRequest], tier: Tier) -> None:
     """What a run asks of policy and prompt sets: tables that are well formed and large enough, and
     sets that share nothing: what tuned a method cannot judge it.
     """

@@ -16,7 +16,7 @@ from erasure_core import attacks
 from erasure_core.attacks import Judge, Result, Tried
 from erasure_core.attacks.setting import Attempt, NotRun, Reads, Setting, Subject, draw, told
 from erasure_core.law.concepts import Concept
-from erasure_core.law.gates import Measurement
+from erasure_core.law.gates import Measurement, Tier
 from erasure_core.law.prompts import PromptRow, read_prompt_set
 from erasure_core.metrics.intervals import Better, effective, excess, share
 from erasure_core.network.diffusion import PICTURES_TOGETHER, encode_prompts
@@ -99,7 +99,7 @@ def attack_model(
     params: Params,
     shown: Shown,
     names: Sequence[str],
-    budget: str,
+    budget: Tier,
     instruments: Instruments | None = None,
     memory: Memory | None = None,
 ) -> Attacked:
@@ -183,7 +183,7 @@ def pictures_of(
     concept: Concept,
     params: Params,
     kept: Sequence[PromptRow],
-    budget: str,
+    budget: Tier,
     reads: Reads = lambda _: True,
     encoders: int = 1,
 ) -> float | None:
@@ -317,7 +317,7 @@ def pages(n: int, side: int, seed: int) -> Tensor:
     return torch.from_numpy(np.stack(crops)).permute(0, 3, 1, 2)
 
 
-def measurements(results: Sequence[Result], budget: str) -> list[Measurement]:
+def measurements(results: Sequence[Result], budget: Tier) -> list[Measurement]:
     """Each result as the share of pictures that show the concept, as what that is above the share
     of the replacement control, and both of the base as their controls.
 

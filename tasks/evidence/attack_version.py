@@ -7,6 +7,7 @@ from typing import Any
 from erasure_core import attacks
 from erasure_core.errors import BadInput
 from erasure_core.law.concepts import Concept
+from erasure_core.law.gates import Tier
 from erasure_core.law.prompts import read_prompt_set
 from erasure_core.planning.params import Params
 from erasure_core.planning.plan import BASE, check_styles
@@ -26,7 +27,7 @@ def attack_named(
     params: Params,
     home: Home,
     names: list[str],
-    budget: str,
+    budget: Tier,
     concept: str | None,
     request: str | None,
     out: Path | None,

@@ -27,7 +27,7 @@ from tasks.requests.new import Draft
 
 PICTURES = 5  # of each name
 SEED = 600_000
-MEASURED = Path(__file__).parents[2] / "benchmarks/results/compare.json"
+ERASING = Path(__file__).with_name("durations.json")  # method -> s, tuned (docs/compare.md)
 
 
 @dataclass(frozen=True, slots=True)
@@ -102,9 +102,7 @@ def durations(draft: Draft, params: Params, seconds_a_picture: float) -> dict[st
     """Method -> how long a run takes by it: its pictures at the rate just measured, and the erasing
     as it was measured on the gallery, where it was.
     """
-    rows = json.loads(MEASURED.read_bytes())["rows"] if MEASURED.exists() else []
-    measured = {row["method"]: row["seconds"] for row in rows if row["form"] == "tuned"}
-    said = {}
+    measured, said = json.loads(ERASING.read_bytes()), {}
     for name in dict.fromkeys([params.method.method, *sorted(params.methods)]):
         n = _pictures(draft, params.with_method(name))
         minutes = n * seconds_a_picture / 60

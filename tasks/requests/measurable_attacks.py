@@ -6,6 +6,7 @@ from typing import TYPE_CHECKING
 from erasure_core.attacks.setting import NotRun
 from erasure_core.errors import BadInput
 from erasure_core.law.concepts import Concept
+from erasure_core.law.gates import Tier
 from erasure_core.law.prompts import PromptRow
 from erasure_core.network.diffusion import too_long
 from erasure_core.planning.params import Params
@@ -22,7 +23,7 @@ def check_attacks(
     params: Params,
     concept: Concept,
     kept: Sequence[PromptRow],
-    tier: str,
+    tier: Tier,
     tokenizers: "Sequence[CLIPTokenizer]" = (),
 ) -> None:
     """Refuse a limit on an attack that cannot run of `concept` or on this base, and one that an

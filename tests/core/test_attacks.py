@@ -483,7 +483,7 @@ def test_unknown_attacks_and_budgets_are_named():
     assert len(attacks.chosen(["all"])) == len(ATTACKS)
     with pytest.raises(BadInput, match=r"no attack 'prayer'; choose all, cheap, wordings"):
         attacks.chosen(["prayer"])
-    with pytest.raises(BadInput, match=r"no budget 'vast'; choose smoke, standard, full"):
+    with pytest.raises(BadInput, match=r"no tier 'vast'; choose smoke, standard, full"):
         attacks.budget_of("vast")
 
 
