@@ -124,6 +124,8 @@ def _facts(
 
 
 def _lines(facts: dict[str, Any]) -> list[str]:
+    from erasure_core.law.clock import in_words
+
     wide = max(map(len, facts["durations"]))
     pairs = max(len(before) for before, _ in facts["pairs"])
     supplied = [
@@ -146,7 +148,7 @@ def _lines(facts: dict[str, Any]) -> list[str]:
         f"how long, at the {facts['seconds_a_picture']} s a picture just measured (erasing: as "
         f"benchmarks/results/compare.json has it for the gallery on 2 cores):",
         *(f"  {method:<{wide}}  {how}" for method, how in facts["durations"].items()),
-        f"due       {facts['due']}, {facts['days_left']} days left",
+        f"due       {facts['due']}, {in_words(facts['days_left'])}",
         *(f"warning   {warning}" for warning in facts["warnings"]),
         *(f"next      {command}" for command in facts["next"]),
     ]

@@ -65,7 +65,7 @@ def list_requests(as_json: Json = False) -> int:
         show({"requests": [shown(entry) for entry in entries]})
     else:
         for entry in entries:
-            show(described(entry) + _clock(entry))
+            show(described(entry))
     return DONE
 
 
@@ -85,14 +85,14 @@ def show_request(request: Named, as_json: Json = False) -> int:
     if as_json:
         show({**facts, "findings": findings})
     else:
-        _show_facts(entry, facts)
+        _show_facts(facts)
     for finding in findings:
         complain(finding)
     return FAILED if findings else DONE
 
 
-def _show_facts(entry: "Entry", facts: Mapping[str, Any]) -> None:
-    show(facts["said"] + _clock(entry))
+def _show_facts(facts: Mapping[str, Any]) -> None:
+    show(facts["said"])
     for key in ("model", "kind", "regulation", "submitted_time", "received_time", "due"):
         show(f"  {key:<16} {facts[key]}")
     for step in facts["history"]:
@@ -240,7 +240,7 @@ def _change(step: Callable[["Book"], "Entry"], by: str | None) -> "Entry":
 
     with acting_as(by):
         entry = step(open_book(Home.from_env()))
-    show(described(entry) + _clock(entry))
+    show(described(entry))
     return entry
 
 
@@ -251,15 +251,3 @@ def _decide(request: str, step: Callable[["Book", UUID], "Entry"], by: str | Non
 
     require_book(Home.from_env())  # a decision begins no book
     _change(lambda book: step(book, request_id_of(book, request)), by)
-
-
-def _clock(entry: "Entry") -> str:
-    """Due date and days left of a request that is not settled."""
-    from tasks.book.status import shown
-
-    facts: dict[str, Any] = shown(entry)
-    if facts["days_left"] is None:
-        return ""
-    left = facts["days_left"]
-    late = f"{left} days left" if left >= 0 else f"LATE by {-left} days"
-    return f"  due {entry.row.due[:10]}, {late}"

@@ -214,11 +214,7 @@ def version_line(version: Mapping[str, Any]) -> str:
 
 
 def _in_status(request: Mapping[str, Any]) -> str:
-    left = request["days_left"]
-    clock = (
-        "" if left is None else f"  {left} days left" if left >= 0 else f"  LATE by {-left} days"
-    )
-    return f"{request['concept']}{because(request['version'], request['reason'])}{clock}"
+    return f"{request['concept']}{because(request['version'], request['reason'])}{_until(request)}"
 
 
 def show_trace(found: Mapping[str, Any]) -> None:
@@ -280,5 +276,11 @@ def _show_requests(requests: Sequence[Mapping[str, Any]]) -> None:
         )
         show(
             f"  request {request['subject_request_id']}  "
-            f"{what}{request['state']}{because(request.get('version'), None)}"
+            f"{what}{request['state']}{because(request.get('version'), None)}{_until(request)}"
         )
+
+
+def _until(request: Mapping[str, Any]) -> str:
+    from erasure_core.law.clock import until
+
+    return f"  {until(request['due'], request['days_left'])}".rstrip()

@@ -10,6 +10,7 @@ from erasure_core.errors import BadInput, ErasureError
 from erasure_core.law.chain import Event
 from erasure_core.law.fold import Version
 from erasure_core.law.lineage import RunRecord
+from tasks.book.status import left_of
 from tasks.book.store import Book, Entry, Reader
 from tasks.release.audit import audit_aliases, audit_histories, audit_version
 from tasks.release.record import record_of
@@ -77,6 +78,7 @@ def _shown_request(reader: Reader, entry: Entry) -> dict[str, Any]:
         "submitted_time": row.submitted,
         "received_time": row.received,
         "due": row.due,
+        "days_left": left_of(row),
         "state": row.state,
         "said": described(entry),
         "version": row.version,

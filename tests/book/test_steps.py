@@ -1,5 +1,6 @@
 """What people decide about a request, and what it does to those who ask for the same."""
 
+import re
 from datetime import UTC, datetime, timedelta
 from types import SimpleNamespace
 
@@ -8,9 +9,12 @@ import pytest
 from erasure_core.errors import BadInput
 from erasure_core.law import clock
 from erasure_core.law.chain import stamp
+from flows.cli.show import show_trace
 from tasks.book.actor import acting_as
+from tasks.book.status import shown
 from tasks.book.store import Transaction
-from tasks.requests.intake import add
+from tasks.release.trace import shown_request
+from tasks.requests.intake import add, described
 from tasks.requests.plan import NeedsApproval, Planned, check_approved
 from tasks.requests.steps import approve, extend, hold, proposed_for, refuse, retry, withdraw
 from tests.book.books import MODEL, A, B, C, a_request, quick_book, released, state_of
@@ -132,6 +136,28 @@ def test_a_second_extension_changes_nothing(book):
     with pytest.raises(BadInput, match="allows 1 extension"):
         extend(book, A, "still many", IN_TIME)
     assert row(book, A) == once
+
+
+def facts_of(book, request_id):
+    return shown_request(book, book.ask(lambda reader: reader.request(request_id)))
+
+
+@pytest.mark.parametrize(
+    ("days", "said"),
+    [(20, r"due \S{10}, \d+ days left"), (90, r"due \S{10}, LATE by \d+ days")],
+)
+def test_days_left_stand_wherever_a_request_is_shown_until_it_is_settled(
+    tmp_path, capsys, days, said
+):
+    book, came = quick_book(tmp_path), datetime.now(UTC) - timedelta(days=days)
+    (entry,) = add(book, [a_request(A, submitted_time=stamp(came))], MODEL)
+    facts = facts_of(book, A)
+    show_trace({"request": facts, "honoured_by": [], "versions": [], "intact": True})
+    for text in (described(entry), capsys.readouterr().out):
+        assert re.search(rf"  {said}$", text, re.MULTILINE)
+    assert facts["days_left"] == shown(entry)["days_left"]
+    settled = withdraw(book, A, "asked by mistake")
+    assert (facts_of(book, A)["days_left"], "due" in described(settled)) == (None, False)
 
 
 ZONES = ("-12:00", "-08:00", "-03:30", "+00:00", "+02:00", "+05:45", "+14:00")
