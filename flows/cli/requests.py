@@ -11,7 +11,7 @@ import typer
 from erasure_core.errors import BadInput
 from flows.cli.common import DONE, FAILED, By, Json, ParamsFile, app, inbox, reported
 from flows.cli.options import said
-from flows.cli.show import complain, show
+from flows.cli.show import complain, notice_lines, show
 from tasks.home import Home
 
 if TYPE_CHECKING:
@@ -95,6 +95,8 @@ def _show_facts(facts: Mapping[str, Any]) -> None:
     show(facts["said"])
     for key in ("model", "kind", "regulation", "submitted_time", "received_time", "due"):
         show(f"  {key:<16} {facts[key]}")
+    for line in notice_lines(facts):
+        show(line)
     for step in facts["history"]:
         who = step["actor"].get("by") or f"{step['actor']['user']}@{step['actor']['host']}"
         because = f"  ({step['reason']})" if step["reason"] else ""
@@ -164,10 +166,13 @@ def hold_request(request: Named, reason: Reason, by: By = None) -> int:
 @inbox.command("extend")
 @reported
 def extend_request(request: Named, reason: Reason, by: By = None) -> int:
-    """Use the extension that the request's law allows; tell its person."""
+    """Use the extension that the request's law allows; says what its person must be told."""
+    from tasks.release.trace import shown_request
     from tasks.requests.steps import extend
 
-    _decide(request, lambda book, request_id: extend(book, request_id, reason), by)
+    entry = _decide(request, lambda book, request_id: extend(book, request_id, reason), by)
+    for line in notice_lines(shown_request(_book(), entry)):
+        show(line)
     return DONE
 
 
@@ -244,10 +249,10 @@ def _change(step: Callable[["Book"], "Entry"], by: str | None) -> "Entry":
     return entry
 
 
-def _decide(request: str, step: Callable[["Book", UUID], "Entry"], by: str | None) -> None:
-    """Take one step with the request that is named."""
+def _decide(request: str, step: Callable[["Book", UUID], "Entry"], by: str | None) -> "Entry":
+    """Take one step with the request that is named, and show and return what it is now."""
     from tasks.book.door import require_book
     from tasks.requests.named import request_id_of
 
     require_book(Home.from_env())  # a decision begins no book
-    _change(lambda book: step(book, request_id_of(book, request)), by)
+    return _change(lambda book: step(book, request_id_of(book, request)), by)

@@ -278,9 +278,17 @@ def _show_requests(requests: Sequence[Mapping[str, Any]]) -> None:
             f"  request {request['subject_request_id']}  "
             f"{what}{request['state']}{because(request.get('version'), None)}{_until(request)}"
         )
+        for line in notice_lines(request):
+            show(line)
 
 
 def _until(request: Mapping[str, Any]) -> str:
     from erasure_core.law.clock import until
 
     return f"  {until(request['due'], request['days_left'])}".rstrip()
+
+
+def notice_lines(request: Mapping[str, Any]) -> list[str]:
+    """What the person must be told of an extension, and by when; nothing without one."""
+    notice = request["notice"]
+    return [f"  notice           {notice['tell']}, by {notice['by'][:10]}"] if notice else []

@@ -142,6 +142,14 @@ def facts_of(book, request_id):
     return shown_request(book, book.ask(lambda reader: reader.request(request_id)))
 
 
+def test_what_must_be_told_of_an_extension_is_shown_until_the_first_period_ends(book):
+    first = row(book, A).due
+    assert facts_of(book, A)["notice"] is None
+    extend(book, A, "many requests", IN_TIME)
+    notice = clock.regulation("gdpr").extension.notice
+    assert facts_of(book, A)["notice"] == {"tell": notice, "by": first}
+
+
 @pytest.mark.parametrize(
     ("days", "said"),
     [(20, r"due \S{10}, \d+ days left"), (90, r"due \S{10}, LATE by \d+ days")],
