@@ -166,6 +166,7 @@ class ReportFacts:
     seconds: Mapping[str, float] = field(default_factory=dict)  # step -> seconds
     audience: str | None = None  # to whom the policy releases models; None: nobody was declared
     not_measured: Mapping[str, str] = field(default_factory=dict)  # metric -> why
+    untried: Sequence[str] = ()  # attacks that there are and that nobody made
     others: Sequence[tuple[str, Estimate]] = ()  # measurements without a limit
     advice: Sequence[str] = ()  # what to try where the gate refused
 

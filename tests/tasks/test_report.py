@@ -408,6 +408,15 @@ def test_what_was_not_measured_is_said(tmp_path):
         assert words in text
 
 
+@pytest.mark.parametrize("untried", [(), ("inpainting", "token search")])
+def test_an_attack_is_said_not_to_be_tried_where_it_was_not(tmp_path, untried):
+    facts = invented_facts(tmp_path, images=[], points=[], audience="words", untried=untried)
+    text = rendered(tmp_path, facts).text
+    assert "Image-to-image" not in text
+    said = "these were not tried: inpainting, token search."
+    assert (said in text) == bool(untried)
+
+
 def test_points_that_were_not_measured_do_not_break_the_plot(tmp_path):
     nan = Estimate(float("nan"), float("nan"), float("nan"))
     point = LambdaPoint(5, "all_but_one", "default", nan, nan, None, "inconclusive")
