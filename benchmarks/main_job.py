@@ -27,29 +27,29 @@ def records(home: Path) -> list[RunRecord]:
 
 
 def table(found: Sequence[RunRecord]) -> str:
-    """A line a step in the order of the runs, a column a release, in seconds. What erasing each
-    candidate took is held by "erase and generate", and is not added to the total again.
+    """A line a step, the longest first, a column a release, in seconds. What erasing each candidate
+    took is held by "erase and generate", is not added to the total again and stands below it.
     """
-    steps = list(dict.fromkeys(step for record in found for step in record.seconds))
-    whole = list(dict.fromkeys(step for record in found for step in steps_of(record.seconds)))
-    inner = [step for step in steps if step not in whole]
+    known = {step for record in found for step in record.seconds}
+    steps = sorted(sorted(known), key=lambda step: -sum(r.seconds.get(step, 0) for r in found))
+    whole = {step for record in found for step in steps_of(record.seconds)}
+
+    def line(step: str) -> list[str]:
+        return [step, *("" if (s := r.seconds.get(step)) is None else f"{s:.1f}" for r in found)]
+
     head = ["step", *(f"{r.model_name} {r.model_version}, {_method(r)}" for r in found)]
     lines = [
         head,
         ["---"] * len(head),
-        *([step, *(_seconds(r.seconds.get(step)) for r in found)] for step in whole),
-        ["total", *(_seconds(sum(steps_of(r.seconds).values())) for r in found)],
-        *([f"of it: {step}", *(_seconds(r.seconds.get(step)) for r in found)] for step in inner),
+        *(line(step) for step in steps if step in whole),
+        ["total", *(f"{sum(steps_of(r.seconds).values()):.1f}" for r in found)],
+        *(line(step) for step in steps if step not in whole),
     ]
-    return "".join(f"| {' | '.join(line)} |\n" for line in lines)
+    return "".join(f"| {' | '.join(cells)} |\n" for cells in lines)
 
 
 def _method(record: RunRecord) -> str:
     return str(record.params.get("method", {}).get("method", "the base"))
-
-
-def _seconds(seconds: float | None) -> str:
-    return "" if seconds is None else f"{seconds:.1f}"
 
 
 def main(home: Annotated[Path, typer.Argument(help="A state folder.")] = Path(".erasure")) -> None:

@@ -23,11 +23,11 @@ def test_a_step_has_a_line_and_what_is_within_one_is_not_added_twice(tmp_path):
     assert main_job.table(main_job.records(tmp_path)) == (
         "| step | toy 1, uce |\n"
         "| --- | --- |\n"
-        "| validate | 1.5 |\n"
         "| erase and generate, report | 20.0 |\n"
         "| measure, report | 9.0 |\n"
+        "| validate | 1.5 |\n"
         "| total | 30.5 |\n"
-        "| of it: erase lambda=5 | 12.5 |\n"
+        "| erase lambda=5 | 12.5 |\n"
     )
 
 
