@@ -18,9 +18,7 @@ from erasure_core.network.diffusion import too_long
 from erasure_core.planning.params import (
     AT,
     BESIDE,
-    BESIDES,
     COMPOSED,
-    INSTEAD,
     LEAK,
     WORD_METRICS,
     Params,
@@ -44,8 +42,8 @@ from tasks.evidence.measure import (
     COMPOSED_METRICS,
     DISTANCE_METRICS,
     RESTORED_METRICS,
-    TARGET_METRICS,
     kept_metrics,
+    target_metrics,
 )
 
 if TYPE_CHECKING:
@@ -84,7 +82,7 @@ def best_end(trials: float, better: Better) -> float:
 def policy_faults(policy: Policy) -> Iterator[str]:
     """Limits that nothing measures, and limits that no pictures can meet."""
     sections = [
-        *((f"targets.{kind}", bounds, TARGET_METRICS) for kind, bounds in policy.targets.items()),
+        *((f"targets.{kind}", bounds, target_metrics()) for kind, bounds in policy.targets.items()),
         ("kept", policy.kept, (*kept_metrics(), *DISTANCE_METRICS)),
         ("restored", policy.restored, RESTORED_METRICS),
     ]
@@ -133,12 +131,13 @@ def policy_faults(policy: Policy) -> Iterator[str]:
 
 
 def _weak_controls(policy: Policy) -> Iterator[str]:
-    """Limits that a base passes which shows just enough for the positive control. Composed prompts
-    have their limits for controls, and a limit of 1 asks for nothing.
+    """Limits that a base passes which shows just enough for the positive control. A limit of 1 asks
+    for nothing.
     """
     for kind, bounds in policy.targets.items():
         for metric, bound in bounds.items():
-            if metric.startswith((*INSTEAD, *BESIDES, COMPOSED)) or not policy.control < bound < 1:
+            shown = policy.control_of(metric, bound)
+            if shown is None or not shown < bound < 1:
                 continue
             yield (
                 f"policy.targets.{kind} limits {metric} to {bound:g}, and policy.control asks the "

@@ -42,7 +42,7 @@ from erasure_core.planning.families import (
     read_vocabulary,
     sets_of,
 )
-from erasure_core.planning.params import BESIDES, COMPOSED, INSTEAD, MeasuredSet, Params, Policy
+from erasure_core.planning.params import BESIDES, COMPOSED, MeasuredSet, Params, Policy
 from erasure_core.planning.plan import Stage, check_sealed, check_styles, kept_name, target_name
 from erasure_core.planning.sealed import Directions, one_of
 from tasks.book.store import Book
@@ -291,7 +291,7 @@ def _fewest(policy: Policy, kind: Kind) -> dict[bool, int]:
         beside = metric.startswith(COMPOSED)
         if beside:
             fewest[beside] = max(fewest[beside], policy.min_n)
-        if not metric.startswith((*INSTEAD, *BESIDES)) and bound > 0:
+        if measurable.better_of(metric) == "lower" and not metric.startswith(BESIDES) and bound > 0:
             fewest[beside] = max(fewest[beside], enough(bound))
     return fewest
 
