@@ -59,10 +59,15 @@ def shown(entry: Entry) -> dict[str, Any]:
 
 
 def left_of(row: Request) -> int | None:
-    """Whole days in which a request is still to be answered; None once it is settled."""
+    """Whole days in which a request is still to be answered; None once it is settled, and where the
+    date was edited into none: the audit says that, and must be reached.
+    """
     if row.state not in DUE and row.state != "on_hold":
         return None
-    return days_left(datetime.fromisoformat(row.due), datetime.now(UTC))
+    try:
+        return days_left(datetime.fromisoformat(row.due), datetime.now(UTC))
+    except (ValueError, TypeError):
+        return None
 
 
 def _model(reader: Reader, name: str) -> dict[str, Any]:

@@ -95,13 +95,13 @@ def _shown_request(reader: Reader, entry: Entry) -> dict[str, Any]:
 
 def _notice(row: Request, events: Sequence[Event]) -> dict[str, str] | None:
     """What the person must be told of an extension, and by when: the end of the first period. None
-    where nothing was extended.
+    where nothing was extended, or the event that says when was removed, which the findings name.
     """
     extension = regulation(row.regulation).extension
-    if not row.extended or extension is None:
+    first_due = [e.facts["due"] for e in events if e.event == "request.added" and "due" in e.facts]
+    if not row.extended or extension is None or not first_due:
         return None
-    (added,) = (event for event in events if event.event == "request.added")
-    return {"tell": extension.notice, "by": added.facts["due"]}
+    return {"tell": extension.notice, "by": first_due[0]}
 
 
 def _step(reader: Reader, event: Event) -> dict[str, Any]:

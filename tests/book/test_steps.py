@@ -1,6 +1,7 @@
 """What people decide about a request, and what it does to those who ask for the same."""
 
 import re
+from dataclasses import replace
 from datetime import UTC, datetime, timedelta
 from types import SimpleNamespace
 
@@ -11,8 +12,9 @@ from erasure_core.law import clock
 from erasure_core.law.chain import stamp
 from flows.cli.show import show_trace
 from tasks.book.actor import acting_as
-from tasks.book.status import shown
+from tasks.book.status import left_of, shown
 from tasks.book.store import Transaction
+from tasks.release import trace
 from tasks.release.trace import shown_request
 from tasks.requests.intake import add, described
 from tasks.requests.plan import NeedsApproval, Planned, check_approved
@@ -166,6 +168,16 @@ def test_days_left_stand_wherever_a_request_is_shown_until_it_is_settled(
     assert facts["days_left"] == shown(entry)["days_left"]
     settled = withdraw(book, A, "asked by mistake")
     assert (facts_of(book, A)["days_left"], "due" in described(settled)) == (None, False)
+
+
+def test_what_was_edited_or_removed_stops_nobody_who_looks(book):
+    """The audit, which names it, shows the request first."""
+    extended = extend(book, A, "many requests", IN_TIME)
+    events = book.ask(lambda reader: list(reader.events(str(A), kind="request.")))
+    assert trace._notice(extended.row, events) is not None
+    assert trace._notice(extended.row, events[1:]) is None
+    for due in ("026-12-22T23:59:59.000Zx", "2026-12-22"):  # no date, and one of no time zone
+        assert left_of(replace(extended.row, due=due)) is None
 
 
 ZONES = ("-12:00", "-08:00", "-03:30", "+00:00", "+02:00", "+05:45", "+14:00")
