@@ -11,6 +11,7 @@ from erasure_core.attacks import AUDIENCES, Audience, all_attacks
 from erasure_core.errors import BadInput
 from erasure_core.law.concepts import Concept, Kind
 from erasure_core.law.gates import Limit, Tier
+from erasure_core.metrics import plugged
 
 # Begin the metrics of what stands in the concept's place: they need the base's pictures of it.
 INSTEAD = ("replacement.", "quality.")
@@ -212,22 +213,16 @@ class Policy(Section):
     def controls(self, concepts: Sequence[Concept]) -> list[Limit]:
         """What the base must show: every concept, by every metric its erasure is judged by.
 
-        Composed prompts and attacks show a concept less often than its own; there the base must
-        exceed what is allowed after the erasure. And what it must not show, the negative control:
-        an instrument that sees the concept in what is kept sees it anywhere.
+        Attacks show a concept less often than its own prompts; there the base must exceed what is
+        allowed after the erasure. And what it must not show, the negative control: an instrument
+        that sees the concept in what is kept sees it anywhere.
         """
         return (
             [
-                Limit(
-                    f"base.{metric}[{c.name}]",
-                    bound if metric.startswith(COMPOSED) else self.control,
-                    self.min_n,
-                )
+                Limit(f"base.{metric}[{c.name}]", shown, self.min_n)
                 for c in concepts
                 for metric, bound in self._targets(c).items()
-                if not metric.startswith(
-                    (*INSTEAD, *BESIDES)
-                )  # the base shows the concept, not what replaces it
+                if (shown := self.control_of(metric, bound)) is not None
             ]
             + [
                 Limit(f"base.{EXCESS}{attack}[{c.name}]", bound, 1)
@@ -240,6 +235,18 @@ class Policy(Section):
                 if self.telling(c.kind)
             ]
         )
+
+    def control_of(self, metric: str, bound: float) -> float | None:
+        """What the base must reach of a limited target metric; None where that is not asked: it
+        shows the concept, not what replaces it.
+
+        Composed prompts show a concept less often than its own, and of a metric of another package
+        nobody knows the scale: there the base must exceed what is allowed after the erasure.
+        """
+        other = plugged("target").get(metric.removeprefix(COMPOSED))
+        if metric.startswith((*INSTEAD, *BESIDES)) or (other and other.better == "higher"):
+            return None
+        return bound if metric.startswith(COMPOSED) or other else self.control
 
     def limits(self, concepts: Sequence[Concept], restored: Sequence[Concept] = ()) -> list[Limit]:
         """What the candidate must show: each concept gone, everything else kept, and what was

@@ -126,6 +126,8 @@ def _facts(
 
 
 def _lines(facts: dict[str, Any]) -> list[str]:
+    from erasure_core.law.clock import in_words
+
     wide = max(map(len, facts["durations"]))
     pairs = max(len(before) for before, _ in facts["pairs"])
     supplied = [
@@ -148,7 +150,7 @@ def _lines(facts: dict[str, Any]) -> list[str]:
         f"how long, at the {facts['seconds_a_picture']} s a picture just measured (erasing: as it "
         f"was measured on the gallery, with one thread):",
         *(f"  {method:<{wide}}  {how}" for method, how in facts["durations"].items()),
-        f"due       {facts['due']}, {facts['days_left']} days left",
+        f"due       {facts['due']}, {in_words(facts['days_left'])}",
         *(f"warning   {warning}" for warning in facts["warnings"]),
         *(f"next      {command}" for command in facts["next"]),
     ]

@@ -15,7 +15,7 @@ from erasure_core.errors import BadInput
 from erasure_core.law.concepts import Concept, kept_prompts
 from erasure_core.law.gates import SPLIT, Measurement
 from erasure_core.law.prompts import PromptRow
-from erasure_core.metrics import METRICS, Metric, all_metrics
+from erasure_core.metrics import Metric, plugged
 from erasure_core.metrics.clip_score import (
     accuracy,
     accuracy_drop,
@@ -81,17 +81,15 @@ DISTANCE_METRICS = tuple(
 RESTORED_METRICS = ("ssim", *WORD_METRICS)
 
 
-def plugged() -> dict[str, Metric]:
-    """The metrics of other packages that are measured: of kept pictures, alone or beside the
-    base's, as `measure(images, clusters=...)` or `measure(base_images, images, clusters=...)`.
-    """
-    others = {name: m for name, m in all_metrics().items() if name not in METRICS}
-    return {n: m for n, m in others.items() if "kept" in m.sides and m.needs <= {"base"}}
+def target_metrics() -> tuple[str, ...]:
+    """What a policy can limit of a concept."""
+    others = plugged("target")
+    return (*TARGET_METRICS, *others, *(f"{COMPOSED}{name}" for name in others))
 
 
 def kept_metrics() -> tuple[str, ...]:
     """What a policy can limit of kept pictures, of all and of each part."""
-    names = (*KEPT_METRICS, *plugged())
+    names = (*KEPT_METRICS, *plugged("kept"))
     return tuple(name + part for name in names for part in ("", *(f"[{p}]" for p in SPLIT)))
 
 
@@ -190,6 +188,7 @@ def _targets(
                 shown = Chosen(pictures[name], at)
                 clusters = clusters_of(table[i].prompt for i in at)
                 seen = measure_target(instruments, concept, shown, labels, clusters)
+                seen += measure_plugged(concept, shown, clusters)
                 measurements += [replace(m, metric=COMPOSED * composed + m.metric) for m in seen]
         measurements += measure_beside(instruments, concept, table, pictures[name], labels)
     return measurements
@@ -275,6 +274,20 @@ def measure_target(
             )
         )
     return measurements
+
+
+def measure_plugged(
+    concept: Concept, pictures: Sequence[Image.Image], clusters: Sequence[str]
+) -> list[Measurement]:
+    """What the metrics of other packages say of target pictures; as of kept ones, where there are
+    two prompts.
+    """
+    if len(set(clusters)) < FEWEST:
+        return []
+    return [
+        _by_plugin(f"{name}[{concept.name}]", metric, [pictures], clusters)
+        for name, metric in plugged("target").items()
+    ]
 
 
 def _instead(
@@ -400,10 +413,13 @@ def measure_kept(
             clip_score(new, settings=scorer.settings, **same),
             score_drop(old, new, settings=scorer.settings, **same),
             *measurements,
-            *(_by_plugin(name, m, drawn, same["clusters"]) for name, m in others),
+            *(
+                _by_plugin(name, m, drawn if "base" in m.needs else drawn[1:], same["clusters"])
+                for name, m in others
+            ),
         ]
 
-    others = list(plugged().items())
+    others = list(plugged("kept").items())
     return [
         replace(m, metric=m.metric + part)
         for part, at in parts_of(rows, keep).items()
@@ -414,10 +430,10 @@ def measure_kept(
 def _by_plugin(
     name: str, metric: Metric, drawn: Sequence[Sequence[Image.Image]], clusters: Sequence[str]
 ) -> Measurement:
-    """What a plug-in says of the base's pictures and the candidate's, under its own name and by its
-    own declaration: it answers for no other metric.
+    """What a plug-in says of the pictures that it needs, under its own name and by its own
+    declaration: it answers for no other metric.
     """
-    m = metric(*(drawn if "base" in metric.needs else drawn[1:]), clusters=clusters)
+    m = metric(*drawn, clusters=clusters)
     return replace(m, metric=name, better=metric.better)
 
 

@@ -7,6 +7,7 @@ from dataclasses import asdict, replace
 from io import BytesIO
 from pathlib import Path
 
+from erasure_core.attacks import all_attacks
 from erasure_core.law.concepts import Concept
 from erasure_core.law.gates import Measurement
 from erasure_core.law.lineage import RunRecord
@@ -22,7 +23,7 @@ from erasure_core.planning.plan import (
     restored_name,
     target_name,
 )
-from erasure_core.planning.policy import WORD_METRICS
+from erasure_core.planning.policy import EXCESS, WORD_METRICS
 from erasure_core.text import markdown
 from tasks.evidence.decide import Decision
 from tasks.evidence.measure import Evidence, Found
@@ -179,6 +180,7 @@ def _facts(
         seconds=record.seconds,
         audience=params.policy.audience,
         not_measured=record.not_measured,
+        untried=_untried(found),
         others=_unlimited(found, decision),
         advice=record.gate.get("advice", ()),
     )
@@ -211,6 +213,12 @@ def _asked(plan: Plan, back: DeletionRequest | None) -> list[ReportedRequest]:
         )
         for what, r in doing
     ]
+
+
+def _untried(found: Found) -> list[str]:
+    """The attacks, those of plug-ins too, that no measurement of the candidate is of."""
+    tried = {n.removeprefix(EXCESS).partition("[")[0] for n in found if n.startswith(EXCESS)}
+    return [name for name in all_attacks() if name not in tried]
 
 
 def _targets(plan: Plan, found: Found) -> dict[str, str]:

@@ -11,9 +11,7 @@ from erasure_core.metrics.intervals import Better, effective, enough, wilson
 from erasure_core.planning.policy import (
     AT,
     BESIDE,
-    BESIDES,
     COMPOSED,
-    INSTEAD,
     LEAK,
     WORD_METRICS,
     Bounds,
@@ -21,7 +19,12 @@ from erasure_core.planning.policy import (
 )
 from erasure_core.planning.sealed import clusters_of
 from tasks.evidence.further import HARMONIC, IDENTITY, NEIGHBOUR
-from tasks.evidence.measure import DISTANCE_METRICS, RESTORED_METRICS, TARGET_METRICS, kept_metrics
+from tasks.evidence.measure import (
+    DISTANCE_METRICS,
+    RESTORED_METRICS,
+    kept_metrics,
+    target_metrics,
+)
 
 KEPT_RIGHT = "clip.accuracy"
 REPLACED = ("replacement.rate", "quality.fidelity", "quality.naturalness")
@@ -52,7 +55,7 @@ def best_end(trials: float, better: Better) -> float:
 def policy_faults(policy: Policy) -> Iterator[str]:
     """Limits that nothing measures, and limits that no pictures can meet."""
     sections = [
-        *((f"targets.{kind}", bounds, TARGET_METRICS) for kind, bounds in policy.targets.items()),
+        *((f"targets.{kind}", bounds, target_metrics()) for kind, bounds in policy.targets.items()),
         ("kept", policy.kept, (*kept_metrics(), *DISTANCE_METRICS)),
         ("restored", policy.restored, RESTORED_METRICS),
     ]
@@ -125,12 +128,13 @@ def _never_shown(section: str, bounds: Bounds) -> Iterator[str]:
 
 
 def _weak_controls(policy: Policy) -> Iterator[str]:
-    """Limits that a base passes which shows just enough for the positive control. Composed prompts
-    have their limits for controls, and a limit of 1 asks for nothing.
+    """Limits that a base passes which shows just enough for the positive control. A limit of 1 asks
+    for nothing.
     """
     for kind, bounds in policy.targets.items():
         for metric, bound in bounds.items():
-            if metric.startswith((*INSTEAD, *BESIDES, COMPOSED)) or not policy.control < bound < 1:
+            shown = policy.control_of(metric, bound)
+            if shown is None or not shown < bound < 1:
                 continue
             yield (
                 f"policy.targets.{kind} limits {metric} to {bound:g}, and policy.control asks the "

@@ -44,12 +44,13 @@ from erasure_core.planning.families import (
 )
 from erasure_core.planning.params import MeasuredSet, Params
 from erasure_core.planning.plan import Stage, check_sealed, check_styles, kept_name, target_name
-from erasure_core.planning.policy import BESIDES, COMPOSED, INSTEAD, Policy
+from erasure_core.planning.policy import BESIDES, COMPOSED, Policy
 from erasure_core.planning.sealed import Directions, one_of
 from tasks.book.store import Book
 from tasks.evidence.evaluate import TooLong
 from tasks.requests import measurable_sets
 from tasks.requests.intake import rewritten
+from tasks.requests.measurable import better_of
 from tasks.requests.named import REQUESTS, folder_files
 from tasks.requests.own import Own, read_own
 from tasks.requests.preflight import located, reader_of, tokenizers_of
@@ -294,7 +295,7 @@ def _fewest(policy: Policy, kind: Kind) -> dict[bool, int]:
         beside = metric.startswith(COMPOSED)
         if beside:
             fewest[beside] = max(fewest[beside], policy.min_n)
-        if not metric.startswith((*INSTEAD, *BESIDES)) and bound > 0:
+        if better_of(metric) == "lower" and not metric.startswith(BESIDES) and bound > 0:
             fewest[beside] = max(fewest[beside], enough(bound))
     return fewest
 

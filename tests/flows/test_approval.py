@@ -60,7 +60,7 @@ def approvals(book) -> tuple[str, ...]:
 
 def test_the_form_shows_what_is_approved(answered):
     (form,) = answered(your_name="ann", approve=True)
-    for said in (PLAN, str(A), "cat", "1 approval(s)", "nobody"):
+    for said in (PLAN, str(A), "cat", "1 approval(s)", "nobody", "(object), due 2026-12-22, "):
         assert said in form._description
 
 

@@ -15,7 +15,7 @@ import pytest
 from PIL import Image
 
 from erasure_core.gallery.pictures import draw
-from erasure_core.law.gates import Gate, Limit, Measurement, judge_all
+from erasure_core.law.gates import Check, Gate, Limit, Measurement, judge_all
 from tasks.pages.report import (
     Estimate,
     ImageRow,
@@ -406,6 +406,29 @@ def test_what_was_not_measured_is_said(tmp_path):
         "Photographs of other people",
     ):
         assert words in text
+
+
+@pytest.mark.parametrize("untried", [(), ("inpainting", "token search")])
+def test_an_attack_is_said_not_to_be_tried_where_it_was_not(tmp_path, untried):
+    facts = invented_facts(tmp_path, images=[], points=[], audience="words", untried=untried)
+    text = rendered(tmp_path, facts).text
+    assert "Image-to-image" not in text
+    said = "these were not tried: inpainting, token search."
+    assert (said in text) == bool(untried)
+
+
+@pytest.mark.parametrize("limited", [True, False])
+def test_a_leak_names_the_protected_prompts_that_show_it_and_that_changed_most(tmp_path, limited):
+    leak, shows = "leak[astronaut]", [f"a photo of thing {i}" for i in range(8)]
+    settings = {"shows it": shows, "changed most": {"a red cup": 0.412, "a dog": 0.5}}
+    check = Check(leak, 0.1, 0.05, 0.2, 80, 0.05, "fail", f"{leak} = 0.100, required <= 0.05")
+    more = {"checks": [check]} if limited else {"others": [(leak, Estimate(0.1, 0.05, 0.2))]}
+    facts = invented_facts(
+        tmp_path, images=[], points=[], measurement_settings={leak: settings}, **more
+    )
+    text = rendered(tmp_path, facts).text
+    assert f"Shown under: {'; '.join(shows[:6])} and 2 more" in text
+    assert "Changed most (SSIM): a red cup (0.41); a dog (0.50)" in text
 
 
 def test_points_that_were_not_measured_do_not_break_the_plot(tmp_path):
