@@ -463,13 +463,13 @@ def test_a_failed_write_leaves_the_old_report(tmp_path, monkeypatch):
 
 def test_the_contact_sheet_shows_base_left_and_candidate_right(tmp_path):
     for name in ("red", "blue"):
-        Image.new("RGB", (64, 64), name).save(tmp_path / f"{name}.png")
+        Image.new("RGB", (128, 128), name).save(tmp_path / f"{name}.png")
     rows = [
         ImageRow("kept", "a very long prompt " * 20, tmp_path / "red.png", tmp_path / "blue.png")
     ] * 5
-    pixels = np.asarray(image_grid(rows, side=64))
+    pixels = np.asarray(image_grid(rows))
     red, blue = ((pixels == colour).all(axis=-1) for colour in ((255, 0, 0), (0, 0, 255)))
-    assert red.sum() == blue.sum() == 5 * 64 * 64
+    assert red.sum() == blue.sum() == 5 * 128 * 128
     assert np.argwhere(red)[:, 1].min() < np.argwhere(blue)[:, 1].min()
     with pytest.raises(ValueError, match="at least one pair"):
         image_grid([])
