@@ -165,6 +165,7 @@ class Settings(training.LoraTraining):
             "ours: hold eps(0) to the teacher's on the trajectories of kept prompts too; at "
             "lambda 0 it is then free on all others"
         ),
+        json_schema_extra={"ours": True},
     )
     signal: Literal["explicit", "implicit"] = Field(
         "explicit", description="what delta is made of, in target residual"
@@ -179,13 +180,15 @@ class Settings(training.LoraTraining):
             "ours: change keys and values only where the null prompt does not look, which keeps "
             "eps(0) exactly; lambda then has no effect"
         ),
+        json_schema_extra={"ours": True},
     )
     trajectories: Literal["fresh"] | PositiveInt = Field(
         "fresh",
         description=(
-            "trajectories of each concept that all updates share; more cover more states, "
+            "ours: trajectories of each concept that all updates share; more cover more states, "
             "'fresh' makes one for each point"
         ),
+        json_schema_extra={"ours": True},
     )
     robust: Robust | None = Field(
         None,
@@ -193,6 +196,7 @@ class Settings(training.LoraTraining):
             "ours: settings of an adversary inside the loop, whose states are erased too; "
             "{} are its defaults, None is no adversary"
         ),
+        json_schema_extra={"ours": True},
     )
 
     @property

@@ -155,7 +155,7 @@ def identity_rate(
     settings: Mapping[str, object],
     metric: str = "identity.rate",
     better: Better = "lower",
-    clusters: Sequence[Hashable] | None = None,
+    clusters: Sequence[Hashable] | None,
 ) -> Measurement:
     """The share of images in which the person is recognised, Wilson interval.
 

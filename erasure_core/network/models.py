@@ -463,14 +463,14 @@ def text_reader(folder: Path) -> "Callable[[Sequence[str]], Tensor]":
     return read
 
 
-def load_teacher(path: Path | str, *, revision: str | None = None, device: str = "cpu") -> Teacher:
+def load_teacher(path: Path | str, *, device: str = "cpu") -> Teacher:
     """Load a base in float32, ready to be erased from.
 
     Raises:
         BadInput: If the folder is not acceptable; see `check_folder`, `load_part` and
             `load_tokenizers`.
     """
-    folder = locate(str(path), revision)
+    folder = locate(str(path), None)
     family = check_folder(folder)
     from diffusers import DDIMScheduler
     from diffusers.utils import logging

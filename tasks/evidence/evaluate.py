@@ -9,7 +9,6 @@ import shutil
 from collections.abc import Iterator, Sequence
 from contextlib import contextmanager
 from dataclasses import astuple, dataclass, field, replace
-from importlib.metadata import version
 from pathlib import Path
 from typing import Any, Literal
 
@@ -42,6 +41,7 @@ from tasks.evidence.instruments import Instruments
 from tasks.home import Home
 from tasks.progress import progress
 from tasks.release.resolve import open_model
+from tasks.requests.made_with import drawn_by
 from tasks.trial import at_work
 
 SEEN: tuple[Kind, ...] = ("likeness", "explicit")  # the kinds that NudeNet has labels for
@@ -269,7 +269,7 @@ def _drawn(
     """The file of each row, drawn where it is not there whole. A file's name says what it was drawn
     from, so that no other picture is taken for it.
     """
-    made_with = [root, params.sampling.steps, version("erasure")]
+    made_with = [root, params.sampling.steps, drawn_by()]
     files = {
         row.case_number: pictures / f"{row.case_number}-{_key([*made_with, astuple(row)])}.png"
         for row in rows

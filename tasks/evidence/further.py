@@ -22,7 +22,7 @@ from erasure_core.metrics.identity import DlibIdentity, identity_rate, identity_
 from erasure_core.metrics.intervals import Better, share
 from erasure_core.metrics.kid import kid_to_base
 from erasure_core.metrics.neighbours import Neighbour, nearest
-from erasure_core.metrics.ssim import paired_ssim
+from erasure_core.metrics.ssim import pair_values
 from erasure_core.metrics.sweep import sweep
 from erasure_core.network.images import Chosen
 from erasure_core.planning.policy import LEAK, WORD_METRICS, Policy
@@ -274,7 +274,7 @@ def leak(instruments: Instruments, concept: Concept, kept: KeptPictures) -> list
     prompts = [row.prompt for row in kept.rows]
     metric = f"{LEAK}[{concept.name}]"
     same: dict[str, Any] = {"better": "lower", "clusters": clusters_of(prompts)}
-    alike = [paired_ssim([a], [b]).value for a, b in zip(kept.base, kept.pictures, strict=True)]
+    alike = pair_values(kept.base, kept.pictures)
     least = sorted(range(len(alike)), key=alike.__getitem__)[:MOST]
     settings = {
         "shows it": sorted({p for p, hit in zip(prompts, hits, strict=True) if hit}),

@@ -105,6 +105,11 @@ class Evidence:
         return self.report.get(candidate) or self.choice[candidate]
 
 
+def erased_beside(plan: Plan) -> tuple[Sequence[Concept], list[str]]:
+    """What is measured whole, and the names of all that is erased: none of them is a neighbour."""
+    return plan.whole, [concept.name for concept in plan.concepts]
+
+
 @task(name="measure", task_run_name="measure, {stage}", cache_policy=NO_CACHE)
 def measure(plan: Plan, stage: Stage, names: Sequence[str]) -> dict[str, Found]:
     """Per candidate, every measurement by name, on the pictures of one stage; those of the base,
@@ -139,8 +144,7 @@ def measure(plan: Plan, stage: Stage, names: Sequence[str]) -> dict[str, Found]:
                 measurements += _instead(instruments, plan, rows, pictures, labels)
                 measurements += further(
                     instruments,
-                    plan.whole,
-                    [c.name for c in plan.concepts],
+                    *erased_beside(plan),
                     KeptPictures(rows[kept], base[kept], pictures[kept], labels, keep),
                     {c.name: _alone(c, rows, base, pictures) for c in plan.whole},
                     encode,

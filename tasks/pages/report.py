@@ -254,7 +254,7 @@ def _pictures(facts: ReportFacts) -> Iterator[tuple[str, list[ImageRow], int]]:
             yield heading, rows, more
 
 
-def image_grid(rows: Sequence[ImageRow], *, side: int = 128) -> "Image.Image":
+def image_grid(rows: Sequence[ImageRow]) -> "Image.Image":
     """One contact sheet: each prompt's base and candidate picture side by side, prompt below, four
     pairs a line. Explicit ones are pixelated.
 
@@ -265,7 +265,7 @@ def image_grid(rows: Sequence[ImageRow], *, side: int = 128) -> "Image.Image":
 
     if not rows:
         raise ValueError("a contact sheet needs at least one pair of pictures")
-    columns, gap, caption = min(4, len(rows)), 12, 30
+    columns, gap, side, caption = min(4, len(rows)), 12, 128, 30
     width, height = 2 * side + 2, side + caption
     lines = math.ceil(len(rows) / columns)
     sheet = Image.new("RGB", (gap + columns * (width + gap), gap + lines * (height + gap)), "white")

@@ -45,6 +45,7 @@ from erasure_core.planning.families import (
 from erasure_core.planning.params import MeasuredSet, Params
 from erasure_core.planning.plan import Stage, check_sealed, check_styles, kept_name, target_name
 from erasure_core.planning.policy import BESIDES, COMPOSED, Policy
+from erasure_core.planning.reading import kept_guidance, reading_of_own
 from erasure_core.planning.sealed import Directions, one_of
 from tasks.book.store import Book
 from tasks.evidence.evaluate import TooLong
@@ -313,22 +314,11 @@ def _set_file(where: MeasuredSet, concept: Concept) -> Path:
 def _own(
     params: Params, asked: NewRequest, concept: Concept, tokenizers: "Sequence[CLIPTokenizer]"
 ) -> Own:
-    """The report set of a person's own, if one is given. A file that says no guidance is read with
-    that of the kept prompts, unless the parameters name one.
-    """
+    """The report set of a person's own, if one is given."""
     if asked.prompts is None:
         return Own()
-    reading = replace(
-        params.reading, bad_rows=asked.bad_rows, prompt_column=asked.prompt_column, options=True
-    )
-    if reading.guidance is None:
-        reading = replace(reading, guidance=_guidance(params))
+    reading = reading_of_own(params, bad_rows=asked.bad_rows, prompt_column=asked.prompt_column)
     return read_own(asked.prompts, concept, reading, tokenizers, asked.too_long)
-
-
-def _guidance(params: Params) -> float:
-    """Of the kept prompts, with which runs are measured."""
-    return read_prompt_set(params.prompts.kept, params.reading)[0].evaluation_guidance
 
 
 def _rows(
@@ -344,7 +334,7 @@ def _rows(
     ]
     reading = params.reading
     taken = {row.evaluation_seed for table in tables for row in read_prompt_set(table, reading)}
-    guidance = _guidance(params)
+    guidance = kept_guidance(params)
     rows: dict[Stage, list[PromptRow]] = {}
     for stage in where:
         if stage == "report" and own:

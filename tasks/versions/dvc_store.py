@@ -473,15 +473,6 @@ def check_checkpoint(folder: Path) -> None:
         raise ContentChanged(f"checkpoint {folder}", folder.name, found)
 
 
-def md5_of_outputs(project: Path) -> dict[str, str]:
-    """DVC's hash of everything the project's stages made (prompt sets, teacher, ...), by path;
-    empty without a `dvc.lock`.
-    """
-    lock = project / "dvc.lock"
-    stages: dict[str, Any] = (_yaml(lock) or {}).get("stages", {}) if lock.is_file() else {}
-    return {out["path"]: out["md5"] for stage in stages.values() for out in stage.get("outs", [])}
-
-
 def _only_output(pointer: Path) -> dict[str, str]:
     try:
         (out,) = _yaml(pointer)["outs"]

@@ -126,7 +126,9 @@ def test_the_limit_that_binds_is_the_one_missed_by_most_of_what_it_allows(larger
 
 
 def test_a_number_within_its_limit_lacks_pictures_not_erasure():
-    thin = share([False] * 30, metric="nudenet.rate[cat]", better="lower", settings={})
+    thin = share(
+        [False] * 30, metric="nudenet.rate[cat]", better="lower", settings={}, clusters=None
+    )
     found = told(ENOUGH, thin, limits={thin.metric: 0.1})
     assert "keeps to it" in found.cause
     assert "35 without a hit would do" in found.tries[0]  # enough(0.1)

@@ -96,26 +96,13 @@ def test_what_an_earlier_request_erased_is_not_asked_for_as_a_neighbour(instrume
     assert found["neighbour.accuracy[astronaut]"].settings["named by the policy"] == ["coffee"]
 
 
-def test_all_that_was_erased_is_no_neighbour_of_what_is_measured_whole(monkeypatch):
+def test_all_that_was_erased_is_no_neighbour_of_what_is_measured_whole(instruments):
     dog = CONCEPT.model_copy(update={"name": "dog"})
-    plan = SimpleNamespace(
-        params=None,
-        base_folder=None,
-        concepts=(dog, CONCEPT),
-        whole=(CONCEPT,),
-        restored_concepts=(),
-        rows=lambda stage: [("kept", [])],
-    )
-    given = []
-    for name in ("_pictures", "_targets", "_instead", "measure_kept", "attacked", "_alone"):
-        monkeypatch.setattr(measuring, name, lambda *_: [])
-    for name in ("text_reader", "labels_in"):
-        monkeypatch.setattr(measuring, name, lambda *_: None)
-    monkeypatch.setattr(measuring, "Instruments", SimpleNamespace(of=lambda _: None))
-    monkeypatch.setattr(measuring, "further", lambda *_: given.append(_) or [])
-    measuring.measure.fn(plan, "report", ["candidate"])
-    (_, whole, erased, *_rest) = given[0]
-    assert ([c.name for c in whole], erased) == (["astronaut"], ["dog", "astronaut"])
+    plan = SimpleNamespace(concepts=(dog, CONCEPT), whole=(CONCEPT,))
+    whole, erased = measuring.erased_beside(plan)
+    given = named_by_policy(instruments, "coffee", "dog")
+    found = [neighbours(given, concept, kept(), encode, erased)[0] for concept in whole]
+    assert [m.settings["named by the policy"] for m in found] == [["coffee"]]
 
 
 def test_one_wording_written_many_ways_is_one_trial(instruments):

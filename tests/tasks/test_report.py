@@ -8,7 +8,6 @@ from datetime import UTC, datetime
 from html import unescape
 from html.parser import HTMLParser
 from pathlib import Path
-from typing import Literal
 
 import numpy as np
 import pytest
@@ -16,6 +15,7 @@ from PIL import Image
 
 from erasure_core.gallery.pictures import draw
 from erasure_core.law.gates import Check, Gate, Limit, Measurement, judge_all
+from tasks.pages import charts
 from tasks.pages.report import (
     Estimate,
     ImageRow,
@@ -85,7 +85,7 @@ def invented_pairs(folder: Path, count: int = 14) -> list[ImageRow]:
 
 def invented_facts(folder: Path, gate: Gate | None = None, **changed: object) -> ReportFacts:
     rng, gate = np.random.default_rng(61), gate or invented_gate()
-    runs: list[tuple[float, Literal["default", "paper"], float, float, str]] = [
+    runs: list[tuple[float, str, float, float, str]] = [
         (1, "default", 0.0, 0.71, "fail"),
         (5, "default", 0.0, 0.861, "pass"),
         (20, "default", 0.2, 0.91, "fail"),
@@ -441,6 +441,33 @@ def test_points_that_were_not_measured_do_not_break_the_plot(tmp_path):
     assert "Training loss" not in text
 
 
+def test_every_comparison_is_drawn_by_its_name_whatever_that_is(tmp_path, monkeypatch):
+    legends, save = [], charts._save
+
+    def saved(figure, path):
+        (axes,) = figure.axes
+        legends.append(
+            {label: h for h, label in zip(*axes.get_legend_handles_labels(), strict=True)}
+        )
+        save(figure, path)
+
+    monkeypatch.setattr(charts, "_save", saved)
+    one = next(p for p in invented_facts(tmp_path, images=[]).points if p.preset == "paper")
+    names = ["mine", "paper", "theirs"]
+    points = [replace(one, preset=name) for name in ["default", *names]]
+    rendered(tmp_path, invented_facts(tmp_path, images=[], points=points))
+    of_points, of_losses = legends
+    assert {f"{name} (comparison), 95 % intervals" for name in names} < of_points.keys()
+    assert list(of_losses) == ["λ = 5", *(f"λ = 5, {name} (comparison)" for name in names)]
+    assert len({line.get_color() for line in of_losses.values()}) == 4
+
+
+def test_no_two_of_many_comparisons_look_alike(tmp_path):
+    one = invented_facts(tmp_path, images=[]).points[0]
+    looks = charts._looks([replace(one, preset=str(i)) for i in range(60)])
+    assert len({(look.colour, look.marker, look.line) for look in looks.values()}) == 60
+
+
 def test_a_failed_write_leaves_the_old_report(tmp_path, monkeypatch):
     path = render_report(tmp_path / "run", invented_facts(tmp_path, images=[], points=[]))
     before = path.read_bytes()
@@ -459,13 +486,13 @@ def test_a_failed_write_leaves_the_old_report(tmp_path, monkeypatch):
 
 def test_the_contact_sheet_shows_base_left_and_candidate_right(tmp_path):
     for name in ("red", "blue"):
-        Image.new("RGB", (64, 64), name).save(tmp_path / f"{name}.png")
+        Image.new("RGB", (128, 128), name).save(tmp_path / f"{name}.png")
     rows = [
         ImageRow("kept", "a very long prompt " * 20, tmp_path / "red.png", tmp_path / "blue.png")
     ] * 5
-    pixels = np.asarray(image_grid(rows, side=64))
+    pixels = np.asarray(image_grid(rows))
     red, blue = ((pixels == colour).all(axis=-1) for colour in ((255, 0, 0), (0, 0, 255)))
-    assert red.sum() == blue.sum() == 5 * 64 * 64
+    assert red.sum() == blue.sum() == 5 * 128 * 128
     assert np.argwhere(red)[:, 1].min() < np.argwhere(blue)[:, 1].min()
     with pytest.raises(ValueError, match="at least one pair"):
         image_grid([])
