@@ -11,9 +11,11 @@ import json
 import re
 import shlex
 from collections.abc import Iterator, Mapping, Sequence
+from contextlib import suppress
 from dataclasses import dataclass, field, replace
 from difflib import get_close_matches
 from pathlib import Path
+from typing import Literal
 
 from erasure_core.errors import BadInput
 from erasure_core.files import read_table
@@ -73,11 +75,8 @@ class Records:
     said: Sequence[str] = ()  # of the reading, beside what its columns are called
 
 
-class _Unquoted(Exception):
-    """A table's quotes that are none: its line, and what the reader says."""
-
-    def __init__(self, line: int, why: str):
-        super().__init__(f"line {line}: not valid CSV: {why}")
+class _NoCsv(Exception):
+    """A table that the reader of CSV does not take, with its line."""
 
 
 def read_records(path: Path, prompt_column: str | None = None, options: bool = False) -> Records:
@@ -172,13 +171,13 @@ def like_prompts(header: Sequence[str]) -> list[str]:
 def _from_table(path: Path, text: str, prompt_column: str | None, options: bool) -> Records:
     text, separator = _separated(path, text, prompt_column)
 
-    def read(quoted: bool) -> Records:
+    def read(quoting: Literal[0, 3]) -> Records:
         reader = csv.reader(
             io.StringIO(text, newline=""),
             strict=True,
             delimiter=separator,
             skipinitialspace=True,
-            quoting=csv.QUOTE_MINIMAL if quoted else csv.QUOTE_NONE,
+            quoting=quoting,
         )
         try:
             header = next((row for row in reader if row), [])
@@ -187,16 +186,18 @@ def _from_table(path: Path, text: str, prompt_column: str | None, options: bool)
             told = ((reader.line_num, row) for row in reader if _says(row))
             rows = [_record(line, row, header, place, separator != ",") for line, row in told]
         except csv.Error as error:
-            raise _Unquoted(reader.line_num, str(error)) from None
+            raise _NoCsv(f"line {reader.line_num}: not valid CSV: {error}") from None
         return Records(rows, named, header)
 
     try:
-        return read(quoted=True)
-    except _Unquoted as broken:
-        if separator not in PLAIN or '"' in next(filter(None, _lines(text)), ""):
-            raise BadInput(f"{path}: {broken}; correct it") from None
-        said = f"quotes are read as they stand, for with them it is {broken}"
-    return replace(read(quoted=False), said=[said])
+        return read(csv.QUOTE_MINIMAL)
+    except _NoCsv as fault:
+        why = fault
+    if separator in PLAIN and '"' not in next(filter(None, _lines(text)), ""):
+        said = [f"quotes are read as they stand, for with them it is {why}"]
+        with suppress(_NoCsv):
+            return replace(read(csv.QUOTE_NONE), said=said)
+    raise BadInput(f"{path}: {why}; correct it")
 
 
 def _says(row: Sequence[str]) -> bool:

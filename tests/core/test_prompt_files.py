@@ -348,6 +348,7 @@ def test_where_several_columns_could_be_the_prompt_one_has_to_be_chosen(tmp_path
         ("a.txt", "\n", "no rows"),
         ("a.csv", b"prompt\n\xff\n", "byte 7 is not UTF-8"),
         ("a.csv", 'prompt\n"a', "not valid CSV"),
+        ("a.tsv", f"prompt\tseed\n{'a' * 140_000}\t1\n", "line 2: not valid CSV: field larger"),
         ("a.csv", "prompt,seed\na,12345678901234567890\n", f"number, 0 to {2**63 - 1}"),
         ("a.csv", f"prompt,seed\na,{2**63}\n", f"number, 0 to {2**63 - 1}"),
         ("a.csv", f"case_number,prompt\n{10**19},a\n", f"number, 0 to {10**19 - 1}"),
