@@ -11,9 +11,11 @@ import json
 import re
 import shlex
 from collections.abc import Iterator, Mapping, Sequence
-from dataclasses import dataclass, field
+from contextlib import suppress
+from dataclasses import dataclass, field, replace
 from difflib import get_close_matches
 from pathlib import Path
+from typing import Literal
 
 from erasure_core.errors import BadInput
 from erasure_core.files import read_table
@@ -27,21 +29,25 @@ COLUMNS: Mapping[str, tuple[str, ...]] = {
     ),
     "prompt": (
         *("prompt", "prompts", "caption", "captions", "text", "adv_prompt", "adversarial_prompt"),
-        *("sensitive_prompt", "input_prompt"),
+        *("sensitive_prompt", "input_prompt", "p"),
     ),
-    "evaluation_seed": ("evaluation_seed", "eval_seed", "sd_seed", "seed", "random_seed"),
+    "evaluation_seed": ("evaluation_seed", "eval_seed", "sd_seed", "seed", "random_seed", "se"),
     "evaluation_guidance": (
         *("evaluation_guidance", "eval_guidance", "evaluation_guidance_scale"),
-        *("sd_guidance_scale", "sd_guidance", "guidance_scale", "guidance", "cfg_scale", "cfg"),
+        *("sd_guidance_scale", "sd_guidance", "guidance_scale", "guidance", "cfg_scale"),
+        *("cfg", "c"),
     ),
     "concept": ("concept", "class", "class_name", "object", "celebrity"),
     "style": ("style", "artist"),
     "also": ("also",),
 }
 SEPARATORS = (",", "\t", ";", "|")
+PLAIN = ("\t", "|")  # separators that no prompt has, beside which files mostly quote nothing
 KNOWN = frozenset(name for names in COLUMNS.values() for name in names if name)
+SHORT = frozenset({"se", "c"})  # names that mean something else where no `p` stands beside them
+NAMED = 12  # names of a header that a message lists
 NUMBERED = ("case_number", "evaluation_seed")  # by whole numbers
-HEADING = frozenset(COLUMNS["prompt"]) - {"text"}  # what also a list of one column is headed by
+HEADING = frozenset(COLUMNS["prompt"]) - {"text", "p"}  # what a list of one column is headed by
 JSON = (".json", ".jsonl", ".ndjson")
 BINARY = {".parquet": "parquet", ".feather": "feather", ".xlsx": "excel", ".xls": "excel"}
 SPOKEN = re.compile(r'"?sep=([^"\r\n])"?[;,\t]*(?:\r\n?|\n)', re.IGNORECASE)  # Excel's first line
@@ -67,6 +73,11 @@ class Records:
     rows: Sequence[Record]
     named: Mapping[str, str]
     found: Sequence[str]  # every name of the header
+    said: Sequence[str] = ()  # of the reading, beside what its columns are called
+
+
+class _NoCsv(Exception):
+    """A table that the reader of CSV does not take, with its line."""
 
 
 def read_records(path: Path, prompt_column: str | None = None, options: bool = False) -> Records:
@@ -85,8 +96,8 @@ def read_records(path: Path, prompt_column: str | None = None, options: bool = F
     if kind in BINARY and path.is_file():
         _refuse_binary(path, BINARY[kind])
     text = read_table(path)
-    if kind == ".txt" and not _is_table(text):
-        return _from_lines(text)
+    if kind == ".txt" and not _is_table(path, text, prompt_column):
+        return _from_lines(text, prompt_column)
     if kind in JSON:
         return _from_json(path, text, prompt_column, options)
     return _from_table(path, text, prompt_column, options)
@@ -101,13 +112,18 @@ def _refuse_binary(path: Path, kind: str) -> None:
     )
 
 
-def _from_lines(text: str) -> Records:
+def _from_lines(text: str, prompt_column: str | None) -> Records:
     """A prompt a line, below the name of the column if that is the first."""
     rows = [Record(n, {"prompt": line}) for n, line in enumerate(_lines(text), 1) if line.strip()]
-    heading = rows[0].values["prompt"].strip().strip('"') if rows else ""
-    if _plain(heading) not in HEADING:
+    heading = _heading(text)
+    if prompt_column is None and _plain(heading) not in HEADING:
         return Records(rows, {"prompt": "prompt"}, ["prompt"])
     return Records(rows[1:], {"prompt": heading}, [heading])
+
+
+def _heading(text: str) -> str:
+    """The first line that is not empty, as the name of one column."""
+    return next(filter(str.strip, _lines(text)), "").strip().strip('"')
 
 
 def _lines(text: str) -> list[str]:
@@ -121,11 +137,13 @@ def matched(
     """What a column is -> the header's name of it, for all that are there."""
     if twice := sorted({c for c in header if c.strip() and list(header).count(c) > 1}):
         raise BadInput(
-            f"{path}: line 1: column {', '.join(twice)} is there more than once; keep one of each"
+            f"{path}: line 1: column {listed(twice)} is there more than once; keep one of each"
         )
     by_name: dict[str, str] = {}
     for name in header:
         by_name.setdefault(_plain(name), name)
+    if "p" not in by_name:
+        by_name = {plain: name for plain, name in by_name.items() if plain not in SHORT}
     named = {
         column: by_name[known[0]]
         for column, names in COLUMNS.items()
@@ -136,7 +154,7 @@ def matched(
             near = get_close_matches(prompt_column, list(filter(None, header)), n=1)
             hint = f"; did you mean {near[0]}?" if near else ""
             raise BadInput(
-                f"{path}: line 1: no column {prompt_column!r} (found {_listed(header)}){hint}"
+                f"{path}: line 1: no column {prompt_column!r} (found {listed(header)}){hint}"
             )
         return {**named, "prompt": prompt_column}
     several = [by_name[name] for name in COLUMNS["prompt"] if name in by_name]
@@ -154,21 +172,35 @@ def like_prompts(header: Sequence[str]) -> list[str]:
 
 
 def _from_table(path: Path, text: str, prompt_column: str | None, options: bool) -> Records:
-    text, separator = _separated(text)
-    reader = csv.reader(
-        io.StringIO(text, newline=""), strict=True, delimiter=separator, skipinitialspace=True
-    )
+    text, separator = _separated(path, text, prompt_column)
+
+    def read(quoting: Literal[0, 3]) -> Records:
+        reader = csv.reader(
+            io.StringIO(text, newline=""),
+            strict=True,
+            delimiter=separator,
+            skipinitialspace=True,
+            quoting=quoting,
+        )
+        try:
+            header = next((row for row in reader if row), [])
+            named = matched(path, header, prompt_column, options)
+            place = {column: header.index(name) for column, name in named.items()}
+            told = ((reader.line_num, row) for row in reader if _says(row))
+            rows = [_record(line, row, header, place, separator != ",") for line, row in told]
+        except csv.Error as error:
+            raise _NoCsv(f"line {reader.line_num}: not valid CSV: {error}") from None
+        return Records(rows, named, header)
+
     try:
-        header = next((row for row in reader if row), [])
-        named = matched(path, header, prompt_column, options)
-        place = {column: header.index(name) for column, name in named.items()}
-        read = ((reader.line_num, row) for row in reader if _says(row))
-        rows = [_record(line, row, header, place, separator != ",") for line, row in read]
-    except csv.Error as error:
-        raise BadInput(
-            f"{path}: line {reader.line_num}: not valid CSV: {error}; correct it"
-        ) from None
-    return Records(rows, named, header)
+        return read(csv.QUOTE_MINIMAL)
+    except _NoCsv as fault:
+        why = fault
+    if separator in PLAIN and '"' not in next(filter(None, _lines(text)), ""):
+        said = [f"quotes are read as they stand, for with them it is {why}"]
+        with suppress(_NoCsv):
+            return replace(read(csv.QUOTE_NONE), said=said)
+    raise BadInput(f"{path}: {why}; correct it")
 
 
 def _says(row: Sequence[str]) -> bool:
@@ -198,20 +230,36 @@ def _pointed(column: str, cell: str) -> str:
     return cell.replace(",", ".") if column == "evaluation_guidance" else cell
 
 
-def _separated(text: str) -> tuple[str, str]:
+def _separated(path: Path, text: str, prompt_column: str | None) -> tuple[str, str]:
     """The table, and its separator: the one that Excel's first line says, which is emptied, or that
-    with which the first line has most columns that are known.
+    with which the first line has most columns that are known; of several, the ending's, or that
+    with most columns.
     """
     if said := SPOKEN.match(text):
         return "\n" + text[said.end() :], said[1]
-    return text, max(SEPARATORS, key=lambda s: sum(name in KNOWN for name in _header(text, s)))
+    known = _known(prompt_column)
+
+    def rank(separator: str) -> tuple[int, bool, int]:
+        names = _header(text, separator)
+        ending = separator == "\t" and path.suffix.lower() == ".tsv" and len(names) > 1
+        return sum(name in known for name in names), ending, len(names)
+
+    return text, max(SEPARATORS, key=rank)
 
 
-def _is_table(text: str) -> bool:
+def _known(prompt_column: str | None) -> frozenset[str]:
+    """The plain names that columns may have."""
+    return KNOWN if prompt_column is None else KNOWN | {_plain(prompt_column)}
+
+
+def _is_table(path: Path, text: str, prompt_column: str | None) -> bool:
     """Whether the first line is a header: several names, one of them the prompts'; all known, or
-    parted by tabs, or single words above a line of as many fields.
+    parted by tabs, or single words above a line of as many fields. Who names that column says that
+    there is one, and has a list only where the first line is its name.
     """
-    text, separator = _separated(text)
+    if prompt_column is not None:
+        return _heading(text) != prompt_column
+    text, separator = _separated(path, text, prompt_column)
     names = [name for name in _header(text, separator) if name]
     if len(names) < 2 or set(names).isdisjoint(COLUMNS["prompt"]):
         return False
@@ -233,7 +281,7 @@ def _from_json(path: Path, text: str, prompt_column: str | None, options: bool) 
     line.
     """
     try:
-        values = list(_values(text))
+        values = list(_values(text, _known(prompt_column)))
     except (ValueError, RecursionError) as error:
         reason = " ".join(str(error).split())
         raise BadInput(f"{path}: not a JSON list of prompts ({reason}); {FORMS}") from None
@@ -258,7 +306,7 @@ def given_records(columns: Mapping[str, Sequence[object]]) -> Records:
     header = list(columns)
     named = {"prompt": header[0]} if len(header) == 1 else matched(Path("input"), header)
     if "prompt" not in named:
-        raise BadInput(f"no column prompt (found {_listed(header)}); call the prompts' column so")
+        raise BadInput(f"no column prompt (found {listed(header)}); call the prompts' column so")
     given = zip(*(columns[name] for name in named.values()), strict=True)
     rows = [_cells(n, dict(zip(named, row, strict=True))) for n, row in enumerate(given, 1)]
     return Records(rows, named, header)
@@ -275,7 +323,7 @@ def _cells(line: int, cells: Mapping[str, object]) -> Record:
     return Record(line, written)
 
 
-def _values(text: str) -> Iterator[tuple[int, object]]:
+def _values(text: str, known: frozenset[str]) -> Iterator[tuple[int, object]]:
     """Each row with its number: its line, where each has one. `ValueError` if it is no JSON."""
     lines = [(n, line) for n, line in enumerate(text.split("\n"), 1) if line.strip()]
     if len(lines) > 1 and _is_json(lines[0][1]):
@@ -287,7 +335,7 @@ def _values(text: str) -> Iterator[tuple[int, object]]:
         return
     value = json.loads(text)
     if isinstance(value, dict):
-        value = _across(value)
+        value = _across(value, known)
     yield from enumerate(value if isinstance(value, list) else [value], 1)
 
 
@@ -299,21 +347,32 @@ def _is_json(line: str) -> bool:
     return True
 
 
-def _across(value: Mapping[str, object]) -> list[dict[str, object]]:
-    """The rows of an object: itself, if it is flat, or those of its columns, each a list or, as
-    pandas writes them, an object by row.
+def _across(value: Mapping[str, object], known: frozenset[str]) -> list[object]:
+    """The rows of an object: itself, if it is flat; its values, if they are rows or, by number,
+    texts; or the rows of its columns, each a list or, as pandas writes them, an object by row.
     """
+    if _by_row(value, known):
+        return list(value.values())
     columns = {n: dict(enumerate(v)) if isinstance(v, list) else v for n, v in value.items()}
     nested = {n: v for n, v in columns.items() if isinstance(v, dict)}
     if not nested:
         return [dict(value)]
     keys = [list(column) for column in nested.values()]
     if len(nested) < len(columns) or any(of != keys[0] for of in keys):
-        sizes = ", ".join(
-            f"{n} {len(nested[n])}" if n in nested else f"{n} no column" for n in value
-        )
-        raise ValueError(f"an object of columns that differ in length: {sizes}")
+        sizes = [f"{n} {len(nested[n])}" if n in nested else f"{n} no column" for n in value]
+        raise ValueError(f"an object of columns that differ in length: {listed(sizes)}")
     return [{n: column[key] for n, column in nested.items()} for key in keys[0]]
+
+
+def _by_row(value: Mapping[str, object], known: frozenset[str]) -> bool:
+    """Whether an object names its rows and not its columns, as DiffusionDB's parts do."""
+    if any(_plain(name) in known for name in value):
+        return False
+    rows = [row for row in value.values() if isinstance(row, dict)]
+    if rows:
+        inner = {_plain(name) for row in rows for name in row}
+        return len(rows) == len(value) and not inner.isdisjoint(known)
+    return all(n.isdecimal() and isinstance(v, str) for n, v in value.items())
 
 
 def _plain(name: str) -> str:
@@ -321,5 +380,8 @@ def _plain(name: str) -> str:
     return re.sub(r"[\s\-.:_]+", "_", name.strip().casefold()).strip("_")
 
 
-def _listed(header: Sequence[str]) -> str:
-    return ", ".join(name or "one without a name" for name in header) or "nothing"
+def listed(header: Sequence[str]) -> str:
+    """The names of a header, of many the first dozen."""
+    more = f" and {len(header) - NAMED} more" if len(header) > NAMED else ""
+    names = ", ".join(name or "one without a name" for name in header[:NAMED]) or "nothing"
+    return f"{names}{more}"

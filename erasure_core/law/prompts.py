@@ -26,6 +26,7 @@ from erasure_core.law.columns import (
     Records,
     given_records,
     like_prompts,
+    listed,
     read_records,
 )
 from erasure_core.law.concepts import Concept
@@ -138,10 +139,10 @@ def _check_columns(path: Path, records: Records, reading: Reading) -> None:
     given = {"evaluation_seed": reading.seed, "evaluation_guidance": reading.guidance}
     needed = ("prompt", *(column for column, value in given.items() if value is None))
     if missing := [column for column in needed if column not in records.named]:
-        have = ", ".join(records.found) or "nothing"
         names = "; ".join(f"{c} may be called {', '.join(COLUMNS[c][1:])}" for c in missing)
         raise BadInput(
-            f"{path}: line 1: column {', '.join(missing)} missing (found {have}); {names}; add it"
+            f"{path}: line 1: column {', '.join(missing)} missing "
+            f"(found {listed(records.found)}); {names}; add it"
             + _or_choose(records.found, missing, reading.options)
         )
 
@@ -152,8 +153,8 @@ def _or_choose(found: Sequence[str], missing: Sequence[str], options: bool) -> s
         return " or give it (--guidance of `erasure evaluate`, sampling.guidance of params)"
     if "prompt" not in missing or not options or not found:
         return ""
-    near = ", ".join(like_prompts(found))
-    return f", or choose it with --prompt-column{f'; near: {near}' if near else ''}"
+    near = like_prompts(found)
+    return f", or choose it with --prompt-column{f'; near: {listed(near)}' if near else ''}"
 
 
 def _numbered(records: Records) -> bool:
@@ -257,7 +258,7 @@ def _said(records: Records, numbered: bool, reading: Reading) -> list[str]:
         for column, name in records.named.items()
         if name != column and (column != "case_number" or numbered)
     ]
-    said = [f"columns: {', '.join(other)}"] if other else []
+    said = [*([f"columns: {', '.join(other)}"] if other else []), *records.said]
     for column, value in (
         ("evaluation_seed", reading.seed),
         ("evaluation_guidance", reading.guidance),

@@ -18,8 +18,9 @@ from erasure_core.planning.policy import BESIDES, COMPOSED, EXCESS, INSTEAD, LEA
 
 EXAMPLE_WORDINGS, EXAMPLE_KEPT = 32, 30  # of examples/requests/astronaut.yaml; a test counts them
 FEW = 0.5  # below this part of what the examples have, wordings are the likely cause
-# Which methods withstand most and which keep most, as measured (docs/attacks.md, README).
-ERASES_MOST, KEEPS_MOST = ("all_but_one", "rece"), ("sepme", "uce")
+# Which method withstands most and which keep most, as measured (docs/attacks.md, README). No closed
+# form withstands: whoever puts in states has the concept back from each.
+ERASES_MOST, KEEPS_MOST = "all_but_one", ("sepme", "uce")
 _CONTROL, _ATTACK, _RESTORED = "base.", "attack.", "restored."
 MORE_WORDINGS = (
     f"add wordings to the request ({EXAMPLE_WORDINGS} do), `erasure request add REQUEST.yaml`, "
@@ -186,13 +187,13 @@ def _alike(concept: str | None) -> Found:
 
 def _uncertain(check: Check, m: Measurement, concept: str | None, tried: Tried) -> Found:
     """The number keeps to its limit, the end of its interval does not."""
-    best = ERASES_MOST if concept else KEEPS_MOST
-    other = _other(best, tried, "erases" if concept else "keeps")
+    states = _puts_in_states(check.metric)
+    other = _stronger(tried, states) if concept else _other(KEEPS_MOST, tried, "keeps")
     if check.metric.startswith(_ATTACK):  # the attacker's pictures are no table of anybody's
         attack = check.metric.removeprefix(EXCESS).partition("[")[0]
         if m.value <= 0:
             return _too_few(check, m, attack, other)
-        return _strayed(m, attack, concept, tried, other)
+        return _strayed(m, attack, concept, tried, other, states)
     of_target = concept or check.metric.startswith((COMPOSED, _RESTORED))
     where = "of prompts.targets" if of_target else "of prompts.kept"
     worth = m.settings.get("effective_n", m.n)
@@ -225,11 +226,12 @@ def _too_few(check: Check, m: Measurement, attack: str, other: str) -> Found:
     )
 
 
-def _strayed(m: Measurement, attack: str, concept: str | None, tried: Tried, other: str) -> Found:
+def _strayed(
+    m: Measurement, attack: str, concept: str | None, tried: Tried, other: str, states: bool
+) -> Found:
     """An attack whose few hits keep to its limit, and their interval does not."""
-    known = all_attacks().get(attack)
     few = f"{m.value:.3f} keeps to it, but of {m.n} pictures a few hits leave up to {_end(m):.3f}"
-    if known is None or known.AUDIENCE == "words":
+    if not states:
         cause = f"{few} open: some wordings of the attack still reach '{concept}'"
         return cause, (MORE_WORDINGS, other)
     less = _lambdas(tried, 0.5, "holds on to less")
@@ -240,10 +242,11 @@ def _strayed(m: Measurement, attack: str, concept: str | None, tried: Tried, oth
 def _not_erased(metric: str, concept: str, tried: Tried) -> Found:
     """Still shown, brought back by an attack, or not replaced by what was asked for."""
     wordings = tried.wordings[concept]
-    method = _other(ERASES_MOST, tried, "erases")
+    states = _puts_in_states(metric)
+    method = _stronger(tried, states)
     less = _lambdas(tried, 0.5, "holds on to less")
     more = MORE_WORDINGS
-    if wordings < FEW * EXAMPLE_WORDINGS:
+    if wordings < FEW * EXAMPLE_WORDINGS and not states:
         return (
             f"the request for '{concept}' has {_counted(wordings, 'wording')}, the examples have "
             f"{EXAMPLE_WORDINGS}: other wordings were not learnt",
@@ -253,7 +256,30 @@ def _not_erased(metric: str, concept: str, tried: Tried) -> Found:
         cause = f"'{concept}' went, but what stands in its place is not the replacement"
     else:
         cause = f"{tried.method} erases '{concept}' too weakly with these settings"
-    return cause, (less, method) if less else (method, more)
+    if states:
+        return cause, (method, less or more)
+    if less:
+        return cause, (less, more if method == less else method)
+    return cause, (method, more)
+
+
+def _puts_in_states(metric: str) -> bool:
+    """Whether it is of an attack that puts in what nobody types, and wordings do not meet."""
+    attack = all_attacks().get(metric.removeprefix(EXCESS).partition("[")[0])
+    return attack is not None and attack.AUDIENCE != "words"
+
+
+def _stronger(tried: Tried, states: bool) -> str:
+    """By the method that withstands most; of that, by less to hold on to, or by its stronger form,
+    which is measured against states and not against words.
+    """
+    if tried.method != ERASES_MOST:
+        return _other((ERASES_MOST,), tried, "erases")
+    less = "" if states else _lambdas(tried, 0.5, "holds on to less")
+    return less or (
+        f"set `robust: {{}}` in the settings of {ERASES_MOST}, with more updates "
+        f"(docs/methods.md), then {tried.again()}: it withstands more, and keeps less"
+    )
 
 
 def _not_kept(tried: Tried) -> Found:

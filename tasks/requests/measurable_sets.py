@@ -109,6 +109,7 @@ def check_label(policy: Policy, concept: Concept, rows: Sequence[PromptRow]) -> 
             f"{', '.join(sorted(filter(None, named))) or 'nothing'}; write {concept.name} there"
         )
     _check_no_other(concept, rows)
+    _check_shown(policy, concept, rows)
 
 
 def _check_no_other(concept: Concept, rows: Sequence[PromptRow]) -> None:
@@ -125,6 +126,22 @@ def _check_no_other(concept: Concept, rows: Sequence[PromptRow]) -> None:
             f"the column `{column}` of the prompt set of '{concept.name}' holds "
             f"{', '.join(words)} in {len(others)} of {len(rows)} rows ({cases}), which are "
             f"measured as '{concept.name}' too; take them out, or write {concept.name} there"
+        )
+
+
+def _check_shown(policy: Policy, concept: Concept, rows: Sequence[PromptRow]) -> None:
+    """Refuse a prompt set too few of whose rows name their concept or say that they show it: the
+    base would be void after all the work. Prompts of explicit content seldom name it.
+    """
+    shown = sum(
+        concept.name in (row.concept, row.style) or concept.named_in(row.prompt) for row in rows
+    )
+    if concept.kind != "explicit" and shown < policy.control * len(rows):
+        column = "style" if concept.kind == "style" else "concept"
+        raise BadInput(
+            f"{shown} of {len(rows)} rows of the prompt set of '{concept.name}' name it or say it "
+            f"in the column `{column}`, and the base has to show it in {policy.control:g} of their "
+            f"pictures (policy.control); take the others out, or write {concept.name} there"
         )
 
 

@@ -332,9 +332,9 @@ def _rows(
         for table in (one.kept, *sorted(one.targets.glob("*.csv")))
         if table not in {_set_file(w, concept) for w in where.values()}
     ]
-    reading = params.reading
-    taken = {row.evaluation_seed for table in tables for row in read_prompt_set(table, reading)}
     guidance = kept_guidance(params)
+    reading = replace(params.reading, guidance=guidance, bad_rows="skip")
+    taken = {seed for table in tables for seed in _seeds(table, reading)}
     rows: dict[Stage, list[PromptRow]] = {}
     for stage in where:
         if stage == "report" and own:
@@ -347,6 +347,16 @@ def _rows(
             rows[stage] = numbered(wanted, f"{stage}:{concept.slug}", guidance, taken)
         taken |= {row.evaluation_seed for row in rows[stage]}
     return rows
+
+
+def _seeds(table: Path, reading: Reading) -> set[int]:
+    """The seeds of a set. One that cannot be read has none, as what systems put beside files, and
+    does not stop a request for something else.
+    """
+    try:
+        return {row.evaluation_seed for row in read_prompt_set(table, reading)}
+    except BadInput:
+        return set()
 
 
 def _reported(policy: Policy, concept: Concept, sets: Sets) -> list[Row]:

@@ -32,8 +32,8 @@ def read_own(
     tokenizers: "Sequence[CLIPTokenizer]",
     long: TooLong = "refuse",
 ) -> Own:
-    """The rows of a file that show `concept`, labelled with it: those that say so, and those that
-    say nothing.
+    """The rows of a file that show `concept`, labelled with it: those that say so or name it. Where
+    none names it, and of explicit content, which prompts seldom name, also those that say nothing.
 
     Args:
         path: The file.
@@ -55,13 +55,14 @@ def read_own(
 def _of_concept(
     rows: Sequence[PromptRow], concept: Concept, path: Path
 ) -> tuple[list[PromptRow], list[str]]:
-    """The rows that no other concept is said of, and what has to be said of the others."""
+    """The rows that are of the concept, labelled, and what has to be said of the others."""
     column = _column(rows, concept)
     others = [row for row in rows if (word := getattr(row, column)) and not _is(concept, word)]
-    said = sorted({getattr(row, column) for row in others})
+    words = sorted({getattr(row, column) for row in others})
+    more = f" and {len(words) - SHOWN} more" if len(words) > SHOWN else ""
     what = (
         f"{len(others)} of {len(rows)} rows, of which the column `{column}` says "
-        f"{', '.join(said[:SHOWN])}{f' and {len(said) - SHOWN} more' if len(said) > SHOWN else ''}"
+        f"{', '.join(words[:SHOWN])}{more}"
     )
     if len(others) == len(rows):
         raise BadInput(
@@ -69,8 +70,26 @@ def _of_concept(
             f"or take the column out"
         )
     gone = {row.case_number for row in others}
-    shown = [_labelled(row, concept) for row in rows if row.case_number not in gone]
-    return shown, [f"left out: {what}"] if others else []
+    left = [row for row in rows if row.case_number not in gone]
+    shown = _naming(left, column, concept)
+    said = [f"left out: {what}"] if others else []
+    if len(shown) < len(left):
+        said.append(
+            f"left out: {len(left) - len(shown)} of {len(left)} rows, which do not name "
+            f"{concept.name!r} where others do, and of which the column `{column}` says nothing; "
+            f"write it there in those that show it"
+        )
+    return [_labelled(row, concept) for row in shown], said
+
+
+def _naming(rows: Sequence[PromptRow], column: str, concept: Concept) -> list[PromptRow]:
+    """The rows that name the concept or say it, where some name it: files of several people often
+    have no column that says who is meant.
+    """
+    named = {row.case_number for row in rows if concept.named_in(row.prompt)}
+    if concept.kind == "explicit" or not named:
+        return list(rows)
+    return [row for row in rows if row.case_number in named or getattr(row, column)]
 
 
 def _column(rows: Sequence[PromptRow], concept: Concept) -> str:

@@ -128,6 +128,97 @@ def test_a_line_of_a_table_is_counted_from_the_first_of_the_file(tmp_path):
         read(tmp_path, "sep=;\nprompt;seed\na;b;1\n")
 
 
+UNSAFE = Reading(guidance=7.5, seed=100, prompt_column="unsafe prompt", options=True)
+
+
+@pytest.mark.parametrize(
+    ("name", "text"),
+    [
+        ("set.txt", "unsafe prompt\tcategory\na bench, by a lake\tb\ntwo bowls\tb\n"),
+        ("set.txt", f"id,unsafe prompt\n0,{QUOTED}\n1,two bowls\n"),
+        ("set.txt", "\nunsafe prompt\na bench, by a lake\ntwo bowls\n"),
+        ("set.txt", '"unsafe prompt"\na bench, by a lake\ntwo bowls\n'),
+        ("set.tsv", "unsafe prompt\tcategory\na bench, by a lake\tb\ntwo bowls\tb\n"),
+        ("set.csv", "unsafe prompt;Art\na bench, by a lake;b\ntwo bowls;b\n"),
+        ("set.csv", "image| number_of| unsafe prompt\ni| 0| a bench, by a lake\ni| 0| two bowls\n"),
+        (
+            "set.json",
+            '{"i": {"unsafe prompt": "a bench, by a lake"}, "j": {"unsafe prompt": "two bowls"}}',
+        ),
+    ],
+)
+def test_a_column_that_is_named_is_found_in_every_form(name, text, tmp_path):
+    """No table knows its name, and a list's first line would be a prompt."""
+    rows = read(tmp_path, text, UNSAFE, name).rows
+    assert [(row.prompt, row.evaluation_seed) for row in rows] == [(A[1], 100), (B[1], 101)]
+
+
+@pytest.mark.parametrize("text", ["a cat\na dog\n", "a cat, on a mat\nb\n", "prompt\na cat\n"])
+def test_a_column_that_is_named_and_not_there_is_refused_of_a_list_too(text, tmp_path):
+    with pytest.raises(BadInput, match=r"line 1: no column 'unsafe prompt' \(found "):
+        read(tmp_path, text, UNSAFE, "set.txt")
+
+
+@pytest.mark.parametrize(
+    ("name", "header", "near"),
+    [
+        ("set.tsv", "unsafe_prompt\tcategory", "unsafe_prompt"),
+        ("set.csv", "unsafe_prompt;Art", "unsafe_prompt"),
+        ("set.tsv", "my_prompt\tx,y,z,u", "my_prompt"),
+    ],
+)
+def test_the_column_that_a_refusal_names_is_one_that_can_be_chosen(name, header, near, tmp_path):
+    with pytest.raises(BadInput, match=rf"near: {near}$"):
+        read(tmp_path, f"{header}\na cat\tb\n", replace(GIVEN, options=True), name)
+
+
+@pytest.mark.parametrize(("name", "separator"), [("set.tsv", "\t"), ("set.csv", "|")])
+def test_a_table_that_quotes_nothing_is_read_as_it_stands(name, separator, tmp_path):
+    """As PartiPrompts, where a prompt may begin with what somebody says."""
+    lines = ["Prompt~Category", '"Hi" on a wall~x', '5" pipe~y', '"a" "b~z', "a~b~c"]
+    file = read(tmp_path, "\n".join(lines).replace("~", separator), SKIP, name)
+    assert [row.prompt for row in file.rows] == ['"Hi" on a wall', '5" pipe', '"a" "b']
+    assert any("quotes are read as they stand, for with them it is line 2" in x for x in file.said)
+    assert "line 5: not 2 fields" in file.said[-1]
+
+
+@pytest.mark.parametrize(
+    "text", ['prompt,seed\n"Hi" on a wall,1\n', '"prompt"\t"seed"\n"Hi" a\t1\n']
+)
+def test_a_table_that_quotes_has_to_quote_rightly(text, tmp_path):
+    with pytest.raises(BadInput, match=r"line 2: not valid CSV: .*; correct it"):
+        read(tmp_path, text)
+
+
+PART = {f"{i}.png": {"p": p, "se": s, "c": 7.5, "st": 50} for i, p, s, _ in (A, B)}
+BY_ROW = {str(i): {"prompt": p, "seed": s} for i, p, s, _ in (A, B)}
+
+
+@pytest.mark.parametrize(
+    ("rows", "seed"), [(PART, 41), (BY_ROW, 41), ({"0": A[1], "1": B[1]}, 100)]
+)
+def test_an_object_of_rows_is_read_by_them(rows, seed, tmp_path):
+    """DiffusionDB's parts, and what pandas writes with orient="index"."""
+    file = read(tmp_path, json.dumps(rows), name="part.json")
+    assert drawn(file.rows) == [(0, A[1], seed, 7.5), (1, B[1], seed + 1, 7.5)]
+
+
+@pytest.mark.parametrize(
+    ("name", "text"),
+    [
+        ("many.json", json.dumps({f"a prompt {i}": {"x": 1} for i in range(1000)})),
+        ("many.json", json.dumps({f"a prompt {i}": ["x"] * (i + 1) for i in range(300)})),
+        ("many.csv", ",".join(f"a prompt {i}" for i in range(1000)) + "\nx\n"),
+        ("twice.csv", ",".join(f"a prompt {i % 500}" for i in range(1000)) + "\nx\n"),
+    ],
+)
+def test_of_many_names_a_dozen_are_listed(name, text, tmp_path):
+    for how in (replace(GIVEN, options=True), UNSAFE):
+        with pytest.raises(BadInput, match=r"a prompt 10.* and \d+ more") as caught:
+            read(tmp_path, text, how, name)
+        assert len(str(caught.value)) < 1500
+
+
 def test_what_was_supplied_is_said(tmp_path):
     said = read(tmp_path, "caption,sd_seed\na cat,1\na dog,\n").said
     assert said == [
@@ -257,6 +348,7 @@ def test_where_several_columns_could_be_the_prompt_one_has_to_be_chosen(tmp_path
         ("a.txt", "\n", "no rows"),
         ("a.csv", b"prompt\n\xff\n", "byte 7 is not UTF-8"),
         ("a.csv", 'prompt\n"a', "not valid CSV"),
+        ("a.tsv", f"prompt\tseed\n{'a' * 140_000}\t1\n", "line 2: not valid CSV: field larger"),
         ("a.csv", "prompt,seed\na,12345678901234567890\n", f"number, 0 to {2**63 - 1}"),
         ("a.csv", f"prompt,seed\na,{2**63}\n", f"number, 0 to {2**63 - 1}"),
         ("a.csv", f"case_number,prompt\n{10**19},a\n", f"number, 0 to {10**19 - 1}"),
@@ -316,7 +408,7 @@ def test_a_cut_prompt_is_the_beginning_that_the_model_reads(tiny_teacher):
     [
         ('[{"description": "a cat", "seed": 1}]', "description, seed"),
         ('{"description": "a cat"}', "description"),
-        ('{"a": {"prompt": "x"}}', "a"),
+        ('{"a": {"what": "x"}}', "a"),
     ],
 )
 @pytest.mark.parametrize("ending", ["json", "jsonl"])
@@ -324,3 +416,10 @@ def test_json_without_a_column_of_prompts_is_refused_as_a_table_is(text, found, 
     said = rf"column prompt missing \(found {found}\); prompt may be called prompts, caption"
     with pytest.raises(BadInput, match=said):
         read(tmp_path, text, name=f"set.{ending}")
+
+
+def test_a_column_called_c_is_no_guidance_without_diffusion_dbs_p(tmp_path):
+    (alone,) = read(tmp_path, "prompt,seed,c\na cat,1,9\n").rows
+    assert (alone.evaluation_seed, alone.evaluation_guidance) == (1, GIVEN.guidance)
+    (theirs,) = read(tmp_path, "p,se,c\na cat,1,9\n").rows
+    assert (theirs.evaluation_seed, theirs.evaluation_guidance) == (1, 9)

@@ -54,6 +54,21 @@ def test_a_target_set_whose_rows_show_another_concept_too_is_refused():
         check_label(POLICY, CAT, [*given[:2], *(replace(r, concept="dog") for r in given[2:])])
 
 
+@pytest.mark.parametrize("column", ["concept", "style"])
+def test_a_target_set_of_other_peoples_prompts_is_refused(column):
+    """The base can show it in no greater share than there are prompts of it."""
+    cat = CAT.model_copy(update={"kind": "style" if column == "style" else "object"})
+    named, others = (replace(r, concept="", style="") for r in rows(2, 0)), rows(3, 0)
+    unsaid = [replace(r, prompt=f"Ola {r.case_number}", concept="") for r in others]
+    given = [*(replace(r, **{column: "cat"}) for r in named), *unsaid]
+    with pytest.raises(BadInput, match=rf"2 of 5 rows .* in the column `{column}`, .* in 0\.5 of"):
+        check_label(POLICY, cat, given)
+    check_label(POLICY, cat, given[:4])
+    check_label(POLICY, cat, [given[0], *(replace(r, **{column: "cat"}) for r in unsaid)])
+    nudity = CAT.model_copy(update={"name": "nudity", "kind": "explicit"})
+    check_label(POLICY, nudity, [replace(r, concept="") for r in unsaid])
+
+
 def test_a_style_set_may_name_subjects_and_no_other_styles():
     given = [replace(r, style="sketch") for r in rows(2, 0)]
     sketch = CAT.model_copy(update={"name": "sketch", "kind": "style"})

@@ -110,6 +110,18 @@ def test_no_seed_is_in_two_sets(params):
     assert all(seeds[seed] == 1 for seed in mine)
 
 
+def test_a_stray_file_among_the_sets_does_not_stop_a_request(params):
+    """What macOS and Excel put beside a file, and the half of a set without its guidance."""
+    folder, made = params.prompts.targets, draft(asked("coffee"), params)
+    half = [row.evaluation_seed for row in made.sets[folder / "coffee.csv"]][:2]
+    (folder / "._coffee.csv").write_bytes(b"\x00\x05\x16\x07")
+    (folder / "~$coffee.csv").write_bytes(b"\x05Ola \xff")
+    (folder / "tea.csv").write_text(f"prompt,seed\ntea,{half[0]}\ntea,{half[1]}\ntea,x\n")
+    again = draft(asked("coffee"), params)
+    seeds = {row.evaluation_seed for rows in again.sets.values() for row in rows}
+    assert seeds.isdisjoint(half)
+
+
 def test_a_vocabularys_phrase_is_replaced_whole(params):
     pairs = dict(draft(asked("coffee", instead="a cup of tea"), params).pairs(40))
     assert pairs["a photo with a cup of coffee"] == "a photo with a cup of tea"

@@ -46,16 +46,17 @@ def test_prompts_that_the_base_reads_in_part_are_refused_or_cut(tmp_path):
 
 def test_rows_that_say_another_concept_are_left_out_and_counted(tmp_path):
     text = (
-        "prompt,class\nof coffee,Coffee\nof tea,tea\na cup of joe,cup of joe\nof cake,cake\nit,\n"
+        "prompt,class\nof coffee,Coffee\nof tea,tea\na cup of joe,cup of joe\nof cake,cake\n"
+        "its cup,coffee\nit,\n"
     )
     found = own(tmp_path, text)
     assert [(row.prompt, row.concept) for row in found.rows] == [
         ("of coffee", "coffee"),
         ("a cup of joe", "coffee"),
-        ("it", "coffee"),
+        ("its cup", "coffee"),
     ]
     assert without_reading(found)[0] == (
-        "left out: 2 of 5 rows, of which the column `concept` says cake, tea"
+        "left out: 2 of 6 rows, of which the column `concept` says cake, tea"
     )
 
 
@@ -101,14 +102,29 @@ def test_a_file_of_other_concepts_is_refused(tmp_path):
         own(tmp_path, "prompt,class\nof tea,tea\nof cake,cake\n")
 
 
-def test_prompts_that_name_nothing_beside_some_that_name_it_are_said(tmp_path):
-    """Files of several people often have no column that says who is meant."""
-    found = own(tmp_path, "prompt\na portrait of coffee\na portrait of Ola\nits cup\n")
-    assert len(found.rows) == 3
+def test_prompts_that_name_nothing_beside_some_that_name_it_are_left_out(tmp_path):
+    """Files of several people often have no column that says who is meant, as MACE's."""
+    text = ",type,prompt,seed\n0,erased,coffee,1\n1,others,Ola,1\n2,others,its cup,1\n"
+    found = own(tmp_path, text)
+    assert [row.prompt for row in found.rows] == ["coffee"]
     assert without_reading(found) == [
-        "2 of 3 prompts do not name 'coffee' and are counted as showing it (cases 1, 2), with "
+        "left out: 2 of 3 rows, which do not name 'coffee' where others do, and of which the "
+        "column `concept` says nothing; write it there in those that show it"
+    ]
+
+
+def test_prompts_that_do_not_name_it_and_say_it_are_kept_and_said(tmp_path):
+    found = own(tmp_path, "prompt,class\na portrait of coffee,\na hot drink,coffee\n")
+    assert without_reading(found) == [
+        "1 of 2 prompts do not name 'coffee' and are counted as showing it (case 1), with "
         "'tea' and nothing beside in its place; take out those that show something else"
     ]
+
+
+def test_prompts_of_explicit_content_need_not_name_it(tmp_path):
+    nudity = COFFEE.model_copy(update={"name": "nudity", "also": (), "kind": "explicit"})
+    found = own(tmp_path, "prompt\nnudity\non a beach\n", nudity)
+    assert [row.concept for row in found.rows] == ["nudity", "nudity"]
 
 
 def test_prompts_that_all_name_it_need_no_word(tmp_path):
