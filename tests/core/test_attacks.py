@@ -281,6 +281,33 @@ def test_a_learnt_token_stands_where_the_name_stood(tiny_teacher, subject):
     assert_close(encode_prompts(tiny_teacher, token.prompts).states, plain)  # and no hook stays
 
 
+@pytest.mark.parametrize(
+    ("name", "replacement", "prompt", "place"),
+    [
+        ("astronaut", "a photographer", "a photo of the astronaut", "photographer"),
+        ("astronaut", "a dog", "a photo picture of a astronaut", "dog"),  # three tokens
+        ("astronaut", "a cup of tea", "a photo of the astronaut", "cup"),
+        ("astronaut", "water", "a photo of the astronaut", "water"),
+        ("astronaut", "a dog", "two astronauts", "dogs"),
+        ("mosaic", "a painting", "mosaic, a fine painting of a cat", "mosaic"),  # says it besides
+        # no room for four tokens
+        ("astronaut", "a woman", f"this {'old ' * 9}photo of the astronaut", "astronaut"),
+    ],
+)
+def test_a_learnt_token_stands_for_the_name_alone_and_begins_at_a_noun(
+    name, replacement, prompt, place, tiny_teacher
+):
+    """Not at an article or a preposition, and not at each of these in the prompt."""
+    kind = "style" if name == "mosaic" else "object"
+    concept = Concept(name=name, kind=kind, prompts=(prompt,), replacement=replacement)
+    token = textual_inversion.Token(tiny_teacher, Subject(concept, (prompt,)))
+    read = tiny_teacher.tokenizer
+    assert token.ids[token.columns].tolist() == read(place).input_ids[1:-1]
+    noun = {"a cup of tea": "cup"}.get(replacement, replacement.split()[-1])
+    table = tiny_teacher.text_encoder.get_input_embeddings().weight
+    assert_close(token.vector, table[read(noun).input_ids[1:-1]].mean(dim=0))
+
+
 LEARNING = (textual_inversion, relearning, token_search)
 
 
