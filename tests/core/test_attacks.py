@@ -5,7 +5,7 @@ import sys
 from dataclasses import replace
 from importlib.metadata import EntryPoint
 from pathlib import Path
-from types import ModuleType
+from types import ModuleType, SimpleNamespace
 
 import pytest
 import torch
@@ -482,6 +482,31 @@ def test_controls_stand_beside_the_attack(tiny_teacher, linear, subject):
     assert (result.controls["unknown"].successes, result.controls["unknown"].n) == (0, 3)
     assert (result.best.successes, result.best.rate) == (3, 1.0)
     assert (result.evaluations > 0, result.seconds > 0) == (True, True)
+
+
+def test_the_base_is_attacked_at_the_strength_that_suits_it(tiny_teacher, linear, subject):
+    """One stray hit at a strength where the base shows nothing is no blind attack; what that
+    strength teaches is asked of that strength.
+    """
+    shows = {id(tiny_teacher): (3, 1, 0), id(linear[0]): (0, 0, 1)}
+
+    def attack(here, _):
+        pictures = [torch.arange(3.0).lt(n).view(3, 1, 1, 1) for n in shows[id(here.victim)]]
+        return [Attempt(p, ("p",) * 3, {"eta": i}) for i, p in enumerate(pictures)]
+
+    swept = SimpleNamespace(NAME="swept", AUDIENCE="embeddings", SHOWN=True, attack=attack)
+
+    def judge(pictures):
+        return [bool(p) for p in pictures]
+
+    nothing = Attempt(torch.zeros(3, 1, 1, 1), ("q",) * 3)
+    here = setting(tiny_teacher, linear[0])
+    result, pictures = attacks.run(swept, here, subject, judge, (subject, judge), nothing)
+    assert (result.best.successes, result.best.numbers["eta"]) == (1, 2)
+    base, unknown = result.controls["base"], result.controls["unknown"]
+    assert (base.successes, base.numbers["eta"]) == (3, 0)
+    assert pictures["base"].sum() == 3
+    assert unknown.numbers["eta"] == 2
 
 
 def test_what_was_not_run_says_why(tiny_teacher, linear, subject):
