@@ -120,6 +120,7 @@ class Tried:
     hits: tuple[bool, ...]
     prompts: tuple[str, ...]
     numbers: Mapping[str, float] = field(default_factory=dict)
+    found: str = ""
 
     @property
     def successes(self) -> int:
@@ -269,4 +270,5 @@ def _strongest(tried: Sequence[Tried]) -> int:
 
 
 def _judged(attempt: Attempt, judge: Judge) -> Tried:
-    return Tried(tuple(judge(attempt.pictures)), attempt.prompts, attempt.numbers)
+    hits = tuple(judge(attempt.pictures))
+    return Tried(hits, attempt.prompts, attempt.numbers, attempt.found)

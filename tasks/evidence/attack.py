@@ -383,7 +383,11 @@ def _told(result: Result) -> dict[str, Any]:
         "audience": result.audience,
         "concept": result.concept,
         "attempts": [
-            {"successes": t.successes, "n": t.n, **{k: round(v, 6) for k, v in t.numbers.items()}}
+            {
+                **{"successes": t.successes, "n": t.n},
+                **{k: round(v, 6) for k, v in t.numbers.items()},
+                **({"found": t.found} if t.found else {}),
+            }
             for t in result.attempts
         ],
         "controls": {

@@ -406,6 +406,41 @@ def test_a_search_tries_its_words_before_the_photographs_own_prompts(
     assert {row for b in batches for row in b.rows.tolist()} == set(SHOWS)
 
 
+def test_what_a_search_finds_can_be_typed_and_is_what_was_drawn(tiny_teacher, subject):
+    here, typed = setting(tiny_teacher, tiny_teacher), tiny_teacher.tokenizer
+    for attempt in token_search.attack(here, subject):
+        assert attempt.found.isprintable()
+        assert len(typed(attempt.found).input_ids) == 2 + token_search.TOKENS
+        said = [f"{attempt.found} {PROMPTS[i % 2]}" for i in range(BUDGET.pictures)]
+        assert attempt.prompts == tuple(said)
+        drawn = draw(here, encode_prompts(tiny_teacher, said))
+        assert_close(attempt.pictures, drawn, atol=1e-6, rtol=0)
+
+
+def test_tokens_that_join_when_typed_are_no_prefix(tiny_teacher):
+    """Parts of one word, and a word whose last part goes on with the next."""
+    here, typed = setting(tiny_teacher, tiny_teacher), tiny_teacher.tokenizer
+    words = typed("cat photo rocket").input_ids[1:-1]
+    letters = typed.convert_tokens_to_ids(["c", "a", "t"])
+    prefixes = torch.tensor([words, letters, [*words[:2], letters[0]]])
+    assert token_search._typed(here, prefixes).tolist() == [True, False, False]
+
+
+def test_a_prompt_without_room_for_a_prefix_is_left_out(tiny_teacher, subject, told_rows):
+    """Its end, here the name, would be cut."""
+    _, batches = told_rows
+    long = f"a {'old ' * 9}photo of the astronaut"  # 14 of 14 tokens
+    here, mixed = setting(tiny_teacher, tiny_teacher), replace(subject, prompts=(long, PROMPTS[0]))
+    reads = replace(here, budget=replace(BUDGET, updates=20))
+    for attempt in token_search.attack(reads, mixed):
+        assert attempt.prompts == (f"{attempt.found} {PROMPTS[0]}",) * BUDGET.pictures
+    assert {row for b in batches for row in b.rows.tolist()} == {0}  # of the prompts with room
+    with pytest.raises(NotRun, match="no prompt leaves room for 3 tokens"):
+        token_search.attack(here, replace(subject, prompts=(long,)))
+    with pytest.raises(NotRun, match="no photographs of the subject by a prompt that leaves room"):
+        token_search.attack(here, replace(mixed, shows=(0, 0, 0, 0)))
+
+
 @pytest.mark.parametrize("module", [latent_inversion, image_to_image])
 def test_what_begins_at_a_photograph_is_told_its_prompt(module, tiny_teacher, subject):
     shown = replace(subject, prompts=MANY, shows=SHOWS)
