@@ -210,9 +210,13 @@ class Policy(_Section):
         "share that its replacement control shows",
     )
     min_n: int = Field(gt=0, description="images below which a number is no evidence")
-    control: FiniteFloat = Field(
+    control: float = Field(
+        ge=0,
+        lt=1,
+        allow_inf_nan=False,
         description="what each target metric must reach on the base, or the measurement is blind; "
-        "no lower than the limit on it after the erasure"
+        "no lower than the limit on it after the erasure, and below 1, which no number of pictures "
+        "shows",
     )
     targets: dict[Kind, Bounds]
     kept: Bounds
@@ -307,8 +311,9 @@ class Policy(_Section):
         """What the base must show: every concept, by every metric its erasure is judged by.
 
         Composed prompts and attacks show a concept less often than its own; there the base must
-        exceed what is allowed after the erasure. And what it must not show, the negative control:
-        an instrument that sees the concept in what is kept sees it anywhere.
+        exceed what is allowed after the erasure, where a limit allows less than all: one of 1 asks
+        for nothing. And what it must not show, the negative control: an instrument that sees the
+        concept in what is kept sees it anywhere.
         """
         return (
             [
@@ -322,11 +327,13 @@ class Policy(_Section):
                 if not metric.startswith(
                     (*INSTEAD, *BESIDES)
                 )  # the base shows the concept, not what replaces it
+                and _has_control(metric, bound)
             ]
             + [
                 Limit(f"base.{EXCESS}{attack}[{c.name}]", bound, 1)
                 for c in concepts
                 for attack, bound in self.attacks_on(c.kind).items()
+                if bound < 1
             ]
             + [
                 Limit(f"base.{LEAK}[{c.name}]", round(1 - self.control, 6), 1)
@@ -371,7 +378,8 @@ class Policy(_Section):
                     continue
                 name, composed = f"{metric}[{concept.name}]", metric.startswith(COMPOSED)
                 shown = bound if composed else self.control
-                controls.append(Limit(f"base.{name}", shown, fewest, shown_before=True))
+                if _has_control(metric, bound):
+                    controls.append(Limit(f"base.{name}", shown, fewest, shown_before=True))
                 limits.append(Limit(name, bound, fewest, shown_before=True))
         return controls, limits
 
@@ -386,6 +394,13 @@ class Policy(_Section):
                 "add them to the parameters, an erasure that is not judged is not released"
             )
         return self.targets[kind]
+
+
+def _has_control(metric: str, bound: float) -> bool:
+    """Whether the base must reach something on a limited metric of targets: composed prompts have
+    their limit for a control, and one of 1 limits nothing.
+    """
+    return bound < 1 or not metric.startswith(COMPOSED)
 
 
 class Retention(_Section):

@@ -1,9 +1,11 @@
 """Can the evidence that a policy asks for be had at all, from the prompts there are?"""
 
+import math
 from collections.abc import Iterator, Mapping, Sequence
 from statistics import harmonic_mean
 from typing import TYPE_CHECKING
 
+from erasure_core.attacks import preimage
 from erasure_core.attacks.setting import NotRun
 from erasure_core.errors import BadInput
 from erasure_core.law.concepts import Concept, kept_prompts
@@ -81,6 +83,12 @@ def best_end(trials: float, better: Better) -> float:
     return wilson(0, trials)[1] if better == "lower" else wilson(trials, trials)[0]
 
 
+def best_excess(trials: float, control: float) -> float:
+    """The cautious end of an excess at its best: all of so many trials, and none of the control."""
+    missed, seen = 1 - best_end(trials, "higher"), best_end(control, "lower")
+    return 1 - math.hypot(missed, seen)  # Newcombe's, as `intervals.excess`
+
+
 def policy_faults(policy: Policy) -> Iterator[str]:
     """Limits that nothing measures, and limits that no pictures can meet."""
     sections = [
@@ -129,6 +137,13 @@ def policy_faults(policy: Policy) -> Iterator[str]:
                 )
             if metric.partition("[")[0] == "ssim" and bound > 1:
                 yield f"policy.{section} limits {metric} to {bound:g}; equal pictures have 1"
+    for kind, bounds in policy.attacks.items():
+        if preimage.NAME in bounds:
+            yield (
+                f"policy.attacks.{kind} limits {preimage.NAME}, which cannot run on an edit that "
+                f"is more than one matrix or lost rank, and what was not run is never a pass; "
+                f"limit ridge instead, which runs on every edit"
+            )
     yield from _weak_controls(policy)
 
 
@@ -210,8 +225,30 @@ def check_size(policy: Policy, concept: Concept, rows: Sequence[PromptRow]) -> N
         better = better_of(metric)
         if better and (why := too_few(prompts, bound, better)):
             raise BadInput(f"{what}, too few for the limit on {metric}: {why}; add some")
+        _check_control(policy, what, metric, bound, prompts)
     check_alone(policy, concept, rows)
     _check_composed(policy, concept, rows)
+
+
+def _check_control(
+    policy: Policy, what: str, metric: str, bound: float, prompts: Sequence[str]
+) -> None:
+    """Refuse prompts too few for the base to reach the control of a limited metric, though it shows
+    the concept in every picture: each run would be void.
+    """
+    composed = metric.startswith(COMPOSED)
+    if metric.startswith((*INSTEAD, *BESIDES)) or (composed and bound >= 1):
+        return
+    control, of = (
+        (bound, f"the limit on {metric}") if composed else (policy.control, "policy.control")
+    )
+    if metric == IDENTITY:
+        prompts = prompts[1::2]  # the face is learnt from the base's others
+    if why := too_few(prompts, control, "higher"):
+        raise BadInput(
+            f"{what}, too few for {of} of {control:g}, which the base must reach by {metric}: {why}"
+            f"; add some, or lower it"
+        )
 
 
 def _check_composed(policy: Policy, concept: Concept, rows: Sequence[PromptRow]) -> None:
@@ -308,6 +345,13 @@ def _kept_needed(policy: Policy, concepts: Sequence[Concept]) -> Iterator[tuple[
             f"{bound:g}",
         )
     for kind in {concept.kind for concept in concepts}:
+        if policy.telling(kind):
+            fewest = enough(allowed := round(1 - policy.control, 6))
+            yield (
+                fewest,
+                f"no fewer than {fewest} in which the base shows none of a kept concept meet its "
+                f"control, base.{LEAK} of {allowed:g} (1 - policy.control)",
+            )
         if (bound := policy.targets.get(kind, {}).get(LEAK, 0)) > 0:
             fewest = enough(bound)
             yield (
@@ -364,8 +408,9 @@ def check_attacks(
     tier: str,
     tokenizers: "Sequence[CLIPTokenizer]" = (),
 ) -> None:
-    """Refuse a limit on an attack that cannot run of `concept` or on this base, and one that an
-    attack which brings back nothing, as its control, would not meet at the budget of `tier`.
+    """Refuse a limit on an attack that cannot run of `concept` or on this base, one that an attack
+    which brings back nothing, as its control, would not meet at the budget of `tier`, and one that
+    the base would not exceed though the attack always brings it back and its control never.
 
     Args:
         params: With the limits.
@@ -381,17 +426,24 @@ def check_attacks(
     for name, bound in params.policy.attacks_on(concept.kind).items():
         given = name, concept, params, kept, tier, reads, max(1, len(tokenizers))
         try:
-            trials = pictures_of(*given)
+            counted = pictures_of(*given)
         except NotRun as fault:
             lower = ", and lower policy.tier, which asks for it" * (name in params.policy.required)
             raise BadInput(
                 f"policy.attacks.{concept.kind} limits {name}, which cannot run of "
                 f"'{concept.name}': {fault}; mend that, or take the limit out{lower}"
             ) from None
-        if trials and (why := too_few_trials(trials, bound)):
+        if not counted:
+            continue
+        what = f"policy.attacks.{concept.kind} limits {name} to {bound:g}, and at the tier {tier}"
+        if why := too_few_trials(counted[0], bound):
+            raise BadInput(f"{what} {why}; raise the limit")
+        if bound < 1 and (best := best_excess(*counted)) < bound:
             raise BadInput(
-                f"policy.attacks.{concept.kind} limits {name} to {bound:g}, and at the tier "
-                f"{tier} {why}; raise the limit"
+                f"{what} the base, which must exceed the limit under the same attack, cannot show "
+                f"more than {best:.3f}: {counted[0]:.0f} of {counted[0]:.0f} pictures, and 0 of "
+                f"{counted[1]:.0f} of its control; lower the limit, or set it to 1, which limits "
+                f"nothing"
             )
 
 
