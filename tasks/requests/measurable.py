@@ -204,7 +204,7 @@ def check_size(policy: Policy, concept: Concept, rows: Sequence[PromptRow]) -> N
     for metric, bound in policy.targets[concept.kind].items():
         if metric in ON_KEPT:
             continue
-        composed = metric.startswith(COMPOSED)
+        composed, bare = metric.startswith(COMPOSED), metric.removeprefix(COMPOSED)
         prompts = [row.prompt for row in rows if bool(row.also) == composed]
         if not prompts:
             raise BadInput(
@@ -226,6 +226,13 @@ def check_size(policy: Policy, concept: Concept, rows: Sequence[PromptRow]) -> N
         if better and (why := too_few(prompts, bound, better)):
             raise BadInput(f"{what}, too few for the limit on {metric}: {why}; add some")
         _check_control(policy, what, metric, bound, prompts)
+        of_parts = policy.seen_in_part(concept.kind) and bare in WORD_METRICS
+        if policy.again and of_parts and len(prompts) < policy.again.parts:
+            raise BadInput(
+                f"{what}, {len(prompts)} of them for {metric}, and policy.again measures one of "
+                f"{policy.again.parts} parts in a release, some of which would have none; lower "
+                f"policy.again.parts, or add some"
+            )
     check_alone(policy, concept, rows)
     _check_composed(policy, concept, rows)
 

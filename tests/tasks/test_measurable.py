@@ -13,7 +13,7 @@ from erasure_core.law.prompts import PromptRow, read_prompt_set
 from erasure_core.law.requests import read_request
 from erasure_core.metrics.detectors import NudeNet
 from erasure_core.metrics.intervals import excess
-from erasure_core.planning.params import Params, Policy, read_params
+from erasure_core.planning.params import Again, Params, Policy, read_params
 from tasks.requests import measurable
 from tasks.requests.measurable import (
     best_excess,
@@ -230,6 +230,18 @@ def test_kept_prompts_are_enough_to_show_that_the_base_has_none_of_it():
     check_kept(POLICY.model_copy(update={"control": 0.93}), kept, [CAT])
     with pytest.raises(BadInput, match=r"no fewer than 125 .*base\.leak of 0\.03 \(1 - policy\."):
         check_kept(POLICY.model_copy(update={"control": 0.97}), kept, [CAT])
+
+
+@pytest.mark.parametrize(("alone", "beside"), [(58, 39), (39, 58)])
+def test_no_part_of_a_prompt_set_is_without_prompts(alone, beside):
+    """The release that measures it would be void, and so would each after it."""
+    again = Again(parts=40, days=7)
+    policy = POLICY.model_copy(update={"again": again})
+    check_size(policy, CAT, rows(40, 40))
+    with pytest.raises(BadInput, match=r"39 of them for (composed\.)?clip.* one of 40 parts"):
+        check_size(policy, CAT, rows(alone, beside))
+    whole = {"nudenet.rate@0.6": 0.1, "composed.clip.concept_rate": 0.2}  # no part speaks of it
+    check_size(judged_by(**whole).model_copy(update={"again": again}), CAT, rows(58, 36))
 
 
 def test_a_face_is_looked_for_in_half_of_the_bases_pictures():
