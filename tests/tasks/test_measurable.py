@@ -13,12 +13,13 @@ from erasure_core.law.prompts import PromptRow, read_prompt_set
 from erasure_core.law.requests import read_request
 from erasure_core.metrics.detectors import NudeNet
 from erasure_core.metrics.intervals import excess
-from erasure_core.planning.params import Again, Params, Policy, read_params
+from erasure_core.planning.params import Params, read_params
+from erasure_core.planning.policy import Again, Policy
 from tasks.requests import measurable
-from tasks.requests.measurable import (
-    best_excess,
+from tasks.requests.measurable import check_thresholds, policy_faults, too_few
+from tasks.requests.measurable_attacks import best_excess, check_attacks, check_untrained
+from tasks.requests.measurable_sets import (
     check_alone,
-    check_attacks,
     check_called,
     check_fid,
     check_kept,
@@ -28,10 +29,6 @@ from tasks.requests.measurable import (
     check_near,
     check_restored,
     check_size,
-    check_thresholds,
-    check_untrained,
-    policy_faults,
-    too_few,
 )
 
 ROOT = Path(__file__).parents[2]
