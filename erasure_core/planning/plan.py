@@ -375,8 +375,8 @@ def check_distinct(concepts: Sequence[Concept]) -> None:
         if one.name.casefold() == other.name.casefold():
             raise BadInput(
                 f"{one.name} is to be erased as {one.kind} and as {other.kind}, and a release "
-                f"measures one concept of a name; ask for the newer under a fuller name, in a "
-                f"request of its own subject_request_id"
+                f"measures one concept of a name; ask for the one that waits under a fuller name, "
+                f"in a request of its own subject_request_id"
             )
 
 

@@ -282,12 +282,20 @@ def independent(rows: Sequence[PromptRow]) -> float:
 
 def check_kept(policy: Policy, kept: Sequence[PromptRow], concepts: Sequence[Concept]) -> None:
     """Refuse an erasure that leaves too few of the kept prompts to measure what stays."""
-    left = kept_rows(kept, concepts)
+    check_left(policy, kept_rows(kept, concepts), concepts, len(kept))
+
+
+def check_left(
+    policy: Policy, left: Sequence[PromptRow], concepts: Sequence[Concept], of: int
+) -> None:
+    """Refuse `left`, those of so many kept prompts that none of `concepts` touches, where they are
+    too few to measure what stays.
+    """
     names = ", ".join(concept.name for concept in concepts)
     for needed, why in _kept_needed(policy, concepts):
         if (trials := independent(left)) < needed:
             raise BadInput(
-                f"{len(left)} of {len(kept)} kept prompts "
+                f"{len(left)} of {of} kept prompts "
                 + (f"show or name none of {names}" if names else "are there")
                 + (f" and count as {trials:.0f}, for wordings repeat" if trials < len(left) else "")
                 + f", and {why}; add prompts to prompts.kept"
@@ -318,10 +326,11 @@ def _kept_needed(policy: Policy, concepts: Sequence[Concept]) -> Iterator[tuple[
 
 
 def check_kept_parts(
-    policy: Policy, kept: Sequence[PromptRow], concepts: Sequence[Concept]
+    policy: Policy, left: Sequence[PromptRow], concepts: Sequence[Concept]
 ) -> None:
-    """Refuse a limit on a part of the kept prompts that is too small to meet it."""
-    left = kept_rows(kept, concepts)
+    """Refuse a limit on a part of the kept prompts that none of `concepts` touches, where the part
+    is too small to meet it.
+    """
     parts = parts_of(left, kept_prompts(concepts))
     for metric, bound in policy.kept.items():
         bare, bracket, part = metric.partition("[")
@@ -343,12 +352,11 @@ def check_kept_parts(
 
 
 def check_fid(
-    policy: Policy, kept: Sequence[PromptRow], concepts: Sequence[Concept], numbers: int
+    policy: Policy, left: Sequence[PromptRow], concepts: Sequence[Concept], numbers: int
 ) -> None:
-    """Refuse a limit on FID where it is not measured: of too few kept pictures for features of so
-    many `numbers`.
+    """Refuse a limit on FID where it is not measured: of too few pictures of the kept prompts that
+    none of `concepts` touches, for features of so many `numbers`.
     """
-    left = kept_rows(kept, concepts)
     parts = parts_of(left, kept_prompts(concepts))
     for metric in policy.kept:
         bare, bracket, part = metric.partition("[")
