@@ -185,7 +185,7 @@ class Reader:
         self, model: str, concept: Concept, states: Sequence[str], but: str
     ) -> Entry | None:
         """The oldest request of these states that asks for the same concept, in any spelling of its
-        name, other than `but`.
+        name and by each other name that it has, other than `but`.
         """
         table, texts = schema.requests, schema.texts
         mine = (table.c.model == model, table.c.state.in_(states), table.c.id != but)
@@ -196,7 +196,7 @@ class Reader:
         number = 0
         while rows := self._values(Request, query.offset(number)):
             (entry,) = self._entries(rows)
-            if entry.request is not None and entry.request.concept.is_also(concept):
+            if entry.request is not None and entry.request.concept.covers(concept):
                 return entry
             number += 1
         return None

@@ -216,10 +216,11 @@ def _move(
 
 
 def _hand_on(tx: Transaction, request_id: UUID) -> None:
-    """The oldest duplicate of a request that ends stands for itself now, the others for it."""
+    """The oldest duplicate of a request that ends stands for itself now, the others for it, as far
+    as it has their names.
+    """
     waiting = [e for e in tx.duplicates_of(str(request_id)) if e.row.state == "duplicate"]
-    for position, entry in enumerate(waiting):
-        if position == 0:
-            tx.append("request.received", id=entry.row.id)
-        else:
-            tx.append("request.duplicate", id=entry.row.id, of=waiting[0].row.id)
+    for entry in waiting:
+        tx.append("request.received", id=entry.row.id)
+        if entry.request:
+            join_same(tx, entry.request)
