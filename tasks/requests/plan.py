@@ -27,7 +27,7 @@ from tasks.requests.intake import check_not_held, taken_up, workable
 from tasks.requests.made_with import made_with
 from tasks.requests.park import make_ready, park
 from tasks.requests.preflight import OPERATOR, preflight, preflight_base
-from tasks.requests.steps import NEEDED
+from tasks.requests.steps import NEEDED, honoured_together
 
 
 @dataclass(frozen=True, slots=True)
@@ -290,14 +290,8 @@ def check_restorable(book: Book, inputs: Inputs, request_id: UUID) -> Entry:
         raise BadInput(
             f"request {request_id} belongs to {entry.row.model}, the parameters name {inputs.model}"
         )
-    same = book.ask(lambda reader: reader.who_asks_too(str(request_id)))
-    if entry.row.duplicate_of:
-        same.append(entry.row.duplicate_of)
-    if same:
-        raise BadInput(
-            f"request {', '.join(same)} asks for the same concept, which stays erased for it; "
-            "it would have to be withdrawn first"
-        )
+    if why := book.ask(lambda reader: honoured_together(reader, entry)):
+        raise BadInput(why)
     return entry
 
 

@@ -11,7 +11,7 @@ from erasure_core.law.fold import Proposal, Request
 from erasure_core.law.life import DUE, State, shown
 from erasure_core.text import visible
 from tasks.book.actor import acting
-from tasks.book.store import Book, Entry, Transaction
+from tasks.book.store import Book, Entry, Reader, Transaction
 from tasks.requests.intake import join_same
 
 NEEDED = {"none": 0, "one": 1, "two": 2}  # approvals, by what the parameters ask for
@@ -198,7 +198,8 @@ def _end(book: Book, request_id: UUID, state: State, reason: str, code: str | No
         stays_erased = state == "withdrawn" and entry.row.duplicate_of is not None
         if entry.row.state == "honoured" and not stays_erased:
             raise BadInput(
-                f"request {request_id} is honoured by version {entry.row.version}; `erasure "
+                honoured_together(tx, entry)
+                or f"request {request_id} is honoured by version {entry.row.version}; `erasure "
                 f"restore {request_id} --reason ...` takes it back with a release"
             )
         _move(tx, entry, state, reason, code)
@@ -206,6 +207,26 @@ def _end(book: Book, request_id: UUID, state: State, reason: str, code: str | No
         return tx.request(request_id)
 
     return book.change(work)
+
+
+def honoured_together(reader: Reader, entry: Entry) -> str | None:
+    """Why an honoured request cannot be taken back, and what can be done; None where no other has
+    its concept erased.
+    """
+    row = entry.row
+    if row.duplicate_of:
+        return (
+            f"request {row.id} is honoured together with {row.duplicate_of}, for which its concept "
+            f"stays erased; `erasure request withdraw {row.id} --reason ...` ends it alone"
+        )
+    if same := reader.who_asks_too(row.id):
+        return (
+            f"request {row.id} is honoured, and {', '.join(same)} together with it, for which its "
+            f"concept stays erased; once each of these is withdrawn (`erasure request withdraw "
+            f"{same[0]} --reason ...`), `erasure restore {row.id} --reason ...` takes it back with "
+            f"a release"
+        )
+    return None
 
 
 def _move(

@@ -11,9 +11,9 @@ from erasure_core.law.chain import stamp
 from tasks.book.actor import acting_as
 from tasks.book.store import Transaction
 from tasks.requests.intake import add
-from tasks.requests.plan import NeedsApproval, Planned, check_approved
+from tasks.requests.plan import NeedsApproval, Planned, check_approved, check_restorable
 from tasks.requests.steps import approve, extend, hold, proposed_for, refuse, retry, withdraw
-from tests.book.books import MODEL, A, B, C, a_request, quick_book, released, state_of
+from tests.book.books import MODEL, A, B, C, D, a_request, quick_book, released, state_of
 
 IN_TIME = datetime(2026, 12, 22, 23, 59, 59, tzinfo=UTC)  # the last second of the first month
 PLAN, OTHER_PLAN = "1" * 64, "2" * 64
@@ -322,6 +322,37 @@ def test_the_oldest_duplicate_stands_for_the_others(three, end):
 def test_a_duplicate_that_ends_leaves_the_others(three):
     withdraw(three, B, "no longer")
     assert (state_of(three, A), row(three, C).duplicate_of) == ("received", str(A))
+
+
+@pytest.mark.parametrize("end", [withdraw, hold])
+def test_who_has_names_of_its_own_stands_by_itself(book, end):
+    names = {B: ("thomas", "mouser"), C: ("thomas",), D: ("mouser",)}
+    add(book, [a_request(i, "tom", concept_also=also) for i, also in names.items()], MODEL)
+    end(book, B, "no longer")
+    assert [(state_of(book, i), row(book, i).duplicate_of) for i in (C, D)] == [
+        ("received", None),
+        ("received", None),
+    ]
+
+
+@pytest.mark.parametrize(
+    ("end", "who", "said"),
+    [
+        (withdraw, A, f"{B}, {C} together with it, .*`erasure request withdraw {B} "),
+        (hold, A, f"{B}, {C} together with it, .*`erasure request withdraw {B} "),
+        (hold, B, f"together with {A}, .*`erasure request withdraw {B} .*` ends it alone"),
+    ],
+)
+def test_what_is_erased_for_several_ends_by_what_can_be_done(three, end, who, said):
+    """Whoever does as it says comes to the end: nobody is sent in a circle."""
+    released(three, [A])
+    with pytest.raises(BadInput, match=said):
+        end(three, who, "no longer")
+    with pytest.raises(BadInput, match=said):
+        check_restorable(three, SimpleNamespace(model=MODEL), who)
+    withdraw(three, B, "no longer")
+    withdraw(three, C, "no longer")
+    assert check_restorable(three, SimpleNamespace(model=MODEL), A).row.state == "honoured"
 
 
 @pytest.mark.parametrize("honoured", [False, True])
