@@ -150,10 +150,12 @@ class Reader:
         model: str | None = None,
         states: Sequence[str] | None = None,
         newest: int | None = None,
+        urgent: int | None = None,
         own: bool = False,
     ) -> list[Entry]:
         """Requests by time of submission, then id; with `newest`, only that many of the latest;
-        with `own`, without those that are honoured together with another.
+        with `urgent`, of those that are due first; with `own`, without those that are honoured
+        together with another.
         """
         table = schema.requests
         query = select(table)
@@ -165,6 +167,8 @@ class Reader:
             query = query.where(table.c.duplicate_of.is_(None))
         if newest is not None:
             query = query.order_by(table.c.submitted.desc(), table.c.id.desc()).limit(newest)
+        if urgent is not None:
+            query = query.order_by(table.c.due, table.c.id).limit(urgent)
         return sorted(
             self._entries(self._values(Request, query)), key=lambda e: (e.row.submitted, e.row.id)
         )

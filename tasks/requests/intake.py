@@ -8,7 +8,7 @@ from erasure_core.errors import BadInput
 from erasure_core.law import clock
 from erasure_core.law.chain import stamp
 from erasure_core.law.fold import CHAMPION
-from erasure_core.law.life import DUE, ENDED, WORKABLE, shown
+from erasure_core.law.life import ENDED, OPEN, WORKABLE, shown
 from erasure_core.law.lineage import canonical_json
 from erasure_core.law.requests import DeletionRequest
 from tasks.book.store import Book, Entry, Reader, Transaction
@@ -129,7 +129,7 @@ def _add(tx: Transaction, request: DeletionRequest, model: str) -> None:
         _enter(tx, request, model)
         return
     _check_known(known, request, model)
-    if known.known.recipe == request.recipe or known.row.state not in DUE | {"on_hold"}:
+    if known.known.recipe == request.recipe or known.row.state not in OPEN:
         return
     tx.append("request.recipe", id=request_id, recipe=_keep_recipe(tx, request))
     if known.row.state in ("waiting", "ready", "attempt_failed"):

@@ -8,7 +8,9 @@ import pytest
 from erasure_core.errors import BadInput
 from erasure_core.law import clock
 from erasure_core.law.chain import stamp
+from flows.cli.show import show_status
 from tasks.book.actor import acting_as
+from tasks.book.status import status
 from tasks.book.store import Transaction
 from tasks.requests.intake import add
 from tasks.requests.plan import NeedsApproval, Planned, check_approved, check_restorable
@@ -225,6 +227,21 @@ def test_a_hold_lets_the_clock_run_on(book):
     before = row(book, A).due
     hold(book, A, "a case")
     assert row(book, A).due == before
+
+
+def test_status_lists_what_is_due_first_with_what_is_held(book, monkeypatch, capsys):
+    late = {"submitted_time": "2026-01-02T10:00:00Z"}
+    add(book, [a_request(B, "dog", **late), a_request(C, "rocket", regulation="lgpd")], MODEL)
+    hold(book, B, "a case")
+    monkeypatch.setattr("tasks.book.status.URGENT", 2)
+    now = status(book)
+    assert [r["subject_request_id"] for r in now["requests"]["on_hold"]] == [str(B)]
+    received = [r["subject_request_id"] for r in now["requests"]["received"]]
+    assert received == [str(C)]  # A has longer
+    show_status(now)
+    told = capsys.readouterr().out
+    assert re.search(rf"on hold: 1\n  {B}  dog \(a case\)  LATE by \d+ days", told)
+    assert "the 2 most urgent of 3 that await their answer" in told
 
 
 # --- ends
