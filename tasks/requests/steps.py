@@ -8,8 +8,8 @@ from erasure_core.errors import BadInput
 from erasure_core.law import clock
 from erasure_core.law.chain import stamp
 from erasure_core.law.fold import Proposal, Request
-from erasure_core.law.life import DUE, State, shown
-from erasure_core.text import visible
+from erasure_core.law.life import OPEN, State, shown
+from erasure_core.text import WHO, WHY, composed, visible, within
 from tasks.book.actor import acting
 from tasks.book.store import Book, Entry, Reader, Transaction
 from tasks.requests.intake import join_same
@@ -33,6 +33,7 @@ def refuse(book: Book, request_id: UUID, code: str, reason: str | None) -> Entry
         known = "; ".join(f"{name}: {why.text}" for name, why in grounds.items())
         raise BadInput(f"{code!r} is no reason code for {law.name!r}; choose one of {known}")
     ground, words = grounds[code], (reason or "").strip()
+    _check_length("--reason", words, WHY)
     if not (ground.source or words):
         raise BadInput(f"{code} needs --reason: which ground of {law.name!r}, and its article")
     source = f" ({ground.source})" if ground.source else ""
@@ -44,11 +45,13 @@ def withdraw(book: Book, request_id: UUID, reason: str) -> Entry:
     """End a request that its person no longer makes. An honoured one is restored instead, unless
     it was honoured with another, for which its concept stays erased.
     """
+    _check_said(reason)
     return _end(book, request_id, "withdrawn", reason)
 
 
 def hold(book: Book, request_id: UUID, reason: str) -> Entry:
     """Let no run take a request up, until `retry`: a legal hold. The clock runs on."""
+    _check_said(reason)
     return _end(book, request_id, "on_hold", reason)
 
 
@@ -57,6 +60,7 @@ def retry(book: Book, request_id: UUID, reason: str | None) -> Entry:
 
     Where somebody else asks for the same concept by now, it is honoured together with theirs.
     """
+    _check_length("--reason", reason or "", WHY)
 
     def work(tx: Transaction) -> Entry:
         entry = tx.request(request_id)
@@ -114,7 +118,7 @@ def _check_extendable(row: Request, now: datetime) -> None:
     """Every law wants the person told before the first period ends: nothing is extended later."""
     if row.purged:  # a reason kept now would be removed by no later purge
         raise BadInput(f"request {row.id} was purged; it has no period to extend any more")
-    if row.state not in DUE | {"on_hold"}:
+    if row.state not in OPEN:
         raise BadInput(
             f"request {row.id} is {shown(row.state)}; only a request that is still to be answered "
             "can be extended"
@@ -188,11 +192,17 @@ def _only_plan(plans: Sequence[str], begins: str, request_id: UUID) -> str:
 def _check_said(reason: str) -> None:
     if not visible(reason):
         raise BadInput("--reason is empty; say why, it is kept with the request")
+    _check_length("--reason", reason, WHY)
+
+
+def _check_length(what: str, said: str, most: int) -> None:
+    try:
+        within(said, most)
+    except ValueError as fault:
+        raise BadInput(f"{what}: {fault}; say it in fewer") from None
 
 
 def _end(book: Book, request_id: UUID, state: State, reason: str, code: str | None = None) -> Entry:
-    _check_said(reason)
-
     def work(tx: Transaction) -> Entry:
         entry = tx.request(request_id)
         stays_erased = state == "withdrawn" and entry.row.duplicate_of is not None

@@ -1,5 +1,7 @@
 """What people decide about a request, and what it does to those who ask for the same."""
 
+import os
+import re
 from datetime import UTC, datetime, timedelta
 from types import SimpleNamespace
 
@@ -306,6 +308,28 @@ def test_a_reason_is_not_empty(book, step, reason):
     with pytest.raises(BadInput, match="--reason is empty"):
         step(book, A, reason)
     assert row(book, A) == before
+
+
+@pytest.mark.parametrize("step", [withdraw, hold, extend, retry])
+def test_a_reason_is_no_book(book, step):
+    before = row(book, A)
+    with pytest.raises(BadInput, match="it has 2001 characters; at most 2000"):
+        step(book, A, "x" * 2001)
+    with pytest.raises(BadInput, match="it has 2001 characters; at most 2000"):
+        refuse(book, A, "gdpr-17-3-a", "x" * 2001)
+    assert row(book, A) == before
+
+
+def test_a_name_is_no_book(book):
+    proposed(book)
+    with pytest.raises(BadInput, match="it has 201 characters; at most 200"):
+        approve(book, PLAN, "x" * 201)
+
+
+def test_a_user_whose_name_is_no_text_is_recorded(book, monkeypatch):
+    monkeypatch.setenv("LOGNAME", os.fsdecode(b"caf\xe9"))
+    hold(book, A, "a case")
+    assert book.ask(lambda reader: reader.head()).actor["user"] == "caf\\udce9"
 
 
 def test_an_honoured_request_is_restored_not_withdrawn(book):
