@@ -142,7 +142,8 @@ def approve(book: Book, plan: str, by: str | None = None) -> Proposal:
         if proposal is None:
             raise BadInput(f"no plan {plan!r} waits for approval; `erasure run` proposes one")
         who = by or acting().get("by") or acting()["user"]
-        if who in proposal.approved_by:
+        _check_length("the name", who, WHO)
+        if _person(who) in map(_person, proposal.approved_by):
             raise BadInput(f"{who} has approved plan {plan[:16]} already; another person must")
         tx.append("plan.approved", plan=plan, model=proposal.model, by=who)
         for request_id in proposal.requests:
@@ -153,6 +154,11 @@ def approve(book: Book, plan: str, by: str | None = None) -> Proposal:
         return approved
 
     return book.change(work)
+
+
+def _person(name: str) -> str:
+    """Who is meant, however the name is typed: two spellings are no two people."""
+    return " ".join(composed(composed(name).casefold()).split())
 
 
 def proposed_for(book: Book, request_id: UUID, begins: str | None = None) -> str:

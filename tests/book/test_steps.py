@@ -60,6 +60,15 @@ def test_the_same_person_cannot_approve_twice(book):
         approve(book, PLAN, "ada")
 
 
+@pytest.mark.parametrize("again", ["Jose\u0301", "jos\u00e9", "JOS\u00c9", " Jos\u00e9"])
+def test_another_spelling_is_no_other_person(book, again):
+    proposed(book)
+    approve(book, PLAN, "Jos\u00e9")
+    with pytest.raises(BadInput, match="another person must"):
+        approve(book, PLAN, again)
+    assert approve(book, PLAN, "Jose").approved_by == ("Jos\u00e9", "Jose")
+
+
 def test_two_people_approve_together(book):
     proposed(book)
     approve(book, PLAN, "ada")
