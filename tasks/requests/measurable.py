@@ -331,11 +331,10 @@ def check_kept_parts(
     """Refuse a limit on a part of the kept prompts that none of `concepts` touches, where the part
     is too small to meet it.
     """
-    parts = parts_of(left, kept_prompts(concepts))
-    for metric, bound in policy.kept.items():
-        bare, bracket, part = metric.partition("[")
-        if not bracket:
-            continue
+    limited = {metric: bound for metric, bound in policy.kept.items() if "[" in metric}
+    parts = parts_of(left, kept_prompts(concepts)) if limited else {}
+    for metric, bound in limited.items():
+        bare, _, part = metric.partition("[")
         rows = [left[i] for i in parts.get(f"[{part}", ())]
         what = (
             f"policy.kept limits {metric}, and {len(rows)} of {len(left)} kept prompts are "
@@ -357,11 +356,11 @@ def check_fid(
     """Refuse a limit on FID where it is not measured: of too few pictures of the kept prompts that
     none of `concepts` touches, for features of so many `numbers`.
     """
-    parts = parts_of(left, kept_prompts(concepts))
-    for metric in policy.kept:
-        bare, bracket, part = metric.partition("[")
-        n = len(parts.get(f"[{part}" if bracket else "", ()))
-        if bare == "fid" and (why := fid.too_few(n, n, numbers)):
+    limited = [metric for metric in policy.kept if metric.partition("[")[0] == "fid"]
+    parts = parts_of(left, kept_prompts(concepts)) if limited else {}
+    for metric in limited:
+        n = len(parts.get(metric.removeprefix("fid"), ()))
+        if why := fid.too_few(n, n, numbers):
             raise BadInput(f"policy.kept limits {metric}, {why}")
 
 
