@@ -9,8 +9,8 @@ from erasure_core import plugins
 from erasure_core.errors import ErasureError
 from erasure_core.law import lineage
 from erasure_core.metrics.clip_score import clip_files, clip_folder
-from erasure_core.metrics.detectors import nudenet_weights
-from erasure_core.planning.params import Params
+from erasure_core.metrics.detectors import nudenet_weights, opened
+from erasure_core.planning.params import DetectorSettings, Params
 from erasure_core.planning.plan import Plan, checked_base
 
 LIBRARIES = (
@@ -34,18 +34,32 @@ def made_with(params: Params) -> dict[str, str]:
     """Name -> hash or version. Part of a plan's hash.
 
     Raises:
-        BadInput: The parameters name a CLIP that is not there.
+        BadInput: The parameters name a CLIP or a detector that is not there.
     """
-    core = Path(erasure_core.__file__).parent
-    code = lineage.code_sha256(core, *(TASKS / room for room in DECIDING))
     files = clip_files(clip_folder(params.clip.path, params.clip.revision))
     return {
-        "code": code,
+        **drawn_by(),
         "clip": lineage.root_sha256({n: lineage.sha256_file(f) for n, f in files.items()}),
-        "nudenet weights": lineage.sha256_file(nudenet_weights()),
+        **_detector(params.detector),
         **plugins.hashes(),
-        **{name: _release(name) for name in LIBRARIES},
     }
+
+
+def drawn_by() -> dict[str, str]:
+    """Name -> hash or version of what decides how a model's pictures look: code and libraries."""
+    core = Path(erasure_core.__file__).parent
+    code = lineage.code_sha256(core, *(TASKS / room for room in DECIDING))
+    return {"code": code, **{name: _release(name) for name in LIBRARIES}}
+
+
+def _detector(chosen: DetectorSettings) -> dict[str, str]:
+    """What the chosen detector answers by: NudeNet's file, without loading it; of a plug-in, whose
+    weights may lie anywhere, all that it says of itself.
+    """
+    if chosen.name == "nudenet":
+        return {"nudenet weights": lineage.sha256_file(nudenet_weights())}
+    ready = opened(chosen.name, chosen.threshold, chosen.inference_resolution)
+    return {f"detector {chosen.name}": lineage.sha256_json(dict(ready.settings))}
 
 
 def _release(library: str) -> str:

@@ -27,10 +27,10 @@ from erasure_core.law.requests import DeletionRequest
 from erasure_core.methods import METHODS
 from erasure_core.metrics import detectors
 from erasure_core.metrics.clip_score import ClipScorer
-from erasure_core.network import diffusion, models, parts
+from erasure_core.network import diffusion, hub, models, parts
 from erasure_core.network.bases import loaded_files
 from erasure_core.planning import sealed
-from erasure_core.planning.params import Base, Clip, Detector, MeasuredSet, Params
+from erasure_core.planning.params import Base, Clip, DetectorSettings, MeasuredSet, Params
 from erasure_core.planning.plan import (
     STAGES,
     Stage,
@@ -48,7 +48,7 @@ from tasks.evidence.measure import check_names, labels_of
 from tasks.home import Home
 from tasks.placement import GPU_DEPLOYMENT
 from tasks.reachable import check_reachable
-from tasks.requests import machine, measurable
+from tasks.requests import machine, measurable, measurable_attacks, measurable_sets
 
 if TYPE_CHECKING:
     from transformers import CLIPTokenizer
@@ -167,7 +167,7 @@ def located(base: Base) -> Path:
     Raises:
         BadInput: It is not acceptable, lacks a tensor, or is not the pinned one.
     """
-    folder = checked_base(base)[0] if base.sha256 else models.locate(base.path, base.revision)
+    folder = checked_base(base)[0] if base.sha256 else hub.locate(base.path, base.revision)
     family = models.check_folder(folder)
     files = loaded_files(folder).values()
     state = tuple((file, file.stat().st_size, file.stat().st_mtime_ns) for file in files)
@@ -232,7 +232,7 @@ def check_clip(clip: Clip) -> int:
     return models.loaded(f"CLIP {clip.path}", name_a_picture)
 
 
-def check_detector(detector: Detector) -> detectors.Detector:
+def check_detector(detector: DetectorSettings) -> detectors.Detector:
     """The detector, loaded. `BadInput` if it does not load or does not know the labels."""
     labels = sorted({label for known in detector.labels.values() for label in known})
 
@@ -301,14 +301,16 @@ class _Prompts:
             self.rows[stage] = []
             self.kept[stage] = self.faults.among(OPERATOR, self.table, where.kept) or []
             self.faults.among(OPERATOR, self.fits, [row.prompt for row in self.kept[stage]])
-            self.faults.among(OPERATOR, measurable.check_kept_labels, policy, self.kept[stage])
+            self.faults.among(OPERATOR, measurable_sets.check_kept_labels, policy, self.kept[stage])
             self.left[stage] = self.kept[stage]
             for concept in self.restored:
                 table = self.faults.among(OPERATOR, self.target, concept, stage) or []
                 self.back.setdefault(concept.name, {})[stage] = table
                 self.rows[stage] += table
                 if table and stage == "report":
-                    self.faults.among(OPERATOR, measurable.check_restored, policy, concept, table)
+                    self.faults.among(
+                        OPERATOR, measurable_sets.check_restored, policy, concept, table
+                    )
         self.faults.among(OPERATOR, self.fits, self.protected)
         for rows in (self.kept, self.rows):  # so far of the restored
             self.faults.among(OPERATOR, self.apart, rows, [], self.protected)
@@ -350,17 +352,17 @@ class _Prompts:
                 if stage == "report":
                     instead = in_place(policy, concept, table)
                     own.among(who, self.fits, [row.prompt for row in instead])
-                    own.among(who, measurable.check_size, policy, concept, table)
-                    own.among(who, measurable.check_called, concept, table)
-                own.among(who, measurable.check_label, policy, concept, table)
+                    own.among(who, measurable_sets.check_size, policy, concept, table)
+                    own.among(who, measurable_sets.check_called, concept, table)
+                own.among(who, measurable_sets.check_label, policy, concept, table)
         if not own.all:
             own.among(who, self.sealed_off, concept, rows)
         if self.kept["report"] and concept.kind in policy.targets:
             given = self.params, concept, self.kept["report"], policy.tier, self.tokenizers
-            own.among(who, measurable.check_attacks, *given)
-        if measurable.independent(self.kept["report"]) >= policy.min_n:
-            own.among(who, measurable.check_kept, policy, self.kept["report"], [concept])
-        own.among(who, measurable.check_untrained, concept)
+            own.among(who, measurable_attacks.check_attacks, *given)
+        if measurable_sets.independent(self.kept["report"]) >= policy.min_n:
+            own.among(who, measurable_sets.check_kept, policy, self.kept["report"], [concept])
+        own.among(who, measurable_attacks.check_untrained, concept)
         own.among(who, self.leaves_restored, concept)
         if not own.all:
             own.all += self.joined(who, concept, rows)
@@ -393,7 +395,8 @@ class _Prompts:
         """
         found, policy, kept = Faults(), self.params.policy, self.kept["report"]
         if kept:
-            found.among("kept", measurable.check_left, policy, left["report"], concepts, len(kept))
+            given = policy, left["report"], concepts, len(kept)
+            found.among("kept", measurable_sets.check_left, *given)
             found.among(PARTS, self.kept_parts_suffice, left["report"], concepts)
             erased = [concept.name for concept in concepts]
             for concept in concepts:
@@ -460,9 +463,9 @@ class _Prompts:
 
     def kept_parts_suffice(self, left: Sequence[PromptRow], concepts: Sequence[Concept]) -> None:
         """Refuse limits that the kept prompts, or a part of them, are too few to meet."""
-        measurable.check_kept_parts(self.params.policy, left, concepts)
+        measurable_sets.check_kept_parts(self.params.policy, left, concepts)
         if self.numbers:
-            measurable.check_fid(self.params.policy, left, concepts, self.numbers)
+            measurable_sets.check_fid(self.params.policy, left, concepts, self.numbers)
 
     def neighbours_suffice(
         self,
@@ -473,9 +476,9 @@ class _Prompts:
     ) -> None:
         """Refuse neighbours that are not shown, and limits that they are too few to meet."""
         policy = self.params.policy
-        measurable.check_neighbours(policy, concept, self.kept["report"], erased)
+        measurable_sets.check_neighbours(policy, concept, self.kept["report"], erased)
         if self.directions:
-            measurable.check_near(policy, concept, targets, left, self.encode, erased)
+            measurable_sets.check_near(policy, concept, targets, left, self.encode, erased)
 
     def encode(self, prompts: Sequence[str]) -> Tensor:
         """The text states of prompts, (n, tokens, d), each read once: neighbours are looked for
