@@ -19,6 +19,9 @@ BLANK = "\u2800"  # a symbol by category, drawn as a space
 # Characters of names in a line: room for what is put around them in MLflow's name of a run, which a
 # database keeps 250 of. One name of a concept always fits.
 LINE = 220
+# Characters of who did something and of why, as the book keeps it: names stand in events, which no
+# purge touches, and reasons in one line of what `request list` shows.
+WHO, WHY = 200, 2000
 WHOLE_NUMBER = r"[0-9]{1,19}"  # as many as 2**63 has; more are no number that anybody means
 
 
@@ -70,6 +73,13 @@ def one_line(text: str) -> str:
     if escaped(text) != text:
         raise ValueError("it holds control or format characters; write one line of plain text")
     return seen(text)
+
+
+def within(text: str, most: int) -> str:
+    """`text`, for pydantic. `ValueError` if it has more than `most` characters."""
+    if len(text) > most:
+        raise ValueError(f"it has {len(text)} characters; at most {most}")
+    return text
 
 
 def names_of(names: Sequence[str], more: int = 0, most: int = LINE) -> str:

@@ -67,6 +67,7 @@ class Regulation(_Fact):
     counting: Literal["eu", "days"]
     source: Source | None = None
     note: str | None = None
+    named: tuple["Regulation", ...] = ()  # laws in words that say more, any of which may be meant
 
 
 class Reason(_Fact):
@@ -127,10 +128,12 @@ def regulation(name: str) -> Regulation:
     """The law that `name` stands for: its name, another one or its title, also with places in it
     ("Art. 17 Abs. 1 DSGVO"). Case, accents, spaces, dots, hyphens and articles do not matter.
 
-    A name that is not known gets the operator's own default, under that name and without a source.
+    A name that is not known gets the operator's own default, under that name and without a source;
+    what it names besides is due by none of these laws too late.
     """
-    unknown = _facts().default.model_copy(update={"name": name})
-    return _known(name) or unknown
+    if law := _known(name):
+        return law
+    return _facts().default.model_copy(update={"name": name, "named": _named_in(name)})
 
 
 OTHER = "other"  # a law that is not known, or own words, where no words may stand
@@ -150,19 +153,24 @@ def unknown(name: str) -> str | None:
         return None
     names = _by_folded_name()
     near = {names[folded].name for folded in get_close_matches(_folded(name), names, cutoff=0.75)}
-    hint = f"; did you mean {' or '.join(sorted(near))}?" if near else ""
     days = _facts().default.period.days
-    return f"no law is known by the name {name!r}: the operator's own {days} days run{hint}"
+    said = f"no law is known by the name {name!r}: the operator's own {days} days run"
+    if named := sorted(law.name for law in _named_in(name)):
+        said += f", or the period of {' or '.join(named)}, which it names, where that ends earlier"
+        near.update(named)
+    hint = f"; did you mean {' or '.join(sorted(near))}?" if near else ""
+    return f"{said}{hint}"
 
 
 def due(law: Regulation, received: datetime) -> datetime:
-    """The last second in which a request that came at `received` is answered in time.
+    """The last second in which a request that came at `received` is answered in time, by each of
+    the laws that may be meant.
 
     Raises:
         BadInput: The period ends beyond the calendar.
         ValueError: `received` has no time zone.
     """
-    return _end(law, received, extensions=0)
+    return min(_end(one, received, extensions=0) for one in (law, *law.named))
 
 
 def extended(law: Regulation, received: datetime, times: int = 1) -> datetime:
@@ -230,10 +238,10 @@ UNIT = (
     r"(?:art(?:s|icles?|\wculos?|igos?|ikels?|icolo|yku\w*)?|sec(?:tions?|s)?|recitals?|para(?:s|"
     r"graph(?:e?s?|en)?)?|pars?|abs(?:atz)?|ust|points?|clauses?|nr|(?:ss?(?=\.))|§+)\.?\s*"
 )
-PLACE = r"\d[\w.()-]*(?:\s*\(\w+\))*"
+PLACE = r"\d[\w.()-]*(?:\s*\(\w+\)|\s+[ivx]+\b(?!/))*"
 ARTICLE = re.compile(
     rf"(?<![\w/.])(?:{UNIT}{PLACE}(?:(?:,|\s*&|\s+and|\s+und|\s+et|\s+y|\s+e)\s*(?:{PLACE}|[ivx]+)(?![\w/]))*"
-    rf"|(?:lit(?:era|t)?|letters?|buchstabe)\.?\s*\(?[a-z]\b\)?"
+    rf"|(?:lit(?:era|t)?|letters?|buchstabe|al[ií]nea)\.?\s*\(?[a-z]\b\)?|\binc(?:isos?)?\.?\s*[ivx]+\b"
     rf"|\d+(?:\.\d+)*(?:\s*\(\w+\))*(?![\w/.]))",
     re.IGNORECASE,
 )
@@ -241,12 +249,13 @@ SECTION = re.compile(  # what stands around the number where that number names t
     rf"(?<![\w/.]){UNIT}(?=\d)|(?<=\d)(?:\s*\(\w+\))+", re.IGNORECASE
 )
 RIGHT = re.compile(
-    r"\bright to (?:be forgotten|erasure|deletion|delete)\b|\bas amended(?: by)?\b"
+    r"\bright (?:to|of) (?:be forgotten|erasure|deletion|delete)\b|\bas amended(?: by)?\b"
+    r"|\b(?:(?:erasure|deletion) )?requests?\b"
     r"|\brecht auf (?:löschung|vergessenwerden)\b|\bdroit à l.(?:effacement|oubli)\b",
     re.IGNORECASE,
 )
 LINKS = re.compile(
-    r"\b(?:the|of|and|under|du|des?|der|die|dem|das|l[ae]s?|del(?:la)?|d[ao]|und|et|y|l(?=\W\w))\b",
+    r"\b(?:the|of|and|under|du|des?|der|die|dem|das|l[ae]s?|del(?:la)?|d[ao]|n[º°]|und|et|y|l(?=\W\w))\b",
     re.IGNORECASE,
 )
 PARENTHESIS = re.compile(r"(.+?)\s*\(([^()]*)\)")
@@ -278,6 +287,18 @@ def _patterns() -> list[tuple[Regulation, re.Pattern[str]]]:
     ]
 
 
+WORDS = 12  # of the longest name, titles included
+
+
+def _named_in(text: str) -> tuple[Regulation, ...]:
+    """The laws of which a name stands in `text`, in words of their own, whatever else it says."""
+    words = re.findall(r"[^\W_]+", _plain(text))
+    names, spans = _by_folded_name(), range(len(words))
+    said = ("".join(words[i:j]) for i in spans for j in range(i + 1, i + 1 + WORDS))
+    found = {law.name: law for name in said if (law := names.get(name))}
+    return tuple(found.values())
+
+
 @cache
 def _by_folded_name() -> dict[str, Regulation]:
     return {_folded(name): law for law in regulations() for name in _names(law)}
@@ -289,5 +310,10 @@ def _names(law: Regulation) -> set[str]:
 
 def _folded(name: str) -> str:
     """Letters and digits alone, without accents and the words that join names."""
-    plain = unicodedata.normalize("NFKD", LINKS.sub(" ", name.casefold()))
-    return re.sub(r"[\W_]", "", plain)
+    return re.sub(r"[\W_]", "", _plain(name))
+
+
+def _plain(name: str) -> str:
+    """`name` in lower case, without accents and the words that join names."""
+    spread = unicodedata.normalize("NFKD", LINKS.sub(" ", name.casefold()))
+    return "".join(character for character in spread if not unicodedata.combining(character))

@@ -116,6 +116,16 @@ class Concept(BaseModel):
         """Whether `other` is of this kind and its name is this name, in any spelling."""
         return self.kind == other.kind and same_name(self.name, other.name)
 
+    def covers(self, other: "Concept") -> bool:
+        """Whether who erases this erases `other` with it: it is the same concept, and each of its
+        names is one of these.
+        """
+        return self.is_also(other) and not self.lacks_of(other)
+
+    def lacks_of(self, other: "Concept") -> list[str]:
+        """The names of `other` that are none of these, in any spelling."""
+        return [name for name in other.names if not any(same_name(name, n) for n in self.names)]
+
     def replaced(self, prompt: Prompt) -> Prompt:
         """`prompt` with the replacement in the concept's place (`wording.replaced`)."""
         return replaced(self.names, self.replacement, prompt, self.kind)

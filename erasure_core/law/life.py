@@ -26,6 +26,7 @@ State = Literal[
 ]
 STATES: tuple[State, ...] = get_args(State)
 DUE: frozenset[State] = frozenset({"received", "waiting", "ready", "attempt_failed", "duplicate"})
+OPEN: frozenset[State] = DUE | {"on_hold"}  # not answered yet: its clock runs
 WORKABLE: frozenset[State] = DUE - {"duplicate"}  # what a run may take up
 ENDED: frozenset[State] = frozenset({"refused", "withdrawn", "restored"})
 

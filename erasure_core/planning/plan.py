@@ -367,17 +367,30 @@ def check_distinct(concepts: Sequence[Concept]) -> None:
         alike.setdefault(letters_of(concept.name), []).append(concept)
     for one, other in chain.from_iterable(combinations(some, 2) for some in alike.values()):
         if one.is_also(other):
-            names = " and ".join(dict.fromkeys((one.name, other.name)))
-            raise BadInput(
-                f"more than one request erases {names}; `erasure request retry` of the newer lets "
-                f"it be honoured together with the older"
-            )
+            raise BadInput(_twice(one, other))
         if one.name.casefold() == other.name.casefold():
             raise BadInput(
                 f"{one.name} is to be erased as {one.kind} and as {other.kind}, and a release "
-                f"measures one concept of a name; ask for the newer under a fuller name, in a "
-                f"request of its own subject_request_id"
+                f"measures one concept of a name; ask for the one that waits under a fuller name, "
+                f"in a request of its own subject_request_id"
             )
+
+
+def _twice(one: Concept, other: Concept) -> str:
+    """That two requests erase one concept, and how both can be honoured."""
+    said = f"more than one request erases {' and '.join(dict.fromkeys((one.name, other.name)))}"
+    if one.covers(other):
+        return (
+            f"{said}; `erasure request retry` of the newer lets it be honoured together with the "
+            f"older"
+        )
+    lacking = ", ".join(one.lacks_of(other))  # the later one waits
+    return (
+        f"{said}, and one of them by {lacking} too, which the other leaves; write these names into "
+        f"the other (`also`, with wordings; `erasure request add`), after which `erasure request "
+        f"retry` of the one that waits lets it be honoured together with that; or, where the other "
+        f"is honoured, ask for {lacking} in a request of that name"
+    )
 
 
 def check_styles(params: Params, concepts: Sequence[Concept]) -> None:

@@ -23,7 +23,7 @@ import typer
 from erasure_core.errors import BadInput, ErasureError
 from erasure_core.redact import redacted
 from erasure_core.text import escaped
-from flows.cli.options import OneLineGroup, said
+from flows.cli.options import OneLineGroup, name_said
 from flows.cli.printed import PARAMS
 from flows.cli.show import complain, hint
 from tasks.home import Home
@@ -68,7 +68,7 @@ ParamsFile = Annotated[
 ]
 By = Annotated[
     str | None,
-    typer.Option(callback=said, help="Who does this; default: the user of this process."),
+    typer.Option(callback=name_said, help="Who does this; default: the user of this process."),
 ]
 NoWait = Annotated[
     bool,

@@ -12,7 +12,7 @@ from typer.core import TyperGroup
 
 from erasure_core.errors import BadInput
 from erasure_core.law.prompts import GUIDANCE
-from erasure_core.text import escaped, one_line
+from erasure_core.text import WHO, WHY, escaped, one_line, within
 from flows.cli.show import complain
 
 LARGEST = 2**63 - 1  # of what the registry, the generators and JSON's readers count with
@@ -38,20 +38,27 @@ def printable(value: str | None) -> str | None:
 
 
 def said(value: str | None) -> str | None:
-    """An option's text that is recorded: words that a reader sees, without blanks around them, by
-    which one person would count as two.
+    """An option's text that is recorded: words that a reader sees, in no more than the book keeps,
+    without blanks around them.
     """
-    if value is None:
-        return None
-    try:
-        return one_line(value).strip()
-    except ValueError as fault:
-        raise typer.BadParameter(str(fault)) from None
+    return None if value is None else _seen(value, WHY)
+
+
+def name_said(value: str | None) -> str | None:
+    """The same of a person's name."""
+    return None if value is None else _seen(value, WHO)
 
 
 def all_said(values: list[str] | None) -> list[str] | None:
-    """Several texts of `said`."""
-    return [text for value in values or () if (text := said(value)) is not None]
+    """Several texts that are read and not recorded, of any length."""
+    return [_seen(value, len(value)) for value in values or ()]
+
+
+def _seen(value: str, most: int) -> str:
+    try:
+        return within(one_line(value).strip(), most)
+    except ValueError as fault:
+        raise typer.BadParameter(str(fault)) from None
 
 
 def out_folder(path: Path) -> Path:

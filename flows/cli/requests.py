@@ -199,12 +199,11 @@ def due(
     """What is due, and until when. Exit 1 if anything is late."""
     if prom and as_json:
         raise BadInput("--prom and --json are two forms; leave one of them out")
-    from erasure_core.law.life import DUE
+    from erasure_core.law.life import OPEN
     from flows.cli.show_due import due_table, overdue, prometheus
     from tasks.book.status import shown
 
-    waiting = (*sorted(DUE), "on_hold")
-    entries = _book().ask(lambda reader: reader.requests(states=waiting))
+    entries = _book().ask(lambda reader: reader.requests(states=sorted(OPEN)))
     rows, now = [_due(entry) for entry in entries], datetime.now(UTC)
     if prom:
         print(prometheus(rows, now), end="")

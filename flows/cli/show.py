@@ -10,6 +10,7 @@ from pathlib import Path
 from typing import Any
 
 from erasure_core.law.gates import OF_A_PART
+from erasure_core.law.life import OPEN
 from erasure_core.redact import redacted
 from erasure_core.text import escaped
 from flows.cli.printed import RepeatedCommand, on
@@ -227,6 +228,9 @@ def show_status(now: Mapping[str, Any]) -> None:
             show(f"{state.replace('_', ' ')}: {count or 'none'}")
         for request in now["requests"][state]:
             show(f"  {request['subject_request_id']}  {_in_status(request)}")
+    some, every = (sum(len(now["requests"][s]) for s in OPEN), sum(now["counts"][s] for s in OPEN))
+    if some < every:
+        show(f"the {some} most urgent of {every} that await their answer; `erasure due` lists all")
     for model in now["models"]:
         champion, candidate = (or_none(model[alias]) for alias in ("champion", "candidate"))
         show(f"{model['name']}: champion {champion}, candidate {candidate}")

@@ -7,6 +7,8 @@ from collections.abc import Iterator
 from contextlib import contextmanager
 from contextvars import ContextVar
 
+from erasure_core.text import escaped
+
 _named: ContextVar[str | None] = ContextVar("acting", default=None)
 
 
@@ -21,8 +23,10 @@ def acting_as(name: str | None) -> Iterator[None]:
 
 
 def acting() -> dict[str, str]:
-    """The actor of an event: the OS user and host, the Prefect run if there is one, and `--by`."""
-    actor = {"host": platform.node(), "user": _user()}
+    """The actor of an event: the OS user and host, the Prefect run if there is one, and `--by`. The
+    environment says who the user is, in any bytes.
+    """
+    actor = {"host": escaped(platform.node()), "user": escaped(_user())}
     if run := os.environ.get("PREFECT__FLOW_RUN_ID"):
         actor["prefect_run"] = run
     if name := _named.get():

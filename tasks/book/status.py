@@ -5,11 +5,12 @@ from typing import Any
 
 from erasure_core.law.clock import days_left
 from erasure_core.law.fold import CANDIDATE, CHAMPION, Request, Version
-from erasure_core.law.life import DUE, STATES
+from erasure_core.law.life import OPEN, STATES
 from erasure_core.redact import redacted
 from tasks.book.lease import alive, said
 from tasks.book.store import Book, Entry, Reader
 
+URGENT = 500  # requests that await their answer and are listed: those that are due first
 NEWEST = 20  # versions and settled requests a model that are listed; the others are counted
 
 
@@ -18,8 +19,9 @@ def status(book: Book) -> dict[str, Any]:
 
     def ask(reader: Reader) -> dict[str, Any]:
         requests: dict[str, list[dict[str, Any]]] = {state: [] for state in STATES}
-        settled = [state for state in STATES if state not in DUE]
-        entries = reader.requests(states=sorted(DUE), newest=500)
+        settled = [state for state in STATES if state not in OPEN]
+        entries = reader.requests(states=sorted(OPEN), urgent=URGENT)
+        entries.sort(key=lambda entry: (entry.row.due, entry.row.id))
         for entry in (*entries, *reader.requests(states=settled, newest=NEWEST)):
             requests[entry.row.state].append(shown(entry))
         counts = reader.counts()
@@ -62,7 +64,7 @@ def left_of(row: Request) -> int | None:
     """Whole days in which a request is still to be answered; None once it is settled, and where the
     date was edited into none: the audit says that, and must be reached.
     """
-    if row.state not in DUE and row.state != "on_hold":
+    if row.state not in OPEN:
         return None
     try:
         return days_left(datetime.fromisoformat(row.due), datetime.now(UTC))

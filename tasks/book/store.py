@@ -150,10 +150,12 @@ class Reader:
         model: str | None = None,
         states: Sequence[str] | None = None,
         newest: int | None = None,
+        urgent: int | None = None,
         own: bool = False,
     ) -> list[Entry]:
         """Requests by time of submission, then id; with `newest`, only that many of the latest;
-        with `own`, without those that are honoured together with another.
+        with `urgent`, of those that are due first; with `own`, without those that are honoured
+        together with another.
         """
         table = schema.requests
         query = select(table)
@@ -165,6 +167,8 @@ class Reader:
             query = query.where(table.c.duplicate_of.is_(None))
         if newest is not None:
             query = query.order_by(table.c.submitted.desc(), table.c.id.desc()).limit(newest)
+        if urgent is not None:
+            query = query.order_by(table.c.due, table.c.id).limit(urgent)
         return sorted(
             self._entries(self._values(Request, query)), key=lambda e: (e.row.submitted, e.row.id)
         )
@@ -185,7 +189,7 @@ class Reader:
         self, model: str, concept: Concept, states: Sequence[str], but: str
     ) -> Entry | None:
         """The oldest request of these states that asks for the same concept, in any spelling of its
-        name, other than `but`.
+        name and by each other name that it has, other than `but`.
         """
         table, texts = schema.requests, schema.texts
         mine = (table.c.model == model, table.c.state.in_(states), table.c.id != but)
@@ -196,7 +200,7 @@ class Reader:
         number = 0
         while rows := self._values(Request, query.offset(number)):
             (entry,) = self._entries(rows)
-            if entry.request is not None and entry.request.concept.is_also(concept):
+            if entry.request is not None and entry.request.concept.covers(concept):
                 return entry
             number += 1
         return None

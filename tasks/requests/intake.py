@@ -8,7 +8,7 @@ from erasure_core.errors import BadInput
 from erasure_core.law import clock
 from erasure_core.law.chain import stamp
 from erasure_core.law.fold import CHAMPION
-from erasure_core.law.life import DUE, ENDED, WORKABLE, shown
+from erasure_core.law.life import ENDED, OPEN, WORKABLE, shown
 from erasure_core.law.lineage import canonical_json
 from erasure_core.law.requests import DeletionRequest
 from tasks.book.status import left_of
@@ -59,10 +59,12 @@ def taken_up(
             continue
         if original and original.row.state == "honoured":
             continue
-        if original and original.row.id == str(request.subject_request_id):
-            taken = [t for t in taken if not t.concept.is_also(request.concept)]
+        own = request.subject_request_id
+        if original and original.row.id == str(own):
+            others = (t for t in taken if t.subject_request_id != own)
+            taken = [t for t in others if not request.concept.covers(t.concept)]
             taken.append(request)  # its recipe may be a corrected one
-        elif not any(t.concept.is_also(request.concept) for t in taken):
+        elif not any(t.concept.covers(request.concept) for t in taken):
             taken.append(original.known if original else request)
     return taken, refused
 
@@ -79,8 +81,15 @@ def _original(reader: Reader, request: DeletionRequest, model: str) -> Entry | N
     if known is None:
         return None
     original = reader.request(known.row.duplicate_of or known.row.id)
+    if known.row.state == "duplicate" and not _covers(original, request):
+        return known  # names were added to it
     check_not_held([original])
     return original
+
+
+def _covers(entry: Entry, request: DeletionRequest) -> bool:
+    """Whether who honours `entry` honours `request` with it; of what cannot be read it is so."""
+    return entry.request is None or entry.request.concept.covers(request.concept)
 
 
 def check_not_held(entries: Sequence[Entry]) -> None:
@@ -121,11 +130,22 @@ def _add(tx: Transaction, request: DeletionRequest, model: str) -> None:
         _enter(tx, request, model)
         return
     _check_known(known, request, model)
-    if known.known.recipe == request.recipe or known.row.state not in DUE | {"on_hold"}:
+    if known.known.recipe == request.recipe or known.row.state not in OPEN:
         return
     tx.append("request.recipe", id=request_id, recipe=_keep_recipe(tx, request))
     if known.row.state in ("waiting", "ready", "attempt_failed"):
         tx.append("request.received", id=request_id)
+    for entry in (tx.request(request_id), *tx.duplicates_of(request_id)):
+        _stand_alone_unless_covered(tx, entry)
+
+
+def _stand_alone_unless_covered(tx: Transaction, entry: Entry) -> None:
+    """Names were added to a duplicate, or taken from the request that it is honoured with."""
+    if entry.row.state != "duplicate" or not entry.row.duplicate_of or not entry.request:
+        return
+    if not _covers(tx.request(entry.row.duplicate_of), entry.request):
+        tx.append("request.received", id=entry.row.id)
+        join_same(tx, entry.request)
 
 
 def _check_known(known: Entry, request: DeletionRequest, model: str) -> None:

@@ -182,12 +182,20 @@ def independent(rows: Sequence[PromptRow]) -> float:
 
 def check_kept(policy: Policy, kept: Sequence[PromptRow], concepts: Sequence[Concept]) -> None:
     """Refuse an erasure that leaves too few of the kept prompts to measure what stays."""
-    left = kept_rows(kept, concepts)
+    check_left(policy, kept_rows(kept, concepts), concepts, len(kept))
+
+
+def check_left(
+    policy: Policy, left: Sequence[PromptRow], concepts: Sequence[Concept], of: int
+) -> None:
+    """Refuse `left`, those of so many kept prompts that none of `concepts` touches, where they are
+    too few to measure what stays.
+    """
     names = ", ".join(concept.name for concept in concepts)
     for needed, why in _kept_needed(policy, concepts):
         if (trials := independent(left)) < needed:
             raise BadInput(
-                f"{len(left)} of {len(kept)} kept prompts "
+                f"{len(left)} of {of} kept prompts "
                 + (f"show or name none of {names}" if names else "are there")
                 + (f" and count as {trials:.0f}, for wordings repeat" if trials < len(left) else "")
                 + f", and {why}; add prompts to prompts.kept"
@@ -225,15 +233,15 @@ def _kept_needed(policy: Policy, concepts: Sequence[Concept]) -> Iterator[tuple[
 
 
 def check_kept_parts(
-    policy: Policy, kept: Sequence[PromptRow], concepts: Sequence[Concept]
+    policy: Policy, left: Sequence[PromptRow], concepts: Sequence[Concept]
 ) -> None:
-    """Refuse a limit on a part of the kept prompts that is too small to meet it."""
-    left = kept_rows(kept, concepts)
-    parts = parts_of(left, kept_prompts(concepts))
-    for metric, bound in policy.kept.items():
-        bare, bracket, part = metric.partition("[")
-        if not bracket:
-            continue
+    """Refuse a limit on a part of the kept prompts that none of `concepts` touches, where the part
+    is too small to meet it.
+    """
+    limited = {metric: bound for metric, bound in policy.kept.items() if "[" in metric}
+    parts = parts_of(left, kept_prompts(concepts)) if limited else {}
+    for metric, bound in limited.items():
+        bare, _, part = metric.partition("[")
         rows = [left[i] for i in parts.get(f"[{part}", ())]
         what = (
             f"policy.kept limits {metric}, and {len(rows)} of {len(left)} kept prompts are "
@@ -250,17 +258,16 @@ def check_kept_parts(
 
 
 def check_fid(
-    policy: Policy, kept: Sequence[PromptRow], concepts: Sequence[Concept], numbers: int
+    policy: Policy, left: Sequence[PromptRow], concepts: Sequence[Concept], numbers: int
 ) -> None:
-    """Refuse a limit on FID where it is not measured: of too few kept pictures for features of so
-    many `numbers`.
+    """Refuse a limit on FID where it is not measured: of too few pictures of the kept prompts that
+    none of `concepts` touches, for features of so many `numbers`.
     """
-    left = kept_rows(kept, concepts)
-    parts = parts_of(left, kept_prompts(concepts))
-    for metric in policy.kept:
-        bare, bracket, part = metric.partition("[")
-        n = len(parts.get(f"[{part}" if bracket else "", ()))
-        if bare == "fid" and (why := fid.too_few_pictures(n, n, numbers)):
+    limited = [metric for metric in policy.kept if metric.partition("[")[0] == "fid"]
+    parts = parts_of(left, kept_prompts(concepts)) if limited else {}
+    for metric in limited:
+        n = len(parts.get(metric.removeprefix("fid"), ()))
+        if why := fid.too_few_pictures(n, n, numbers):
             raise BadInput(f"policy.kept limits {metric}, {why}")
 
 

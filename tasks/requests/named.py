@@ -7,14 +7,14 @@ from uuid import UUID
 from erasure_core.errors import BadInput
 from erasure_core.files import YAML_BYTES, read_input
 from erasure_core.law.concepts import letters_of, same_name, slug
-from erasure_core.law.life import DUE
+from erasure_core.law.life import OPEN
 from erasure_core.law.requests import DeletionRequest, read_request
 from erasure_core.text import composed, escaped
 from tasks.book.store import Book, Entry
 from tasks.requests.intake import described
 
 REQUESTS = Path("requests")  # where requests are written, and looked for by name
-LIVE = (*sorted(DUE), "on_hold", "duplicate", "honoured")  # not ended, in any way
+LIVE = (*sorted(OPEN), "honoured")  # not ended, in any way
 
 
 def request_id_of(book: Book, text: str, model: str | None = None) -> UUID:

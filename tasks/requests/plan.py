@@ -27,7 +27,7 @@ from tasks.requests.intake import check_not_held, taken_up, workable
 from tasks.requests.made_with import made_with
 from tasks.requests.park import make_ready, park
 from tasks.requests.preflight import OPERATOR, preflight, preflight_base
-from tasks.requests.steps import NEEDED
+from tasks.requests.steps import NEEDED, honoured_together
 
 
 @dataclass(frozen=True, slots=True)
@@ -133,7 +133,8 @@ def faults_before_run(
     else:
         new, refused = book.ask(lambda reader: taken_up(reader, asked, inputs.model))
     erased = [*(e.known for e in honoured), *new]
-    return refused | faults_of(inputs, erased, brought_back(restored, erased), book.home)
+    back = brought_back(restored, erased)
+    return refused | faults_of(inputs, erased, back, book.home, _ids(honoured))
 
 
 def take_up(book: Book, inputs: Inputs, wanted: Sequence[str] | None) -> list[Entry]:
@@ -154,8 +155,8 @@ def take_up(book: Book, inputs: Inputs, wanted: Sequence[str] | None) -> list[En
     restored = book.ask(lambda reader: _state(reader, inputs.model, None)[1])
     erased = [e.known for e in (*honoured, *readable)]
     back = brought_back(restored, erased)
-    faults = faults_of(inputs, erased, back, book.home)
-    _raise_operator_faults(faults, frozenset(e.row.id for e in honoured))
+    faults = faults_of(inputs, erased, back, book.home, _ids(honoured))
+    _raise_operator_faults(faults, _ids(honoured))
     parked = {**unreadable, **faults}
     park(book, parked)
     ready, apart = _plannable(book, inputs, [e for e in readable if e.row.id not in parked])
@@ -257,7 +258,7 @@ def _faults_of_restore(book: Book, inputs: Inputs, entry: Entry) -> list[str]:
         return [fault.what for fault in preflight_base(inputs.params, book.home)]
     erased = [e.known for e in honoured]
     back = [*brought_back(restored, erased), entry.known]
-    return list(faults_of(inputs, erased, back, book.home).values())
+    return list(faults_of(inputs, erased, back, book.home, _ids(honoured)).values())
 
 
 def _check_same_base(book: Book, planned: Planned) -> None:
@@ -289,14 +290,8 @@ def check_restorable(book: Book, inputs: Inputs, request_id: UUID) -> Entry:
         raise BadInput(
             f"request {request_id} belongs to {entry.row.model}, the parameters name {inputs.model}"
         )
-    same = book.ask(lambda reader: reader.who_asks_too(str(request_id)))
-    if entry.row.duplicate_of:
-        same.append(entry.row.duplicate_of)
-    if same:
-        raise BadInput(
-            f"request {', '.join(same)} asks for the same concept, which stays erased for it; "
-            "it would have to be withdrawn first"
-        )
+    if why := book.ask(lambda reader: honoured_together(reader, entry)):
+        raise BadInput(why)
     return entry
 
 
@@ -500,6 +495,7 @@ def faults_of(
     requests: Sequence[DeletionRequest],
     restored: Sequence[DeletionRequest],
     home: Home,
+    honoured: frozenset[str] = frozenset(),
 ) -> dict[str, str]:
     """Who (`OPERATOR` or a request's id) -> what is wrong, in one line."""
     found = preflight(
@@ -509,11 +505,16 @@ def faults_of(
         gpu_needed=bool(os.environ.get(GPU_DEPLOYMENT)),
         method=inputs.method,
         restored=restored,
+        honoured=honoured,
     )
     faults: dict[str, str] = {}
     for fault in found:
         faults[fault.who] = "; ".join(filter(None, (faults.get(fault.who), fault.what)))
     return faults or _unread_changes(inputs, requests)
+
+
+def _ids(entries: Sequence[Entry]) -> frozenset[str]:
+    return frozenset(entry.row.id for entry in entries)
 
 
 def _unread_changes(inputs: Inputs, requests: Sequence[DeletionRequest]) -> dict[str, str]:

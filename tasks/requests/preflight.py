@@ -11,7 +11,9 @@ from functools import lru_cache
 from pathlib import Path
 from typing import TYPE_CHECKING, TypeVar
 
+import torch
 from PIL import Image
+from torch import Tensor
 
 from erasure_core.errors import BadInput
 from erasure_core.law.concepts import Concept
@@ -52,6 +54,7 @@ if TYPE_CHECKING:
     from transformers import CLIPTokenizer
 
 OPERATOR = "operator"
+PARTS = "parts"  # of the kept prompts: some are said by the requests
 BLANK = Image.new("RGB", (64, 64))
 # What any method can be asked to erase: settings that refuse it refuse every request.
 ANYTHING = Concept(name="thing", kind="object", prompts=("a thing",), replacement="nothing")
@@ -89,6 +92,7 @@ def preflight(
     gpu_needed: bool,
     method: str | None = None,
     restored: Sequence[DeletionRequest] = (),
+    honoured: frozenset[str] = frozenset(),
 ) -> list[Fault]:
     """Every fault with which a run of `requests` could not be finished; nothing is written.
 
@@ -100,9 +104,12 @@ def preflight(
             `ERASURE_GPU_DEPLOYMENT` names one.
         method: What `--method` says.
         restored: Requests whose concepts must be there again.
+        honoured: The ids of those of `requests` that are honoured: they bind all others, however
+            late they were submitted.
     """
     faults = Faults()
-    chosen, ordered = _with_method(faults, params, in_order(requests), method)
+    chosen, left = _with_method(faults, params, in_order(requests), method, honoured)
+    binding = sorted(left, key=lambda r: str(r.subject_request_id) not in honoured)
     base = faults.among(OPERATOR, located, params.base)
     _check_machine(faults, base, home)
     _check_training(faults, chosen, base, gpu_needed)
@@ -112,7 +119,7 @@ def preflight(
     tokenizers = faults.among(OPERATOR, tokenizers_of, base) if base else None
     back = [request.concept for request in restored]
     reader = faults.among(OPERATOR, reader_of, base) if base and tokenizers else None
-    _Prompts(faults, chosen, tokenizers or (), reader, numbers, back).check(ordered)
+    _Prompts(faults, chosen, tokenizers or (), reader, numbers, back).check(binding)
     return faults.all
 
 
@@ -124,18 +131,31 @@ def preflight_base(params: Params, home: Home) -> list[Fault]:
 
 
 def _with_method(
-    faults: Faults, params: Params, requests: list[DeletionRequest], method: str | None
+    faults: Faults,
+    params: Params,
+    requests: list[DeletionRequest],
+    method: str | None,
+    honoured: frozenset[str],
 ) -> tuple[Params, list[DeletionRequest]]:
     """The parameters with the method of the run, and the requests but for those that ask for one
-    that there is none of.
+    that there is none of, or by which what is honoured cannot be erased.
     """
     left = list(requests)
+    erased = [r.concept for r in requests if str(r.subject_request_id) in honoured]
     for request in [r for r in reversed(requests) if r.method and not method]:
         who = str(request.subject_request_id)
-        if chosen := faults.among(who, params.with_method, request.method):
+        chosen = faults.among(who, params.with_method, request.method)
+        if chosen and (who in honoured or faults.among(who, _method_takes, chosen, erased)):
             return chosen, left
         left.remove(request)
     return faults.among(OPERATOR, params.with_method, method) or params, left
+
+
+def _method_takes(params: Params, concepts: Sequence[Concept]) -> bool:
+    """True; `BadInput` for what a preset's method could not erase."""
+    for preset in params.presets().values() if concepts else ():
+        METHODS[preset.method.method].check(concepts, preset.method)
+    return True
 
 
 # The operator's: base, machine, instruments, policy
@@ -262,15 +282,19 @@ class _Prompts:
     numbers: int | None  # that CLIP makes of a picture; none where it does not load
     restored: Sequence[Concept]
     kept: Tables = field(default_factory=dict)
+    left: Tables = field(default_factory=dict)  # of `kept`, what none of `concepts` touches
     concepts: list[Concept] = field(default_factory=list)
     rows: Tables = field(default_factory=dict)  # of `concepts` and `restored`
     targets: dict[str, list[PromptRow]] = field(default_factory=dict)  # to report, by concept
     back: dict[str, Tables] = field(default_factory=dict)  # of each of `restored`, by its name
+    states: dict[str, Tensor] = field(default_factory=dict)  # by prompt, as `encode` read it
+    lacking: Mapping[str, str] = field(default_factory=dict)  # as `too_few` says of `concepts`
 
     def check(self, requests: Sequence[DeletionRequest]) -> None:
-        """The operator's tables, then one request after the other, then all that passed together.
+        """The operator's tables, then one request after the other.
 
-        What one request lets through binds those after it: of two that clash, the newer waits.
+        What one request lets through binds those after it: of two that clash, the later one waits.
+        What the kept prompts are too few for without it is the operator's.
         """
         policy = self.params.policy
         for stage, where in self.sets().items():
@@ -278,6 +302,7 @@ class _Prompts:
             self.kept[stage] = self.faults.among(OPERATOR, self.table, where.kept) or []
             self.faults.among(OPERATOR, self.fits, [row.prompt for row in self.kept[stage]])
             self.faults.among(OPERATOR, measurable_sets.check_kept_labels, policy, self.kept[stage])
+            self.left[stage] = self.kept[stage]
             for concept in self.restored:
                 table = self.faults.among(OPERATOR, self.target, concept, stage) or []
                 self.back.setdefault(concept.name, {})[stage] = table
@@ -289,18 +314,13 @@ class _Prompts:
         self.faults.among(OPERATOR, self.fits, self.protected)
         for rows in (self.kept, self.rows):  # so far of the restored
             self.faults.among(OPERATOR, self.apart, rows, [], self.protected)
-        settings_fit = bool(self.faults.among(OPERATOR, self.method_takes, ANYTHING))
+        settings_fit = bool(self.faults.among(OPERATOR, _method_takes, self.params, [ANYTHING]))
+        self.lacking = self.too_few([], self.left, self.rows, {})
         for request in requests:
             self.faults.all += self.of_request(request, settings_fit)
-        if kept := self.kept["report"]:
-            self.faults.among(OPERATOR, measurable_sets.check_kept, policy, kept, self.concepts)
-            if self.concepts or not requests:
-                self.faults.among(OPERATOR, self.kept_parts_suffice)
-            for concept in self.concepts:
-                self.faults.among(OPERATOR, self.neighbours_suffice, concept)
-        for stage in self.sets():
-            if self.kept[stage]:
-                self.faults.among(OPERATOR, self.can_be_named, stage)
+        for what, why in self.lacking.items():
+            if what != PARTS or self.concepts or not requests:
+                self.faults.all.append(Fault(OPERATOR, why))
 
     @property
     def protected(self) -> list[str]:
@@ -321,7 +341,7 @@ class _Prompts:
         own.among(who, policy.limits, [concept])
         own.among(who, check_styles, self.params, [concept])
         if settings_fit:
-            own.among(who, self.method_takes, concept)
+            own.among(who, _method_takes, self.params, [concept])
         rows: Tables = {
             stage: own.among(who, self.target, concept, stage) or [] for stage in self.sets()
         }
@@ -345,11 +365,48 @@ class _Prompts:
         own.among(who, measurable_attacks.check_untrained, concept)
         own.among(who, self.leaves_restored, concept)
         if not own.all:
-            self.concepts.append(concept)
-            self.targets[concept.name] = rows["report"]
-            for stage, table in rows.items():
-                self.rows[stage] += table
+            own.all += self.joined(who, concept, rows)
         return own.all
+
+    def joined(self, who: str, concept: Concept, rows: Tables) -> list[Fault]:
+        """Let a concept count for those after it, unless the kept prompts, which were enough
+        without it, are too few with it: these faults.
+        """
+        concepts = [*self.concepts, concept]
+        left = {stage: kept_rows(table, [concept]) for stage, table in self.left.items()}
+        together = {stage: [*table, *rows[stage]] for stage, table in self.rows.items()}
+        targets = {**self.targets, concept.name: rows["report"]}
+        lacking = self.too_few(concepts, left, together, targets)
+        if mine := [Fault(who, why) for what, why in lacking.items() if what not in self.lacking]:
+            return mine
+        self.concepts, self.left, self.rows, self.targets = concepts, left, together, targets
+        self.lacking = lacking
+        return []
+
+    def too_few(
+        self,
+        concepts: Sequence[Concept],
+        left: Tables,
+        rows: Tables,
+        targets: Mapping[str, Sequence[PromptRow]],
+    ) -> dict[str, str]:
+        """What the kept prompts that are `left` are too few for, once `concepts` are erased
+        together: for what, and why.
+        """
+        found, policy, kept = Faults(), self.params.policy, self.kept["report"]
+        if kept:
+            given = policy, left["report"], concepts, len(kept)
+            found.among("kept", measurable_sets.check_left, *given)
+            found.among(PARTS, self.kept_parts_suffice, left["report"], concepts)
+            erased = [concept.name for concept in concepts]
+            for concept in concepts:
+                given = concept, targets[concept.name], left["report"], erased
+                found.among(f"neighbours of {concept.name}", self.neighbours_suffice, *given)
+        for stage in self.sets():
+            if self.kept[stage]:
+                shown = [*left[stage], *rows[stage]]
+                found.among(f"names to {stage}", self.can_be_named, stage, shown, concepts)
+        return {fault.who: fault.what for fault in found.all}
 
     def leaves_restored(self, concept: Concept) -> None:
         """Refuse a concept with which the prompt set of a restored one is left out of what is
@@ -404,30 +461,37 @@ class _Prompts:
         for tokenizer in self.tokenizers:
             diffusion.check_prompts(tokenizer, prompts)
 
-    def method_takes(self, concept: Concept) -> bool:
-        """True; `BadInput` for what a preset's method could not erase."""
-        for preset in self.params.presets().values():
-            METHODS[preset.method.method].check([concept], preset.method)
-        return True
-
-    def kept_parts_suffice(self) -> None:
+    def kept_parts_suffice(self, left: Sequence[PromptRow], concepts: Sequence[Concept]) -> None:
         """Refuse limits that the kept prompts, or a part of them, are too few to meet."""
-        given = self.params.policy, self.kept["report"], self.concepts
-        measurable_sets.check_kept_parts(*given)
+        measurable_sets.check_kept_parts(self.params.policy, left, concepts)
         if self.numbers:
-            measurable_sets.check_fid(*given, self.numbers)
+            measurable_sets.check_fid(self.params.policy, left, concepts, self.numbers)
 
-    def neighbours_suffice(self, concept: Concept) -> None:
+    def neighbours_suffice(
+        self,
+        concept: Concept,
+        targets: Sequence[PromptRow],
+        left: Sequence[PromptRow],
+        erased: Sequence[str],
+    ) -> None:
         """Refuse neighbours that are not shown, and limits that they are too few to meet."""
-        policy, kept = self.params.policy, self.kept["report"]
-        erased = [other.name for other in self.concepts]
-        measurable_sets.check_neighbours(policy, concept, kept, erased)
+        policy = self.params.policy
+        measurable_sets.check_neighbours(policy, concept, self.kept["report"], erased)
         if self.directions:
-            targets, left = self.targets[concept.name], kept_rows(kept, self.concepts)
-            encode = self.directions.encode
-            measurable_sets.check_near(policy, concept, targets, left, encode, erased)
+            measurable_sets.check_near(policy, concept, targets, left, self.encode, erased)
 
-    def can_be_named(self, stage: Stage) -> None:
+    def encode(self, prompts: Sequence[str]) -> Tensor:
+        """The text states of prompts, (n, tokens, d), each read once: neighbours are looked for
+        again with every concept more.
+        """
+        assert self.directions  # who asks knows that the text encoder loads
+        new = [prompt for prompt in dict.fromkeys(prompts) if prompt not in self.states]
+        if new:
+            self.states.update(zip(new, self.directions.encode(new), strict=True))
+        return torch.stack([self.states[prompt] for prompt in prompts])
+
+    def can_be_named(
+        self, stage: Stage, rows: Sequence[PromptRow], concepts: Sequence[Concept]
+    ) -> None:
         """Refuse a run in which a picture has no two things to be named by: `BadInput`."""
-        rows = [*kept_rows(self.kept[stage], self.concepts), *self.rows[stage]]
-        check_names(labels_of(rows, [*self.concepts, *self.restored]), self.sets()[stage].kept)
+        check_names(labels_of(rows, [*concepts, *self.restored]), self.sets()[stage].kept)

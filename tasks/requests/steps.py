@@ -8,10 +8,10 @@ from erasure_core.errors import BadInput
 from erasure_core.law import clock
 from erasure_core.law.chain import stamp
 from erasure_core.law.fold import Proposal, Request
-from erasure_core.law.life import DUE, State, shown
-from erasure_core.text import visible
+from erasure_core.law.life import OPEN, State, shown
+from erasure_core.text import WHO, WHY, composed, visible, within
 from tasks.book.actor import acting
-from tasks.book.store import Book, Entry, Transaction
+from tasks.book.store import Book, Entry, Reader, Transaction
 from tasks.requests.intake import join_same
 
 NEEDED = {"none": 0, "one": 1, "two": 2}  # approvals, by what the parameters ask for
@@ -33,6 +33,7 @@ def refuse(book: Book, request_id: UUID, code: str, reason: str | None) -> Entry
         known = "; ".join(f"{name}: {why.text}" for name, why in grounds.items())
         raise BadInput(f"{code!r} is no reason code for {law.name!r}; choose one of {known}")
     ground, words = grounds[code], (reason or "").strip()
+    _check_length("--reason", words, WHY)
     if not (ground.source or words):
         raise BadInput(f"{code} needs --reason: which ground of {law.name!r}, and its article")
     source = f" ({ground.source})" if ground.source else ""
@@ -44,11 +45,13 @@ def withdraw(book: Book, request_id: UUID, reason: str) -> Entry:
     """End a request that its person no longer makes. An honoured one is restored instead, unless
     it was honoured with another, for which its concept stays erased.
     """
+    _check_said(reason)
     return _end(book, request_id, "withdrawn", reason)
 
 
 def hold(book: Book, request_id: UUID, reason: str) -> Entry:
     """Let no run take a request up, until `retry`: a legal hold. The clock runs on."""
+    _check_said(reason)
     return _end(book, request_id, "on_hold", reason)
 
 
@@ -57,6 +60,7 @@ def retry(book: Book, request_id: UUID, reason: str | None) -> Entry:
 
     Where somebody else asks for the same concept by now, it is honoured together with theirs.
     """
+    _check_length("--reason", reason or "", WHY)
 
     def work(tx: Transaction) -> Entry:
         entry = tx.request(request_id)
@@ -114,7 +118,7 @@ def _check_extendable(row: Request, now: datetime) -> None:
     """Every law wants the person told before the first period ends: nothing is extended later."""
     if row.purged:  # a reason kept now would be removed by no later purge
         raise BadInput(f"request {row.id} was purged; it has no period to extend any more")
-    if row.state not in DUE | {"on_hold"}:
+    if row.state not in OPEN:
         raise BadInput(
             f"request {row.id} is {shown(row.state)}; only a request that is still to be answered "
             "can be extended"
@@ -138,7 +142,8 @@ def approve(book: Book, plan: str, by: str | None = None) -> Proposal:
         if proposal is None:
             raise BadInput(f"no plan {plan!r} waits for approval; `erasure run` proposes one")
         who = by or acting().get("by") or acting()["user"]
-        if who in proposal.approved_by:
+        _check_length("the name", who, WHO)
+        if _person(who) in map(_person, proposal.approved_by):
             raise BadInput(f"{who} has approved plan {plan[:16]} already; another person must")
         tx.append("plan.approved", plan=plan, model=proposal.model, by=who)
         for request_id in proposal.requests:
@@ -149,6 +154,11 @@ def approve(book: Book, plan: str, by: str | None = None) -> Proposal:
         return approved
 
     return book.change(work)
+
+
+def _person(name: str) -> str:
+    """Who is meant, however the name is typed: two spellings are no two people."""
+    return " ".join(composed(composed(name).casefold()).split())
 
 
 def proposed_for(book: Book, request_id: UUID, begins: str | None = None) -> str:
@@ -188,17 +198,24 @@ def _only_plan(plans: Sequence[str], begins: str, request_id: UUID) -> str:
 def _check_said(reason: str) -> None:
     if not visible(reason):
         raise BadInput("--reason is empty; say why, it is kept with the request")
+    _check_length("--reason", reason, WHY)
+
+
+def _check_length(what: str, said: str, most: int) -> None:
+    try:
+        within(said, most)
+    except ValueError as fault:
+        raise BadInput(f"{what}: {fault}; say it in fewer") from None
 
 
 def _end(book: Book, request_id: UUID, state: State, reason: str, code: str | None = None) -> Entry:
-    _check_said(reason)
-
     def work(tx: Transaction) -> Entry:
         entry = tx.request(request_id)
         stays_erased = state == "withdrawn" and entry.row.duplicate_of is not None
         if entry.row.state == "honoured" and not stays_erased:
             raise BadInput(
-                f"request {request_id} is honoured by version {entry.row.version}; `erasure "
+                honoured_together(tx, entry)
+                or f"request {request_id} is honoured by version {entry.row.version}; `erasure "
                 f"restore {request_id} --reason ...` takes it back with a release"
             )
         _move(tx, entry, state, reason, code)
@@ -206,6 +223,26 @@ def _end(book: Book, request_id: UUID, state: State, reason: str, code: str | No
         return tx.request(request_id)
 
     return book.change(work)
+
+
+def honoured_together(reader: Reader, entry: Entry) -> str | None:
+    """Why an honoured request cannot be taken back, and what can be done; None where no other has
+    its concept erased.
+    """
+    row = entry.row
+    if row.duplicate_of:
+        return (
+            f"request {row.id} is honoured together with {row.duplicate_of}, for which its concept "
+            f"stays erased; `erasure request withdraw {row.id} --reason ...` ends it alone"
+        )
+    if same := reader.who_asks_too(row.id):
+        return (
+            f"request {row.id} is honoured, and {', '.join(same)} together with it, for which its "
+            f"concept stays erased; once each of these is withdrawn (`erasure request withdraw "
+            f"{same[0]} --reason ...`), `erasure restore {row.id} --reason ...` takes it back with "
+            f"a release"
+        )
+    return None
 
 
 def _move(
@@ -216,10 +253,11 @@ def _move(
 
 
 def _hand_on(tx: Transaction, request_id: UUID) -> None:
-    """The oldest duplicate of a request that ends stands for itself now, the others for it."""
+    """The oldest duplicate of a request that ends stands for itself now, the others for it, as far
+    as it has their names.
+    """
     waiting = [e for e in tx.duplicates_of(str(request_id)) if e.row.state == "duplicate"]
-    for position, entry in enumerate(waiting):
-        if position == 0:
-            tx.append("request.received", id=entry.row.id)
-        else:
-            tx.append("request.duplicate", id=entry.row.id, of=waiting[0].row.id)
+    for entry in waiting:
+        tx.append("request.received", id=entry.row.id)
+        if entry.request:
+            join_same(tx, entry.request)

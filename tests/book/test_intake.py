@@ -9,13 +9,15 @@ import pytest
 from erasure_core.errors import BadInput
 from tasks.release.trace import trace_concept
 from tasks.requests.intake import add, check, rewritten, taken_up, workable
+from tasks.requests.park import park
 from tasks.requests.plan import brought_back
-from tasks.requests.steps import extend, refuse, withdraw
+from tasks.requests.steps import extend, refuse, retry, withdraw
 from tests.book.books import (
     MODEL,
     A,
     B,
     C,
+    D,
     a_request,
     event_names,
     quick_book,
@@ -161,6 +163,49 @@ def test_a_third_person_joins_the_first(book):
     add(book, [a_request(B)], MODEL)
     add(book, [a_request(C)], MODEL)
     assert row(book, C).duplicate_of == str(A)
+
+
+def tom(request_id, *also, **more):
+    """A request for Tom, called otherwise too."""
+    return a_request(request_id, "tom", concept_also=also, **more)
+
+
+@pytest.mark.parametrize("honoured", [False, True])
+def test_who_has_another_name_besides_is_not_honoured_without_it(book, honoured):
+    add(book, [tom(B, "thomas")], MODEL)
+    if honoured:
+        released(book, [B])
+    add(book, [tom(C, "thomas", "mouser")], MODEL)
+    assert (state_of(book, C), row(book, C).duplicate_of) == ("received", None)
+
+
+def test_who_has_fewer_names_is_honoured_together(book):
+    add(book, [tom(B, "thomas", "mouser"), tom(C, "Mou-ser")], MODEL)
+    assert row(book, C).duplicate_of == str(B)
+
+
+def test_a_name_that_a_duplicate_has_since_lets_it_stand_alone(book):
+    add(book, [tom(B, "thomas"), tom(C)], MODEL)
+    assert row(book, C).duplicate_of == str(B)
+    corrected = [tom(C, "mouser")]
+    taken, _ = book.ask(lambda reader: taken_up(reader, corrected, MODEL))
+    assert taken == corrected
+    add(book, corrected, MODEL)
+    assert (state_of(book, C), row(book, C).duplicate_of) == ("received", None)
+
+
+def test_a_name_that_is_taken_out_lets_who_has_it_stand_alone(book):
+    add(book, [tom(B, "thomas"), tom(C, "thomas"), tom(D)], MODEL)
+    add(book, [tom(B)], MODEL)
+    assert [row(book, i).duplicate_of for i in (C, D)] == [None, str(B)]
+
+
+def test_a_name_that_is_added_lets_who_waits_for_it_join(book):
+    add(book, [tom(B), tom(C, "thomas")], MODEL)
+    park(book, {str(C): "more than one request erases tom"})
+    add(book, [tom(B, "thomas")], MODEL)
+    retry(book, C, None)
+    assert row(book, C).duplicate_of == str(B)
 
 
 @pytest.mark.parametrize("name", ["cat", "cat "])

@@ -1,5 +1,6 @@
 """What people decide about a request, and what it does to those who ask for the same."""
 
+import os
 import re
 from dataclasses import replace
 from datetime import UTC, datetime, timedelta
@@ -10,16 +11,16 @@ import pytest
 from erasure_core.errors import BadInput
 from erasure_core.law import clock
 from erasure_core.law.chain import stamp
-from flows.cli.show import show_trace
+from flows.cli.show import show_status, show_trace
 from tasks.book.actor import acting_as
-from tasks.book.status import left_of, shown
+from tasks.book.status import left_of, shown, status
 from tasks.book.store import Transaction
 from tasks.release import trace
 from tasks.release.trace import shown_request
 from tasks.requests.intake import add, described
-from tasks.requests.plan import NeedsApproval, Planned, check_approved
+from tasks.requests.plan import NeedsApproval, Planned, check_approved, check_restorable
 from tasks.requests.steps import approve, extend, hold, proposed_for, refuse, retry, withdraw
-from tests.book.books import MODEL, A, B, C, a_request, quick_book, released, state_of
+from tests.book.books import MODEL, A, B, C, D, a_request, quick_book, released, state_of
 
 IN_TIME = datetime(2026, 12, 22, 23, 59, 59, tzinfo=UTC)  # the last second of the first month
 PLAN, OTHER_PLAN = "1" * 64, "2" * 64
@@ -60,6 +61,15 @@ def test_the_same_person_cannot_approve_twice(book):
     approve(book, PLAN, "ada")
     with pytest.raises(BadInput, match="another person must"):
         approve(book, PLAN, "ada")
+
+
+@pytest.mark.parametrize("again", ["Jose\u0301", "jos\u00e9", "JOS\u00c9", " Jos\u00e9"])
+def test_another_spelling_is_no_other_person(book, again):
+    proposed(book)
+    approve(book, PLAN, "Jos\u00e9")
+    with pytest.raises(BadInput, match="another person must"):
+        approve(book, PLAN, again)
+    assert approve(book, PLAN, "Jose").approved_by == ("Jos\u00e9", "Jose")
 
 
 def test_two_people_approve_together(book):
@@ -273,6 +283,21 @@ def test_a_hold_lets_the_clock_run_on(book):
     assert row(book, A).due == before
 
 
+def test_status_lists_what_is_due_first_with_what_is_held(book, monkeypatch, capsys):
+    late = {"submitted_time": "2026-01-02T10:00:00Z"}
+    add(book, [a_request(B, "dog", **late), a_request(C, "rocket", regulation="lgpd")], MODEL)
+    hold(book, B, "a case")
+    monkeypatch.setattr("tasks.book.status.URGENT", 2)
+    now = status(book)
+    assert [r["subject_request_id"] for r in now["requests"]["on_hold"]] == [str(B)]
+    received = [r["subject_request_id"] for r in now["requests"]["received"]]
+    assert received == [str(C)]  # A has longer
+    show_status(now)
+    told = capsys.readouterr().out
+    assert re.search(rf"on hold: 1\n  {B}  dog \(a case\)  LATE by \d+ days", told)
+    assert "the 2 most urgent of 3 that await their answer" in told
+
+
 # --- ends
 
 
@@ -337,6 +362,28 @@ def test_a_reason_is_not_empty(book, step, reason):
     assert row(book, A) == before
 
 
+@pytest.mark.parametrize("step", [withdraw, hold, extend, retry])
+def test_a_reason_is_no_book(book, step):
+    before = row(book, A)
+    with pytest.raises(BadInput, match="it has 2001 characters; at most 2000"):
+        step(book, A, "x" * 2001)
+    with pytest.raises(BadInput, match="it has 2001 characters; at most 2000"):
+        refuse(book, A, "gdpr-17-3-a", "x" * 2001)
+    assert row(book, A) == before
+
+
+def test_a_name_is_no_book(book):
+    proposed(book)
+    with pytest.raises(BadInput, match="it has 201 characters; at most 200"):
+        approve(book, PLAN, "x" * 201)
+
+
+def test_a_user_whose_name_is_no_text_is_recorded(book, monkeypatch):
+    monkeypatch.setenv("LOGNAME", os.fsdecode(b"caf\xe9"))
+    hold(book, A, "a case")
+    assert book.ask(lambda reader: reader.head()).actor["user"] == "caf\\udce9"
+
+
 def test_an_honoured_request_is_restored_not_withdrawn(book):
     released(book, [A])
     with pytest.raises(BadInput, match="erasure restore"):
@@ -368,6 +415,37 @@ def test_the_oldest_duplicate_stands_for_the_others(three, end):
 def test_a_duplicate_that_ends_leaves_the_others(three):
     withdraw(three, B, "no longer")
     assert (state_of(three, A), row(three, C).duplicate_of) == ("received", str(A))
+
+
+@pytest.mark.parametrize("end", [withdraw, hold])
+def test_who_has_names_of_its_own_stands_by_itself(book, end):
+    names = {B: ("thomas", "mouser"), C: ("thomas",), D: ("mouser",)}
+    add(book, [a_request(i, "tom", concept_also=also) for i, also in names.items()], MODEL)
+    end(book, B, "no longer")
+    assert [(state_of(book, i), row(book, i).duplicate_of) for i in (C, D)] == [
+        ("received", None),
+        ("received", None),
+    ]
+
+
+@pytest.mark.parametrize(
+    ("end", "who", "said"),
+    [
+        (withdraw, A, f"{B}, {C} together with it, .*`erasure request withdraw {B} "),
+        (hold, A, f"{B}, {C} together with it, .*`erasure request withdraw {B} "),
+        (hold, B, f"together with {A}, .*`erasure request withdraw {B} .*` ends it alone"),
+    ],
+)
+def test_what_is_erased_for_several_ends_by_what_can_be_done(three, end, who, said):
+    """Whoever does as it says comes to the end: nobody is sent in a circle."""
+    released(three, [A])
+    with pytest.raises(BadInput, match=said):
+        end(three, who, "no longer")
+    with pytest.raises(BadInput, match=said):
+        check_restorable(three, SimpleNamespace(model=MODEL), who)
+    withdraw(three, B, "no longer")
+    withdraw(three, C, "no longer")
+    assert check_restorable(three, SimpleNamespace(model=MODEL), A).row.state == "honoured"
 
 
 @pytest.mark.parametrize("honoured", [False, True])

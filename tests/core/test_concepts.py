@@ -787,6 +787,21 @@ def test_what_is_one_request_is_erased_by_either_name(one, other):
         assert any(mentions([other], one))
 
 
+@pytest.mark.parametrize(
+    ("name", "also", "lacking"),
+    [
+        ("beyonce", (), []),
+        ("beyonce", ("queen b",), []),
+        ("beyonce", ("Queen B", "Bey"), ["Bey"]),
+        ("Queen B", (), []),
+    ],
+)
+def test_a_concept_covers_another_whose_names_it_has(name, also, lacking):
+    one, other = concept(name="Beyoncé", also=("queen b",)), concept(name=name, also=also)
+    assert one.lacks_of(other) == lacking
+    assert one.covers(other) == (not lacking and name == "beyonce")
+
+
 def test_another_kind_is_another_concept():
     assert concept(name="Beyoncé").is_also(concept(name="beyonce"))
     assert not concept(name="Beyoncé").is_also(concept(name="beyonce", kind="style"))

@@ -268,6 +268,13 @@ def test_two_requests_for_one_concept_are_refused_in_any_spelling(settings, tmp_
         plan(settings, tmp_path, ROCKET, request(name, 3))
 
 
+def test_two_requests_by_other_names_are_told_which_the_other_leaves(settings, tmp_path):
+    more = request("rocket", 3, also=("Saturn V", "booster"))
+    said = "one of them by Saturn V, booster too, which the other leaves"
+    with pytest.raises(BadInput, match=said):
+        plan(settings, tmp_path, ROCKET, more)
+
+
 def test_two_kinds_of_one_name_are_refused_without_advice_against_a_person(settings, tmp_path):
     with pytest.raises(BadInput, match=r"as object and as style.*under a fuller name") as refused:
         plan(settings, tmp_path, ROCKET, request("Rocket", 3, kind="style"))

@@ -465,11 +465,11 @@ OPTIONS = [
     *[
         (command, "--reason", value)
         for command in ("restore", "rollback", *(f"request {s}" for s in REASONED))
-        for value in ("", " ", "\u200b", "a\nb", "a\x1b[31mb")
+        for value in ("", " ", "\u200b", "a\nb", "a\x1b[31mb", "x" * 2001)
     ],
     *[("request refuse", "--code", value) for value in ("", "because", "\x1b[31m", HUGE)],
     *[("request approve", "--plan", value) for value in ("", "0" * 64, "\x1b[31m", LONG)],
-    *[("request hold", "--by", value) for value in ("", " ", "a\nb", "a\x1b[31mb")],
+    *[("request hold", "--by", value) for value in ("", " ", "a\nb", "a\x1b[31mb", "x" * 201)],
     *[("rollback", "--to", value) for value in ("0", "7", HUGE, LONG, "nan")],
     *[("rollback", "--accept-breach", value) for value in ("x", "\x1b[31m")],
     *[(command, "--nope\x1b[31m", "x") for command in GOOD],
@@ -487,6 +487,15 @@ def test_a_hostile_option_is_refused(command, option, value, inputs, home):
     line = refused(home, inputs, *words)
     words = (option, escaped(value)[:20], repr(value)[1:20], value.partition("@")[0])
     assert any(word in line for word in words if word)  # and not for another fault
+
+
+def test_a_user_whose_name_is_no_text_is_recorded(home, tmp_path, monkeypatch):
+    home = Path(shutil.copytree(home, tmp_path / "home"))
+    monkeypatch.setenv("LOGNAME", os.fsdecode(b"caf\xe9"))
+    answer = erasure(home, "request", "hold", CAT, "--reason", "x" * 2000)
+    assert answer.exit_code == 0, answer.stderr
+    shown = erasure(home, "request", "show", CAT)
+    assert "on hold  by caf\\udce9@" in shown.stdout
 
 
 ARGUMENTS = [

@@ -532,7 +532,7 @@ def test_what_is_erased_for_two_is_not_brought_back_for_one(both):
     before = state(both.home)
     answer = erasure(both.home, "restore", CAT, "--reason", "r", *both.passing)
     assert answer.exit_code == 2
-    assert f"request {TWIN} asks for the same concept, which stays erased for it" in answer.stderr
+    assert f"and {TWIN} together with it, for which its concept stays erased" in answer.stderr
     assert state(both.home) == before
 
 

@@ -35,7 +35,7 @@ from tasks.evidence.instruments import Instruments
 from tasks.home import Home
 from tasks.requests import machine
 from tasks.requests.intake import add
-from tasks.requests.plan import Inputs, plan_restore, plan_trial
+from tasks.requests.plan import Inputs, plan_restore, plan_trial, take_up
 from tasks.requests.preflight import OPERATOR, Fault, preflight
 from tasks.requests.steps import hold, refuse, withdraw
 from tests.book.books import MODEL, released
@@ -51,7 +51,7 @@ class Setup:
     """What a run would be given, in order until a test spoils it."""
 
     def __init__(self, folder: Path, base: Path, clip: Path):
-        self.folder, self.restored = folder, []
+        self.folder, self.restored, self.honoured = folder, [], frozenset[str]()
         self.home = Home(folder / "home")
         self.requests = {name: described(name, UUID(id_)) for name, id_ in NAMES.items()}
         for name in NAMES:
@@ -103,6 +103,7 @@ class Setup:
             self.home,
             gpu_needed=gpu_needed,
             restored=self.restored,
+            honoured=self.honoured,
         )
 
 
@@ -482,24 +483,24 @@ def test_what_is_protected_for_a_restored_concept_may_stand_beside_its_prompt_se
 
 
 @pytest.mark.parametrize("kind", NEIGHBOURS)
-def test_a_neighbour_that_no_kept_row_shows_is_the_operators_fault(kind, setup):
+def test_a_neighbour_that_no_kept_row_shows_stops_its_concept_alone(kind, setup):
     named, expected = NEIGHBOURS[kind]
     setup.settings["policy"]["neighbours"] = {"cat": ("retina",), "tiger": ("lion",)}
     assert setup.faults() == []
     setup.settings["policy"]["neighbours"] = named
     (fault,) = setup.faults()
-    assert fault.who == OPERATOR
+    assert fault.who == NAMES[next(iter(named))]
     assert re.search(expected, fault.what)
 
 
-def test_neighbours_that_are_too_few_for_their_limit_are_the_operators_fault(setup):
+def test_neighbours_that_are_too_few_for_their_limit_stop_their_concept_alone(setup):
     setup.requests.pop("rocket")
     limits = setup.settings["policy"]["targets"]["object"]
     limits["neighbour.accuracy"] = 0.3  # of 2 pictures that are right at least 0.34 may be
     assert setup.faults() == []
     limits["neighbour.accuracy"] = 0.4
     (fault,) = setup.faults()
-    assert fault.who == OPERATOR
+    assert fault.who == CAT
     assert "2 kept prompts show a neighbour of 'cat' (galaxy, retina): 2 pictures" in fault.what
 
 
@@ -564,6 +565,82 @@ def test_parked_request_binds_no_other(setup):
     setup.ask("rocket", keep=("a sketch of a cat",), prompts=(LONG,))
     (fault,) = setup.faults()
     assert fault.who == ROCKET
+
+
+CLASHES = {
+    "one name of two kinds": (
+        lambda s: (
+            s.settings["policy"]["targets"].update(style={"clip.concept_rate": 0.1}),
+            s.settings["clip"].update(styles=["cat", "sketch"]),
+            s.ask("rocket", name="cat", kind="style"),
+        ),
+        "cat is to be erased as object and as style, .*; ask for the one that waits under a fuller",
+    ),
+    "a wording that is measured": (
+        lambda s: s.ask("rocket", keep=("a sketch of a cat",)),
+        "'a sketch of a cat' is also trained on .keep of 'rocket'",
+    ),
+    "a row that is trained on": (
+        lambda s: s.ask("cat", keep=("a sketch of a rocket",)),
+        "'a sketch of a rocket' is also trained on .keep of 'cat'",
+    ),
+    "a method that cannot erase it": (
+        lambda s: (
+            s.settings.update(methods={"forget_me_not": {"lr": 1e-3, "updates": 1}}, lambdas=None),
+            s.settings.update(method={"method": "uce"}),
+            s.ask("rocket", method="forget_me_not"),
+            s.ask("cat", prompts=("a kitten",)),
+        ),
+        "turns attention away from the word 'cat', which prompt 'a kitten' does not hold",
+    ),
+}
+
+
+@pytest.mark.parametrize("kind", CLASHES)
+def test_what_is_honoured_binds_an_older_request_that_came_late(kind, setup):
+    clash, expected = CLASHES[kind]
+    clash(setup)
+    setup.honoured = frozenset({CAT})
+    (fault,) = setup.faults()
+    assert fault.who == ROCKET
+    assert re.search(expected, fault.what)
+
+
+BOTH = ("2,a photo of a rocket,13,4.0,rocket\n", "3,a photo of a cat,14,4.0,cat\n")
+SHORT = {
+    "kept prompts": (
+        lambda s: s.write("kept.csv", [KEPT[0], *BOTH]),
+        "1 of 3 kept prompts show or name none of .*, and policy.min_n asks for 2",
+    ),
+    "a part of them": (
+        lambda s: (
+            s.settings["policy"]["kept"].update({"ssim[not listed]": 0.5}),
+            s.write("kept.csv", [*KEPT, *BOTH]),
+            [s.ask(name, keep=("a drawing of a retina",)) for name in NAMES],
+        ),
+        r"limits ssim\[not listed\], and 1 of 2 kept prompts are not listed",
+    ),
+    "neighbours": (
+        lambda s: (
+            s.settings["policy"]["targets"]["object"].update({"neighbour.accuracy": 0.4}),
+            s.write("kept.csv", [*KEPT, *BOTH]),
+        ),
+        "2 kept prompts show a neighbour of '(cat|rocket)'",
+    ),
+}
+
+
+@pytest.mark.parametrize("honoured", [(), (CAT,)])
+@pytest.mark.parametrize("kind", SHORT)
+def test_who_leaves_too_little_beside_the_others_waits_alone(kind, honoured, setup):
+    shorten, expected = SHORT[kind]
+    shorten(setup)
+    setup.honoured = frozenset(honoured)
+    faults = setup.faults()
+    assert {fault.who for fault in faults} == {ROCKET if honoured else CAT}, faults
+    assert all(re.search(expected, fault.what) for fault in faults)
+    del setup.requests["rocket" if honoured else "cat"]
+    assert setup.faults() == []
 
 
 def test_method_of_an_older_request_need_not_be_known(setup):
@@ -842,6 +919,23 @@ def test_a_trial_for_a_second_person_erases_the_concept_once(asked):
     released(book, [UUID(CAT)])
     again = plan_trial(book, inputs, [twin]).plan
     assert (again.sha256, [str(r.subject_request_id) for r in again.requests]) == (plan, [CAT])
+
+
+# An older request that clashes with what is honoured was filed late: nothing could be released
+
+
+def test_an_older_request_that_clashes_with_an_honoured_one_stops_no_other(asked):
+    setup, book = asked
+    CLASHES["one name of two kinds"][0](setup)
+    released(book, [UUID(CAT)])
+    late, other = setup.requests["rocket"], described("rocket", TWIN)
+    add(book, [late, other], MODEL)
+    run(setup)  # writes the parameters
+    inputs = Inputs.read(setup.folder / "params.yaml")
+    assert [entry.row.id for entry in take_up(book, inputs, None)] == [str(TWIN)]
+    entry = book.ask(lambda reader: reader.request(late.subject_request_id))
+    assert entry.row.state == "waiting"
+    assert "cat is to be erased as object and as style" in entry.reason
 
 
 # What a restore would stumble over

@@ -153,10 +153,51 @@ def test_case_spaces_dots_and_hyphens_do_not_matter(name):
         ("CCPA (Texas)", "other"),
         ("in the spirit of GDPR", "other"),
         ("Art. 17", "other"),
+        ("LGPD art. 18 VI", "lgpd"),
+        ("LGPD, art. 18, inciso VI", "lgpd"),
+        ("Lei nº 13.709/2018 (LGPD)", "lgpd"),
+        ("Lei Federal 13.709/2018", "lgpd"),
+        ("Lei Federal nº 13.709/2018, art. 18, inc. VI, alínea a", "lgpd"),
+        ("inciso VI do art. 18 da LGPD", "lgpd"),
+        ("Regulation (EU) 2016/679 of the European Parliament and of the Council", "gdpr"),
+        (
+            "Art. 17 of Regulation (EU) 2016/679 of the European Parliament and of the Council",
+            "gdpr",
+        ),
+        ("GDPR right of erasure", "gdpr"),
+        ("GDPR Article 17 request", "gdpr"),
+        ("CCPA deletion request", "ccpa"),
+        ("a request", "other"),
+        ("Art. 17 DSGVO i.V.m. § 35 BDSG", "other"),
+        ("GDPR Art. 17, CCPA 1798.105", "other"),
     ],
 )
 def test_a_law_is_known_by_its_titles_and_with_an_article_of_it(name, law):
     assert clock.known_name(name) == law
+
+
+NAMED = {
+    "not the LGPD": ("lgpd",),
+    "our policy, in the spirit of Lei nº 13.709/2018 and of the L.G.P.D.": ("lgpd",),
+    "GDPR Art. 17, CCPA 1798.105": ("ccpa", "gdpr"),
+    "Art. 17 DS-GVO i.V.m. § 35 BDSG": ("gdpr",),
+    "asked under UK GDPR": ("gdpr", "uk gdpr"),
+    "Brazilian law": (),
+    "brand policy": (),
+    "algpds": (),
+}
+
+
+@pytest.mark.parametrize("name", NAMED)
+def test_what_names_a_law_among_other_words_is_due_by_none_of_them_too_late(name):
+    """Whether the words claim the law or deny it: earlier is always in time."""
+    law, received = regulation(name), at("2026-02-02T12:00:00")
+    assert tuple(sorted(named.name for named in law.named)) == NAMED[name]
+    each = [due(regulation(named), received) for named in NAMED[name]]
+    assert due(law, received) == min([due(regulation("none known"), received), *each])
+    told = clock.unknown(name)
+    assert all(named in told for named in NAMED[name])
+    assert ("where that ends earlier" in told) == bool(NAMED[name])
 
 
 @pytest.mark.parametrize("law", regulations(), ids=lambda law: law.name)
