@@ -395,8 +395,8 @@ class _Prompts:
         """
         found, policy, kept = Faults(), self.params.policy, self.kept["report"]
         if kept:
-            given = policy, left["report"], concepts, len(kept)
-            found.among("kept", measurable_sets.check_left, *given)
+            counted = policy, left["report"], concepts, len(kept)
+            found.among("kept", measurable_sets.check_left, *counted)
             found.among(PARTS, self.kept_parts_suffice, left["report"], concepts)
             erased = [concept.name for concept in concepts]
             for concept in concepts:
