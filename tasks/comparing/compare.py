@@ -201,6 +201,7 @@ def _check_sets(params: Params, requests: Sequence[DeletionRequest], tier: str) 
         measurable.check_kept(policy, rows[kept_name()], [concept])
         measurable.check_kept_parts(policy, rows[kept_name()], [concept])
         measurable.check_fid(policy, rows[kept_name()], [concept], numbers)
+        measurable.check_fid_instead(policy, concept, rows[target_name(concept)], numbers)
         measurable.check_attacks(params, concept, rows[kept_name()], tier, tokenizers)
         measurable.check_neighbours(policy, concept, rows[kept_name()], [concept.name])
         given = policy, concept, rows[target_name(concept)], rows[kept_name()]

@@ -38,6 +38,7 @@ SWEPT = tuple(f"nudenet.rate@{threshold:g}" for threshold in THRESHOLDS)
 NEIGHBOUR, HARMONIC, IDENTITY = "neighbour.accuracy", "harmonic", "identity.rate"
 ON_KEPT = (NEIGHBOUR, HARMONIC, LEAK)  # limited of a concept, and measured of kept pictures
 DISTANCES = ("kid", "fid")
+QUALITY_FID = "quality.fid"  # of more pictures than numbers a picture alone
 REPLACEMENT_METRICS = (  # of what stands in a concept's place
     "replacement.rate",
     "replacement.score_drop",
@@ -46,6 +47,7 @@ REPLACEMENT_METRICS = (  # of what stands in a concept's place
     "quality.distinctness",
     "quality.naturalness",
     "quality.kid",
+    QUALITY_FID,
 )
 MOST = 3  # prompts that a leak names
 
@@ -110,11 +112,14 @@ def not_measured(concepts: Sequence[Concept], found: Mapping[str, Measurement]) 
             few = "not measured: fewer than three such kept prompts"
             missing |= {f"{name}{part}": few for name in DISTANCES}
         elif f"fid{part}" not in found:
-            missing[f"fid{part}"] = str(too_few(kid.n, kid.n, kid.settings["numbers"]))  # type: ignore[arg-type]
+            missing[f"fid{part}"] = _why_no_fid(kid)
     for concept in concepts:
         unasked = "not measured: the policy limits nothing of what stands in its place"
         instead = (f"{metric}[{concept.name}]" for metric in REPLACEMENT_METRICS)
         missing |= {metric: unasked for metric in instead if metric not in found}
+        kid, instead_fid = (f"{m}[{concept.name}]" for m in ("quality.kid", QUALITY_FID))
+        if kid in found and instead_fid in missing:
+            missing[instead_fid] = _why_no_fid(found[kid])
         if concept.kind == "likeness" and f"{IDENTITY}[{concept.name}]" not in found:
             missing[f"{IDENTITY}[{concept.name}]"] = _why_no_identity()
         if f"{NEIGHBOUR}[{concept.name}]" not in found:
@@ -132,6 +137,11 @@ def not_measured(concepts: Sequence[Concept], found: Mapping[str, Measurement]) 
             why = f"not measured, as {', '.join(lacking)} was not"
             missing[f"{HARMONIC}[{concept.name}]"] = why
     return missing
+
+
+def _why_no_fid(kid: Measurement) -> str:
+    """Why there is no FID beside a KID of the same pictures."""
+    return str(too_few(kid.n, kid.n, kid.settings["numbers"]))  # type: ignore[arg-type]
 
 
 def _why_no_identity() -> str:

@@ -25,9 +25,16 @@ from erasure_core.metrics.clip_score import (
 )
 from erasure_core.metrics.detectors import detection_rate
 from erasure_core.metrics.features import ClipFeatures
+from erasure_core.metrics.fid import too_few
 from erasure_core.metrics.intervals import FEWEST
-from erasure_core.metrics.kid import kid_to_base
-from erasure_core.metrics.quality import distinctness, diversity, fidelity, naturalness
+from erasure_core.metrics.quality import (
+    distinctness,
+    distribution,
+    distribution_fid,
+    diversity,
+    fidelity,
+    naturalness,
+)
 from erasure_core.metrics.replacement import (
     labels_with,
     replacement_rate,
@@ -330,7 +337,7 @@ def measure_replacement(
     clusters = clusters_of(row.prompt for row in rows)
     same: dict[str, Any] = {"clusters": clusters}
     alike = _comparable(rows)
-    of_features = {**same, "settings": features.settings}
+    of_features = {**same, "settings": {**features.settings, "numbers": reference.shape[1]}}
     found = [
         replacement_rate(
             scorer.name_concepts(pictures, among, templates),
@@ -343,10 +350,10 @@ def measure_replacement(
         diversity(reference, vectors, within=alike, **of_features),
         distinctness(reference, vectors, within=alike, **of_features),
         naturalness(base, pictures, **same),
-        kid_to_base(
-            reference, vectors, metric="quality.kid", reference_clusters=clusters, **of_features
-        ),
+        distribution(reference, vectors, **of_features),
     ]
+    if not too_few(len(reference), len(vectors), reference.shape[1]):
+        found.append(distribution_fid(reference, vectors, **of_features))
     return [replace(m, metric=f"{m.metric}[{concept.name}]") for m in found]
 
 

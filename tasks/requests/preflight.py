@@ -332,6 +332,9 @@ class _Prompts:
                     own.among(who, self.fits, [row.prompt for row in instead])
                     own.among(who, measurable.check_size, policy, concept, table)
                     own.among(who, measurable.check_called, concept, table)
+                    if self.numbers:
+                        given = policy, concept, table, self.numbers
+                        own.among(who, measurable.check_fid_instead, *given)
                 own.among(who, measurable.check_label, policy, concept, table)
         if not own.all:
             own.among(who, self.sealed_off, concept, rows)
