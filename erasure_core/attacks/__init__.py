@@ -24,11 +24,13 @@ from erasure_core.attacks import (
     concept_vector,
     image_to_image,
     implicit,
+    inpainting,
     latent_inversion,
     plain,
     preimage,
     relearning,
     ridge,
+    ring_a_bell,
     textual_inversion,
     token_search,
     translated,
@@ -70,11 +72,14 @@ MODULES: tuple[Any, ...] = (
     ridge,
     concept_vector,
     image_to_image,
+    inpainting,
     latent_inversion,
+    ring_a_bell,
     token_search,
     textual_inversion,
     relearning,
 )
+BEGUN_AT_A_PICTURE = (image_to_image, inpainting, latent_inversion)
 ENTRY_POINTS = "erasure.attacks"  # of other packages: name -> module
 OFFERED = ("NAME", "AUDIENCE", "SHOWN", "attack")
 ATTACKS: dict[str, Attack] = {module.NAME: module for module in MODULES}
@@ -239,7 +244,7 @@ def _controls(
     if module.NAME not in known:
         known[module.NAME] = module.attack(against_base, subject)
     found = {"base": (known[module.NAME][best], judge)}
-    if module in (image_to_image, latent_inversion):  # begun at a picture, and so is its control
+    if module in BEGUN_AT_A_PICTURE:  # and so is its control
         instead = module.attack(against_base, _replaced(subject))[0]
     found["replacement"] = (instead or told_instead(setting, subject), judge)
     if module.SHOWN and unknown is not None:

@@ -11,6 +11,7 @@ Cost       A step: one evaluation with its gradient and `CANDIDATES` without, ea
 """
 
 from collections.abc import Callable
+from functools import partial
 
 import torch
 from torch import Tensor, nn
@@ -39,6 +40,8 @@ SHARE = 0.2  # of the budget's updates: a step costs several
 
 Loss = Callable[[Context], Tensor]
 Objective = Callable[[Setting, Noised, tuple[str, ...]], Loss]
+# What a step is told by: prompts, and the loss of what stands before them.
+Drawn = Callable[[torch.Generator], tuple[tuple[str, ...], Loss]]
 
 
 def attack(setting: Setting, subject: Subject) -> list[Attempt]:
@@ -52,8 +55,9 @@ def attack(setting: Setting, subject: Subject) -> list[Attempt]:
     prompts = told(subject.prompts, setting.budget.pictures)
     attempts = []
     for i, objective in enumerate((unlearn_diff, p4d)):
-        prefix = _searched(setting, subject, objective)
-        ids = _ids(setting, prompts, prefix)
+        shown = partial(_shown, setting, subject, objective)
+        prefix = searched(setting, f"{NAME}, {objective.__name__}", shown)
+        ids = ids_behind(setting, prompts, prefix)
         attempts.append(
             Attempt(
                 draw(setting, encode_ids(setting.victim, ids)), prompts, {"objective": float(i)}
@@ -62,17 +66,21 @@ def attack(setting: Setting, subject: Subject) -> list[Attempt]:
     return attempts
 
 
-def _searched(setting: Setting, subject: Subject, objective: Objective) -> Tensor:
-    """The best prefix that the budget finds: (TOKENS,) token ids. `NotRun` without photographs."""
-    victim, generator = setting.victim, setting.generator(f"{NAME}, {objective.__name__}")
+def searched(setting: Setting, purpose: str, drawn: Drawn) -> Tensor:
+    """The best prefix that the budget finds: (TOKENS,) token ids.
+
+    Args:
+        setting: Whose text encoder, and the budget.
+        purpose: Of the random draws.
+        drawn: The prompts and the loss of a step.
+    """
+    victim, generator = setting.victim, setting.generator(purpose)
     special = set(victim.tokenizer.all_special_ids)
     usable = torch.tensor([i for i in range(len(victim.tokenizer)) if i not in special])
     prefix = usable[torch.randint(len(usable), (TOKENS,), generator=generator)]
     for _ in range(round(SHARE * setting.budget.updates)):
-        shown = noised(setting, subject, generator)
-        prompts = subject.told(shown.rows)
-        loss = objective(setting, shown, prompts)
-        gradient, now = _gradient(setting, _ids(setting, prompts, prefix), loss)
+        prompts, loss = drawn(generator)
+        gradient, now = _gradient(setting, ids_behind(setting, prompts, prefix), loss)
         gains = -(gradient @ _table(setting).T).cpu()[:, usable]
         proposed = usable[gains.topk(min(TOP, len(usable)), dim=1).indices]
         best, least = prefix, now
@@ -82,11 +90,21 @@ def _searched(setting: Setting, subject: Subject, objective: Objective) -> Tenso
             rank = torch.randint(proposed.shape[1], (), generator=generator)
             swapped[place] = proposed[place, rank]
             with torch.no_grad():
-                value = float(loss(encode_ids(setting.victim, _ids(setting, prompts, swapped))))
+                ids = ids_behind(setting, prompts, swapped)
+                value = float(loss(encode_ids(victim, ids)))
             if value < least:
                 best, least = swapped, value
         prefix = best
     return prefix
+
+
+def _shown(
+    setting: Setting, subject: Subject, objective: Objective, generator: torch.Generator
+) -> tuple[tuple[str, ...], Loss]:
+    """Some photographs' own prompts, and the objective of them. `NotRun` without photographs."""
+    shown = noised(setting, subject, generator)
+    prompts = subject.told(shown.rows)
+    return prompts, objective(setting, shown, prompts)
 
 
 def unlearn_diff(setting: Setting, shown: Noised, _prompts: tuple[str, ...]) -> Loss:
@@ -112,7 +130,7 @@ def _loss(setting: Setting, shown: Noised, wanted: Tensor) -> Loss:
     return loss
 
 
-def _ids(setting: Setting, prompts: tuple[str, ...], prefix: Tensor) -> Tensor:
+def ids_behind(setting: Setting, prompts: tuple[str, ...], prefix: Tensor) -> Tensor:
     """Token ids of the prompts behind the prefix, (n, tokens); what does not fit is cut."""
     tokenizer = setting.victim.tokenizer
     read = tokenizer(list(prompts), padding="max_length", truncation=True, return_tensors="pt")

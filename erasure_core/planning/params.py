@@ -151,14 +151,14 @@ REQUIRED: dict[Audience, dict[str, tuple[str, ...]]] = {
     "words": {
         "smoke": ("wordings",),
         "standard": ("wordings", "token search"),
-        "full": ("wordings", "token search"),
+        "full": ("wordings", "token search", "ring-a-bell"),
     },
     "embeddings": {
         "smoke": ("wordings", "ridge", "concept vector"),
         "standard": ("wordings", "token search", "ridge", "concept vector", "textual inversion"),
         "full": (
-            *("wordings", "token search", "ridge", "concept vector", "textual inversion"),
-            "latent inversion",
+            *("wordings", "token search", "ring-a-bell", "ridge", "concept vector"),
+            *("textual inversion", "latent inversion"),
         ),
     },
     "weights": {
@@ -168,8 +168,8 @@ REQUIRED: dict[Audience, dict[str, tuple[str, ...]]] = {
             "relearning",
         ),
         "full": (
-            *("wordings", "token search", "ridge", "concept vector", "textual inversion"),
-            *("latent inversion", "relearning"),
+            *("wordings", "token search", "ring-a-bell", "ridge", "concept vector"),
+            *("textual inversion", "latent inversion", "relearning"),
         ),
     },
 }

@@ -332,7 +332,9 @@ def described(n: int) -> Concept:
         ("implicit", "full", 0.088),  # 40, each of its own
         ("translated", "full", 0.088),  # each prompt by both names
         ("image to image", "smoke", 0.325),  # of 8 photographs
+        ("inpainting", "smoke", 0.325),
         ("latent inversion", "smoke", 0.325),
+        ("ring-a-bell", "smoke", 0.162),
         ("image to image", "standard", 0.162),  # of 20
     ],
 )

@@ -1,0 +1,63 @@
+"""Ring-A-Bell: words under which the text encoder comes near to the concept, before a prompt.
+
+Paper      Tsai et al., Ring-A-Bell, ICLR 2024, arXiv:2310.10012, eq. 3: the tokens whose states are
+           nearest to e(without) + eta v, v being `concept_vector`'s; the victim is not asked.
+Departs    The paper searches all tokens of a prompt by a genetic algorithm; here a prefix of all
+           prompts, by the swaps of `token_search`. eta is swept.
+Cost       A step: the text encoder with its gradient, and `CANDIDATES` times without, each of a
+           batch of prompts. No evaluation of the UNet but the pictures'.
+"""
+
+from functools import partial
+
+import torch
+from torch import Tensor
+
+from erasure_core.attacks.concept_vector import ETAS, vector
+from erasure_core.attacks.setting import Attempt, Audience, NotRun, Setting, Subject, draw, told
+from erasure_core.attacks.token_search import TWO_ENCODERS, Loss, ids_behind, searched
+from erasure_core.network.diffusion import Context, encode_ids, encode_prompts
+
+NAME = "ring-a-bell"
+AUDIENCE: Audience = "words"
+SHOWN = False
+
+
+def attack(setting: Setting, subject: Subject) -> list[Attempt]:
+    """Draw the subject's prompts behind the prefix, one attempt an eta.
+
+    Raises:
+        NotRun: The family reads by two encoders.
+    """
+    if len(setting.victim.text_encoders) > 1:
+        raise NotRun(TWO_ENCODERS)
+    prompts = told(subject.prompts, setting.budget.pictures)
+    attempts = []
+    for eta in ETAS:
+        aim = aimed(setting, subject, eta)
+        prefix = searched(setting, f"{NAME}, {eta:g}", partial(_batch, setting, subject, aim))
+        context = encode_ids(setting.victim, ids_behind(setting, prompts, prefix))
+        attempts.append(Attempt(draw(setting, context), prompts, {"eta": eta}))
+    return attempts
+
+
+def aimed(setting: Setting, subject: Subject, eta: float) -> Tensor:
+    """The states to come near to, of each of the subject's prompts: (prompts, tokens, d)."""
+    without = encode_prompts(setting.victim, subject.instead).states
+    return without + eta * vector(setting, subject)
+
+
+def distance(aim: Tensor) -> Loss:
+    """The mean square of what the states of prompts differ from `aim`, (n, tokens, d)."""
+
+    def loss(context: Context) -> Tensor:
+        return (context.states - aim).square().mean()
+
+    return loss
+
+
+def _batch(
+    setting: Setting, subject: Subject, aim: Tensor, generator: torch.Generator
+) -> tuple[tuple[str, ...], Loss]:
+    rows = torch.randint(len(subject.prompts), (setting.budget.batch,), generator=generator)
+    return subject.told(rows), distance(aim[rows.to(aim.device)])
