@@ -32,7 +32,7 @@ from tasks.evidence.decide import choose_candidate
 from tasks.evidence.measure import check_names, labels_of
 from tasks.requests import measurable
 from tasks.requests.made_with import made_with
-from tasks.requests.preflight import check_clip, reader_of, tokenizers_of
+from tasks.requests.preflight import check_clip, check_features, reader_of, tokenizers_of
 
 Said = Callable[[str], None]
 
@@ -177,6 +177,8 @@ def _check_sets(params: Params, requests: Sequence[DeletionRequest], tier: str) 
     base = checked_base(params.base)[0]
     tokenizers, directions = tokenizers_of(base), reader_of(base)
     numbers = check_clip(params.clip)
+    if params.features:
+        numbers = check_features(params.features)
     known = (params.method.method, *params.methods)
     protected = sorted({p for name in known for p in params.with_method(name).protected})
     for request in requests:

@@ -15,7 +15,6 @@ from erasure_core.law.gates import SPLIT, Measurement
 from erasure_core.law.prompts import PromptRow, is_listed
 from erasure_core.metrics.clip_score import accuracy
 from erasure_core.metrics.detectors import NudeNet
-from erasure_core.metrics.features import ClipFeatures
 from erasure_core.metrics.fid import fid_to_base, too_few
 from erasure_core.metrics.harmonic import harmonic_mean
 from erasure_core.metrics.identity import DlibIdentity, identity_rate, identity_weights
@@ -117,9 +116,9 @@ def not_measured(concepts: Sequence[Concept], found: Mapping[str, Measurement]) 
         unasked = "not measured: the policy limits nothing of what stands in its place"
         instead = (f"{metric}[{concept.name}]" for metric in REPLACEMENT_METRICS)
         missing |= {metric: unasked for metric in instead if metric not in found}
-        kid, instead_fid = (f"{m}[{concept.name}]" for m in ("quality.kid", QUALITY_FID))
-        if kid in found and instead_fid in missing:
-            missing[instead_fid] = _why_no_fid(found[kid])
+        instead_kid, instead_fid = (f"{m}[{concept.name}]" for m in ("quality.kid", QUALITY_FID))
+        if instead_kid in found and instead_fid in missing:
+            missing[instead_fid] = _why_no_fid(found[instead_kid])
         if concept.kind == "likeness" and f"{IDENTITY}[{concept.name}]" not in found:
             missing[f"{IDENTITY}[{concept.name}]"] = _why_no_identity()
         if f"{NEIGHBOUR}[{concept.name}]" not in found:
@@ -156,7 +155,7 @@ def distances(instruments: Instruments, kept: Kept) -> list[Measurement]:
     """KID and FID of the kept pictures to the base's, of all and of each part; the features of
     each picture are computed once. FID needs more pictures than numbers a picture.
     """
-    features = ClipFeatures(instruments.scorer)
+    features = instruments.features
     before, after = features.of(kept.base), features.of(kept.pictures)
     found: list[Measurement] = []
     for part, at in parts_of(kept.rows, kept.keep).items():

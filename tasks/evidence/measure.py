@@ -24,7 +24,6 @@ from erasure_core.metrics.clip_score import (
     score_drop,
 )
 from erasure_core.metrics.detectors import detection_rate
-from erasure_core.metrics.features import ClipFeatures
 from erasure_core.metrics.fid import too_few
 from erasure_core.metrics.intervals import FEWEST
 from erasure_core.metrics.quality import (
@@ -328,7 +327,7 @@ def measure_replacement(
         pictures: The candidate's pictures of them.
         labels: What pictures may be named by; those of a style are named among the styles.
     """
-    scorer, features = instruments.scorer, ClipFeatures(instruments.scorer)
+    scorer, features = instruments.scorer, instruments.features
     prompts = [concept.replaced(row.prompt) for row in rows]
     known, templates = asked_among(instruments.params, concept, labels)
     among, label = labels_with(known, concept.replacement)

@@ -23,12 +23,12 @@ from erasure_core.law.prompts import (
 )
 from erasure_core.law.requests import DeletionRequest
 from erasure_core.methods import METHODS
-from erasure_core.metrics import detectors
+from erasure_core.metrics import detectors, features
 from erasure_core.metrics.clip_score import ClipScorer
 from erasure_core.network import diffusion, models, parts
 from erasure_core.network.bases import loaded_files
 from erasure_core.planning import sealed
-from erasure_core.planning.params import Base, Clip, Detector, MeasuredSet, Params
+from erasure_core.planning.params import Base, Clip, Detector, MeasuredSet, OwnFeatures, Params
 from erasure_core.planning.plan import (
     STAGES,
     Stage,
@@ -191,8 +191,10 @@ def _check_training(faults: Faults, params: Params, base: Path | None, gpu_neede
 
 
 def _check_instruments(faults: Faults, params: Params) -> int | None:
-    """Look for faults; how many numbers CLIP makes of a picture, where it does."""
+    """Look for faults; how many numbers the features make of a picture, where they do."""
     numbers = faults.among(OPERATOR, check_clip, params.clip)
+    if params.features:
+        numbers = faults.among(OPERATOR, check_features, params.features)
     if detector := faults.among(OPERATOR, check_detector, params.detector):
         faults.among(OPERATOR, measurable.check_thresholds, params.policy, detector)
     faults.all += [Fault(OPERATOR, what) for what in measurable.policy_faults(params.policy)]
@@ -210,6 +212,15 @@ def check_clip(clip: Clip) -> int:
         return int(scorer.embed([BLANK]).shape[1])
 
     return models.loaded(f"CLIP {clip.path}", name_a_picture)
+
+
+def check_features(own: OwnFeatures) -> int:
+    """Refuse features that do not load or make nothing of a picture: `BadInput`. How many numbers
+    they make of one.
+    """
+    return models.loaded(
+        f"features {own.path}", lambda: features.opened(own.path).of([BLANK]).shape[1]
+    )
 
 
 def check_detector(detector: Detector) -> detectors.Detector:
@@ -259,7 +270,7 @@ class _Prompts:
     params: Params
     tokenizers: "Sequence[CLIPTokenizer]"  # empty where the base has none that load
     directions: Directions | None  # none where the base's text encoder does not load
-    numbers: int | None  # that CLIP makes of a picture; none where it does not load
+    numbers: int | None  # that the features make of a picture; none where they do not load
     restored: Sequence[Concept]
     kept: Tables = field(default_factory=dict)
     concepts: list[Concept] = field(default_factory=list)
@@ -333,8 +344,8 @@ class _Prompts:
                     own.among(who, measurable.check_size, policy, concept, table)
                     own.among(who, measurable.check_called, concept, table)
                     if self.numbers:
-                        given = policy, concept, table, self.numbers
-                        own.among(who, measurable.check_fid_instead, *given)
+                        alone = policy, concept, table, self.numbers
+                        own.among(who, measurable.check_fid_instead, *alone)
                 own.among(who, measurable.check_label, policy, concept, table)
         if not own.all:
             own.among(who, self.sealed_off, concept, rows)
