@@ -180,7 +180,8 @@ def distances(instruments: Instruments, kept: Kept) -> list[Measurement]:
 def neighbours(
     instruments: Instruments, concept: Concept, kept: Kept, encode: Encode, erased: Sequence[str]
 ) -> list[Measurement]:
-    """How often kept pictures of what is nearest to the concept are still named as what they are:
+    """How often kept pictures of what is nearest to the concept are still named as what they are,
+    after the base's:
     the nearest by text states among what the kept rows show, and those that the policy names.
     Nothing where one of these is not shown, unless it was erased itself: it would be passed over.
 
@@ -197,20 +198,23 @@ def neighbours(
     near = near_rows(instruments.params.policy, concept, kept.rows, encode, erased)
     if not (at := near.at):
         return []
-    called, settings = named_as(instruments, concept, Chosen(kept.pictures, at), kept.labels)
-    return [
-        accuracy(
-            called,
-            [shows[i] for i in at],
-            metric=f"{NEIGHBOUR}[{concept.name}]",
-            settings={
-                **settings,
-                "neighbours": {n.name: round(n.cosine, 4) for n in near.found},
-                "named by the policy": near.named,
-            },
-            clusters=clusters_of(kept.rows[i].prompt for i in at),
+    found = []
+    for prefix, some in (("base.", kept.base), ("", kept.pictures)):
+        called, settings = named_as(instruments, concept, Chosen(some, at), kept.labels)
+        found.append(
+            accuracy(
+                called,
+                [shows[i] for i in at],
+                metric=f"{prefix}{NEIGHBOUR}[{concept.name}]",
+                settings={
+                    **settings,
+                    "neighbours": {n.name: round(n.cosine, 4) for n in near.found},
+                    "named by the policy": near.named,
+                },
+                clusters=clusters_of(kept.rows[i].prompt for i in at),
+            )
         )
-    ]
+    return found
 
 
 @dataclass(frozen=True, slots=True)

@@ -52,6 +52,7 @@ from erasure_core.planning.plan import (
     restored_name,
     target_name,
 )
+from erasure_core.planning.protocol import of_plan
 from erasure_core.planning.sealed import clusters_of
 from tasks.evidence.further import (
     DISTANCES,
@@ -155,7 +156,9 @@ def measure(plan: Plan, stage: Stage, names: Sequence[str]) -> dict[str, Found]:
                     {m.metric: m for m in measurements},
                 )
                 measurements += attacked(plan, who)
-            found[who] = {m.metric: m for m in measurements}
+            found[who] = {
+                m.metric: replace(m, protocol=of_plan(plan, stage, rows, m)) for m in measurements
+            }
             advance(1)
     return found
 
@@ -337,13 +340,14 @@ def measure_replacement(
     same: dict[str, Any] = {"clusters": clusters}
     alike = _comparable(rows)
     of_features = {**same, "settings": {**features.settings, "numbers": reference.shape[1]}}
+    as_named: dict[str, Any] = {
+        **same,
+        "settings": {**scorer.settings, "templates": templates, "among": among},
+    }
+    of_base, called = (scorer.name_concepts(some, among, templates) for some in (base, pictures))
     found = [
-        replacement_rate(
-            scorer.name_concepts(pictures, among, templates),
-            label,
-            settings={**scorer.settings, "templates": templates, "among": among},
-            **same,
-        ),
+        replacement_rate(of_base, label, metric="base.replacement.rate", **as_named),
+        replacement_rate(called, label, **as_named),
         replacement_score_drop(*scores, settings=scorer.settings, **same),
         fidelity(reference, vectors, **of_features),
         diversity(reference, vectors, within=alike, **of_features),
@@ -389,9 +393,13 @@ def measure_kept(
         was, now = ([names[i] for i in at] for names in (named_base, named))
         wanted = [rows[i].concept for i in at]
         same: dict[str, Any] = {"settings": settings, "clusters": [clusters[i] for i in at]}
-        return (
-            [accuracy(now, wanted, **same), accuracy_drop(was, now, wanted, **same)] if at else []
-        )
+        if not at:
+            return []
+        return [
+            accuracy(was, wanted, metric="base.clip.accuracy", **same),
+            accuracy(now, wanted, **same),
+            accuracy_drop(was, now, wanted, **same),
+        ]
 
     def measured(at: Sequence[int]) -> list[Measurement]:
         """Of the rows `at`, by what is known of all."""
@@ -403,6 +411,7 @@ def measure_kept(
         same: dict[str, Any] = {"clusters": [clusters[i] for i in at]}
         return [
             paired_ssim(*drawn, **same),
+            clip_score(old, metric="base.clip.score", settings=scorer.settings, **same),
             clip_score(new, settings=scorer.settings, **same),
             score_drop(old, new, settings=scorer.settings, **same),
             *found,
