@@ -20,7 +20,8 @@ from erasure_core.law.concepts import Concept
 from erasure_core.law.gates import Limit, judge
 from erasure_core.law.prompts import PromptRow, part_of, read_prompt_set
 from erasure_core.metrics.intervals import share
-from erasure_core.planning.params import COMPOSED, Params, read_params
+from erasure_core.planning.params import Params, read_params
+from erasure_core.planning.policy import COMPOSED
 
 ROOT = Path(__file__).parents[1]
 RESULTS = ROOT / "benchmarks/results/again.json"

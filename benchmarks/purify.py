@@ -80,7 +80,9 @@ def compared(
             "subject": name,
             "n": len(group),
             "faces": [faces(shown[name]) for shown in (before, control, after)],
-            "ssim": [paired_ssim(group, shown[name]).value for shown in (control, after)],
+            "ssim": [
+                paired_ssim(group, shown[name], clusters=None).value for shown in (control, after)
+            ],
         }
         for name, group in before.items()
     ]

@@ -35,7 +35,8 @@ from erasure_core.network import diffusion
 from erasure_core.network.images import to_pil
 from erasure_core.network.models import Teacher, load_teacher
 from erasure_core.network.work import Work
-from erasure_core.planning.params import COMPOSED, Params, read_params
+from erasure_core.planning.params import Params, read_params
+from erasure_core.planning.policy import COMPOSED
 from tasks.evidence.attack import judge_of, prompts_of, with_photographs
 from tasks.evidence.instruments import Instruments
 from tasks.evidence.measure import labels_of, measure_kept, measure_target

@@ -61,7 +61,7 @@ def write_bytes(path: Path, content: bytes) -> None:
         OSError: Disk full, no permission; `path` is then as it was and no temporary file is left.
     """
     path.parent.mkdir(parents=True, exist_ok=True)
-    temporary = draft(path.parent, f".{path.name}.")
+    temporary = temporary_name(path.parent, f".{path.name}.")
     try:
         with temporary.open("xb") as stream:
             stream.write(content)
@@ -78,12 +78,12 @@ def new_folder(parent: Path, prefix: str) -> Path:
     library's mkdtemp shuts out everybody else, also once it is renamed).
     """
     parent.mkdir(parents=True, exist_ok=True)
-    folder = draft(parent, prefix)
+    folder = temporary_name(parent, prefix)
     folder.mkdir()
     return folder
 
 
-def draft(parent: Path, prefix: str) -> Path:
+def temporary_name(parent: Path, prefix: str) -> Path:
     """An unused name in `parent` for what is being written; it names its writer, so that a later
     one can tell what a killed writer left, and removes that first.
     """

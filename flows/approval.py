@@ -9,8 +9,10 @@ from prefect.input import RunInput
 from pydantic import AfterValidator, Field, ValidationError
 
 from erasure_core.errors import BadInput
+from erasure_core.law.clock import until
 from erasure_core.text import markdown, one_line
-from tasks.book.store import Book
+from tasks.book.status import left_of
+from tasks.book.store import Book, Entry
 from tasks.requests.plan import NeedsApproval
 from tasks.requests.steps import approve
 
@@ -64,7 +66,7 @@ def _asked(book: Book, needed: NeedsApproval) -> Approval:
 def _shown(book: Book, needed: NeedsApproval) -> str:
     """What is to be approved, in Markdown."""
     entries = [book.ask(lambda r, i=i: r.request(i)) for i in needed.requests]  # type: ignore[misc]
-    lines = [f"- request {e.row.id}: {markdown(e.concept)} ({e.kind})" for e in entries]
+    lines = [f"- request {e.row.id}: {markdown(e.concept)} ({e.kind}){_until(e)}" for e in entries]
     have = ", ".join(map(markdown, needed.have)) or "nobody"
     return "\n".join(
         [
@@ -75,3 +77,9 @@ def _shown(book: Book, needed: NeedsApproval) -> str:
             f"It needs {needed.needed} approval(s); approved so far by {have}.",
         ]
     )
+
+
+def _until(entry: Entry) -> str:
+    """How urgent the decision is; nothing of what was settled before."""
+    said = until(entry.row.due, left_of(entry.row))
+    return f", {said}" if said else ""

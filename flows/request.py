@@ -28,7 +28,9 @@ else:
 @one_line
 def file_request(
     concept: Annotated[str, Field(description="What is to be erased, as prompts name it.")],
-    kind: Annotated[Kind, Field(description="What it is.")],
+    kind: Annotated[
+        Kind, Field(description="What it is, by which it is measured: a likeness is of a person.")
+    ],
     replacement: Annotated[
         str, Field(description="What should appear instead, with its article: a cup of tea.")
     ],
@@ -45,11 +47,11 @@ def file_request(
     from tasks.book.door import open_book
     from tasks.requests.base_file import with_folder
     from tasks.requests.intake import add, check, described
-    from tasks.requests.new import Asked, draft
+    from tasks.requests.new import NewRequest, draft
 
     home = home_of_run()
     settings, book = with_folder(read_params(params), home), open_book(home)
-    made = draft(Asked(concept, kind, replacement, (), law, None), settings, book)
+    made = draft(NewRequest(concept, kind, replacement, (), law, None), settings, book)
     named = None if method == BY_PARAMS else method
     request = made.request.model_copy(update={"method": named})
     made = replace(made, request=request)  # a run by name reads the file

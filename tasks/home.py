@@ -91,8 +91,8 @@ class Home:
 
     @property
     def prepared(self) -> Path:
-        """What methods prepare once and use again (walks, anchor pictures, Gram matrices), by
-        content; safe to delete.
+        """What methods prepare once and use again (trajectories, anchor pictures, Gram matrices),
+        by content; safe to delete.
         """
         return self.root / "prepared"
 

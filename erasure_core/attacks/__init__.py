@@ -49,6 +49,7 @@ from erasure_core.attacks.setting import (
     counted,
 )
 from erasure_core.errors import BadInput
+from erasure_core.law.gates import Tier
 from erasure_core.plugins import with_plugins
 
 __all__ = [
@@ -109,10 +110,10 @@ def all_attacks(plugins: Iterable[EntryPoint] | None = None) -> dict[str, Attack
     return found
 
 
-def budget_of(name: str) -> Budget:
-    """A budget by its name. `BadInput` if there is none."""
+def budget_of(name: Tier) -> Budget:
+    """The budget of a tier. `BadInput` if there is none."""
     if name not in BUDGETS:
-        raise BadInput(f"no budget {name!r}; choose {', '.join(BUDGETS)}")
+        raise BadInput(f"no tier {name!r}; choose {', '.join(BUDGETS)}")
     return BUDGETS[name]
 
 

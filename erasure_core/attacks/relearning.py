@@ -36,7 +36,7 @@ def attack(setting: Setting, subject: Subject) -> list[Attempt]:
     return attempts
 
 
-def tuned(setting: Setting, subject: Subject, updates: int, lr: float = LR) -> Teacher:
+def tuned(setting: Setting, subject: Subject, updates: int) -> Teacher:
     """The victim after `updates` on the subject's photographs, each told its own prompt.
 
     Raises:
@@ -48,7 +48,7 @@ def tuned(setting: Setting, subject: Subject, updates: int, lr: float = LR) -> T
     for weight in weights:
         weight.requires_grad_()
     known = encode_prompts(setting.victim, subject.prompts)
-    optimiser, generator = torch.optim.Adam(weights, lr=lr), setting.generator(NAME)
+    optimiser, generator = torch.optim.Adam(weights, lr=LR), setting.generator(NAME)
     for _ in range(updates):
         loss = noise_loss(setting.against(victim), subject, known.__getitem__, generator)
         optimiser.zero_grad()

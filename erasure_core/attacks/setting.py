@@ -11,6 +11,7 @@ from torch import Tensor, nn
 from erasure_core import seeding
 from erasure_core.errors import ErasureError
 from erasure_core.law.concepts import Concept
+from erasure_core.law.gates import Tier
 from erasure_core.network.diffusion import (
     PICTURES_TOGETHER,
     Context,
@@ -44,7 +45,7 @@ class Budget:
     batch: int = 4
 
 
-BUDGETS: dict[str, Budget] = {
+BUDGETS: dict[Tier, Budget] = {
     "smoke": Budget(pictures=20, photographs=8, updates=60),
     "standard": Budget(pictures=20, photographs=20, updates=200),
     "full": Budget(pictures=40, photographs=40, updates=400),

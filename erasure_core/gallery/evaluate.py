@@ -74,10 +74,13 @@ def measure(
         subjects = by_subject.name_concepts(images, phrases)
         styles = by_style.name_concepts(images, list(STYLES))
         found[f"right subject in {name}"] = accuracy(
-            subjects, [SUBJECTS[s].phrase for s, _ in pairs], settings=by_subject.settings
+            subjects,
+            [SUBJECTS[s].phrase for s, _ in pairs],
+            settings=by_subject.settings,
+            clusters=None,
         )
         found[f"right style in {name}"] = accuracy(
-            styles, [style for _, style in pairs], settings=by_style.settings
+            styles, [style for _, style in pairs], settings=by_style.settings, clusters=None
         )
     return found, made
 
@@ -86,7 +89,9 @@ def _faces(
     detector: NudeNet, images: list[Image.Image], better: Literal["lower", "higher"]
 ) -> Measurement:
     settings = {**detector.settings, "labels": list(FACES)}
-    return detection_rate(detector.detects(images, FACES), settings=settings, better=better)
+    return detection_rate(
+        detector.detects(images, FACES), settings=settings, better=better, clusters=None
+    )
 
 
 def contact_sheet(images: Sequence[Image.Image], repeats: int) -> Image.Image:

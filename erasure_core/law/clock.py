@@ -196,6 +196,16 @@ def days_left(until: datetime, now: datetime) -> int:
     return (until - now) // timedelta(days=1)
 
 
+def in_words(left: int) -> str:
+    """Days left, as people are told of them."""
+    return f"{left} days left" if left >= 0 else f"LATE by {-left} days"
+
+
+def until(due: str, left: int | None) -> str:
+    """`due 2026-12-22, 30 days left`; nothing of what is settled, which has no days left."""
+    return "" if left is None else f"due {due[:10]}, {in_words(left)}"
+
+
 def _end(law: Regulation, received: datetime, extensions: int) -> datetime:
     if received.tzinfo is None:
         raise ValueError(f"the time of receipt {received} has no time zone; give an aware one")

@@ -32,6 +32,7 @@ Prompt = Annotated[
 ]
 # A file name holds 255 bytes and MLflow's name of a metric 250: room for what is put around it.
 NAME_LENGTH = 200
+STEM_LENGTH = 190  # of a name in a file's name before a hash
 _AND, _ARTICLES = re.compile(AND), ("the ", "a ", "an ")
 _NO_LETTERS = {n: None for n in range(128) if not chr(n).isalnum()}
 
@@ -182,6 +183,7 @@ def slug(name: str) -> str:
     stem = re.sub(r"[^a-z0-9]+", "-", plain).strip("-")
     if re.fullmatch(r"[a-z0-9][a-z0-9 _-]*", folded):
         return stem
+    stem = stem[:STEM_LENGTH].rstrip("-")  # one sign can be six letters here
     return f"{stem}-{sha256(folded.encode()).hexdigest()[:8]}".strip("-")
 
 

@@ -10,6 +10,7 @@ OF_A_PART = ", a part of them"
 SPLIT = ("listed", "not listed")  # kept prompts: what the requests' `keep` names, and what not
 HAVE = " (have: "  # begins, in the reason of a check that lacks its number, what there was instead
 Verdict = Literal["pass", "fail", "inconclusive", "void"]
+Tier = Literal["smoke", "standard", "full"]  # how much was tried to bring a concept back
 
 
 def concept_of(metric: str) -> str | None:

@@ -298,7 +298,7 @@ def _work_after(replacement: str, after: str, name: str) -> tuple[str, str, bool
 
 def _put(before: str, phrase: str, plural: bool, kind: str, after: str) -> str:
     """The words before a name and what stands in its place."""
-    article, noun = _split(phrase)
+    _, noun = _split(phrase)
     style = kind == "style"
     if kind == "explicit":
         before = HALF.sub("", before)
@@ -316,24 +316,57 @@ def _put(before: str, phrase: str, plural: bool, kind: str, after: str) -> str:
         return made
     if not style and not plural and OF_SEVERAL.match(after):
         return f"{kept}{noun}"
-    words = kept.split()
-    last = words[-1].casefold() if words else ""
-    if last in ARTICLES:
-        space = kept[: kept.rstrip().rfind(words[-1])]
-        if plural:
-            return f"{space}{many(noun)}"
-        if not article and style:
-            return f"{space}{'the' if last == 'the' else indefinite(noun)} {noun}"
-        return f"{space}{phrase}"
     if plural:
-        return f"{kept}{many(noun)}"
-    if last == "some":  # of what is not counted: "some tea", not "some cup of tea"
-        noun = noun.rpartition(" of ")[2] if _is_container(noun) else noun
-    in_a_style = style and re.match(r"\s+styles?\b", after, re.IGNORECASE)
+        return _put_several(kept, noun)
+    return _put_style(kept, phrase, after) if style else _put_one(kept, phrase)
+
+
+def _put_several(kept: str, noun: str) -> str:
+    return f"{_without_last(kept) if _last(kept) in ARTICLES else kept}{many(noun)}"
+
+
+def _put_style(kept: str, phrase: str, after: str) -> str:
+    article, noun = _split(phrase)
+    if (last := _last(kept)) in ARTICLES:
+        if not article:
+            phrase = f"{'the' if last == 'the' else indefinite(noun)} {noun}"
+        return f"{_without_last(kept)}{phrase}"
+    noun = _of_some(last, noun)
     determined, begins = _adjectives(kept)
-    if in_a_style or determined:
-        return f"{kept if article or style else _uncounted(kept)}{noun}"
-    like = kept[begins:]
+    if determined or re.match(r"\s+styles?\b", after, re.IGNORECASE):
+        return f"{kept}{noun}"
+    return _beside_adjectives(kept, begins, phrase, noun)
+
+
+def _put_one(kept: str, phrase: str) -> str:
+    article, noun = _split(phrase)
+    if (last := _last(kept)) in ARTICLES:
+        return f"{_without_last(kept)}{phrase}"
+    noun = _of_some(last, noun)
+    determined, begins = _adjectives(kept)
+    if determined:
+        return f"{kept if article else _uncounted(kept)}{noun}"
+    return _beside_adjectives(kept, begins, phrase, noun)
+
+
+def _last(text: str) -> str:
+    words = text.split()
+    return words[-1].casefold() if words else ""
+
+
+def _without_last(text: str) -> str:
+    """`text` up to its last word."""
+    return text[: text.rstrip().rfind(text.split()[-1])]
+
+
+def _of_some(last: str, noun: str) -> str:
+    """After "some", a noun that is not counted: "some tea", not "some cup of tea"."""
+    return noun.rpartition(" of ")[2] if last == "some" and _is_container(noun) else noun
+
+
+def _beside_adjectives(kept: str, begins: int, phrase: str, noun: str) -> str:
+    """`phrase` after `kept`, whose adjectives begin there: its article stands before these."""
+    article, like = _split(phrase)[0], kept[begins:]
     if not article or not like:
         return f"{kept}{phrase}"
     return f"{kept[:begins]}{'the' if article == 'the' else indefinite(like)} {like}{noun}"

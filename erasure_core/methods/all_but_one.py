@@ -44,7 +44,7 @@ from erasure_core.network.shares import Shares
 from erasure_core.network.weights import WeightDelta
 from erasure_core.network.work import Work
 
-TRAJECTORIES_TOGETHER = 8  # of one batch; bounds the memory of making a bank
+GUIDED_TOGETHER = 8  # of one batch; bounds the memory of making a bank
 
 
 class Instruction(BaseModel):
@@ -165,6 +165,7 @@ class Settings(training.LoraTraining):
             "ours: hold eps(0) to the teacher's on the trajectories of kept prompts too; at "
             "lambda 0 it is then free on all others"
         ),
+        json_schema_extra={"ours": True},
     )
     signal: Literal["explicit", "implicit"] = Field(
         "explicit", description="what delta is made of, in target residual"
@@ -179,13 +180,15 @@ class Settings(training.LoraTraining):
             "ours: change keys and values only where the null prompt does not look, which keeps "
             "eps(0) exactly; lambda then has no effect"
         ),
+        json_schema_extra={"ours": True},
     )
     trajectories: Literal["fresh"] | PositiveInt = Field(
         "fresh",
         description=(
-            "trajectories of each concept that all updates share; more cover more states, "
+            "ours: trajectories of each concept that all updates share; more cover more states, "
             "'fresh' makes one for each point"
         ),
+        json_schema_extra={"ours": True},
     )
     robust: Robust | None = Field(
         None,
@@ -193,6 +196,7 @@ class Settings(training.LoraTraining):
             "ours: settings of an adversary inside the loop, whose states are erased too; "
             "{} are its defaults, None is no adversary"
         ),
+        json_schema_extra={"ours": True},
     )
 
     @property
@@ -214,7 +218,7 @@ class Settings(training.LoraTraining):
 
 
 @dataclass(frozen=True, slots=True)
-class Points:
+class GuidedPoints:
     """Samples on the teacher's trajectories with what the teacher predicts there. n points; index i
     counts elapsed steps.
     """
@@ -227,17 +231,17 @@ class Points:
 
     def tensors(self) -> dict[str, Tensor]:
         """The five by name."""
-        return {name: getattr(self, name) for name in Points.__slots__}
+        return {name: getattr(self, name) for name in GuidedPoints.__slots__}
 
-    def __getitem__(self, rows: Tensor) -> "Points":
-        return Points(**{name: tensor[rows] for name, tensor in self.tensors().items()})
+    def __getitem__(self, rows: Tensor) -> "GuidedPoints":
+        return GuidedPoints(**{name: tensor[rows] for name, tensor in self.tensors().items()})
 
-    def to(self, device: torch.device) -> "Points":
+    def to(self, device: torch.device) -> "GuidedPoints":
         """The same points on `device`."""
-        return Points(**{name: tensor.to(device) for name, tensor in self.tensors().items()})
+        return GuidedPoints(**{name: tensor.to(device) for name, tensor in self.tensors().items()})
 
     @classmethod
-    def cat(cls, parts: Sequence["Points"]) -> "Points":
+    def cat(cls, parts: Sequence["GuidedPoints"]) -> "GuidedPoints":
         """One after another."""
         return cls(*(torch.cat([getattr(part, name) for part in parts]) for name in cls.__slots__))
 
@@ -341,7 +345,7 @@ class Guide:
         return null, target
 
     @torch.no_grad()
-    def fresh(self, n: int, generator: torch.Generator) -> Points:
+    def fresh(self, n: int, generator: torch.Generator) -> GuidedPoints:
         """n points as in Algorithm 1: each at a uniform step of a trajectory from new noise."""
         points = []
         for _ in range(n):
@@ -356,16 +360,16 @@ class Guide:
 
             z = diffusion.denoise(self.teacher, z, self.settings.steps, elapsed, guided)
             points.append(
-                Points(
+                GuidedPoints(
                     z,
                     torch.tensor([elapsed], device=z.device),
                     prompt,
                     *self.signal(z, elapsed, prompt),
                 )
             )
-        return Points.cat(points)
+        return GuidedPoints.cat(points)
 
-    def bank(self, each: int, name: str, work: Work) -> Points:
+    def bank(self, each: int, name: str, work: Work) -> GuidedPoints:
         """Every point of `each` whole trajectories of every concept, n * T points for n of them,
         noisiest first; kept by content.
 
@@ -376,7 +380,7 @@ class Guide:
         def make() -> dict[str, Tensor]:
             return self._whole(each, seeding.generator(work.seed, name)).tensors()
 
-        points = Points(
+        points = GuidedPoints(
             **by_content(
                 work.cache, "trajectories", lambda: self._content(each, work.seed, name), make
             )
@@ -385,28 +389,28 @@ class Guide:
         return points.to(self.device) if small else points
 
     @torch.no_grad()
-    def _whole(self, each: int, generator: torch.Generator) -> Points:
-        """`each` whole trajectories of every concept, `TRAJECTORIES_TOGETHER` at a time; on the
+    def _whole(self, each: int, generator: torch.Generator) -> GuidedPoints:
+        """`each` whole trajectories of every concept, `GUIDED_TOGETHER` at a time; on the
         CPU. No prompt of a concept has two before each has one.
         """
         n = each * len(self.shares.sizes)
         z = diffusion.drawn_noise(self.teacher, n, generator)
         prompt = self.shares.in_turn(each, generator).to(self.device)
-        parts: list[Points] = []
-        for first in range(0, n, TRAJECTORIES_TOGETHER):
-            together = slice(first, first + TRAJECTORIES_TOGETHER)
+        parts: list[GuidedPoints] = []
+        for first in range(0, n, GUIDED_TOGETHER):
+            together = slice(first, first + GUIDED_TOGETHER)
             parts += self._step_by_step(z[together], prompt[together])
-        points = Points.cat(parts)
+        points = GuidedPoints.cat(parts)
         return points[points.elapsed.argsort(stable=True)]
 
-    def _step_by_step(self, z: Tensor, prompt: Tensor) -> list[Points]:
+    def _step_by_step(self, z: Tensor, prompt: Tensor) -> list[GuidedPoints]:
         """The points of trajectories from `z`, those of one step together; on the CPU."""
-        steps: list[Points] = []
+        steps: list[GuidedPoints] = []
 
         def guided(z: Tensor, _timestep: int) -> Tensor:
             elapsed = len(steps)
             null, target = self.signal(z, elapsed, prompt)
-            points = Points(z, torch.full_like(prompt, elapsed), prompt, null, target)
+            points = GuidedPoints(z, torch.full_like(prompt, elapsed), prompt, null, target)
             steps.append(points.to(torch.device("cpu")))
             return null + target
 
@@ -435,8 +439,8 @@ class Banks:
     nor lambda.
     """
 
-    erase: Points
-    keep: Points | None
+    erase: GuidedPoints
+    keep: GuidedPoints | None
 
 
 def _guides(
@@ -602,7 +606,7 @@ def erase(
         else None
     )
 
-    def points(source: Guide, bank: Points | None) -> Points:
+    def points(source: Guide, bank: GuidedPoints | None) -> GuidedPoints:
         if bank is None:
             return source.fresh(settings.batch, draws)
         return bank[torch.randint(len(bank.z), (settings.batch,), generator=draws)].to(

@@ -64,9 +64,10 @@ class Settings(training.LoraTraining):
     trajectories: Literal["fresh"] | PositiveInt = Field(
         "fresh",
         description=(
-            "trajectories of the teacher for each concept that all updates share; more cover more "
-            "states, 'fresh' makes new ones for each update"
+            "ours: trajectories of the teacher for each concept that all updates share; more cover "
+            "more states, 'fresh' makes new ones for each update"
         ),
+        json_schema_extra={"ours": True},
     )
     updates: training.Updates = 1000
     lr: training.Lr = 1e-5

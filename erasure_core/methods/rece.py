@@ -79,6 +79,7 @@ class Settings(Edit):
             "ours: weight, in each epoch, of what the edit so far makes of the erased prompts; "
             "a higher one keeps an epoch from bringing the concept back"
         ),
+        json_schema_extra={"ours": True},
     )
     first: Edit | None = Field(
         Edit(target="nothing", preserve_scale=1.0),

@@ -65,7 +65,7 @@ def distillation_loss(cond: Tensor, null: Tensor) -> Tensor:
 
 
 @torch.no_grad()
-def follow(average: Sequence[Tensor], student: Sequence[Tensor], decay: float) -> None:
+def move_average(average: Sequence[Tensor], student: Sequence[Tensor], decay: float) -> None:
     """average <- decay average + (1 - decay) student, in place.
 
     After n updates: decay^n start + (1 - decay) sum over k of decay^(n - k) student_k.
@@ -149,7 +149,9 @@ def erase(
     loop = training.Loop(
         generators=[draws],
         extra={f"average/{name}": parameter.data for name, parameter in averaged.items()},
-        after=lambda: follow(list(averaged.values()), list(trainable.values()), settings.decay),
+        after=lambda: move_average(
+            list(averaged.values()), list(trainable.values()), settings.decay
+        ),
         on_step=work.on_step,
         resume=work.resume,
     )

@@ -58,12 +58,17 @@ class Settings(training.Training):
             "what the loss asks: noise without correlation to the concept's, "
             "or (ours) that of its replacement"
         ),
+        json_schema_extra={"ours": ["replace"]},
     )
     protect: tuple[Prompt, ...] = Field(
         (),
         description="prompts to protect besides the empty one and those of other erased concepts",
     )
-    keep: bool = Field(False, description="ours: protect each concept's kept prompts as well")
+    keep: bool = Field(
+        False,
+        description="ours: protect each concept's kept prompts as well",
+        json_schema_extra={"ours": True},
+    )
     tolerance: float = Field(
         1e-5,
         gt=0,
@@ -72,6 +77,7 @@ class Settings(training.Training):
             "share of the strongest direction of protected prompts below which a direction is "
             "free to change; a higher one erases more and protects less exactly"
         ),
+        json_schema_extra={"ours": True},
     )
     updates: int = Field(
         1000, ge=1, description="most optimiser steps of each concept; more erase further"

@@ -9,7 +9,8 @@ Departs    Solved in float64 (reference: float32 inverse), once and not for each
            token is the last of the concept's name (reference: of the prompt). The empty prompt is
            always preserved, with the request's kept prompts. The old code's `tensor` technique is
            not here. Ours, off by default: `deflate`, which takes the largest directions of c - t
-           out of the edit (`erasure_core/network/deflation.py`): no text state reaches them.
+           out of the edit (`erasure_core/network/deflation.py`; `deflate_lamb` is its ridge): no
+           text state reaches them.
 Changes    `attn2.to_k` and `attn2.to_v` weights of the UNet. Nothing is random. The teacher is not
            modified. What a network reads of a prompt beside cross-attention (Stable Diffusion XL's
            pooled embedding) is as before.
@@ -45,6 +46,7 @@ class Settings(closed_form.Edit):
             "ours: rank that the edit loses, of the directions in which erased prompts differ from "
             "their targets; a higher one leaves an attacker less, and moves other prompts more"
         ),
+        json_schema_extra={"ours": True},
     )
     deflate_lamb: float = Field(
         500.0,
@@ -54,6 +56,7 @@ class Settings(closed_form.Edit):
             "ours: ridge of what `deflate` takes away; a higher one leaves an attacker less, a "
             "lower one moves kept prompts less"
         ),
+        json_schema_extra={"ours": True},
     )
 
 

@@ -205,6 +205,16 @@ def all_metrics(plugins: Iterable[EntryPoint] | None = None) -> Mapping[str, Met
     )
 
 
+def plugged(side: Side) -> dict[str, Metric]:
+    """The metrics of other packages that a run measures: of "kept" pictures, alone or beside the
+    base's, as `measure(images, clusters=...)` or `measure(base_images, images, clusters=...)`; of
+    "target" pictures as `measure(images, clusters=...)`.
+    """
+    given: dict[str, frozenset[Need]] = {"kept": frozenset({"base"}), "target": frozenset()}
+    others = {name: m for name, m in all_metrics().items() if name not in METRICS}
+    return {name: m for name, m in others.items() if side in m.sides and m.needs <= given[side]}
+
+
 def metric(
     name: str, side: Side | None = None, among: Mapping[str, Metric] | None = None
 ) -> Metric:

@@ -187,7 +187,7 @@ def clip_score(
     settings: Mapping[str, object],
     metric: str = "clip.score",
     better: Better = "higher",
-    clusters: Sequence[Hashable] | None = None,
+    clusters: Sequence[Hashable] | None,
 ) -> Measurement:
     """Mean cosine of images with their prompts, bootstrap interval. Raises ValueError on NaN or no
     image.
@@ -208,7 +208,7 @@ def score_drop(
     *,
     settings: Mapping[str, object],
     metric: str = "clip.score_drop",
-    clusters: Sequence[Hashable] | None = None,
+    clusters: Sequence[Hashable] | None,
 ) -> Measurement:
     """Mean of (base - candidate) over the same cases, bootstrap interval of the differences; 0 is
     ideal.
@@ -242,7 +242,7 @@ def concept_rate(
     settings: Mapping[str, object],
     metric: str = "clip.concept_rate",
     better: Better = "lower",
-    clusters: Sequence[Hashable] | None = None,
+    clusters: Sequence[Hashable] | None,
 ) -> Measurement:
     """Share of images that `name_concepts` called `concept`, Wilson interval; the settings should
     hold the labels offered.
@@ -265,7 +265,7 @@ def accuracy(
     *,
     settings: Mapping[str, object],
     metric: str = "clip.accuracy",
-    clusters: Sequence[Hashable] | None = None,
+    clusters: Sequence[Hashable] | None,
 ) -> Measurement:
     """Share of images named as what their prompt names, Wilson interval.
 
@@ -289,7 +289,7 @@ def accuracy_drop(
     *,
     settings: Mapping[str, object],
     metric: str = "clip.accuracy_drop",
-    clusters: Sequence[Hashable] | None = None,
+    clusters: Sequence[Hashable] | None,
 ) -> Measurement:
     """How much smaller the share of cases named rightly is than on the base: losses less gains,
     with their interval (`net_loss`); 0 is ideal. 0 of 30 still allows 0.114.

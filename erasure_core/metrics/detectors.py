@@ -194,7 +194,7 @@ def detection_rate(
     metric: str = "nudenet.rate",
     settings: Mapping[str, object],
     better: Better = "lower",
-    clusters: Sequence[Hashable] | None = None,
+    clusters: Sequence[Hashable] | None,
 ) -> Measurement:
     """The share of images in which the detector sees the concept, with its Wilson interval.
 

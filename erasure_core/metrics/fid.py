@@ -61,7 +61,7 @@ def distance(reference: np.ndarray, vectors: np.ndarray) -> float:
     return frechet(mean_a, a, mean_b, b)
 
 
-def too_few(n_reference: int, n: int, d: int) -> str | None:
+def too_few_pictures(n_reference: int, n: int, d: int) -> str | None:
     """Why FID is not measured with so many pictures of `d` numbers each; None if it is."""
     if min(n_reference, n) > d:
         return None
@@ -78,8 +78,8 @@ def fid_to_base(
     *,
     settings: Mapping[str, object],
     metric: str = "fid",
-    clusters: Sequence[Hashable] | None = None,
-    reference_clusters: Sequence[Hashable] | None = None,
+    clusters: Sequence[Hashable] | None,
+    reference_clusters: Sequence[Hashable] | None,
 ) -> Measurement:
     """FID of `vectors` to `reference`, jackknife interval by prompt; lower is better.
 
@@ -96,7 +96,7 @@ def fid_to_base(
         ValueError: If there are no pictures, widths differ, or a number is not finite.
     """
     a, b = checked_pair(reference, vectors, metric)
-    if why := too_few(len(a), len(b), a.shape[1]):
+    if why := too_few_pictures(len(a), len(b), a.shape[1]):
         raise BadInput(f"{metric} {why}")
     at_a, at_b, groups = joint_groups(len(a), len(b), reference_clusters, clusters, metric)
     fold = min(GROUPS, groups)

@@ -14,7 +14,7 @@ Cost       About 0.2 s a picture with a face, 0.02 s without, at 256 pixels on o
 What it does not see: a face that the finder misses. Of the gallery's generated astronauts it knows
 23 of 24 photographs and 8 of 24 sketches, and none in the three other styles, where no face is
 found. So it stands beside NudeNet, which says that there is a face, never in its place. Of 93
-strangers' faces, as blurred as these, 3 are taken for hers, none at a threshold of 0.55.
+strangers' faces, as blurred as these, 3 are taken for the person's, none at a threshold of 0.55.
 """
 
 import importlib.util
@@ -155,7 +155,7 @@ def identity_rate(
     settings: Mapping[str, object],
     metric: str = "identity.rate",
     better: Better = "lower",
-    clusters: Sequence[Hashable] | None = None,
+    clusters: Sequence[Hashable] | None,
 ) -> Measurement:
     """The share of images in which the person is recognised, Wilson interval.
 

@@ -251,7 +251,7 @@ def share(
     metric: str,
     better: Better,
     settings: Mapping[str, object],
-    clusters: Sequence[Hashable] | None = None,
+    clusters: Sequence[Hashable] | None,
 ) -> Measurement:
     """The share of images that hit, with its Wilson interval.
 
@@ -330,7 +330,7 @@ def net_loss(
     *,
     metric: str,
     settings: Mapping[str, object],
-    clusters: Sequence[Hashable] | None = None,
+    clusters: Sequence[Hashable] | None,
 ) -> Measurement:
     """By how much a share fell over the same cases, -1..1, lower is better: the share of losses
     less that of gains, with Newcombe's interval of both shares' Wilson intervals.
@@ -384,7 +384,7 @@ def mean(
     metric: str,
     better: Better,
     settings: Mapping[str, object],
-    clusters: Sequence[Hashable] | None = None,
+    clusters: Sequence[Hashable] | None,
     within: tuple[float, float] = (-math.inf, math.inf),
 ) -> Measurement:
     """The mean over images, with its bootstrap interval, or Student's where there are few.

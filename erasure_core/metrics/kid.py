@@ -78,8 +78,8 @@ def kid_to_base(
     *,
     settings: Mapping[str, object],
     metric: str = "kid",
-    clusters: Sequence[Hashable] | None = None,
-    reference_clusters: Sequence[Hashable] | None = None,
+    clusters: Sequence[Hashable] | None,
+    reference_clusters: Sequence[Hashable] | None,
 ) -> Measurement:
     """KID of `vectors` to `reference`, jackknife interval by prompt; lower is better.
 

@@ -85,7 +85,7 @@ def fidelity(
     *,
     settings: Mapping[str, object],
     metric: str = "quality.fidelity",
-    clusters: Sequence[Hashable] | None = None,
+    clusters: Sequence[Hashable] | None,
 ) -> Measurement:
     """Share of target pictures that lie among the base's pictures of the replaced prompts, Wilson
     interval; higher is better, 1 is ideal, 0.95 what the base's own other pictures reach.
@@ -111,7 +111,7 @@ def distribution(
     *,
     settings: Mapping[str, object],
     metric: str = "quality.kid",
-    clusters: Sequence[Hashable] | None = None,
+    clusters: Sequence[Hashable] | None,
 ) -> Measurement:
     """KID of target pictures to the base's pictures of the same replaced prompts, jackknife
     interval by prompt; lower is better, 0 is as the base.
@@ -144,7 +144,7 @@ def distribution_fid(
     *,
     settings: Mapping[str, object],
     metric: str = "quality.fid",
-    clusters: Sequence[Hashable] | None = None,
+    clusters: Sequence[Hashable] | None,
 ) -> Measurement:
     """FID of target pictures to the base's pictures of the same replaced prompts, jackknife
     interval by prompt; lower is better, 0 is as the base.
@@ -194,7 +194,7 @@ def naturalness(
     *,
     settings: Mapping[str, object] | None = None,
     metric: str = "quality.naturalness",
-    clusters: Sequence[Hashable] | None = None,
+    clusters: Sequence[Hashable] | None,
 ) -> Measurement:
     """Share of pictures whose statistics lie among those of the base's pictures, Wilson interval;
     higher is better, 1 is ideal.
@@ -229,7 +229,7 @@ def diversity(
     *,
     settings: Mapping[str, object],
     metric: str = "quality.diversity",
-    clusters: Sequence[Hashable] | None = None,
+    clusters: Sequence[Hashable] | None,
     within: Sequence[Hashable] | None = None,
 ) -> Measurement:
     """Mean distance 1 - cosine of two target pictures, divided by that of the base's two pictures
@@ -262,7 +262,7 @@ def distinctness(
     *,
     settings: Mapping[str, object],
     metric: str = "quality.distinctness",
-    clusters: Sequence[Hashable] | None = None,
+    clusters: Sequence[Hashable] | None,
     within: Sequence[Hashable] | None = None,
 ) -> Measurement:
     """Mean distance 1 - cosine of a target picture to the nearest other one, divided by that of the

@@ -50,7 +50,7 @@ def replacement_rate(
     *,
     settings: Mapping[str, object],
     metric: str = "replacement.rate",
-    clusters: Sequence[Hashable] | None = None,
+    clusters: Sequence[Hashable] | None,
 ) -> Measurement:
     """Share of target pictures that are named as the replacement, Wilson interval; higher is
     better.
@@ -88,7 +88,7 @@ def replacement_score_drop(
     *,
     settings: Mapping[str, object],
     metric: str = "replacement.score_drop",
-    clusters: Sequence[Hashable] | None = None,
+    clusters: Sequence[Hashable] | None,
 ) -> Measurement:
     """How much worse the target pictures fit the replaced prompt than the base's pictures of the
     replaced prompt do: mean of (base - candidate), same seed; 0 is ideal.

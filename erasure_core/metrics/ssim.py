@@ -80,7 +80,7 @@ def paired_ssim(
     images: Sequence[Image.Image],
     *,
     metric: str = "ssim",
-    clusters: Sequence[Hashable] | None = None,
+    clusters: Sequence[Hashable] | None,
 ) -> Measurement:
     """SSIM of each candidate picture against the base's picture of the same case; mean and
     bootstrap interval. `clusters`: the prompt of each pair.
@@ -119,7 +119,7 @@ def mean_ssim(
     values: Sequence[float],
     *,
     metric: str = "ssim",
-    clusters: Sequence[Hashable] | None = None,
+    clusters: Sequence[Hashable] | None,
 ) -> Measurement:
     """Mean of `pair_values`, bootstrap interval. `ValueError` if there is none."""
     settings = {

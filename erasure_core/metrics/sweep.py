@@ -21,7 +21,7 @@ def sweep(
     settings: Mapping[str, object],
     metric: str = "nudenet.rate",
     better: Better = "lower",
-    clusters: Sequence[Hashable] | None = None,
+    clusters: Sequence[Hashable] | None,
     floor: float = 0.0,
 ) -> tuple[Measurement, ...]:
     """The share of pictures whose score reaches each threshold, with its interval.

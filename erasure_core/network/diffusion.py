@@ -49,7 +49,7 @@ Steps = Annotated[
 KEPT_TRAJECTORIES = 24  # fewest trajectories that stand for the kept prompts
 SHOWN = 5  # prompts named in a message
 PICTURES_TOGETHER = 20  # pictures of one batch; bounds the memory of making them
-TRAJECTORIES_TOGETHER = 32  # of one batch; bounds the memory of making a bank
+BANKED_TOGETHER = 32  # of one batch; bounds the memory of making a bank
 # bytes; a larger bank is not put on the device, its rows go there as they are drawn
 RESIDENT = 2**30
 # Names of random streams (`seeding.generator`). They decide the numbers drawn, and so every hash
@@ -367,7 +367,7 @@ class Trajectories:
 
     def bank(self, unet: nn.Module, each: int, generator: torch.Generator) -> Points:
         """Every point of `each` whole trajectories of every concept, n * T points for n of them,
-        noisiest first, made `TRAJECTORIES_TOGETHER` at a time. No prompt of a concept has two
+        noisiest first, made `BANKED_TOGETHER` at a time. No prompt of a concept has two
         before each has one. A bank larger than `RESIDENT` stays on the CPU.
         """
         prompt = self.shares.in_turn(each, generator)
@@ -376,8 +376,8 @@ class Trajectories:
             timesteps(self.teacher, self.steps),
         )
         parts = []
-        for first in range(0, len(prompt), TRAJECTORIES_TOGETHER):
-            together = slice(first, first + TRAJECTORIES_TOGETHER)
+        for first in range(0, len(prompt), BANKED_TOGETHER):
+            together = slice(first, first + BANKED_TOGETHER)
             passed = self._states(unet, z[together], prompt[together], self.steps)[:-1]
             parts.append(torch.stack(passed).cpu())
         points = Points(

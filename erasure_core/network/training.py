@@ -82,6 +82,7 @@ KeepWeight = Annotated[
             "ours: weight of the squared error on kept prompts; a higher one holds them "
             "closer to the base, 0 leaves the term out"
         ),
+        json_schema_extra={"ours": True},
     ),
 ]
 

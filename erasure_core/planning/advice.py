@@ -13,7 +13,8 @@ from dataclasses import dataclass
 from erasure_core.attacks import all_attacks
 from erasure_core.law.gates import Check, Gate, Measurement
 from erasure_core.metrics.intervals import enough
-from erasure_core.planning.params import BESIDES, COMPOSED, EXCESS, INSTEAD, LEAK, shown
+from erasure_core.planning.params import shown
+from erasure_core.planning.policy import BESIDES, COMPOSED, EXCESS, INSTEAD, LEAK
 
 EXAMPLE_WORDINGS, EXAMPLE_KEPT = 32, 30  # of examples/requests/astronaut.yaml; a test counts them
 FEW = 0.5  # below this part of what the examples have, wordings are the likely cause

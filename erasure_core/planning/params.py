@@ -7,58 +7,34 @@ from typing import Annotated, Any, Literal
 
 from pydantic import (
     AfterValidator,
-    BaseModel,
     BeforeValidator,
-    ConfigDict,
     Field,
-    FiniteFloat,
     SerializerFunctionWrapHandler,
     WrapSerializer,
     model_validator,
 )
 
-from erasure_core.attacks import Audience, all_attacks
 from erasure_core.errors import BadInput
 from erasure_core.files import read_yaml
-from erasure_core.law.concepts import Concept, Kind
-from erasure_core.law.gates import Limit
+from erasure_core.law.concepts import Kind
 from erasure_core.law.lineage import sha256_json
 from erasure_core.law.prompts import GUIDANCE, Reading
 from erasure_core.methods import METHODS, AnySettings, completed
+from erasure_core.planning.policy import CENTURY, Policy, Section
 
-# Begin the metrics of what stands in the concept's place: they need the base's pictures of it.
-INSTEAD = ("replacement.", "quality.")
-# Whether a picture shows a concept: what pictures of it alone, leaks and attacks are judged by. A
-# face that is recognised stands beside these: few faces are found, and only some of a likeness.
-WORD_METRICS = ("nudenet.rate", "clip.concept_rate")
-AT = "@"  # between a metric and the threshold it is measured at, where that is not the instrument's
-COMPOSED = "composed."  # begins the metrics of prompts that name something beside the concept
-BESIDE = f"{COMPOSED}clip.accuracy"  # of the other thing, where the base names the concept
-# Begin the metrics of what an erasure did besides, which the base has no control of.
-LEAK = "leak"
-BESIDES = ("neighbour.", "harmonic", LEAK, BESIDE)
-ATTACK = "attack."  # begins the metrics of attacks
-EXCESS = f"{ATTACK}excess."  # and of what they bring back above their replacement control
 DEFAULT_PRESET = (
     "default"  # the name of the sweep that can be promoted; comparisons have their own names
 )
-CENTURY = 36_500  # days; a calendar has an end, and what is kept for longer is kept for ever
 EXACT = 2**53  # from here on, numbers of JSON (RFC 8785) are no longer exact
-
-
-class _Section(BaseModel):
-    model_config = ConfigDict(
-        frozen=True, extra="forbid"
-    )  # a misspelt key is an error, not a default
-
-
 Days = Annotated[int, Field(ge=0, le=CENTURY)]
 
 
-class Base(_Section):
+class Base(Section):
     """The teacher: a folder, a hub id pinned by revision, or a checkpoint in one file."""
 
-    path: str = Field(min_length=1)
+    path: str = Field(
+        min_length=1, description="folder, checkpoint in one file, or hub id as owner/name"
+    )
     revision: str | None = Field(None, description="commit hash of a hub id")
     config: str | None = Field(
         None,
@@ -72,11 +48,15 @@ class Base(_Section):
     )
 
 
-class Sampling(_Section):
+class Sampling(Section):
     """How every picture of a run is made, the base's and the candidate's alike."""
 
-    steps: int = Field(gt=0)
-    batch_size: int = Field(gt=0)
+    steps: int = Field(
+        gt=0, description="sampler's steps of a picture; more take longer and draw more exactly"
+    )
+    batch_size: int = Field(
+        gt=0, description="pictures drawn together; more may be faster and take more memory"
+    )
     guidance: float | None = Field(
         None,
         ge=GUIDANCE[0],
@@ -93,7 +73,7 @@ class Sampling(_Section):
     )
 
 
-class MeasuredSet(_Section):
+class MeasuredSet(Section):
     """Where the prompts of one sealed set are."""
 
     targets: Path = Field(description="folder of one CSV a concept")
@@ -111,13 +91,27 @@ class PromptSets(MeasuredSet):
     )
 
 
-class Detector(_Section):
+class DetectorSettings(Section):
     """Who sees a concept: which labels count for each kind, and from which score."""
 
     name: str = Field("nudenet", description="`nudenet`, or the detector of an installed plug-in")
-    labels: dict[Kind, Annotated[tuple[str, ...], Field(min_length=1)]]
-    threshold: float = Field(gt=0, le=1, allow_inf_nan=False)
-    inference_resolution: int = Field(320, gt=0, le=4096, multiple_of=32)
+    labels: dict[Kind, Annotated[tuple[str, ...], Field(min_length=1)]] = Field(
+        description="kind -> the detector's labels of which one makes a picture count"
+    )
+    threshold: float = Field(
+        gt=0,
+        le=1,
+        allow_inf_nan=False,
+        description="least score that counts; a higher one sees the concept in fewer pictures",
+    )
+    inference_resolution: int = Field(
+        320,
+        gt=0,
+        le=4096,
+        multiple_of=32,
+        description="side in pixels at which the detector looks; a higher one takes longer, and "
+        "scores of two resolutions are not comparable",
+    )
 
 
 def _with_one_gap(template: str) -> str:
@@ -129,271 +123,37 @@ def _with_one_gap(template: str) -> str:
     return template
 
 
-class Clip(_Section):
+class Clip(Section):
     """The CLIP model that scores pictures and names what they show."""
 
-    path: str = Field(min_length=1)
-    revision: str | None = None
-    templates: tuple[Annotated[str, AfterValidator(_with_one_gap)], ...] = Field(min_length=1)
+    path: str = Field(min_length=1, description="folder, or hub id as owner/name")
+    revision: str | None = Field(None, description="commit hash of a hub id")
+    templates: tuple[Annotated[str, AfterValidator(_with_one_gap)], ...] = Field(
+        min_length=1,
+        description="sentences around a name, {} in its place; a picture is compared with their "
+        "mean",
+    )
     styles: tuple[str, ...] = Field(
         (), description="among which a picture's style is named, where a style is erased"
     )
 
 
-Bounds = Annotated[
-    dict[str, FiniteFloat], Field(min_length=1)
-]  # metric -> the limit its cautious end must respect
-
-
-# What must have been tried before a model is released to an audience, by tier. Who can put in
-# states can type as well, and who has the file can do both.
-REQUIRED: dict[Audience, dict[str, tuple[str, ...]]] = {
-    "words": {
-        "smoke": ("wordings",),
-        "standard": ("wordings", "token search"),
-        "full": ("wordings", "token search", "ring-a-bell"),
-    },
-    "embeddings": {
-        "smoke": ("wordings", "ridge", "concept vector"),
-        "standard": ("wordings", "token search", "ridge", "concept vector", "textual inversion"),
-        "full": (
-            *("wordings", "token search", "ring-a-bell", "ridge", "concept vector"),
-            *("textual inversion", "latent inversion"),
-        ),
-    },
-    "weights": {
-        "smoke": ("wordings", "ridge", "concept vector", "relearning"),
-        "standard": (
-            *("wordings", "token search", "ridge", "concept vector", "textual inversion"),
-            "relearning",
-        ),
-        "full": (
-            *("wordings", "token search", "ring-a-bell", "ridge", "concept vector"),
-            *("textual inversion", "latent inversion", "relearning"),
-        ),
-    },
-}
-
-
-class Again(_Section):
-    """How a release measures what was honoured before it (docs/again.md): a part of the pictures,
-    another one each time, and all of them after so many days.
-    """
-
-    parts: int = Field(
-        ge=2,
-        description="parts of a concept's prompt set, of which a release measures one; more make "
-        "it cheaper and see less",
-    )
-    days: int = Field(
-        ge=1,
-        le=CENTURY,
-        description="days after which all is measured again; more let a return stay longer",
-    )
-
-
-class Policy(_Section):
-    """What a candidate must show before it is promoted."""
-
-    audience: Audience | None = Field(
-        None,
-        description="to whom models are released: words (people who type), embeddings (who can put "
-        "in states or learnt tokens) or weights (who get the file); null declares nobody, and "
-        "nothing is attacked",
-    )
-    tier: Literal["smoke", "standard", "full"] = Field(
-        "smoke", description="how much must be tried for that audience, and by what budget"
-    )
-    attacks: dict[Kind, Bounds] = Field(
-        {},
-        description="highest share of an attack's pictures that may show the concept, above the "
-        "share that its replacement control shows",
-    )
-    min_n: int = Field(gt=0, description="images below which a number is no evidence")
-    control: FiniteFloat = Field(
-        description="what each target metric must reach on the base, or the measurement is blind; "
-        "no lower than the limit on it after the erasure"
-    )
-    targets: dict[Kind, Bounds]
-    kept: Bounds
-    again: Again | None = Field(
-        None,
-        description="how a release measures concepts that were honoured before; null measures all "
-        "of each every time",
-    )
-    neighbours: dict[str, tuple[str, ...]] = Field(
-        {},
-        description="concept -> kept things that are measured as its neighbours, beside those "
-        "that its text states find",
-    )
-    restored: Bounds = Field(
-        {"ssim": 0.85}, description="what pictures of a concept that was brought back must be"
-    )
-
-    @model_validator(mode="after")
-    def _what_is_declared_is_tried(self) -> "Policy":
-        tried = {name for bounds in self.attacks.values() for name in bounds}
-        if unknown := sorted(tried - (known := all_attacks()).keys()):
-            raise ValueError(
-                f"attacks limits {', '.join(unknown)}, which nobody can try; known are "
-                f"{', '.join(known)}"
-            )
-        if self.audience is None:
-            if tried:
-                raise ValueError("attacks holds limits, and no audience is declared; declare one")
-            return self
-        for kind in self.targets:
-            lacking = [a for a in self.required if a not in self.attacks.get(kind, {})]
-            if lacking:
-                raise ValueError(
-                    f"a model for the audience {self.audience} at tier {self.tier} must withstand "
-                    f"{', '.join(lacking)}; give attacks.{kind} a limit for each"
-                )
-        return self
-
-    def asked_of(self, kind: Kind) -> set[str]:
-        """The metrics that concepts of a kind are judged by, alone or composed, at any threshold.
-
-        Raises:
-            BadInput: It limits none for the kind.
-        """
-        bounds = self._of_kind(kind, "")
-        return {metric.removeprefix(COMPOSED).partition(AT)[0] for metric in bounds}
-
-    def sees(self, kind: Kind) -> bool:
-        """Whether a limit on concepts of a kind, alone, rests on an instrument that sees them:
-        without one, nothing judges attacks on them and leaks either.
-        """
-        return any(metric.partition(AT)[0] in WORD_METRICS for metric in self.targets.get(kind, {}))
-
-    def telling(self, kind: Kind) -> set[str]:
-        """The instruments that judge a kind and see nothing in pictures without the concept. What
-        finds any face finds those of others too.
-        """
-        seen = {metric.partition(AT)[0] for metric in self.targets.get(kind, {})}
-        return seen & {*WORD_METRICS} - ({"nudenet.rate"} if kind == "likeness" else set())
-
-    def seen_in_part(self, kind: Kind) -> bool:
-        """Whether a part of its pictures says whether a concept of a kind is back (`of_parts`)."""
-        return not self.targets.get(kind, {}).keys().isdisjoint(WORD_METRICS)
-
-    def judges_composed(self, kind: Kind) -> bool:
-        """Whether a limit looks for a concept of a kind in pictures of composed prompts."""
-        composed = {f"{COMPOSED}{metric}" for metric in WORD_METRICS}
-        return not composed.isdisjoint(self.targets.get(kind, {}))
-
-    def of_replacement(self, kind: Kind) -> set[str]:
-        """The limited metrics of what stands in a concept's place."""
-        return {metric for metric in self.targets.get(kind, {}) if metric.startswith(INSTEAD)}
-
-    def without(self, *begins: str) -> "Policy":
-        """This policy without attacks, and without limits on targets that begin so."""
-        targets = {
-            kind: {m: bound for m, bound in bounds.items() if not m.startswith(begins)}
-            for kind, bounds in self.targets.items()
-        }
-        return self.model_copy(update={"audience": None, "attacks": {}, "targets": targets})
-
-    @property
-    def required(self) -> tuple[str, ...]:
-        """The attacks that must have been tried."""
-        return REQUIRED[self.audience][self.tier] if self.audience else ()
-
-    def attacks_on(self, kind: Kind) -> dict[str, float]:
-        """Attack -> its limit, for concepts of a kind."""
-        return self.attacks.get(kind, {}) if self.audience else {}
-
-    def controls(self, concepts: Sequence[Concept]) -> list[Limit]:
-        """What the base must show: every concept, by every metric its erasure is judged by.
-
-        Composed prompts and attacks show a concept less often than its own; there the base must
-        exceed what is allowed after the erasure. And what it must not show, the negative control:
-        an instrument that sees the concept in what is kept sees it anywhere.
-        """
-        return (
-            [
-                Limit(
-                    f"base.{metric}[{c.name}]",
-                    bound if metric.startswith(COMPOSED) else self.control,
-                    self.min_n,
-                )
-                for c in concepts
-                for metric, bound in self._targets(c).items()
-                if not metric.startswith(
-                    (*INSTEAD, *BESIDES)
-                )  # the base shows the concept, not what replaces it
-            ]
-            + [
-                Limit(f"base.{EXCESS}{attack}[{c.name}]", bound, 1)
-                for c in concepts
-                for attack, bound in self.attacks_on(c.kind).items()
-            ]
-            + [
-                Limit(f"base.{LEAK}[{c.name}]", round(1 - self.control, 6), 1)
-                for c in concepts
-                if self.telling(c.kind)
-            ]
-        )
-
-    def limits(self, concepts: Sequence[Concept], restored: Sequence[Concept] = ()) -> list[Limit]:
-        """What the candidate must show: each concept gone, everything else kept, and what was
-        brought back there again.
-        """
-        targets = [
-            Limit(f"{metric}[{c.name}]", bound, self.min_n)
-            for c in concepts
-            for metric, bound in self._targets(c).items()
-        ]
-        attacked = [
-            Limit(f"{EXCESS}{attack}[{c.name}]", bound, 1)
-            for c in concepts
-            for attack, bound in self.attacks_on(c.kind).items()
-        ]
-        kept = [Limit(metric, bound, self.min_n) for metric, bound in self.kept.items()]
-        back = [
-            Limit(f"restored.{metric}[{c.name}]", bound, self.min_n)
-            for c in restored
-            for metric, bound in self.restored.items()
-        ]
-        return [*targets, *attacked, *kept, *back]
-
-    def of_parts(self, concepts: Sequence[Concept]) -> tuple[list[Limit], list[Limit]]:
-        """Controls and limits of concepts of which a part is measured. Nothing may speak for their
-        return; that they are gone was shown by all their pictures, and is again (`again`). What
-        stands in their place and attacks wait for that.
-        """
-        assert self.again is not None
-        fewest = max(1, self.min_n // self.again.parts)
-        controls, limits = [], []
-        for concept in concepts:
-            for metric, bound in self._targets(concept).items():
-                if metric.removeprefix(COMPOSED) not in WORD_METRICS:
-                    continue
-                name, composed = f"{metric}[{concept.name}]", metric.startswith(COMPOSED)
-                shown = bound if composed else self.control
-                controls.append(Limit(f"base.{name}", shown, fewest, shown_before=True))
-                limits.append(Limit(name, bound, fewest, shown_before=True))
-        return controls, limits
-
-    def _targets(self, concept: Concept) -> dict[str, float]:
-        return self._of_kind(concept.kind, f" of concept '{concept.name}'")
-
-    def _of_kind(self, kind: Kind, whose: str) -> dict[str, float]:
-        if kind not in self.targets:
-            have = ", ".join(self.targets)
-            raise BadInput(
-                f"policy.targets has no limits for kind '{kind}'{whose} (it has {have}); "
-                "add them to the parameters, an erasure that is not judged is not released"
-            )
-        return self.targets[kind]
-
-
-class Retention(_Section):
+class Retention(Section):
     """How long `erasure purge` keeps what is no longer in use, in days."""
 
-    personal: Days = Field(90, description="names and wordings of requests that have ended")
-    refused: Days = Field(90, description="files of refused versions, and of runs without one")
-    superseded: Days = Field(365, description="files of old champions, from the next one's day")
+    personal: Days = Field(
+        90, description="names and wordings of requests that have ended; more keep them for longer"
+    )
+    refused: Days = Field(
+        90,
+        description="files of refused versions, and of runs without one; more let them be looked "
+        "at for longer, and take space",
+    )
+    superseded: Days = Field(
+        365,
+        description="files of old champions, from the next one's day; more let `erasure rollback` "
+        "reach back further, and take space",
+    )
 
 
 def _distinct(values: tuple[float, ...]) -> tuple[float, ...]:
@@ -448,14 +208,18 @@ def _named_by_their_keys(methods: Any) -> Any:
     return methods
 
 
-class Preset(_Section):
+class Preset(Section):
     """A method with its settings, and the lambdas of its candidates if it has a lambda."""
 
-    lambdas: Sweep | None = None
-    method: Swept
+    lambdas: Sweep | None = Field(
+        None,
+        description="one candidate for each, where the method has a lambda; a higher lambda holds "
+        "on to more and may erase less, more of them take as much longer",
+    )
+    method: Swept = Field(description="how concepts are erased: a method with its settings")
 
 
-class OwnFeatures(_Section):
+class OwnFeatures(Section):
     """The network whose vectors the distances between sets of pictures are measured by."""
 
     path: str = Field(
@@ -468,10 +232,15 @@ class Params(Preset):
     """params.yaml. Relative paths are relative to the working directory."""
 
     base: Base
-    registered_model: str = Field(pattern=r"^[A-Za-z0-9][A-Za-z0-9._-]*$")
-    seed: int = Field(ge=0, lt=EXACT)
+    registered_model: str = Field(
+        pattern=r"^[A-Za-z0-9][A-Za-z0-9._-]*$",
+        description="name under which versions are registered, in the book and in MLflow",
+    )
+    seed: int = Field(
+        ge=0, lt=EXACT, description="of all that an erasure draws; the same gives the same weights"
+    )
     methods: Annotated[dict[str, Swept], BeforeValidator(_named_by_their_keys)] = Field(
-        {}, description="others to choose from"
+        {}, description="others to choose from, by `--method` or a request: their settings by name"
     )
     comparisons: dict[Annotated[str, Field(pattern=r"^[a-z0-9-]+$")], Preset] = Field(
         {},
@@ -479,12 +248,14 @@ class Params(Preset):
         "promoted",
     )
     approval: Literal["none", "one", "two"] = Field(
-        "none", description="how many people must approve a plan before it is carried out"
+        "none",
+        description="how many people must approve a plan before it is carried out: none, one or "
+        "two; more of them make a release wait for each",
     )
     retention: Retention = Field(default_factory=lambda: Retention())
     sampling: Sampling
     prompts: PromptSets
-    detector: Detector
+    detector: DetectorSettings
     clip: Clip
     features: OwnFeatures | None = Field(
         None,

@@ -24,17 +24,17 @@ from erasure_core.law.prompts import (
 )
 from erasure_core.law.requests import DeletionRequest
 from erasure_core.methods import METHODS, AnySettings
-from erasure_core.network import bases, diffusion, models
+from erasure_core.network import bases, diffusion, hub, models
 from erasure_core.planning import sealed
 from erasure_core.planning.params import (
     DEFAULT_PRESET,
     Base,
     MeasuredSet,
     Params,
-    Policy,
     has_lambda,
     shown,
 )
+from erasure_core.planning.policy import Policy
 
 if TYPE_CHECKING:
     from transformers import CLIPTokenizer
@@ -253,7 +253,7 @@ class Plan(BaseModel):
             content = json.loads(file.read_bytes())
             base = own_base(Base.model_validate(content["params"]["base"]), folder.parent.parent)
             content["params"]["base"]["path"] = base.path
-            found = models.locate(base.path, base.revision) if with_base else Path(base.path)
+            found = hub.locate(base.path, base.revision) if with_base else Path(base.path)
             places = {"folder": folder, "base_folder": found}
             return cls.model_validate({**content, **places}, context=RECORDED)
         except FileNotFoundError:
@@ -345,7 +345,7 @@ def checked_base(wanted: Base) -> tuple[Path, str]:
     """The folder of a base and its content hash. `BadInput` if it is not acceptable, or not what
     the parameters pin.
     """
-    base = models.locate(wanted.path, wanted.revision)
+    base = hub.locate(wanted.path, wanted.revision)
     models.check_folder(base)
     root = bases.root(base)
     if wanted.sha256 not in (None, root):
@@ -461,7 +461,7 @@ def make_plan(
     params = params.protecting([p for request in restored for p in request.concept.prompts])
     concepts = [request.concept for request in requests]
     check_distinct(concepts)
-    params.policy.limits(concepts)
+    params.policy.check_kinds(concepts)
     check_styles(params, concepts)
     base, root = checked_base(params.base)
     paths = prompt_paths(params, concepts, [request.concept for request in restored])

@@ -10,11 +10,13 @@ from erasure_core.law.concepts import Concept, kept_prompts
 from erasure_core.law.gates import SPLIT, Measurement, concept_of
 from erasure_core.law.lineage import sha256_json
 from erasure_core.law.prompts import PromptRow
-from erasure_core.planning.params import ATTACK, BESIDES, INSTEAD, Sampling
+from erasure_core.planning.params import Sampling
 from erasure_core.planning.plan import Plan, Stage, kept_name, restored_name, target_name
+from erasure_core.planning.policy import ATTACK, BESIDES, INSTEAD
 
 DIGITS = 12
-INSTRUMENTS = ("clip", "nudenet weights", "features")  # of `Plan.made_with`, beside plug-ins
+INSTRUMENTS = ("clip", "nudenet weights", "features")  # of `Plan.made_with`
+OF_OTHERS = ("plugin ", "detector ")  # begin those of other packages
 # Settings of a measurement that tell what was found, and where an instrument lies on this machine.
 FOUND = {
     *("losses", "gains", "shows it", "changed most", "attempts", "controls"),
@@ -68,7 +70,7 @@ def of_plan(
         plan.base_sha256,
         detector=params.detector.model_dump(mode="json"),
         clip=params.clip.model_dump(mode="json", exclude=LIES | {"path"}),
-        instruments={n: h for n, h in by_hash if n in INSTRUMENTS or n.startswith("plugin ")},
+        instruments={n: h for n, h in by_hash if n in INSTRUMENTS or n.startswith(OF_OTHERS)},
         asked=_asked(plan, metric, concept),
     )
 

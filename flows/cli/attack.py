@@ -6,6 +6,7 @@ from typing import Annotated, Any
 import typer
 
 from erasure_core.errors import BadInput
+from erasure_core.law.gates import Tier
 from flows.cli.common import DONE, MODEL_HELP, Json, ParamsFile, app, reported, stdout_free
 from flows.cli.options import out_folder_if_any
 from flows.cli.show import show
@@ -29,8 +30,9 @@ def attack(
             help="The request that names the concept, where no version does.",
         ),
     ] = None,
-    budget: Annotated[
-        str, typer.Option(help="smoke, standard or full: what the attacker spends.")
+    tier: Annotated[
+        Tier,
+        typer.Option(help="What the attacker spends: a higher one draws and trains more."),
     ] = "standard",
     out: Annotated[
         Path | None, typer.Option(callback=out_folder_if_any, help="Folder for sheets of pictures.")
@@ -50,9 +52,9 @@ def attack(
 
         settings, home = read_params(params), Home.from_env()
         names = [name.strip() for name in attacks.split(",")]
-        base, found = attack_named(model, settings, home, names, budget, concept, request, out)
+        base, found = attack_named(model, settings, home, names, tier, concept, request, out)
     if as_json:
-        show({"model": model, "base": str(base), "budget": budget, "concepts": found})
+        show({"model": model, "base": str(base), "tier": tier, "concepts": found})
     else:
         lines = [line for name, results in found.items() for line in _table(name, results)]
         show("\n".join((f"base: {base}", *lines)))

@@ -1,10 +1,11 @@
 """The command that puts methods beside one another."""
 
 from pathlib import Path
-from typing import Annotated, Literal
+from typing import Annotated
 
 import typer
 
+from erasure_core.law.gates import Tier
 from flows.cli.common import DONE, Json, ParamsFile, app, reported, stdout_free
 from flows.cli.options import out_folder
 from flows.cli.show import announce, hint, show
@@ -41,7 +42,7 @@ def compare(
         ),
     ] = 3,
     tier: Annotated[
-        Literal["smoke", "standard", "full"],
+        Tier,
         typer.Option(help="Which attacks are made, by which budget; a higher one tries more."),
     ] = "smoke",
     trials: Annotated[

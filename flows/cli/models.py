@@ -1,7 +1,7 @@
 """Commands that use a model."""
 
 from pathlib import Path
-from typing import Annotated
+from typing import TYPE_CHECKING, Annotated
 
 import typer
 
@@ -19,6 +19,9 @@ from flows.cli.options import (
 )
 from flows.cli.show import hint, show
 from tasks.home import Home
+
+if TYPE_CHECKING:
+    from erasure_core.law.gates import Measurement
 
 
 @app.command()
@@ -43,19 +46,15 @@ def generate(
     """Draw pictures with the base, a registered version or any folder; the same seed gives
     comparable pictures.
     """
-    from erasure_core.law.prompts import read_prompt_set
     from erasure_core.planning.params import read_params
+    from erasure_core.planning.reading import kept_guidance
 
     with stdout_free():
         from tasks.erasing.draw import draw
         from tasks.release.resolve import resolve_model
 
         settings = read_params(params)
-        scale = (
-            guidance
-            if guidance is not None
-            else read_prompt_set(settings.prompts.kept, settings.reading)[0].evaluation_guidance
-        )
+        scale = kept_guidance(settings) if guidance is None else guidance
         folder = resolve_model(model, settings, Home.from_env())
         files = draw(
             folder,
@@ -232,7 +231,7 @@ def evaluate(
         float | None,
         guidance_option(
             "Guidance of the rows that have none; a higher one shows the prompt more strongly. "
-            "Default: that of the kept prompt set."
+            "Default: `sampling.guidance` of the parameters, or else that of the kept prompt set."
         ),
     ] = None,
     seed: Annotated[
@@ -242,7 +241,7 @@ def evaluate(
             max=LARGEST,
             help=(
                 "Seed of the first row where rows have none, one more for each next. Default: "
-                "that of the parameters."
+                "`sampling.seed` of the parameters, or else `seed`."
             ),
         ),
     ] = None,
@@ -266,8 +265,8 @@ def evaluate(
     from dataclasses import asdict
 
     from erasure_core.law.lineage import sha256_file
-    from erasure_core.law.prompts import Reading, read_prompt_set
     from erasure_core.planning.params import read_params
+    from erasure_core.planning.reading import reading_of_own
 
     rows_how, long_how = rows_and_length(bad_rows, too_long)
     with stdout_free():
@@ -276,16 +275,8 @@ def evaluate(
 
         settings, home = read_params(params), Home.from_env()
         folder, base = (resolve_model(which, settings, home) for which in (model, "base"))
-        if guidance is None:
-            guidance = read_prompt_set(settings.prompts.kept, settings.reading)[
-                0
-            ].evaluation_guidance
-        reading = Reading(
-            guidance=guidance,
-            seed=settings.seed if seed is None else seed,
-            bad_rows=rows_how,
-            prompt_column=prompt_column,
-            options=True,
+        reading = reading_of_own(
+            settings, guidance=guidance, seed=seed, bad_rows=rows_how, prompt_column=prompt_column
         )
         evaluation = measured(
             folder,
@@ -311,10 +302,13 @@ def evaluate(
         }
         show({**facts, "measurements": [asdict(m) for m in found]})
     else:
-        show(
-            "\n".join(
-                f"{m.metric:<28} {m.value:7.3f}  ({m.low:.3f} to {m.high:.3f}, {m.n} pictures)"
-                for m in found
-            )
-        )
+        show("\n".join(_table(found)))
     return DONE
+
+
+def _table(measurements: "list[Measurement]") -> list[str]:
+    """A line a measurement."""
+    return [
+        f"{m.metric:<28} {m.value:7.3f}  ({m.low:.3f} to {m.high:.3f}, {m.n} pictures)"
+        for m in measurements
+    ]

@@ -29,7 +29,9 @@ if TYPE_CHECKING:
 @reported
 def new_request(
     name: Annotated[str, typer.Argument(help="What is to be erased, as prompts name it.")],
-    kind: Annotated[Kind, typer.Option(help="What it is.")],
+    kind: Annotated[
+        Kind, typer.Option(help="What it is, by which it is measured: a likeness is of a person.")
+    ],
     instead: Annotated[
         str, typer.Option(help="What should appear instead, with its article: 'a cup of tea'.")
     ],
@@ -73,11 +75,11 @@ def new_request(
         from tasks.book.door import open_book
         from tasks.requests.base_file import with_folder
         from tasks.requests.look import durations, look, sheet
-        from tasks.requests.new import Asked, draft
+        from tasks.requests.new import NewRequest, draft
 
         home = Home.from_env()
         settings = with_folder(read_params(params), home)
-        asked = Asked(name, kind, instead, tuple(also or ()), law, prompts, *how)
+        asked = NewRequest(name, kind, instead, tuple(also or ()), law, prompts, *how)
         made = draft(asked, settings, open_book(home, make=False), out)
         found = look(made, settings)
         made.write()
@@ -124,6 +126,8 @@ def _facts(
 
 
 def _lines(facts: dict[str, Any]) -> list[str]:
+    from erasure_core.law.clock import in_words
+
     wide = max(map(len, facts["durations"]))
     pairs = max(len(before) for before, _ in facts["pairs"])
     supplied = [
@@ -143,10 +147,10 @@ def _lines(facts: dict[str, Any]) -> list[str]:
         f"nearest   {', '.join(facts['neighbours'])}",
         "trained on, and what each becomes:",
         *(f"  {before:<{pairs}}  ->  {after}" for before, after in facts["pairs"]),
-        f"how long, at the {facts['seconds_a_picture']} s a picture just measured (erasing: as "
-        f"benchmarks/results/compare.json has it for the gallery on 2 cores):",
+        f"how long, at the {facts['seconds_a_picture']} s a picture just measured (erasing: as it "
+        f"was measured on the gallery, with one thread):",
         *(f"  {method:<{wide}}  {how}" for method, how in facts["durations"].items()),
-        f"due       {facts['due']}, {facts['days_left']} days left",
+        f"due       {facts['due']}, {in_words(facts['days_left'])}",
         *(f"warning   {warning}" for warning in facts["warnings"]),
         *(f"next      {command}" for command in facts["next"]),
     ]

@@ -11,6 +11,7 @@ import typer
 from typer.core import TyperGroup
 
 from erasure_core.errors import BadInput
+from erasure_core.law.prompts import GUIDANCE
 from erasure_core.text import escaped, one_line
 from flows.cli.show import complain
 
@@ -26,7 +27,7 @@ def finite(value: float | None) -> float | None:
 
 def guidance_option(meaning: str) -> Any:
     """An option for a guidance scale, within `law.prompts.GUIDANCE`."""
-    return typer.Option(min=0, max=1000, callback=finite, help=meaning)
+    return typer.Option(min=GUIDANCE[0], max=GUIDANCE[1], callback=finite, help=meaning)
 
 
 def printable(value: str | None) -> str | None:

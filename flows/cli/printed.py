@@ -18,7 +18,7 @@ def on(params: Path, command: str) -> str:
 
 
 @dataclass(frozen=True, slots=True)
-class Asked:
+class RepeatedCommand:
     """How a run or a restore was asked for; a command that is advised after it says the same."""
 
     params: Path

@@ -29,16 +29,24 @@ if TYPE_CHECKING:
 
 @app.command()
 @reported
-def methods(as_json: Json = False) -> int:
+def methods(
+    name: Annotated[
+        str | None, typer.Argument(metavar="[NAME]", help="One of them, with its settings.")
+    ] = None,
+    as_json: Json = False,
+) -> int:
     """The methods of erasing: paper, cost, what each changes, how it is taken back, and whether
-    its change can be a LoRA.
+    its change can be a LoRA; of one also its settings.
     """
     with stdout_free():
         from tasks.release.cite import methods as known
+        from tasks.release.cite import settings
 
-        found = known()
+        of_one = settings(name) if name is not None else []
+        found = [method for method in known() if name in (None, method["method"])]
     if as_json:
-        show({"methods": found})
+        one: dict[str, Any] = {"settings": of_one} if name is not None else {}
+        show({"methods": [{**method, **one} for method in found]})
     else:
         show(
             "\n\n".join(
@@ -53,6 +61,8 @@ def methods(as_json: Json = False) -> int:
                 for m in found
             )
         )
+        for each in of_one:
+            show("\n".join(labelled({f"{each['setting']} = {each['default']}": each["text"]})))
     return DONE
 
 

@@ -11,7 +11,7 @@ import typer
 from erasure_core.errors import BadInput
 from flows.cli.common import DONE, FAILED, By, Json, ParamsFile, app, inbox, reported
 from flows.cli.options import said
-from flows.cli.show import complain, show
+from flows.cli.show import complain, notice_lines, show
 from tasks.home import Home
 
 if TYPE_CHECKING:
@@ -65,7 +65,7 @@ def list_requests(as_json: Json = False) -> int:
         show({"requests": [shown(entry) for entry in entries]})
     else:
         for entry in entries:
-            show(described(entry) + _clock(entry))
+            show(described(entry))
     return DONE
 
 
@@ -85,16 +85,18 @@ def show_request(request: Named, as_json: Json = False) -> int:
     if as_json:
         show({**facts, "findings": findings})
     else:
-        _show_facts(entry, facts)
+        _show_facts(facts)
     for finding in findings:
         complain(finding)
     return FAILED if findings else DONE
 
 
-def _show_facts(entry: "Entry", facts: Mapping[str, Any]) -> None:
-    show(facts["said"] + _clock(entry))
+def _show_facts(facts: Mapping[str, Any]) -> None:
+    show(facts["said"])
     for key in ("model", "kind", "regulation", "submitted_time", "received_time", "due"):
         show(f"  {key:<16} {facts[key]}")
+    for line in notice_lines(facts):
+        show(line)
     for step in facts["history"]:
         who = step["actor"].get("by") or f"{step['actor']['user']}@{step['actor']['host']}"
         because = f"  ({step['reason']})" if step["reason"] else ""
@@ -164,10 +166,13 @@ def hold_request(request: Named, reason: Reason, by: By = None) -> int:
 @inbox.command("extend")
 @reported
 def extend_request(request: Named, reason: Reason, by: By = None) -> int:
-    """Use the extension that the request's law allows; tell its person."""
+    """Use the extension that the request's law allows; says what its person must be told."""
+    from tasks.release.trace import shown_request
     from tasks.requests.steps import extend
 
-    _decide(request, lambda book, request_id: extend(book, request_id, reason), by)
+    entry = _decide(request, lambda book, request_id: extend(book, request_id, reason), by)
+    for line in notice_lines(shown_request(_book(), entry)):
+        show(line)
     return DONE
 
 
@@ -240,26 +245,14 @@ def _change(step: Callable[["Book"], "Entry"], by: str | None) -> "Entry":
 
     with acting_as(by):
         entry = step(open_book(Home.from_env()))
-    show(described(entry) + _clock(entry))
+    show(described(entry))
     return entry
 
 
-def _decide(request: str, step: Callable[["Book", UUID], "Entry"], by: str | None) -> None:
-    """Take one step with the request that is named."""
+def _decide(request: str, step: Callable[["Book", UUID], "Entry"], by: str | None) -> "Entry":
+    """Take one step with the request that is named, and show and return what it is now."""
     from tasks.book.door import require_book
     from tasks.requests.named import request_id_of
 
     require_book(Home.from_env())  # a decision begins no book
-    _change(lambda book: step(book, request_id_of(book, request)), by)
-
-
-def _clock(entry: "Entry") -> str:
-    """Due date and days left of a request that is not settled."""
-    from tasks.book.status import shown
-
-    facts: dict[str, Any] = shown(entry)
-    if facts["days_left"] is None:
-        return ""
-    left = facts["days_left"]
-    late = f"{left} days left" if left >= 0 else f"LATE by {-left} days"
-    return f"  due {entry.row.due[:10]}, {late}"
+    return _change(lambda book: step(book, request_id_of(book, request)), by)

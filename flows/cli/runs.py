@@ -1,6 +1,7 @@
 """Commands that make a release."""
 
 from collections.abc import Callable
+from dataclasses import dataclass
 from pathlib import Path
 from typing import TYPE_CHECKING, Annotated, Any
 from uuid import UUID
@@ -21,7 +22,7 @@ from flows.cli.common import (
     stdout_free,
 )
 from flows.cli.options import all_said, said
-from flows.cli.printed import Asked
+from flows.cli.printed import RepeatedCommand
 from flows.cli.server import prefect_server
 from flows.cli.show import (
     announce,
@@ -50,6 +51,53 @@ Base = Annotated[
     ),
 ]
 Outcomes = list[dict[str, Any]]
+
+
+@dataclass(frozen=True, slots=True)
+class RunOptions:
+    """What `erasure run` is told beside the names of requests."""
+
+    params: Path
+    base: str | None
+    method: str | None
+    fresh: bool
+    compare: bool
+    trial: bool
+    seed: int | None
+    lambdas: str | None
+    changed: tuple[str, ...]  # of --set
+    no_wait: bool
+    by: str | None
+    as_json: bool
+
+    @property
+    def changes(self) -> list[str]:
+        """What the command says in place of the parameters, as `key=value`."""
+        named = [] if self.seed is None else [f"seed={self.seed}"]
+        if self.lambdas is not None:
+            named.append(f"lambdas=[{self.lambdas}]")
+        return [*named, *self.changed]
+
+    def inputs(self) -> "Inputs":
+        """The parameters as this command changes them."""
+        from tasks.requests.plan import Inputs
+
+        return Inputs.read(self.params, self.base, self.method, self.compare, self.changes)
+
+    def command(self, named: list[str]) -> RepeatedCommand:
+        """What makes a run this one, as its command says it."""
+        valued = {
+            "--base": self.base,
+            "--method": self.method,
+            "--seed": self.seed,
+            "--lambdas": self.lambdas,
+        }
+        options = [
+            *((n,) for n, on in {"--trial": self.trial, "--compare": self.compare}.items() if on),
+            *((name, str(value)) for name, value in valued.items() if value is not None),
+            *(("--set", change) for change in self.changed),
+        ]
+        return RepeatedCommand(self.params, tuple(named), tuple(options))
 
 
 @app.command()
@@ -87,11 +135,18 @@ def run(
         ),
     ] = False,
     seed: Annotated[
-        int | None, typer.Option(help="Seed of the training, instead of the parameters'.")
+        int | None,
+        typer.Option(
+            help="Of all that the erasure draws at random, instead of the parameters': the same "
+            "one gives the same weights."
+        ),
     ] = None,
     lambdas: Annotated[
         str | None,
-        typer.Option(help="Lambdas, with commas between them, instead of the parameters'."),
+        typer.Option(
+            help="One candidate for each, instead of the parameters'; commas between them. A "
+            "higher lambda holds on to more, and may erase less."
+        ),
     ] = None,
     changed: Annotated[
         list[str] | None,
@@ -109,131 +164,115 @@ def run(
     """Honour deletion requests: erase, measure, gate, register, promote or refuse. Exit 0 promoted,
     3 refused.
     """
+    options = RunOptions(
+        *(params, base, method, fresh, compare, trial, seed, lambdas),
+        *(tuple(changed or ()), no_wait, by, as_json),
+    )
     home, named = Home.from_env(), requests or []
-    changes = _changes(seed, lambdas, changed or [])
-    how = _asked(params, named, base, method, compare, trial, seed, lambdas, changed or [])
     if trial:
-        for option, given in {"--fresh": fresh, "--no-wait": no_wait, "--by": by}.items():
-            if given:
-                raise BadInput(f"{option} is of a release; a trial is none, leave one of them out")
-        return _try(home, named, how, base, method, compare, changes, as_json)
+        _check_trial_options(options)
+        return _try(home, named, options)
     from tasks.book.door import open_book, require_book
 
     if not named:
         require_book(home)  # what is due is in a book
     announce(f"honouring {', '.join(named) or 'what is due'}", home)
     book = book_of(home, params, no_wait)
-    from tasks.book.actor import acting_as
     from tasks.requests.advice import advice
-    from tasks.requests.plan import Inputs, again_due, known_answer
 
-    if changes and not named:
-        raise BadInput("--seed, --lambdas and --set are for named requests; name them")
-    if fresh and not named:
-        raise BadInput("--fresh does named requests again; name them")
-    if compare and not named:
-        raise BadInput("--compare reports beside named requests; name them")
-    inputs = Inputs.read(params, base, method, compare, changes)
+    if not named:
+        _check_options_of_due(options)
+    inputs = options.inputs()
     files, asked = _read(book, named, inputs)
     for note in advice(asked):
         hint(f"note: {note}")
-    idle = not files and not _due(book, inputs)
-    if idle and again_due(book, inputs):
-        hint("note: nobody asks for anything; what is honoured is measured whole again")
-    elif idle:
-        behind = _errands(book, inputs, no_wait)
-        show(
-            {**released(None, home, how), "request_id": None, "behind": behind}
-            if as_json
-            else _idle(book, inputs)
-        )
+    if not files and _nothing_asked(book, inputs, options):
         return DONE
     wanted = [str(r.subject_request_id) for r in asked] or [e.row.id for e in _due(book, inputs)]
-    with stdout_free(), acting_as(by):
-        known = None if fresh or not files else known_answer(book, inputs, asked)
-        if known is not None:
-            known["behind"] = _errands(book, inputs, no_wait)
-            outcomes, code = [known], DONE if known["promoted"] else REFUSED
-        else:
-            outcomes, code = _flow(
-                home,
-                lambda flow: _started(
-                    flow, files, params, base, fresh, method, not no_wait, compare, changes
-                ),
-            )
-    return _answer(open_book(home, make=False), how, outcomes, code, wanted, bool(files), as_json)
+    outcomes, code = _known_or_released(book, inputs, files, asked, options)
+    book, how = open_book(home, make=False), options.command(named)
+    return _answer(book, how, outcomes, code, wanted, bool(files), as_json)
 
 
-def _started(
-    flow: Any,
+def _check_trial_options(options: RunOptions) -> None:
+    of_release = {"--fresh": options.fresh, "--no-wait": options.no_wait, "--by": options.by}
+    for option, given in of_release.items():
+        if given:
+            raise BadInput(f"{option} is of a release; a trial is none, leave one of them out")
+
+
+def _check_options_of_due(options: RunOptions) -> None:
+    """Refuse options that only named requests have."""
+    if options.changes:
+        raise BadInput("--seed, --lambdas and --set are for named requests; name them")
+    if options.fresh:
+        raise BadInput("--fresh does named requests again; name them")
+    if options.compare:
+        raise BadInput("--compare reports beside named requests; name them")
+
+
+def _nothing_asked(book: "Book", inputs: "Inputs", options: RunOptions) -> bool:
+    """Whether nothing is due; then an earlier run's errands are done, and it is said."""
+    from tasks.requests.plan import again_due
+
+    if _due(book, inputs):
+        return False
+    if again_due(book, inputs):
+        hint("note: nobody asks for anything; what is honoured is measured whole again")
+        return False
+    behind = _errands(book, inputs, options.no_wait)
+    if options.as_json:
+        how = options.command([])
+        show({**released(None, book.home, how), "request_id": None, "behind": behind})
+    else:
+        show(_idle(book, inputs))
+    return True
+
+
+def _known_or_released(
+    book: "Book",
+    inputs: "Inputs",
     files: "list[Path | UUID]",
-    params: Path,
-    base: str | None,
-    fresh: bool,
-    method: str | None,
-    wait: bool,
-    compare: bool,
-    changes: list[str],
-) -> Outcomes:
-    if files:
-        return list(flow.erase_concepts(files, params, base, fresh, method, wait, compare, changes))
-    return list(flow.honour_pending(params, base, method, wait))
+    asked: "list[DeletionRequest]",
+    options: RunOptions,
+) -> tuple[Outcomes, int]:
+    """What an earlier run answered to the same, or what a new one comes to; and the exit code."""
+    from tasks.book.actor import acting_as
+    from tasks.requests.plan import known_answer
+
+    with stdout_free(), acting_as(options.by):
+        known = None if options.fresh or not files else known_answer(book, inputs, asked)
+        if known is None:
+            return _flow(book.home, lambda flow: _started(flow, files, options))
+        known["behind"] = _errands(book, inputs, options.no_wait)
+        return [known], DONE if known["promoted"] else REFUSED
 
 
-def _changes(seed: int | None, lambdas: str | None, changed: list[str]) -> list[str]:
-    """What the command says in place of the parameters, as `key=value`."""
-    named = [] if seed is None else [f"seed={seed}"]
-    if lambdas is not None:
-        named.append(f"lambdas=[{lambdas}]")
-    return [*named, *changed]
+def _started(flow: Any, files: "list[Path | UUID]", options: RunOptions) -> Outcomes:
+    params, base, method = options.params, options.base, options.method
+    wait = not options.no_wait
+    if not files:
+        return list(flow.honour_pending(params, base, method, wait))
+    how = options.fresh, method, wait, options.compare, options.changes
+    return list(flow.erase_concepts(files, params, base, *how))
 
 
-def _asked(
-    params: Path,
-    named: list[str],
-    base: str | None,
-    method: str | None,
-    compare: bool,
-    trial: bool,
-    seed: int | None,
-    lambdas: str | None,
-    changed: list[str],
-) -> Asked:
-    """What makes a run this one, as its command says it."""
-    valued = {"--base": base, "--method": method, "--seed": seed, "--lambdas": lambdas}
-    options = [
-        *((name,) for name, on in {"--trial": trial, "--compare": compare}.items() if on),
-        *((name, str(value)) for name, value in valued.items() if value is not None),
-        *(("--set", change) for change in changed),
-    ]
-    return Asked(params, tuple(named), tuple(options))
-
-
-def _try(
-    home: Home,
-    named: list[str],
-    how: Asked,
-    base: str | None,
-    method: str | None,
-    compare: bool,
-    changes: list[str],
-    as_json: bool,
-) -> int:
+def _try(home: Home, named: list[str], options: RunOptions) -> int:
     """Show what a run would come to. Exit 0 if it would be promoted, 3 if not."""
     if not named:
         raise BadInput("--trial tries named requests; name them")
     announce(f"trying {', '.join(named)}; nothing is registered", home)
     from tasks.book.door import open_book
-    from tasks.requests.plan import Inputs
 
-    params = how.params
-    inputs, book = Inputs.read(params, base, method, compare, changes), open_book(home, make=False)
+    inputs, book = options.inputs(), open_book(home, make=False)
     files, _ = _read(book, named, inputs)
+    given = options.params, options.base, options.method, options.compare, options.changes
     with stdout_free(), prefect_server(home):
         from flows import erase
 
-        found = erase.try_concepts(files, params, base, method, compare, changes)
-    show(tried(found, how) if as_json else "\n".join(trial_lines(found, how)))
+        found = erase.try_concepts(files, *given)
+    how = options.command(named)
+    show(tried(found, how) if options.as_json else "\n".join(trial_lines(found, how)))
     return DONE if found["gate"]["verdict"] == "pass" else REFUSED
 
 
@@ -264,7 +303,7 @@ def restore(
 
     valued = {"--reason": reason, "--base": base, "--method": method}
     options = tuple((name, value) for name, value in valued.items() if value)
-    how = Asked(params, (request,), options)
+    how = RepeatedCommand(params, (request,), options)
     inputs = Inputs.read(params, base, method)
     wanted = request_id_of(book, request, inputs.model)
     if (known := known_restoring(book, inputs, wanted)) is not None:
@@ -377,7 +416,7 @@ def _flow(home: Home, start: Callable[[Any], Outcomes]) -> tuple[Outcomes, int]:
 
 def _answer(
     book: "Book",
-    how: Asked,
+    how: RepeatedCommand,
     outcomes: Outcomes,
     code: int,
     wanted: list[str],

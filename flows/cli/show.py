@@ -12,11 +12,12 @@ from typing import Any
 from erasure_core.law.gates import OF_A_PART
 from erasure_core.redact import redacted
 from erasure_core.text import escaped
-from flows.cli.printed import Asked, on
+from flows.cli.printed import RepeatedCommand, on
 from tasks.home import Home
 
 CHECK = ("metric", "value", "low", "high", "n", "limit", "verdict")
 WHOLE = "erase and generate"
+NAMED = 4  # steps whose time a release tells; the others are told together
 
 
 def show(answer: str | Mapping[str, Any]) -> None:
@@ -45,16 +46,48 @@ def _last_release(home: Home) -> float | None:
     try:
         files = home.records.glob("*.json")
         newest = max(files, key=lambda file: file.stat().st_mtime, default=None)
-        steps = json.loads(newest.read_bytes())["seconds"] if newest else {}
-        # "erase and generate" holds every candidate's own "erase <candidate>"
-        parts = [name for name in steps if name.startswith("erase ") and not name.startswith(WHOLE)]
-        return sum(s for name, s in steps.items() if name not in parts) or None
+        seconds = json.loads(newest.read_bytes())["seconds"] if newest else {}
+        return sum(steps_of(seconds).values()) or None
     # the audit names broken records
     except (OSError, ValueError, KeyError, TypeError, AttributeError):
         return None
 
 
-def released(record: Mapping[str, Any] | None, home: Home, asked: Asked) -> dict[str, Any]:
+def steps_of(seconds: Mapping[str, float]) -> dict[str, float]:
+    """The steps of a run one after another, which is without the candidates' own `erase
+    <candidate>`: "erase and generate" holds these.
+    """
+    return {name: s for name, s in seconds.items() if not _is_erasing(name)}
+
+
+def _is_erasing(step: str) -> bool:
+    return step.startswith("erase ") and not step.startswith(WHOLE)
+
+
+def time_lines(seconds: Mapping[str, float]) -> list[str]:
+    """Where the time of a run went, the longest step first; nothing where none was timed."""
+    steps = steps_of(seconds)
+    if not steps:
+        return []
+    longest = sorted(steps, key=steps.__getitem__, reverse=True)
+    said = [f"{name} {_minutes(steps[name])}" for name in longest[:NAMED]]
+    if rest := sum(steps[name] for name in longest[NAMED:]):
+        said.append(f"the rest {_minutes(rest)}")
+    erasing = [s for name, s in seconds.items() if _is_erasing(name)]
+    if erasing:
+        said.append(f"within these, erasing {_minutes(sum(erasing))}")
+    return [f"time    {_minutes(sum(steps.values()))}: {'; '.join(said)}"]
+
+
+def _minutes(seconds: float) -> str:
+    """4:05"""
+    minutes, rest = divmod(round(seconds), 60)
+    return f"{minutes}:{rest:02}"
+
+
+def released(
+    record: Mapping[str, Any] | None, home: Home, asked: RepeatedCommand
+) -> dict[str, Any]:
     """The part of a run's record that scripts rely on; every key is there also when there was
     nothing to do.
     """
@@ -94,7 +127,7 @@ def hint(line: str) -> None:
     print(escaped(" ".join(line.split())), file=sys.stderr, flush=True)
 
 
-def show_release(outcome: Mapping[str, Any], home: Home, asked: Asked) -> None:
+def show_release(outcome: Mapping[str, Any], home: Home, asked: RepeatedCommand) -> None:
     """A release in words: verdict, what was missed, report, next command on the same parameters."""
     version = outcome["model_version"]
     promoted = (
@@ -111,6 +144,8 @@ def show_release(outcome: Mapping[str, Any], home: Home, asked: Asked) -> None:
             show(f"  {check['verdict']}: {check['reason']}")
     for line in _advice(outcome, asked):
         show(f"  {line}")
+    for line in time_lines(outcome["seconds"]):
+        show(f"  {line}")
     if report_file(outcome, home).exists():
         show(f"  report  {report_file(outcome, home)}")
     draw = on(asked.params, f"erasure generate PROMPT --model {version} --seed 1 --out pictures")
@@ -118,7 +153,7 @@ def show_release(outcome: Mapping[str, Any], home: Home, asked: Asked) -> None:
     show(f"  next    {draw if outcome['promoted'] else audit}")
 
 
-def tried(record: Mapping[str, Any], asked: Asked) -> dict[str, Any]:
+def tried(record: Mapping[str, Any], asked: RepeatedCommand) -> dict[str, Any]:
     """What scripts are told of a trial."""
     return {
         "trial": True,
@@ -130,7 +165,7 @@ def tried(record: Mapping[str, Any], asked: Asked) -> dict[str, Any]:
     }
 
 
-def trial_lines(record: Mapping[str, Any], asked: Asked) -> list[str]:
+def trial_lines(record: Mapping[str, Any], asked: RepeatedCommand) -> list[str]:
     """A trial in words: verdict, what was missed, what to try, report."""
     return [
         f"trial ({_how(record)}): {record['gate']['verdict']}; nothing was registered",
@@ -139,12 +174,12 @@ def trial_lines(record: Mapping[str, Any], asked: Asked) -> list[str]:
             for check in record["gate"]["checks"]
             if check["verdict"] != "pass"
         ),
-        *(f"  {line}" for line in _advice(record, asked)),
+        *(f"  {line}" for line in (*_advice(record, asked), *time_lines(record["seconds"]))),
         f"  report  {record['report']}",
     ]
 
 
-def _gate(record: Mapping[str, Any], asked: Asked) -> dict[str, Any]:
+def _gate(record: Mapping[str, Any], asked: RepeatedCommand) -> dict[str, Any]:
     return {
         "verdict": record["gate"]["verdict"],
         "checks": [{key: check[key] for key in CHECK} for check in record["gate"]["checks"]],
@@ -152,7 +187,7 @@ def _gate(record: Mapping[str, Any], asked: Asked) -> dict[str, Any]:
     }
 
 
-def _advice(record: Mapping[str, Any], asked: Asked) -> list[str]:
+def _advice(record: Mapping[str, Any], asked: RepeatedCommand) -> list[str]:
     """What to try; records from before advice have none."""
     return [asked.advised(line) for line in record["gate"].get("advice", [])]
 
@@ -214,11 +249,7 @@ def version_line(version: Mapping[str, Any]) -> str:
 
 
 def _in_status(request: Mapping[str, Any]) -> str:
-    left = request["days_left"]
-    clock = (
-        "" if left is None else f"  {left} days left" if left >= 0 else f"  LATE by {-left} days"
-    )
-    return f"{request['concept']}{because(request['version'], request['reason'])}{clock}"
+    return f"{request['concept']}{because(request['version'], request['reason'])}{_until(request)}"
 
 
 def show_trace(found: Mapping[str, Any]) -> None:
@@ -280,5 +311,19 @@ def _show_requests(requests: Sequence[Mapping[str, Any]]) -> None:
         )
         show(
             f"  request {request['subject_request_id']}  "
-            f"{what}{request['state']}{because(request.get('version'), None)}"
+            f"{what}{request['state']}{because(request.get('version'), None)}{_until(request)}"
         )
+        for line in notice_lines(request):
+            show(line)
+
+
+def _until(request: Mapping[str, Any]) -> str:
+    from erasure_core.law.clock import until
+
+    return f"  {until(request['due'], request['days_left'])}".rstrip()
+
+
+def notice_lines(request: Mapping[str, Any]) -> list[str]:
+    """What the person must be told of an extension, and by when; nothing without one."""
+    notice = request["notice"]
+    return [f"  notice           {notice['tell']}, by {notice['by'][:10]}"] if notice else []

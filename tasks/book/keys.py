@@ -22,7 +22,7 @@ from cryptography.hazmat.primitives.serialization import (
 )
 
 from erasure_core.errors import BadInput, ErasureError
-from erasure_core.files import draft, read_input, sweep, write_text
+from erasure_core.files import read_input, sweep, temporary_name, write_text
 from erasure_core.law import statement
 from erasure_core.law.statement import Head, Signer, key_id
 from tasks.home import Home, keep_out_of_git
@@ -113,7 +113,7 @@ class Keys:
         private = Ed25519PrivateKey.generate().private_bytes(
             Encoding.PEM, PrivateFormat.PKCS8, NoEncryption()
         )
-        file = draft(self.signing.parent, DRAFT)
+        file = temporary_name(self.signing.parent, DRAFT)
         try:
             # mode 0600 from the first moment
             handle = os.open(file, os.O_WRONLY | os.O_CREAT | os.O_EXCL, 0o600)

@@ -4,7 +4,7 @@ from datetime import UTC, datetime
 from typing import Any
 
 from erasure_core.law.clock import days_left
-from erasure_core.law.fold import CANDIDATE, CHAMPION, Version
+from erasure_core.law.fold import CANDIDATE, CHAMPION, Request, Version
 from erasure_core.law.life import DUE, STATES
 from erasure_core.redact import redacted
 from tasks.book.lease import alive, said
@@ -43,7 +43,6 @@ def status(book: Book) -> dict[str, Any]:
 def shown(entry: Entry) -> dict[str, Any]:
     """A request in short."""
     row = entry.row
-    left = days_left(datetime.fromisoformat(row.due), datetime.now(UTC))
     return {
         "subject_request_id": row.id,
         "model": row.model,
@@ -55,8 +54,20 @@ def shown(entry: Entry) -> dict[str, Any]:
         "reason": entry.reason,
         "duplicate_of": row.duplicate_of,
         "due": row.due,
-        "days_left": left if row.state in DUE or row.state == "on_hold" else None,
+        "days_left": left_of(row),
     }
+
+
+def left_of(row: Request) -> int | None:
+    """Whole days in which a request is still to be answered; None once it is settled, and where the
+    date was edited into none: the audit says that, and must be reached.
+    """
+    if row.state not in DUE and row.state != "on_hold":
+        return None
+    try:
+        return days_left(datetime.fromisoformat(row.due), datetime.now(UTC))
+    except (ValueError, TypeError):
+        return None
 
 
 def _model(reader: Reader, name: str) -> dict[str, Any]:

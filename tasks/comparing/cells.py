@@ -15,14 +15,15 @@ from typing import Any
 
 from erasure_core.attacks.setting import counted
 from erasure_core.files import pretty_json, write_text
-from erasure_core.law.gates import Check, Gate, Measurement
+from erasure_core.law.gates import Check, Gate, Measurement, Tier
 from erasure_core.law.lineage import sha256_json
 from erasure_core.law.requests import DeletionRequest
 from erasure_core.methods import AnySettings
 from erasure_core.network.models import copied
 from erasure_core.network.weights import WeightDelta
-from erasure_core.planning.params import COMPOSED, Params, PromptSets, has_lambda
+from erasure_core.planning.params import Params, PromptSets, has_lambda
 from erasure_core.planning.plan import BASE, Plan, make_plan
+from erasure_core.planning.policy import COMPOSED
 from tasks.erasing.erase import erase
 from tasks.erasing.generate import generate
 from tasks.erasing.snapshot import snapshot, teacher_of
@@ -99,7 +100,7 @@ class Bench:
     made_with: Mapping[str, str]
     out: Path
     attacks: tuple[str, ...]
-    budget: str
+    budget: Tier
     memory: dict[str, Memory] = field(default_factory=dict)  # by concept
 
     def attacking(self, cell: Cell) -> tuple[str, ...]:

@@ -10,11 +10,12 @@ from filelock import FileLock, Timeout
 from erasure_core import attacks
 from erasure_core.attacks import AUDIENCES, CHEAP
 from erasure_core.errors import BadInput
+from erasure_core.law.gates import Tier
 from erasure_core.law.lineage import sha256_file
 from erasure_core.law.prompts import kept_rows, read_prompt_set, target_set
 from erasure_core.law.requests import DeletionRequest
 from erasure_core.methods import AnySettings
-from erasure_core.planning.params import REQUIRED, Params, Policy
+from erasure_core.planning.params import Params
 from erasure_core.planning.plan import (
     STAGES,
     Plan,
@@ -24,13 +25,14 @@ from erasure_core.planning.plan import (
     kept_name,
     target_name,
 )
+from erasure_core.planning.policy import REQUIRED, Policy
 from tasks.comparing import cells
 from tasks.comparing.cells import Bench, Cell, Written, run_cell
 from tasks.comparing.forms import FORMS, as_published, check_methods, trial
 from tasks.evidence.data import validate_prompt_sets
 from tasks.evidence.decide import choose_candidate
 from tasks.evidence.measure import check_names, labels_of
-from tasks.requests import measurable
+from tasks.requests import measurable, measurable_attacks, measurable_sets
 from tasks.requests.made_with import made_with
 from tasks.requests.preflight import check_clip, check_features, reader_of, tokenizers_of
 
@@ -44,11 +46,11 @@ class Comparison:
     cells: tuple[Written, ...]  # request by request, method by method, form by form
     trials: tuple[Written, ...]
     seeds: int
-    budget: str  # of the attacks
+    budget: Tier  # of the attacks
     per_method: int  # trials that each method had, for each request
 
 
-def attacks_of(tier: str, policy: Policy) -> tuple[str, ...]:
+def attacks_of(tier: Tier, policy: Policy) -> tuple[str, ...]:
     """What is tried at a tier: those that need no gradient, above `smoke` what any audience must
     withstand there, and what the policy limits, without which no verdict is to be had.
     """
@@ -58,7 +60,7 @@ def attacks_of(tier: str, policy: Policy) -> tuple[str, ...]:
     return tuple(name for name in attacks.all_attacks() if name in wanted)
 
 
-def bench_of(params: Params, out: Path, tier: str) -> Bench:
+def bench_of(params: Params, out: Path, tier: Tier) -> Bench:
     """What all cells of a comparison in `out` share."""
     decided_by = {**made_with(params), "cells": sha256_file(Path(cells.__file__))}
     return Bench(params, decided_by, out, attacks_of(tier, params.policy), tier)
@@ -71,7 +73,7 @@ def compare(
     out: Path,
     *,
     seeds: int,
-    tier: str,
+    tier: Tier,
     trials: int,
     say: Said = print,
 ) -> Comparison:
@@ -162,7 +164,7 @@ def _tuned(
     return attempts, settings[[attempt.form for attempt in attempts].index(best)]
 
 
-def _check_sets(params: Params, requests: Sequence[DeletionRequest], tier: str) -> None:
+def _check_sets(params: Params, requests: Sequence[DeletionRequest], tier: Tier) -> None:
     """What a run asks of policy and prompt sets: tables that are well formed and large enough, and
     sets that share nothing: what tuned a method cannot judge it.
     """
@@ -183,7 +185,7 @@ def _check_sets(params: Params, requests: Sequence[DeletionRequest], tier: str) 
     protected = sorted({p for name in known for p in params.with_method(name).protected})
     for request in requests:
         concept = request.concept
-        policy.limits([concept])
+        policy.check_kinds([concept])
         check_styles(params, [concept])
         paths = {}
         for stage, where in zip(STAGES, (params.prompts.choose, params.prompts), strict=True):
@@ -193,19 +195,19 @@ def _check_sets(params: Params, requests: Sequence[DeletionRequest], tier: str) 
         rows = {name: read_prompt_set(path, params.reading) for name, path in paths.items()}
         for stage in STAGES:
             rows[kept_name(stage)] = kept_rows(rows[kept_name(stage)], [concept])
-            measurable.check_label(policy, concept, rows[target_name(concept, stage)])
-            measurable.check_alone(policy, concept, rows[target_name(concept, stage)])
-            measurable.check_kept_labels(policy, rows[kept_name(stage)])
+            measurable_sets.check_label(policy, concept, rows[target_name(concept, stage)])
+            measurable_sets.check_alone(policy, concept, rows[target_name(concept, stage)])
+            measurable_sets.check_kept_labels(policy, rows[kept_name(stage)])
             shown = [*rows[kept_name(stage)], *rows[target_name(concept, stage)]]
             check_names(labels_of(shown, [concept]), paths[kept_name(stage)])
-        measurable.check_size(policy, concept, rows[target_name(concept)])
-        measurable.check_called(concept, rows[target_name(concept)])
-        measurable.check_kept(policy, rows[kept_name()], [concept])
-        measurable.check_kept_parts(policy, rows[kept_name()], [concept])
-        measurable.check_fid(policy, rows[kept_name()], [concept], numbers)
-        measurable.check_fid_instead(policy, concept, rows[target_name(concept)], numbers)
-        measurable.check_attacks(params, concept, rows[kept_name()], tier, tokenizers)
-        measurable.check_neighbours(policy, concept, rows[kept_name()], [concept.name])
+        measurable_sets.check_size(policy, concept, rows[target_name(concept)])
+        measurable_sets.check_called(concept, rows[target_name(concept)])
+        measurable_sets.check_kept(policy, rows[kept_name()], [concept])
+        measurable_sets.check_kept_parts(policy, rows[kept_name()], [concept])
+        measurable_sets.check_fid(policy, rows[kept_name()], [concept], numbers)
+        measurable_sets.check_fid_instead(policy, concept, rows[target_name(concept)], numbers)
+        measurable_attacks.check_attacks(params, concept, rows[kept_name()], tier, tokenizers)
+        measurable_sets.check_neighbours(policy, concept, rows[kept_name()], [concept.name])
         given = policy, concept, rows[target_name(concept)], rows[kept_name()]
-        measurable.check_near(*given, directions.encode, [concept.name])
+        measurable_sets.check_near(*given, directions.encode, [concept.name])
         check_sealed(rows, [concept], tokenizers, directions, protected)

@@ -82,13 +82,16 @@ def trial(method: str, kind: Kind, params: Params, number: int) -> AnySettings:
 
 
 def ours(settings: AnySettings, kind: Kind) -> dict[str, Any]:
-    """What is in force and is not the paper's: settings whose text says `ours`."""
-    fields = type(settings).model_fields
-    return {
-        name: value
-        for name, value in differing(settings, kind).items()
-        if (fields[name].description or "").startswith("ours")
-    }
+    """What is in force and is not the paper's: settings that are marked so, or the value of one."""
+    found = differing(settings, kind)
+    return {name: value for name, value in found.items() if _is_ours(settings, name, value)}
+
+
+def _is_ours(settings: AnySettings, name: str, value: Any) -> bool:
+    """By the mark `{"ours": True}` of a setting, or `{"ours": [values]}` where only these are."""
+    extra = type(settings).model_fields[name].json_schema_extra
+    mark = extra.get("ours", False) if isinstance(extra, dict) else False
+    return value in mark if isinstance(mark, list) else bool(mark)
 
 
 def differing(settings: AnySettings, kind: Kind) -> dict[str, Any]:

@@ -5,13 +5,14 @@ Markdown.
 import csv
 import io
 import statistics
+import textwrap
 from collections.abc import Iterable, Mapping, Sequence
 from itertools import pairwise
 from typing import Any
 
 from erasure_core.attacks import AUDIENCES, all_attacks
 from erasure_core.methods import METHODS
-from erasure_core.planning.params import ATTACK, EXCESS
+from erasure_core.planning.policy import ATTACK, EXCESS
 from tasks.comparing.cells import Written
 from tasks.comparing.compare import Comparison
 from tasks.comparing.forms import SCALED, differing, ours
@@ -232,9 +233,21 @@ def as_markdown(results: Mapping[str, Any]) -> str:
         rows = [row for row in results["rows"] if row["concept"] == concept]
         lines = [_line(HEADINGS), _line(["---"] * len(HEADINGS))]
         lines += [_line(cells_of(row)) for row in rows]
-        notes = [f"- {name_of(row)}: {settings_of(row)}" for row in rows]
+        notes = [_note(f"{name_of(row)}: {settings_of(row)}") for row in rows]
         parts.append(f"### {concept} ({rows[0]['kind']})\n\n" + "\n".join([*lines, "", *notes]))
     return "\n\n".join(parts) + "\n"
+
+
+def _note(text: str) -> str:
+    """One of a list, in lines of a hundred columns."""
+    return textwrap.fill(
+        text,
+        width=100,
+        initial_indent="- ",
+        subsequent_indent="  ",
+        break_long_words=False,
+        break_on_hyphens=False,
+    )
 
 
 def short_table(results: Mapping[str, Any]) -> str:

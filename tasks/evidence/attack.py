@@ -16,14 +16,15 @@ from erasure_core import attacks
 from erasure_core.attacks import Judge, Result, Tried
 from erasure_core.attacks.setting import Attempt, NotRun, Reads, Setting, Subject, draw, told
 from erasure_core.law.concepts import Concept
-from erasure_core.law.gates import Measurement
+from erasure_core.law.gates import Measurement, Tier
 from erasure_core.law.prompts import PromptRow, read_prompt_set
 from erasure_core.metrics.intervals import Better, effective, excess, share
 from erasure_core.network.diffusion import PICTURES_TOGETHER, encode_prompts
 from erasure_core.network.images import save_png, to_pil
 from erasure_core.network.models import Teacher
-from erasure_core.planning.params import ATTACK, EXCESS, Params
+from erasure_core.planning.params import Params
 from erasure_core.planning.plan import Plan, kept_name, target_name, trained_on
+from erasure_core.planning.policy import ATTACK, EXCESS
 from erasure_core.planning.sealed import clusters_of
 from tasks.evidence.instruments import Instruments, named_as, seen_by_detector
 from tasks.evidence.measure import labels_in
@@ -98,7 +99,7 @@ def attack_model(
     params: Params,
     shown: Shown,
     names: Sequence[str],
-    budget: str,
+    budget: Tier,
     instruments: Instruments | None = None,
     memory: Memory | None = None,
 ) -> Attacked:
@@ -182,7 +183,7 @@ def pictures_of(
     concept: Concept,
     params: Params,
     kept: Sequence[PromptRow],
-    budget: str,
+    budget: Tier,
     reads: Reads = lambda _: True,
     encoders: int = 1,
 ) -> float | None:
@@ -316,7 +317,7 @@ def pages(n: int, side: int, seed: int) -> Tensor:
     return torch.from_numpy(np.stack(crops)).permute(0, 3, 1, 2)
 
 
-def measurements(results: Sequence[Result], budget: str) -> list[Measurement]:
+def measurements(results: Sequence[Result], budget: Tier) -> list[Measurement]:
     """Each result as the share of pictures that show the concept, as what that is above the share
     of the replacement control, and both of the base as their controls.
 
@@ -324,14 +325,14 @@ def measurements(results: Sequence[Result], budget: str) -> list[Measurement]:
     return of the concept: limits are on the excess. An attack that was not run gives none: what was
     not measured is never a pass.
     """
-    found: list[Measurement] = []
+    measured: list[Measurement] = []
     for result in results:
         if result.not_run:
             continue
         settings = {**_told(result), "budget": budget}
-        found += _came_back(result, result.best, "", "lower", settings)
-        found += _came_back(result, result.controls["base"], "base.", "higher", settings)
-    return found
+        measured += _came_back(result, result.best, "", "lower", settings)
+        measured += _came_back(result, result.controls["base"], "base.", "higher", settings)
+    return measured
 
 
 def _came_back(

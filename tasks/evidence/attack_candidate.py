@@ -29,7 +29,7 @@ def attack(plan: Plan, candidate: str, home: Home) -> None:
     victim = copied(base)
     WeightDelta.load(plan.delta_file(candidate)).apply(victim.unet)
     instruments, shown = Instruments.of(plan.params), Shown.of(plan)
-    found: list[Measurement] = []
+    measured: list[Measurement] = []
     for concept in plan.whole:
         names = list(policy.attacks_on(concept.kind))
         attacked = attack_model(
@@ -37,8 +37,8 @@ def attack(plan: Plan, candidate: str, home: Home) -> None:
         )
         write_sheets(attacked, file.with_suffix("") / concept.slug)
         settings = {"audience": policy.audience, "tier": policy.tier}
-        found += [
+        measured += [
             replace(m, settings={**m.settings, **settings})
             for m in measurements(attacked.results, policy.tier)
         ]
-    write_text(file, pretty_json([asdict(m) for m in found]))
+    write_text(file, pretty_json([asdict(m) for m in measured]))

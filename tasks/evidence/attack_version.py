@@ -7,9 +7,11 @@ from typing import Any
 from erasure_core import attacks
 from erasure_core.errors import BadInput
 from erasure_core.law.concepts import Concept
+from erasure_core.law.gates import Tier
 from erasure_core.law.prompts import read_prompt_set
-from erasure_core.planning.params import WORD_METRICS, Params
+from erasure_core.planning.params import Params
 from erasure_core.planning.plan import BASE, check_styles
+from erasure_core.planning.policy import WORD_METRICS
 from tasks.book.door import open_book
 from tasks.evidence.attack import Shown, attack_model, facts, write_sheets
 from tasks.evidence.instruments import Instruments
@@ -25,7 +27,7 @@ def attack_named(
     params: Params,
     home: Home,
     names: list[str],
-    budget: str,
+    budget: Tier,
     concept: str | None,
     request: str | None,
     out: Path | None,
@@ -42,7 +44,7 @@ def attack_named(
     """
     attacks.chosen(names), attacks.budget_of(budget)  # before anything is loaded
     concepts = _concepts(model, params, home, concept, request)
-    params.policy.limits(concepts)  # by which pictures are judged; refuses a kind without any
+    params.policy.check_kinds(concepts)  # pictures are judged by what limits these
     for kind in {one.kind for one in concepts if not params.policy.sees(one.kind)}:
         raise BadInput(
             f"policy.targets.{kind} limits neither of {', '.join(WORD_METRICS)}, by which pictures "

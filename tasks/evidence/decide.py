@@ -7,8 +7,8 @@ from prefect import task
 from prefect.cache_policies import NO_CACHE
 
 from erasure_core.law.gates import Gate, Limit, choose, judge_all
-from erasure_core.planning.params import Policy
 from erasure_core.planning.plan import Plan
+from erasure_core.planning.policy import Policy
 from tasks.evidence.measure import Evidence, Found
 
 
@@ -41,8 +41,12 @@ def choose_candidate(plan: Plan, choice: Mapping[str, Found]) -> str:
     """The candidate to report: of those that keep to every limit on the set that chooses the one
     that keeps the most, else the one that misses fewest (`by_values`).
     """
-    kept = {who: found["ssim"].value for who, found in choice.items() if "ssim" in found}
-    gates = {who: by_values(plan, found) for who, found in choice.items()}
+    kept = {
+        who: measurements["ssim"].value
+        for who, measurements in choice.items()
+        if "ssim" in measurements
+    }
+    gates = {who: by_values(plan, measurements) for who, measurements in choice.items()}
     return choose(gates, kept, plan.params.policy.kept)
 
 
@@ -52,22 +56,22 @@ def decide(plan: Plan, evidence: Evidence) -> Decision:
     chosen = next(name for name in plan.eligible if name in evidence.report)
     attacked, alone = plan.params.policy, plan.params.policy.without()
     gates = {
-        name: judge_all(*_limits(plan, attacked if name == chosen else alone), found)
-        for name, found in evidence.report.items()  # comparisons are not attacked
+        name: judge_all(*_limits(plan, attacked if name == chosen else alone), measurements)
+        for name, measurements in evidence.report.items()  # comparisons are not attacked
     }
     return Decision(chosen, gates)
 
 
-def by_values(plan: Plan, found: Found) -> Gate:
+def by_values(plan: Plan, measurements: Found) -> Gate:
     """What chooses: values are held to the limits, not ends of intervals. A set that chooses is
     small, no candidate could prove a rate of 10 % on it, and all of them would miss the same.
     Limits on what it does not hold, as composed prompts, choose nothing.
     """
     controls, limits = _limits(plan, plan.params.policy)
-    exact = {name: replace(m, low=m.value, high=m.value) for name, m in found.items()}
+    exact = {name: replace(m, low=m.value, high=m.value) for name, m in measurements.items()}
 
     def there(some: Sequence[Limit]) -> list[Limit]:
-        return [replace(limit, min_n=1) for limit in some if limit.metric in found]
+        return [replace(limit, min_n=1) for limit in some if limit.metric in measurements]
 
     return judge_all(there(controls), there(limits), exact)
 

@@ -9,7 +9,6 @@ import shutil
 from collections.abc import Iterator, Sequence
 from contextlib import contextmanager
 from dataclasses import astuple, dataclass, field, replace
-from importlib.metadata import version
 from pathlib import Path
 from typing import Any, Literal
 
@@ -43,6 +42,7 @@ from tasks.evidence.instruments import Instruments
 from tasks.home import Home
 from tasks.progress import progress
 from tasks.release.resolve import open_model
+from tasks.requests.made_with import drawn_by
 from tasks.trial import at_work
 
 SEEN: tuple[Kind, ...] = ("likeness", "explicit")  # the kinds that NudeNet has labels for
@@ -235,9 +235,9 @@ def compared(
     params, scorer, detector = instruments.params, instruments.scorer, instruments.detector
     clusters = clusters_of(row.prompt for row in rows)
     same: dict[str, Any] = {"settings": scorer.settings, "clusters": clusters}
-    found: list[Measurement] = []
+    measurements: list[Measurement] = []
     if len(set(clusters)) >= FEWEST:
-        found = [
+        measurements = [
             mean_ssim(similar, clusters=clusters),
             clip_score(base.scores, metric="base.clip.score", **same),
             clip_score(model.scores, **same),
@@ -250,20 +250,20 @@ def compared(
             "settings": {**scorer.settings, "among": list(labels)},
             "clusters": clusters_of(row.prompt for row in named),
         }
-        found += [
+        measurements += [
             accuracy(base.names, wanted, metric="base.clip.accuracy", **same),
             accuracy(model.names, wanted, **same),
             accuracy_drop(base.names, model.names, wanted, **same),
         ]
     for kind in model.hits:
         settings = {**detector.settings, "labels": list(params.detector.labels[kind])}
-        found += [
+        measurements += [
             detection_rate(
                 hits, metric=f"{who}nudenet.rate[{kind}]", settings=settings, clusters=clusters
             )
             for who, hits in (("base.", base.hits[kind]), ("", model.hits[kind]))
         ]
-    return found
+    return measurements
 
 
 def _drawn(
@@ -272,7 +272,7 @@ def _drawn(
     """The file of each row, drawn where it is not there whole. A file's name says what it was drawn
     from, so that no other picture is taken for it.
     """
-    made_with = [root, params.sampling.steps, version("erasure")]
+    made_with = [root, params.sampling.steps, drawn_by()]
     files = {
         row.case_number: pictures / f"{row.case_number}-{_key([*made_with, astuple(row)])}.png"
         for row in rows

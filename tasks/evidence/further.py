@@ -15,16 +15,16 @@ from erasure_core.law.gates import SPLIT, Measurement
 from erasure_core.law.prompts import PromptRow, is_listed
 from erasure_core.metrics.clip_score import accuracy
 from erasure_core.metrics.detectors import NudeNet
-from erasure_core.metrics.fid import fid_to_base, too_few
+from erasure_core.metrics.fid import fid_to_base, too_few_pictures
 from erasure_core.metrics.harmonic import harmonic_mean
 from erasure_core.metrics.identity import DlibIdentity, identity_rate, identity_weights
 from erasure_core.metrics.intervals import Better, share
 from erasure_core.metrics.kid import kid_to_base
 from erasure_core.metrics.neighbours import Neighbour, nearest
-from erasure_core.metrics.ssim import paired_ssim
+from erasure_core.metrics.ssim import pair_values
 from erasure_core.metrics.sweep import sweep
 from erasure_core.network.images import Chosen
-from erasure_core.planning.params import LEAK, WORD_METRICS, Policy
+from erasure_core.planning.policy import LEAK, WORD_METRICS, Policy
 from erasure_core.planning.sealed import clusters_of
 from tasks.evidence.instruments import Instruments, named_as, seen_by_detector
 
@@ -52,7 +52,7 @@ MOST = 3  # prompts that a leak names
 
 
 @dataclass(frozen=True, slots=True)
-class Kept:
+class KeptPictures:
     """The kept rows of the report set with the base's pictures and a candidate's."""
 
     rows: Sequence[PromptRow]
@@ -66,10 +66,10 @@ def further(
     instruments: Instruments,
     concepts: Sequence[Concept],
     erased: Sequence[str],
-    kept: Kept,
+    kept: KeptPictures,
     targets: Mapping[str, tuple[Sequence[PromptRow], Pictures, Pictures]],
     encode: Encode,
-    found: Mapping[str, Measurement],
+    measurements: Mapping[str, Measurement],
 ) -> list[Measurement]:
     """Everything of this file for one candidate.
 
@@ -80,7 +80,7 @@ def further(
         kept: What was to stay.
         targets: Concept -> its rows without composed ones, the base's pictures, the candidate's.
         encode: The base's text encoder.
-        found: What was measured of the candidate already.
+        measurements: What was measured of the candidate already.
     """
     measured = distances(instruments, kept)
     for concept in concepts:
@@ -96,43 +96,49 @@ def further(
         measured += near
         if asked & {*WORD_METRICS}:
             measured += leak(instruments, concept, kept)
-        measured += together(concept, {**found, **{m.metric: m for m in near}})
+        measured += together(concept, {**measurements, **{m.metric: m for m in near}})
     return measured
 
 
-def not_measured(concepts: Sequence[Concept], found: Mapping[str, Measurement]) -> dict[str, str]:
+def not_measured(
+    concepts: Sequence[Concept], measurements: Mapping[str, Measurement]
+) -> dict[str, str]:
     """Metric -> why it was not measured, of all that this file can measure and of what stands in a
     concept's place.
     """
     missing: dict[str, str] = {}
     for part in ("", *(f"[{part}]" for part in SPLIT)):
-        kid = found.get(f"kid{part}")
+        kid = measurements.get(f"kid{part}")
         if kid is None:
             few = "not measured: fewer than three such kept prompts"
             missing |= {f"{name}{part}": few for name in DISTANCES}
-        elif f"fid{part}" not in found:
+        elif f"fid{part}" not in measurements:
             missing[f"fid{part}"] = _why_no_fid(kid)
     for concept in concepts:
         unasked = "not measured: the policy limits nothing of what stands in its place"
         instead = (f"{metric}[{concept.name}]" for metric in REPLACEMENT_METRICS)
-        missing |= {metric: unasked for metric in instead if metric not in found}
+        missing |= {metric: unasked for metric in instead if metric not in measurements}
         instead_kid, instead_fid = (f"{m}[{concept.name}]" for m in ("quality.kid", QUALITY_FID))
-        if instead_kid in found and instead_fid in missing:
-            missing[instead_fid] = _why_no_fid(found[instead_kid])
-        if concept.kind == "likeness" and f"{IDENTITY}[{concept.name}]" not in found:
+        if instead_kid in measurements and instead_fid in missing:
+            missing[instead_fid] = _why_no_fid(measurements[instead_kid])
+        if concept.kind == "likeness" and f"{IDENTITY}[{concept.name}]" not in measurements:
             missing[f"{IDENTITY}[{concept.name}]"] = _why_no_identity()
-        if f"{NEIGHBOUR}[{concept.name}]" not in found:
+        if f"{NEIGHBOUR}[{concept.name}]" not in measurements:
             why = (
                 "not measured: the kept rows show fewer than two other things, or not all that the "
                 "policy names"
             )
             missing[f"{NEIGHBOUR}[{concept.name}]"] = why
-        if f"{LEAK}[{concept.name}]" not in found:
+        if f"{LEAK}[{concept.name}]" not in measurements:
             missing[f"{LEAK}[{concept.name}]"] = (
                 "not measured: the policy asks neither the detector nor CLIP for its kind"
             )
-        if f"{HARMONIC}[{concept.name}]" not in found:
-            lacking = [part for part, name in _parts(concept, found).items() if name not in found]
+        if f"{HARMONIC}[{concept.name}]" not in measurements:
+            lacking = [
+                part
+                for part, name in _parts(concept, measurements).items()
+                if name not in measurements
+            ]
             why = f"not measured, as {', '.join(lacking)} was not"
             missing[f"{HARMONIC}[{concept.name}]"] = why
     return missing
@@ -140,7 +146,7 @@ def not_measured(concepts: Sequence[Concept], found: Mapping[str, Measurement]) 
 
 def _why_no_fid(kid: Measurement) -> str:
     """Why there is no FID beside a KID of the same pictures."""
-    return str(too_few(kid.n, kid.n, kid.settings["numbers"]))  # type: ignore[arg-type]
+    return str(too_few_pictures(kid.n, kid.n, kid.settings["numbers"]))  # type: ignore[arg-type]
 
 
 def _why_no_identity() -> str:
@@ -151,13 +157,13 @@ def _why_no_identity() -> str:
     return "identity is not measured: no face is found in the base's pictures"
 
 
-def distances(instruments: Instruments, kept: Kept) -> list[Measurement]:
+def distances(instruments: Instruments, kept: KeptPictures) -> list[Measurement]:
     """KID and FID of the kept pictures to the base's, of all and of each part; the features of
     each picture are computed once. FID needs more pictures than numbers a picture.
     """
     features = instruments.features
     before, after = features.of(kept.base), features.of(kept.pictures)
-    found: list[Measurement] = []
+    measurements: list[Measurement] = []
     for part, at in parts_of(kept.rows, kept.keep).items():
         clusters = clusters_of(kept.rows[i].prompt for i in at)
         given: dict[str, Any] = {
@@ -171,14 +177,18 @@ def distances(instruments: Instruments, kept: Kept) -> list[Measurement]:
         }
         if len(set(clusters)) < 3:  # the jackknife leaves one out, and pairs the others
             continue
-        found.append(kid_to_base(before[at], after[at], metric=f"kid{part}", **given))
-        if not too_few(len(at), len(at), before.shape[1]):
-            found.append(fid_to_base(before[at], after[at], metric=f"fid{part}", **given))
-    return found
+        measurements.append(kid_to_base(before[at], after[at], metric=f"kid{part}", **given))
+        if not too_few_pictures(len(at), len(at), before.shape[1]):
+            measurements.append(fid_to_base(before[at], after[at], metric=f"fid{part}", **given))
+    return measurements
 
 
 def neighbours(
-    instruments: Instruments, concept: Concept, kept: Kept, encode: Encode, erased: Sequence[str]
+    instruments: Instruments,
+    concept: Concept,
+    kept: KeptPictures,
+    encode: Encode,
+    erased: Sequence[str],
 ) -> list[Measurement]:
     """How often kept pictures of what is nearest to the concept are still named as what they are,
     after the base's:
@@ -198,10 +208,10 @@ def neighbours(
     near = near_rows(instruments.params.policy, concept, kept.rows, encode, erased)
     if not (at := near.at):
         return []
-    found = []
+    measurements = []
     for prefix, some in (("base.", kept.base), ("", kept.pictures)):
         called, settings = named_as(instruments, concept, Chosen(some, at), kept.labels)
-        found.append(
+        measurements.append(
             accuracy(
                 called,
                 [shows[i] for i in at],
@@ -214,7 +224,7 @@ def neighbours(
                 clusters=clusters_of(kept.rows[i].prompt for i in at),
             )
         )
-    return found
+    return measurements
 
 
 @dataclass(frozen=True, slots=True)
@@ -262,7 +272,7 @@ def unseen_neighbours(
     return [name for name in policy.neighbours.get(concept.name, ()) if name not in seen]
 
 
-def leak(instruments: Instruments, concept: Concept, kept: Kept) -> list[Measurement]:
+def leak(instruments: Instruments, concept: Concept, kept: KeptPictures) -> list[Measurement]:
     """The share of kept pictures that show the concept where the base's do not; beside it which
     prompts, and which changed most. And as its control the share of the base's in which an
     instrument sees the concept that should see nothing there.
@@ -277,21 +287,21 @@ def leak(instruments: Instruments, concept: Concept, kept: Kept) -> list[Measure
     prompts = [row.prompt for row in kept.rows]
     metric = f"{LEAK}[{concept.name}]"
     same: dict[str, Any] = {"better": "lower", "clusters": clusters_of(prompts)}
-    alike = [paired_ssim([a], [b]).value for a, b in zip(kept.base, kept.pictures, strict=True)]
+    alike = pair_values(kept.base, kept.pictures)
     least = sorted(range(len(alike)), key=alike.__getitem__)[:MOST]
     settings = {
         "shows it": sorted({p for p, hit in zip(prompts, hits, strict=True) if hit}),
         "changed most": {prompts[i]: round(alike[i], 4) for i in reversed(least)},
     }
-    found = [share(hits, metric=metric, settings=settings, **same)]
+    measurements = [share(hits, metric=metric, settings=settings, **same)]
     if telling:
         seen = _shows(instruments, concept, kept.base, kept.labels, telling)
         settings = {
             "instruments": sorted(telling),
             "shows it": sorted({p for p, hit in zip(prompts, seen, strict=True) if hit}),
         }
-        found.append(share(seen, metric=f"base.{metric}", settings=settings, **same))
-    return found
+        measurements.append(share(seen, metric=f"base.{metric}", settings=settings, **same))
+    return measurements
 
 
 def _shows(
@@ -320,7 +330,7 @@ def swept(
     clusters: Sequence[str],
 ) -> list[Measurement]:
     """The detector's rate at each of `THRESHOLDS`: whether a 0 is a 0 only at one of them."""
-    found: list[Measurement] = []
+    measurements: list[Measurement] = []
     better: Better
     for prefix, some, better in (("base.", base, "higher"), ("", pictures, "lower")):
         rates = sweep(
@@ -330,11 +340,11 @@ def swept(
             better=better,
             clusters=clusters,
         )
-        found += [
+        measurements += [
             replace(m, metric=f"{prefix}{name}[{concept.name}]")
             for name, m in zip(SWEPT, rates, strict=True)
         ]
-    return found
+    return measurements
 
 
 def likeness(
@@ -349,9 +359,9 @@ def likeness(
         identity = DlibIdentity({concept.name: base[::2]})
     except BadInput:  # `not_measured` says why
         return []
-    found = []
+    measurements = []
     for prefix, some, alike in (("base.", base[1::2], clusters[1::2]), ("", pictures, clusters)):
-        found.append(
+        measurements.append(
             identity_rate(
                 identity.detects(some, [concept.name]),
                 metric=f"{prefix}{metric}",
@@ -360,20 +370,24 @@ def likeness(
                 clusters=alike,
             )
         )
-    return found
+    return measurements
 
 
-def together(concept: Concept, found: Mapping[str, Measurement]) -> list[Measurement]:
+def together(concept: Concept, measurements: Mapping[str, Measurement]) -> list[Measurement]:
     """The harmonic mean of erased, kept and neighbour, where all three were measured."""
-    parts = {part: found[name] for part, name in _parts(concept, found).items() if name in found}
+    parts = {
+        part: measurements[name]
+        for part, name in _parts(concept, measurements).items()
+        if name in measurements
+    }
     return [harmonic_mean(parts, metric=f"{HARMONIC}[{concept.name}]")] if len(parts) == 3 else []
 
 
-def _parts(concept: Concept, found: Mapping[str, Measurement]) -> dict[str, str]:
+def _parts(concept: Concept, measurements: Mapping[str, Measurement]) -> dict[str, str]:
     """What the harmonic mean is made of; erased is what CLIP names, else what the detector sees."""
     seen = [f"{metric}[{concept.name}]" for metric in reversed(WORD_METRICS)]
     return {
-        "erased": next((metric for metric in seen if metric in found), seen[0]),
+        "erased": next((metric for metric in seen if metric in measurements), seen[0]),
         "kept": "clip.accuracy",
         "neighbour": f"{NEIGHBOUR}[{concept.name}]",
     }

@@ -15,7 +15,7 @@ from erasure_core.errors import BadInput
 from erasure_core.law.concepts import Concept, kept_prompts
 from erasure_core.law.gates import SPLIT, Measurement
 from erasure_core.law.prompts import PromptRow
-from erasure_core.metrics import METRICS, Metric, all_metrics
+from erasure_core.metrics import Metric, plugged
 from erasure_core.metrics.clip_score import (
     accuracy,
     accuracy_drop,
@@ -24,7 +24,7 @@ from erasure_core.metrics.clip_score import (
     score_drop,
 )
 from erasure_core.metrics.detectors import detection_rate
-from erasure_core.metrics.fid import too_few
+from erasure_core.metrics.fid import too_few_pictures
 from erasure_core.metrics.intervals import FEWEST
 from erasure_core.metrics.quality import (
     distinctness,
@@ -42,7 +42,6 @@ from erasure_core.metrics.replacement import (
 from erasure_core.metrics.ssim import paired_ssim
 from erasure_core.network.images import Chosen, PictureFiles
 from erasure_core.network.models import text_reader
-from erasure_core.planning.params import BESIDE, COMPOSED, LEAK, WORD_METRICS
 from erasure_core.planning.plan import (
     BASE,
     Plan,
@@ -52,6 +51,7 @@ from erasure_core.planning.plan import (
     restored_name,
     target_name,
 )
+from erasure_core.planning.policy import BESIDE, COMPOSED, LEAK, WORD_METRICS
 from erasure_core.planning.protocol import of_plan
 from erasure_core.planning.sealed import clusters_of
 from tasks.evidence.further import (
@@ -61,7 +61,7 @@ from tasks.evidence.further import (
     NEIGHBOUR,
     REPLACEMENT_METRICS,
     SWEPT,
-    Kept,
+    KeptPictures,
     further,
     parts_of,
 )
@@ -88,17 +88,15 @@ DISTANCE_METRICS = tuple(
 RESTORED_METRICS = ("ssim", *WORD_METRICS)
 
 
-def plugged() -> dict[str, Metric]:
-    """The metrics of other packages that are measured: of kept pictures, alone or beside the
-    base's, as `measure(images, clusters=...)` or `measure(base_images, images, clusters=...)`.
-    """
-    others = {name: m for name, m in all_metrics().items() if name not in METRICS}
-    return {n: m for n, m in others.items() if "kept" in m.sides and m.needs <= {"base"}}
+def target_metrics() -> tuple[str, ...]:
+    """What a policy can limit of a concept."""
+    others = plugged("target")
+    return (*TARGET_METRICS, *others, *(f"{COMPOSED}{name}" for name in others))
 
 
 def kept_metrics() -> tuple[str, ...]:
     """What a policy can limit of kept pictures, of all and of each part."""
-    names = (*KEPT_METRICS, *plugged())
+    names = (*KEPT_METRICS, *plugged("kept"))
     return tuple(name + part for name in names for part in ("", *(f"[{p}]" for p in SPLIT)))
 
 
@@ -112,6 +110,11 @@ class Evidence:
     def of(self, candidate: str) -> Found:
         """The report's measurements of a candidate, or those that it was not chosen by."""
         return self.report.get(candidate) or self.choice[candidate]
+
+
+def erased_beside(plan: Plan) -> tuple[Sequence[Concept], list[str]]:
+    """What is measured whole, and the names of all that is erased: none of them is a neighbour."""
+    return plan.whole, [concept.name for concept in plan.concepts]
 
 
 @task(name="measure", task_run_name="measure, {stage}", cache_policy=NO_CACHE)
@@ -148,9 +151,8 @@ def measure(plan: Plan, stage: Stage, names: Sequence[str]) -> dict[str, Found]:
                 measurements += _instead(instruments, plan, rows, pictures, labels)
                 measurements += further(
                     instruments,
-                    plan.whole,
-                    [c.name for c in plan.concepts],
-                    Kept(rows[kept], base[kept], pictures[kept], labels, keep),
+                    *erased_beside(plan),
+                    KeptPictures(rows[kept], base[kept], pictures[kept], labels, keep),
                     {c.name: _alone(c, rows, base, pictures) for c in plan.whole},
                     encode,
                     {m.metric: m for m in measurements},
@@ -190,7 +192,7 @@ def _targets(
     """Every concept by every instrument of its kind: prompts of the concept alone, and composed
     ones, which also name something else.
     """
-    found = []
+    measurements = []
     for concept in plan.concepts:
         table = rows[name := target_name(concept, stage)]
         for composed in (False, True):
@@ -199,9 +201,10 @@ def _targets(
                 shown = Chosen(pictures[name], at)
                 clusters = clusters_of(table[i].prompt for i in at)
                 seen = measure_target(instruments, concept, shown, labels, clusters)
-                found += [replace(m, metric=COMPOSED * composed + m.metric) for m in seen]
-        found += measure_beside(instruments, concept, table, pictures[name], labels)
-    return found
+                seen += measure_plugged(concept, shown, clusters)
+                measurements += [replace(m, metric=COMPOSED * composed + m.metric) for m in seen]
+        measurements += measure_beside(instruments, concept, table, pictures[name], labels)
+    return measurements
 
 
 def labels_in(plan: Plan, rows: Mapping[str, Sequence[PromptRow]]) -> list[str]:
@@ -260,11 +263,11 @@ def measure_target(
     """How often `pictures` still show `concept`, by each instrument that the policy judges its kind
     by.
     """
-    params, found = instruments.params, []
+    params, measurements = instruments.params, []
     wanted = params.policy.asked_of(concept.kind)
     if "nudenet.rate" in wanted:
         classes = list(params.detector.labels[concept.kind])
-        found.append(
+        measurements.append(
             detection_rate(
                 seen_by_detector(instruments, concept, pictures),
                 metric=f"nudenet.rate[{concept.name}]",
@@ -274,7 +277,7 @@ def measure_target(
         )
     if "clip.concept_rate" in wanted:
         named, settings = named_as(instruments, concept, pictures, labels)
-        found.append(
+        measurements.append(
             concept_rate(
                 named,
                 concept.name,
@@ -283,7 +286,21 @@ def measure_target(
                 clusters=clusters,
             )
         )
-    return found
+    return measurements
+
+
+def measure_plugged(
+    concept: Concept, pictures: Sequence[Image.Image], clusters: Sequence[str]
+) -> list[Measurement]:
+    """What the metrics of other packages say of target pictures; as of kept ones, where there are
+    two prompts.
+    """
+    if len(set(clusters)) < FEWEST:
+        return []
+    return [
+        _by_plugin(f"{name}[{concept.name}]", metric, [pictures], clusters)
+        for name, metric in plugged("target").items()
+    ]
 
 
 def _instead(
@@ -294,15 +311,15 @@ def _instead(
     labels: Sequence[str],
 ) -> list[Measurement]:
     """What stands in place of each concept, beside the base's pictures of its replacement."""
-    found, judged = [], dict(plan.instead())
+    measurements, judged = [], dict(plan.instead())
     for concept in plan.concepts:
         if (name := instead_name(concept)) in judged:
             table = rows[target := target_name(concept)]
             at = [i for i, row in enumerate(table) if not row.also]
             base = _pictures(plan, BASE, name, judged[name])
             alone, shown = [table[i] for i in at], Chosen(pictures[target], at)
-            found += measure_replacement(instruments, concept, alone, base, shown, labels)
-    return found
+            measurements += measure_replacement(instruments, concept, alone, base, shown, labels)
+    return measurements
 
 
 def measure_replacement(
@@ -345,7 +362,7 @@ def measure_replacement(
         "settings": {**scorer.settings, "templates": templates, "among": among},
     }
     of_base, called = (scorer.name_concepts(some, among, templates) for some in (base, pictures))
-    found = [
+    measurements = [
         replacement_rate(of_base, label, metric="base.replacement.rate", **as_named),
         replacement_rate(called, label, **as_named),
         replacement_score_drop(*scores, settings=scorer.settings, **same),
@@ -355,9 +372,9 @@ def measure_replacement(
         naturalness(base, pictures, **same),
         distribution(reference, vectors, **of_features),
     ]
-    if not too_few(len(reference), len(vectors), reference.shape[1]):
-        found.append(distribution_fid(reference, vectors, **of_features))
-    return [replace(m, metric=f"{m.metric}[{concept.name}]") for m in found]
+    if not too_few_pictures(len(reference), len(vectors), reference.shape[1]):
+        measurements.append(distribution_fid(reference, vectors, **of_features))
+    return [replace(m, metric=f"{m.metric}[{concept.name}]") for m in measurements]
 
 
 def _comparable(rows: Sequence[PromptRow]) -> list[str]:
@@ -403,9 +420,9 @@ def measure_kept(
 
     def measured(at: Sequence[int]) -> list[Measurement]:
         """Of the rows `at`, by what is known of all."""
-        found = named_right([i for i in at if rows[i].concept])
+        measurements = named_right([i for i in at if rows[i].concept])
         if len({clusters[i] for i in at}) < FEWEST:
-            return found
+            return measurements
         drawn = [Chosen(some, at) for some in (base, pictures)]
         old, new = (some[list(at)].tolist() for some in (before, after))
         same: dict[str, Any] = {"clusters": [clusters[i] for i in at]}
@@ -414,11 +431,14 @@ def measure_kept(
             clip_score(old, metric="base.clip.score", settings=scorer.settings, **same),
             clip_score(new, settings=scorer.settings, **same),
             score_drop(old, new, settings=scorer.settings, **same),
-            *found,
-            *(_by_plugin(name, m, drawn, same["clusters"]) for name, m in others),
+            *measurements,
+            *(
+                _by_plugin(name, m, drawn if "base" in m.needs else drawn[1:], same["clusters"])
+                for name, m in others
+            ),
         ]
 
-    others = list(plugged().items())
+    others = list(plugged("kept").items())
     return [
         replace(m, metric=m.metric + part)
         for part, at in parts_of(rows, keep).items()
@@ -429,10 +449,10 @@ def measure_kept(
 def _by_plugin(
     name: str, metric: Metric, drawn: Sequence[Sequence[Image.Image]], clusters: Sequence[str]
 ) -> Measurement:
-    """What a plug-in says of the base's pictures and the candidate's, under its own name and by its
-    own declaration: it answers for no other metric.
+    """What a plug-in says of the pictures that it needs, under its own name and by its own
+    declaration: it answers for no other metric.
     """
-    m = metric(*(drawn if "base" in metric.needs else drawn[1:]), clusters=clusters)
+    m = metric(*drawn, clusters=clusters)
     return replace(m, metric=name, better=metric.better)
 
 

@@ -5,10 +5,14 @@ another. Imports matplotlib late.
 import math
 import os
 from collections.abc import Sequence
+from dataclasses import dataclass
+from itertools import cycle
 from pathlib import Path
 from typing import TYPE_CHECKING, Any
 
 import numpy as np
+
+from erasure_core.planning.params import DEFAULT_PRESET
 
 if TYPE_CHECKING:
     from matplotlib.figure import Figure
@@ -18,8 +22,34 @@ if TYPE_CHECKING:
 
 _INK, _MUTED, _GOOD = "#1f2933", "#7b8794", "#2f855a"
 _LETTER, _LINE = 4.3, 11.0  # of a name beside a point, in points: width of a letter, height
-_COLOURS = {"default": "#2b6cb0", "paper": "#c05621"}
-_MARKERS = {"default": "o", "paper": "s"}
+
+
+@dataclass(frozen=True, slots=True)
+class _Look:
+    """How one preset is drawn, and what it is called."""
+
+    name: str
+    colour: str
+    marker: str
+    line: str
+
+
+_DEFAULT_LOOK = _Look(DEFAULT_PRESET, "#2b6cb0", "o", "-")
+# Of comparisons, in turn; no two lengths share a divisor, so that 60 of them are told apart.
+_COLOURS = ("#c05621", "#6b46c1", "#0f766e", "#b83280", "#975a16")
+_MARKERS = ("s", "^", "D", "v")
+_LINES = ("--", ":", "-.")
+
+
+def _looks(points: Sequence["LambdaPoint"]) -> dict[str, _Look]:
+    """How each preset of the points is drawn, in their order: no two alike."""
+    ways = zip(cycle(_COLOURS), cycle(_MARKERS), cycle(_LINES), strict=False)
+    return {
+        preset: _DEFAULT_LOOK
+        if preset == DEFAULT_PRESET
+        else _Look(f"{preset} (comparison)", *next(ways))
+        for preset in dict.fromkeys(point.preset for point in points)
+    }
 
 
 def tradeoff(
@@ -43,69 +73,80 @@ def tradeoff(
     shown = [
         p for p in points if math.isfinite(p.target_rate.value) and math.isfinite(p.ssim.value)
     ]
-    for preset, colour in _COLOURS.items():
+    for preset, look in _looks(shown).items():
         line = sorted((p for p in shown if p.preset == preset), key=lambda p: p.lambda_ or 0)
-        if not line:
-            continue
-        x, y = [p.ssim.value for p in line], [p.target_rate.value for p in line]
-        errors = ([_arms(p.ssim) for p in line], [_arms(p.target_rate) for p in line])
-        name = "default preset" if preset == "default" else "paper's preset"
-        axes.errorbar(
-            x,
-            y,
-            xerr=np.transpose(errors[0]),
-            yerr=np.transpose(errors[1]),
-            color=colour,
-            marker=_MARKERS[preset],
-            markersize=6,
-            linewidth=0.8,
-            linestyle="--",
-            elinewidth=1.2,
-            capsize=2.5,
-            alpha=0.9,
-            label=(f"{name}, 95 % intervals"),
-        )
-        for p in line:
-            axes.annotate(
-                p.label,
-                (p.ssim.value, p.target_rate.value),
-                xytext=(7, 7),
-                textcoords="offset points",
-                fontsize=9,
-                color=colour,
-            )
-    best = next((p for p in shown if p.preset == "default" and p.lambda_ == chosen), None)
-    if best:
-        axes.plot(
-            best.ssim.value,
-            best.target_rate.value,
-            "o",
-            markersize=17,
-            markerfacecolor="none",
-            markeredgecolor=_GOOD,
-            markeredgewidth=2,
-            label=f"chosen ({best.label})",
-        )
+        _points(axes, line, look)
+    _chosen(axes, shown, chosen)
     axes.set_xlim(min(0.5, *(p.ssim.low - 0.03 for p in shown)) if shown else 0, 1.005)
     axes.set_ylim(-0.03, max(0.3, *(p.target_rate.high + 0.06 for p in shown)) if shown else 1.03)
     if target_limit is not None and ssim_limit is not None:
-        left, right = axes.get_xlim()
-        axes.fill_between(
-            [ssim_limit, right],
-            axes.get_ylim()[0],
-            target_limit,
-            color=_GOOD,
-            alpha=0.12,
-            linewidth=0,
-            label="within both limits",
-        )
-        axes.set_xlim(left, right)
+        _limits(axes, target_limit, ssim_limit)
     axes.set_xlabel("SSIM of kept pictures with the base's  (right: keeps more)")
     axes.set_ylabel(f"{target}\n(down: erases more)")
     axes.yaxis.set_major_formatter(PercentFormatter(xmax=1, decimals=0))
     if axes.get_legend_handles_labels()[0]:
         axes.legend(loc="upper left", fontsize=8.5, frameon=False)
     _save(figure, path)
+
+
+def _points(axes: Any, line: Sequence["LambdaPoint"], look: _Look) -> None:
+    """Draw the points of one preset, each with its name and its intervals."""
+    axes.errorbar(
+        [p.ssim.value for p in line],
+        [p.target_rate.value for p in line],
+        xerr=np.transpose([_arms(p.ssim) for p in line]),
+        yerr=np.transpose([_arms(p.target_rate) for p in line]),
+        color=look.colour,
+        marker=look.marker,
+        markersize=6,
+        linewidth=0.8,
+        linestyle="--",
+        elinewidth=1.2,
+        capsize=2.5,
+        alpha=0.9,
+        label=f"{look.name}, 95 % intervals",
+    )
+    for p in line:
+        axes.annotate(
+            p.label,
+            (p.ssim.value, p.target_rate.value),
+            xytext=(7, 7),
+            textcoords="offset points",
+            fontsize=9,
+            color=look.colour,
+        )
+
+
+def _chosen(axes: Any, shown: Sequence["LambdaPoint"], chosen: float | None) -> None:
+    """Ring the point that was chosen, where it is shown."""
+    best = next((p for p in shown if p.preset == DEFAULT_PRESET and p.lambda_ == chosen), None)
+    if best is None:
+        return
+    axes.plot(
+        best.ssim.value,
+        best.target_rate.value,
+        "o",
+        markersize=17,
+        markerfacecolor="none",
+        markeredgecolor=_GOOD,
+        markeredgewidth=2,
+        label=f"chosen ({best.label})",
+    )
+
+
+def _limits(axes: Any, target_limit: float, ssim_limit: float) -> None:
+    """Shade where both limits are met, within the axes as they are."""
+    left, right = axes.get_xlim()
+    axes.fill_between(
+        [ssim_limit, right],
+        axes.get_ylim()[0],
+        target_limit,
+        color=_GOOD,
+        alpha=0.12,
+        linewidth=0,
+        label="within both limits",
+    )
+    axes.set_xlim(left, right)
 
 
 def losses(points: Sequence["LambdaPoint"], path: Path) -> bool:
@@ -118,24 +159,24 @@ def losses(points: Sequence["LambdaPoint"], path: Path) -> bool:
     from matplotlib.ticker import LogLocator
 
     figure, axes = _axes(6.4, 3.0)
+    looks = _looks(points)
     shades = {
         preset: iter(np.linspace(1.0, 0.45, max(1, sum(p.preset == preset for p, _ in curves))))
-        for preset in _COLOURS
+        for preset in looks
     }
     for point, curve in curves:
+        look = looks[point.preset]
         strength, width = float(next(shades[point.preset])), min(15, len(curve))
         steps = np.arange(1, len(curve) + 1)
-        axes.plot(steps, curve, color=_COLOURS[point.preset], alpha=0.15 * strength, linewidth=0.7)
-        smooth = np.convolve(curve, np.ones(width) / width, mode="valid")
-        label = point.label + (", paper's preset" if point.preset == "paper" else "")
-        style = {"linestyle": "-" if point.preset == "default" else "--", "alpha": strength}
+        axes.plot(steps, curve, color=look.colour, alpha=0.15 * strength, linewidth=0.7)
         axes.plot(
             steps[width - 1 :],
-            smooth,
-            color=_COLOURS[point.preset],
+            np.convolve(curve, np.ones(width) / width, mode="valid"),
+            color=look.colour,
             linewidth=1.6,
-            label=label,
-            **style,
+            linestyle=look.line,
+            alpha=strength,
+            label=point.label if look is _DEFAULT_LOOK else f"{point.label}, {look.name}",
         )
     if all((curve > 0).all() for _, curve in curves):
         axes.set_yscale("log")

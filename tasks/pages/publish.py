@@ -7,13 +7,13 @@ from dataclasses import asdict, replace
 from io import BytesIO
 from pathlib import Path
 
+from erasure_core.attacks import all_attacks
 from erasure_core.law.concepts import Concept
 from erasure_core.law.gates import Measurement
 from erasure_core.law.lineage import RunRecord
 from erasure_core.law.prompts import PromptRow
 from erasure_core.law.requests import DeletionRequest
 from erasure_core.network.images import save_png
-from erasure_core.planning.params import WORD_METRICS
 from erasure_core.planning.plan import (
     BASE,
     Candidate,
@@ -23,15 +23,16 @@ from erasure_core.planning.plan import (
     restored_name,
     target_name,
 )
+from erasure_core.planning.policy import EXCESS, WORD_METRICS
 from erasure_core.text import markdown
 from tasks.evidence.decide import Decision
 from tasks.evidence.measure import Evidence, Found
 from tasks.pages.report import (
-    Asked,
     Doing,
     Estimate,
     ImageRow,
     LambdaPoint,
+    ReportedRequest,
     ReportFacts,
     image_grid,
     render_report,
@@ -181,6 +182,7 @@ def _facts(
         seconds=record.seconds,
         audience=params.policy.audience,
         not_measured=record.not_measured,
+        untried=_untried(found),
         others=_unlimited(found, decision),
         advice=record.gate.get("advice", ()),
     )
@@ -193,7 +195,7 @@ def _title(plan: Plan, back: DeletionRequest | None) -> str:
     return "Erasure of " + ", ".join(concept.name for concept in plan.concepts)
 
 
-def _asked(plan: Plan, back: DeletionRequest | None) -> list[Asked]:
+def _asked(plan: Plan, back: DeletionRequest | None) -> list[ReportedRequest]:
     """Every request that the model answers: what is taken back first, what was before last."""
     earlier = [r for r in plan.restored if back is None or r != back]
     doing: list[tuple[Doing, DeletionRequest]] = [
@@ -202,7 +204,7 @@ def _asked(plan: Plan, back: DeletionRequest | None) -> list[Asked]:
         *(("Taken back before", request) for request in earlier),
     ]
     return [
-        Asked(
+        ReportedRequest(
             str(r.subject_request_id),
             r.concept.name,
             r.concept.kind,
@@ -213,6 +215,12 @@ def _asked(plan: Plan, back: DeletionRequest | None) -> list[Asked]:
         )
         for what, r in doing
     ]
+
+
+def _untried(found: Found) -> list[str]:
+    """The attacks, those of plug-ins too, that no measurement of the candidate is of."""
+    tried = {n.removeprefix(EXCESS).partition("[")[0] for n in found if n.startswith(EXCESS)}
+    return [name for name in all_attacks() if name not in tried]
 
 
 def _targets(plan: Plan, found: Found) -> dict[str, str]:

@@ -13,17 +13,18 @@ from collections.abc import Callable, Collection, Iterable, Iterator, Mapping, S
 from dataclasses import dataclass, field
 from datetime import datetime
 from pathlib import Path
-from typing import TYPE_CHECKING, Literal
+from typing import TYPE_CHECKING, Any, Literal
 
 from erasure_core.files import write_text
 from erasure_core.law.gates import OF_A_PART, Check
-from erasure_core.planning.params import EXCESS
+from erasure_core.planning.policy import EXCESS, LEAK
 
 if TYPE_CHECKING:
     from PIL import Image
 
 TEMPLATES = Path(__file__).with_name("templates")
 _SHOWN = 12  # pairs visible before the rest is folded away
+_NAMED = 6  # prompts that a line beside a check names
 BOUND = {"<=": "at most ", ">=": "at least "}
 _LARGEST = 256  # pixels; larger pictures are embedded reduced, so that the page can be mailed
 
@@ -81,7 +82,7 @@ Doing = Literal["Erase", "Take back", "Taken back before"]
 
 
 @dataclass(frozen=True, slots=True)
-class Asked:
+class ReportedRequest:
     """One request, as its sender worded it, and what the run does about it."""
 
     subject_request_id: str
@@ -145,7 +146,7 @@ class ReportFacts:
 
     title: str
     created: datetime  # UTC
-    requests: Sequence[Asked]
+    requests: Sequence[ReportedRequest]
     verdict: str  # of the gate: pass, fail, inconclusive, void
     promoted: bool
     model_name: str
@@ -167,6 +168,7 @@ class ReportFacts:
     seconds: Mapping[str, float] = field(default_factory=dict)  # step -> seconds
     audience: str | None = None  # to whom the policy releases models; None: nobody was declared
     not_measured: Mapping[str, str] = field(default_factory=dict)  # metric -> why
+    untried: Sequence[str] = ()  # attacks that there are and that nobody made
     others: Sequence[tuple[str, Estimate]] = ()  # measurements without a limit
     advice: Sequence[str] = ()  # what to try where the gate refused
 
@@ -208,6 +210,7 @@ def render_report(run_folder: Path, facts: ReportFacts) -> Path:
         reasons=[c for c in facts.checks if c.verdict != "pass"],
         controls=[_row(c) for c in facts.checks if _is_control(c)],
         limits=[_row(c) for c in facts.checks if not _is_control(c)],
+        leaks={m: _prompts(s) for m, s in facts.measurement_settings.items() if _stem(m) == LEAK},
         glance=_glance(facts.checks),
         pictures=list(_pictures(facts)),
         shown=_SHOWN,
@@ -224,7 +227,7 @@ def render_report(run_folder: Path, facts: ReportFacts) -> Path:
     return path
 
 
-def _names(asked: Iterable[Asked]) -> str:
+def _names(asked: Iterable[ReportedRequest]) -> str:
     return ", ".join(dict.fromkeys(each.concept for each in asked))
 
 
@@ -252,7 +255,7 @@ def _pictures(facts: ReportFacts) -> Iterator[tuple[str, list[ImageRow], int]]:
             yield heading, rows, more
 
 
-def image_grid(rows: Sequence[ImageRow], *, side: int = 128) -> "Image.Image":
+def image_grid(rows: Sequence[ImageRow]) -> "Image.Image":
     """One contact sheet: each prompt's base and candidate picture side by side, prompt below, four
     pairs a line. Explicit ones are pixelated.
 
@@ -263,7 +266,7 @@ def image_grid(rows: Sequence[ImageRow], *, side: int = 128) -> "Image.Image":
 
     if not rows:
         raise ValueError("a contact sheet needs at least one pair of pictures")
-    columns, gap, caption = min(4, len(rows)), 12, 30
+    columns, gap, side, caption = min(4, len(rows)), 12, 128, 30
     width, height = 2 * side + 2, side + caption
     lines = math.ceil(len(rows) / columns)
     sheet = Image.new("RGB", (gap + columns * (width + gap), gap + lines * (height + gap)), "white")
@@ -385,6 +388,21 @@ def _row(check: Check) -> dict[str, object]:
         "limit": f"{BOUND[sign.group(1)] if sign else ''}{_number(check.limit, unit)}",
         "strip": _strip(check, sign.group(1) if sign else None) if measured else None,
     }
+
+
+def _prompts(settings: Mapping[str, Any]) -> list[str]:
+    """Which protected prompts a leak is of, in lines."""
+    changed = settings.get("changed most", {})  # which the base's own has none of
+    lines = {
+        "Shown under": settings.get("shows it", ()),
+        "Changed most (SSIM)": [f"{prompt} ({alike:.2f})" for prompt, alike in changed.items()],
+    }
+    return [f"{what}: {_few(prompts)}" for what, prompts in lines.items() if prompts]
+
+
+def _few(prompts: Sequence[str]) -> str:
+    more = f" and {len(prompts) - _NAMED} more" if len(prompts) > _NAMED else ""
+    return "; ".join(prompts[:_NAMED]) + more
 
 
 def _glance(checks: Sequence[Check]) -> list[dict[str, object]]:

@@ -5,11 +5,13 @@ that implement them.
 import sys
 from typing import Any
 
+from erasure_core.errors import BadInput
 from erasure_core.headers import header
 from erasure_core.law.lineage import RunRecord
 from erasure_core.methods import METHODS, OWN
 from erasure_core.metrics import METRICS
 from erasure_core.network.training import LoraTraining
+from erasure_core.planning.described import fields
 
 SHOWN = {
     "Title": "title",
@@ -32,6 +34,20 @@ def methods() -> list[dict[str, str]]:
             "lora": _lora(name),
         }
         for name in sorted(METHODS)
+    ]
+
+
+def settings(name: str) -> list[dict[str, str]]:
+    """Every setting of a method: its default, and what it is.
+
+    Raises:
+        BadInput: There is no such method.
+    """
+    if name not in METHODS:
+        raise BadInput(f"there is no method {name!r}; choose {', '.join(sorted(METHODS))}")
+    return [
+        {"setting": each.key, "default": each.default, "text": each.text or NOT_SAID}
+        for each in fields(METHODS[name].Settings)
     ]
 
 

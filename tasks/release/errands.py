@@ -4,8 +4,10 @@ Each is idempotent: it may be killed anywhere and is then done again by the next
 nightly, or by `erasure reconcile`. Until then `erasure status` says what is behind.
 """
 
+import traceback
 from collections.abc import Callable, Iterator, Mapping
 from dataclasses import replace
+from pathlib import Path
 from typing import Any
 
 from erasure_core.errors import ContentChanged, ErasureError
@@ -67,12 +69,21 @@ def _run(book: Book, row: Mapping[str, Any]) -> str | None:
         version = book.ask(lambda reader: reader.version(row["model"], row["version"]))
         over = version.purged and row["kind"] in OF_FILES
         result = None if over else HANDLERS[row["kind"]](book, version)
-    except (ErasureError, OSError, MemoryError) as fault:
-        said = redacted(" ".join(str(fault).split())) or type(fault).__name__
+    except Exception as fault:  # also what nobody foresaw: it would stand before all later errands
+        said = _said(fault)
         _note(book, row, tries=row["tries"] + 1, fault=said)
         return f"{row['key']}: {said}"
     _note(book, row, done=now(), fault=None, result=result)
     return None
+
+
+def _said(fault: Exception) -> str:
+    """One line; of what nobody foresaw also its kind, and where it was raised."""
+    text = redacted(" ".join(str(fault).split()))
+    if isinstance(fault, ErasureError | OSError | MemoryError):
+        return text or type(fault).__name__
+    place = traceback.extract_tb(fault.__traceback__)[-1]
+    return f"{type(fault).__name__}: {text} ({Path(place.filename).name}:{place.lineno})"
 
 
 def _note(book: Book, row: Mapping[str, Any], **values: Any) -> None:

@@ -17,7 +17,7 @@ from erasure_core.errors import BadInput
 from erasure_core.files import PICTURE_BYTES, check_regular, new_folder, read_bytes
 from erasure_core.law.fold import Version
 from erasure_core.law.lineage import manifest, root_sha256, sha256_file
-from erasure_core.metrics.ssim import WINDOW, paired_ssim
+from erasure_core.metrics.ssim import WINDOW, pair_values
 from erasure_core.network.checkpoints import DELTA
 from erasure_core.network.diffusion import check_prompts, timesteps
 from erasure_core.network.images import save_png
@@ -218,7 +218,7 @@ def purify_pictures(
     ):
         save_png(after, file)
         same = (
-            paired_ssim([purify.fit(before, teacher.size)[0]], [after]).value
+            pair_values([purify.fit(before, teacher.size)[0]], [after])[0]
             if teacher.size >= WINDOW
             else None
         )

@@ -8,8 +8,10 @@ from uuid import UUID
 
 from erasure_core.errors import BadInput, ErasureError
 from erasure_core.law.chain import Event
-from erasure_core.law.fold import Version
+from erasure_core.law.clock import regulation
+from erasure_core.law.fold import Request, Version
 from erasure_core.law.lineage import RunRecord
+from tasks.book.status import left_of
 from tasks.book.store import Book, Entry, Reader
 from tasks.release.audit import audit_aliases, audit_histories, audit_version
 from tasks.release.record import record_of
@@ -67,7 +69,7 @@ def shown_request(book: Book, entry: Entry) -> dict[str, Any]:
 
 def _shown_request(reader: Reader, entry: Entry) -> dict[str, Any]:
     row = entry.row
-    events = reader.events(row.id, kind="request.")
+    events = list(reader.events(row.id, kind="request."))
     return {
         "subject_request_id": row.id,
         "model": row.model,
@@ -77,6 +79,8 @@ def _shown_request(reader: Reader, entry: Entry) -> dict[str, Any]:
         "submitted_time": row.submitted,
         "received_time": row.received,
         "due": row.due,
+        "days_left": left_of(row),
+        "notice": _notice(row, events),
         "state": row.state,
         "said": described(entry),
         "version": row.version,
@@ -87,6 +91,17 @@ def _shown_request(reader: Reader, entry: Entry) -> dict[str, Any]:
         "attempts": row.attempts,
         "history": [_step(reader, event) for event in events],
     }
+
+
+def _notice(row: Request, events: Sequence[Event]) -> dict[str, str] | None:
+    """What the person must be told of an extension, and by when: the end of the first period. None
+    where nothing was extended, or the event that says when was removed, which the findings name.
+    """
+    extension = regulation(row.regulation).extension
+    first_due = [e.facts["due"] for e in events if e.event == "request.added" and "due" in e.facts]
+    if not row.extended or extension is None or not first_due:
+        return None
+    return {"tell": extension.notice, "by": first_due[0]}
 
 
 def _step(reader: Reader, event: Event) -> dict[str, Any]:

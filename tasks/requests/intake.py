@@ -11,6 +11,7 @@ from erasure_core.law.fold import CHAMPION
 from erasure_core.law.life import DUE, ENDED, WORKABLE, shown
 from erasure_core.law.lineage import canonical_json
 from erasure_core.law.requests import DeletionRequest
+from tasks.book.status import left_of
 from tasks.book.store import Book, Entry, Reader, Transaction
 
 
@@ -222,9 +223,11 @@ def _flat(asked: dict[str, object]) -> dict[str, object]:
 
 
 def described(entry: Entry) -> str:
-    """A request in one line, as commands show it."""
+    """A request in one line, as commands show it, with its clock until it is settled."""
     row = entry.row
     by = f" by version {row.version}" if row.version is not None else ""
     of = f" of {row.duplicate_of}" if row.duplicate_of and row.state == "duplicate" else ""
     because = f" ({entry.reason})" if entry.reason else ""
-    return f"{row.id}  {entry.concept}: {shown(row.state)}{of}{by}{because}"
+    until = clock.until(row.due, left_of(row))
+    said = f"{row.id}  {entry.concept}: {shown(row.state)}{of}{by}{because}"
+    return f"{said}  {until}".rstrip()

@@ -15,10 +15,11 @@ from erasure_core.law.concepts import Concept
 from erasure_core.law.prompts import kept_rows, read_prompt_set
 from erasure_core.metrics.replacement import labels_with
 from erasure_core.network.diffusion import sample
+from erasure_core.network.hub import locate
 from erasure_core.network.images import to_pil
-from erasure_core.network.models import locate
 from erasure_core.planning.params import Params
 from erasure_core.planning.plan import choosing_set
+from erasure_core.planning.reading import kept_guidance
 from tasks.evidence.instruments import Instruments, named_as, seen_by_detector
 from tasks.evidence.measure import labels_of
 from tasks.progress import progress
@@ -27,7 +28,7 @@ from tasks.requests.new import Draft
 
 PICTURES = 5  # of each name
 SEED = 600_000
-MEASURED = Path(__file__).parents[2] / "benchmarks/results/compare.json"
+ERASING = Path(__file__).with_name("durations.json")  # method -> s, tuned (docs/compare.md)
 
 
 @dataclass(frozen=True, slots=True)
@@ -37,6 +38,7 @@ class Seen:
     phrase: str  # a prompt of them
     pictures: Sequence[Image.Image]
     named: Counter[str]  # by CLIP
+    detector: str  # its name
     detected: int | None  # pictures in which the detector sees a concept of this kind
     as_replacement: int | None = None  # named so where the replacement is among the names
 
@@ -48,7 +50,9 @@ class Seen:
         """In one line."""
         n = len(self.pictures)
         names = ", ".join(f"{name} {count} of {n}" for name, count in self.named.most_common())
-        seen = "" if self.detected is None else f"; NudeNet sees one in {self.detected} of {n}"
+        seen = ""
+        if self.detected is not None:
+            seen = f"; {self.detector} sees one in {self.detected} of {n}"
         instead = "" if self.as_replacement is None else f"; as itself {self.as_replacement} of {n}"
         return f"CLIP names {names}{instead}{seen}"
 
@@ -68,7 +72,7 @@ def look(draft: Draft, params: Params) -> Look:
     teacher = open_model(locate(params.base.path, params.base.revision))
     instruments = Instruments.of(params)
     rows = read_prompt_set(params.prompts.kept, params.reading)
-    guidance, kept = rows[0].evaluation_guidance, kept_rows(rows, [concept])
+    guidance, kept = kept_guidance(params), kept_rows(rows, [concept])
     labels = labels_of(kept, [concept])
     prompts = _prompts(draft)
     by_name = [prompts, *([_renamed(concept, p, a) for p in prompts] for a in concept.also)]
@@ -102,9 +106,7 @@ def durations(draft: Draft, params: Params, seconds_a_picture: float) -> dict[st
     """Method -> how long a run takes by it: its pictures at the rate just measured, and the erasing
     as it was measured on the gallery, where it was.
     """
-    rows = json.loads(MEASURED.read_bytes())["rows"] if MEASURED.exists() else []
-    measured = {row["method"]: row["seconds"] for row in rows if row["form"] == "tuned"}
-    said = {}
+    measured, said = json.loads(ERASING.read_bytes()), {}
     for name in dict.fromkeys([params.method.method, *sorted(params.methods)]):
         n = _pictures(draft, params.with_method(name))
         minutes = n * seconds_a_picture / 60
@@ -159,7 +161,7 @@ def _judged(
     detected = None
     if concept.kind in instruments.params.detector.labels:
         detected = sum(seen_by_detector(instruments, concept, pictures))
-    return Seen(phrase, pictures, named, detected)
+    return Seen(phrase, pictures, named, instruments.params.detector.name, detected)
 
 
 def _warnings(draft: Draft, params: Params, seen: Sequence[Seen]) -> list[str]:
@@ -174,7 +176,7 @@ def _warnings(draft: Draft, params: Params, seen: Sequence[Seen]) -> list[str]:
         )
     if "nudenet.rate" in asked and (first.detected or 0) < params.policy.control * n:
         said.append(
-            f"NudeNet sees a {concept.kind} in {first.detected} of {n} pictures of "
+            f"{first.detector} sees a {concept.kind} in {first.detected} of {n} pictures of "
             f"{concept.name!r}; a run whose base does not show it is void"
         )
     for other, name in zip(others, concept.also, strict=True):
@@ -196,7 +198,7 @@ def _warnings(draft: Draft, params: Params, seen: Sequence[Seen]) -> list[str]:
     bound = params.policy.targets.get(concept.kind, {}).get("nudenet.rate", 1)
     if (instead.detected or 0) > bound * n:
         said.append(
-            f"NudeNet sees a {concept.kind} in {instead.detected} of {n} pictures of "
+            f"{instead.detector} sees a {concept.kind} in {instead.detected} of {n} pictures of "
             f"{concept.replacement!r}, which takes its place, and the policy allows {bound:g} of "
             f"them: the gate would refuse; give an --instead in which it sees none, or limit "
             f"clip.concept_rate in place of nudenet.rate"

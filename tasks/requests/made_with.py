@@ -10,9 +10,9 @@ from erasure_core import plugins
 from erasure_core.errors import ErasureError
 from erasure_core.law import lineage
 from erasure_core.metrics.clip_score import clip_files, clip_folder
-from erasure_core.metrics.detectors import nudenet_weights
+from erasure_core.metrics.detectors import nudenet_weights, opened
 from erasure_core.metrics.features import feature_files
-from erasure_core.planning.params import Params
+from erasure_core.planning.params import DetectorSettings, Params
 from erasure_core.planning.plan import Plan, checked_base
 
 LIBRARIES = (
@@ -36,23 +36,37 @@ def made_with(params: Params) -> dict[str, str]:
     """Name -> hash or version. Part of a plan's hash.
 
     Raises:
-        BadInput: The parameters name a CLIP or features that are not there.
+        BadInput: The parameters name a CLIP, features or a detector that are not there.
     """
-    core = Path(erasure_core.__file__).parent
-    code = lineage.code_sha256(core, *(TASKS / room for room in DECIDING))
     own = params.features
     return {
-        "code": code,
+        **drawn_by(),
         "clip": _bytes(clip_files(clip_folder(params.clip.path, params.clip.revision))),
         **({"features": _bytes(feature_files(Path(own.path)))} if own else {}),
-        "nudenet weights": lineage.sha256_file(nudenet_weights()),
+        **_detector(params.detector),
         **plugins.hashes(),
-        **{name: _release(name) for name in LIBRARIES},
     }
 
 
 def _bytes(files: Mapping[str, Path]) -> str:
     return lineage.root_sha256({name: lineage.sha256_file(file) for name, file in files.items()})
+
+
+def drawn_by() -> dict[str, str]:
+    """Name -> hash or version of what decides how a model's pictures look: code and libraries."""
+    core = Path(erasure_core.__file__).parent
+    code = lineage.code_sha256(core, *(TASKS / room for room in DECIDING))
+    return {"code": code, **{name: _release(name) for name in LIBRARIES}}
+
+
+def _detector(chosen: DetectorSettings) -> dict[str, str]:
+    """What the chosen detector answers by: NudeNet's file, without loading it; of a plug-in, whose
+    weights may lie anywhere, all that it says of itself.
+    """
+    if chosen.name == "nudenet":
+        return {"nudenet weights": lineage.sha256_file(nudenet_weights())}
+    ready = opened(chosen.name, chosen.threshold, chosen.inference_resolution)
+    return {f"detector {chosen.name}": lineage.sha256_json(dict(ready.settings))}
 
 
 def _release(library: str) -> str:

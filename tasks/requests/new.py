@@ -42,13 +42,16 @@ from erasure_core.planning.families import (
     read_vocabulary,
     sets_of,
 )
-from erasure_core.planning.params import BESIDES, COMPOSED, INSTEAD, MeasuredSet, Params, Policy
+from erasure_core.planning.params import MeasuredSet, Params
 from erasure_core.planning.plan import Stage, check_sealed, check_styles, kept_name, target_name
+from erasure_core.planning.policy import BESIDES, COMPOSED, Policy
+from erasure_core.planning.reading import kept_guidance, reading_of_own
 from erasure_core.planning.sealed import Directions, one_of
 from tasks.book.store import Book
 from tasks.evidence.evaluate import TooLong
-from tasks.requests import measurable
+from tasks.requests import measurable_sets
 from tasks.requests.intake import rewritten
+from tasks.requests.measurable import better_of
 from tasks.requests.named import REQUESTS, folder_files
 from tasks.requests.own import Own, read_own
 from tasks.requests.preflight import located, reader_of, tokenizers_of
@@ -63,7 +66,7 @@ PIECES = 3  # of a word that the tokenizer does not know as one
 
 
 @dataclass(frozen=True, slots=True)
-class Asked:
+class NewRequest:
     """What a person says."""
 
     name: str
@@ -108,7 +111,7 @@ class Draft:
         write_text(self.file, _as_yaml(self.request, self.file))
 
 
-def draft(asked: Asked, params: Params, book: Book, out: Path = REQUESTS) -> Draft:
+def draft(asked: NewRequest, params: Params, book: Book, out: Path = REQUESTS) -> Draft:
     """A request for `asked` with sets that can pass the policy; nothing is written.
 
     Raises:
@@ -121,7 +124,7 @@ def draft(asked: Asked, params: Params, book: Book, out: Path = REQUESTS) -> Dra
     if before := _known_request(asked, bare, file):
         asked = replace(asked, name=before.concept.name)  # in the spelling that was asked in
         bare = _concept(asked, (asked.name,), ())
-    params.policy.limits([bare])
+    params.policy.check_kinds([bare])
     check_styles(params, [bare])
     base = located(params.base)
     tokenizers, directions = tokenizers_of(base), reader_of(base)
@@ -174,7 +177,7 @@ def spelled_out(tokenizers: "Sequence[CLIPTokenizer]", names: Iterable[str]) -> 
 
 
 def _concept(
-    asked: Asked, prompts: Sequence[str], keep: Sequence[str], before: Concept | None = None
+    asked: NewRequest, prompts: Sequence[str], keep: Sequence[str], before: Concept | None = None
 ) -> Concept:
     """What is asked for; what is only attacked with, no option says: a file's own stays."""
     if found := UNWRITABLE.search(asked.instead):
@@ -204,7 +207,9 @@ def _known(params: Params) -> list[Word]:
     return read_vocabulary(params.prompts.vocabulary or EVERYDAY)
 
 
-def _mentioned(asked: Asked, concept: Concept, words: Sequence[Word]) -> tuple[Word, list[Word]]:
+def _mentioned(
+    asked: NewRequest, concept: Concept, words: Sequence[Word]
+) -> tuple[Word, list[Word]]:
     """The concept and its other names as prompts mention them: as the vocabulary does, or with the
     article of the replacement; people without any.
     """
@@ -291,7 +296,7 @@ def _fewest(policy: Policy, kind: Kind) -> dict[bool, int]:
         beside = metric.startswith(COMPOSED)
         if beside:
             fewest[beside] = max(fewest[beside], policy.min_n)
-        if not metric.startswith((*INSTEAD, *BESIDES)) and bound > 0:
+        if better_of(metric) == "lower" and not metric.startswith(BESIDES) and bound > 0:
             fewest[beside] = max(fewest[beside], enough(bound))
     return fewest
 
@@ -307,24 +312,13 @@ def _set_file(where: MeasuredSet, concept: Concept) -> Path:
 
 
 def _own(
-    params: Params, asked: Asked, concept: Concept, tokenizers: "Sequence[CLIPTokenizer]"
+    params: Params, asked: NewRequest, concept: Concept, tokenizers: "Sequence[CLIPTokenizer]"
 ) -> Own:
-    """The report set of a person's own, if one is given. A file that says no guidance is read with
-    that of the kept prompts, unless the parameters name one.
-    """
+    """The report set of a person's own, if one is given."""
     if asked.prompts is None:
         return Own()
-    reading = replace(
-        params.reading, bad_rows=asked.bad_rows, prompt_column=asked.prompt_column, options=True
-    )
-    if reading.guidance is None:
-        reading = replace(reading, guidance=_guidance(params))
+    reading = reading_of_own(params, bad_rows=asked.bad_rows, prompt_column=asked.prompt_column)
     return read_own(asked.prompts, concept, reading, tokenizers, asked.too_long)
-
-
-def _guidance(params: Params) -> float:
-    """Of the kept prompts, with which runs are measured."""
-    return read_prompt_set(params.prompts.kept, params.reading)[0].evaluation_guidance
 
 
 def _rows(
@@ -340,7 +334,7 @@ def _rows(
     ]
     reading = params.reading
     taken = {row.evaluation_seed for table in tables for row in read_prompt_set(table, reading)}
-    guidance = _guidance(params)
+    guidance = kept_guidance(params)
     rows: dict[Stage, list[PromptRow]] = {}
     for stage in where:
         if stage == "report" and own:
@@ -396,14 +390,14 @@ def _check(
         tables[target_name(concept, stage)] = rows[stage]
         kept = read_prompt_set(where.kept, params.reading)
         tables[kept_name(stage)] = kept_rows(kept, [concept])
-        measurable.check_label(policy, concept, rows[stage])
-    measurable.check_size(policy, concept, rows["report"])
-    measurable.check_called(concept, rows["report"])
-    measurable.check_kept(policy, tables[kept_name("report")], [concept])
+        measurable_sets.check_label(policy, concept, rows[stage])
+    measurable_sets.check_size(policy, concept, rows["report"])
+    measurable_sets.check_called(concept, rows["report"])
+    measurable_sets.check_kept(policy, tables[kept_name("report")], [concept])
     check_sealed(tables, [concept], tokenizers, directions)
 
 
-def _known_request(asked: Asked, concept: Concept, file: Path) -> DeletionRequest | None:
+def _known_request(asked: NewRequest, concept: Concept, file: Path) -> DeletionRequest | None:
     """The request for this concept, in any spelling of its name and its law, that `file` holds
     already. `BadInput` if it holds another.
     """
@@ -420,7 +414,7 @@ def _known_request(asked: Asked, concept: Concept, file: Path) -> DeletionReques
 
 
 def _request(
-    asked: Asked, concept: Concept, known: DeletionRequest | None, book: Book, model: str
+    asked: NewRequest, concept: Concept, known: DeletionRequest | None, book: Book, model: str
 ) -> tuple[DeletionRequest, str]:
     """The request; if one is known already, the same with another recipe: its clock runs on.
     What has to be said of that one, if it has ended and this is a new one.

@@ -25,10 +25,17 @@ from erasure_core.law.requests import DeletionRequest
 from erasure_core.methods import METHODS
 from erasure_core.metrics import detectors, features
 from erasure_core.metrics.clip_score import ClipScorer
-from erasure_core.network import diffusion, models, parts
+from erasure_core.network import diffusion, hub, models, parts
 from erasure_core.network.bases import loaded_files
 from erasure_core.planning import sealed
-from erasure_core.planning.params import Base, Clip, Detector, MeasuredSet, OwnFeatures, Params
+from erasure_core.planning.params import (
+    Base,
+    Clip,
+    DetectorSettings,
+    MeasuredSet,
+    OwnFeatures,
+    Params,
+)
 from erasure_core.planning.plan import (
     STAGES,
     Stage,
@@ -46,7 +53,7 @@ from tasks.evidence.measure import check_names, labels_of
 from tasks.home import Home
 from tasks.placement import GPU_DEPLOYMENT
 from tasks.reachable import check_reachable
-from tasks.requests import machine, measurable
+from tasks.requests import machine, measurable, measurable_attacks, measurable_sets
 
 if TYPE_CHECKING:
     from transformers import CLIPTokenizer
@@ -147,7 +154,7 @@ def located(base: Base) -> Path:
     Raises:
         BadInput: It is not acceptable, lacks a tensor, or is not the pinned one.
     """
-    folder = checked_base(base)[0] if base.sha256 else models.locate(base.path, base.revision)
+    folder = checked_base(base)[0] if base.sha256 else hub.locate(base.path, base.revision)
     family = models.check_folder(folder)
     files = loaded_files(folder).values()
     state = tuple((file, file.stat().st_size, file.stat().st_mtime_ns) for file in files)
@@ -223,7 +230,7 @@ def check_features(own: OwnFeatures) -> int:
     )
 
 
-def check_detector(detector: Detector) -> detectors.Detector:
+def check_detector(detector: DetectorSettings) -> detectors.Detector:
     """The detector, loaded. `BadInput` if it does not load or does not know the labels."""
     labels = sorted({label for known in detector.labels.values() for label in known})
 
@@ -288,13 +295,15 @@ class _Prompts:
             self.rows[stage] = []
             self.kept[stage] = self.faults.among(OPERATOR, self.table, where.kept) or []
             self.faults.among(OPERATOR, self.fits, [row.prompt for row in self.kept[stage]])
-            self.faults.among(OPERATOR, measurable.check_kept_labels, policy, self.kept[stage])
+            self.faults.among(OPERATOR, measurable_sets.check_kept_labels, policy, self.kept[stage])
             for concept in self.restored:
                 table = self.faults.among(OPERATOR, self.target, concept, stage) or []
                 self.back.setdefault(concept.name, {})[stage] = table
                 self.rows[stage] += table
                 if table and stage == "report":
-                    self.faults.among(OPERATOR, measurable.check_restored, policy, concept, table)
+                    self.faults.among(
+                        OPERATOR, measurable_sets.check_restored, policy, concept, table
+                    )
         self.faults.among(OPERATOR, self.fits, self.protected)
         for rows in (self.kept, self.rows):  # so far of the restored
             self.faults.among(OPERATOR, self.apart, rows, [], self.protected)
@@ -302,7 +311,7 @@ class _Prompts:
         for request in requests:
             self.faults.all += self.of_request(request, settings_fit)
         if kept := self.kept["report"]:
-            self.faults.among(OPERATOR, measurable.check_kept, policy, kept, self.concepts)
+            self.faults.among(OPERATOR, measurable_sets.check_kept, policy, kept, self.concepts)
             if self.concepts or not requests:
                 self.faults.among(OPERATOR, self.kept_parts_suffice)
             for concept in self.concepts:
@@ -341,20 +350,20 @@ class _Prompts:
                 if stage == "report":
                     instead = in_place(policy, concept, table)
                     own.among(who, self.fits, [row.prompt for row in instead])
-                    own.among(who, measurable.check_size, policy, concept, table)
-                    own.among(who, measurable.check_called, concept, table)
+                    own.among(who, measurable_sets.check_size, policy, concept, table)
+                    own.among(who, measurable_sets.check_called, concept, table)
                     if self.numbers:
                         alone = policy, concept, table, self.numbers
-                        own.among(who, measurable.check_fid_instead, *alone)
-                own.among(who, measurable.check_label, policy, concept, table)
+                        own.among(who, measurable_sets.check_fid_instead, *alone)
+                own.among(who, measurable_sets.check_label, policy, concept, table)
         if not own.all:
             own.among(who, self.sealed_off, concept, rows)
         if self.kept["report"] and concept.kind in policy.targets:
             given = self.params, concept, self.kept["report"], policy.tier, self.tokenizers
-            own.among(who, measurable.check_attacks, *given)
-        if measurable.independent(self.kept["report"]) >= policy.min_n:
-            own.among(who, measurable.check_kept, policy, self.kept["report"], [concept])
-        own.among(who, measurable.check_untrained, concept)
+            own.among(who, measurable_attacks.check_attacks, *given)
+        if measurable_sets.independent(self.kept["report"]) >= policy.min_n:
+            own.among(who, measurable_sets.check_kept, policy, self.kept["report"], [concept])
+        own.among(who, measurable_attacks.check_untrained, concept)
         own.among(who, self.leaves_restored, concept)
         if not own.all:
             self.concepts.append(concept)
@@ -425,19 +434,19 @@ class _Prompts:
     def kept_parts_suffice(self) -> None:
         """Refuse limits that the kept prompts, or a part of them, are too few to meet."""
         given = self.params.policy, self.kept["report"], self.concepts
-        measurable.check_kept_parts(*given)
+        measurable_sets.check_kept_parts(*given)
         if self.numbers:
-            measurable.check_fid(*given, self.numbers)
+            measurable_sets.check_fid(*given, self.numbers)
 
     def neighbours_suffice(self, concept: Concept) -> None:
         """Refuse neighbours that are not shown, and limits that they are too few to meet."""
         policy, kept = self.params.policy, self.kept["report"]
         erased = [other.name for other in self.concepts]
-        measurable.check_neighbours(policy, concept, kept, erased)
+        measurable_sets.check_neighbours(policy, concept, kept, erased)
         if self.directions:
             targets, left = self.targets[concept.name], kept_rows(kept, self.concepts)
             encode = self.directions.encode
-            measurable.check_near(policy, concept, targets, left, encode, erased)
+            measurable_sets.check_near(policy, concept, targets, left, encode, erased)
 
     def can_be_named(self, stage: Stage) -> None:
         """Refuse a run in which a picture has no two things to be named by: `BadInput`."""

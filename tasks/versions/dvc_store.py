@@ -36,7 +36,7 @@ from ruamel.yaml import YAML
 from ruamel.yaml.error import YAMLError
 
 from erasure_core.errors import BadInput, ContentChanged, ErasureError
-from erasure_core.files import draft, write_text
+from erasure_core.files import temporary_name, write_text
 from erasure_core.law.lineage import hashed, manifest, root_sha256
 from erasure_core.redact import redacted
 from tasks.home import Home
@@ -398,7 +398,7 @@ def _links(file: Path, folder: Path) -> bool:
     """Whether `file` can be hard-linked into `folder`: the same file system, one that has links,
     and both may be written.
     """
-    link = draft(folder, ".link-")
+    link = temporary_name(folder, ".link-")
     try:
         link.hardlink_to(file)
     except OSError:
@@ -471,15 +471,6 @@ def check_checkpoint(folder: Path) -> None:
     found = root_sha256(manifest(folder))
     if found != folder.name:
         raise ContentChanged(f"checkpoint {folder}", folder.name, found)
-
-
-def md5_of_outputs(project: Path) -> dict[str, str]:
-    """DVC's hash of everything the project's stages made (prompt sets, teacher, ...), by path;
-    empty without a `dvc.lock`.
-    """
-    lock = project / "dvc.lock"
-    stages: dict[str, Any] = (_yaml(lock) or {}).get("stages", {}) if lock.is_file() else {}
-    return {out["path"]: out["md5"] for stage in stages.values() for out in stage.get("outs", [])}
 
 
 def _only_output(pointer: Path) -> dict[str, str]:

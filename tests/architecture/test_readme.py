@@ -12,6 +12,7 @@ import typer
 from erasure_core.law.requests import read_request
 from erasure_core.methods import METHODS
 from flows.cli import app
+from tasks.comparing.forms import ours
 from tasks.comparing.table import as_markdown, orderings, short_table
 
 from ..readme import ROOT, commands
@@ -69,6 +70,12 @@ def test_the_request_it_shows_is_valid(tmp_path: Path):
 
 def test_its_table_of_methods_is_the_one_that_was_measured():
     assert short_table(COMPARED) in README
+
+
+def test_a_row_names_what_of_its_settings_is_ours():
+    for row in COMPARED["rows"]:
+        settings = METHODS[row["method"]].Settings.model_validate(row["settings"])
+        assert row["ours"] == ours(settings, row["kind"])
 
 
 def test_so_are_the_tables_of_the_page_on_the_comparison():

@@ -26,6 +26,16 @@ def test_the_navigation_has_every_page_once():
     assert sorted(_files(nav)) == pages
 
 
+def test_the_first_page_leads_to_every_other():
+    linked = set(LINK.findall((ROOT / "docs/index.md").read_text()))
+    assert linked == {page.relative_to(ROOT / "docs").as_posix() for page in PAGES} - {"index.md"}
+
+
+def test_no_two_pages_have_one_title():
+    titles = [page.read_text().splitlines()[0] for page in PAGES]
+    assert sorted(set(titles)) == sorted(titles)
+
+
 @pytest.mark.parametrize("page", PAGES, ids=lambda page: page.name)
 def test_what_a_page_points_to_is_there(page):
     assert [to for to in LINK.findall(page.read_text()) if not (page.parent / to).exists()] == []

@@ -1,5 +1,6 @@
 """What version 0.1 did wrong, row by row: each test states what holds now, and fails on 0.1."""
 
+import re
 import shutil
 import sqlite3
 from contextlib import closing
@@ -128,6 +129,25 @@ def test_an_errand_that_lacks_memory_is_behind_and_stops_no_other(book, monkeypa
     monkeypatch.setattr(errands, "HANDLERS", {**done, "report": lacking})
     released(book, [A])
     assert run_errands(book) == [f"{MODEL}/1/report: MemoryError"]
+
+
+def test_an_errand_that_breaks_in_a_way_nobody_foresaw_is_noted_and_stops_no_other(
+    book, monkeypatch
+):
+    done = []
+
+    def breaking(*_):
+        return {}["mine"]
+
+    others = dict.fromkeys(errands.HANDLERS, lambda _, version: done.append(version))
+    monkeypatch.setattr(errands, "HANDLERS", {**others, "report": breaking})
+    released(book, [A])
+    (line,) = run_errands(book)
+    assert re.fullmatch(rf"{MODEL}/1/report: KeyError: 'mine' \(test_issue_table\.py:\d+\)", line)
+    (left,) = book.ask(lambda reader: reader.waiting_outside())
+    assert (left["kind"], left["tries"]) == ("report", 1)
+    assert left["fault"] in line
+    assert len(done) == len(ERRANDS) - 1
 
 
 def test_what_was_delayed_is_finished_by_the_next_command(sent, monkeypatch):

@@ -192,7 +192,7 @@ def planned(book, wanted=(A, B), new=(B,), **other):
         "requests_sha256": sha256_json(given),
         "restored": [],
         "base_sha256": "b" * 64,
-        "params": SimpleNamespace(sha256="d" * 64, registered_model=MODEL),
+        "params": SimpleNamespace(sha256="d" * 64, registered_model=MODEL, approval="none"),
         "made_with": {},
         "prompt_sha256": {},
     }
@@ -270,6 +270,26 @@ def test_what_was_made_afresh_after_a_rollback_is_served(book):
     roll_back(book, MODEL, 1, "it draws better", [str(B)])
     released(book, [B])  # version 4, by the plan of version 2
     check_not_rolled_back(book, planned(book, new=()))
+
+
+@pytest.mark.parametrize("fresh", [False, True])
+def test_a_run_makes_what_was_rolled_back_from_only_afresh_and_in_a_folder_of_its_own(
+    fresh, book, monkeypatch
+):
+    from flows import erase
+
+    own = {"folder": book.home.runs / "run-2", "run_key": "run-2"}
+    own["model_copy"] = lambda update: SimpleNamespace(**update)
+    roll_back(book, MODEL, 1, "it draws better", [str(B)])
+    made = []
+    monkeypatch.setattr(erase, "plan_release", lambda *_: planned(book, **own))
+    monkeypatch.setattr(erase, "_worked", lambda _, __, work: made.append(work.plan.folder.name))
+    if fresh:
+        erase._released(book, None, None, [], fresh)
+    else:
+        with pytest.raises(RolledBack, match="version 2"):
+            erase._released(book, None, None, [], fresh)
+    assert made == (["run-2-2"] if fresh else [])
 
 
 def test_what_a_later_release_replaced_is_an_answer_still(book):

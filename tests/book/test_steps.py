@@ -1,5 +1,7 @@
 """What people decide about a request, and what it does to those who ask for the same."""
 
+import re
+from dataclasses import replace
 from datetime import UTC, datetime, timedelta
 from types import SimpleNamespace
 
@@ -8,9 +10,13 @@ import pytest
 from erasure_core.errors import BadInput
 from erasure_core.law import clock
 from erasure_core.law.chain import stamp
+from flows.cli.show import show_trace
 from tasks.book.actor import acting_as
+from tasks.book.status import left_of, shown
 from tasks.book.store import Transaction
-from tasks.requests.intake import add
+from tasks.release import trace
+from tasks.release.trace import shown_request
+from tasks.requests.intake import add, described
 from tasks.requests.plan import NeedsApproval, Planned, check_approved
 from tasks.requests.steps import approve, extend, hold, proposed_for, refuse, retry, withdraw
 from tests.book.books import MODEL, A, B, C, a_request, quick_book, released, state_of
@@ -132,6 +138,46 @@ def test_a_second_extension_changes_nothing(book):
     with pytest.raises(BadInput, match="allows 1 extension"):
         extend(book, A, "still many", IN_TIME)
     assert row(book, A) == once
+
+
+def facts_of(book, request_id):
+    return shown_request(book, book.ask(lambda reader: reader.request(request_id)))
+
+
+def test_what_must_be_told_of_an_extension_is_shown_until_the_first_period_ends(book):
+    first = row(book, A).due
+    assert facts_of(book, A)["notice"] is None
+    extend(book, A, "many requests", IN_TIME)
+    notice = clock.regulation("gdpr").extension.notice
+    assert facts_of(book, A)["notice"] == {"tell": notice, "by": first}
+
+
+@pytest.mark.parametrize(
+    ("days", "said"),
+    [(20, r"due \S{10}, \d+ days left"), (90, r"due \S{10}, LATE by \d+ days")],
+)
+def test_days_left_stand_wherever_a_request_is_shown_until_it_is_settled(
+    tmp_path, capsys, days, said
+):
+    book, came = quick_book(tmp_path), datetime.now(UTC) - timedelta(days=days)
+    (entry,) = add(book, [a_request(A, submitted_time=stamp(came))], MODEL)
+    facts = facts_of(book, A)
+    show_trace({"request": facts, "honoured_by": [], "versions": [], "intact": True})
+    for text in (described(entry), capsys.readouterr().out):
+        assert re.search(rf"  {said}$", text, re.MULTILINE)
+    assert facts["days_left"] == shown(entry)["days_left"]
+    settled = withdraw(book, A, "asked by mistake")
+    assert (facts_of(book, A)["days_left"], "due" in described(settled)) == (None, False)
+
+
+def test_what_was_edited_or_removed_stops_nobody_who_looks(book):
+    """The audit, which names it, shows the request first."""
+    extended = extend(book, A, "many requests", IN_TIME)
+    events = book.ask(lambda reader: list(reader.events(str(A), kind="request.")))
+    assert trace._notice(extended.row, events) is not None
+    assert trace._notice(extended.row, events[1:]) is None
+    for due in ("026-12-22T23:59:59.000Zx", "2026-12-22"):  # no date, and one of no time zone
+        assert left_of(replace(extended.row, due=due)) is None
 
 
 ZONES = ("-12:00", "-08:00", "-03:30", "+00:00", "+02:00", "+05:45", "+14:00")

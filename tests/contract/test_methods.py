@@ -2,6 +2,7 @@
 
 import math
 import pkgutil
+import re
 from typing import Annotated
 
 import pytest
@@ -43,6 +44,29 @@ NO_LORA = sorted(METHODS.keys() - LORA)
 
 class Killed(Exception):
     """Stands for the signal."""
+
+
+OURS = re.compile(
+    r"`(\w+)(?:: (\w+))?`"
+)  # of a header's "Ours, off ...": `setting`, `setting: value`
+
+
+@pytest.mark.parametrize("name", METHODS)
+def test_what_a_header_calls_ours_is_marked_so_and_nothing_else(name):
+    """A comparison names what is ours by the marks."""
+    fields = METHODS[name].Settings.model_fields
+    _, _, said = header(METHODS[name])["Departs"].partition("Ours, off ")
+    told = {(key, value) for key, value in OURS.findall(said) if key in fields}
+    marked = {
+        (key, value if isinstance(value, str) else "")
+        for key, field in fields.items()
+        for value in _marks((field.json_schema_extra or {}).get("ours", []))
+    }
+    assert marked == told
+
+
+def _marks(ours: bool | list[str]) -> list[bool | str]:
+    return ours if isinstance(ours, list) else [ours]
 
 
 def settings(name: str):

@@ -1,5 +1,6 @@
 """Every entry of METRICS is asked the same questions."""
 
+import inspect
 import math
 from collections.abc import Callable
 from dataclasses import dataclass
@@ -195,10 +196,19 @@ CASES = {
 }
 
 
+def _of_pictures(name: str) -> dict[str, inspect.Parameter]:
+    """What a metric is told of which pictures are alike."""
+    asked = inspect.signature(METRICS[name].measure).parameters
+    return {k: asked[k] for k in ("clusters", "reference_clusters") if k in asked}
+
+
 def measure(name: str, inputs: tuple[Any, ...]) -> Measurement:
-    metric: Callable[..., Measurement] = METRICS[name]
+    metric: Callable[..., Measurement] = METRICS[name].measure
     settings = CASES[name].settings
-    return metric(*inputs) if settings is None else metric(*inputs, settings=settings)
+    required: dict[str, object] = dict.fromkeys(_of_pictures(name))
+    if settings is not None:
+        required["settings"] = settings
+    return metric(*inputs, **required)
 
 
 PICTURED = sorted(METRICS.keys() - {"harmonic"})  # that one is made of others
@@ -224,6 +234,14 @@ def test_worse_inputs_move_it_the_wrong_way_and_more_the_worse_they_are(name):
     better = measure(name, CASES[name].ideal).better
     assert values == sorted(values, reverse=better == "higher")
     assert len(set(values)) == 3
+
+
+@pytest.mark.parametrize("name", PICTURED)
+def test_nobody_measures_without_saying_which_pictures_are_alike(name):
+    """An interval that takes pictures of one prompt for independent is too narrow."""
+    asked = _of_pictures(name).values()
+    assert asked
+    assert all(parameter.default is inspect.Parameter.empty for parameter in asked)
 
 
 @pytest.mark.parametrize("name", PICTURED)

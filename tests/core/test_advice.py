@@ -12,7 +12,7 @@ from erasure_core.methods import METHODS
 from erasure_core.metrics.intervals import excess, share
 from erasure_core.planning import advice
 from erasure_core.planning.advice import Tried, advise
-from flows.cli.printed import Asked
+from flows.cli.printed import RepeatedCommand
 
 CAT = "00000000-0000-0000-0000-00000000000c"
 EXAMPLE = Path(__file__).parents[2] / "examples/requests/astronaut.yaml"
@@ -126,7 +126,9 @@ def test_the_limit_that_binds_is_the_one_missed_by_most_of_what_it_allows(larger
 
 
 def test_a_number_within_its_limit_lacks_pictures_not_erasure():
-    thin = share([False] * 30, metric="nudenet.rate[cat]", better="lower", settings={})
+    thin = share(
+        [False] * 30, metric="nudenet.rate[cat]", better="lower", settings={}, clusters=None
+    )
     found = told(ENOUGH, thin, limits={thin.metric: 0.1})
     assert "keeps to it" in found.cause
     assert "35 without a hit would do" in found.tries[0]  # enough(0.1)
@@ -288,12 +290,16 @@ def test_advice_is_printed_on_the_parameters_of_its_run(name):
     blind = measured(f"base.clip.concept_rate[{name}]", 0.0, 0.1, 0.2, better="higher")
     found = told(tried("uce", name=name), blind, limits={blind.metric: 0.5})
     params = Path("my params.yaml")
-    first, *_ = (Asked(params).advised(line) for line in found.lines if "erasure " in line)
+    first, *_ = (
+        RepeatedCommand(params).advised(line) for line in found.lines if "erasure " in line
+    )
     assert shlex.split(first.split("`")[1])[-2:] == ["--params", str(params)]
-    assert [Asked(Path("params.yaml")).advised(line) for line in found.lines] == found.lines
+    assert [
+        RepeatedCommand(Path("params.yaml")).advised(line) for line in found.lines
+    ] == found.lines
 
 
-TRIAL = Asked(
+TRIAL = RepeatedCommand(
     Path("params.yaml"),
     ("my requests/cat.yaml",),
     (("--trial",), ("--base", "b"), ("--set", "policy.min_n=9"), ("--set", "method.lr=1")),
@@ -316,7 +322,7 @@ def test_an_advised_command_is_about_the_run_that_was_asked_for(command):
 
 
 def test_an_advised_option_takes_the_place_of_the_one_that_was_given():
-    asked = Asked(Path("params.yaml"), ("cat",), (("--seed", "3"), ("--method", "uce")))
+    asked = RepeatedCommand(Path("params.yaml"), ("cat",), (("--seed", "3"), ("--method", "uce")))
     advised = asked.advised("`erasure run cat --method rece`")
     assert advised == "`erasure run cat --seed 3 --method rece`"
 
@@ -339,7 +345,7 @@ def test_a_refused_trial_is_tried_as_a_trial():
 
 
 def test_a_restore_is_advised_with_the_reason_that_was_given():
-    asked = Asked(Path("params.yaml"), (CAT,), (("--reason", "a mistake"),))
+    asked = RepeatedCommand(Path("params.yaml"), (CAT,), (("--reason", "a mistake"),))
     assert asked.advised("`erasure restore cat --reason TEXT --method uce`") == (
         f"`erasure restore {CAT} --reason 'a mistake' --method uce`"
     )

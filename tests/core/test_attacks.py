@@ -406,8 +406,9 @@ def test_photographs_keep_the_prompt_they_were_drawn_by(tiny_teacher, subject):
     assert with_photographs(here, replace(subject, prompts=MANY[:3]), sees).shows == (1, 0, 1, 0)
 
 
-def test_relearning_learns(tiny_teacher, subject):
+def test_relearning_learns(tiny_teacher, subject, monkeypatch):
     """On the pictures it is shown the loss falls."""
+    monkeypatch.setattr(relearning, "LR", 1e-2)
     here = setting(tiny_teacher, tiny_teacher)
     known = encode_prompts(tiny_teacher, PROMPTS)
 
@@ -422,7 +423,7 @@ def test_relearning_learns(tiny_teacher, subject):
             )
         )
 
-    student = relearning.tuned(here, subject, updates=40, lr=1e-2)
+    student = relearning.tuned(here, subject, updates=40)
     with torch.no_grad():
         assert loss(student) < loss(tiny_teacher)
 
@@ -566,7 +567,7 @@ def test_unknown_attacks_and_budgets_are_named():
     assert len(attacks.chosen(["all"])) == len(ATTACKS)
     with pytest.raises(BadInput, match=r"no attack 'prayer'; choose all, cheap, wordings"):
         attacks.chosen(["prayer"])
-    with pytest.raises(BadInput, match=r"no budget 'vast'; choose smoke, standard, full"):
+    with pytest.raises(BadInput, match=r"no tier 'vast'; choose smoke, standard, full"):
         attacks.budget_of("vast")
 
 

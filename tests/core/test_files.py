@@ -13,13 +13,13 @@ from erasure_core.files import (
     TABLE_LINES,
     YAML_DEPTH,
     YAML_VALUES,
-    draft,
     new_folder,
     plain,
     read_bytes,
     read_input,
     read_table,
     read_yaml,
+    temporary_name,
     write_text,
 )
 
@@ -264,7 +264,7 @@ def test_the_next_writer_removes_what_a_killed_one_left(tmp_path):
 
 
 def test_the_draft_of_a_living_writer_stays(tmp_path):
-    (mine := draft(tmp_path, ".head.json.")).touch()
+    (mine := temporary_name(tmp_path, ".head.json.")).touch()
     write_text(tmp_path / "head.json", "whole")
     assert mine.exists()
 

@@ -10,12 +10,14 @@ from pydantic import ValidationError
 from safetensors.torch import load_file, save_file
 
 from erasure_core.errors import BadInput, ErasureError
+from erasure_core.files import draft
 from erasure_core.law.concepts import NAME_LENGTH, RECORDED, Concept
 from erasure_core.law.prompts import read_prompt_set
 from erasure_core.law.requests import DeletionRequest, known_methods
 from erasure_core.methods import METHODS
 from erasure_core.network.models import check_folder
 from erasure_core.network.weights import WeightDelta, tensors_sha256
+from erasure_core.planning.plan import restored_name
 from erasure_core.text import escaped, markdown, visible, whole_number
 
 NOW = datetime.now(UTC)
@@ -173,9 +175,16 @@ def test_what_no_concept_means_is_refused(key, value):
         concept(**{key: value})
 
 
-def test_the_longest_name_makes_files_beside_their_temporary_names(tmp_path):
-    slug = concept(name="x" * NAME_LENGTH).slug
-    (tmp_path / f".restored-{slug}.csv.12345678.partial").touch()
+@pytest.mark.parametrize("name", ["x" * NAME_LENGTH, "x" * (NAME_LENGTH - 2) + "½", "a ㏙" * 40])
+def test_the_longest_name_makes_files_beside_their_drafts(name, tmp_path, monkeypatch):
+    monkeypatch.setattr("os.getpid", lambda: 4_194_303)  # the greatest of Linux
+    longest = restored_name(concept(name=name), "choose")
+    draft(tmp_path, f".{longest}.csv.").touch()
+
+
+def test_long_names_that_differ_at_their_end_alone_have_two_files():
+    one, other = (concept(name="x" * (NAME_LENGTH - 2) + last) for last in "½¼")
+    assert one.slug != other.slug
 
 
 # Tables

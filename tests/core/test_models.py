@@ -13,7 +13,7 @@ from safetensors.torch import load_file, save_file
 
 from erasure_core.errors import BadInput
 from erasure_core.methods import all_but_one as abo
-from erasure_core.network import diffusion, layers, models
+from erasure_core.network import diffusion, hub, layers, models
 from erasure_core.network.work import Work
 
 
@@ -238,12 +238,12 @@ def test_what_is_neither_a_folder_nor_a_pinned_hub_id_is_refused(base, said, tmp
     Path("models").mkdir()
     Path("models/one.safetensors").touch()
     with pytest.raises(BadInput, match=said):
-        models.locate(base)
+        hub.locate(base)
 
 
 def test_a_hub_that_cannot_be_reached_is_one_clear_line():
     with pytest.raises(BadInput, match=r"could not be fetched .* give a local folder"):
-        models.locate("CompVis/stable-diffusion-v1-4", "133a221b8aa7292a167afc5127cb63fb5005638b")
+        hub.locate("CompVis/stable-diffusion-v1-4", "133a221b8aa7292a167afc5127cb63fb5005638b")
 
 
 SD14_LAYOUT = {  # the published unet/config.json of Stable Diffusion 1.4, widths divided by ten

@@ -9,7 +9,8 @@ from erasure_core.errors import BadInput
 from erasure_core.law.concepts import Concept
 from erasure_core.law.gates import Limit
 from erasure_core.methods import METHODS
-from erasure_core.planning.params import REQUIRED, Params, Policy, read_params
+from erasure_core.planning.params import Params, read_params
+from erasure_core.planning.policy import REQUIRED, Policy
 
 ROOT = Path(__file__).parents[2]
 PARAMS = ROOT / "params.yaml"

@@ -33,7 +33,7 @@ from erasure_core.methods import METHODS
 from erasure_core.metrics.detectors import all_detectors
 from erasure_core.plugins import hashes
 from erasure_core.planning.params import read_params
-from tasks.evidence.measure import kept_metrics
+from tasks.evidence.measure import kept_metrics, target_metrics
 from tasks.release import cite
 from tasks.requests.plan import Inputs
 from pathlib import Path
@@ -48,6 +48,7 @@ print(json.dumps({
     "light": light, "named": "exact" in methods, "method": METHODS["exact"].__name__,
     "attack": all_attacks()["capitals"].AUDIENCE, "detectors": sorted(all_detectors()),
     "kept": [name for name in kept_metrics() if name.startswith("bright")],
+    "target": [name for name in target_metrics() if "grey" in name],
     "settings": read_params(Path(sys.argv[1])).with_method("exact").method.cutoff,
     "hashes": hashes(), "shown": {m["method"]: m for m in cite.methods()}.get("exact"),
     "documented": inputs.params.with_method(method).method.method,
@@ -99,6 +100,10 @@ def test_it_is_listed_with_what_its_header_says_and_what_it_does_not(answer):
 
 def test_its_metric_can_be_limited(answer):
     assert answer["kept"] == [f"brightness_drop{p}" for p in ("", "[listed]", "[not listed]")]
+
+
+def test_its_metric_of_a_concept_can_be_limited(answer):
+    assert answer["target"] == ["grey_rate", "composed.grey_rate"]
 
 
 def test_its_attack_and_its_detector_are_found(answer):

@@ -17,6 +17,7 @@ from safetensors.torch import load_file, save_file
 from erasure_core.errors import BadInput
 from erasure_core.model import Model
 from erasure_core.network import bases, diffusion, models, parts
+from erasure_core.network.hub import locate
 from erasure_core.network.weights import tensors_sha256
 from tests.core.families import build, plain_pipeline
 from tests.core.published import PUBLISHED, lay_over, publish, turbo
@@ -245,7 +246,7 @@ COMMIT = "133a221b8aa7292a167afc5127cb63fb5005638b"
 @pytest.mark.parametrize("name", ["main", "fp16", "v1.0", COMMIT[:7], COMMIT.upper()])
 def test_a_name_that_moves_is_no_pin(name):
     with pytest.raises(BadInput, match=f"@{name} is no pin: .* give a commit hash"):
-        models.locate(HUB_ID, name)
+        locate(HUB_ID, name)
 
 
 def test_the_commit_that_a_name_has_today_is_told(monkeypatch):
@@ -257,7 +258,7 @@ def test_the_commit_that_a_name_has_today_is_told(monkeypatch):
 
     monkeypatch.setattr(huggingface_hub.HfApi, "repo_info", repo_info)
     with pytest.raises(BadInput, match=f"today it is {HUB_ID}@{COMMIT}"):
-        models.locate(HUB_ID, "main")
+        locate(HUB_ID, "main")
     assert asked == [(HUB_ID, "main")]
 
 
@@ -283,7 +284,7 @@ def hub(folder, tmp_path, monkeypatch):
 
 def test_a_base_that_is_published_in_half_precision_alone_is_fetched(folder, hub):
     halved(folder)
-    found = models.locate(HUB_ID, COMMIT)
+    found = locate(HUB_ID, COMMIT)
     assert len(hub) == 2
     assert bases.manifest(found) == bases.manifest(folder)
 
@@ -292,7 +293,7 @@ def test_half_precision_is_fetched_of_the_parts_that_have_no_other(folder, hub):
     whole = (folder / "vae/diffusion_pytorch_model.safetensors").read_bytes()
     halved(folder)
     (folder / "vae/diffusion_pytorch_model.safetensors").write_bytes(whole)
-    found = models.locate(HUB_ID, COMMIT)
+    found = locate(HUB_ID, COMMIT)
     assert [f.name for f in (found / "vae").glob("*.safetensors")] == [Path(UNET).name]
     assert [f.name for f in (found / "unet").glob("*.safetensors")] == [
         "diffusion_pytorch_model.fp16.safetensors"
@@ -300,15 +301,15 @@ def test_half_precision_is_fetched_of_the_parts_that_have_no_other(folder, hub):
 
 
 def test_a_base_with_plain_weights_is_asked_for_once(folder, hub):
-    assert bases.manifest(models.locate(HUB_ID, COMMIT)) == bases.manifest(folder)
+    assert bases.manifest(locate(HUB_ID, COMMIT)) == bases.manifest(folder)
     assert len(hub) == 1
 
 
 def test_what_is_in_the_cache_whole_is_asked_for_once(folder, hub):
     halved(folder)
-    models.locate(HUB_ID, COMMIT)
+    locate(HUB_ID, COMMIT)
     hub.clear()
-    models.locate(HUB_ID, COMMIT)
+    locate(HUB_ID, COMMIT)
     assert len(hub) == 1
 
 
@@ -325,14 +326,14 @@ def test_a_base_that_is_published_as_pickles_alone_is_told_to_be(folder, hub, mo
         r"and likewise unet/diffusion_pytorch_model.bin; then give the folder"
     )
     with pytest.raises(BadInput, match=said):
-        models.locate(HUB_ID, COMMIT)
+        locate(HUB_ID, COMMIT)
 
 
 def test_a_published_base_without_any_weights_is_refused_as_a_folder_is(folder, hub, monkeypatch):
     (folder / UNET).unlink()
     monkeypatch.setattr(huggingface_hub.HfApi, "list_repo_files", lambda *_, revision: [])
     with pytest.raises(BadInput, match="unet holds no weights"):
-        models.check_folder(models.locate(HUB_ID, COMMIT))
+        models.check_folder(locate(HUB_ID, COMMIT))
 
 
 # --- XL

@@ -135,7 +135,7 @@ def test_a_bank_is_made_a_few_at_a_time(tiny_teacher, monkeypatch, resident):
     whole = trajectories(tiny_teacher).bank(tiny_teacher.unet, 7, seeded(1))
     seen: list[int] = []
     tiny_teacher.unet.register_forward_pre_hook(lambda _unet, given: seen.append(len(given[0])))
-    monkeypatch.setattr(diffusion, "TRAJECTORIES_TOGETHER", 3)
+    monkeypatch.setattr(diffusion, "BANKED_TOGETHER", 3)
     bank = trajectories(tiny_teacher).bank(tiny_teacher.unet, 7, seeded(1))
     assert seen == [6] * STEPS + [6] * STEPS + [2] * STEPS  # guidance doubles them
     assert_close(bank.z, whole.z, atol=1e-4, rtol=1e-4)

@@ -13,7 +13,6 @@ from flows.approval import Approval, approved
 from flows.cli import runs
 from tasks.requests.intake import add
 from tasks.requests.plan import NeedsApproval
-from tasks.requests.rolled_back import RolledBack
 from tests.book.books import MODEL, A, B, C, a_request, quick_book
 
 PLAN = "1" * 64
@@ -60,7 +59,7 @@ def approvals(book) -> tuple[str, ...]:
 
 def test_the_form_shows_what_is_approved(answered):
     (form,) = answered(your_name="ann", approve=True)
-    for said in (PLAN, str(A), "cat", "1 approval(s)", "nobody"):
+    for said in (PLAN, str(A), "cat", "1 approval(s)", "nobody", "(object), due 2026-12-22, "):
         assert said in form._description
 
 
@@ -170,28 +169,6 @@ def test_what_failed_beside_a_plan_that_waits_is_said(run_of):
         "plan",
         f"{B}:",
     ]
-
-
-# --- what was rolled back from
-
-
-@pytest.mark.parametrize("fresh", [False, True])
-def test_a_run_serves_nothing_that_was_rolled_back_from_unless_afresh(fresh, monkeypatch):
-    def refuse(*_):
-        raise RolledBack(SimpleNamespace(model=MODEL, version=2))
-
-    version, planned = SimpleNamespace(), SimpleNamespace(new={})
-    monkeypatch.setattr(erase, "plan_release", lambda *_: planned)
-    monkeypatch.setattr(erase, "check_not_rolled_back", refuse)
-    monkeypatch.setattr(erase, "answered", lambda *_: version)
-    for name in ("answer_again", "check_approved", "start_afresh"):
-        monkeypatch.setattr(erase, name, lambda *_: None)
-    monkeypatch.setattr(erase, "_worked", lambda *_: "made")
-    if fresh:
-        assert erase._released(None, None, None, [], fresh) == "made"
-        return
-    with pytest.raises(RolledBack):
-        erase._released(None, None, None, [], fresh)
 
 
 def test_the_command_tells_what_was_done_beside_a_plan_that_waits(monkeypatch):

@@ -1,5 +1,6 @@
 """Commands that use a model: pictures, measurements, exports, purified pictures, papers."""
 
+import json
 import re
 import shutil
 from pathlib import Path
@@ -285,6 +286,14 @@ def test_methods_are_listed_with_all_that_is_known(tmp_path):
     listed = told(tmp_path, "methods")["methods"]
     assert {m["method"] for m in listed} == METHODS.keys()
     assert all(all(m.values()) for m in listed)
+
+
+def test_one_method_is_listed_with_its_settings(tmp_path):
+    (listed,) = told(tmp_path, "methods", "uce")["methods"]
+    assert listed["method"] == "uce"
+    (lamb,) = [each for each in listed["settings"] if each["setting"] == "lamb"]
+    assert lamb["default"] == json.dumps(METHODS["uce"].Settings().lamb)
+    assert lamb["text"]
 
 
 def test_the_papers_of_a_version_are_those_of_method_and_measurements(ran):

@@ -128,9 +128,13 @@ def test_the_period_is_extended_as_far_as_the_law_allows(inputs, home):
     edit(inputs / "astronaut.yaml", "2026-11-22T10:00:00Z", submitted.isoformat())
     add(home, inputs, "astronaut")
     extend = ("request", "extend", ASTRONAUT, "--reason", "many requests")
-    assert erasure(home, *extend).exit_code == 0
-    due = clock.extended(clock.regulation("gdpr"), submitted)
+    answer, gdpr = erasure(home, *extend), clock.regulation("gdpr")
+    assert answer.exit_code == 0
+    due, tell_by = clock.extended(gdpr, submitted), clock.due(gdpr, submitted)
     assert shown(home, ASTRONAUT)["due"].startswith(f"{due:%Y-%m-%d}")  # three months on
+    notice = f"{gdpr.extension.notice}, by {tell_by:%Y-%m-%d}\n"
+    assert answer.stdout.endswith(notice)
+    assert notice in erasure(home, "request", "show", ASTRONAUT).stdout
     before = state(home)
     assert erasure(home, *extend).exit_code == 2
     assert state(home) == before

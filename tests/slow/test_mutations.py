@@ -52,7 +52,7 @@ FAULTS = {
         GATES, "if blind or not checks:", "if not checks:", "tests/core/test_gates.py"
     ),
     "policy: limits on attacks are dropped": Fault(
-        "erasure_core/planning/params.py",
+        "erasure_core/planning/policy.py",
         "return [*targets, *attacked, *kept, *back]",
         "return [*targets, *kept, *back]",
         "tests/core/test_params.py",

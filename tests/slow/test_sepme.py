@@ -108,7 +108,7 @@ def test_three_kinds_are_erased_together_and_other_pictures_stay(
         assert rate(name, shown[name]) <= 0.05
     assert faces(base["astronaut"]) >= 0.85
     assert faces(shown["astronaut"]) <= 0.05
-    assert paired_ssim(before, after).low >= 0.85
+    assert paired_ssim(before, after, clusters=None).low >= 0.85
 
 
 @pytest.mark.parametrize("restored", ["astronaut", "cat", "mosaic"])
@@ -129,7 +129,7 @@ def test_a_restored_concept_is_as_it_was_and_the_others_stay_gone(
         for concept in gone:
             assert rate(concept.name, pictures(teacher, targets[concept.name])) <= 0.05
     assert rate(restored, back) >= 0.9
-    assert paired_ssim([base[restored][i] for i in whole], back).low >= 0.85
+    assert paired_ssim([base[restored][i] for i in whole], back, clusters=None).low >= 0.85
 
 
 def test_the_release_without_the_cat_is_byte_for_byte_the_one_that_never_erased_it(

@@ -9,7 +9,8 @@ from erasure_core.law.gates import judge_all
 from erasure_core.law.prompts import read_prompt_set
 from erasure_core.law.requests import DeletionRequest, read_request
 from erasure_core.metrics.intervals import wilson
-from erasure_core.planning.params import Policy, read_params
+from erasure_core.planning.params import read_params
+from erasure_core.planning.policy import Policy
 from tasks.evidence.attack import fresh_to, measurements, prompts_of
 
 ROOT = Path(__file__).parents[2]

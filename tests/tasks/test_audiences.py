@@ -5,7 +5,8 @@ from types import SimpleNamespace
 
 from erasure_core.attacks import CHEAP
 from erasure_core.law.gates import Measurement
-from erasure_core.planning.params import REQUIRED, read_params
+from erasure_core.planning.params import read_params
+from erasure_core.planning.policy import REQUIRED
 from tasks.comparing.compare import attacks_of
 from tasks.comparing.table import _attack, _attacks
 

@@ -8,7 +8,8 @@ import pytest
 from erasure_core.law.gates import Measurement
 from erasure_core.law.requests import read_request
 from erasure_core.metrics.intervals import share
-from erasure_core.planning.params import WORD_METRICS, read_params
+from erasure_core.planning.params import read_params
+from erasure_core.planning.policy import WORD_METRICS
 from tasks.evidence.decide import choose_candidate
 
 ROOT = Path(__file__).parents[2]

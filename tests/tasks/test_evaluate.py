@@ -114,6 +114,17 @@ def test_a_picture_of_another_seed_is_not_believed(measured, monkeypatch, tmp_pa
     assert len(files) == 2 * ROWS
 
 
+def test_pictures_drawn_by_other_code_or_libraries_are_drawn_again(measured, monkeypatch, tmp_path):
+    measured(out=tmp_path / "out")
+    for other in ({"code": "9" * 64}, {"torch": "1.0"}):
+        here = evaluation.drawn_by()
+        with monkeypatch.context() as patch:
+            patch.setattr(evaluation, "drawn_by", lambda o=other, h=here: {**h, **o})
+            files = counted(patch)
+            measured(out=tmp_path / "out")
+        assert len(files) == 2 * ROWS
+
+
 def test_copies_of_a_row_are_one_picture():
     row = PromptRow(0, "a cat", 1, 4.0, "")
     rows = [row, PromptRow(1, "a cat", 2, 4.0, ""), PromptRow(2, "a cat", 1, 4.0, "")]

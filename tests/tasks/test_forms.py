@@ -72,9 +72,19 @@ def test_only_numbers_of_pictures_are_scaled():
 
 def test_what_is_ours_is_told_from_what_is_another_value():
     settings = as_set_here("all_but_one", "likeness", PARAMS)
-    assert ours(settings, "likeness") == {"keep_weight": 30}
+    assert ours(settings, "likeness") == {"keep_weight": 30, "trajectories": 24}
     assert {"lr", "group", "batch"} <= differing(settings, "likeness").keys()
     assert ours(as_published("all_but_one", "likeness"), "likeness") == {}
+
+
+def test_a_value_of_a_setting_can_be_ours_where_its_others_are_the_papers():
+    settings = as_published("sepme", "object")
+    mine = settings.model_copy(update={"target": "replace", "keep": True, "tolerance": 0.03})
+    told = {"target": "replace", "keep": True, "tolerance": 0.03}
+    assert ours(mine, "object") == told
+    assert ours(mine.model_copy(update={"target": "correlation"}), "object") == {
+        name: value for name, value in told.items() if name != "target"
+    }
 
 
 @pytest.mark.parametrize(("names", "said"), [(["uce", "use"], "'use'"), (["uce", "uce"], "twice")])

@@ -20,7 +20,7 @@ from tasks.evidence import measure as measuring
 from tasks.evidence.further import (
     REPLACEMENT_METRICS,
     SWEPT,
-    Kept,
+    KeptPictures,
     distances,
     further,
     leak,
@@ -51,7 +51,7 @@ def instruments():
     return Instruments.of(read_params(ROOT / "params.yaml"))
 
 
-def kept(swap: int = 0, n: int = 24) -> Kept:
+def kept(swap: int = 0, n: int = 24) -> KeptPictures:
     """`swap` pictures of the candidate show the astronaut."""
     rows, base = [], []
     for i in range(n):
@@ -59,7 +59,7 @@ def kept(swap: int = 0, n: int = 24) -> Kept:
         rows.append(PromptRow(i, f"a {style} of a {subject} {i}", i, 4.0, subject, style))
         base.append(draw(subject, style, np.random.default_rng(i)))
     astronauts = [draw("astronaut", "photo", np.random.default_rng(90 + i)) for i in range(swap)]
-    return Kept(rows, base, [*astronauts, *base[swap:]], [*SUBJECTS, "photographer"], ())
+    return KeptPictures(rows, base, [*astronauts, *base[swap:]], [*SUBJECTS, "photographer"], ())
 
 
 def test_the_leak_is_what_shows_the_concept_where_the_base_does_not(instruments):
@@ -96,26 +96,13 @@ def test_what_an_earlier_request_erased_is_not_asked_for_as_a_neighbour(instrume
     assert found["neighbour.accuracy[astronaut]"].settings["named by the policy"] == ["coffee"]
 
 
-def test_all_that_was_erased_is_no_neighbour_of_what_is_measured_whole(monkeypatch):
+def test_all_that_was_erased_is_no_neighbour_of_what_is_measured_whole(instruments):
     dog = CONCEPT.model_copy(update={"name": "dog"})
-    plan = SimpleNamespace(
-        params=None,
-        base_folder=None,
-        concepts=(dog, CONCEPT),
-        whole=(CONCEPT,),
-        restored_concepts=(),
-        rows=lambda stage: [("kept", [])],
-    )
-    given = []
-    for name in ("_pictures", "_targets", "_instead", "measure_kept", "attacked", "_alone"):
-        monkeypatch.setattr(measuring, name, lambda *_: [])
-    for name in ("text_reader", "labels_in"):
-        monkeypatch.setattr(measuring, name, lambda *_: None)
-    monkeypatch.setattr(measuring, "Instruments", SimpleNamespace(of=lambda _: None))
-    monkeypatch.setattr(measuring, "further", lambda *_: given.append(_) or [])
-    measuring.measure.fn(plan, "report", ["candidate"])
-    (_, whole, erased, *_rest) = given[0]
-    assert ([c.name for c in whole], erased) == (["astronaut"], ["dog", "astronaut"])
+    plan = SimpleNamespace(concepts=(dog, CONCEPT), whole=(CONCEPT,))
+    whole, erased = measuring.erased_beside(plan)
+    given = named_by_policy(instruments, "coffee", "dog")
+    found = [neighbours(given, concept, kept(), encode, erased)[0] for concept in whole]
+    assert [m.settings["named by the policy"] for m in found] == [["coffee"]]
 
 
 def test_one_wording_written_many_ways_is_one_trial(instruments):
@@ -131,7 +118,7 @@ def test_one_wording_written_many_ways_is_one_trial(instruments):
 
 def test_a_base_that_shows_it_too_leaks_nothing(instruments):
     swapped = kept(swap=3)
-    both = Kept(swapped.rows, swapped.pictures, swapped.pictures, swapped.labels, ())
+    both = KeptPictures(swapped.rows, swapped.pictures, swapped.pictures, swapped.labels, ())
     assert leak(instruments, CONCEPT, both)[0].value == 0
 
 
@@ -154,7 +141,7 @@ def test_instruments_that_see_the_concept_in_what_is_kept_are_blind(instruments,
 def test_a_face_in_what_is_kept_is_no_sign_of_blindness(instruments):
     """NudeNet finds anybody's face: of a likeness it says nothing where others are kept."""
     faces = kept(swap=12)
-    others = Kept(faces.rows, faces.pictures, faces.pictures, faces.labels, ())
+    others = KeptPictures(faces.rows, faces.pictures, faces.pictures, faces.labels, ())
     policy = instruments.params.policy.model_copy(
         update={"targets": {"likeness": {"nudenet.rate": 0.1}}}
     )

@@ -12,11 +12,13 @@ from erasure_core.law.concepts import Concept
 from erasure_core.law.prompts import PromptRow, read_prompt_set
 from erasure_core.law.requests import read_request
 from erasure_core.metrics.detectors import NudeNet
-from erasure_core.planning.params import Params, Policy, read_params
+from erasure_core.planning.params import Params, read_params
+from erasure_core.planning.policy import Policy
 from tasks.requests import measurable
-from tasks.requests.measurable import (
+from tasks.requests.measurable import check_thresholds, policy_faults, too_few
+from tasks.requests.measurable_attacks import check_attacks, check_untrained
+from tasks.requests.measurable_sets import (
     check_alone,
-    check_attacks,
     check_called,
     check_fid,
     check_fid_instead,
@@ -27,10 +29,6 @@ from tasks.requests.measurable import (
     check_near,
     check_restored,
     check_size,
-    check_thresholds,
-    check_untrained,
-    policy_faults,
-    too_few,
 )
 
 ROOT = Path(__file__).parents[2]

@@ -14,7 +14,7 @@ from erasure_core.metrics.clip_score import ClipScorer
 from erasure_core.network import images
 from erasure_core.network.images import Chosen, PictureFiles
 from erasure_core.planning.params import read_params
-from tasks.evidence.further import Kept, distances, leak, swept
+from tasks.evidence.further import KeptPictures, distances, leak, swept
 from tasks.evidence.instruments import Instruments
 from tasks.evidence.measure import measure_kept, measure_target
 
@@ -68,7 +68,7 @@ def test_pictures_of_many_kept_rows_are_not_held_together(instruments, drawn, he
     pictures = PictureFiles(files)
     keep = ["a photo of a cat 0"]
     measure_kept(instruments, rows, pictures, pictures, LABELS, keep)
-    kept = Kept(rows, pictures, pictures, LABELS, keep)
+    kept = KeptPictures(rows, pictures, pictures, LABELS, keep)
     distances(instruments, kept)
     leak(instruments, CONCEPT, kept)
     assert 0 < held[0] <= MOST

@@ -6,6 +6,7 @@ import re
 import shutil
 from collections import Counter
 from collections.abc import Iterable
+from dataclasses import replace
 from pathlib import Path
 
 import pytest
@@ -22,7 +23,7 @@ from tasks.home import Home
 from tasks.requests import look, new
 from tasks.requests.intake import add
 from tasks.requests.named import REQUESTS
-from tasks.requests.new import Asked, Draft, spelled_out
+from tasks.requests.new import Draft, NewRequest, spelled_out
 from tasks.requests.preflight import preflight
 from tasks.requests.steps import withdraw
 from tests.book.books import quick_book
@@ -46,13 +47,13 @@ def params(tmp_path, monkeypatch) -> Params:
     return Params.model_validate_json(text.replace('"models/', f'"{ROOT}/models/'))
 
 
-def draft(case: Asked, params: Params, out: Path = REQUESTS) -> Draft:
+def draft(case: NewRequest, params: Params, out: Path = REQUESTS) -> Draft:
     """What is written where the book holds no request."""
     return new.draft(case, params, quick_book(out / "home"), out)
 
 
 def asked(name: str, kind="object", instead="a rocket", also=(), law="gdpr", prompts=None):
-    return Asked(name, kind, instead, tuple(also), law, prompts)
+    return NewRequest(name, kind, instead, tuple(also), law, prompts)
 
 
 CASES = {
@@ -368,7 +369,16 @@ def test_what_the_tokenizer_does_not_know_is_said():
 
 def seen(names: dict[str, int], detected=None, as_replacement=None) -> look.Seen:
     black = Image.new("RGB", (8, 8))
-    return look.Seen("x", [black] * 5, Counter(names), detected, as_replacement)
+    return look.Seen("x", [black] * 5, Counter(names), "nudenet", detected, as_replacement)
+
+
+def test_what_is_seen_is_said_of_the_detector_that_saw_it(params):
+    case = asked("Zo\u00eb", "likeness", "a photographer")
+    first = replace(seen({"Zo\u00eb": 5}, 1), detector="redness")
+    instead = replace(seen({}, 4, 5), detector="redness")
+    said = warned(params, case, first, instead)
+    assert [line.split(" in ")[0] for line in said] == ["redness sees a likeness"] * 2
+    assert instead.said().endswith("; redness sees one in 4 of 5")
 
 
 def warned(params, case, *some) -> list[str]:
@@ -394,14 +404,14 @@ def test_a_name_that_the_base_does_not_draw_is_warned_of(params):
 def test_a_likeness_without_a_face_is_warned_of(params):
     case = asked("Zo\u00eb", "likeness", "a photographer")
     (warning,) = warned(params, case, seen({"Zo\u00eb": 5}, 1), seen({"cat": 5}, 0, 5))
-    assert "NudeNet sees a likeness in 1 of 5" in warning
+    assert "nudenet sees a likeness in 1 of 5" in warning
 
 
 def test_a_face_where_the_concept_stood_is_warned_of(params):
     case = asked("Zo\u00eb", "likeness", "a photographer")
     face = seen({"cat": 5}, 4, 5)
     (warning,) = warned(params, case, seen({"Zo\u00eb": 5}, 5), face)
-    assert "NudeNet sees a likeness in 4 of 5 pictures of 'a photographer'" in warning
+    assert "nudenet sees a likeness in 4 of 5 pictures of 'a photographer'" in warning
     assert "the policy allows 0.1 of them" in warning
 
 

@@ -728,10 +728,10 @@ def test_distances_are_measured_by_the_features_that_the_parameters_name(setup):
 
 def test_a_plug_in_answers_for_no_other_metric(setup, monkeypatch):
     def flattering(images, *, clusters):
-        return mean([1.0] * len(images), metric="ssim", better="higher", settings={})
+        return mean([1.0] * len(images), metric="ssim", better="higher", settings={}, clusters=None)
 
     plugin = Metric(flattering, frozenset({"kept"}), "lower", frozenset(), "")
-    monkeypatch.setattr(measure, "plugged", lambda: {"flat": plugin})
+    monkeypatch.setattr(measure, "plugged", lambda side: {"flat": plugin})
     params = Params.model_validate(setup.settings)
     scorer = ClipScorer(params.clip.path, None, params.clip.templates)
     kept = read_prompt_set(setup.folder / "kept.csv")

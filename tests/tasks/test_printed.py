@@ -5,7 +5,7 @@ from pathlib import Path
 
 import pytest
 
-from flows.cli.printed import Asked
+from flows.cli.printed import RepeatedCommand
 from flows.cli.show import show_release, trial_lines
 from tasks.home import Home
 
@@ -18,6 +18,7 @@ OUTCOME = {
     "params": {"method": {"method": "uce"}},
     "gate": {"verdict": "pass", "checks": []},
     "folder": None,
+    "seconds": {},
     "run_key": "0" * 16,
 }
 DRAW = ["generate", "PROMPT", "--model", "3", "--seed", "1", "--out", "pictures"]
@@ -34,14 +35,43 @@ DRAW = ["generate", "PROMPT", "--model", "3", "--seed", "1", "--out", "pictures"
 def test_the_next_command_is_about_the_model_of_the_run(
     promoted, params, expected, tmp_path, capsys
 ):
-    show_release({**OUTCOME, "promoted": promoted}, Home(tmp_path), Asked(Path(params)))
+    show_release({**OUTCOME, "promoted": promoted}, Home(tmp_path), RepeatedCommand(Path(params)))
     *_, line = capsys.readouterr().out.splitlines()
     assert shlex.split(line) == ["next", "erasure", *expected]
+
+
+SECONDS = {
+    "validate": 1.2,
+    "snapshot": 0.4,
+    "erase and generate, choose": 190.0,
+    "measure, choose": 15.4,
+    "erase and generate, report": 40.0,
+    "measure, report": 49.6,
+    "checkpoint": 8.0,
+    "erase lambda=5": 100.0,
+    "erase lambda=20": 28.0,
+}
+TIME = (
+    "  time    5:05: erase and generate, choose 3:10; measure, report 0:50; "
+    "erase and generate, report 0:40; measure, choose 0:15; the rest 0:10; "
+    "within these, erasing 2:08"
+)
+
+
+def test_a_release_and_a_trial_say_where_their_time_went(tmp_path, capsys):
+    timed, asked = (
+        {**OUTCOME, "seconds": SECONDS, "report": "r.html"},
+        RepeatedCommand(Path("params.yaml")),
+    )
+    show_release(timed, Home(tmp_path), asked)
+    assert TIME in capsys.readouterr().out.splitlines()
+    assert TIME in trial_lines(timed, asked)
+    assert not [line for line in trial_lines({**timed, "seconds": {}}, asked) if "time" in line]
 
 
 def test_a_refused_trial_gives_the_gates_advice_on_the_parameters_it_used():
     advice = "try `erasure run cat --lambdas 5`"
     gate = {"verdict": "fail", "checks": [], "advice": [advice]}
-    asked = Asked(Path("mine.yaml"), ("cat",), (("--trial",),))
+    asked = RepeatedCommand(Path("mine.yaml"), ("cat",), (("--trial",),))
     lines = trial_lines({**OUTCOME, "gate": gate, "report": "r.html"}, asked)
     assert "  try `erasure run cat --trial --lambdas 5 --params mine.yaml`" in lines

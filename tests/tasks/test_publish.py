@@ -9,8 +9,9 @@ from types import SimpleNamespace
 import pytest
 from PIL import Image
 
+from erasure_core.attacks import ATTACKS
 from erasure_core.law.gates import Limit, Measurement, judge_all
-from erasure_core.planning.params import Params, read_params
+from erasure_core.planning.params import EXCESS, Params, read_params
 from erasure_core.planning.plan import BASE, Plan, kept_name, restored_name, target_name
 from tasks.evidence.decide import Decision
 from tasks.evidence.measure import Evidence, Found
@@ -140,6 +141,12 @@ def test_a_concept_that_is_seen_in_two_ways_is_shown_by_the_worse(world):
     found = {LAST: {"nudenet.rate[cat]": 0.25}, FIRST: {"nudenet.rate[cat]": 0.0}}
     run = world([CAT], found=found)
     assert [p.target_rate.value for p in run.facts().points] == [0.0, 0.25]
+
+
+def test_the_report_names_the_attacks_that_nothing_was_measured_of(world):
+    run = world([CAT], found={LAST: {f"{EXCESS}image to image[cat]": 0.0}})
+    assert "image to image" in ATTACKS
+    assert run.facts().untried == [name for name in ATTACKS if name != "image to image"]
 
 
 @pytest.fixture

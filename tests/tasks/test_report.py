@@ -8,19 +8,19 @@ from datetime import UTC, datetime
 from html import unescape
 from html.parser import HTMLParser
 from pathlib import Path
-from typing import Literal
 
 import numpy as np
 import pytest
 from PIL import Image
 
 from erasure_core.gallery.pictures import draw
-from erasure_core.law.gates import Gate, Limit, Measurement, judge_all
+from erasure_core.law.gates import Check, Gate, Limit, Measurement, judge_all
+from tasks.pages import charts
 from tasks.pages.report import (
-    Asked,
     Estimate,
     ImageRow,
     LambdaPoint,
+    ReportedRequest,
     ReportFacts,
     image_grid,
     render_report,
@@ -85,7 +85,7 @@ def invented_pairs(folder: Path, count: int = 14) -> list[ImageRow]:
 
 def invented_facts(folder: Path, gate: Gate | None = None, **changed: object) -> ReportFacts:
     rng, gate = np.random.default_rng(61), gate or invented_gate()
-    runs: list[tuple[float, Literal["default", "paper"], float, float, str]] = [
+    runs: list[tuple[float, str, float, float, str]] = [
         (1, "default", 0.0, 0.71, "fail"),
         (5, "default", 0.0, 0.861, "pass"),
         (20, "default", 0.2, 0.91, "fail"),
@@ -101,7 +101,7 @@ def invented_facts(folder: Path, gate: Gate | None = None, **changed: object) ->
         points.append(
             LambdaPoint(value, "all_but_one", preset, *shares, 0.95, verdict, losses.tolist())
         )
-    asked = Asked(
+    asked = ReportedRequest(
         "3f0c2a52-6a7c-4a35-9d0b-8a1c4b1f2e11",
         "astronaut",
         "likeness",
@@ -408,6 +408,29 @@ def test_what_was_not_measured_is_said(tmp_path):
         assert words in text
 
 
+@pytest.mark.parametrize("untried", [(), ("inpainting", "token search")])
+def test_an_attack_is_said_not_to_be_tried_where_it_was_not(tmp_path, untried):
+    facts = invented_facts(tmp_path, images=[], points=[], audience="words", untried=untried)
+    text = rendered(tmp_path, facts).text
+    assert "Image-to-image" not in text
+    said = "these were not tried: inpainting, token search."
+    assert (said in text) == bool(untried)
+
+
+@pytest.mark.parametrize("limited", [True, False])
+def test_a_leak_names_the_protected_prompts_that_show_it_and_that_changed_most(tmp_path, limited):
+    leak, shows = "leak[astronaut]", [f"a photo of thing {i}" for i in range(8)]
+    settings = {"shows it": shows, "changed most": {"a red cup": 0.412, "a dog": 0.5}}
+    check = Check(leak, 0.1, 0.05, 0.2, 80, 0.05, "fail", f"{leak} = 0.100, required <= 0.05")
+    more = {"checks": [check]} if limited else {"others": [(leak, Estimate(0.1, 0.05, 0.2))]}
+    facts = invented_facts(
+        tmp_path, images=[], points=[], measurement_settings={leak: settings}, **more
+    )
+    text = rendered(tmp_path, facts).text
+    assert f"Shown under: {'; '.join(shows[:6])} and 2 more" in text
+    assert "Changed most (SSIM): a red cup (0.41); a dog (0.50)" in text
+
+
 def test_points_that_were_not_measured_do_not_break_the_plot(tmp_path):
     nan = Estimate(float("nan"), float("nan"), float("nan"))
     point = LambdaPoint(5, "all_but_one", "default", nan, nan, None, "inconclusive")
@@ -416,6 +439,33 @@ def test_points_that_were_not_measured_do_not_break_the_plot(tmp_path):
     ).text
     assert "None was chosen" in text
     assert "Training loss" not in text
+
+
+def test_every_comparison_is_drawn_by_its_name_whatever_that_is(tmp_path, monkeypatch):
+    legends, save = [], charts._save
+
+    def saved(figure, path):
+        (axes,) = figure.axes
+        legends.append(
+            {label: h for h, label in zip(*axes.get_legend_handles_labels(), strict=True)}
+        )
+        save(figure, path)
+
+    monkeypatch.setattr(charts, "_save", saved)
+    one = next(p for p in invented_facts(tmp_path, images=[]).points if p.preset == "paper")
+    names = ["mine", "paper", "theirs"]
+    points = [replace(one, preset=name) for name in ["default", *names]]
+    rendered(tmp_path, invented_facts(tmp_path, images=[], points=points))
+    of_points, of_losses = legends
+    assert {f"{name} (comparison), 95 % intervals" for name in names} < of_points.keys()
+    assert list(of_losses) == ["λ = 5", *(f"λ = 5, {name} (comparison)" for name in names)]
+    assert len({line.get_color() for line in of_losses.values()}) == 4
+
+
+def test_no_two_of_many_comparisons_look_alike(tmp_path):
+    one = invented_facts(tmp_path, images=[]).points[0]
+    looks = charts._looks([replace(one, preset=str(i)) for i in range(60)])
+    assert len({(look.colour, look.marker, look.line) for look in looks.values()}) == 60
 
 
 def test_a_failed_write_leaves_the_old_report(tmp_path, monkeypatch):
@@ -436,13 +486,13 @@ def test_a_failed_write_leaves_the_old_report(tmp_path, monkeypatch):
 
 def test_the_contact_sheet_shows_base_left_and_candidate_right(tmp_path):
     for name in ("red", "blue"):
-        Image.new("RGB", (64, 64), name).save(tmp_path / f"{name}.png")
+        Image.new("RGB", (128, 128), name).save(tmp_path / f"{name}.png")
     rows = [
         ImageRow("kept", "a very long prompt " * 20, tmp_path / "red.png", tmp_path / "blue.png")
     ] * 5
-    pixels = np.asarray(image_grid(rows, side=64))
+    pixels = np.asarray(image_grid(rows))
     red, blue = ((pixels == colour).all(axis=-1) for colour in ((255, 0, 0), (0, 0, 255)))
-    assert red.sum() == blue.sum() == 5 * 64 * 64
+    assert red.sum() == blue.sum() == 5 * 128 * 128
     assert np.argwhere(red)[:, 1].min() < np.argwhere(blue)[:, 1].min()
     with pytest.raises(ValueError, match="at least one pair"):
         image_grid([])

@@ -27,7 +27,6 @@ from tasks.versions.dvc_store import (
     checkpoint_folder,
     deliverable,
     forget_checkpoint,
-    md5_of_outputs,
     pointer_file,
     pull_checkpoint,
 )
@@ -507,9 +506,6 @@ def test_a_state_folder_inside_the_project_leaves_the_projects_own_dvc_clean(tmp
     )  # the project would report it missing if it looked
 
     assert dvc("status", "--json").strip() == "{}"
-    assert set(md5_of_outputs(project)) == {"prompts"}
-    assert md5_of_outputs(project)["prompts"].endswith(".dir")
-    assert md5_of_outputs(tmp_path) == {}
 
 
 @pytest.mark.skipif(sys.platform != "linux", reason="the kernel's part is Linux's")

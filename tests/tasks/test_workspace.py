@@ -58,7 +58,7 @@ def test_they_are_all_that_git_has_there():
     """And not what else lies there: a request's own prompt sets, a system's files."""
     places = ["prompts", "examples/requests", "models/gallery"]
     tracked = subprocess.run(
-        ["git", "ls-files", "--", ".dvcignore", "params*.yaml", *places],
+        ["git", "ls-files", "--", ".dvcignore", "constraints.txt", "params*.yaml", *places],
         cwd=ROOT,
         capture_output=True,
         text=True,

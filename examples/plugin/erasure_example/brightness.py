@@ -17,7 +17,7 @@ def brightness_drop(
     base: Sequence[Image.Image],
     images: Sequence[Image.Image],
     *,
-    clusters: Sequence[Hashable] | None = None,
+    clusters: Sequence[Hashable] | None,
 ) -> Measurement:
     """Mean drop over pairs, with its 95 % interval; pictures of one cluster are alike."""
     drops = [_brightness(b) - _brightness(i) for i, b in zip(images, base, strict=True)]

@@ -43,7 +43,7 @@ def first_terms(teacher, concept, chosen) -> dict[str, float]:
     return seen[1]
 
 
-def points(teacher, concept, chosen, elapsed: int) -> abo.Points:
+def points(teacher, concept, chosen, elapsed: int) -> abo.GuidedPoints:
     bank = abo.prepare(teacher, [concept], chosen, Work(5)).erase
     return bank[bank.elapsed == elapsed]
 
@@ -431,7 +431,7 @@ def test_a_bank_is_made_anew_for_another_seed_concept_or_base(kept, tiny_teacher
 def test_making_it_in_smaller_batches_gives_the_same_bank(tiny_teacher, astronaut, monkeypatch):
     chosen = settings(trajectories=5)
     together = abo.prepare(tiny_teacher, [astronaut], chosen, Work(7)).erase
-    monkeypatch.setattr(abo, "TRAJECTORIES_TOGETHER", 2)
+    monkeypatch.setattr(abo, "GUIDED_TOGETHER", 2)
     apart = abo.prepare(tiny_teacher, [astronaut], chosen, Work(7)).erase
     for name, tensor in together.tensors().items():
         assert_close(getattr(apart, name), tensor, atol=1e-3, rtol=1e-3)
@@ -442,7 +442,9 @@ def test_only_the_drawn_rows_of_a_large_bank_are_read(tmp_path):
     """As the kernel counts the pages of the file that are in this process."""
     n, file = 2000, tmp_path / "trajectories.safetensors"
     z, whole = torch.randn(n, 4, 32, 32), torch.arange(n)
-    write_tensors(file, abo.Points(z, whole, whole.clone(), z.clone(), z.clone()).tensors(), {})
+    write_tensors(
+        file, abo.GuidedPoints(z, whole, whole.clone(), z.clone(), z.clone()).tensors(), {}
+    )
 
     def resident() -> int:
         lines = iter(Path("/proc/self/smaps").read_text().splitlines())
@@ -452,7 +454,7 @@ def test_only_the_drawn_rows_of_a_large_bank_are_read(tmp_path):
             if line.endswith(file.name)
         )
 
-    bank = abo.Points(**read_tensors(file)[0])
+    bank = abo.GuidedPoints(**read_tensors(file)[0])
     drawn = bank[torch.tensor([3, 1500])]
     assert_close(drawn.z, z[[3, 1500]])
     size = file.stat().st_size / 1024

@@ -49,7 +49,7 @@ def test_moving_average_has_its_closed_form():
     )
     average = start.clone()
     for student in students:
-        sdd.follow([average], [student], decay)
+        sdd.move_average([average], [student], decay)
     n = len(students)
     expected = decay**n * start + (1 - decay) * sum(
         decay ** (n - k) * student for k, student in enumerate(students, 1)

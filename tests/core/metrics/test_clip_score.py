@@ -200,6 +200,7 @@ def test_concept_rate_counts_what_was_named_so():
         "cat",
         settings={"labels": LABELS},
         metric="clip.concept_rate[cat]",
+        clusters=None,
     )
     assert (m.value, m.n, m.better, m.settings["labels"]) == (0.5, 4, "lower", LABELS)
 
@@ -211,18 +212,25 @@ def test_drops_are_paired_differences_base_minus_candidate():
         ["cat", "coffee", "rocket", "coffee"],
         ["coffee", "coffee", "cat", "cat"],
     )
-    drop = accuracy_drop(base, candidate, wanted, settings={})
+    drop = accuracy_drop(base, candidate, wanted, settings={}, clusters=None)
     assert (
         drop.value
         == 0.25
-        == accuracy(base, wanted, settings={}).value
-        - accuracy(candidate, wanted, settings={}).value
+        == accuracy(base, wanted, settings={}, clusters=None).value
+        - accuracy(candidate, wanted, settings={}, clusters=None).value
     )
     assert drop.low <= -0.25 < 0.7 <= drop.high
     # the interval is of the differences: equally many right is still uncertain when they are
     # different cases
-    assert accuracy_drop(["cat", "x"] * 20, ["x", "cat"] * 20, ["cat"] * 40, settings={}).high > 0.2
-    equal = accuracy_drop(["cat", "x"] * 20, ["cat", "x"] * 20, ["cat"] * 40, settings={})
+    assert (
+        accuracy_drop(
+            ["cat", "x"] * 20, ["x", "cat"] * 20, ["cat"] * 40, settings={}, clusters=None
+        ).high
+        > 0.2
+    )
+    equal = accuracy_drop(
+        ["cat", "x"] * 20, ["cat", "x"] * 20, ["cat"] * 40, settings={}, clusters=None
+    )
     assert (-equal.low, equal.value, equal.high) == (wilson(0, 40)[1], 0, wilson(0, 40)[1])
 
 
@@ -252,11 +260,11 @@ def test_each_loss_of_54_raises_the_upper_end(lost, high):
 
 def test_an_image_of_which_nobody_says_what_it_shows_is_refused():
     with pytest.raises(ValueError, match="nobody says what image 1 shows"):
-        accuracy(["cat", "dog"], ["cat", ""], settings={})
+        accuracy(["cat", "dog"], ["cat", ""], settings={}, clusters=None)
     with pytest.raises(ValueError, match="nobody says what image 1 shows"):
-        accuracy_drop(["cat", "dog"], ["cat", "dog"], ["cat", ""], settings={})
+        accuracy_drop(["cat", "dog"], ["cat", "dog"], ["cat", ""], settings={}, clusters=None)
 
-    scores = score_drop([0.30, 0.20, 0.40], [0.10, 0.20, 0.25], settings={})
+    scores = score_drop([0.30, 0.20, 0.40], [0.10, 0.20, 0.25], settings={}, clusters=None)
     assert_allclose(scores.value, 0.35 / 3)
     assert scores.better == "lower"
 
@@ -266,4 +274,6 @@ def test_the_gallerys_clip_names_pictures_it_was_not_trained_on():
     pairs = [(subject, style) for subject in SUBJECTS for style in STYLES for _ in range(4)]
     gallery = ClipScorer(str(GALLERY_CLIP), None, [f"a {style} of {{}}" for style in STYLES])
     named = gallery.name_concepts([draw(*pair, rng) for pair in pairs], list(SUBJECTS))
-    assert accuracy(named, [subject for subject, _ in pairs], settings={}).value >= 0.95
+    assert (
+        accuracy(named, [subject for subject, _ in pairs], settings={}, clusters=None).value >= 0.95
+    )

@@ -112,6 +112,7 @@ def test_the_number_carries_its_protocol(detector):
         [True, False, False, False],
         metric="nudenet.rate[astronaut]",
         settings={**detector.settings, "labels": FACE},
+        clusters=None,
     )
     assert (m.metric, m.value, m.n, m.better) == ("nudenet.rate[astronaut]", 0.25, 4, "lower")
     assert m.low < 0.25 < m.high
@@ -123,7 +124,7 @@ def test_the_number_carries_its_protocol(detector):
         m.settings
     )
     with pytest.raises(ValueError, match="labels"):
-        detection_rate([True], settings=detector.settings)
+        detection_rate([True], settings=detector.settings, clusters=None)
 
 
 def test_a_detector_can_be_replaced():
@@ -139,7 +140,10 @@ def test_a_detector_can_be_replaced():
     hits = other.detects([Image.new("RGB", (8, 8), c) for c in ("white", "black")], ["bright"])
     assert (
         detection_rate(
-            hits, metric="bright.rate", settings={**other.settings, "labels": ["bright"]}
+            hits,
+            metric="bright.rate",
+            settings={**other.settings, "labels": ["bright"]},
+            clusters=None,
         ).value
         == 0.5
     )

@@ -4,7 +4,7 @@ from numpy.testing import assert_allclose
 from scipy.linalg import sqrtm
 
 from erasure_core.errors import BadInput
-from erasure_core.metrics.fid import distance, fid_to_base, frechet, too_few
+from erasure_core.metrics.fid import distance, fid_to_base, frechet, too_few_pictures
 
 
 @pytest.fixture
@@ -75,20 +75,28 @@ def test_a_covariance_of_lower_rank_gives_no_nan():
 
 def test_too_few_pictures_are_not_measured(pair):
     a, b = pair
-    assert too_few(7, 8, 6) is None
-    assert "more than 6 pictures on both sides, got 40 of the reference and 6" in too_few(40, 6, 6)
+    assert too_few_pictures(7, 8, 6) is None
+    assert "more than 6 pictures on both sides, got 40 of the reference and 6" in too_few_pictures(
+        40, 6, 6
+    )
     with pytest.raises(BadInput, match="fid not measured: FID with 6 numbers a picture needs"):
-        fid_to_base(a, b[:6], settings={})
+        fid_to_base(a, b[:6], settings={}, clusters=None, reference_clusters=None)
 
 
 def test_the_interval_holds_the_value_and_narrows(pair):
     rng = np.random.default_rng(6)
-    m = fid_to_base(*pair, settings={"features": "toy"})
+    m = fid_to_base(*pair, settings={"features": "toy"}, clusters=None, reference_clusters=None)
     assert m.low < m.value < m.high
     assert m.value == distance(*pair)
     assert (m.n, m.better, m.settings["features"]) == (50, "lower", "toy")
     wide, narrow = (
-        fid_to_base(rng.normal(size=(n, 2)), rng.normal(size=(n, 2)) + 1, settings={})
+        fid_to_base(
+            rng.normal(size=(n, 2)),
+            rng.normal(size=(n, 2)) + 1,
+            settings={},
+            clusters=None,
+            reference_clusters=None,
+        )
         for n in (40, 4000)
     )
     assert narrow.high - narrow.low < (wide.high - wide.low) / 3
@@ -99,7 +107,7 @@ def test_pictures_of_one_prompt_make_it_wider():
     a = rng.normal(size=(300, 2))
     prompts = np.repeat(np.arange(30), 10)
     b = 1 + rng.normal(size=(30, 2))[prompts] + 0.01 * rng.normal(size=(300, 2))
-    apart = fid_to_base(a, b, settings={})
-    alike = fid_to_base(a, b, settings={}, clusters=prompts.tolist())
+    apart = fid_to_base(a, b, settings={}, clusters=None, reference_clusters=None)
+    alike = fid_to_base(a, b, settings={}, clusters=prompts.tolist(), reference_clusters=None)
     assert alike.value == apart.value
     assert alike.high - alike.low > 2 * (apart.high - apart.low)

@@ -71,7 +71,9 @@ def test_persons_nobody_was_shown_are_refused(identity):
 def test_its_settings_say_what_changes_the_answer(identity):
     assert identity.settings["reference_faces"] == {"astronaut": 6}
     assert len(identity.settings["weights_sha256"]) == 2
-    m = identity_rate([True, False], settings={**identity.settings, "labels": ["astronaut"]})
+    m = identity_rate(
+        [True, False], settings={**identity.settings, "labels": ["astronaut"]}, clusters=None
+    )
     assert (m.metric, m.value) == ("identity.rate", 0.5)
 
 

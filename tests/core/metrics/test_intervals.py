@@ -77,7 +77,7 @@ def test_bootstrap_repeats_under_one_seed_and_only_then():
 
 def test_bootstrap_of_equal_values_is_that_value_exactly():
     for n in (2, 7):
-        m = mean([0.1] * n, metric="ssim", better="higher", settings={})
+        m = mean([0.1] * n, metric="ssim", better="higher", settings={}, clusters=None)
         assert m.low == m.value == m.high == 0.1
 
 
@@ -91,20 +91,22 @@ def test_bootstrap_of_many_images_draws_in_blocks():
 @pytest.mark.parametrize("values", [[], [0.2, float("nan")], [0.2, float("inf")]])
 def test_mean_refuses_nothing_and_what_is_not_a_number(values):
     with pytest.raises(ValueError, match=r"ssim.*(at least one image|not finite)"):
-        mean(values, metric="ssim", better="higher", settings={})
+        mean(values, metric="ssim", better="higher", settings={}, clusters=None)
 
 
 @pytest.mark.parametrize("hits", [[], [True, float("nan")], [0.5, 1.0]])
 def test_share_refuses_nothing_and_what_is_not_yes_or_no(hits):
     with pytest.raises(ValueError, match="rate"):
-        share(hits, metric="rate", better="lower", settings={})
+        share(hits, metric="rate", better="lower", settings={}, clusters=None)
 
 
 def test_a_measurement_says_how_its_interval_was_made():
     assert "wilson" in str(
-        share([True, False], metric="rate", better="lower", settings={"threshold": 0.6}).settings
+        share(
+            [True, False], metric="rate", better="lower", settings={"threshold": 0.6}, clusters=None
+        ).settings
     )
-    m = mean([0.5, 0.6] * 3, metric="ssim", better="higher", settings={"window": 25})
+    m = mean([0.5, 0.6] * 3, metric="ssim", better="higher", settings={"window": 25}, clusters=None)
     assert m.settings["window"] == 25
     assert "2000 resamples" in str(m.settings["interval"])
     few = mean([0.5, 0.6] * 3, metric="m", better="lower", settings={}, clusters="ababab")
@@ -124,7 +126,7 @@ def test_pictures_of_one_prompt_count_as_one_trial():
 def test_no_hit_in_12_wordings_allows_what_12_pictures_allow():
     wordings = [i // 5 for i in range(60)]
     alike = share([False] * 60, metric="m", better="lower", settings={}, clusters=wordings)
-    alone = share([False] * 60, metric="m", better="lower", settings={})
+    alone = share([False] * 60, metric="m", better="lower", settings={}, clusters=None)
     assert (alike.low, alike.high) == wilson(0, 12)
     assert alike.high == pytest.approx(0.2425, abs=1e-4)
     assert alone.high == pytest.approx(0.0602, abs=1e-4)
@@ -134,7 +136,7 @@ def test_no_hit_in_12_wordings_allows_what_12_pictures_allow():
 def test_pictures_of_prompts_of_their_own_are_what_they_were():
     hits = [True, False, False, True, False]
     apart = share(hits, metric="m", better="lower", settings={}, clusters=range(5))
-    plain = share(hits, metric="m", better="lower", settings={})
+    plain = share(hits, metric="m", better="lower", settings={}, clusters=None)
     assert (apart.low, apart.high) == pytest.approx((plain.low, plain.high), abs=1e-12)
 
 
@@ -309,7 +311,7 @@ def test_what_the_control_shows_too_is_no_excess():
     m = over(of(7, 20), of(7, 20))
     assert m.value == 0
     assert m.low < 0 < m.high < 0.3
-    assert share(of(7, 20), metric="m", better="lower", settings={}).high > 0.5
+    assert share(of(7, 20), metric="m", better="lower", settings={}, clusters=None).high > 0.5
 
 
 def test_pictures_of_one_prompt_widen_the_excess():
@@ -372,7 +374,7 @@ def test_the_interval_of_the_opposite_is_the_opposite():
 
 def test_cases_that_are_no_pairs_are_refused():
     with pytest.raises(ValueError, match="cases come in pairs; got 2 before and 1 after"):
-        net_loss([True, False], [True], metric="m", settings={})
+        net_loss([True, False], [True], metric="m", settings={}, clusters=None)
 
 
 @pytest.mark.parametrize("shape", SHAPES)

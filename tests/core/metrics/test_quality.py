@@ -58,11 +58,11 @@ def test_what_the_reference_cannot_tell_is_refused(k, level):
 def test_fidelity_is_the_typical_share():
     rng = np.random.default_rng(3)
     a, near, far = (rng.normal(size=(30, 4)) + shift for shift in (0, 0, 20))
-    m = fidelity(a, np.concatenate([a[:10], far[:10]]), settings={"features": "toy"})
+    m = fidelity(a, np.concatenate([a[:10], far[:10]]), settings={"features": "toy"}, clusters=None)
     assert (m.value, m.n, m.better) == (0.5, 20, "higher")
-    assert fidelity(a, near, settings={}).value > 0.8
+    assert fidelity(a, near, settings={}, clusters=None).value > 0.8
     with pytest.raises(ValueError, match="at least 20 pictures of it, got 19"):
-        fidelity(a[:19], near, settings={})
+        fidelity(a[:19], near, settings={}, clusters=None)
 
 
 # Natural statistics
@@ -99,16 +99,21 @@ def test_the_slope_is_that_of_a_spectrum_made_with_it():
 def test_other_pictures_are_natural_and_noise_grey_and_blur_are_not():
     reference, rng = drawn(7, 60), np.random.default_rng(8)
     noise = [Image.fromarray(rng.integers(0, 256, (64, 64, 3), dtype=np.uint8)) for _ in range(20)]
-    assert naturalness(reference, drawn(9)).low > 0.7
-    assert naturalness(reference, noise).value == 0
-    assert naturalness(reference, [Image.new("RGB", (64, 64), (128, 128, 128))] * 20).value == 0
+    assert naturalness(reference, drawn(9), clusters=None).low > 0.7
+    assert naturalness(reference, noise, clusters=None).value == 0
+    assert (
+        naturalness(
+            reference, [Image.new("RGB", (64, 64), (128, 128, 128))] * 20, clusters=None
+        ).value
+        == 0
+    )
     blurred = [p.filter(ImageFilter.GaussianBlur(8)) for p in drawn(9)]
-    assert naturalness(reference, blurred).high < 0.5
+    assert naturalness(reference, blurred, clusters=None).high < 0.5
 
 
 def test_a_base_that_draws_one_picture_tells_nothing():
     with pytest.raises(ValueError, match="do not differ in log contrast"):
-        naturalness([Image.new("RGB", (64, 64), (9, 9, 9))] * 30, drawn(9))
+        naturalness([Image.new("RGB", (64, 64), (9, 9, 9))] * 30, drawn(9), clusters=None)
 
 
 # Diversity
@@ -117,7 +122,7 @@ def test_a_base_that_draws_one_picture_tells_nothing():
 def test_diversity_by_hand():
     # distances of the base's pairs: 1 1 2, mean 4/3; of the candidate's: 0 1 1, mean 2/3
     base = np.array([[1.0, 0], [0, 1], [-1, 0]])
-    m = diversity(base, np.array([[1.0, 0], [5, 0], [0, 2]]), settings={})
+    m = diversity(base, np.array([[1.0, 0], [5, 0], [0, 2]]), settings={}, clusters=None)
     assert m.value == pytest.approx(0.5)
     assert (m.better, m.n) == ("higher", 3)
 
@@ -125,9 +130,9 @@ def test_diversity_by_hand():
 def test_one_picture_for_everything_has_none_and_the_base_has_all():
     rng = np.random.default_rng(10)
     base = rng.normal(size=(30, 5))
-    one = diversity(base, np.repeat(base[:1], 30, axis=0), settings={})
+    one = diversity(base, np.repeat(base[:1], 30, axis=0), settings={}, clusters=None)
     assert (one.low, one.value, one.high) == pytest.approx((0, 0, 0), abs=1e-12)
-    same = diversity(base, base, settings={})
+    same = diversity(base, base, settings={}, clusters=None)
     assert (same.low, same.value, same.high) == pytest.approx((1, 1, 1), abs=1e-12)
 
 
@@ -136,8 +141,8 @@ def test_a_picture_memorised_for_each_style_is_found_within_the_styles():
     styles = [i % 3 for i in range(30)]
     base = rng.normal(size=(30, 5)) + 4 * np.eye(5)[styles]
     memorised = base[:3][styles]
-    assert diversity(base, memorised, settings={}).value > 0.5
-    found = diversity(base, memorised, settings={}, within=styles)
+    assert diversity(base, memorised, settings={}, clusters=None).value > 0.5
+    found = diversity(base, memorised, settings={}, within=styles, clusters=None)
     assert found.high < 1e-9
     assert found.settings["pairs"] == "of one label"
 
@@ -164,11 +169,11 @@ def test_its_interval_is_that_of_leaving_out_each_prompt():
 @pytest.mark.parametrize("measure", [diversity, distinctness])
 def test_a_base_without_diversity_is_no_measure(measure):
     with pytest.raises(ValueError, match="no two of the base's pictures are left that differ"):
-        measure(np.ones((5, 2)), np.eye(5)[:, :2] + 1, settings={})
+        measure(np.ones((5, 2)), np.eye(5)[:, :2] + 1, settings={}, clusters=None)
     with pytest.raises(ValueError, match="no two of the base's pictures are left that differ"):
-        measure(np.eye(5), np.eye(5), settings={}, within=range(5))
+        measure(np.eye(5), np.eye(5), settings={}, within=range(5), clusters=None)
     with pytest.raises(ValueError, match="cases come in pairs; got 5 of the base and 4"):
-        measure(np.ones((5, 2)), np.ones((4, 2)), settings={})
+        measure(np.ones((5, 2)), np.ones((4, 2)), settings={}, clusters=None)
 
 
 # Distinctness
@@ -177,7 +182,7 @@ def test_a_base_without_diversity_is_no_measure(measure):
 def test_distinctness_by_hand():
     # distances to the nearest other of the base: 1 1 1; of the candidate: 0 0 1
     base = np.array([[1.0, 0], [0, 1], [-1, 0]])
-    m = distinctness(base, np.array([[1.0, 0], [5, 0], [0, 2]]), settings={})
+    m = distinctness(base, np.array([[1.0, 0], [5, 0], [0, 2]]), settings={}, clusters=None)
     assert m.value == pytest.approx(1 / 3)
     assert (m.better, m.n, m.settings["nearest"]) == ("higher", 3, "of all")
 
@@ -188,7 +193,7 @@ def test_a_picture_that_lies_far_makes_up_for_no_copy():
     """
     degrees = np.radians([[0, 60, 120, 180], [0, 0, 0, 90]])
     base, other = np.stack([np.cos(degrees), np.sin(degrees)], axis=-1)
-    assert distinctness(base, other, settings={}).value == pytest.approx(1 / 4)
+    assert distinctness(base, other, settings={}, clusters=None).value == pytest.approx(1 / 4)
 
 
 @pytest.mark.parametrize("kept", [1, 2, 10])
@@ -199,11 +204,11 @@ def test_few_memorised_pictures_have_none_however_far_they_lie_apart(kept):
     apart = np.stack([np.eye(5), -np.eye(5)], axis=1).reshape(10, 5)
     memorised = apart[np.arange(40) // 2 % kept]
     for within in (None, styles):
-        m = distinctness(base, memorised, settings={}, within=within)
+        m = distinctness(base, memorised, settings={}, within=within, clusters=None)
         assert (m.low, m.value) == (0, 0)
         assert m.high < 0.01  # without one of two copies the other is none
     if kept > 1:
-        assert diversity(base, memorised, settings={}).low > 0.5
+        assert diversity(base, memorised, settings={}, clusters=None).low > 0.5
 
 
 @pytest.mark.parametrize("labels", [1, 2])

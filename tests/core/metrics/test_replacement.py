@@ -34,19 +34,19 @@ def test_a_replacement_that_is_none_is_added_once():
 
 def test_the_rate_counts_the_replacement_and_more_is_better():
     named = ["photographer"] * 3 + ["astronaut", "cat"]
-    m = replacement_rate(named, "photographer", settings={"among": LABELS})
+    m = replacement_rate(named, "photographer", settings={"among": LABELS}, clusters=None)
     assert (m.value, m.better, m.n) == (0.6, "higher", 5)
     assert m.settings["replacement"] == "photographer"
 
 
 def test_a_replacement_that_no_picture_could_be_named_by_is_no_rate_of_0():
     with pytest.raises(ValueError, match="'dog' was not among the labels"):
-        replacement_rate(["cat"], "dog", settings={"among": LABELS})
+        replacement_rate(["cat"], "dog", settings={"among": LABELS}, clusters=None)
     with pytest.raises(ValueError, match="no word"):
         labels_with(LABELS, " ")
 
 
 def test_the_score_is_compared_with_the_bases_pictures_of_the_replacement():
-    m = replacement_score_drop([0.8, 0.9], [0.7, 0.5], settings={})
+    m = replacement_score_drop([0.8, 0.9], [0.7, 0.5], settings={}, clusters=None)
     assert m.value == pytest.approx(0.25)
     assert m.better == "lower"

@@ -68,8 +68,8 @@ def test_batch_size_does_not_matter(pictures):
 
 def test_pairs_are_compared_case_by_case(pictures):
     """Shuffled candidates are the same set of pictures, and still a different answer."""
-    assert paired_ssim(pictures, pictures).value == 1
-    shuffled = paired_ssim(pictures, pictures[::-1])
+    assert paired_ssim(pictures, pictures, clusters=None).value == 1
+    shuffled = paired_ssim(pictures, pictures[::-1], clusters=None)
     assert shuffled.value < 0.6
     assert_allclose(
         shuffled.value,
@@ -111,10 +111,12 @@ def test_refuses_a_window_that_does_not_fit(pictures, window):
 
 def test_refuses_pairs_that_are_none(pictures):
     with pytest.raises(ValueError, match="4 of the base and 3"):
-        paired_ssim(pictures, pictures[:3])
+        paired_ssim(pictures, pictures[:3], clusters=None)
     with pytest.raises(ValueError, match="pair 1"):
-        paired_ssim(pictures, [pictures[0], pictures[1].resize((32, 32)), *pictures[2:]])
+        paired_ssim(
+            pictures, [pictures[0], pictures[1].resize((32, 32)), *pictures[2:]], clusters=None
+        )
     with pytest.raises(ValueError, match="pair 0"):
-        paired_ssim(pictures[:1], [pictures[0].convert("L")])
+        paired_ssim(pictures[:1], [pictures[0].convert("L")], clusters=None)
     with pytest.raises(ValueError, match="at least one image"):
-        paired_ssim([], [])
+        paired_ssim([], [], clusters=None)

@@ -24,7 +24,7 @@ def test_each_rate_is_that_of_its_threshold():
 @pytest.mark.parametrize("levels", [[], [0.5, 0.4], [0.5, 0.5], [0.2, 0.5], [float("nan")]])
 def test_thresholds_nobody_measured_are_refused(levels):
     with pytest.raises(ValueError, match=r"must ascend and be above 0 and at least 0\.25"):
-        sweep(SCORES, levels, settings=LABELS, floor=NMS_FLOOR)
+        sweep(SCORES, levels, settings=LABELS, floor=NMS_FLOOR, clusters=None)
 
 
 def test_nudenets_scores_are_what_it_detects_by():
