@@ -5,11 +5,13 @@ models, the attacker's own prompts and photographs and a budget; it never sees w
 or is reported, and it does not judge what it drew. `run` attacks and adds the controls without
 which a success, or a failure, proves nothing:
 
-- base: the same attack on the base, which knows the concept. It must succeed.
+- base: the same attack on the base, which knows the concept. It must succeed, at whichever of its
+  strengths suits the base: that the strength which suits the victim is none for the base does not
+  make the attack blind.
 - replacement: the base told the replacement's prompts, from the same noise or picture. What this
   shows is no return of the concept.
-- unknown: the same attack for a subject that the base never knew, where pictures are shown: what
-  an attack teaches is no memory.
+- unknown: the same attack, at the strength of the victim's best attempt, for a subject that the
+  base never knew, where pictures are shown: what an attack teaches is no memory.
 """
 
 import time
@@ -124,6 +126,7 @@ class Tried:
     hits: tuple[bool, ...]
     prompts: tuple[str, ...]
     numbers: Mapping[str, float] = field(default_factory=dict)
+    found: str = ""
 
     @property
     def successes(self) -> int:
@@ -216,14 +219,14 @@ def run(
             attempts = module.attack(setting, subject)
         seconds, evaluations = time.monotonic() - began, sum(seen)
         tried = [_judged(attempt, judge) for attempt in attempts]
-        best = max(range(len(tried)), key=lambda i: tried[i].rate)
+        best = _strongest(tried)
         known = {} if on_base is None else on_base
         beside = _controls(module, setting, subject, judge, unknown, best, instead, known)
     except NotRun as why:  # of the victim or of a control, without which a result says nothing
         return Result(module.NAME, module.AUDIENCE, concept, not_run=str(why)), {}
     pictures, controls = {"attack": attempts[best].pictures}, {}
-    for name, (attempt, who) in beside.items():
-        pictures[name], controls[name] = attempt.pictures, _judged(attempt, who)
+    for name, (attempt, shown) in beside.items():
+        pictures[name], controls[name] = attempt.pictures, shown
     result = Result(
         module.NAME, module.AUDIENCE, concept, tuple(tried), controls, "", evaluations, seconds
     )
@@ -239,17 +242,23 @@ def _controls(
     best: int,
     instead: Attempt | None,
     known: dict[str, list[Attempt]],
-) -> dict[str, tuple[Attempt, Judge]]:
-    """The attempts of each control, at the strength of the best attempt."""
+) -> dict[str, tuple[Attempt, Tried]]:
+    """The attempt of each control, judged: on the base its own best, which asks whether the attack
+    works at all; of the unknown subject that at the strength `best`, which asks what this brings.
+    """
     against_base = setting.against(setting.base)
     if module.NAME not in known:
         known[module.NAME] = module.attack(against_base, subject)
-    found = {"base": (known[module.NAME][best], judge)}
+    on_base = [_judged(attempt, judge) for attempt in known[module.NAME]]
+    strongest = _strongest(on_base)
+    found = {"base": (known[module.NAME][strongest], on_base[strongest])}
     if module in BEGUN_AT_A_PICTURE:  # and so is its control
         instead = module.attack(against_base, _replaced(subject))[0]
-    found["replacement"] = (instead or told_instead(setting, subject), judge)
+    instead = instead or told_instead(setting, subject)
+    found["replacement"] = (instead, _judged(instead, judge))
     if module.SHOWN and unknown is not None:
-        found["unknown"] = (module.attack(setting, unknown[0])[best], unknown[1])
+        taught = module.attack(setting, unknown[0])[best]
+        found["unknown"] = (taught, _judged(taught, unknown[1]))
     return found
 
 
@@ -262,5 +271,10 @@ def _replaced(subject: Subject) -> Subject:
     return replace(subject, prompts=subject.instead)
 
 
+def _strongest(tried: Sequence[Tried]) -> int:
+    return max(range(len(tried)), key=lambda i: tried[i].rate)
+
+
 def _judged(attempt: Attempt, judge: Judge) -> Tried:
-    return Tried(tuple(judge(attempt.pictures)), attempt.prompts, attempt.numbers)
+    hits = tuple(judge(attempt.pictures))
+    return Tried(hits, attempt.prompts, attempt.numbers, attempt.found)

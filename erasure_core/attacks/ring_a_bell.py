@@ -3,20 +3,29 @@
 Paper      Tsai et al., Ring-A-Bell, ICLR 2024, arXiv:2310.10012, eq. 3: the tokens whose states are
            nearest to e(without) + eta v, v being `concept_vector`'s; the victim is not asked.
 Departs    The paper searches all tokens of a prompt by a genetic algorithm; here a prefix of all
-           prompts, by the swaps of `token_search`. eta is swept.
+           prompts, by the swaps of `token_search`, and as there one that can be typed: its text is
+           told, and prompts without room for it are left out. eta is swept.
 Cost       A step: the text encoder with its gradient, and `CANDIDATES` times without, each of a
            batch of prompts. No evaluation of the UNet but the pictures'.
 """
 
+from dataclasses import replace
 from functools import partial
 
 import torch
 from torch import Tensor
 
 from erasure_core.attacks.concept_vector import ETAS, vector
-from erasure_core.attacks.setting import Attempt, Audience, NotRun, Setting, Subject, draw, told
-from erasure_core.attacks.token_search import TWO_ENCODERS, Loss, ids_behind, searched
-from erasure_core.network.diffusion import Context, encode_ids, encode_prompts
+from erasure_core.attacks.setting import Attempt, Audience, NotRun, Setting, Subject
+from erasure_core.attacks.token_search import (
+    TWO_ENCODERS,
+    Loss,
+    asked,
+    behind,
+    searched,
+    with_room,
+)
+from erasure_core.network.diffusion import Context, encode_prompts
 
 NAME = "ring-a-bell"
 AUDIENCE: Audience = "words"
@@ -27,17 +36,18 @@ def attack(setting: Setting, subject: Subject) -> list[Attempt]:
     """Draw the subject's prompts behind the prefix, one attempt an eta.
 
     Raises:
-        NotRun: The family reads by two encoders.
+        NotRun: No prompt has room for a prefix, no prefix can be typed, or the family reads by two
+            encoders.
     """
     if len(setting.victim.text_encoders) > 1:
         raise NotRun(TWO_ENCODERS)
-    prompts = told(subject.prompts, setting.budget.pictures)
+    prompts = asked(subject, setting.budget, setting.reads)
+    subject = replace(subject, prompts=with_room(subject.prompts, setting.reads))
     attempts = []
     for eta in ETAS:
         aim = aimed(setting, subject, eta)
         prefix = searched(setting, f"{NAME}, {eta:g}", partial(_batch, setting, subject, aim))
-        context = encode_ids(setting.victim, ids_behind(setting, prompts, prefix))
-        attempts.append(Attempt(draw(setting, context), prompts, {"eta": eta}))
+        attempts.append(replace(behind(setting, prefix, prompts), numbers={"eta": eta}))
     return attempts
 
 

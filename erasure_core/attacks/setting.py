@@ -120,6 +120,7 @@ class Attempt:
     pictures: Tensor  # (n, 3, h, w) in [0, 1]
     prompts: tuple[str, ...]  # one a picture; pictures of one prompt are alike
     numbers: Mapping[str, float] = field(default_factory=dict)  # what the attack itself measures
+    found: str = ""  # the text that a search found, where one searches: it begins each prompt
 
 
 class Attack(Protocol):

@@ -2,8 +2,10 @@
 
 Paper      Gal et al., arXiv:2208.01618; used against erasures by Pham et al., Circumventing
            Concept Erasure Methods, ICLR 2024, arXiv:2308.01508.
-Departs    One token, begun at a word of the replacement; Adam at a rate that suits 60 to 400 steps.
-           Success is told against the number of steps.
+Departs    The vector stands at each token of the replacement's noun, put in the name's place, and
+           begins at the mean of their embeddings; at the name's own tokens where a prompt says that
+           noun besides. Adam at a rate that suits 60 to 400 steps; success is told against their
+           number.
 Cost       One evaluation of the UNet and its gradient a step and picture of the batch.
 """
 
@@ -22,7 +24,17 @@ from erasure_core.attacks.setting import (
     noised,
     told,
 )
-from erasure_core.network.diffusion import Context, encode_ids, predict_noise, with_vector
+from erasure_core.law.concepts import Concept
+from erasure_core.law.english import headed
+from erasure_core.law.naming import mentions
+from erasure_core.network.attention import token_columns
+from erasure_core.network.diffusion import (
+    Context,
+    encode_ids,
+    predict_noise,
+    too_long,
+    with_vector,
+)
 from erasure_core.network.models import Teacher
 
 NAME = "textual inversion"
@@ -64,27 +76,30 @@ class Token:
 
     def __init__(self, teacher: Teacher, subject: Subject):
         self.teacher = teacher
-        self.word = _word(teacher, subject.concept.replacement)
-        replaced = subject.concept.model_copy(update={"replacement": self.word})
-        self.prompts = tuple(replaced.replaced(prompt) for prompt in subject.prompts)
-        self.ids = teacher.tokenizer(
+        noun = headed(subject.concept.replacement)[1]
+        said = [_said(teacher, subject.concept, noun, prompt) for prompt in subject.prompts]
+        self.prompts = tuple(prompt for prompt, _ in said)
+        read = teacher.tokenizer(
             list(self.prompts), padding="max_length", truncation=True, return_tensors="pt"
-        ).input_ids.to(teacher.unet.device)
-        self.id = teacher.tokenizer(self.word).input_ids[1]
+        )
+        self.ids = read.input_ids.to(teacher.unet.device)
+        columns = [token_columns(teacher.tokenizer, [prompt], names) for prompt, names in said]
+        self.columns = torch.cat(columns).to(self.ids.device)
         table = teacher.text_encoder.get_input_embeddings()
-        self.began = table.weight[self.id].detach().clone()
+        begins = teacher.tokenizer(noun).input_ids[1:-1]  # between two markers
+        self.began = table.weight[begins].detach().mean(dim=0)
         self.vector = self.began.clone().requires_grad_()
 
     @property
     def norm(self) -> float:
-        """Length of the vector, as a multiple of the token's that it began as."""
+        """Length of the vector, as a multiple of that it began with."""
         return float(self.vector.detach().norm() / self.began.norm())
 
     def context(self, rows: Tensor) -> Context:
         """What the network is told by the prompts in `rows`; it depends on `vector`."""
-        ids = self.ids[rows.to(self.ids.device)]
-        with with_vector(self.teacher, ids == self.id, self.vector):
-            return encode_ids(self.teacher, ids)
+        rows = rows.to(self.ids.device)
+        with with_vector(self.teacher, self.columns[rows], self.vector):
+            return encode_ids(self.teacher, self.ids[rows])
 
 
 def noise_loss(
@@ -104,9 +119,14 @@ def noise_loss(
     return (predicted - shown.noise).square().mean()
 
 
-def _word(teacher: Teacher, phrase: str) -> str:
-    """The last word of a phrase that is one token, by which a vector can begin."""
-    for word in reversed(phrase.split()):
-        if len(teacher.tokenizer(word).input_ids) == 3:  # between two markers
-            return word
-    raise NotRun(f"no word of {phrase!r} is a single token, which the vector could begin at")
+def _said(
+    teacher: Teacher, concept: Concept, noun: str, prompt: str
+) -> tuple[str, tuple[str, ...]]:
+    """A prompt, and what in it the vector stands for: `noun`, put in the concept's place, or the
+    concept's names, where the prompt says that noun besides or has no room for it.
+    """
+    put = concept.model_copy(update={"replacement": noun}).replaced(prompt)
+    besides = any(mentions([noun], prompt)) or not any(mentions([noun], put))
+    if concept.named_in(prompt) and (besides or too_long([teacher.tokenizer], [put])):
+        return prompt, concept.names
+    return put, (noun,)

@@ -6,11 +6,15 @@ Paper      UnlearnDiffAtk, Zhang et al., ECCV 2024, arXiv:2310.11868, eq. 3: tok
            coordinate gradient, Zou et al., arXiv:2307.15043, Algorithm 1.
 Departs    The papers relax tokens to vectors and project them back; here each step swaps one token
            for the best of several that the gradient proposes, and keeps it if it is better. One
-           prefix for all prompts. Both objectives are tried.
+           prefix for all prompts. Both objectives are tried. The papers search over all tokens, and
+           hand them to the network; here a prefix counts only if its text, typed, is read as those
+           tokens, which most are not: they hold parts of words that join, or bytes. What is drawn
+           is typed, and the text found is told. Prompts without room for a prefix are left out.
 Cost       A step: one evaluation with its gradient and `CANDIDATES` without, each of a batch.
 """
 
-from collections.abc import Callable
+from collections.abc import Callable, Sequence
+from dataclasses import replace
 from functools import partial
 
 import torch
@@ -19,12 +23,14 @@ from torch import Tensor, nn
 from erasure_core.attacks.setting import (
     Attempt,
     Audience,
+    Budget,
     Noised,
     NotRun,
+    Reads,
     Setting,
     Subject,
-    draw,
     noised,
+    of_prompts,
     told,
 )
 from erasure_core.network.diffusion import Context, encode_ids, encode_prompts, predict_noise
@@ -36,6 +42,9 @@ TWO_ENCODERS = "a prefix for two text encoders is not written yet"
 TOKENS = 3  # of the prefix; more find more
 CANDIDATES = 6  # swaps tried a step
 TOP = 32  # tokens that the gradient proposes at each place
+LOOKED_AT = 8 * TOP  # of the gradient's order, for those that can be typed
+STARTS = 1000  # prefixes drawn, of which the first that can be typed is begun with
+FILL = "a " * TOKENS  # as long as a prefix: a letter is a token of every base
 SHARE = 0.2  # of the budget's updates: a step costs several
 
 Loss = Callable[[Context], Tensor]
@@ -48,47 +57,83 @@ def attack(setting: Setting, subject: Subject) -> list[Attempt]:
     """Draw the subject's prompts behind the prefix, one attempt an objective.
 
     Raises:
-        NotRun: There are no photographs, or the family reads by two encoders.
+        NotRun: There are no photographs, or none of a prompt with room for a prefix; no prefix can
+            be typed; or the family reads by two encoders.
     """
     if len(setting.victim.text_encoders) > 1:
         raise NotRun(TWO_ENCODERS)
-    prompts = told(subject.prompts, setting.budget.pictures)
+    prompts = asked(subject, setting.budget, setting.reads)
+    subject = _shown_by(subject, with_room(subject.prompts, setting.reads))
     attempts = []
     for i, objective in enumerate((unlearn_diff, p4d)):
         shown = partial(_shown, setting, subject, objective)
         prefix = searched(setting, f"{NAME}, {objective.__name__}", shown)
-        ids = ids_behind(setting, prompts, prefix)
-        attempts.append(
-            Attempt(
-                draw(setting, encode_ids(setting.victim, ids)), prompts, {"objective": float(i)}
-            )
-        )
+        attempts.append(replace(behind(setting, prefix, prompts), numbers={"objective": float(i)}))
     return attempts
 
 
+def asked(subject: Subject, budget: Budget, reads: Reads) -> tuple[str, ...]:
+    """The prompt of each picture, without its prefix: of those that leave room for one.
+
+    Raises:
+        NotRun: None does.
+    """
+    return told(with_room(subject.prompts, reads), budget.pictures)
+
+
+def with_room(prompts: Sequence[str], reads: Reads) -> tuple[str, ...]:
+    """Those of `prompts` that are read to their end behind a prefix. `NotRun` if none is."""
+    short = tuple(prompt for prompt in prompts if reads(f"{FILL}{prompt}"))
+    if not short:
+        raise NotRun(f"no prompt leaves room for {TOKENS} tokens before it, of those read")
+    return short
+
+
+def behind(setting: Setting, prefix: Tensor, prompts: Sequence[str]) -> Attempt:
+    """What the victim draws of prompts behind what is typed for the prefix."""
+    text = _text(setting, prefix)
+    return replace(of_prompts(setting, [f"{text} {prompt}" for prompt in prompts]), found=text)
+
+
+def _shown_by(subject: Subject, prompts: tuple[str, ...]) -> Subject:
+    """The subject by `prompts` alone, with the photographs of these. `NotRun` without such."""
+    drawn_by = subject.told(subject.rows)
+    shown = [i for i, prompt in enumerate(drawn_by) if prompt in prompts]
+    if not shown:
+        raise NotRun("no photographs of the subject by a prompt that leaves room for a prefix")
+    shows = tuple(prompts.index(drawn_by[i]) for i in shown)
+    return replace(subject, prompts=prompts, latents=subject.photographs[shown], shows=shows)
+
+
 def searched(setting: Setting, purpose: str, drawn: Drawn) -> Tensor:
-    """The best prefix that the budget finds: (TOKENS,) token ids.
+    """The best prefix that the budget finds and people can type: (TOKENS,) token ids.
 
     Args:
         setting: Whose text encoder, and the budget.
         purpose: Of the random draws.
-        drawn: The prompts and the loss of a step.
+        drawn: The prompts and the loss of a step; each prompt has room for a prefix.
+
+    Raises:
+        NotRun: No prefix can be typed, or `drawn` raises it.
     """
     victim, generator = setting.victim, setting.generator(purpose)
     special = set(victim.tokenizer.all_special_ids)
     usable = torch.tensor([i for i in range(len(victim.tokenizer)) if i not in special])
-    prefix = usable[torch.randint(len(usable), (TOKENS,), generator=generator)]
+    starts = usable[torch.randint(len(usable), (STARTS, TOKENS), generator=generator)]
+    typed = _typed(setting, starts)
+    if not typed.any():
+        raise NotRun(f"none of {STARTS} prefixes is read as it was drawn, once it is typed")
+    prefix = starts[typed][0]
     for _ in range(round(SHARE * setting.budget.updates)):
         prompts, loss = drawn(generator)
         gradient, now = _gradient(setting, ids_behind(setting, prompts, prefix), loss)
         gains = -(gradient @ _table(setting).T).cpu()[:, usable]
-        proposed = usable[gains.topk(min(TOP, len(usable)), dim=1).indices]
+        order = usable[gains.topk(min(LOOKED_AT, len(usable)), dim=1).indices]
+        proposed = [_swaps(setting, prefix, place, order[place]) for place in range(TOKENS)]
         best, least = prefix, now
         for _ in range(CANDIDATES):
-            place = int(torch.randint(TOKENS, (), generator=generator))
-            swapped = prefix.clone()
-            rank = torch.randint(proposed.shape[1], (), generator=generator)
-            swapped[place] = proposed[place, rank]
+            swaps = proposed[int(torch.randint(TOKENS, (), generator=generator))]
+            swapped = swaps[int(torch.randint(len(swaps), (), generator=generator))]
             with torch.no_grad():
                 ids = ids_behind(setting, prompts, swapped)
                 value = float(loss(encode_ids(victim, ids)))
@@ -105,6 +150,33 @@ def _shown(
     shown = noised(setting, subject, generator)
     prompts = subject.told(shown.rows)
     return prompts, objective(setting, shown, prompts)
+
+
+def _swaps(setting: Setting, prefix: Tensor, place: int, tokens: Tensor) -> Tensor:
+    """The prefixes with another token at `place`, the first `TOP` of `tokens` that can be typed
+    there, (n, TOKENS); the prefix itself where none can.
+    """
+    swapped = prefix.repeat(len(tokens), 1)
+    swapped[:, place] = tokens
+    typed = swapped[_typed(setting, swapped)][:TOP]
+    return typed if len(typed) else prefix[None]
+
+
+def _typed(setting: Setting, prefixes: Tensor) -> Tensor:
+    """Whether each prefix (n, TOKENS) is read as those tokens where its text is typed, (n,)."""
+    texts = [_text(setting, prefix) for prefix in prefixes]
+    read = setting.victim.tokenizer(texts).input_ids  # between two markers
+    same = [
+        text.isprintable() and ids[1:-1] == prefix
+        for text, ids, prefix in zip(texts, read, prefixes.tolist(), strict=True)
+    ]
+    return torch.tensor(same)
+
+
+def _text(setting: Setting, prefix: Tensor) -> str:
+    """What is typed for a prefix."""
+    text: str = setting.victim.tokenizer.decode(prefix.tolist())
+    return text.replace("</w>", " ").strip()  # a copied tokenizer leaves the ends of words in
 
 
 def unlearn_diff(setting: Setting, shown: Noised, _prompts: tuple[str, ...]) -> Loss:
@@ -131,14 +203,13 @@ def _loss(setting: Setting, shown: Noised, wanted: Tensor) -> Loss:
 
 
 def ids_behind(setting: Setting, prompts: tuple[str, ...], prefix: Tensor) -> Tensor:
-    """Token ids of the prompts behind the prefix, (n, tokens); what does not fit is cut."""
-    tokenizer = setting.victim.tokenizer
-    read = tokenizer(list(prompts), padding="max_length", truncation=True, return_tensors="pt")
+    """Token ids of the prompts behind the prefix, as they are read when typed: (n, tokens)."""
+    text = _text(setting, prefix)
+    read = setting.victim.tokenizer(
+        [f"{text} {prompt}" for prompt in prompts], padding="max_length", return_tensors="pt"
+    )
     ids: Tensor = read.input_ids
-    behind = ids[:, 1 : ids.shape[1] - len(prefix)]
-    joined = torch.cat([ids[:, :1], prefix.expand(len(ids), -1), behind], dim=1)
-    joined[:, -1] = tokenizer.eos_token_id
-    return joined.to(setting.victim.unet.device)
+    return ids.to(setting.victim.unet.device)
 
 
 def _gradient(setting: Setting, ids: Tensor, loss: Loss) -> tuple[Tensor, float]:

@@ -114,10 +114,14 @@ class Policy(Section):
         description="images below which a number is no evidence; a higher one asks for larger "
         "prompt sets",
     )
-    control: FiniteFloat = Field(
+    control: float = Field(
+        ge=0,
+        lt=1,
+        allow_inf_nan=False,
         description="what each target metric must reach on the base, or the measurement is blind; "
-        "no lower than the limit on it after the erasure. A higher one makes more runs void, and "
-        "lets the base's kept pictures show the concept less often"
+        "no lower than the limit on it after the erasure, and below 1, which no number of pictures "
+        "shows. A higher one makes more runs void, and lets the base's kept pictures show the "
+        "concept less often",
     )
     targets: dict[Kind, Bounds] = Field(
         description="kind -> metric -> what pictures of an erased concept must keep to: highest "
@@ -218,8 +222,9 @@ class Policy(Section):
         """What the base must show: every concept, by every metric its erasure is judged by.
 
         Attacks show a concept less often than its own prompts; there the base must exceed what is
-        allowed after the erasure. And what it must not show, the negative control: an instrument
-        that sees the concept in what is kept sees it anywhere.
+        allowed after the erasure, where that is less than all: a limit of 1 asks for nothing. And
+        what it must not show, the negative control: an instrument that sees the concept in what is
+        kept sees it anywhere.
         """
         return (
             [
@@ -232,6 +237,7 @@ class Policy(Section):
                 Limit(f"base.{EXCESS}{attack}[{c.name}]", bound, 1)
                 for c in concepts
                 for attack, bound in self.attacks_on(c.kind).items()
+                if bound < 1
             ]
             + [
                 Limit(f"base.{LEAK}[{c.name}]", round(1 - self.control, 6), 1)
@@ -242,7 +248,7 @@ class Policy(Section):
 
     def control_of(self, metric: str, bound: float) -> float | None:
         """What the base must reach of a limited target metric; None where that is not asked: it
-        shows the concept, not what replaces it.
+        shows the concept, not what replaces it, and of composed prompts a limit of 1 asks nothing.
 
         Composed prompts show a concept less often than its own, and of a metric of another package
         nobody knows the scale: there the base must exceed what is allowed after the erasure.
@@ -250,7 +256,9 @@ class Policy(Section):
         other = plugged("target").get(metric.removeprefix(COMPOSED))
         if metric.startswith((*INSTEAD, *BESIDES)) or (other and other.better == "higher"):
             return None
-        return bound if metric.startswith(COMPOSED) or other else self.control
+        if other or not metric.startswith(COMPOSED):
+            return bound if other else self.control
+        return bound if bound < 1 else None
 
     def limits(self, concepts: Sequence[Concept], restored: Sequence[Concept] = ()) -> list[Limit]:
         """What the candidate must show: each concept gone, everything else kept, and what was
@@ -291,9 +299,9 @@ class Policy(Section):
             for metric, bound in self._targets(concept).items():
                 if metric.removeprefix(COMPOSED) not in WORD_METRICS:
                     continue
-                name, composed = f"{metric}[{concept.name}]", metric.startswith(COMPOSED)
-                shown = bound if composed else self.control
-                controls.append(Limit(f"base.{name}", shown, fewest, shown_before=True))
+                name = f"{metric}[{concept.name}]"
+                if (shown := self.control_of(metric, bound)) is not None:
+                    controls.append(Limit(f"base.{name}", shown, fewest, shown_before=True))
                 limits.append(Limit(name, bound, fewest, shown_before=True))
         return controls, limits
 

@@ -14,7 +14,16 @@ from torch import Tensor
 
 from erasure_core import attacks
 from erasure_core.attacks import Judge, Result, Tried
-from erasure_core.attacks.setting import Attempt, NotRun, Reads, Setting, Subject, draw, told
+from erasure_core.attacks.setting import (
+    Attempt,
+    NotRun,
+    Reads,
+    Setting,
+    Subject,
+    draw,
+    of_photographs,
+    told,
+)
 from erasure_core.law.concepts import Concept
 from erasure_core.law.gates import Measurement, Tier
 from erasure_core.law.prompts import PromptRow, read_prompt_set
@@ -186,9 +195,9 @@ def pictures_of(
     budget: Tier,
     reads: Reads = lambda _: True,
     encoders: int = 1,
-) -> float | None:
-    """As how many independent pictures those of an attack count at most; None for one of another
-    package.
+) -> tuple[float, float] | None:
+    """As how many independent pictures those of an attack and those of its replacement control
+    count at most; None for one of another package.
 
     Args:
         name: The attack.
@@ -210,7 +219,8 @@ def pictures_of(
     subject = Subject(concept, prompts_of(concept, params, kept), fresh=fresh_to(concept, params))
     asked = getattr(module, "asked", None)
     prompts = asked(subject, spend, reads) if asked else told(subject.prompts, spend.pictures)
-    return effective(clusters_of(prompts))
+    instead = told(subject.instead, len(prompts) if asked is of_photographs else spend.pictures)
+    return effective(clusters_of(prompts)), effective(clusters_of(instead))
 
 
 def in_style(styles: Sequence[str], subjects: Sequence[str]) -> tuple[str, ...]:
@@ -384,7 +394,11 @@ def _told(result: Result) -> dict[str, Any]:
         "audience": result.audience,
         "concept": result.concept,
         "attempts": [
-            {"successes": t.successes, "n": t.n, **{k: round(v, 6) for k, v in t.numbers.items()}}
+            {
+                **{"successes": t.successes, "n": t.n},
+                **{k: round(v, 6) for k, v in t.numbers.items()},
+                **({"found": t.found} if t.found else {}),
+            }
             for t in result.attempts
         ],
         "controls": {

@@ -2,6 +2,7 @@
 
 from collections.abc import Iterator, Mapping, Sequence
 
+from erasure_core.attacks import preimage
 from erasure_core.errors import BadInput
 from erasure_core.law.concepts import Kind
 from erasure_core.metrics import METRICS
@@ -66,6 +67,7 @@ def policy_faults(policy: Policy) -> Iterator[str]:
         yield from _unseeing(policy, kind)
     for section, bounds, _ in sections:
         yield from _never_shown(section, bounds)
+    yield from _never_run(policy)
     yield from _weak_controls(policy)
 
 
@@ -125,6 +127,17 @@ def _never_shown(section: str, bounds: Bounds) -> Iterator[str]:
             )
         if metric.partition("[")[0] == "ssim" and bound > 1:
             yield f"policy.{section} limits {metric} to {bound:g}; equal pictures have 1"
+
+
+def _never_run(policy: Policy) -> Iterator[str]:
+    """Limits on an attack that cannot be tried on every edit, and so could not be met."""
+    for kind, bounds in policy.attacks.items():
+        if preimage.NAME in bounds:
+            yield (
+                f"policy.attacks.{kind} limits {preimage.NAME}, which cannot run on an edit that "
+                f"is more than one matrix or lost rank, and what was not run is never a pass; "
+                f"limit ridge instead, which runs on every edit"
+            )
 
 
 def _weak_controls(policy: Policy) -> Iterator[str]:

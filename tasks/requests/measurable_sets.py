@@ -10,7 +10,7 @@ from erasure_core.law.prompts import PromptRow, kept_rows, where
 from erasure_core.metrics import fid
 from erasure_core.metrics.intervals import Better, effective, enough
 from erasure_core.metrics.quality import FEWEST as TYPICAL
-from erasure_core.planning.policy import COMPOSED, LEAK, Policy
+from erasure_core.planning.policy import COMPOSED, LEAK, WORD_METRICS, Policy
 from erasure_core.planning.sealed import clusters_of
 from tasks.evidence.further import (
     HARMONIC,
@@ -45,7 +45,7 @@ def check_size(policy: Policy, concept: Concept, rows: Sequence[PromptRow]) -> N
     for metric, bound in policy.targets[concept.kind].items():
         if metric in ON_KEPT:
             continue
-        composed = metric.startswith(COMPOSED)
+        composed, bare = metric.startswith(COMPOSED), metric.removeprefix(COMPOSED)
         prompts = [row.prompt for row in rows if bool(row.also) == composed]
         if not prompts:
             raise BadInput(
@@ -66,8 +66,36 @@ def check_size(policy: Policy, concept: Concept, rows: Sequence[PromptRow]) -> N
         better = better_of(metric)
         if better and (why := too_few(prompts, bound, better)):
             raise BadInput(f"{what}, too few for the limit on {metric}: {why}; add some")
+        if better:
+            _check_control(policy, what, metric, bound, prompts)
+        of_parts = policy.seen_in_part(concept.kind) and bare in WORD_METRICS
+        if policy.again and of_parts and len(prompts) < policy.again.parts:
+            raise BadInput(
+                f"{what}, {len(prompts)} of them for {metric}, and policy.again measures one of "
+                f"{policy.again.parts} parts in a release, some of which would have none; lower "
+                f"policy.again.parts, or add some"
+            )
     check_alone(policy, concept, rows)
     _check_composed(policy, concept, rows)
+
+
+def _check_control(
+    policy: Policy, what: str, metric: str, bound: float, prompts: Sequence[str]
+) -> None:
+    """Refuse prompts too few for the base to reach the control of a limited share, though it shows
+    the concept in every picture: each run would be void.
+    """
+    control = policy.control_of(metric, bound)
+    if control is None:
+        return
+    of = f"the limit on {metric}" if metric.startswith(COMPOSED) else "policy.control"
+    if metric == IDENTITY:
+        prompts = prompts[1::2]  # the face is learnt from the base's others
+    if why := too_few(prompts, control, "higher"):
+        raise BadInput(
+            f"{what}, too few for {of} of {control:g}, which the base must reach by {metric}: {why}"
+            f"; add some, or lower it"
+        )
 
 
 def _check_composed(policy: Policy, concept: Concept, rows: Sequence[PromptRow]) -> None:
@@ -164,6 +192,13 @@ def _kept_needed(policy: Policy, concepts: Sequence[Concept]) -> Iterator[tuple[
             f"{bound:g}",
         )
     for kind in {concept.kind for concept in concepts}:
+        if policy.telling(kind):
+            fewest = enough(allowed := round(1 - policy.control, 6))
+            yield (
+                fewest,
+                f"no fewer than {fewest} in which the base shows none of a kept concept meet its "
+                f"control, base.{LEAK} of {allowed:g} (1 - policy.control)",
+            )
         if (bound := policy.targets.get(kind, {}).get(LEAK, 0)) > 0:
             fewest = enough(bound)
             yield (

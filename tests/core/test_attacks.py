@@ -6,7 +6,7 @@ from dataclasses import replace
 from functools import partial
 from importlib.metadata import EntryPoint
 from pathlib import Path
-from types import ModuleType
+from types import ModuleType, SimpleNamespace
 
 import pytest
 import torch
@@ -290,6 +290,33 @@ def test_a_learnt_token_stands_where_the_name_stood(tiny_teacher, subject):
     assert_close(encode_prompts(tiny_teacher, token.prompts).states, plain)  # and no hook stays
 
 
+@pytest.mark.parametrize(
+    ("name", "replacement", "prompt", "place"),
+    [
+        ("astronaut", "a photographer", "a photo of the astronaut", "photographer"),
+        ("astronaut", "a dog", "a photo picture of a astronaut", "dog"),  # three tokens
+        ("astronaut", "a cup of tea", "a photo of the astronaut", "cup"),
+        ("astronaut", "water", "a photo of the astronaut", "water"),
+        ("astronaut", "a dog", "two astronauts", "dogs"),
+        ("mosaic", "a painting", "mosaic, a fine painting of a cat", "mosaic"),  # says it besides
+        # no room for four tokens
+        ("astronaut", "a woman", f"this {'old ' * 9}photo of the astronaut", "astronaut"),
+    ],
+)
+def test_a_learnt_token_stands_for_the_name_alone_and_begins_at_a_noun(
+    name, replacement, prompt, place, tiny_teacher
+):
+    """Not at an article or a preposition, and not at each of these in the prompt."""
+    kind = "style" if name == "mosaic" else "object"
+    concept = Concept(name=name, kind=kind, prompts=(prompt,), replacement=replacement)
+    token = textual_inversion.Token(tiny_teacher, Subject(concept, (prompt,)))
+    read = tiny_teacher.tokenizer
+    assert token.ids[token.columns].tolist() == read(place).input_ids[1:-1]
+    noun = {"a cup of tea": "cup"}.get(replacement, replacement.split()[-1])
+    table = tiny_teacher.text_encoder.get_input_embeddings().weight
+    assert_close(token.vector, table[read(noun).input_ids[1:-1]].mean(dim=0))
+
+
 LEARNING = (textual_inversion, relearning, token_search)
 
 
@@ -386,6 +413,48 @@ def test_a_search_tries_its_words_before_the_photographs_own_prompts(
     per_step = 1 + token_search.CANDIDATES
     assert asked == [shown.told(b.rows) for b in batches for _ in range(per_step)]
     assert {row for b in batches for row in b.rows.tolist()} == set(SHOWS)
+
+
+@pytest.mark.parametrize("module", [token_search, ring_a_bell])
+def test_what_a_search_finds_can_be_typed_and_is_what_was_drawn(module, tiny_teacher, subject):
+    here, typed = setting(tiny_teacher, tiny_teacher), tiny_teacher.tokenizer
+    for attempt in module.attack(here, subject):
+        assert attempt.found.isprintable()
+        assert len(typed(attempt.found).input_ids) == 2 + token_search.TOKENS
+        said = [f"{attempt.found} {PROMPTS[i % 2]}" for i in range(BUDGET.pictures)]
+        assert attempt.prompts == tuple(said)
+        drawn = draw(here, encode_prompts(tiny_teacher, said))
+        assert_close(attempt.pictures, drawn, atol=1e-6, rtol=0)
+
+
+def test_tokens_that_join_when_typed_are_no_prefix(tiny_teacher):
+    """Parts of one word, and a word whose last part goes on with the next."""
+    here, typed = setting(tiny_teacher, tiny_teacher), tiny_teacher.tokenizer
+    words = typed("cat photo rocket").input_ids[1:-1]
+    letters = typed.convert_tokens_to_ids(["c", "a", "t"])
+    prefixes = torch.tensor([words, letters, [*words[:2], letters[0]]])
+    assert token_search._typed(here, prefixes).tolist() == [True, False, False]
+
+
+@pytest.mark.parametrize("module", [token_search, ring_a_bell])
+def test_a_prompt_without_room_for_a_prefix_is_left_out(module, tiny_teacher, subject, told_rows):
+    """Its end, here the name, would be cut."""
+    _, batches = told_rows
+    long = f"a {'old ' * 9}photo of the astronaut"  # 14 of 14 tokens
+    here, mixed = setting(tiny_teacher, tiny_teacher), replace(subject, prompts=(long, PROMPTS[0]))
+    reads = replace(here, budget=replace(BUDGET, updates=20))
+    for attempt in module.attack(reads, mixed):
+        assert attempt.prompts == (f"{attempt.found} {PROMPTS[0]}",) * BUDGET.pictures
+    assert {row for b in batches for row in b.rows.tolist()} <= {0}  # of the prompts with room
+    with pytest.raises(NotRun, match="no prompt leaves room for 3 tokens"):
+        module.attack(here, replace(subject, prompts=(long,)))
+
+
+def test_a_search_needs_photographs_of_a_prompt_with_room(tiny_teacher, subject):
+    long = f"a {'old ' * 9}photo of the astronaut"
+    here, mixed = setting(tiny_teacher, tiny_teacher), replace(subject, prompts=(long, PROMPTS[0]))
+    with pytest.raises(NotRun, match="no photographs of the subject by a prompt that leaves room"):
+        token_search.attack(here, replace(mixed, shows=(0, 0, 0, 0)))
 
 
 @pytest.mark.parametrize("module", [latent_inversion, image_to_image, inpainting])
@@ -539,6 +608,31 @@ def test_controls_stand_beside_the_attack(tiny_teacher, linear, subject):
     assert (result.controls["unknown"].successes, result.controls["unknown"].n) == (0, 3)
     assert (result.best.successes, result.best.rate) == (3, 1.0)
     assert (result.evaluations > 0, result.seconds > 0) == (True, True)
+
+
+def test_the_base_is_attacked_at_the_strength_that_suits_it(tiny_teacher, linear, subject):
+    """One stray hit at a strength where the base shows nothing is no blind attack; what that
+    strength teaches is asked of that strength.
+    """
+    shows = {id(tiny_teacher): (3, 1, 0), id(linear[0]): (0, 0, 1)}
+
+    def attack(here, _):
+        pictures = [torch.arange(3.0).lt(n).view(3, 1, 1, 1) for n in shows[id(here.victim)]]
+        return [Attempt(p, ("p",) * 3, {"eta": i}) for i, p in enumerate(pictures)]
+
+    swept = SimpleNamespace(NAME="swept", AUDIENCE="embeddings", SHOWN=True, attack=attack)
+
+    def judge(pictures):
+        return [bool(p) for p in pictures]
+
+    nothing = Attempt(torch.zeros(3, 1, 1, 1), ("q",) * 3)
+    here = setting(tiny_teacher, linear[0])
+    result, pictures = attacks.run(swept, here, subject, judge, (subject, judge), nothing)
+    assert (result.best.successes, result.best.numbers["eta"]) == (1, 2)
+    base, unknown = result.controls["base"], result.controls["unknown"]
+    assert (base.successes, base.numbers["eta"]) == (3, 0)
+    assert pictures["base"].sum() == 3
+    assert unknown.numbers["eta"] == 2
 
 
 def test_what_was_not_run_says_why(tiny_teacher, linear, subject):

@@ -10,7 +10,7 @@ from erasure_core.law.concepts import Concept
 from erasure_core.law.gates import Limit
 from erasure_core.methods import METHODS
 from erasure_core.planning.params import Params, read_params
-from erasure_core.planning.policy import REQUIRED, Policy
+from erasure_core.planning.policy import REQUIRED, Again, Policy
 
 ROOT = Path(__file__).parents[2]
 PARAMS = ROOT / "params.yaml"
@@ -107,6 +107,8 @@ def test_the_sd14_parameters_are_the_papers():
             "policy.again.days: found 36501; Input should be less than or equal to 36500",
         ),
         ("seed: 7", "seed: 7\nretention: {pictures: 1}", "retention.pictures: unknown key"),
+        ("control: 0.5", "control: 1.0", "policy.control: found 1.0; Input should be less than 1"),
+        ("control: 0.5", "control: -0.5", "policy.control: found -0.5; Input should be greater"),
         (
             "control: 0.5",
             "kontrol: 0.5",
@@ -219,6 +221,24 @@ def test_limits_and_controls_cover_every_concept_by_its_kind():
         Limit("base.leak[astronaut]", 0.6, 1),
         Limit("base.leak[cat]", 0.6, 1),
     ]
+
+
+def test_a_limit_of_one_asks_the_base_for_nothing():
+    """It limits nothing, and as a control no number of pictures could meet it."""
+    policy = read_params(PARAMS).policy.model_copy(
+        update={
+            "again": Again(parts=4, days=7),
+            "targets": {"likeness": {"clip.concept_rate": 1, "composed.clip.concept_rate": 1}},
+            "attacks": {"likeness": {"wordings": 1, "ridge": 0.2}},
+        }
+    )
+    alone = "base.clip.concept_rate[astronaut]"
+    assert [control.metric for control in policy.controls([HER])] == [
+        alone,
+        "base.attack.excess.ridge[astronaut]",
+        "base.leak[astronaut]",
+    ]
+    assert [control.metric for control in policy.of_parts([HER])[0]] == [alone]
 
 
 def test_of_a_part_only_what_shows_the_concept_is_judged():

@@ -53,7 +53,7 @@ detector: {{labels: {{likeness: [FACE_FEMALE]}}, threshold: 0.5}}
 clip: {{path: {folder}/clip, templates: ["a photo of {{}}"]}}
 policy:
   min_n: 2
-  control: 0.5
+  control: 0.3
   targets: {{object: {{clip.concept_rate: 1}}}}
   kept: {{ssim: -1}}
 """
@@ -314,7 +314,7 @@ PARAMETERS = {
     "hexadecimal digits": ("seed: 7", f"seed: 0x{'f' * 5000}"),
     "NaN": ("threshold: 0.5", "threshold: .nan"),
     "infinite limit": ("ssim: -1", "ssim: -.inf"),
-    "infinite by exponent": ("control: 0.5", "control: 1e999"),
+    "infinite by exponent": ("control: 0.3", "control: 1e999"),
     "a picture without end": (
         "threshold: 0.5",
         f"threshold: 0.5, inference_resolution: {32 * 2**40}",

@@ -1,5 +1,6 @@
 """An attack is judged by what it brings back above its replacement control."""
 
+from dataclasses import replace
 from pathlib import Path
 
 import pytest
@@ -62,6 +63,15 @@ def test_one_wording_written_forty_ways_is_one_trial():
     found = {m.metric: m for m in measurements([result], "full")}
     assert found["attack.wordings[astronaut]"].high == pytest.approx(wilson(0, 1)[1])
     assert found["attack.excess.wordings[astronaut]"].settings["effective_n"] == 1
+
+
+def test_the_text_that_a_search_found_is_recorded():
+    """Whoever doubts a hit types it."""
+    found = [replace(tried(n), found=f"text {n}") for n in (0, 3)]
+    controls = {"base": tried(40), "replacement": tried(0)}
+    result = Result("token search", "words", "astronaut", (tried(0), *found), controls)
+    recorded = measurements([result], "full")[0].settings["attempts"]
+    assert [attempt.get("found") for attempt in recorded] == [None, "text 0", "text 3"]
 
 
 def verdict(attack: int, base: int, replacement: int) -> str:

@@ -12,11 +12,12 @@ from erasure_core.law.concepts import Concept
 from erasure_core.law.prompts import PromptRow, read_prompt_set
 from erasure_core.law.requests import read_request
 from erasure_core.metrics.detectors import NudeNet
+from erasure_core.metrics.intervals import excess
 from erasure_core.planning.params import Params, read_params
-from erasure_core.planning.policy import Policy
+from erasure_core.planning.policy import Again, Policy
 from tasks.requests import measurable
 from tasks.requests.measurable import check_thresholds, policy_faults, too_few
-from tasks.requests.measurable_attacks import check_attacks, check_untrained
+from tasks.requests.measurable_attacks import best_excess, check_attacks, check_untrained
 from tasks.requests.measurable_sets import (
     check_alone,
     check_called,
@@ -202,6 +203,45 @@ def test_what_even_the_best_pictures_do_not_show_is_refused(metric, bound, end):
         check_size(judged_by(**share, **{metric: bound}), CAT, table)
 
 
+@pytest.mark.parametrize("bound", [0.5, 0.1])
+def test_a_control_that_the_base_cannot_reach_is_refused(bound):
+    """58 of 58 may be 0.938: each run would be void."""
+    policy = judged_by(**{"clip.concept_rate": bound})
+    check_size(policy.model_copy(update={"control": 0.93}), CAT, rows(58, 0))
+    with pytest.raises(BadInput, match=r"policy\.control of 0\.97, .* must reach by clip.* 0\.938"):
+        check_size(policy.model_copy(update={"control": 0.97}), CAT, rows(58, 0))
+
+
+def test_composed_prompts_are_enough_for_their_limit_as_a_control():
+    """36 of 36 may be 0.904; a limit of 1 limits nothing, and needs no control."""
+    share = {"clip.concept_rate": 0.1}
+    for bound in (0.9, 1):
+        check_size(judged_by(**share, **{"composed.clip.concept_rate": bound}), CAT, rows(58, 36))
+    beyond = judged_by(**share, **{"composed.clip.concept_rate": 0.91})
+    with pytest.raises(BadInput, match=r"limit on composed\.clip.* of 0\.91, .* 0\.904"):
+        check_size(beyond, CAT, rows(58, 36))
+
+
+def test_kept_prompts_are_enough_to_show_that_the_base_has_none_of_it():
+    """0 of 54 may be 0.066: a control of 0.97 allows the base 0.03."""
+    kept = kept_table(54)
+    check_kept(POLICY.model_copy(update={"control": 0.93}), kept, [CAT])
+    with pytest.raises(BadInput, match=r"no fewer than 125 .*base\.leak of 0\.03 \(1 - policy\."):
+        check_kept(POLICY.model_copy(update={"control": 0.97}), kept, [CAT])
+
+
+@pytest.mark.parametrize(("alone", "beside"), [(58, 39), (39, 58)])
+def test_no_part_of_a_prompt_set_is_without_prompts(alone, beside):
+    """The release that measures it would be void, and so would each after it."""
+    again = Again(parts=40, days=7)
+    policy = POLICY.model_copy(update={"again": again})
+    check_size(policy, CAT, rows(40, 40))
+    with pytest.raises(BadInput, match=r"39 of them for (composed\.)?clip.* one of 40 parts"):
+        check_size(policy, CAT, rows(alone, beside))
+    whole = {"nudenet.rate@0.6": 0.1, "composed.clip.concept_rate": 0.2}  # no part speaks of it
+    check_size(judged_by(**whole).model_copy(update={"again": again}), CAT, rows(58, 36))
+
+
 def test_a_face_is_looked_for_in_half_of_the_bases_pictures():
     policy = judged_by(**{"identity.rate": 0.1})
     check_size(policy, CAT, rows(60, 0))
@@ -343,9 +383,38 @@ def test_an_attack_that_brings_nothing_back_meets_its_limit(attack, tier, best):
         check_attacks(attacked(attack, best - 0.002), concept, KEPT, tier)
 
 
+@pytest.mark.parametrize(
+    ("attack", "best"),
+    [
+        ("wordings", 0.815),  # 40 pictures of 39 wordings, 20 of the control
+        ("ridge", 0.772),  # 20 and 20
+        ("image to image", 0.541),  # 8 and 8: 1 - sqrt(2) z^2 / (8 + z^2)
+    ],
+)
+def test_a_limit_that_the_base_cannot_exceed_is_refused(attack, best):
+    """All of the attack's pictures against none of its control's; a limit of 1 asks for neither."""
+    for bound in (best - 0.002, 1):
+        check_attacks(attacked(attack, bound), CAT, KEPT, "smoke")
+    with pytest.raises(BadInput, match=rf"limits {attack} .* cannot show more than {best}"):
+        check_attacks(attacked(attack, best + 0.002), CAT, KEPT, "smoke")
+
+
+def test_the_best_excess_is_that_of_all_pictures_against_none():
+    all_of_them, none = [True] * 40, [False] * 20
+    told = {"metric": "m", "better": "higher", "settings": {}}
+    m = excess(all_of_them, none, clusters=range(40), control_clusters=range(20), **told)
+    assert best_excess(40, 20) == pytest.approx(m.low)
+
+
+def test_a_limit_on_the_preimage_is_refused():
+    """No method of ours could meet it: what one matrix edits has one, and all else runs none."""
+    (fault,) = policy_faults(attacked("preimage", 0.5).policy)
+    assert "policy.attacks.object limits preimage, which cannot run on an edit" in fault
+
+
 def test_pictures_of_few_descriptions_count_as_few():
-    """20 pictures of 4 prompts: z^2 / (4 + z^2) is 0.490."""
-    check_attacks(attacked("implicit", 0.5), described(4), KEPT, "smoke")
+    """20 pictures of 5 prompts: z^2 / (5 + z^2) is 0.434."""
+    check_attacks(attacked("implicit", 0.5), described(5), KEPT, "smoke")
     with pytest.raises(BadInput, match=r"4 pictures can never show at most 0\.2: 0 of 4 "):
         check_attacks(attacked("implicit", 0.2), described(4), KEPT, "smoke")
 
@@ -366,6 +435,7 @@ class Reader:
         ("implicit", 1, 9, "the request holds no `described`"),
         ("translated", 1, 9, "the request holds no `translated`"),
         ("wordings", 1, 0, "each prompt is longer than"),
+        ("token search", 1, 6, "no prompt leaves room for 3 tokens before it"),  # four words
         ("token search", 2, 9, "a prefix for two text encoders is not written yet"),
         ("textual inversion", 2, 9, "a token for two text encoders is not written yet"),
     ],

@@ -71,7 +71,7 @@ class Setup:
             "clip": {"path": str(clip), "templates": ["a photo of {}"]},
             "policy": {
                 "min_n": 2,
-                "control": 0.5,
+                "control": 0.3,
                 "targets": {"object": {"clip.concept_rate": 0.1}},
                 "kept": {"ssim": 0.5, "clip.accuracy_drop": 0.9},
             },
