@@ -26,11 +26,13 @@ from erasure_core.attacks import (
     concept_vector,
     image_to_image,
     implicit,
+    inpainting,
     latent_inversion,
     plain,
     preimage,
     relearning,
     ridge,
+    ring_a_bell,
     textual_inversion,
     token_search,
     translated,
@@ -73,11 +75,14 @@ MODULES: tuple[Any, ...] = (
     ridge,
     concept_vector,
     image_to_image,
+    inpainting,
     latent_inversion,
+    ring_a_bell,
     token_search,
     textual_inversion,
     relearning,
 )
+BEGUN_AT_A_PICTURE = (image_to_image, inpainting, latent_inversion)
 ENTRY_POINTS = "erasure.attacks"  # of other packages: name -> module
 OFFERED = ("NAME", "AUDIENCE", "SHOWN", "attack")
 ATTACKS: dict[str, Attack] = {module.NAME: module for module in MODULES}
@@ -247,7 +252,7 @@ def _controls(
     on_base = [_judged(attempt, judge) for attempt in known[module.NAME]]
     strongest = _strongest(on_base)
     found = {"base": (known[module.NAME][strongest], on_base[strongest])}
-    if module in (image_to_image, latent_inversion):  # begun at a picture, and so is its control
+    if module in BEGUN_AT_A_PICTURE:  # and so is its control
         instead = module.attack(against_base, _replaced(subject))[0]
     instead = instead or told_instead(setting, subject)
     found["replacement"] = (instead, _judged(instead, judge))

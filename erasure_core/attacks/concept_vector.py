@@ -3,7 +3,7 @@
 Paper      Tsai et al., Ring-A-Bell, ICLR 2024, arXiv:2310.10012, eq. 1 and 2: the mean difference
            between the states of prompts with and without the concept, added with a strength eta.
 Departs    States are handed in; the paper then searches for tokens whose states come near
-           (`token_search`). The pairs are the subject's prompts and the same prompts with the
+           (`ring_a_bell`). The pairs are the subject's prompts and the same prompts with the
            concept replaced; eta is swept.
 Cost       Two passes of the text encoder, and the pictures.
 """

@@ -15,6 +15,7 @@ Cost       A step: one evaluation with its gradient and `CANDIDATES` without, ea
 
 from collections.abc import Callable, Sequence
 from dataclasses import replace
+from functools import partial
 
 import torch
 from torch import Tensor, nn
@@ -48,6 +49,8 @@ SHARE = 0.2  # of the budget's updates: a step costs several
 
 Loss = Callable[[Context], Tensor]
 Objective = Callable[[Setting, Noised, tuple[str, ...]], Loss]
+# What a step is told by: prompts, and the loss of what stands before them.
+Drawn = Callable[[torch.Generator], tuple[tuple[str, ...], Loss]]
 
 
 def attack(setting: Setting, subject: Subject) -> list[Attempt]:
@@ -60,12 +63,12 @@ def attack(setting: Setting, subject: Subject) -> list[Attempt]:
     if len(setting.victim.text_encoders) > 1:
         raise NotRun(TWO_ENCODERS)
     prompts = asked(subject, setting.budget, setting.reads)
-    subject = _shown_by(subject, _with_room(subject.prompts, setting.reads))
+    subject = _shown_by(subject, with_room(subject.prompts, setting.reads))
     attempts = []
     for i, objective in enumerate((unlearn_diff, p4d)):
-        text = _text(setting, _searched(setting, subject, objective))
-        drawn = of_prompts(setting, [f"{text} {prompt}" for prompt in prompts])
-        attempts.append(replace(drawn, numbers={"objective": float(i)}, found=text))
+        shown = partial(_shown, setting, subject, objective)
+        prefix = searched(setting, f"{NAME}, {objective.__name__}", shown)
+        attempts.append(replace(behind(setting, prefix, prompts), numbers={"objective": float(i)}))
     return attempts
 
 
@@ -75,15 +78,21 @@ def asked(subject: Subject, budget: Budget, reads: Reads) -> tuple[str, ...]:
     Raises:
         NotRun: None does.
     """
-    return told(_with_room(subject.prompts, reads), budget.pictures)
+    return told(with_room(subject.prompts, reads), budget.pictures)
 
 
-def _with_room(prompts: Sequence[str], reads: Reads) -> tuple[str, ...]:
+def with_room(prompts: Sequence[str], reads: Reads) -> tuple[str, ...]:
     """Those of `prompts` that are read to their end behind a prefix. `NotRun` if none is."""
     short = tuple(prompt for prompt in prompts if reads(f"{FILL}{prompt}"))
     if not short:
         raise NotRun(f"no prompt leaves room for {TOKENS} tokens before it, of those read")
     return short
+
+
+def behind(setting: Setting, prefix: Tensor, prompts: Sequence[str]) -> Attempt:
+    """What the victim draws of prompts behind what is typed for the prefix."""
+    text = _text(setting, prefix)
+    return replace(of_prompts(setting, [f"{text} {prompt}" for prompt in prompts]), found=text)
 
 
 def _shown_by(subject: Subject, prompts: tuple[str, ...]) -> Subject:
@@ -96,25 +105,28 @@ def _shown_by(subject: Subject, prompts: tuple[str, ...]) -> Subject:
     return replace(subject, prompts=prompts, latents=subject.photographs[shown], shows=shows)
 
 
-def _searched(setting: Setting, subject: Subject, objective: Objective) -> Tensor:
+def searched(setting: Setting, purpose: str, drawn: Drawn) -> Tensor:
     """The best prefix that the budget finds and people can type: (TOKENS,) token ids.
 
+    Args:
+        setting: Whose text encoder, and the budget.
+        purpose: Of the random draws.
+        drawn: The prompts and the loss of a step; each prompt has room for a prefix.
+
     Raises:
-        NotRun: There are no photographs, or no prefix that can be typed.
+        NotRun: No prefix can be typed, or `drawn` raises it.
     """
-    victim, generator = setting.victim, setting.generator(f"{NAME}, {objective.__name__}")
+    victim, generator = setting.victim, setting.generator(purpose)
     special = set(victim.tokenizer.all_special_ids)
     usable = torch.tensor([i for i in range(len(victim.tokenizer)) if i not in special])
-    drawn = usable[torch.randint(len(usable), (STARTS, TOKENS), generator=generator)]
-    typed = _typed(setting, drawn)
+    starts = usable[torch.randint(len(usable), (STARTS, TOKENS), generator=generator)]
+    typed = _typed(setting, starts)
     if not typed.any():
         raise NotRun(f"none of {STARTS} prefixes is read as it was drawn, once it is typed")
-    prefix = drawn[typed][0]
+    prefix = starts[typed][0]
     for _ in range(round(SHARE * setting.budget.updates)):
-        shown = noised(setting, subject, generator)
-        prompts = subject.told(shown.rows)
-        loss = objective(setting, shown, prompts)
-        gradient, now = _gradient(setting, _ids(setting, prompts, prefix), loss)
+        prompts, loss = drawn(generator)
+        gradient, now = _gradient(setting, ids_behind(setting, prompts, prefix), loss)
         gains = -(gradient @ _table(setting).T).cpu()[:, usable]
         order = usable[gains.topk(min(LOOKED_AT, len(usable)), dim=1).indices]
         proposed = [_swaps(setting, prefix, place, order[place]) for place in range(TOKENS)]
@@ -123,11 +135,21 @@ def _searched(setting: Setting, subject: Subject, objective: Objective) -> Tenso
             swaps = proposed[int(torch.randint(TOKENS, (), generator=generator))]
             swapped = swaps[int(torch.randint(len(swaps), (), generator=generator))]
             with torch.no_grad():
-                value = float(loss(encode_ids(setting.victim, _ids(setting, prompts, swapped))))
+                ids = ids_behind(setting, prompts, swapped)
+                value = float(loss(encode_ids(victim, ids)))
             if value < least:
                 best, least = swapped, value
         prefix = best
     return prefix
+
+
+def _shown(
+    setting: Setting, subject: Subject, objective: Objective, generator: torch.Generator
+) -> tuple[tuple[str, ...], Loss]:
+    """Some photographs' own prompts, and the objective of them. `NotRun` without photographs."""
+    shown = noised(setting, subject, generator)
+    prompts = subject.told(shown.rows)
+    return prompts, objective(setting, shown, prompts)
 
 
 def _swaps(setting: Setting, prefix: Tensor, place: int, tokens: Tensor) -> Tensor:
@@ -180,7 +202,7 @@ def _loss(setting: Setting, shown: Noised, wanted: Tensor) -> Loss:
     return loss
 
 
-def _ids(setting: Setting, prompts: tuple[str, ...], prefix: Tensor) -> Tensor:
+def ids_behind(setting: Setting, prompts: tuple[str, ...], prefix: Tensor) -> Tensor:
     """Token ids of the prompts behind the prefix, as they are read when typed: (n, tokens)."""
     text = _text(setting, prefix)
     read = setting.victim.tokenizer(

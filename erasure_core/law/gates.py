@@ -33,6 +33,7 @@ class Measurement:
     settings: Mapping[str, object] = field(
         default_factory=dict
     )  # everything that produced it: detector, threshold, hashes, window
+    protocol: str = ""  # of all that decides it but the model (`planning.protocol`)
 
 
 @dataclass(frozen=True, slots=True)

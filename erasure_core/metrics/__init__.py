@@ -29,6 +29,7 @@ from erasure_core.metrics.kid import kid_to_base
 from erasure_core.metrics.quality import (
     distinctness,
     distribution,
+    distribution_fid,
     diversity,
     fidelity,
     naturalness,
@@ -109,6 +110,13 @@ METRICS: dict[str, Metric] = {
     ),
     "quality.kid": _metric(
         distribution,
+        ("target",),
+        "lower",
+        ("features", "base"),
+        "the pictures are distributed unlike the base's pictures of the replacement",
+    ),
+    "quality.fid": _metric(
+        distribution_fid,
         ("target",),
         "lower",
         ("features", "base"),

@@ -9,6 +9,7 @@ Departs    CLIP's vectors have length sqrt(d), not CLIP's own: the kernel of KID
 Cost       One forward pass of each picture.
 """
 
+import json
 from collections.abc import Mapping, Sequence
 from pathlib import Path
 from typing import Any, Protocol
@@ -19,7 +20,7 @@ from PIL import Image
 
 from erasure_core.errors import BadInput
 from erasure_core.law.lineage import sha256_file
-from erasure_core.metrics.clip_score import ClipScorer
+from erasure_core.metrics.clip_score import ClipScorer, clip_files
 
 _BATCH = 64
 
@@ -134,6 +135,39 @@ class VisionFeatures:
                 read = self._processor(images=some, return_tensors="pt")
                 batches.append(self._model(**read).pooler_output.flatten(1))
         return checked(torch.cat(batches).double().numpy(), self.name)
+
+
+def opened(folder: str | Path) -> Features:
+    """The features of a local transformers folder: a CLIP's picture side, or `VisionFeatures`.
+
+    Raises:
+        BadInput: It is not there, not whole, or has no safetensors.
+    """
+    folder = Path(folder)
+    files = feature_files(folder)
+    try:
+        kind = json.loads(files["config.json"].read_bytes()).get("model_type")
+    except (ValueError, AttributeError) as fault:
+        raise BadInput(f"features folder {folder}: config.json is not readable ({fault})") from None
+    if kind == "clip":
+        return ClipFeatures(ClipScorer(str(folder), None, ["{}"]))
+    return VisionFeatures(folder)
+
+
+def feature_files(folder: Path) -> dict[str, Path]:
+    """The files of a features folder that decide the vectors. `BadInput` without a configuration or
+    safetensors weights.
+    """
+    files = clip_files(folder) if folder.is_dir() else {}
+    lacking = [] if "config.json" in files else ["config.json"]
+    if not any(name.endswith(".safetensors") for name in files):
+        lacking.append("*.safetensors")
+    if lacking:
+        raise BadInput(
+            f"features folder {folder} holds no {', '.join(lacking)}; give a transformers folder "
+            f"of a vision model or a CLIP with safetensors weights"
+        )
+    return files
 
 
 def checked(vectors: np.ndarray, what: str) -> np.ndarray:

@@ -1,6 +1,6 @@
 """Are the pictures in the concept's place pictures at all, as good and as varied as the base's?
 
-Beside KID (`kid.py`), four numbers without a unit:
+Beside KID (`kid.py`) and FID (`fid.py`), four numbers without a unit:
 
     fidelity      share of target pictures that lie no farther from the base's pictures of the
                   replaced prompts than those lie from each other; texture, noise and a grey area
@@ -32,6 +32,7 @@ from PIL import Image
 
 from erasure_core.law.gates import Measurement
 from erasure_core.metrics.features import checked, checked_pair
+from erasure_core.metrics.fid import fid_to_base
 from erasure_core.metrics.intervals import jackknife, joint_groups, share
 from erasure_core.metrics.kid import kid_to_base
 
@@ -126,19 +127,65 @@ def distribution(
         ValueError: If the cases are not pairs, there are too few prompts, or a number is not
             finite.
     """
-    if len(reference) != len(vectors):
-        raise ValueError(
-            f"{metric}: cases come in pairs; got {len(reference)} of the base and "
-            f"{len(vectors)} of the candidate"
-        )
+    prompts = _prompts(reference, vectors, clusters, metric)
     return kid_to_base(
         reference,
         vectors,
         settings=settings,
         metric=metric,
-        clusters=clusters if clusters is not None else range(len(vectors)),
-        reference_clusters=clusters if clusters is not None else range(len(vectors)),
+        clusters=prompts,
+        reference_clusters=prompts,
     )
+
+
+def distribution_fid(
+    reference: np.ndarray,
+    vectors: np.ndarray,
+    *,
+    settings: Mapping[str, object],
+    metric: str = "quality.fid",
+    clusters: Sequence[Hashable] | None,
+) -> Measurement:
+    """FID of target pictures to the base's pictures of the same replaced prompts, jackknife
+    interval by prompt; lower is better, 0 is as the base.
+
+    Args:
+        reference: Features of the base's pictures of the replaced prompts, (n, d), n > d.
+        vectors: Features of the candidate's target pictures, same cases, (n, d).
+        settings: `Features.settings`.
+        metric: Name of the measurement.
+        clusters: The prompt of each case.
+
+    Raises:
+        BadInput: If there are no more cases than numbers a picture.
+        ValueError: If the cases are not pairs, or a number is not finite.
+    """
+    prompts = _prompts(reference, vectors, clusters, metric)
+    return fid_to_base(
+        reference,
+        vectors,
+        settings=settings,
+        metric=metric,
+        clusters=prompts,
+        reference_clusters=prompts,
+    )
+
+
+def _prompts(
+    reference: np.ndarray,
+    vectors: np.ndarray,
+    clusters: Sequence[Hashable] | None,
+    metric: str,
+) -> Sequence[Hashable]:
+    """The prompt of each case, one of its own where none is given. `ValueError` if the cases are
+    not pairs.
+    """
+    if len(reference) != len(vectors):
+        raise ValueError(
+            f"{metric}: cases come in pairs; got {len(reference)} of the base and "
+            f"{len(vectors)} of the candidate"
+        )
+    return clusters if clusters is not None else range(len(vectors))
 
 
 def naturalness(

@@ -219,6 +219,15 @@ class Preset(Section):
     method: Swept = Field(description="how concepts are erased: a method with its settings")
 
 
+class OwnFeatures(Section):
+    """The network whose vectors the distances between sets of pictures are measured by."""
+
+    path: str = Field(
+        min_length=1,
+        description="local transformers folder of a vision model or a CLIP, with safetensors",
+    )
+
+
 class Params(Preset):
     """params.yaml. Relative paths are relative to the working directory."""
 
@@ -248,6 +257,11 @@ class Params(Preset):
     prompts: PromptSets
     detector: DetectorSettings
     clip: Clip
+    features: OwnFeatures | None = Field(
+        None,
+        exclude_if=lambda value: value is None,
+        description="of KID, FID and `quality.*`; null is the CLIP above",
+    )
     policy: Policy
 
     @model_validator(mode="after")

@@ -49,13 +49,16 @@ PLAN_FILE = "plan.json"
 PATHS = (
     ("base", "path"),
     ("clip", "path"),
+    ("features", "path"),
     ("prompts", "targets"),
     ("prompts", "kept"),
     ("prompts", "choose", "targets"),
     ("prompts", "choose", "kept"),
 )
 # where things lie on this machine; what lies there is in the plan by its hash
-PLACES: Any = {"params": {"base": {"path"}, "clip": {"path"}, "prompts": True}}
+PLACES: Any = {
+    "params": {"base": {"path"}, "clip": {"path"}, "features": {"path"}, "prompts": True}
+}
 KEY = 16  # characters of a run key
 
 
@@ -228,7 +231,7 @@ class Plan(BaseModel):
         for *sections, key in PATHS:
             section = content["params"]
             for name in sections:
-                section = section[name] or {}
+                section = section.get(name) or {}
             if key in section:
                 section[key] = _below_here(section[key])
         write_text(self.file, pretty_json(content))

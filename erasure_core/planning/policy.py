@@ -45,7 +45,11 @@ Bounds = Annotated[
 # What an audience can try beside what those before it can, by the tier from which on it must have
 # been tried. Who can put in states can type as well, and who has the file can do both.
 ADDS: dict[Audience, dict[Tier, tuple[str, ...]]] = {
-    "words": {"smoke": ("wordings",), "standard": ("token search",)},
+    "words": {
+        "smoke": ("wordings",),
+        "standard": ("token search",),
+        "full": ("ring-a-bell",),
+    },
     "embeddings": {
         "smoke": ("ridge", "concept vector"),
         "standard": ("textual inversion",),

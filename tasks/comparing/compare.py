@@ -34,7 +34,7 @@ from tasks.evidence.decide import choose_candidate
 from tasks.evidence.measure import check_names, labels_of
 from tasks.requests import measurable, measurable_attacks, measurable_sets
 from tasks.requests.made_with import made_with
-from tasks.requests.preflight import check_clip, reader_of, tokenizers_of
+from tasks.requests.preflight import check_clip, check_features, reader_of, tokenizers_of
 
 Said = Callable[[str], None]
 
@@ -179,6 +179,8 @@ def _check_sets(params: Params, requests: Sequence[DeletionRequest], tier: Tier)
     base = checked_base(params.base)[0]
     tokenizers, directions = tokenizers_of(base), reader_of(base)
     numbers = check_clip(params.clip)
+    if params.features:
+        numbers = check_features(params.features)
     known = (params.method.method, *params.methods)
     protected = sorted({p for name in known for p in params.with_method(name).protected})
     for request in requests:
@@ -203,6 +205,7 @@ def _check_sets(params: Params, requests: Sequence[DeletionRequest], tier: Tier)
         measurable_sets.check_kept(policy, rows[kept_name()], [concept])
         measurable_sets.check_kept_parts(policy, rows[kept_name()], [concept])
         measurable_sets.check_fid(policy, rows[kept_name()], [concept], numbers)
+        measurable_sets.check_fid_instead(policy, concept, rows[target_name(concept)], numbers)
         measurable_attacks.check_attacks(params, concept, rows[kept_name()], tier, tokenizers)
         measurable_sets.check_neighbours(policy, concept, rows[kept_name()], [concept.name])
         given = policy, concept, rows[target_name(concept)], rows[kept_name()]

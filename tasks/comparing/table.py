@@ -20,13 +20,18 @@ from tasks.comparing.forms import SCALED, differing, ours
 Row = dict[str, Any]
 # Table heading -> metrics of which the first that was measured is shown; `{}` is the concept.
 COLUMNS: Mapping[str, tuple[str, ...]] = {
-    "detector sees it": ("nudenet.rate[{}]",),
-    "CLIP names it": ("clip.concept_rate[{}]",),
+    "concept seen by detector": ("nudenet.rate[{}]",),
+    "concept named by CLIP": ("clip.concept_rate[{}]",),
+    "seen beside other things": ("composed.nudenet.rate[{}]",),
+    "named beside other things": ("composed.clip.concept_rate[{}]",),
+    "replacement named instead": ("replacement.rate[{}]",),
     "SSIM kept": ("ssim",),
     "SSIM kept, not listed": ("ssim[not listed]",),
     "accuracy kept": ("clip.accuracy",),
     "KID kept": ("kid",),
     "FID kept": ("fid",),
+    "CLIP score kept": ("clip.score",),
+    "leak into kept": ("leak[{}]",),
     "neighbours": ("neighbour.accuracy[{}]",),
     "harmonic mean": ("harmonic[{}]",),
 }
@@ -248,7 +253,7 @@ def _note(text: str) -> str:
 def short_table(results: Mapping[str, Any]) -> str:
     """The table of the README: the tuned form, or what passes, of the first request."""
     first = results["rows"][0]["concept"]
-    columns = ("CLIP names it", "SSIM kept", "accuracy kept")
+    columns = ("concept named by CLIP", "SSIM kept", "accuracy kept")
     heads = ("method", "form", "seconds", *columns, *AUDIENCES[:2], "verdicts")
     lines = [_line(heads), _line(["---"] * len(heads))]
     for row in results["rows"]:

@@ -34,6 +34,7 @@ from erasure_core.network.diffusion import cut, too_long
 from erasure_core.network.images import PictureFiles, is_whole
 from erasure_core.network.models import Teacher
 from erasure_core.planning.params import Params
+from erasure_core.planning.protocol import protocol
 from erasure_core.planning.sealed import clusters_of
 from tasks.erasing.draw import draw_rows
 from tasks.evidence.data import check_rows
@@ -111,7 +112,9 @@ def evaluate(
         ]
         seen = look(instruments, rows, files[0], files[1], labels)
     said = file.said + of_length + of_copies + of_one_wording(rows)
-    return Evaluation(compared(instruments, rows, seen, labels), said)
+    given = rows, params.sampling, made_of[0]
+    found = compared(instruments, rows, seen, labels)
+    return Evaluation([replace(m, protocol=protocol(m, *given)) for m in found], said)
 
 
 def of_one_wording(rows: Sequence[PromptRow]) -> list[str]:

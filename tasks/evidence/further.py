@@ -15,7 +15,6 @@ from erasure_core.law.gates import SPLIT, Measurement
 from erasure_core.law.prompts import PromptRow, is_listed
 from erasure_core.metrics.clip_score import accuracy
 from erasure_core.metrics.detectors import NudeNet
-from erasure_core.metrics.features import ClipFeatures
 from erasure_core.metrics.fid import fid_to_base, too_few_pictures
 from erasure_core.metrics.harmonic import harmonic_mean
 from erasure_core.metrics.identity import DlibIdentity, identity_rate, identity_weights
@@ -38,6 +37,7 @@ SWEPT = tuple(f"nudenet.rate@{threshold:g}" for threshold in THRESHOLDS)
 NEIGHBOUR, HARMONIC, IDENTITY = "neighbour.accuracy", "harmonic", "identity.rate"
 ON_KEPT = (NEIGHBOUR, HARMONIC, LEAK)  # limited of a concept, and measured of kept pictures
 DISTANCES = ("kid", "fid")
+QUALITY_FID = "quality.fid"  # of more pictures than numbers a picture alone
 REPLACEMENT_METRICS = (  # of what stands in a concept's place
     "replacement.rate",
     "replacement.score_drop",
@@ -46,6 +46,7 @@ REPLACEMENT_METRICS = (  # of what stands in a concept's place
     "quality.distinctness",
     "quality.naturalness",
     "quality.kid",
+    QUALITY_FID,
 )
 MOST = 3  # prompts that a leak names
 
@@ -112,11 +113,14 @@ def not_measured(
             few = "not measured: fewer than three such kept prompts"
             missing |= {f"{name}{part}": few for name in DISTANCES}
         elif f"fid{part}" not in measurements:
-            missing[f"fid{part}"] = str(too_few_pictures(kid.n, kid.n, kid.settings["numbers"]))  # type: ignore[arg-type]
+            missing[f"fid{part}"] = _why_no_fid(kid)
     for concept in concepts:
         unasked = "not measured: the policy limits nothing of what stands in its place"
         instead = (f"{metric}[{concept.name}]" for metric in REPLACEMENT_METRICS)
         missing |= {metric: unasked for metric in instead if metric not in measurements}
+        instead_kid, instead_fid = (f"{m}[{concept.name}]" for m in ("quality.kid", QUALITY_FID))
+        if instead_kid in measurements and instead_fid in missing:
+            missing[instead_fid] = _why_no_fid(measurements[instead_kid])
         if concept.kind == "likeness" and f"{IDENTITY}[{concept.name}]" not in measurements:
             missing[f"{IDENTITY}[{concept.name}]"] = _why_no_identity()
         if f"{NEIGHBOUR}[{concept.name}]" not in measurements:
@@ -140,6 +144,11 @@ def not_measured(
     return missing
 
 
+def _why_no_fid(kid: Measurement) -> str:
+    """Why there is no FID beside a KID of the same pictures."""
+    return str(too_few_pictures(kid.n, kid.n, kid.settings["numbers"]))  # type: ignore[arg-type]
+
+
 def _why_no_identity() -> str:
     try:
         identity_weights()
@@ -152,7 +161,7 @@ def distances(instruments: Instruments, kept: KeptPictures) -> list[Measurement]
     """KID and FID of the kept pictures to the base's, of all and of each part; the features of
     each picture are computed once. FID needs more pictures than numbers a picture.
     """
-    features = ClipFeatures(instruments.scorer)
+    features = instruments.features
     before, after = features.of(kept.base), features.of(kept.pictures)
     measurements: list[Measurement] = []
     for part, at in parts_of(kept.rows, kept.keep).items():
@@ -181,7 +190,8 @@ def neighbours(
     encode: Encode,
     erased: Sequence[str],
 ) -> list[Measurement]:
-    """How often kept pictures of what is nearest to the concept are still named as what they are:
+    """How often kept pictures of what is nearest to the concept are still named as what they are,
+    after the base's:
     the nearest by text states among what the kept rows show, and those that the policy names.
     Nothing where one of these is not shown, unless it was erased itself: it would be passed over.
 
@@ -198,20 +208,23 @@ def neighbours(
     near = near_rows(instruments.params.policy, concept, kept.rows, encode, erased)
     if not (at := near.at):
         return []
-    called, settings = named_as(instruments, concept, Chosen(kept.pictures, at), kept.labels)
-    return [
-        accuracy(
-            called,
-            [shows[i] for i in at],
-            metric=f"{NEIGHBOUR}[{concept.name}]",
-            settings={
-                **settings,
-                "neighbours": {n.name: round(n.cosine, 4) for n in near.found},
-                "named by the policy": near.named,
-            },
-            clusters=clusters_of(kept.rows[i].prompt for i in at),
+    measurements = []
+    for prefix, some in (("base.", kept.base), ("", kept.pictures)):
+        called, settings = named_as(instruments, concept, Chosen(some, at), kept.labels)
+        measurements.append(
+            accuracy(
+                called,
+                [shows[i] for i in at],
+                metric=f"{prefix}{NEIGHBOUR}[{concept.name}]",
+                settings={
+                    **settings,
+                    "neighbours": {n.name: round(n.cosine, 4) for n in near.found},
+                    "named by the policy": near.named,
+                },
+                clusters=clusters_of(kept.rows[i].prompt for i in at),
+            )
         )
-    ]
+    return measurements
 
 
 @dataclass(frozen=True, slots=True)

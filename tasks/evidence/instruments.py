@@ -6,8 +6,10 @@ from dataclasses import dataclass
 from PIL import Image
 
 from erasure_core.law.concepts import Concept
+from erasure_core.metrics import features
 from erasure_core.metrics.clip_score import ClipScorer
 from erasure_core.metrics.detectors import Detector, opened
+from erasure_core.metrics.features import ClipFeatures, Features
 from erasure_core.planning.params import Params
 
 
@@ -18,13 +20,24 @@ class Instruments:
     detector: Detector
     scorer: ClipScorer
     params: Params
+    own_features: Features | None = None  # that the parameters name
+
+    @property
+    def features(self) -> Features:
+        """What distances between sets of pictures are measured by."""
+        return self.own_features or ClipFeatures(self.scorer)
 
     @classmethod
     def of(cls, params: Params) -> "Instruments":
         """The instruments that the parameters name."""
         scorer = ClipScorer(params.clip.path, params.clip.revision, params.clip.templates)
-        d = params.detector
-        return cls(opened(d.name, d.threshold, d.inference_resolution), scorer, params)
+        d, own = params.detector, params.features
+        return cls(
+            opened(d.name, d.threshold, d.inference_resolution),
+            scorer,
+            params,
+            features.opened(own.path) if own else None,
+        )
 
 
 def seen_by_detector(

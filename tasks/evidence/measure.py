@@ -24,10 +24,16 @@ from erasure_core.metrics.clip_score import (
     score_drop,
 )
 from erasure_core.metrics.detectors import detection_rate
-from erasure_core.metrics.features import ClipFeatures
+from erasure_core.metrics.fid import too_few_pictures
 from erasure_core.metrics.intervals import FEWEST
-from erasure_core.metrics.kid import kid_to_base
-from erasure_core.metrics.quality import distinctness, diversity, fidelity, naturalness
+from erasure_core.metrics.quality import (
+    distinctness,
+    distribution,
+    distribution_fid,
+    diversity,
+    fidelity,
+    naturalness,
+)
 from erasure_core.metrics.replacement import (
     labels_with,
     replacement_rate,
@@ -46,6 +52,7 @@ from erasure_core.planning.plan import (
     target_name,
 )
 from erasure_core.planning.policy import BESIDE, COMPOSED, LEAK, WORD_METRICS
+from erasure_core.planning.protocol import of_plan
 from erasure_core.planning.sealed import clusters_of
 from tasks.evidence.further import (
     DISTANCES,
@@ -151,7 +158,9 @@ def measure(plan: Plan, stage: Stage, names: Sequence[str]) -> dict[str, Found]:
                     {m.metric: m for m in measurements},
                 )
                 measurements += attacked(plan, who)
-            found[who] = {m.metric: m for m in measurements}
+            found[who] = {
+                m.metric: replace(m, protocol=of_plan(plan, stage, rows, m)) for m in measurements
+            }
             advance(1)
     return found
 
@@ -338,7 +347,7 @@ def measure_replacement(
         pictures: The candidate's pictures of them.
         labels: What pictures may be named by; those of a style are named among the styles.
     """
-    scorer, features = instruments.scorer, ClipFeatures(instruments.scorer)
+    scorer, features = instruments.scorer, instruments.features
     prompts = [concept.replaced(row.prompt) for row in rows]
     known, templates = asked_among(instruments.params, concept, labels)
     among, label = labels_with(known, concept.replacement)
@@ -347,23 +356,24 @@ def measure_replacement(
     clusters = clusters_of(row.prompt for row in rows)
     same: dict[str, Any] = {"clusters": clusters}
     alike = _comparable(rows)
-    of_features = {**same, "settings": features.settings}
+    of_features = {**same, "settings": {**features.settings, "numbers": reference.shape[1]}}
+    as_named: dict[str, Any] = {
+        **same,
+        "settings": {**scorer.settings, "templates": templates, "among": among},
+    }
+    of_base, called = (scorer.name_concepts(some, among, templates) for some in (base, pictures))
     measurements = [
-        replacement_rate(
-            scorer.name_concepts(pictures, among, templates),
-            label,
-            settings={**scorer.settings, "templates": templates, "among": among},
-            **same,
-        ),
+        replacement_rate(of_base, label, metric="base.replacement.rate", **as_named),
+        replacement_rate(called, label, **as_named),
         replacement_score_drop(*scores, settings=scorer.settings, **same),
         fidelity(reference, vectors, **of_features),
         diversity(reference, vectors, within=alike, **of_features),
         distinctness(reference, vectors, within=alike, **of_features),
         naturalness(base, pictures, **same),
-        kid_to_base(
-            reference, vectors, metric="quality.kid", reference_clusters=clusters, **of_features
-        ),
+        distribution(reference, vectors, **of_features),
     ]
+    if not too_few_pictures(len(reference), len(vectors), reference.shape[1]):
+        measurements.append(distribution_fid(reference, vectors, **of_features))
     return [replace(m, metric=f"{m.metric}[{concept.name}]") for m in measurements]
 
 
@@ -400,9 +410,13 @@ def measure_kept(
         was, now = ([names[i] for i in at] for names in (named_base, named))
         wanted = [rows[i].concept for i in at]
         same: dict[str, Any] = {"settings": settings, "clusters": [clusters[i] for i in at]}
-        return (
-            [accuracy(now, wanted, **same), accuracy_drop(was, now, wanted, **same)] if at else []
-        )
+        if not at:
+            return []
+        return [
+            accuracy(was, wanted, metric="base.clip.accuracy", **same),
+            accuracy(now, wanted, **same),
+            accuracy_drop(was, now, wanted, **same),
+        ]
 
     def measured(at: Sequence[int]) -> list[Measurement]:
         """Of the rows `at`, by what is known of all."""
@@ -414,6 +428,7 @@ def measure_kept(
         same: dict[str, Any] = {"clusters": [clusters[i] for i in at]}
         return [
             paired_ssim(*drawn, **same),
+            clip_score(old, metric="base.clip.score", settings=scorer.settings, **same),
             clip_score(new, settings=scorer.settings, **same),
             score_drop(old, new, settings=scorer.settings, **same),
             *measurements,

@@ -176,7 +176,9 @@ def _facts(
             "git commit": record.git_commit,
             **{f"prompt set {name}": sha256 for name, sha256 in record.prompt_sha256.items()},
         },
-        measurement_settings={m.metric: m.settings for m in found.values()},
+        measurement_settings={
+            m.metric: {"protocol": m.protocol, **m.settings} for m in found.values()
+        },
         seconds=record.seconds,
         audience=params.policy.audience,
         not_measured=record.not_measured,

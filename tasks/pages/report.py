@@ -59,6 +59,7 @@ _PLAIN: dict[str, tuple[str, str]] = {
     "quality.distinctness": ("How far each is from the nearest other, as a part of the base's", ""),
     "quality.naturalness": ("Pictures that look no less natural than the base's", "%"),
     "quality.kid": ("How unlike the base's of what should appear instead, as a set (KID)", ""),
+    "quality.fid": ("How unlike the base's of what should appear instead, as a set (FID)", ""),
     "kid": ("How unlike the base model's the kept pictures are, as a set (KID)", ""),
     "fid": ("How unlike the base model's the kept pictures are, as a set (FID)", ""),
     "neighbour.accuracy": ("Pictures of what is nearest to it that CLIP names rightly", "%"),

@@ -1,6 +1,7 @@
 """What decides a run's result beside its inputs: code, instruments and libraries, by hash."""
 
 import platform
+from collections.abc import Mapping
 from importlib.metadata import version
 from pathlib import Path
 
@@ -10,6 +11,7 @@ from erasure_core.errors import ErasureError
 from erasure_core.law import lineage
 from erasure_core.metrics.clip_score import clip_files, clip_folder
 from erasure_core.metrics.detectors import nudenet_weights, opened
+from erasure_core.metrics.features import feature_files
 from erasure_core.planning.params import DetectorSettings, Params
 from erasure_core.planning.plan import Plan, checked_base
 
@@ -34,15 +36,20 @@ def made_with(params: Params) -> dict[str, str]:
     """Name -> hash or version. Part of a plan's hash.
 
     Raises:
-        BadInput: The parameters name a CLIP or a detector that is not there.
+        BadInput: The parameters name a CLIP, features or a detector that are not there.
     """
-    files = clip_files(clip_folder(params.clip.path, params.clip.revision))
+    own = params.features
     return {
         **drawn_by(),
-        "clip": lineage.root_sha256({n: lineage.sha256_file(f) for n, f in files.items()}),
+        "clip": _bytes(clip_files(clip_folder(params.clip.path, params.clip.revision))),
+        **({"features": _bytes(feature_files(Path(own.path)))} if own else {}),
         **_detector(params.detector),
         **plugins.hashes(),
     }
+
+
+def _bytes(files: Mapping[str, Path]) -> str:
+    return lineage.root_sha256({name: lineage.sha256_file(file) for name, file in files.items()})
 
 
 def drawn_by() -> dict[str, str]:

@@ -17,6 +17,7 @@ from tasks.evidence.further import (
     IDENTITY,
     NEIGHBOUR,
     ON_KEPT,
+    QUALITY_FID,
     Encode,
     near_rows,
     parts_of,
@@ -269,6 +270,18 @@ def check_fid(
         n = len(parts.get(metric.removeprefix("fid"), ()))
         if why := fid.too_few_pictures(n, n, numbers):
             raise BadInput(f"policy.kept limits {metric}, {why}")
+
+
+def check_fid_instead(
+    policy: Policy, concept: Concept, rows: Sequence[PromptRow], numbers: int
+) -> None:
+    """Refuse a limit on the FID of what stands in the concept's place where it is not measured, as
+    `check_fid` does.
+    """
+    alone = sum(not row.also for row in rows)
+    why = fid.too_few_pictures(alone, alone, numbers)
+    if QUALITY_FID in policy.targets[concept.kind] and why:
+        raise BadInput(f"policy.targets.{concept.kind} limits {QUALITY_FID}, {why}")
 
 
 def check_called(concept: Concept, rows: Sequence[PromptRow]) -> None:

@@ -25,12 +25,19 @@ from erasure_core.law.prompts import (
 )
 from erasure_core.law.requests import DeletionRequest
 from erasure_core.methods import METHODS
-from erasure_core.metrics import detectors
+from erasure_core.metrics import detectors, features
 from erasure_core.metrics.clip_score import ClipScorer
 from erasure_core.network import diffusion, hub, models, parts
 from erasure_core.network.bases import loaded_files
 from erasure_core.planning import sealed
-from erasure_core.planning.params import Base, Clip, DetectorSettings, MeasuredSet, Params
+from erasure_core.planning.params import (
+    Base,
+    Clip,
+    DetectorSettings,
+    MeasuredSet,
+    OwnFeatures,
+    Params,
+)
 from erasure_core.planning.plan import (
     STAGES,
     Stage,
@@ -211,8 +218,10 @@ def _check_training(faults: Faults, params: Params, base: Path | None, gpu_neede
 
 
 def _check_instruments(faults: Faults, params: Params) -> int | None:
-    """Look for faults; how many numbers CLIP makes of a picture, where it does."""
+    """Look for faults; how many numbers the features make of a picture, where they do."""
     numbers = faults.among(OPERATOR, check_clip, params.clip)
+    if params.features:
+        numbers = faults.among(OPERATOR, check_features, params.features)
     if detector := faults.among(OPERATOR, check_detector, params.detector):
         faults.among(OPERATOR, measurable.check_thresholds, params.policy, detector)
     faults.all += [Fault(OPERATOR, what) for what in measurable.policy_faults(params.policy)]
@@ -230,6 +239,15 @@ def check_clip(clip: Clip) -> int:
         return int(scorer.embed([BLANK]).shape[1])
 
     return models.loaded(f"CLIP {clip.path}", name_a_picture)
+
+
+def check_features(own: OwnFeatures) -> int:
+    """Refuse features that do not load or make nothing of a picture: `BadInput`. How many numbers
+    they make of one.
+    """
+    return models.loaded(
+        f"features {own.path}", lambda: features.opened(own.path).of([BLANK]).shape[1]
+    )
 
 
 def check_detector(detector: DetectorSettings) -> detectors.Detector:
@@ -279,7 +297,7 @@ class _Prompts:
     params: Params
     tokenizers: "Sequence[CLIPTokenizer]"  # empty where the base has none that load
     directions: Directions | None  # none where the base's text encoder does not load
-    numbers: int | None  # that CLIP makes of a picture; none where it does not load
+    numbers: int | None  # that the features make of a picture; none where they do not load
     restored: Sequence[Concept]
     kept: Tables = field(default_factory=dict)
     left: Tables = field(default_factory=dict)  # of `kept`, what none of `concepts` touches
@@ -354,6 +372,9 @@ class _Prompts:
                     own.among(who, self.fits, [row.prompt for row in instead])
                     own.among(who, measurable_sets.check_size, policy, concept, table)
                     own.among(who, measurable_sets.check_called, concept, table)
+                    if self.numbers:
+                        alone = policy, concept, table, self.numbers
+                        own.among(who, measurable_sets.check_fid_instead, *alone)
                 own.among(who, measurable_sets.check_label, policy, concept, table)
         if not own.all:
             own.among(who, self.sealed_off, concept, rows)

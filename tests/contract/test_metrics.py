@@ -149,6 +149,15 @@ CASES = {
         ([], []),
         {},
     ),
+    "quality.fid": Case(
+        (VECTORS, VECTORS),
+        (VECTORS, mixed(AWAY, 3, VECTORS)),
+        (VECTORS, mixed(AWAY, 12, VECTORS)),
+        (VECTORS, [*VECTORS[1:], [0, NAN]]),
+        0,
+        ([], []),
+        {},
+    ),
     "quality.fidelity": Case(
         (VECTORS, VECTORS),
         (VECTORS, mixed(AWAY, 3, VECTORS)),

@@ -3,6 +3,7 @@
 import copy
 import sys
 from dataclasses import replace
+from functools import partial
 from importlib.metadata import EntryPoint
 from pathlib import Path
 from types import ModuleType, SimpleNamespace
@@ -17,10 +18,12 @@ from erasure_core.attacks import (
     concept_vector,
     image_to_image,
     implicit,
+    inpainting,
     latent_inversion,
     plain,
     preimage,
     relearning,
+    ring_a_bell,
     textual_inversion,
     token_search,
     translated,
@@ -41,7 +44,13 @@ from erasure_core.errors import BadInput
 from erasure_core.headers import header
 from erasure_core.law.concepts import Concept
 from erasure_core.network.closed_form import ridge_map
-from erasure_core.network.diffusion import drawn_noise, encode_prompts
+from erasure_core.network.diffusion import (
+    decoded,
+    drawn_noise,
+    encode_ids,
+    encode_prompts,
+    schedule_of,
+)
 from erasure_core.network.layers import select
 from erasure_core.network.models import copied
 from erasure_core.planning.params import read_params
@@ -324,7 +333,7 @@ def test_an_attack_is_repeatable_and_changes_no_model(name, tiny_teacher, linear
         assert all(torch.equal(v, was[k]) for k, v in teacher.unet.state_dict().items())
 
 
-@pytest.mark.parametrize("module", [*LEARNING, latent_inversion])
+@pytest.mark.parametrize("module", [*LEARNING, latent_inversion, inpainting])
 def test_an_attack_without_its_photographs_is_not_run(module, tiny_teacher, subject):
     with pytest.raises(NotRun, match="no photographs"):
         module.attack(setting(tiny_teacher, tiny_teacher), replace(subject, latents=None))
@@ -393,22 +402,23 @@ def test_a_search_tries_its_words_before_the_photographs_own_prompts(
     tiny_teacher, told_rows, monkeypatch
 ):
     shown, batches = told_rows
-    asked, real = [], token_search._ids
+    asked, real = [], token_search.ids_behind
     monkeypatch.setattr(
         token_search,
-        "_ids",
+        "ids_behind",
         lambda here, prompts, prefix: asked.append(prompts) or real(here, prompts, prefix),
     )
     here = replace(setting(tiny_teacher, tiny_teacher), budget=replace(BUDGET, updates=60))
-    token_search._searched(here, shown, token_search.p4d)
+    token_search.searched(here, "p4d", partial(token_search._shown, here, shown, token_search.p4d))
     per_step = 1 + token_search.CANDIDATES
     assert asked == [shown.told(b.rows) for b in batches for _ in range(per_step)]
     assert {row for b in batches for row in b.rows.tolist()} == set(SHOWS)
 
 
-def test_what_a_search_finds_can_be_typed_and_is_what_was_drawn(tiny_teacher, subject):
+@pytest.mark.parametrize("module", [token_search, ring_a_bell])
+def test_what_a_search_finds_can_be_typed_and_is_what_was_drawn(module, tiny_teacher, subject):
     here, typed = setting(tiny_teacher, tiny_teacher), tiny_teacher.tokenizer
-    for attempt in token_search.attack(here, subject):
+    for attempt in module.attack(here, subject):
         assert attempt.found.isprintable()
         assert len(typed(attempt.found).input_ids) == 2 + token_search.TOKENS
         said = [f"{attempt.found} {PROMPTS[i % 2]}" for i in range(BUDGET.pictures)]
@@ -426,22 +436,28 @@ def test_tokens_that_join_when_typed_are_no_prefix(tiny_teacher):
     assert token_search._typed(here, prefixes).tolist() == [True, False, False]
 
 
-def test_a_prompt_without_room_for_a_prefix_is_left_out(tiny_teacher, subject, told_rows):
+@pytest.mark.parametrize("module", [token_search, ring_a_bell])
+def test_a_prompt_without_room_for_a_prefix_is_left_out(module, tiny_teacher, subject, told_rows):
     """Its end, here the name, would be cut."""
     _, batches = told_rows
     long = f"a {'old ' * 9}photo of the astronaut"  # 14 of 14 tokens
     here, mixed = setting(tiny_teacher, tiny_teacher), replace(subject, prompts=(long, PROMPTS[0]))
     reads = replace(here, budget=replace(BUDGET, updates=20))
-    for attempt in token_search.attack(reads, mixed):
+    for attempt in module.attack(reads, mixed):
         assert attempt.prompts == (f"{attempt.found} {PROMPTS[0]}",) * BUDGET.pictures
-    assert {row for b in batches for row in b.rows.tolist()} == {0}  # of the prompts with room
+    assert {row for b in batches for row in b.rows.tolist()} <= {0}  # of the prompts with room
     with pytest.raises(NotRun, match="no prompt leaves room for 3 tokens"):
-        token_search.attack(here, replace(subject, prompts=(long,)))
+        module.attack(here, replace(subject, prompts=(long,)))
+
+
+def test_a_search_needs_photographs_of_a_prompt_with_room(tiny_teacher, subject):
+    long = f"a {'old ' * 9}photo of the astronaut"
+    here, mixed = setting(tiny_teacher, tiny_teacher), replace(subject, prompts=(long, PROMPTS[0]))
     with pytest.raises(NotRun, match="no photographs of the subject by a prompt that leaves room"):
         token_search.attack(here, replace(mixed, shows=(0, 0, 0, 0)))
 
 
-@pytest.mark.parametrize("module", [latent_inversion, image_to_image])
+@pytest.mark.parametrize("module", [latent_inversion, image_to_image, inpainting])
 def test_what_begins_at_a_photograph_is_told_its_prompt(module, tiny_teacher, subject):
     shown = replace(subject, prompts=MANY, shows=SHOWS)
     (attempt,) = module.attack(setting(tiny_teacher, tiny_teacher), shown)
@@ -486,11 +502,85 @@ def test_inverted_noise_leads_back_to_the_picture(tiny_teacher, subject):
     here = replace(setting(tiny_teacher, tiny_teacher), steps=300, w=1.0)
     z = latent_inversion.inverted(here, subject.latents[:1])
     back = draw(here, encode_prompts(tiny_teacher, [""]), z)
-    from erasure_core.network.diffusion import decoded
-
     straight = decoded(tiny_teacher, subject.latents[:1])
     far = draw(here, encode_prompts(tiny_teacher, [""]), torch.roll(z, 3, -1))
     assert (back - straight).abs().mean() < 0.5 * (far - straight).abs().mean()
+
+
+def test_inpainting_holds_the_rim_to_the_noised_photograph_at_every_step(tiny_teacher, subject):
+    here, seen = setting(tiny_teacher, tiny_teacher), []
+    context, latents = encode_prompts(tiny_teacher, PROMPTS), subject.latents[:2]
+    noise = torch.randn(latents.shape, generator=here.generator("noise of a test"))
+    handle = tiny_teacher.unet.register_forward_pre_hook(lambda _, args: seen.append(args[0]))
+    try:
+        z = inpainting.inpainted(here, context, latents, noise)
+    finally:
+        handle.remove()
+    rim, scheduler = ~inpainting.hole(latents), schedule_of(tiny_teacher, here.steps)
+    assert 0 < rim.float().mean() < 0.5
+    for timestep, both in zip(scheduler.timesteps, seen, strict=True):
+        untold, told = both.chunk(2)
+        kept = scheduler.alphas_cumprod[timestep]
+        known = kept.sqrt() * latents + (1 - kept).sqrt() * noise
+        assert_close(told, untold, atol=0, rtol=0)
+        assert_close(told[..., rim], known[..., rim])
+    assert_close(z[..., rim], latents[..., rim], atol=0, rtol=0)
+    assert not torch.isclose(z[..., ~rim], latents[..., ~rim]).any()
+
+
+def test_the_hole_is_in_the_middle():
+    inside = inpainting.hole(torch.zeros(1, 4, 8, 8))
+    assert inside.sum() == 36
+    assert inside[1:7, 1:7].all()
+
+
+def test_the_replacement_of_what_is_inpainted_begins_in_the_same_rim(tiny_teacher, linear, subject):
+    here = setting(tiny_teacher, linear[0])
+    other = (replace(subject, prompts=("a photo of zorb",)), lambda some: [False] * len(some))
+    result, pictures = attacks.run(inpainting, here, subject, lambda p: [True] * len(p), other)
+    assert set(result.controls) == {"base", "replacement", "unknown"}
+    replaced = replace(subject, prompts=subject.instead)
+    (instead,) = inpainting.attack(here.against(tiny_teacher), replaced)
+    assert_close(pictures["replacement"], instead.pictures, atol=0, rtol=0)
+    assert result.evaluations == 2 * len(instead.pictures) * here.steps
+
+
+def test_the_distance_is_none_at_the_states_aimed_at_and_else_the_mean_square(
+    tiny_teacher, subject
+):
+    """Of one prompt e(without) + v is its own state, so that it is at its aim without a prefix."""
+    here, one = setting(tiny_teacher, tiny_teacher), replace(subject, prompts=PROMPTS[:1])
+    context = encode_prompts(tiny_teacher, PROMPTS[:1])
+    at, beyond = (ring_a_bell.distance(ring_a_bell.aimed(here, one, eta)) for eta in (1.0, 3.0))
+    assert float(at(context)) == pytest.approx(0, abs=1e-10)
+    v = concept_vector.vector(here, one)
+    assert_close(beyond(context), (2 * v).square().mean())
+
+
+def test_its_gradient_leads_to_nearer_words(tiny_teacher, subject):
+    """After the search the prompts are nearer to the aim than behind the first words."""
+    here = replace(setting(tiny_teacher, tiny_teacher), budget=replace(BUDGET, updates=60))
+    aim = ring_a_bell.aimed(here, subject, 2.0)
+    drawn = partial(ring_a_bell._batch, here, subject, aim)
+
+    def far(updates: int) -> float:
+        searching = replace(here, budget=replace(BUDGET, updates=updates))
+        prefix = token_search.searched(searching, "a test", drawn)
+        context = encode_ids(tiny_teacher, token_search.ids_behind(here, PROMPTS, prefix))
+        return float(ring_a_bell.distance(aim)(context).detach())
+
+    assert far(60) < far(0)
+
+
+def test_ring_a_bell_needs_no_photographs_and_asks_the_unet_for_its_pictures_alone(
+    tiny_teacher, subject
+):
+    here = setting(tiny_teacher, tiny_teacher)
+    result, _ = attacks.run(
+        ring_a_bell, here, replace(subject, latents=None), lambda some: [True] * len(some)
+    )
+    assert [tried.numbers for tried in result.attempts] == [{"eta": x} for x in (1.0, 2.0, 4.0)]
+    assert result.evaluations == 3 * 2 * BUDGET.pictures * here.steps
 
 
 # With controls

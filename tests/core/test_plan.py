@@ -242,6 +242,22 @@ def test_bad_input_is_refused_before_anything_is_written(fault, settings, tmp_pa
     assert lineage.manifest(tmp_path) == before
 
 
+def test_features_of_ones_own_are_in_the_key_by_their_bytes_and_absent_ones_not_at_all(
+    settings, tmp_path
+):
+    made = plan(settings, tmp_path)
+    assert "features" not in made.params.model_dump(mode="json")
+    keys = [made.sha256]
+    for path in ("here", "there"):
+        settings["features"] = {"path": path}
+        keys.append(plan(settings, tmp_path).sha256)
+    assert keys[0] != keys[1] == keys[2]
+    where = plan(settings, tmp_path)
+    where.folder.mkdir(parents=True)
+    where.write()
+    assert Plan.read(where.folder).params.features.path == "there"
+
+
 @pytest.mark.parametrize("key", ["prompts", "keep"])
 def test_a_trained_prompt_that_would_be_cut_is_refused(key, settings, tmp_path):
     with pytest.raises(

@@ -22,6 +22,7 @@ from tasks.requests.measurable_sets import (
     check_alone,
     check_called,
     check_fid,
+    check_fid_instead,
     check_kept,
     check_kept_labels,
     check_kept_parts,
@@ -317,6 +318,14 @@ def test_fid_needs_more_pictures_than_numbers(metric):
         check_fid(policy, kept_table(64), [CAT], 64)
 
 
+def test_fid_to_the_replacement_needs_more_pictures_of_the_concept_alone_than_numbers():
+    policy = judged_by(**{"clip.concept_rate": 0.1, "quality.fid": 5.0})
+    check_fid_instead(policy, CAT, rows(65, 9), 64)
+    with pytest.raises(BadInput, match=r"object limits quality\.fid, .*more than 64 pictures"):
+        check_fid_instead(policy, CAT, rows(64, 9), 64)
+    check_fid_instead(judged_by(**{"clip.concept_rate": 0.1}), CAT, rows(64, 9), 64)
+
+
 def test_a_concept_that_came_back_has_prompts_enough_to_show_it():
     policy = judged_by(**{"clip.concept_rate": 0.1})
     policy = policy.model_copy(update={"restored": {"clip.concept_rate": 0.9}})
@@ -376,7 +385,9 @@ def described(n: int) -> Concept:
         ("implicit", "full", 0.088),  # 40, each of its own
         ("translated", "full", 0.088),  # each prompt by both names
         ("image to image", "smoke", 0.325),  # of 8 photographs
+        ("inpainting", "smoke", 0.325),
         ("latent inversion", "smoke", 0.325),
+        ("ring-a-bell", "smoke", 0.162),
         ("image to image", "standard", 0.162),  # of 20
     ],
 )

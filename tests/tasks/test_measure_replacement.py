@@ -11,6 +11,7 @@ from erasure_core.law.gates import judge
 from erasure_core.law.prompts import PromptRow
 from erasure_core.law.requests import read_request
 from erasure_core.planning.params import read_params
+from tasks.evidence.further import QUALITY_FID, not_measured
 from tasks.evidence.instruments import Instruments
 from tasks.evidence.measure import REPLACEMENT_METRICS, measure_replacement
 
@@ -30,10 +31,10 @@ def instruments() -> Instruments:
     return Instruments.of(params.model_copy(update={"clip": clip}))
 
 
-def pictures(subject: str, seed: int) -> list[Image.Image]:
+def pictures(subject: str, seed: int, n: int = N) -> list[Image.Image]:
     """Real pictures of a subject, in every style."""
     rng, styles = np.random.default_rng(seed), list(STYLES.values())
-    return [styles[i % len(styles)](photograph(subject, rng)) for i in range(N)]
+    return [styles[i % len(styles)](photograph(subject, rng)) for i in range(n)]
 
 
 def texture() -> list[Image.Image]:
@@ -93,7 +94,11 @@ def verdicts(
     ]
     base = pictures("photographer", 1)
     found = measure_replacement(instruments, concept, rows, base, candidate, LABELS)
-    assert [m.metric for m in found] == [f"{name}[astronaut]" for name in REPLACEMENT_METRICS]
+    measured = [name for name in REPLACEMENT_METRICS if name != QUALITY_FID]  # of 40 pictures
+    of_base, *of_candidate = [m.metric for m in found]
+    assert of_base == "base.replacement.rate[astronaut]"
+    assert of_candidate == [f"{name}[astronaut]" for name in measured]
+    assert found[0].value >= 0.9
     limits = instruments.params.policy.limits([concept])
     by_name = {m.metric: m for m in found}
     return {
@@ -116,6 +121,23 @@ def test_pictures_of_the_replacement_pass_every_limit(named, instruments):
     judged = verdicts(instruments, pictures("photographer", 2), named=named)
     assert set(judged.values()) == {"pass"}
     assert {"replacement.rate", "quality.fidelity", "quality.diversity"} <= judged.keys()
+
+
+@pytest.mark.parametrize(("n", "measured"), [(64, False), (65, True)])
+def test_fid_to_the_replacement_is_measured_or_said_why_not(n, measured, instruments):
+    concept = CONCEPTS["astronaut"]
+    rows = [PromptRow(i, f"an astronaut {i}", i, 4.0, "astronaut") for i in range(n)]
+    base = pictures("photographer", 6, n)
+    found = {
+        m.metric: m for m in measure_replacement(instruments, concept, rows, base, base, LABELS)
+    }
+    missing = not_measured([concept], found)
+    name = "quality.fid[astronaut]"
+    assert (name in found, name in missing) == (measured, not measured)
+    if measured:
+        assert found[name].value == pytest.approx(0, abs=1e-6)
+    else:
+        assert "with 64 numbers a picture needs more than 64" in missing[name]
 
 
 def in_style(style: str, seed: int) -> list[Image.Image]:

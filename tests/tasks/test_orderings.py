@@ -1,6 +1,6 @@
 """Which orders of All-but-One's Table 1 hold is decided by intervals, of published forms."""
 
-from tasks.comparing.table import TABLE_1, orderings
+from tasks.comparing.table import COLUMNS, TABLE_1, orderings
 
 
 def row(method: str, low: float, high: float, form: str = "published") -> dict:
@@ -54,3 +54,8 @@ def test_the_printed_numbers_are_sorted_as_the_paper_ranks_them():
         "CLIP score": "all_but_one",
         "SSIM": "all_but_one",
     }
+
+
+def test_every_metric_of_the_papers_table_has_a_column_of_its_own():
+    shown = {metric for metrics in COLUMNS.values() for metric in metrics}
+    assert {metric for metric, _, _ in TABLE_1.values()} <= shown

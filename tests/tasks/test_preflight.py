@@ -35,6 +35,7 @@ from tasks.evidence.instruments import Instruments
 from tasks.home import Home
 from tasks.requests import machine
 from tasks.requests.intake import add
+from tasks.requests.made_with import made_with
 from tasks.requests.plan import Inputs, plan_restore, plan_trial, take_up
 from tasks.requests.preflight import OPERATOR, Fault, preflight
 from tasks.requests.steps import hold, refuse, withdraw
@@ -210,6 +211,16 @@ OPERATORS = {
     "CLIP absent": (
         lambda s: s.settings["clip"].update(path="./nowhere"),
         r"CLIP '\./nowhere' is neither a folder nor in the local hub cache",
+    ),
+    "features absent": (
+        lambda s: s.settings.update(features={"path": "./nowhere"}),
+        r"features folder nowhere holds no config\.json, \*\.safetensors; give a transformers",
+    ),
+    "features that see no picture": (
+        lambda s: s.settings.update(
+            features={"path": f"{s.settings['base']['path']}/text_encoder"}
+        ),
+        r"features .*text_encoder",
     ),
     "CLIP that is another model": (only_a_text_encoder, "is not a whole CLIP: .* are missing"),
     "tokenizer absent": (
@@ -757,11 +768,39 @@ def test_metrics_that_a_policy_can_limit_are_those_measured(setup):
     one = measure.measure_kept(instruments, once, pictures, pictures, labels, keep)
     back = measure.measure_restored(instruments, concept, pictures, pictures, labels, "ab")
     assert [m.metric for m in gone] == [f"{name}[cat]" for name in measure.WORD_METRICS]
-    assert {m.metric for m in stays} == {*measure.kept_metrics()}
-    parts = {m.metric for m in one if m.metric.endswith("]")}
+    stay = {m.metric for m in stays if not m.metric.startswith("base.")}
+    of_base = {m.metric for m in stays} - stay
+    assert stay == {*measure.kept_metrics()}
+    assert of_base < {f"base.{name}" for name in stay}  # what the base's own pictures have
+    parts = {m.metric for m in one if m.metric.endswith("]")} - of_base
     shares = {"clip.accuracy", "clip.accuracy_drop"}  # which need no second prompt
     assert parts == {f"{name}[{part}]" for name in shares for part in ("listed", "not listed")}
     assert [m.metric for m in back] == [f"restored.{m}[cat]" for m in measure.RESTORED_METRICS]
+
+
+def test_features_of_ones_own_decide_a_result_by_their_bytes(setup):
+    def known() -> dict[str, str]:
+        return made_with(Params.model_validate(setup.settings))
+
+    assert "features" not in known()
+    setup.settings["features"] = {"path": setup.settings["clip"]["path"]}
+    assert setup.faults() == []
+    before = known()["features"]
+    own = setup.own("features")
+    assert known()["features"] == before
+    with (own / "config.json").open("a") as file:
+        file.write(" ")
+    assert known()["features"] != before
+
+
+def test_distances_are_measured_by_the_features_that_the_parameters_name(setup):
+    setup.settings["features"] = {"path": setup.settings["clip"]["path"]}
+    own = str(setup.own("features"))
+    of_own = Instruments.of(Params.model_validate(setup.settings)).features
+    assert of_own.settings["clip"] == own
+    del setup.settings["features"]
+    of_clip = Instruments.of(Params.model_validate(setup.settings)).features
+    assert of_clip.settings["clip"] != own
 
 
 def test_a_plug_in_answers_for_no_other_metric(setup, monkeypatch):

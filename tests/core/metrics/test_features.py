@@ -8,7 +8,7 @@ from PIL import Image
 from erasure_core.errors import BadInput
 from erasure_core.gallery.pictures import draw
 from erasure_core.metrics.clip_score import ClipScorer
-from erasure_core.metrics.features import ClipFeatures, Features, VisionFeatures, checked
+from erasure_core.metrics.features import ClipFeatures, Features, VisionFeatures, checked, opened
 from erasure_core.metrics.kid import mmd2
 
 RNG = np.random.default_rng(31)
@@ -52,6 +52,18 @@ def test_any_vision_folder_gives_features(resnet):
     assert vectors.dtype == np.float64
     assert features.name == "resnet"
     assert features.settings["weights_sha256"].keys() == {"model.safetensors"}
+
+
+def test_a_folder_is_opened_by_what_its_configuration_says(resnet, tiny_clip, clip, tmp_path):
+    assert_allclose(opened(resnet).of(PICTURES), VisionFeatures(resnet).of(PICTURES))
+    assert opened(resnet).settings["folder"] == str(resnet)
+    assert_allclose(opened(tiny_clip).of(PICTURES), clip.of(PICTURES))
+    with pytest.raises(BadInput, match=r"holds no config\.json, \*\.safetensors"):
+        opened(tmp_path)
+    (tmp_path / "model.safetensors").write_bytes(b"")
+    (tmp_path / "config.json").write_text("[]")
+    with pytest.raises(BadInput, match=r"config\.json is not readable"):
+        opened(tmp_path)
 
 
 def test_batches_do_not_change_the_vectors(resnet):
