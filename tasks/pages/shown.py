@@ -8,6 +8,7 @@ import json
 from collections.abc import Callable, Iterator, Mapping, Sequence
 from contextlib import AbstractContextManager, contextmanager
 from dataclasses import replace
+from functools import partial
 from pathlib import Path
 from typing import Any
 
@@ -23,6 +24,7 @@ from tasks.home import Home
 from tasks.pages.verdict import lambda_tag
 from tasks.registry.live import losses_shown, show_measured, shown_while
 from tasks.registry.runs import REQUESTS, CandidateRun, PromptSet, RunFacts
+from tasks.release.mirrored import check_newest
 
 
 def working(
@@ -33,7 +35,8 @@ def working(
 
     actor = {**acting(), "prefect_run": runtime.flow_run.id or ""}
     facts = run_facts(plan, actor, git_commit(Path.cwd()), back)
-    return shown_while(book.home, replace(facts, book=book.identity()))
+    facts = replace(facts, book=book.identity())
+    return shown_while(book.home, facts, partial(check_newest, book, facts.model))
 
 
 @contextmanager
