@@ -346,6 +346,7 @@ def _repository(home: Home) -> Iterator[_Store]:
     """The state folder as a DVC repository, for this process alone."""
     from filelock import FileLock
 
+    home.begin()
     home.locks.mkdir(parents=True, exist_ok=True)
     config, folder, lock = home.locks / "dvc-call", _remote_folder(home), home.locks / "dvc.lock"
     with FileLock(lock):

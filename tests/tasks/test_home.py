@@ -10,6 +10,7 @@ from unittest import mock
 import pytest
 
 from erasure_core.errors import BadInput
+from tasks.book.keys import Keys
 from tasks.home import QUIET, Home
 
 
@@ -112,10 +113,23 @@ def test_git_takes_nothing_of_a_state_folder_in(tmp_path, left):
 
 
 @pytest.mark.skipif(not which("git"), reason="no git here")
+@pytest.mark.parametrize(
+    "first", [lambda keys, file: keys.trust("partner", file), lambda keys, _: keys.current()]
+)
+def test_git_takes_nothing_in_where_keys_came_first(tmp_path, first):
+    """`erasure keys trust` may be the first command of a state folder."""
+    other = Keys(Home(tmp_path / "elsewhere"))
+    file = other.believed / f"{other.current().name}.pub"
+    home = Home(tmp_path / "here" / ".erasure")
+    first(Keys(home), file)
+    home.begin()
+    (home.root / "book.db").write_text("a name")
+    assert kept_by_git(tmp_path / "here") == []
+
+
+@pytest.mark.skipif(not which("git"), reason="no git here")
 def test_in_a_working_folder_git_leaves_out_the_keys_alone(tmp_path):
     """Which may be the state folder as well: its owner's files are its owner's business."""
-    from tasks.book.keys import Keys
-
     (tmp_path / "params.yaml").write_text("")
     home = Home(tmp_path)
     home.begin()
