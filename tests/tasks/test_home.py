@@ -60,10 +60,18 @@ def test_tracking_uri_is_an_absolute_sqlite_file_unless_a_server_is_named(tmp_pa
 def test_remote_may_be_a_folder_or_a_url(tmp_path, monkeypatch):
     monkeypatch.chdir(tmp_path)
     assert Home(tmp_path / "h").dvc_remote == str(tmp_path / "h" / "dvc-remote")
-    monkeypatch.setenv("ERASURE_DVC_REMOTE", "shared")
-    assert Home(tmp_path / "h").dvc_remote == str(tmp_path / "shared")
+    monkeypatch.setenv("ERASURE_DVC_REMOTE", str(tmp_path / "shared"))
+    assert Home(tmp_path / "h").checked().dvc_remote == str(tmp_path / "shared")
     monkeypatch.setenv("ERASURE_DVC_REMOTE", "s3://bucket/models")
-    assert Home(tmp_path / "h").dvc_remote == "s3://bucket/models"
+    assert Home(tmp_path / "h").checked().dvc_remote == "s3://bucket/models"
+
+
+@pytest.mark.parametrize("remote", ["~/remote", "remote", "./remote", "../remote"])
+def test_a_remote_that_each_working_folder_has_for_itself_is_refused(tmp_path, monkeypatch, remote):
+    """As systemd's `EnvironmentFile` and cron give it: no shell has read it."""
+    monkeypatch.setenv("ERASURE_DVC_REMOTE", remote)
+    with pytest.raises(BadInput, match="write the whole path, from / on"):
+        Home(tmp_path).checked()
 
 
 def test_environment_respects_what_is_set(tmp_path, monkeypatch):
