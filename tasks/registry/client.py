@@ -10,9 +10,10 @@ from contextlib import contextmanager
 from pathlib import Path
 from typing import TYPE_CHECKING, Any
 
-from erasure_core.errors import ErasureError
+from erasure_core.errors import BadInput, ErasureError
 from erasure_core.redact import redacted
 from tasks.home import Home
+from tasks.reachable import DATABASES, check_reachable
 from tasks.registry.moved import settle_in, told
 
 if TYPE_CHECKING:
@@ -34,6 +35,7 @@ def connected(home: Home) -> Iterator["MlflowClient"]:
     Raises:
         ErasureError: MLflow failed or cannot be reached, or its database is damaged or locked.
     """
+    _check_database(home)
     from mlflow.exceptions import MlflowException
 
     try:
@@ -42,6 +44,17 @@ def connected(home: Home) -> Iterator["MlflowClient"]:
             yield connect(home.tracking_uri)
     except MlflowException as fault:
         raise ErasureError(redacted(f"MLflow at {home.tracking_uri}: {fault.message}")) from None
+
+
+def _check_database(home: Home) -> None:
+    """Refuse a database server that does not answer: MLflow would try for 101 seconds, each time.
+    What it tries of a tracking server is set by `tasks.home.QUIET`.
+    """
+    if home.tracking_uri.startswith(tuple(DATABASES)):
+        try:
+            check_reachable("MLflow", home.tracking_uri)
+        except BadInput as fault:  # which would be the caller's input
+            raise ErasureError(str(fault)) from None
 
 
 @contextmanager
