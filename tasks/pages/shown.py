@@ -12,6 +12,7 @@ from functools import partial
 from pathlib import Path
 from typing import Any
 
+from erasure_core.errors import ErasureError
 from erasure_core.law.gates import Measurement
 from erasure_core.law.lineage import git_commit
 from erasure_core.law.requests import DeletionRequest
@@ -117,9 +118,19 @@ def candidate_facts(plan: Plan, name: str) -> CandidateRun:
 
 
 def losses_of(plan: Plan, candidate: Candidate) -> tuple[list[float], list[int]]:
-    """The summed loss of every update, and when it was computed (ms since 1970, where known)."""
-    kept = json.loads(plan.losses_file(candidate.name).read_text())
-    return [sum(terms.values()) for terms in kept["losses"]], kept.get("times", [])
+    """The summed loss of every update, and when it was computed (ms since 1970, where known).
+
+    Raises:
+        ErasureError: The file was cut or edited.
+    """
+    file = plan.losses_file(candidate.name)
+    try:
+        kept = json.loads(file.read_bytes())
+        return [sum(terms.values()) for terms in kept["losses"]], kept.get("times", [])
+    except (ValueError, KeyError, TypeError, AttributeError) as fault:
+        raise ErasureError(
+            f"{file} does not hold the losses of a training ({fault}); restore it from a copy"
+        ) from None
 
 
 def of_stage(measurements: Any, stage: Stage) -> list[Measurement]:
