@@ -13,6 +13,7 @@ from typing import TYPE_CHECKING, Any
 from erasure_core.errors import BadInput, ErasureError
 from erasure_core.redact import redacted
 from tasks.home import Home
+from tasks.process import one_at_a_time
 from tasks.reachable import DATABASES, check_reachable
 from tasks.registry.moved import settle_in, told
 
@@ -60,11 +61,9 @@ def _check_database(home: Home) -> None:
 @contextmanager
 def mirroring(home: Home) -> Iterator[tuple["MlflowClient", str]]:
     """A client and the id of our experiment, for one mirror of this state folder at a time."""
-    from filelock import FileLock
-
     home.begin()
     home.locks.mkdir(parents=True, exist_ok=True)
-    with FileLock(home.locks / "mlflow.lock"):
+    with one_at_a_time(home.locks / "mlflow.lock", "mirroring into MLflow"):
         _make_store(home)
         with connected(home) as client:
             yield client, _experiment(home, client)
