@@ -289,6 +289,7 @@ def best(work: Callable[[], object], repeats: int) -> dict[str, float]:
 def in_process(book: Book, folder: Path, repeats: int, mirrored: bool) -> dict[str, Any]:
     """Seconds of each question, in a process that has imported what it needs."""
     from tasks.registry.versions import mirror_aliases
+    from tasks.release.mirrored import version_key
     from tasks.release.trace import trace_request
     from tasks.requests.plan import Inputs, plan_release
 
@@ -296,6 +297,7 @@ def in_process(book: Book, folder: Path, repeats: int, mirrored: bool) -> dict[s
     versions = [1, book.ask(lambda reader: reader.next_version(MODEL)) - 1]
     astronaut = book.ask(lambda reader: reader.request(DUE))
     more, turns = count(_requests(book)), count()
+    key = version_key(book, book.ask(lambda reader: reader.version(MODEL, 1)))  # of every row there
 
     def one_more() -> None:
         number = next(more)
@@ -310,7 +312,8 @@ def in_process(book: Book, folder: Path, repeats: int, mirrored: bool) -> dict[s
 
     def mirror() -> None:
         to = versions[next(turns) % 2]
-        mirror_aliases(book.home, book.identity(), MODEL, {"candidate": to, "champion": 1})
+        keys = {1: key, to: key}
+        mirror_aliases(book.home, book.identity(), MODEL, {"candidate": to, "champion": 1}, keys)
 
     def whole() -> None:
         assert list(faults_of_chain(book)) == []

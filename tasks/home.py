@@ -49,8 +49,9 @@ class Home:
         Raises:
             BadInput: It is a file or leads nowhere, or its parent is not there (a typo would begin
                 an empty state beside the real one); or MLflow and Prefect, which have it as part of
-                a URL, would read another path.
+                a URL, would read another path. Or `dvc_remote` is refused.
         """
+        _ = self.dvc_remote
         if "?" in str(self.root) or unquote(str(self.root)) != str(self.root):
             raise BadInput(
                 f"state folder {self.root}: a path with ? or an escape such as %20 means another "
@@ -120,9 +121,20 @@ class Home:
 
     @property
     def dvc_remote(self) -> str:
-        """`ERASURE_DVC_REMOTE` (a folder or a URL), or the folder `dvc-remote` here."""
-        remote = os.environ.get("ERASURE_DVC_REMOTE") or str(self.root / "dvc-remote")
-        return remote if "://" in remote else str(Path(remote).absolute())
+        """`ERASURE_DVC_REMOTE` (a folder or a URL), or the folder `dvc-remote` here.
+
+        Raises:
+            BadInput: It is a path that means another folder in every working folder.
+        """
+        remote = os.environ.get("ERASURE_DVC_REMOTE") or str(self.root.absolute() / "dvc-remote")
+        if "://" in remote:
+            return remote
+        if not Path(remote).is_absolute():
+            raise BadInput(
+                f"ERASURE_DVC_REMOTE={remote} means another folder wherever a command starts, and "
+                "nothing but a shell reads ~ as the home folder; write the whole path, from / on"
+            )
+        return str(Path(remote))
 
     @property
     def tracking_uri(self) -> str:

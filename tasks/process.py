@@ -1,13 +1,18 @@
-"""Who does a piece of work, so that a later command can tell whether it still does."""
+"""Who does a piece of work, so that a later command can tell whether it still does, and waits."""
 
 import os
 import platform
+import sys
+from collections.abc import Iterator
+from contextlib import contextmanager
+from pathlib import Path
 
 import psutil
 
 from erasure_core.files import here
 
 PREFIX = "process"
+SILENT = 2.0  # seconds for which another process is waited for without a word
 
 
 def this_process() -> str:
@@ -24,6 +29,25 @@ def has_died(mark: str) -> bool:
         return False
     place, pid, started = rest.rsplit(":", 2)
     return place == _place() and pid.isdecimal() and _started(int(pid)) != started
+
+
+@contextmanager
+def one_at_a_time(lock: Path, what: str) -> Iterator[None]:
+    """Hold a lock's file for the length of a `with`; a line on stderr says that another process
+    does `what` where it is waited for.
+    """
+    from filelock import FileLock, Timeout
+
+    held = FileLock(lock)
+    try:
+        held.acquire(timeout=SILENT)
+    except Timeout:
+        print(f"waiting for another process: {what} ({lock})", file=sys.stderr, flush=True)
+        held.acquire()
+    try:
+        yield
+    finally:
+        held.release()
 
 
 def _place() -> str:

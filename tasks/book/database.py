@@ -6,8 +6,9 @@ what it reads cannot change before it writes.
 """
 
 import os
+import sys
 import time
-from collections.abc import Callable, Iterator
+from collections.abc import Callable, Iterator, Sequence
 from contextlib import contextmanager
 from functools import lru_cache
 from pathlib import Path
@@ -31,6 +32,9 @@ ALIVE = {"keepalives_idle": 10, "keepalives_interval": 5, "keepalives_count": 3}
 LOCK = 0x65726173  # of PostgreSQL's advisory lock: one writer at a time, as in SQLite
 # secure_delete: what was deleted is overwritten, for it may be a person's name
 PRAGMAS = ("journal_mode=WAL", "synchronous=FULL", "secure_delete=ON")
+# in what a driver says, where waiting does not help
+LASTING = ("unable to open", "disk", "full", "readonly", "malformed", "password", "not exist")
+UNKNOWN_HOST = ("not known", "nodename nor servname")
 Value = TypeVar("Value")
 
 
@@ -63,7 +67,8 @@ def connect(home: Home, *, make: bool) -> Engine:
         return _empty()
     file = Address.create("sqlite", database=str(database_file(home)))  # % and ? as they are
     engine = _engine(os.environ.get(URL) or file)
-    form = patiently(lambda: _form(engine))
+    # later a container that is started again may have no name for a while
+    form = patiently(lambda: _form(engine), lasting=(*LASTING, *UNKNOWN_HOST))
     if form is None and not make:
         return _empty()
     if form != REVISION:
@@ -174,32 +179,41 @@ def _end_when_idle(connection: Connection, seconds: float) -> None:
     connection.execute(text(timeout))
 
 
-def patiently(work: Callable[[], Value], patience: float = PATIENCE) -> Value:
-    """Do `work`, again and again while the database is away; `work` must bear to be repeated.
+def patiently(
+    work: Callable[[], Value], patience: float = PATIENCE, lasting: Sequence[str] = LASTING
+) -> Value:
+    """Do `work`, again and again while the database is away, which is said once on stderr.
+
+    Args:
+        work: What bears to be repeated.
+        patience: Seconds after which the database counts as gone.
+        lasting: Words of a fault that is not waited for.
 
     Raises:
         ErasureError: The database stayed away.
     """
-    until = time.monotonic() + patience
+    until, told = time.monotonic() + patience, False
     while True:
         try:
             return work()
         except DBAPIError as fault:
-            if time.monotonic() > until or not _passing(fault):
+            if time.monotonic() > until or not _passing(fault, lasting):
                 raise ErasureError(_said(fault)) from None
+            if not told:
+                print(f"waiting up to {patience:g} s: {_said(fault)}", file=sys.stderr, flush=True)
+                told = True
             time.sleep(0.5)
         except SQLAlchemyError as fault:
             raise ErasureError(_said(fault)) from fault
 
 
-def _passing(fault: DBAPIError) -> bool:
+def _passing(fault: DBAPIError, lasting: Sequence[str]) -> bool:
     """Whether waiting may help: a server that is away, a lock, a transaction that the server ended;
     not a full disk.
     """
     if not (isinstance(fault, OperationalError) or fault.connection_invalidated):
         return False
     said = str(fault.orig).lower()
-    lasting = ("unable to open", "disk", "full", "readonly", "malformed", "password", "not exist")
     return not any(word in said for word in lasting)
 
 

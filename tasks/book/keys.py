@@ -35,6 +35,7 @@ class Keys:
     """The keys of one state folder."""
 
     def __init__(self, home: Home):
+        self.home = home
         self.signing = home.keys / "signing.pem"
         self.believed = home.keys / "trusted"
         self.before = home.keys / "former"
@@ -108,6 +109,7 @@ class Keys:
 
     def _make(self, put: Callable[[str, Path], None]) -> None:
         """A new private key, given its name by `put` when it is whole and on disk."""
+        self.home.begin()
         self.signing.parent.mkdir(parents=True, exist_ok=True)
         keep_out_of_git(self.signing.parent)
         private = Ed25519PrivateKey.generate().private_bytes(
@@ -133,6 +135,7 @@ class Keys:
         return signer
 
     def _believe(self, name: str, key: Ed25519PublicKey) -> None:
+        self.home.begin()
         _publish(self.believed / f"{name}.pub", key)
 
 

@@ -1,8 +1,8 @@
 """One release at a time: a lease in the book, with a heartbeat, on any number of machines.
 
 A holder that dies loses it: at once if it ran on this machine, in the same container; else when its
-heartbeat was seen to stand still for `PATIENCE` seconds. No two clocks are compared: whoever waits
-counts by its own.
+heartbeat was seen to stand still for `PATIENCE` seconds, those not counted in which the database
+was away. No two clocks are compared: whoever waits counts by its own.
 A holder that was only paused finds its token gone and can promote nothing.
 """
 
@@ -121,32 +121,48 @@ def held_beside(reader: Reader, model: str) -> Mapping[str, Any] | None:
     return next((lease for lease in leases if lease is not None and alive(lease)), None)
 
 
-def _take(book: Book, held: Held, doing: str, wait: bool, on_wait: Waiting) -> None:
+@dataclass(slots=True)
+class _Watch:
+    """A holder, as who waits sees it."""
+
     seen: Mapping[str, Any] | None = None
-    since = time.monotonic()
+    looked: float = 0.0  # when, by `time.monotonic`
+    still: float = 0.0  # seconds for which its pulse had stood still by then
+
+    def still_now(self, other: Mapping[str, Any]) -> float:
+        """Seconds for which the pulse of `other` stands still. Between two looks a holder may have
+        been kept from beating, by the same database that kept this one from looking: a longer time
+        between them counts no more than the next beat and look take.
+        """
+        if self.seen is None or _pulse(self.seen) != _pulse(other):
+            return 0.0
+        return self.still + min(time.monotonic() - self.looked, BEAT + LOOK)
+
+    def see(self, other: Mapping[str, Any]) -> None:
+        self.still = self.still_now(other)
+        self.seen, self.looked = other, time.monotonic()
+
+
+def _take(book: Book, held: Held, doing: str, wait: bool, on_wait: Waiting) -> None:
+    watch = _Watch()
     while True:
-        other = book.change(partial(_try, held=held, doing=doing, seen=seen, since=since))
+        other = book.change(partial(_try, held=held, doing=doing, watch=watch))
         if other is None:
             return
         if not wait:
             raise LeaseTaken(f"{named(other)}; wait for it, or run without --no-wait")
-        if seen is None or seen["token"] != other["token"]:
+        if watch.seen is None or watch.seen["token"] != other["token"]:
             on_wait(other)
-        if seen is None or _pulse(seen) != _pulse(other):
-            seen, since = other, time.monotonic()
+        watch.see(other)
         time.sleep(LOOK)
 
 
-def _try(
-    tx: Transaction, *, held: Held, doing: str, seen: Mapping[str, Any] | None, since: float
-) -> Mapping[str, Any] | None:
+def _try(tx: Transaction, *, held: Held, doing: str, watch: _Watch) -> Mapping[str, Any] | None:
     """Take the lease if it is free; return who holds it otherwise."""
     other = tx.lease(held.name)
     if other is not None and other["token"] == held.token:
         return None  # an earlier try had succeeded
-    still = seen is not None and other is not None and _pulse(seen) == _pulse(other)
-    stale = still and time.monotonic() - since > PATIENCE
-    if other is not None and alive(other) and not stale:
+    if other is not None and alive(other) and watch.still_now(other) <= PATIENCE:
         return other
     tx.connection.execute(delete(leases).where(leases.c.name == held.name))
     row = {"name": held.name, "token": held.token, "beat": 0, "since": now(), "doing": doing}

@@ -8,9 +8,11 @@ import json
 from collections.abc import Callable, Iterator, Mapping, Sequence
 from contextlib import AbstractContextManager, contextmanager
 from dataclasses import replace
+from functools import partial
 from pathlib import Path
 from typing import Any
 
+from erasure_core.errors import ErasureError
 from erasure_core.law.gates import Measurement
 from erasure_core.law.lineage import git_commit
 from erasure_core.law.requests import DeletionRequest
@@ -23,6 +25,7 @@ from tasks.home import Home
 from tasks.pages.verdict import lambda_tag
 from tasks.registry.live import losses_shown, show_measured, shown_while
 from tasks.registry.runs import REQUESTS, CandidateRun, PromptSet, RunFacts
+from tasks.release.mirrored import check_newest
 
 
 def working(
@@ -33,7 +36,8 @@ def working(
 
     actor = {**acting(), "prefect_run": runtime.flow_run.id or ""}
     facts = run_facts(plan, actor, git_commit(Path.cwd()), back)
-    return shown_while(book.home, replace(facts, book=book.identity()))
+    facts = replace(facts, book=book.identity())
+    return shown_while(book.home, facts, partial(check_newest, book, facts.model))
 
 
 @contextmanager
@@ -114,9 +118,19 @@ def candidate_facts(plan: Plan, name: str) -> CandidateRun:
 
 
 def losses_of(plan: Plan, candidate: Candidate) -> tuple[list[float], list[int]]:
-    """The summed loss of every update, and when it was computed (ms since 1970, where known)."""
-    kept = json.loads(plan.losses_file(candidate.name).read_text())
-    return [sum(terms.values()) for terms in kept["losses"]], kept.get("times", [])
+    """The summed loss of every update, and when it was computed (ms since 1970, where known).
+
+    Raises:
+        ErasureError: The file was cut or edited.
+    """
+    file = plan.losses_file(candidate.name)
+    try:
+        kept = json.loads(file.read_bytes())
+        return [sum(terms.values()) for terms in kept["losses"]], kept.get("times", [])
+    except (ValueError, KeyError, TypeError, AttributeError) as fault:
+        raise ErasureError(
+            f"{file} does not hold the losses of a training ({fault}); restore it from a copy"
+        ) from None
 
 
 def of_stage(measurements: Any, stage: Stage) -> list[Measurement]:

@@ -10,9 +10,11 @@ from contextlib import contextmanager
 from pathlib import Path
 from typing import TYPE_CHECKING, Any
 
-from erasure_core.errors import ErasureError
+from erasure_core.errors import BadInput, ErasureError
 from erasure_core.redact import redacted
 from tasks.home import Home
+from tasks.process import one_at_a_time
+from tasks.reachable import DATABASES, check_reachable
 from tasks.registry.moved import settle_in, told
 
 if TYPE_CHECKING:
@@ -34,6 +36,7 @@ def connected(home: Home) -> Iterator["MlflowClient"]:
     Raises:
         ErasureError: MLflow failed or cannot be reached, or its database is damaged or locked.
     """
+    _check_database(home)
     from mlflow.exceptions import MlflowException
 
     try:
@@ -44,14 +47,23 @@ def connected(home: Home) -> Iterator["MlflowClient"]:
         raise ErasureError(redacted(f"MLflow at {home.tracking_uri}: {fault.message}")) from None
 
 
+def _check_database(home: Home) -> None:
+    """Refuse a database server that does not answer: MLflow would try for 101 seconds, each time.
+    What it tries of a tracking server is set by `tasks.home.QUIET`.
+    """
+    if home.tracking_uri.startswith(tuple(DATABASES)):
+        try:
+            check_reachable("MLflow", home.tracking_uri)
+        except BadInput as fault:  # which would be the caller's input
+            raise ErasureError(str(fault)) from None
+
+
 @contextmanager
 def mirroring(home: Home) -> Iterator[tuple["MlflowClient", str]]:
     """A client and the id of our experiment, for one mirror of this state folder at a time."""
-    from filelock import FileLock
-
     home.begin()
     home.locks.mkdir(parents=True, exist_ok=True)
-    with FileLock(home.locks / "mlflow.lock"):
+    with one_at_a_time(home.locks / "mlflow.lock", "mirroring into MLflow"):
         _make_store(home)
         with connected(home) as client:
             yield client, _experiment(home, client)

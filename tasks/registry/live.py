@@ -40,9 +40,19 @@ Value = TypeVar("Value")
 
 
 @contextmanager
-def shown_while(home: Home, facts: RunFacts) -> Iterator[None]:
-    """Show the run while the body works. A body that ends leaves it running, for its errand."""
-    run_id = _as_far_as_possible(lambda: _open(home, facts))
+def shown_while(
+    home: Home, facts: RunFacts, check: Callable[[], None] | None = None
+) -> Iterator[None]:
+    """Show the run while the body works. A body that ends leaves it running, for its errand. Where
+    `check` raises `ErasureError`, nothing is shown.
+    """
+
+    def begin() -> str:
+        if check is not None:
+            check()
+        return _open(home, facts)
+
+    run_id = _as_far_as_possible(begin)
     try:
         yield
     except BaseException as fault:

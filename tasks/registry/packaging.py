@@ -43,7 +43,12 @@ class VersionFacts:
     @property
     def key(self) -> str:
         """What tells this version from any other: the sha256 of its first statement."""
-        return hashlib.sha256(self.first_statement or self.statement).hexdigest()
+        return key_of(self.first_statement or self.statement)
+
+
+def key_of(first_statement: bytes) -> str:
+    """The key of the version that was mirrored with this statement at first."""
+    return hashlib.sha256(first_statement).hexdigest()
 
 
 def package(facts: VersionFacts) -> dict[str, bytes]:

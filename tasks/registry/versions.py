@@ -56,6 +56,14 @@ class SeenVersion:
     description: str
 
 
+@dataclass(frozen=True, slots=True)
+class Newest:
+    """The newest version of a book that MLflow has of a model."""
+
+    version: int
+    key: str  # empty where a hand removed it
+
+
 def expected(facts: VersionFacts) -> SeenVersion:
     """What `seen` returns where MLflow is the book's mirror."""
     return SeenVersion(_every_tag(facts), digests(facts), True, facts.run_id, facts.description)
@@ -80,13 +88,26 @@ def mirror_version(home: Home, facts: VersionFacts) -> None:
         _put_back(client, facts, present)
 
 
-def mirror_aliases(home: Home, book: str, model: str, aliases: Mapping[str, int | None]) -> None:
+def mirror_aliases(
+    home: Home,
+    book: str,
+    model: str,
+    aliases: Mapping[str, int | None],
+    keys: Mapping[int, str],
+) -> None:
     """Let MLflow's `candidate` and `champion` point where `aliases` says; None removes one. Others
     are nobody's business here.
 
+    Args:
+        home: The state folder.
+        book: `Book.identity`.
+        model: The registered model.
+        aliases: The number of the version that each of the two names.
+        keys: `VersionFacts.key` of each of these numbers.
+
     Raises:
-        ErasureError: `aliases` does not name exactly these two, a version is not there, or one that
-            an alias names now or is to name is of another book.
+        ErasureError: `aliases` does not name exactly these two, a version is not there, one that an
+            alias names now or is to name is of another book, or another version has the number.
     """
     if set(aliases) != set(ALIASES):
         raise ErasureError(f"aliases {sorted(aliases)} given; name exactly {', '.join(ALIASES)}")
@@ -95,6 +116,8 @@ def mirror_aliases(home: Home, book: str, model: str, aliases: Mapping[str, int 
             named = _named_by(client, model, alias)
             target = None if version is None else _version(client, model, version)
             _check_own(book, model, named, target)
+            if target is not None and version is not None:
+                _check_key(book, model, target, keys[version])
             now = int(named.version) if named else None
             if version is None and now is not None:
                 client.delete_registered_model_alias(model, alias)
@@ -150,6 +173,21 @@ def version_numbers(home: Home, book: str, model: str) -> list[int]:
         return [int(v.version) for v in found if not of_another(v.tags, book)]
 
 
+def newest_of(home: Home, book: str, model: str) -> Newest | None:
+    """The newest version of `model` in MLflow that says it is of this very book, if there is one;
+    older ones say of none.
+    """
+    if not book or not has_store(home):
+        return None
+    with connected(home) as client:
+        page = client.search_model_versions(
+            f"name = '{model}' and tags.`{BOOK}` = '{book}'",
+            max_results=1,
+            order_by=["version_number DESC"],
+        )
+        return next((Newest(int(v.version), dict(v.tags).get(KEY, "")) for v in page), None)
+
+
 def clear_free_pages(home: Home) -> None:
     """What tags and descriptions said before goes from our own file too; a server's is its own."""
     if has_store(home) and (file := sqlite_file(home)):
@@ -159,12 +197,9 @@ def clear_free_pages(home: Home) -> None:
 def _check_place(client: "MlflowClient", facts: VersionFacts, present: Any) -> None:
     """Refuse where the book's number cannot result."""
     where = f"MLflow's {facts.model} version {facts.version}"
-    if present is not None and (key := present.tags.get(KEY)) != facts.key:
+    if present is not None and present.tags.get(KEY) != facts.key:
         _check_own(facts.book, facts.model, present)
-        raise ErasureError(
-            f"{where} has {KEY} {key}, the book's is {facts.key}: it is another version; "
-            f"{_anew(facts)}"
-        )
+        _check_key(facts.book, facts.model, present, facts.key)
     if present is None and facts.previous:
         before = _version(client, facts.model, facts.previous)
         _check_own(facts.book, facts.model, before)
@@ -182,6 +217,27 @@ def _check_own(book: str, model: str, *found: Any) -> None:
             raise ErasureError(said_of_another(model, int(version.version), version.tags))
 
 
+def _check_key(book: str, model: str, found: Any, key: str) -> None:
+    """Refuse where the version that was found is not the book's of that number."""
+    if (has := found.tags.get(KEY)) == key:
+        return
+    if book and found.tags.get(BOOK) == book:
+        raise ErasureError(said_of_copy(model, int(found.version)))
+    raise ErasureError(
+        f"MLflow's {model} version {found.version} has {KEY} {has}, the book's is {key}: it is "
+        f"another version; {_anew(model)}"
+    )
+
+
+def said_of_copy(model: str, version: int) -> str:
+    """That a version is of this very book and not in it, and what to do."""
+    return (
+        f"MLflow's {model} version {version} is of this book, which does not know it: this is an "
+        "older copy of the state folder that made it, or a copy of this one made it; give the copy "
+        "a MLFLOW_TRACKING_URI of its own, and change nothing in this MLflow from there"
+    )
+
+
 def said_of_another(model: str, version: int, tags: Mapping[str, str]) -> str:
     """That a version is of another book, and what to do."""
     return (
@@ -194,14 +250,14 @@ def _check_source(facts: VersionFacts, present: Any, model: Any) -> None:
     if present.source != model.artifact_location:
         raise ErasureError(
             f"MLflow's {facts.model} version {facts.version} loads {present.source}, its files are "
-            f"in {model.artifact_location}; {_anew(facts)}"
+            f"in {model.artifact_location}; {_anew(facts.model)}"
         )
 
 
-def _anew(facts: VersionFacts) -> str:
+def _anew(model: str) -> str:
     """What to do where MLflow offers no way to put a version right."""
     return (
-        f"delete the registered model {facts.model} in MLflow, then `erasure reconcile` mirrors "
+        f"delete the registered model {model} in MLflow, then `erasure reconcile` mirrors "
         f"every version again"
     )
 
@@ -264,7 +320,7 @@ def _create(client: "MlflowClient", facts: VersionFacts, model: Any) -> Any:
         if number > facts.version:
             raise ErasureError(
                 f"MLflow numbered {facts.model} version {facts.version} as {number}: versions of "
-                f"it were deleted by hand; {_anew(facts)}"
+                f"it were deleted by hand; {_anew(facts.model)}"
             )
 
 

@@ -4,7 +4,7 @@ Each finding is one line: what disagrees, and what to do. Nothing is changed.
 """
 
 import json
-from collections.abc import Collection, Iterator, Sequence
+from collections.abc import Callable, Collection, Iterator, Sequence
 from pathlib import Path
 
 from erasure_core.errors import ErasureError
@@ -20,10 +20,17 @@ from tasks.book.lease import alive
 from tasks.book.store import Book, Entry, Reader
 from tasks.book.takeover import faults_of_log
 from tasks.book.texts import faults_of_texts
-from tasks.registry.client import KEY, of_another
+from tasks.registry.client import BOOK, KEY, of_another
 from tasks.registry.runs import NOTE, VERDICT, cut, tags_of_run, unfinished_runs
-from tasks.registry.versions import aliases, expected, said_of_another, seen, version_numbers
-from tasks.release.mirrored import note_of, version_facts
+from tasks.registry.versions import (
+    aliases,
+    expected,
+    said_of_another,
+    said_of_copy,
+    seen,
+    version_numbers,
+)
+from tasks.release.mirrored import newer_in_mlflow, note_of, version_facts
 from tasks.release.record import record_file, record_of
 from tasks.release.settle import check_statement
 from tasks.versions.dvc_store import SHA256, check_checkpoint, checkpoint_folder, deliverable
@@ -275,8 +282,13 @@ def differs_in_mlflow(book: Book, version: Version) -> Iterator[str]:
     if found is None or should is None:
         yield f"{where} is missing; `erasure reconcile` registers it"
         return
-    if found.tags.get(KEY) != should.tags[KEY] and of_another(found.tags, book.identity()):
-        yield said_of_another(version.model, version.version, found.tags)
+    if found.tags.get(KEY) != should.tags[KEY] and found.tags.get(BOOK) is not None:
+        another = of_another(found.tags, book.identity())
+        yield (
+            said_of_another(version.model, version.version, found.tags)
+            if another
+            else said_of_copy(version.model, version.version)
+        )
         return
     for tag in sorted({*found.tags, *should.tags}):
         if found.tags.get(tag) != should.tags.get(tag):
@@ -299,6 +311,22 @@ def differs_in_mlflow(book: Book, version: Version) -> Iterator[str]:
 
 def differs_in_registry(book: Book, model: str) -> Iterator[str]:
     """MLflow's numbers and aliases, in terms of what a difference breaks."""
+    return _unless_newer(book, model, _numbers_and_aliases)
+
+
+def _unless_newer(
+    book: Book, model: str, look: Callable[[Book, str], Iterator[str]]
+) -> Iterator[str]:
+    """What a look at MLflow finds; in a copy of a state folder nothing but that it is one."""
+    try:
+        newer = newer_in_mlflow(book, model)
+    except (ErasureError, OSError) as fault:
+        yield _not_asked(model, fault)
+        return
+    yield from [newer] if newer else look(book, model)
+
+
+def _numbers_and_aliases(book: Book, model: str) -> Iterator[str]:
     try:
         numbers = version_numbers(book.home, book.identity(), model)
     except (ErasureError, OSError) as fault:
@@ -315,7 +343,7 @@ def audit_aliases(book: Book, model: str) -> Iterator[str]:
     and MLflow with the book.
     """
     yield from _as_far_as_possible(_aliases_in_book(book, model))
-    yield from _as_far_as_possible(_aliases_in_mlflow(book, model))
+    yield from _as_far_as_possible(_unless_newer(book, model, _aliases_in_mlflow))
 
 
 def _aliases_in_book(book: Book, model: str) -> Iterator[str]:
@@ -379,10 +407,21 @@ def _lacking(reader: Reader, model: str, erased: Collection[str]) -> list[Entry]
 
 def _runs(book: Book) -> Iterator[str]:
     try:
-        for run_id in unfinished_runs(book.home, book.identity(), working_now(book)):
+        for run_id in unfinished_runs(book.home, book.identity(), not_to_close(book)):
             yield f"MLflow run {run_id} still looks as if it ran; `erasure reconcile`"
     except (ErasureError, OSError) as fault:
         yield f"MLflow cannot be asked for its runs: {redacted(str(fault))}"
+
+
+def not_to_close(book: Book) -> list[str]:
+    """The registered models whose runs in MLflow may run: a process releases them, or MLflow is
+    ahead of this book, and their runs may be of another state folder.
+
+    Raises:
+        ErasureError: MLflow cannot be asked.
+    """
+    models = book.ask(lambda reader: reader.models())
+    return [*working_now(book), *(m for m in models if newer_in_mlflow(book, m))]
 
 
 def working_now(book: Book) -> list[str]:

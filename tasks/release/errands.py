@@ -27,7 +27,7 @@ from tasks.pages.shown import run_facts
 from tasks.pages.verdict import lambda_tag
 from tasks.registry.runs import VERDICT, RunFacts, mirror_run
 from tasks.registry.versions import mirror_aliases, mirror_version, set_aside
-from tasks.release.mirrored import note_of, version_facts
+from tasks.release.mirrored import check_newest, note_of, version_facts, version_key
 from tasks.release.record import record_of
 from tasks.release.recording import measured
 from tasks.release.resolve import bring_back, folder_of
@@ -128,6 +128,7 @@ def _checkpoint(book: Book, version: Version) -> str | None:
 
 def _mlflow_run(book: Book, version: Version) -> str:
     """The run, with one nested run a candidate."""
+    check_newest(book, version.model)
     record = record_of(book.home, version)
     key = f"{version.model}/{version.version}"
     verdict = {VERDICT: version.verdict}
@@ -166,14 +167,19 @@ def _decided_by(book: Book, version: Version) -> Mapping[str, Any]:
 
 def _mlflow_version(book: Book, version: Version) -> None:
     """The version of the registered model."""
+    check_newest(book, version.model)
     mirror_version(book.home, version_facts(book, version))
 
 
 def _mlflow_aliases(book: Book, version: Version) -> None:
     """Where `candidate` and `champion` point, by the book as it is now."""
-    now = book.ask(lambda reader: reader.aliases(version.model))
+    model = version.model
+    check_newest(book, model)
+    now = book.ask(lambda reader: reader.aliases(model))
     wanted = {alias: now.get(alias) for alias in (CANDIDATE, CHAMPION)}
-    mirror_aliases(book.home, book.identity(), version.model, wanted)
+    named = [book.ask(lambda r, n=n: r.version(model, n)) for n in wanted.values() if n]  # type: ignore[misc]
+    keys = {version.version: version_key(book, version) for version in named}
+    mirror_aliases(book.home, book.identity(), model, wanted, keys)
 
 
 def _plan_and_record(home: Home, version: Version) -> tuple[Plan, RunRecord]:

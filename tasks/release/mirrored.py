@@ -12,12 +12,14 @@ from erasure_core.text import names_of
 from tasks.book.store import Book, Reader
 from tasks.home import Home
 from tasks.pages.verdict import lambda_tag, note
-from tasks.registry.packaging import VersionFacts
+from tasks.registry.packaging import VersionFacts, key_of
 from tasks.registry.runs import VERDICT
+from tasks.registry.versions import newest_of, said_of_copy
 from tasks.release.record import record_of
 from tasks.versions.dvc_store import is_pointer, pointer_file
 
 DEFAULT_STEPS, DEFAULT_GUIDANCE = 50, 7.5  # where nothing measured is left: the field's usual
+NEAR = 10  # newest versions among which the newest of MLflow is looked for first
 NAMES = 20  # of concepts, in a version's tag
 TAGS_LENGTH = 5000  # characters of a tag that MLflow keeps on every store
 
@@ -47,6 +49,41 @@ def version_facts(book: Book, version: Version) -> VersionFacts:
         before=book.ask(lambda reader: reader.version_before(version.model, version.version)),
         book=book.identity(),
     )
+
+
+def version_key(book: Book, version: Version) -> str:
+    """`VersionFacts.key` of a version, without the rest of its facts; empty where it has none."""
+    first = _first_statement(book, version)
+    statement = book.ask(lambda reader: reader.text(version.statement))
+    return key_of(first or (statement or "").encode())
+
+
+def check_newest(book: Book, model: str) -> None:
+    """Refuse to change an MLflow of which `newer_in_mlflow` has something to say."""
+    if said := newer_in_mlflow(book, model):
+        raise ErasureError(said)
+
+
+def newer_in_mlflow(book: Book, model: str) -> str | None:
+    """That MLflow has a version of this very book that the book has not: of the state folder that
+    this one is a copy of, or of a copy of it. MLflow gets none before it is in the book.
+
+    Raises:
+        ErasureError: MLflow cannot be asked.
+    """
+    found = newest_of(book.home, book.identity(), model)  # before the book, which may grow
+    if found is None or _is_known(book, model, found.key):
+        return None
+    return said_of_copy(model, found.version)
+
+
+def _is_known(book: Book, model: str, key: str) -> bool:
+    """Whether a version of the book has a key: nearly always one of the newest."""
+    for newest in (NEAR, None):
+        versions = book.ask(lambda reader, n=newest: reader.versions(model, n))  # type: ignore[misc]
+        if any(version_key(book, version) == key for version in reversed(versions)):
+            return True
+    return False
 
 
 def _first_statement(book: Book, version: Version) -> bytes | None:

@@ -27,6 +27,7 @@ from tasks.registry.runs import forget_attempts, forget_run
 from tasks.registry.versions import clear_free_pages
 from tasks.release.errands import OUTSIDE, run_errands
 from tasks.release.leftovers import forget_evaluations, forget_leftovers, purged_requests
+from tasks.release.mirrored import check_newest
 from tasks.release.record import record_file
 from tasks.trial import at_work
 from tasks.versions.dvc_store import checkpoint_folder, forget_checkpoint
@@ -85,6 +86,7 @@ def purge(
             nameless = book.ask(lambda reader: purged_requests(reader, model))
             attempts: list[str] = []
             with _noting(left, "MLflow's runs that came to nothing"):
+                check_newest(book, model)
                 attempts = forget_attempts(book.home, book.identity(), model, refused, nameless)
         clear_log(book.engine)
         left += (f"behind: {line}" for line in run_errands(book, model, wait=wait))
@@ -283,6 +285,7 @@ def _noting(left: list[str], what: str) -> Iterator[None]:
 def _remove_run(book: Book, _: Held, version: Version) -> None:
     run_id = book.ask(lambda r: r.outcome(f"{version.model}/{version.version}/mlflow run"))
     if run_id:
+        check_newest(book, version.model)
         forget_run(book.home, run_id)
 
 

@@ -20,7 +20,7 @@ from tasks.release.audit import (
     differs_in_registry,
     differs_in_report,
     differs_in_run,
-    working_now,
+    not_to_close,
 )
 from tasks.release.errands import OUTSIDE, run_errands
 from tasks.release.record import record_file
@@ -70,7 +70,7 @@ def _close_unfinished(book: Book) -> list[str]:
     """Mark MLflow's runs that died; what could not be done."""
     try:
         with holding(book, OUTSIDE, "closing runs that died"):
-            close_unfinished(book.home, book.identity(), working_now(book))
+            close_unfinished(book.home, book.identity(), not_to_close(book))
     except (ErasureError, OSError) as fault:
         return [f"MLflow's runs that died: {redacted(str(fault))}"]
     return []

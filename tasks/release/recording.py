@@ -7,6 +7,7 @@ from datetime import UTC, datetime
 from pathlib import Path
 from typing import Any
 
+from erasure_core.errors import ErasureError
 from erasure_core.law import lineage
 from erasure_core.law.concepts import kept_prompts
 from erasure_core.law.gates import Gate, Measurement
@@ -170,9 +171,20 @@ def hashes(folder: Path, delta: Path) -> dict[str, str]:
 
 
 def measured(record: RunRecord, plan: Plan) -> Evidence:
-    """The measurements of a record, by candidate and metric, as they were when it was written."""
+    """The measurements of a record, by candidate and metric, as they were when it was written.
+
+    Raises:
+        ErasureError: The plan does not have the candidates of the record.
+    """
     known = {(c.preset, c.lambda_): c.name for c in plan.candidates()}
-    entries = {known[entry.preset, entry.lambda_]: entry for entry in record.lambdas}
+    try:
+        entries = {known[entry.preset, entry.lambda_]: entry for entry in record.lambdas}
+    except KeyError as fault:
+        preset, lambda_ = fault.args[0]
+        raise ErasureError(
+            f"{plan.file} has no candidate of the preset {preset} and lambda {lambda_}, which the "
+            "record of the run has: it was edited; restore it from a copy"
+        ) from None
     return Evidence(
         choice={name: _found(e.choice) for name, e in entries.items() if e.choice},
         report={name: _found(e.measurements) for name, e in entries.items() if e.measurements},

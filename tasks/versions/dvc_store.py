@@ -40,6 +40,7 @@ from erasure_core.files import temporary_name, write_text
 from erasure_core.law.lineage import hashed, manifest, root_sha256
 from erasure_core.redact import redacted
 from tasks.home import Home
+from tasks.process import one_at_a_time
 
 CONFIG = "[core]\n    no_scm = True\n    analytics = false\n    check_update = false\n"
 # MLflow keeps copies of the pointers: what only they name would never be forgotten.
@@ -344,11 +345,10 @@ class _Store:
 @contextmanager
 def _repository(home: Home) -> Iterator[_Store]:
     """The state folder as a DVC repository, for this process alone."""
-    from filelock import FileLock
-
+    home.begin()
     home.locks.mkdir(parents=True, exist_ok=True)
     config, folder, lock = home.locks / "dvc-call", _remote_folder(home), home.locks / "dvc.lock"
-    with FileLock(lock):
+    with one_at_a_time(lock, "giving checkpoints to DVC, or fetching them"):
         store = _Store(home, config, folder, folder is not None and _links(lock, folder))
         try:
             shutil.rmtree(config, ignore_errors=True)  # of a call that was killed

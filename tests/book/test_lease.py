@@ -9,7 +9,9 @@ import subprocess
 import sys
 import time
 from collections.abc import Iterator
+from contextlib import nullcontext
 from pathlib import Path
+from types import SimpleNamespace
 
 import psutil
 import pytest
@@ -23,7 +25,16 @@ from tasks.release.purge import purge
 from tasks.release.rollback import roll_back
 from tasks.release.settle import settle
 from tasks.requests.intake import add
-from tests.book.books import MODEL, A, a_book, a_request, event_names, outcome, state_of
+from tests.book.books import (
+    MODEL,
+    A,
+    a_book,
+    a_request,
+    event_names,
+    outcome,
+    quick_book,
+    state_of,
+)
 
 ROOT = Path(__file__).parents[2]
 # Holds the lease until it is told to go on, then tries to release a version, and says how it went.
@@ -266,6 +277,31 @@ def test_a_beating_heart_is_never_taken_for_dead(book, monkeypatch):
         monkeypatch.setattr(lease.time, "sleep", sleep)
         with pytest.raises(Enough), holding(book, MODEL, "late"):
             pytest.fail("two at once")
+
+
+@pytest.mark.parametrize("lives", [True, False])
+def test_while_the_database_is_away_no_holder_is_taken_for_dead(tmp_path, held, monkeypatch, lives):
+    """None can beat then; one that lives does so again, but later than who waits may look."""
+    book, clock, away = quick_book(tmp_path / "other"), [0.0], [2 * lease.PATIENCE]
+    holder = by(held, "process:elsewhere/12345678:0:0.00")["holder"]
+    row = {**held, "token": "theirs", "holder": json.dumps(holder)}
+    book.change(lambda tx: tx.connection.execute(lease.leases.insert().values(**row)))
+    beat = lease.leases.update().values(beat=lease.leases.c.beat + 1)
+
+    def sleep(seconds):
+        clock[0] += seconds
+        if clock[0] > lease.PATIENCE / 2 and away:
+            clock[0] += away.pop()
+        elif lives:
+            book.change(lambda tx: tx.connection.execute(beat))
+        if clock[0] > 5 * lease.PATIENCE:
+            raise InterruptedError
+
+    monkeypatch.setattr(lease, "time", SimpleNamespace(monotonic=lambda: clock[0], sleep=sleep))
+    ends = pytest.raises(InterruptedError) if lives else nullcontext()
+    with ends, holding(book, MODEL, "late"):
+        assert not lives
+        assert clock[0] > 2.9 * lease.PATIENCE  # its patience, and the time away
 
 
 def test_a_lease_that_was_taken_over_ends_a_release(book):

@@ -184,6 +184,29 @@ def test_a_database_that_stays_away_is_given_up(book, monkeypatch):
         book.change(away)
 
 
+def test_a_database_that_is_waited_for_is_said_once(monkeypatch, capsys):
+    monkeypatch.setattr(database.time, "sleep", lambda _: None)
+    left = [OperationalError("SELECT", {}, OSError("connection refused\nhint")) for _ in "abc"]
+
+    def away():
+        if left:
+            raise left.pop()
+
+    database.patiently(away)
+    said = "waiting up to 60 s: the book of record cannot be used: connection refused\n"
+    assert capsys.readouterr().err == said
+
+
+def test_a_host_that_is_not_known_when_the_book_is_opened_is_not_waited_for(tmp_path, monkeypatch):
+    def unknown(_):
+        raise OperationalError("SELECT", {}, OSError("[Errno -2] Name or service not known"))
+
+    monkeypatch.setattr(database, "_form", unknown)
+    monkeypatch.setattr(database.time, "sleep", lambda _: pytest.fail("waited"))
+    with pytest.raises(ErasureError, match="Name or service not known"):
+        database.connect(Home(tmp_path), make=True)
+
+
 @pytest.mark.parametrize(
     "said", ["database is locked", "canceling statement due to lock timeout\nCONTEXT: SQL"]
 )

@@ -44,7 +44,7 @@ statement = Statement(
 signed = sign(statement, Keys(home).current())
 facts = VersionFacts("gallery", 1, {}, signed, pointer, 3, 4.0, "0" * 32, "")
 mirror_version(home, facts)
-mirror_aliases(home, "", "gallery", {"candidate": 1, "champion": 1})
+mirror_aliases(home, "", "gallery", {"candidate": 1, "champion": 1}, {1: facts.key})
 
 import mlflow
 

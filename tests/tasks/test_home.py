@@ -10,6 +10,7 @@ from unittest import mock
 import pytest
 
 from erasure_core.errors import BadInput
+from tasks.book.keys import Keys
 from tasks.home import QUIET, Home
 
 
@@ -59,10 +60,18 @@ def test_tracking_uri_is_an_absolute_sqlite_file_unless_a_server_is_named(tmp_pa
 def test_remote_may_be_a_folder_or_a_url(tmp_path, monkeypatch):
     monkeypatch.chdir(tmp_path)
     assert Home(tmp_path / "h").dvc_remote == str(tmp_path / "h" / "dvc-remote")
-    monkeypatch.setenv("ERASURE_DVC_REMOTE", "shared")
-    assert Home(tmp_path / "h").dvc_remote == str(tmp_path / "shared")
+    monkeypatch.setenv("ERASURE_DVC_REMOTE", str(tmp_path / "shared"))
+    assert Home(tmp_path / "h").checked().dvc_remote == str(tmp_path / "shared")
     monkeypatch.setenv("ERASURE_DVC_REMOTE", "s3://bucket/models")
-    assert Home(tmp_path / "h").dvc_remote == "s3://bucket/models"
+    assert Home(tmp_path / "h").checked().dvc_remote == "s3://bucket/models"
+
+
+@pytest.mark.parametrize("remote", ["~/remote", "remote", "./remote", "../remote"])
+def test_a_remote_that_each_working_folder_has_for_itself_is_refused(tmp_path, monkeypatch, remote):
+    """As systemd's `EnvironmentFile` and cron give it: no shell has read it."""
+    monkeypatch.setenv("ERASURE_DVC_REMOTE", remote)
+    with pytest.raises(BadInput, match="write the whole path, from / on"):
+        Home(tmp_path).checked()
 
 
 def test_environment_respects_what_is_set(tmp_path, monkeypatch):
@@ -112,10 +121,23 @@ def test_git_takes_nothing_of_a_state_folder_in(tmp_path, left):
 
 
 @pytest.mark.skipif(not which("git"), reason="no git here")
+@pytest.mark.parametrize(
+    "first", [lambda keys, file: keys.trust("partner", file), lambda keys, _: keys.current()]
+)
+def test_git_takes_nothing_in_where_keys_came_first(tmp_path, first):
+    """`erasure keys trust` may be the first command of a state folder."""
+    other = Keys(Home(tmp_path / "elsewhere"))
+    file = other.believed / f"{other.current().name}.pub"
+    home = Home(tmp_path / "here" / ".erasure")
+    first(Keys(home), file)
+    home.begin()
+    (home.root / "book.db").write_text("a name")
+    assert kept_by_git(tmp_path / "here") == []
+
+
+@pytest.mark.skipif(not which("git"), reason="no git here")
 def test_in_a_working_folder_git_leaves_out_the_keys_alone(tmp_path):
     """Which may be the state folder as well: its owner's files are its owner's business."""
-    from tasks.book.keys import Keys
-
     (tmp_path / "params.yaml").write_text("")
     home = Home(tmp_path)
     home.begin()

@@ -331,6 +331,11 @@ ENVIRONMENT = {
         "http://user:secret@127.0.0.1:1/",
         r"MLflow at http://127\.0\.0\.1:1 does not answer \(.*refused",
     ),
+    "MLflow's database down": (
+        "MLFLOW_TRACKING_URI",
+        "postgresql+psycopg://user:secret@127.0.0.1:1/mlflow",
+        r"MLflow at postgresql\+psycopg://127\.0\.0\.1:1 does not answer \(.*refused",
+    ),
     "GPU work without a server": (
         "ERASURE_GPU_DEPLOYMENT",
         "erase-and-generate/erase-on-gpu",

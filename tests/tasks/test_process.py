@@ -4,8 +4,10 @@ import subprocess
 import sys
 
 import pytest
+from filelock import FileLock
 
-from tasks.process import has_died, this_process
+from tasks import process
+from tasks.process import has_died, one_at_a_time, this_process
 
 
 def mark_of_a_child() -> str:
@@ -50,3 +52,17 @@ def test_another_host_or_container_is_not_ours_to_judge(place):
 def test_other_tags_name_no_process():
     assert not has_died("gpu")
     assert not has_died("process:")
+
+
+def test_who_waits_for_a_lock_says_for_what(tmp_path, monkeypatch):
+    def tell(line, **_):
+        told.append(line)
+        other.release()
+
+    monkeypatch.setattr(process, "SILENT", 0.01)
+    monkeypatch.setattr(process, "print", tell, raising=False)
+    other, told = FileLock(tmp_path / "lock"), []
+    other.acquire()
+    for _ in range(2):  # it is free the second time
+        with one_at_a_time(tmp_path / "lock", "mirroring"):
+            assert told == [f"waiting for another process: mirroring ({tmp_path}/lock)"]

@@ -1,14 +1,17 @@
-"""A tracking server that is not there is said so at once, in one line, without its password."""
+"""A service that is not there is said so at once, in one line, without its password."""
 
 import socket
 import threading
-from http.server import BaseHTTPRequestHandler, HTTPServer
 
 import pytest
 
-from erasure_core.errors import ErasureError
-from tasks.home import QUIET
-from tasks.registry.reach import reachable
+from erasure_core.errors import BadInput, ErasureError
+from tasks import reachable
+from tasks.home import QUIET, Home
+from tasks.reachable import check_reachable
+from tasks.registry.client import connected
+
+SCHEMES = ("http", "postgresql", "postgresql+psycopg", "mysql+pymysql", "mssql+pyodbc")
 
 
 @pytest.fixture
@@ -24,64 +27,49 @@ def closed_port() -> int:
         return server.getsockname()[1]
 
 
-@pytest.fixture
-def unauthorized():
-    """A server that wants a password and keeps what it was asked."""
-    asked = []
-
-    class Refusing(BaseHTTPRequestHandler):
-        def do_GET(self):
-            asked.append(dict(self.headers))
-            self.send_response(401)
-            self.end_headers()
-
-        def log_message(self, *_):
-            pass
-
-    with HTTPServer(("127.0.0.1", 0), Refusing) as server:
-        threading.Thread(target=server.serve_forever, daemon=True).start()
-        yield server.server_port, asked
-        server.shutdown()
+@pytest.mark.parametrize("scheme", SCHEMES)
+def test_a_closed_port_is_said_without_the_password(scheme, closed_port):
+    said = rf"^MLflow at {scheme}://127.0.0.1:{closed_port} does not answer \(".replace("+", r"\+")
+    with pytest.raises(BadInput, match=said) as refused:
+        check_reachable("MLflow", f"{scheme}://user:s3cret@127.0.0.1:{closed_port}/x")
+    assert "s3cret" not in str(refused.value)
 
 
-def fault_of(uri: str, seconds: float = 10) -> str:
-    with pytest.raises(ErasureError) as fault:
-        reachable(uri, seconds)
-    return str(fault.value)
+@pytest.mark.parametrize("scheme", SCHEMES)
+def test_an_open_port_will_do(scheme, listening):
+    check_reachable("MLflow", f"{scheme}://127.0.0.1:{listening}/x")
 
 
-def test_a_closed_port_is_no_connection(closed_port):
-    said = fault_of(f"http://user:s3cret@127.0.0.1:{closed_port}")
-    assert "no connection" in said
-    assert "s3cret" not in said
+@pytest.mark.parametrize(
+    "url", ["sqlite:////nowhere/mlflow.db", "postgresql+psycopg:///mlflow", "file:///nowhere"]
+)
+def test_what_names_no_host_passes(url):
+    check_reachable("MLflow", url)
 
 
-def test_a_server_that_never_answers_is_given_up(listening):
-    said = fault_of(f"http://user:s3cret@127.0.0.1:{listening}", 0.5)
-    assert "no answer within 0.5 s" in said
-    assert "s3cret" not in said
+@pytest.mark.parametrize("url", ["http://127.0.0.1:99999", "postgresql://host:port/x", "http://"])
+def test_an_address_that_is_none_is_refused(url):
+    with pytest.raises(BadInput, match="does not answer"):
+        check_reachable("MLflow", url)
 
 
-def test_a_refusal_is_an_answer(unauthorized):
-    port, _ = unauthorized
-    reachable(f"http://user:s3cret@127.0.0.1:{port}")
+def test_a_name_that_nobody_looks_up_is_given_up(monkeypatch):
+    """No time-out of a socket covers that."""
+    monkeypatch.setattr(reachable, "SECONDS", 0.05)
+    gone = threading.Event()
+    monkeypatch.setattr(socket, "create_connection", lambda *_, **__: gone.wait(60))
+    with pytest.raises(BadInput, match=r"\(nothing within 0.05 s\)"):
+        check_reachable("MLflow", "http://tracking.example")
+    gone.set()
 
 
-def test_the_password_is_not_sent(unauthorized):
-    port, asked = unauthorized
-    reachable(f"http://user:s3cret@127.0.0.1:{port}/x")
-    (headers,) = asked
-    assert "Authorization" not in headers
-
-
-def test_a_folder_to_be_made_will_do(tmp_path):
-    reachable(f"sqlite:///{tmp_path}/new/mlflow.db")
-    assert list(tmp_path.iterdir()) == []
-
-
-def test_a_file_in_the_way_of_the_folder_is_found(tmp_path):
-    (tmp_path / "home").write_text("")
-    assert "is not a folder" in fault_of(f"sqlite:///{tmp_path}/home/mlflow.db")
+def test_mlflow_waits_for_no_database_that_is_away(tmp_path, monkeypatch, closed_port):
+    """It tries for 101 s by itself."""
+    uri = f"postgresql+psycopg://user:s3cret@127.0.0.1:{closed_port}/mlflow"
+    monkeypatch.setenv("MLFLOW_TRACKING_URI", uri)
+    with pytest.raises(ErasureError, match="does not answer") as refused, connected(Home(tmp_path)):
+        pytest.fail("connected")
+    assert "s3cret" not in str(refused.value)
 
 
 def test_mlflow_gives_up_soon_by_the_names_we_set(monkeypatch):
