@@ -7,6 +7,8 @@ from typing import TYPE_CHECKING, Annotated, Any, Literal
 from prefect import flow
 from pydantic import Field
 
+from erasure_core.errors import BadInput
+from erasure_core.law.clock import regulations, unknown
 from erasure_core.law.concepts import Kind
 from erasure_core.law.requests import known_methods
 from erasure_core.text import markdown
@@ -16,6 +18,7 @@ from tasks.placement import home_of_run
 
 PARAMS = Path("params.yaml")
 BY_PARAMS = "as the parameters say"
+OWN_POLICY = "own policy"  # the operator's own days run
 if TYPE_CHECKING:
     Method = str
     Choice = str
@@ -36,12 +39,15 @@ def file_request(
     ],
     method: Annotated[Choice, Field(description="How to erase it.")] = BY_PARAMS,
     law: Annotated[
-        str, Field(description="On what it rests: gdpr, ccpa, or own words.")
-    ] = "own policy",
+        str, Field(description=f"The law it rests on: gdpr, ccpa, ...; or {OWN_POLICY}.")
+    ] = OWN_POLICY,
     params: Path = PARAMS,
 ) -> str:
     """Write a request with its prompts and sets, as `erasure request new` does, and put it into
     the book; its clock runs from now on. Returns its id.
+
+    Raises:
+        BadInput: As `erasure request new`; or no law is known by the name that is given.
     """
     from erasure_core.planning.params import read_params
     from tasks.book.door import open_book
@@ -49,6 +55,7 @@ def file_request(
     from tasks.requests.intake import add, check, described
     from tasks.requests.new import NewRequest, draft
 
+    _check_law(law)
     home = home_of_run()
     settings, book = with_folder(read_params(params), home), open_book(home)
     made = draft(NewRequest(concept, kind, replacement, (), law, None), settings, book)
@@ -58,8 +65,17 @@ def file_request(
     check(book, [request], settings.registered_model)
     made.write()
     (entry,) = add(book, [request], settings.registered_model)
-    _show("; ".join(filter(None, (described(entry), made.ended))), made.pairs())
+    said = (described(entry), made.ended, *made.spelled)
+    _show("; ".join(filter(None, said)), made.pairs())
     return entry.row.id
+
+
+def _check_law(law: str) -> None:
+    """Refuse what is no law: a form cannot ask back, and the law of a request never changes."""
+    said = unknown(law)
+    if said and law.strip().casefold() != OWN_POLICY:
+        allowed = ", ".join(known.name for known in regulations())
+        raise BadInput(f"law: {said}; write one of {allowed}, or {OWN_POLICY}")
 
 
 def _show(said: str, pairs: Any) -> None:

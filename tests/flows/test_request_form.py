@@ -6,6 +6,7 @@ from pathlib import Path
 import pytest
 from safetensors.torch import save_file
 
+from erasure_core.errors import BadInput
 from erasure_core.export.single_file import single_file
 from erasure_core.law.requests import known_methods, read_request
 from erasure_core.network.models import load_teacher
@@ -32,13 +33,23 @@ def home(tmp_path, monkeypatch) -> Home:
 
 
 @pytest.mark.parametrize(("chosen", "method"), [(BY_PARAMS, None), ("uce", "uce")])
-def test_what_is_filled_in_is_filed(home, chosen, method):
-    request_id = file_request("rocket", "object", "a galaxy", chosen)
+def test_what_is_filled_in_is_filed(home, chosen, method, monkeypatch):
+    said = []
+    monkeypatch.setattr("flows.request._show", lambda text, pairs: said.append(text))
+    request_id = file_request("rocket", "object", "a glockenspiel", chosen)
     entry = open_book(home, make=False).ask(lambda reader: reader.request(request_id))
     assert (entry.row.state, entry.known.concept.name) == ("received", "rocket")
-    assert (entry.known.concept.replacement, entry.known.method) == ("a galaxy", method)
+    assert (entry.known.concept.replacement, entry.known.method) == ("a glockenspiel", method)
+    assert "tokenizer does not know 'glockenspiel'" in said[0]
     assert (Path.cwd() / "prompts/targets/rocket.csv").is_file()
     assert read_request(Path("requests/rocket.yaml")).method == method
+
+
+@pytest.mark.parametrize(("law", "near"), [("LGDP", "lgpd"), ("gdrp", "gdpr")])
+def test_a_mistyped_law_is_refused_before_anything_is_written(home, law, near):
+    with pytest.raises(BadInput, match=f"'{law}'.*did you mean {near}.*or own policy"):
+        file_request.fn("rocket", "object", "a galaxy", law=law)
+    assert not Path("requests").exists()
 
 
 def test_a_base_in_one_file_is_taken(home):
