@@ -416,17 +416,17 @@ class _Prompts:
         """
         found, policy, kept = Faults(), self.params.policy, self.kept["report"]
         if kept:
-            counted = policy, left["report"], concepts, len(kept)
-            found.among("kept", measurable_sets.check_left, *counted)
-            found.among(PARTS, self.kept_parts_suffice, left["report"], concepts)
+            shown = left["report"]
+            found.among("kept", measurable_sets.check_left, policy, shown, concepts, len(kept))
+            found.among(PARTS, self.kept_parts_suffice, shown, concepts)
             erased = [concept.name for concept in concepts]
             for concept in concepts:
-                given = concept, targets[concept.name], left["report"], erased
+                given = concept, targets[concept.name], shown, erased
                 found.among(f"neighbours of {concept.name}", self.neighbours_suffice, *given)
         for stage in self.sets():
             if self.kept[stage]:
-                shown = [*left[stage], *rows[stage]]
-                found.among(f"names to {stage}", self.can_be_named, stage, shown, concepts)
+                named = [*left[stage], *rows[stage]]
+                found.among(f"names to {stage}", self.can_be_named, stage, named, concepts)
         return {fault.who: fault.what for fault in found.all}
 
     def leaves_restored(self, concept: Concept) -> None:

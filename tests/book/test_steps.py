@@ -294,7 +294,7 @@ def test_status_lists_what_is_due_first_with_what_is_held(book, monkeypatch, cap
     assert received == [str(C)]  # A has longer
     show_status(now)
     told = capsys.readouterr().out
-    assert re.search(rf"on hold: 1\n  {B}  dog \(a case\)  LATE by \d+ days", told)
+    assert re.search(rf"on hold: 1\n  {B}  dog \(a case\)  due 2026-02-02, LATE by \d+ days", told)
     assert "the 2 most urgent of 3 that await their answer" in told
 
 
