@@ -57,7 +57,12 @@ def test_a_name_that_nobody_looks_up_is_given_up(monkeypatch):
     """No time-out of a socket covers that."""
     monkeypatch.setattr(reachable, "SECONDS", 0.05)
     gone = threading.Event()
-    monkeypatch.setattr(socket, "create_connection", lambda *_, **__: gone.wait(60))
+
+    def look_up(*_, **__):
+        gone.wait(60)
+        raise OSError
+
+    monkeypatch.setattr(socket, "create_connection", look_up)
     with pytest.raises(BadInput, match=r"\(nothing within 0.05 s\)"):
         check_reachable("MLflow", "http://tracking.example")
     gone.set()
