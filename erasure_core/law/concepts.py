@@ -20,7 +20,7 @@ from pydantic import (
     model_validator,
 )
 
-from erasure_core.law.naming import AND, TYPED, mentions
+from erasure_core.law.naming import AND, NASAL, TYPED, mentions
 from erasure_core.law.wording import replaced
 from erasure_core.text import composed, one_line, seen
 
@@ -33,6 +33,7 @@ Prompt = Annotated[
 # A file name holds 255 bytes and MLflow's name of a metric 250: room for what is put around it.
 NAME_LENGTH = 200
 _AND, _ARTICLES = re.compile(AND), ("the ", "a ", "an ")
+_SPREAD = re.compile("(?<=[aou])e|(?<=a)a")  # "Mueller" and "Müller", "Haaland" and "Håland"
 _NO_LETTERS = {n: None for n in range(128) if not chr(n).isalnum()}
 
 
@@ -169,10 +170,10 @@ def letters_of(name: str) -> str:
     if "&" in folded or "and" in folded:
         folded = _AND.sub(" ", folded)
     if folded.isascii():  # most are, and a book asks this of each of its labels
-        return folded.translate(_NO_LETTERS)
-    typed = "".join(TYPED.get(character, character) for character in folded)
+        return _SPREAD.sub("", folded.translate(_NO_LETTERS))
+    typed = "".join(TYPED.get(character, character) for character in NASAL.sub("", folded))
     plain = unicodedata.normalize("NFKD", typed)
-    return "".join(character for character in plain if character.isalnum())
+    return _SPREAD.sub("", "".join(character for character in plain if character.isalnum()))
 
 
 def slug(name: str) -> str:

@@ -207,6 +207,18 @@ def test_a_plural_becomes_a_plural(name, replacement, prompt, expected):
 
 
 TYPED = [
+    ("BTS", "\uff22\uff34\uff33, sketch"),
+    ("\uff22\uff34\uff33", "a photo of BTS"),
+    ("ピカチュウ", "\uff8b\uff9f\uff76\uff81\uff6d\uff73"),
+    ("ピカチュウ", "\u30d2\u309aカチュウ"),
+    ("Müller", "a photo of Mueller"),
+    ("Mueller", "Mu\u0308ller, sketch"),
+    ("Mueller", "MÜLLER"),
+    ("Björk", "Bjoerk"),
+    ("Jürgen Klopp", "a photo of Juergen Klopp"),
+    ("Ødegård", "Oedegaard"),
+    ("हिन्दी", "हिंदी"),
+    ("हिंदी", "हिन्दी"),
     ("J. K. Rowling", "a photo of J.K. Rowling, sketch"),
     ("J. K. Rowling", "JK Rowling"),
     ("J.K. Rowling", "J. K. Rowling"),
@@ -310,6 +322,13 @@ def test_a_name_is_known_as_it_is_typed(name, prompt):
             "a singer",
             "Rene\u0301e and Beyonce\u0301, Zo\u00eb",
             "Rene\u0301e and a singer, Zo\u00eb",
+        ),
+        ("Mueller", "a man", "näher: Müller, Köln", "näher: a man, Köln"),
+        (
+            "ピカチュウ",
+            "a cat",
+            "\uff8b\uff9f\uff76\uff81\uff6d\uff73, \uff76",
+            "a cat, \uff76",
         ),
         ("Strasse", "a road", "on Stra\u00dfe, na\u00efve", "on a road, na\u00efve"),
         (
@@ -756,6 +775,10 @@ def test_a_medium_owns_nothing_and_stands_before_other_words_as_before():
         ("I. T.", "IT"),
         ("St Peter", "St. Peter"),
         ("Sinead OConnor", "Sin\u00e9ad O\u2019Connor"),
+        ("Jürgen Klopp", "Juergen Klopp"),
+        ("ピカチュウ", "\uff8b\uff9f\uff76\uff81\uff6d\uff73"),
+        ("BTS", "\uff22\uff34\uff33"),
+        ("हिन्दी", "हिंदी"),
     ],
 )
 def test_a_name_is_one_in_any_spelling_whichever_was_first(one, other):
