@@ -2,6 +2,7 @@
 typed model with every fault named at once.
 """
 
+import errno
 import hashlib
 import json
 import os
@@ -81,6 +82,18 @@ def new_folder(parent: Path, prefix: str) -> Path:
     folder = temporary_name(parent, prefix)
     folder.mkdir()
     return folder
+
+
+def remedy(fault: BaseException) -> str:
+    """What lets a file be written that could not be, by what the system said."""
+    code = fault.errno if isinstance(fault, OSError) else None
+    if code in (errno.ENOENT, errno.ENOTDIR):
+        return "make its folder first"
+    if code in (errno.EISDIR, errno.ENOTEMPTY, errno.EEXIST):
+        return "name a file, where no folder is"
+    if code in (errno.EACCES, errno.EPERM, errno.EROFS):
+        return "name a place where you may write"
+    return "free some space"  # also of a library that says no number
 
 
 def temporary_name(parent: Path, prefix: str) -> Path:
