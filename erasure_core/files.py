@@ -2,6 +2,7 @@
 typed model with every fault named at once.
 """
 
+import errno
 import hashlib
 import json
 import os
@@ -12,6 +13,7 @@ import shutil
 import stat
 from collections.abc import Callable, Iterator, Sequence
 from contextlib import suppress
+from datetime import date
 from difflib import get_close_matches
 from functools import lru_cache
 from glob import escape
@@ -81,6 +83,18 @@ def new_folder(parent: Path, prefix: str) -> Path:
     folder = temporary_name(parent, prefix)
     folder.mkdir()
     return folder
+
+
+def remedy(fault: BaseException) -> str:
+    """What lets a file be written that could not be, by what the system said."""
+    code = fault.errno if isinstance(fault, OSError) else None
+    if code in (errno.ENOENT, errno.ENOTDIR):
+        return "make its folder first"
+    if code in (errno.EISDIR, errno.ENOTEMPTY, errno.EEXIST):
+        return "name a file, where no folder is"
+    if code in (errno.EACCES, errno.EPERM, errno.EROFS):
+        return "name a place where you may write"
+    return "free some space"  # also of a library that says no number
 
 
 def temporary_name(parent: Path, prefix: str) -> Path:
@@ -361,9 +375,25 @@ def _describe(fault: ErrorDetails, model: type[BaseModel]) -> str:
         )
     if fault["type"] == "missing":
         return f"{key}: missing; add it"
-    return (
-        f"{key}: found {_shortened(fault['input'])}; {fault['msg'].removeprefix('Value error, ')}"
-    )
+    found = fault["input"]
+    shown = found.isoformat() if isinstance(found, date) else _shortened(found)
+    allowed = _in_yaml(fault["type"], found) or fault["msg"].removeprefix("Value error, ")
+    return f"{key}: found {shown}; {allowed}"
+
+
+def _in_yaml(fault: str, found: object) -> str | None:
+    """How to write in YAML what was found as something else; None where that is not the fault."""
+    if fault in ("string_type", "tuple_type", "list_type") and found is None:
+        return "write it; what begins with # or is 'null' needs quotes"
+    if fault == "string_type" and not isinstance(found, list):
+        pairs = found.items() if isinstance(found, dict) else [(found,)]
+        text = ", ".join(": ".join(map(str, pair)) for pair in pairs)
+        return f"quote it: {_shortened(text)}"
+    if fault in ("tuple_type", "list_type") and not isinstance(found, dict):
+        return f"write a list, one a line: - {_shortened(found)}"
+    if fault == "timezone_aware":
+        return "write a time with its zone, as 2026-11-22T10:00:00Z"
+    return None
 
 
 def _shortened(value: object, written: Callable[[object], str] = repr, limit: int = 120) -> str:

@@ -3,7 +3,7 @@
 No state folder, no gate, no registry: what is erased here is tried, not released (docs/python.md).
 """
 
-from collections.abc import Sequence
+from collections.abc import Iterable
 from contextlib import nullcontext
 from dataclasses import dataclass, replace
 from pathlib import Path
@@ -61,8 +61,15 @@ class Model:
             settings: The method's; what is left out is as published for the concept's kind.
 
         Raises:
-            BadInput: There is no such method or setting, or the method refuses the concepts.
+            BadInput: What is given is no `Concept`, there is no such method or setting, or the
+                method refuses the concepts.
         """
+        for concept in concepts:
+            if not isinstance(concept, Concept):
+                raise BadInput(
+                    f"{concept!r} is no concept; give Concept(name=..., kind=..., prompts=[...], "
+                    f"replacement=...)"
+                )
         if method not in METHODS:
             raise BadInput(f"no method {method!r}; choose {', '.join(METHODS)}")
         try:
@@ -78,15 +85,15 @@ class Model:
         return replace(self, delta=delta)
 
     def draw(
-        self, prompts: Sequence[str], *, seed: int = 0, guidance: float = 7.5, steps: int = 30
+        self, prompts: Iterable[str], *, seed: int = 0, guidance: float = 7.5, steps: int = 30
     ) -> list[Image.Image]:
         """One RGB picture a prompt, from the seeds `seed`, `seed + 1`, ...: the same prompt and
         seed give the same composition in every model of one base.
 
         Raises:
-            BadInput: `prompts` is one text.
+            BadInput: `prompts` is one text, is empty, or holds what is no text.
         """
-        _check_list("prompts", prompts)
+        prompts = _listed("prompts", prompts)
         seeds, w = range(seed, seed + len(prompts)), [guidance] * len(prompts)
         with self.delta.applied(self.teacher.unet) if self.delta else nullcontext():
             return to_pil(sample(self.teacher, prompts, seeds, w, steps, BATCH))
@@ -94,8 +101,8 @@ class Model:
     def beside(
         self,
         other: "Model",
-        prompts: Sequence[str],
-        labels: Sequence[str],
+        prompts: Iterable[str],
+        labels: Iterable[str],
         clip: ClipScorer,
         **how: Any,
     ) -> "DataFrame":
@@ -110,15 +117,15 @@ class Model:
             how: As for `draw`.
 
         Raises:
-            BadInput: `prompts` or `labels` is one text.
+            BadInput: `prompts` or `labels` is one text, is empty, or holds what is no text.
         """
         from pandas import DataFrame
 
-        _check_list("labels", labels)
+        prompts, labels = _listed("prompts", prompts), _listed("labels", labels)
         mine, theirs = self.draw(prompts, **how), other.draw(prompts, **how)
         return DataFrame(
             {
-                "prompt": list(prompts),
+                "prompt": prompts,
                 "named": clip.name_concepts(mine, labels),
                 "named_by_other": clip.name_concepts(theirs, labels),
                 "score": clip.scores(mine, prompts).tolist(),
@@ -162,7 +169,16 @@ class Model:
         return pipeline
 
 
-def _check_list(name: str, given: Sequence[str]) -> None:
-    """A text is a sequence too, of its letters."""
+def _listed(name: str, given: Iterable[str]) -> list[str]:
+    """Texts as a list: `BadInput` where there is none. A text is a sequence too, of its letters."""
     if isinstance(given, str):
         raise BadInput(f"{name} is the text {given!r}; give a list: [{given!r}]")
+    if not isinstance(given, Iterable):
+        raise BadInput(f"{name} is {given!r}; give a list of texts")
+    texts = list(given)
+    if not texts:
+        raise BadInput(f"{name} is empty; give at least one text")
+    for text in texts:
+        if not isinstance(text, str):
+            raise BadInput(f"{name} holds {text!r}, which is no text; give a list of texts")
+    return texts

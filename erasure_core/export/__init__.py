@@ -19,7 +19,7 @@ from erasure_core.export import header
 from erasure_core.export.header import Facts
 from erasure_core.export.lora import kohya, lora
 from erasure_core.export.single_file import single_file
-from erasure_core.files import new_folder, pretty_json
+from erasure_core.files import new_folder, pretty_json, remedy
 from erasure_core.network import bases
 from erasure_core.network.models import PARTS, check_folder, load_teacher
 from erasure_core.network.weights import WeightDelta, write_tensors
@@ -130,7 +130,7 @@ def _write_folder(base: Path, unet: nn.Module, metadata: Mapping[str, str], targ
         partial.rename(target)
     except OSError as fault:
         raise ErasureError(
-            f"{target} could not be written ({fault}); free some space and export again"
+            f"{target} could not be written ({fault}); {remedy(fault)} and export again"
         ) from fault
     finally:
         shutil.rmtree(partial, ignore_errors=True)

@@ -7,11 +7,12 @@ import unicodedata
 from collections.abc import Sequence
 from functools import lru_cache
 from hashlib import sha256
-from typing import Annotated, Any, Literal, Self
+from typing import Annotated, Any, Literal, Self, get_args
 
 from pydantic import (
     AfterValidator,
     BaseModel,
+    BeforeValidator,
     ConfigDict,
     Field,
     SerializerFunctionWrapHandler,
@@ -20,12 +21,18 @@ from pydantic import (
     model_validator,
 )
 
-from erasure_core.law.naming import AND, TYPED, mentions
+from erasure_core.law.naming import AND, NASAL, TYPED, mentions
 from erasure_core.law.wording import replaced
 from erasure_core.text import composed, one_line, seen
 
 RECORDED = {"recorded": True}  # context with which what was accepted before is read back
 Kind = Literal["likeness", "style", "object", "explicit"]
+NEAR_KINDS = {  # what people call one
+    **dict.fromkeys(("person", "people", "face", "celebrity"), "likeness"),
+    **dict.fromkeys(("artist", "painter", "photographer", "movement", "medium"), "style"),
+    **dict.fromkeys(("thing", "animal", "brand", "logo"), "object"),
+    **dict.fromkeys(("nudity", "nsfw", "porn", "violence"), "explicit"),
+}
 # No tokenizer reads more characters; its own limit is checked once a base is chosen.
 Prompt = Annotated[
     str, Field(min_length=1, max_length=2000), AfterValidator(composed), AfterValidator(seen)
@@ -34,7 +41,17 @@ Prompt = Annotated[
 NAME_LENGTH = 200
 STEM_LENGTH = 190  # of a name in a file's name before a hash
 _AND, _ARTICLES = re.compile(AND), ("the ", "a ", "an ")
+_SPREAD = re.compile("(?<=[aou])e|(?<=a)a")  # "Mueller" and "Müller", "Haaland" and "Håland"
 _NO_LETTERS = {n: None for n in range(128) if not chr(n).isalnum()}
+
+
+def _kind(written: object) -> object:
+    """A kind as it was written, whatever its case."""
+    folded = written.strip().casefold() if isinstance(written, str) else written
+    if near := NEAR_KINDS.get(str(folded)):
+        kinds = ", ".join(get_args(Kind))
+        raise ValueError(f"it is no kind; choose {kinds} (did you mean {near}?)")
+    return folded
 
 
 def _name(text: str) -> str:
@@ -58,7 +75,7 @@ class Concept(BaseModel):
     model_config = ConfigDict(frozen=True, extra="forbid", str_strip_whitespace=True)
     name: Name = Field(description="what names it in prompts, as it is written there")
     also: tuple[Name, ...] = Field((), description="other names of it, which go too")
-    kind: Kind
+    kind: Annotated[Kind, BeforeValidator(_kind)]
     prompts: tuple[Prompt, ...] = Field(min_length=1, description="prompts that evoke the concept")
     replacement: Prompt = Field(
         description="what should appear instead, with its article: 'a photographer'"
@@ -180,10 +197,10 @@ def letters_of(name: str) -> str:
     if "&" in folded or "and" in folded:
         folded = _AND.sub(" ", folded)
     if folded.isascii():  # most are, and a book asks this of each of its labels
-        return folded.translate(_NO_LETTERS)
-    typed = "".join(TYPED.get(character, character) for character in folded)
+        return _SPREAD.sub("", folded.translate(_NO_LETTERS))
+    typed = "".join(TYPED.get(character, character) for character in NASAL.sub("", folded))
     plain = unicodedata.normalize("NFKD", typed)
-    return "".join(character for character in plain if character.isalnum())
+    return _SPREAD.sub("", "".join(character for character in plain if character.isalnum()))
 
 
 def slug(name: str) -> str:

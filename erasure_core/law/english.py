@@ -32,6 +32,12 @@ NO_SEVERAL = (
     *("arms", "briefs", "customs", "dice", "glasses", "goods", "jeans", "means", "news"),
     *("overalls", "pants", "shorts", "spirits", "tights", "woods"),
 )
+ONE_IN_S = frozenset(  # besides those in -ss, -us and -is
+    (
+        *("alias", "atlas", "biceps", "canvas", "christmas", "cosmos", "cyclops", "lens"),
+        *("pancreas", "rhinoceros", "thermos", "triceps", "triceratops"),
+    )
+)
 # Nouns that are not counted and take no "a", of what pictures show: by the classes of
 # masteringarticles.com/uncountable-noun-classification; without those that are counted as often
 # ("a fire", "a beer", "a glass").
@@ -71,12 +77,17 @@ AFTER_HEAD = re.compile(
     re.IGNORECASE,
 )
 # What begins with a vowel's letter and not with its sound, and the reverse.
-SAID_WITH_CONSONANT = re.compile(r"uni(?![nm]|dent)|us[eu]|ut[eio]|uk|eu|(ewe|one|once)(?!\w)")
-SAID_WITH_VOWEL = re.compile(r"hour|honest|hono|heir|8|1[18](?!\d)")
+SAID_WITH_CONSONANT = re.compile(r"uni(?![nm]|dent)|us[eu]|ut[eio]|uk|eu|u-|(ewe|one|once)(?!\w)")
+SAID_WITH_VOWEL = re.compile(r"hour|honest|hono|heir|8|1[18](?!\d)|[fhlmnrsx](?=-|\d)")
+# Capitals that are said letter by letter, "TV", "UFO"; not "NASA".
+INITIALS = re.compile(r"(?:[A-Z]{1,3}|[B-DF-HJ-NP-TV-Z]+)(?![^\W\d_])")
+SAID_AS_VOWEL = "AEFHILMNORSX"  # a letter alone
 
 
 def indefinite(noun: str) -> str:
-    """The article that `noun` takes by its sound: "an" hour, "a" unicorn."""
+    """The article that `noun` takes by its sound: "an" hour, "a" unicorn, "a" UFO."""
+    if INITIALS.match(noun):
+        return "an" if noun[0] in SAID_AS_VOWEL else "a"
     plain = unicodedata.normalize("NFKD", noun).casefold()
     if SAID_WITH_CONSONANT.match(plain):
         return "a"
@@ -104,9 +115,12 @@ def many(phrase: str) -> str:
 
 
 def is_many(phrase: str) -> bool:
-    """Whether what a phrase is about is written as a plural: "cats", "people"; not "bus"."""
+    """Whether what a phrase is about is written as a plural: "cats", "people"; not "bus" and not
+    "lens".
+    """
     noun = headed(phrase.casefold())[1]
-    several = noun.endswith("s") and not noun.endswith(("ss", "us", "is"))
+    one = noun.endswith(("ss", "us", "is")) or noun in ONE_IN_S
+    several = noun.endswith("s") and not one
     return several or noun in IRREGULAR.values()
 
 
@@ -158,6 +172,6 @@ def _plural(word: str) -> str:
         return f"{re.sub('fe?$', '', word)}ves"
     if re.search(r"[^aeiou\W\d]y$", word) and word == folded:
         return f"{word[:-1]}ies"
-    if folded.endswith(("x", "z", "ch", "sh", "ss", "us", *WITH_OES)):
+    if folded.endswith(("x", "z", "ch", "sh", "ss", "us", *WITH_OES)) or folded in ONE_IN_S:
         return f"{word}es"
     return word if folded.endswith("s") else f"{word}s"

@@ -37,6 +37,13 @@ TYPED = {  # what people type in place of what has no key of its own
     **{"ß": "ss", "æ": "ae", "Æ": "AE", "œ": "oe", "Œ": "OE", "ø": "o", "Ø": "O"},
     **{"ł": "l", "Ł": "L", "đ": "d", "Đ": "D", "\u0131": "i"},
 }
+# What people type for a marked letter in its own language: "Mueller".
+SPREAD = {
+    **{"ä": "ae", "ö": "oe", "ü": "ue", "ø": "oe", "å": "aa"},
+    **{"Ä": "Ae", "Ö": "Oe", "Ü": "Ue", "Ø": "Oe", "Å": "Aa"},
+}
+# Before the consonants of its row, Hindi writes a nasal with its sign or as a dot.
+NASAL = re.compile("(?:[\u0919\u091e\u0923\u0928\u092e]\u094d|\u0902)(?=[\u0915-\u092d])")
 SAME_LENGTH = str.maketrans({c: typed for c, typed in TYPED.items() if c.isascii()})
 # Between the parts of a name: blanks, a hyphen, the dot of Chinese and Japanese, "and"; after the
 # dot of an initial also nothing.
@@ -66,8 +73,22 @@ def mentions(names: Sequence[str], prompt: str) -> Iterator[Mention]:
     """Where `prompt` has one of `names`, as words of their own, whatever their case; the longest
     name first where several begin.
     """
-    several, one = _patterns(tuple(names))
-    text, stood = _typed(prompt)
+    patterns = _patterns(tuple(names))
+    first, *others = _readings(prompt)
+    if not others:
+        yield from _mentions(*patterns, *first)
+        return
+    found = {mention for reading in (first, *others) for mention in _mentions(*patterns, *reading)}
+    position = 0
+    for mention in sorted(found, key=lambda m: (m.begin, -m.end)):
+        if mention.begin >= position:
+            yield mention
+            position = mention.end
+
+
+def _mentions(
+    several: re.Pattern[str], one: re.Pattern[str], text: str, stood: Sequence[int]
+) -> Iterator[Mention]:
     for found in several.finditer(text):
         said = found.group()
         if _goes_on(text, *found.span()):
@@ -86,21 +107,38 @@ def _goes_on(text: str, begin: int, end: int) -> bool:
     return any(unicodedata.category(sign).startswith("M") for sign in (*before, *text[end:][:1]))
 
 
+def _readings(text: str) -> list[tuple[str, Sequence[int]]]:
+    """`text` as keyboards have it: without its marks, "Muller", and as its own, "Mueller"."""
+    if text.isascii() or SPREAD.keys().isdisjoint(unicodedata.normalize("NFC", text)):
+        return [_typed(text)]
+    return [_typed(text), _typed(text, spread=True)]
+
+
 @lru_cache(maxsize=4096)
-def _typed(text: str) -> tuple[str, Sequence[int]]:
-    """`text` as a plain keyboard has it, "Beyoncé" as "Beyonce"; and where each of its characters
-    stands in `text`, the end with them.
+def _typed(text: str, *, spread: bool = False) -> tuple[str, Sequence[int]]:
+    """`text` as a plain keyboard has it, "Beyoncé" as "Beyonce", letters of full and half width as
+    any others; and where each of its characters stands in `text`, the end with them. With `spread`
+    "Müller" is "Mueller".
     """
     if text.isascii():
         return APOSTROPHE.sub("-", text.translate(SAME_LENGTH)), range(len(text) + 1)
     typed: list[str] = []
     stood: list[int] = []
     for i, character in enumerate(text):
-        if typed and unicodedata.combining(character) and _is_marked(typed[-1]):
-            continue
-        letters = unicodedata.normalize("NFD", TYPED.get(character, character))
+        written = TYPED.get(character, character)
+        if spread:  # its mark may be a character of its own
+            written = SPREAD.get(unicodedata.normalize("NFC", text[i : i + 2])[0], written)
+        letters = unicodedata.normalize("NFKD", written)
+        if typed and unicodedata.combining(letters[0]):
+            if _is_marked(typed[-1]):
+                continue
+            joined = unicodedata.normalize("NFC", typed[-1] + letters)
+            if len(joined) == 1:  # of half width, or decomposed: a letter and its sign
+                typed[-1] = joined
+                continue
         plain = [letter for letter in letters if not unicodedata.combining(letter)]
-        kept = plain if _is_marked(letters[0]) or character in TYPED else [character]
+        bare = _is_marked(letters[0]) or character in TYPED
+        kept = plain if bare else [*unicodedata.normalize("NFKC", character)]
         typed += kept
         stood += [i] * len(kept)
     return APOSTROPHE.sub("-", "".join(typed)), [*stood, len(text)]
@@ -113,7 +151,8 @@ def _is_marked(letter: str) -> bool:
 @lru_cache(maxsize=1024)
 def _patterns(names: tuple[str, ...]) -> tuple[re.Pattern[str], re.Pattern[str]]:
     """Names as they stand in a sentence, one or several of each; and one of each alone."""
-    longest_first = [_typed(name)[0].strip() for name in sorted(names, key=len, reverse=True)]
+    typed = {text.strip() for name in names for text, _ in _readings(name)}
+    longest_first = sorted(typed, key=lambda name: (-len(name), name))
     several = "|".join(_in_sentence(name) for name in longest_first)
     one = "|".join(_alone(name) for name in longest_first)
     return re.compile(several, re.IGNORECASE), re.compile(one, re.IGNORECASE)
@@ -263,6 +302,7 @@ def _spelled(part: str) -> str:
     in it.
     """
     spelled = re.sub(r"(?<=\w)(?=\w)", "[-\u00b7]?", re.escape(part))
+    spelled = NASAL.sub(NASAL.pattern, spelled)
     return spelled.replace("'", "'?").replace('"', "[\"']?")
 
 

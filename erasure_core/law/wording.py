@@ -84,7 +84,7 @@ MEDIA = (
 CALLED = frozenset(form for word in MEDIA for form in (word, *plurals(word)))
 MEDIUM = (
     rf"(?:work\s+of\s+art|(?:(?:acrylic|charcoal|ink|oil|pencil|self|watercolou?r)[-\s]+)?"
-    rf"(?:{'|'.join(MEDIA)}))"
+    rf"(?:{'|'.join(MEDIA)}|design))"
 )
 PARTICLES = (  # of names, without a capital
     *("al", "bin", "da", "de", "del", "della", "den", "der", "di", "du", "la", "le", "of", "ten"),
@@ -98,12 +98,19 @@ BY = (
     r"(?:\s+(?:artist|illustrator|painter|photographer))?|"
     r"(?:in\s+)?(?:(?:a|the)\s+(?:\w+\s+)?)?(?:manner|style)\s+of)\s+"
 )
-OF = r"(?:(?<=art\s)|(?<=work\s)|(?<=works\s))of\s+"  # "the works of ..."; not "a painting of ..."
+# "the works of ..."; not "a painting of ..."
+OF = r"(?:(?<=art\s)|(?<=design\s)|(?<=designs\s)|(?<=work\s)|(?<=works\s))of\s+"
 MADE = re.compile(rf"(?<!\w){MEDIUM}(?P<several>s?),?\s+(?:{BY}|{OF})$", re.IGNORECASE)
 SHOWN_BY = re.compile(  # "a painting of a cat by ..."
     rf"(?<!\w){MEDIUM}(?P<several>s?)(?P<shown>\s+(?:of|showing|with)\s[^,;.:]*?),?\s+{BY}$",
     re.IGNORECASE,
 )
+CALLED_MAKER = re.compile(  # "the artist ..."
+    r"(?<!\w)(?:(?:an?|the)\s+)?(?:(?:famous|great)\s+)?"
+    r"(?:artist|illustrator|painter|photographer)\s+$",
+    re.IGNORECASE,
+)
+BESIDE_MAKERS = re.compile(rf"(?<!\w){BY}[^;.:]*?(?:,|(?<!\w)and|&)\s+$", re.IGNORECASE)
 MADE_BY = re.compile(rf"[,;]?\s*(?<!\w){BY}$", re.IGNORECASE)
 BY_FIRST = re.compile(rf"(?<!\w){BY}(?P<first>(?:[\w.'\u2019-]+\s+){{1,3}})$", re.IGNORECASE)
 # What a person is called before the name, and is not any more once the name is gone: "former
@@ -128,6 +135,43 @@ ROLE = (
 ROLES = re.compile(rf"(?<!\w)(?:{ROLE}(?:,|\s+and|\s*[&/])?\s*)*{ROLE}\s+$", re.IGNORECASE)
 OFFICE = re.compile(rf"(?<!\w){ROLE}\s+of(?:\s+the)?(?:\s+(?-i:[A-Z])[\w.-]+)+\s+$", re.IGNORECASE)
 SURNAME = re.compile(r"\s+(?P<last>[A-Z][\w-]+)(?!\s+[A-Z])(?![\w-])")
+# First names as they are typed without a capital, of people who are often named by their last.
+FORENAMES = frozenset(
+    (
+        *("adolf", "albert", "alfred", "alphonse", "andrew", "andy", "angela", "anna", "anthony"),
+        *("barack", "ben", "bernie", "boris", "brad", "britney", "caspar", "charles", "chris"),
+        *("claude", "daniel", "david", "diego", "donald", "edgar", "edvard", "edward", "elizabeth"),
+        *(
+            "elon",
+            "emma",
+            "eric",
+            "francis",
+            "francisco",
+            "frida",
+            "friedrich",
+            "george",
+            "georgia",
+        ),
+        *("greg", "gregory", "gustav", "gustave", "hans", "harry", "henri", "henry", "hillary"),
+        *(
+            "jackson",
+            "jacob",
+            "james",
+            "jan",
+            "jean",
+            "jeff",
+            "jennifer",
+            "joe",
+            "johannes",
+            "john",
+        ),
+        *("joseph", "julia", "karl", "kate", "keith", "kim", "leonardo", "louis", "lucian", "marc"),
+        *("margaret", "maria", "marilyn", "mary", "matthew", "michael", "nicolas", "pablo", "paul"),
+        *("peter", "pierre", "piet", "rene", "richard", "robert", "roy", "salvador", "sandro"),
+        *("sarah", "scarlett", "steve", "steven", "taylor", "theresa", "thomas", "tim", "tom"),
+        *("tyler", "vincent", "vladimir", "wassily", "william", "winston", "yayoi"),
+    )
+)
 # What has a capital as the first word or in a title, and is no name.
 ADJECTIVAL = ("able", "ful", "ing", "ish", "istic", "less", "ous", "some")
 APART = ("angry", "big", "cute", "happy", "new", "old", "real", "sad", "young")
@@ -148,7 +192,11 @@ STYLED = re.compile(r"\s+styles?$", re.IGNORECASE)
 PARTS = (
     *("antlers", "claws", "clothes", "ears", "eyes", "feathers", "feet", "fins", "footprints"),
     *("hands", "hooves", "horns", "legs", "paws", "pawprints", "scales", "stripes", "teeth"),
-    *("tusks", "whiskers", "wings"),
+    *("tusks", "whiskers", "wings", "kittens", "lovers", "owners", "players", "puppies"),
+    *("arches", "bells", "candles", "doors", "pews", "pillars", "roofs", "spires", "steeples"),
+    *("walls", "windows", "engines", "headlights", "propellers", "sails", "strings", "tires"),
+    *("tyres", "wheels", "beans", "branches", "leaves", "petals", "seeds", "boots", "costumes"),
+    *("gloves", "helmets", "shoes", "toys"),
 )
 OF_SEVERAL = re.compile(rf"\s+(?:{'|'.join(PARTS)}|{SEVERAL})(?!\w)", re.IGNORECASE)
 ADJECTIVES = 4  # at most, between an article and the name; "and" is counted
@@ -209,8 +257,11 @@ def _with_what_follows(replacement: str, after: str, kind: str, name: str) -> tu
 
 def _without_forenames(before: str, said: str, kind: str) -> str:
     """`before` without the names and titles at its end, which go with a person's or a maker's name:
-    "Vincent ", "Chairman "; "Photo ", which only begins a sentence, stays.
+    "Vincent ", "vincent ", "Chairman "; "Photo ", which only begins a sentence, stays.
     """
+    first = re.search(r"(?<![\w-])[^\W\d_]+\s+$", before)
+    if first and first.group().rstrip() in FORENAMES and not is_medium(said):
+        return before[: first.start()]
     made = BY_FIRST.search(before) if kind == "style" and not is_medium(said) else None
     if made and FUNCTION_WORDS.isdisjoint(made["first"].casefold().split()):
         return before[: made.start("first")]
@@ -312,6 +363,8 @@ def _put(before: str, phrase: str, plural: bool, kind: str, after: str) -> str:
         kept = COUNTED.sub("", kept)
     if kind == "likeness":
         kept = ROLES.sub("", kept)
+    if style and not _is_maker(noun):
+        kept = CALLED_MAKER.sub("", kept)
     if style and not _is_maker(noun) and (made := _not_made(kept, phrase, plural, after)):
         return made
     if not style and not plural and OF_SEVERAL.match(after):
@@ -327,6 +380,8 @@ def _put_several(kept: str, noun: str) -> str:
 
 def _put_style(kept: str, phrase: str, after: str) -> str:
     article, noun = _split(phrase)
+    if not _is_maker(noun) and BESIDE_MAKERS.search(kept):
+        return f"{kept}{noun}"
     if (last := _last(kept)) in ARTICLES:
         if not article:
             phrase = f"{'the' if last == 'the' else indefinite(noun)} {noun}"
@@ -374,8 +429,11 @@ def _beside_adjectives(kept: str, begins: int, phrase: str, noun: str) -> str:
 
 def _not_made(kept: str, phrase: str, plural: bool, after: str) -> str:
     """The words before a maker's name and what is no maker in its place, where they say that it
-    made something, "a painting of a cat by ..."; nothing where they do not.
+    made something, "a painting of a cat by ..."; nothing where they do not. Where another maker
+    follows, "by ... and Alphonse Mucha", the bare noun stands in the list.
     """
+    if MADE_BY.search(kept) and _goes_on_with_maker(after):
+        return f"{kept}{_split(phrase)[1]}"
     if made := MADE.search(kept) or SHOWN_BY.search(kept):
         several, shown = plural or bool(made["several"]), made.groupdict().get("shown", "")
         return f"{_put(kept[: made.start()], phrase, several, 'style', after)}{shown}"
@@ -385,6 +443,14 @@ def _not_made(kept: str, phrase: str, plural: bool, after: str) -> str:
     if IS.search(before):
         return f"{before} {phrase}"
     return f"{_apart(before)}{_split(phrase)[1]}" if before else phrase
+
+
+def _goes_on_with_maker(after: str) -> bool:
+    """Whether a list of names goes on: " and Alphonse Mucha", " and alphonse mucha"."""
+    found = re.match(r"\s*(?:\band|&|,)\s+(?P<next>[\w.'\u2019-]+)\s+[\w'\u2019-]+", after)
+    return found is not None and (
+        found["next"] in FORENAMES or is_name(" ".join(found.group().split()[-2:]))
+    )
 
 
 def _apart(text: str) -> str:

@@ -21,6 +21,8 @@ def locate(path_or_id: str, revision: str | None = None) -> Path:
     folder = Path(path_or_id)
     if folder.is_dir():
         return folder
+    if folder.exists():
+        raise BadInput(f"base {path_or_id!r}: is a file, no folder (in {Path.cwd()}); correct it")
     if not (path_or_id.count("/") == 1 and not path_or_id.startswith((".", "/", "~"))):
         raise BadInput(
             f"base {path_or_id!r} is neither an existing folder nor a hub id "
@@ -28,8 +30,7 @@ def locate(path_or_id: str, revision: str | None = None) -> Path:
         )
     of_folder = revision is None and Path(path_or_id).parent.is_dir()
     if of_folder or path_or_id.endswith((".safetensors", *bases.PICKLED)):
-        why = "is a file, no folder" if folder.exists() else "no such file or folder"
-        raise BadInput(f"base {path_or_id!r}: {why} (in {Path.cwd()}); correct it")
+        raise BadInput(f"base {path_or_id!r}: no such file or folder (in {Path.cwd()}); correct it")
     if revision is None:
         raise BadInput(
             f"hub id {path_or_id!r} needs base.revision (a commit hash), so that the "

@@ -18,7 +18,7 @@ from safetensors.torch import save_file
 from torch import Tensor, nn
 
 from erasure_core.errors import BadInput, ContentChanged, ErasureError
-from erasure_core.files import check_regular
+from erasure_core.files import check_regular, remedy
 
 
 def tensors_sha256(tensors: Mapping[str, Tensor]) -> str:
@@ -181,7 +181,7 @@ def write_tensors(
         os.replace(partial, path)
     except (OSError, SafetensorError) as fault:  # the latter is what a full disk becomes
         raise ErasureError(
-            f"{path} could not be written ({fault}); free some space and run again"
+            f"{path} could not be written ({fault}); {remedy(fault)} and run again"
         ) from fault
     finally:
         partial.unlink(missing_ok=True)

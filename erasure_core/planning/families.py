@@ -87,6 +87,7 @@ CARRIERS = (
     *("figurine", "icon", "linocut", "logo", "map", "postcard", "quilt", "selfie", "shot", "sign"),
     *("silhouette", "snapshot", "stamp", "statue", "stencil", "sticker", "tattoo", "wallpaper"),
 )
+SINGLE = ("earth", "moon", "sea", "sky", "sun", "universe", "world")  # there is one of it
 SEEDS = range(2**31)
 
 Fits = Callable[[str], bool]  # whether the base reads a prompt to its end
@@ -178,27 +179,29 @@ def is_movement(style: str) -> bool:
 
 
 def is_proper(name: str) -> bool:
-    """Whether a name is written as a person's or a place's: with a capital, or in a script that has
-    none.
+    """Whether a name is written as a person's or a place's: its last word with a capital, or in a
+    script that has none. Not "Christmas tree", "T-shirt", "UFO" and "iPhone".
     """
-    return name != name.lower() or not any(c.islower() for c in name)
+    words = re.findall(r"[^\W\d_]+", name)
+    last = words[-1] if words else name
+    if last.upper() == last.lower():
+        return True
+    branded = " " not in name and re.search(r"[a-z][A-Z]", name) is not None
+    return last[0].isupper() and not last.isupper() and not branded
 
 
-def mentioned(name: str, like: str) -> str:
-    """A thing's name as a sentence mentions it: with the article that `like` has, "teapot" beside
-    "a cup" is "a teapot". Proper names, plurals, what is not counted and what has an article stay
-    as they are.
+def mentioned(name: str) -> str:
+    """A thing's name as a sentence mentions it: "a teapot", "an hourglass", "the moon". Proper
+    names, plurals, what is not counted and what has an article stay as they are.
     """
-    words, article = name.split(), like.split()[0].casefold()
     if (
-        article not in ARTICLES
-        or is_many(name)
+        is_many(name)
         or is_uncounted(name)
         or is_proper(name)
-        or words[0].casefold() in ARTICLES
+        or name.split()[0].casefold() in ARTICLES
     ):
         return name
-    return f"{'the' if article == 'the' else indefinite(name)} {name}"
+    return f"{'the' if name.casefold() in SINGLE else indefinite(name)} {name}"
 
 
 # Rows
@@ -371,7 +374,7 @@ def _trained_style(names: Sequence[Word], subjects: Sequence[Word]) -> list[str]
 
 def _alone(style: str) -> tuple[str, ...]:
     """A style's name, and with its article where it is a medium: "a sketch"."""
-    return (style,) if _medium(style) != style else (style, mentioned(style, "a thing"))
+    return (style,) if _medium(style) != style else (style, mentioned(style))
 
 
 def _few_styles(word: Word, styles: Sequence[str]) -> tuple[Sequence[str], Sequence[str]]:

@@ -211,14 +211,14 @@ def _mentioned(
     asked: NewRequest, concept: Concept, words: Sequence[Word]
 ) -> tuple[Word, list[Word]]:
     """The concept and its other names as prompts mention them: as the vocabulary does, or with the
-    article of the replacement; people without any.
+    article of each name; people without any.
     """
     phrases = {w.name.casefold(): w.phrase for w in words if w.kind != "style"}
 
     def phrase(name: str) -> str:
         if asked.kind in ("style", "explicit", "likeness"):
             return phrases.get(name.casefold(), name) if asked.kind != "style" else name
-        return phrases.get(name.casefold()) or mentioned(name, concept.replacement)
+        return phrases.get(name.casefold()) or mentioned(name)
 
     first, *others = (Word(name, phrase(name), asked.kind) for name in concept.names)
     return first, others

@@ -60,12 +60,30 @@ def test_only_developers_get_the_developers_tools(target, developers, tmp_path):
     assert ("[dev]" in told) is developers
 
 
+OLDER = """import sys
+sys.version_info, sys.version = (3, 9, 7), "3.9.7 (older)"
+exec(sys.argv[2])
+"""
+
+
 def test_another_build_of_torch_can_be_asked_for(tmp_path):
     for name in ("constraints.txt", "pyproject.toml"):
         (tmp_path / name).touch()
     make = ["make", "--dry-run", "--file", ROOT / "Makefile", "erase", "TORCH=torch==2.13.0+cpu"]
     told = subprocess.run(make, cwd=tmp_path, capture_output=True, text=True, check=True).stdout
     assert "constraints.txt torch==2.13.0+cpu\n" in told
+
+
+def test_an_older_python_is_named_before_anything_is_made(tmp_path):
+    for name in ("constraints.txt", "pyproject.toml"):
+        (tmp_path / name).touch()
+    (tmp_path / "older").write_text(f"#!{sys.executable}\n" + OLDER)
+    (tmp_path / "older").chmod(0o755)
+    make = ["make", "--file", ROOT / "Makefile", "erase", "PYTHON=./older"]
+    told = subprocess.run(make, cwd=tmp_path, capture_output=True, text=True, check=False)
+    assert told.returncode
+    assert "./older is Python 3.9.7; 3.11 or newer is needed" in told.stderr
+    assert not (tmp_path / ".venv").exists()
 
 
 def test_no_child_takes_modules_from_the_working_folder():

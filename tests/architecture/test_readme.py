@@ -38,6 +38,11 @@ def test_every_command_exists_and_takes_these_arguments(words):
     assert command.make_context(words[1], rest, resilient_parsing=False).params
 
 
+def test_the_build_for_cpus_is_that_of_the_makefile():
+    (asked,) = [words[2] for words in commands() if words[:2] == ["make", "erase"]]
+    assert asked.replace("TORCH=", 'TORCH="') + '"' in (ROOT / "Makefile").read_text()
+
+
 def test_every_row_of_the_command_table_exists():
     named = set(re.findall(r"^\| `erasure (\w+)", README, re.MULTILINE))
     assert named == set(typer.main.get_command(app).commands)

@@ -207,6 +207,18 @@ def test_a_plural_becomes_a_plural(name, replacement, prompt, expected):
 
 
 TYPED = [
+    ("BTS", "\uff22\uff34\uff33, sketch"),
+    ("\uff22\uff34\uff33", "a photo of BTS"),
+    ("ピカチュウ", "\uff8b\uff9f\uff76\uff81\uff6d\uff73"),
+    ("ピカチュウ", "\u30d2\u309aカチュウ"),
+    ("Müller", "a photo of Mueller"),
+    ("Mueller", "Mu\u0308ller, sketch"),
+    ("Mueller", "MÜLLER"),
+    ("Björk", "Bjoerk"),
+    ("Jürgen Klopp", "a photo of Juergen Klopp"),
+    ("Ødegård", "Oedegaard"),
+    ("हिन्दी", "हिंदी"),
+    ("हिंदी", "हिन्दी"),
     ("J. K. Rowling", "a photo of J.K. Rowling, sketch"),
     ("J. K. Rowling", "JK Rowling"),
     ("J.K. Rowling", "J. K. Rowling"),
@@ -310,6 +322,13 @@ def test_a_name_is_known_as_it_is_typed(name, prompt):
             "a singer",
             "Rene\u0301e and Beyonce\u0301, Zo\u00eb",
             "Rene\u0301e and a singer, Zo\u00eb",
+        ),
+        ("Mueller", "a man", "näher: Müller, Köln", "näher: a man, Köln"),
+        (
+            "ピカチュウ",
+            "a cat",
+            "\uff8b\uff9f\uff76\uff81\uff6d\uff73, \uff76",
+            "a cat, \uff76",
         ),
         ("Strasse", "a road", "on Stra\u00dfe, na\u00efve", "on a road, na\u00efve"),
         (
@@ -589,6 +608,8 @@ def test_a_persons_role_goes_with_the_name(prompt, expected):
         ("a photo of Melania and Donald Trump", "a photo of Melania and a man"),
         ("PHOTO OF DONALD TRUMP", "PHOTO OF a man"),
         ("Photo of Trump", "Photo of a man"),
+        ("a photo of donald trump", "a photo of a man"),
+        ("a photo of smiling trump", "a photo of a smiling man"),
         ("Portrait: Trump", "Portrait: a man"),
         ("Trump Smith's face", "a man's face"),
         ("Trump Painting", "a man Painting"),
@@ -602,6 +623,19 @@ def test_a_persons_role_goes_with_the_name(prompt, expected):
 )
 def test_first_names_and_titles_go_with_a_persons_name(prompt, expected):
     assert concept(name="Trump", replacement="a man").replaced(prompt) == expected
+
+
+@pytest.mark.parametrize(
+    ("prompt", "expected"),
+    [
+        ("Sunbeams through church windows.", "Sunbeams through parachute windows."),
+        ("Church candles on an altar.", "parachute candles on an altar."),
+        ("the church stands on a hill", "a parachute stands on a hill"),
+    ],
+)
+def test_what_is_several_behind_a_thing_takes_no_article(prompt, expected):
+    known = concept(name="church", kind="object", replacement="a parachute")
+    assert known.replaced(prompt) == expected
 
 
 def test_two_names_of_one_are_replaced_once():
@@ -703,6 +737,21 @@ def test_a_style_takes_its_maker_along(replacement, prompt, expected):
         ("photo", "a cat in the style of Vincent van Gogh", "a cat, photo"),
         ("a photo", "Sunflowers, Vincent van Gogh", "Sunflowers, a photo"),
         ("photo", "art by Claude Monet and Van Gogh", "art by Claude Monet and photo"),
+        (
+            "a photo",
+            "a cat by artgerm and van gogh, and monet",
+            "a cat by artgerm and photo, and monet",
+        ),
+        (
+            "a photo",
+            "a cat, art by Van Gogh and Claude Monet",
+            "a cat, art by photo and Claude Monet",
+        ),
+        ("a photo", "a room, vincent van gogh", "a room, a photo"),
+        ("photo", "vincent van gogh painting of lilies", "photo of lilies"),
+        ("photo", "a cat by Van Gogh, sharp focus", "a cat, photo, sharp focus"),
+        ("a photo", "A design of Van Gogh", "a photo"),
+        ("a photo", "the artist Van Gogh", "a photo"),
         ("a photo", "Self-Portrait with a Hat by Van Gogh", "a photo with a Hat"),
         ("photo", "a landscape by Van Gogh", "a landscape, photo"),
         ("photo", "The Starry Night by Van Gogh", "The Starry Night, photo"),
@@ -756,6 +805,10 @@ def test_a_medium_owns_nothing_and_stands_before_other_words_as_before():
         ("I. T.", "IT"),
         ("St Peter", "St. Peter"),
         ("Sinead OConnor", "Sin\u00e9ad O\u2019Connor"),
+        ("Jürgen Klopp", "Juergen Klopp"),
+        ("ピカチュウ", "\uff8b\uff9f\uff76\uff81\uff6d\uff73"),
+        ("BTS", "\uff22\uff34\uff33"),
+        ("हिन्दी", "हिंदी"),
     ],
 )
 def test_a_name_is_one_in_any_spelling_whichever_was_first(one, other):

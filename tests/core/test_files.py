@@ -69,6 +69,10 @@ def test_yaml_is_read_as_the_writer_meant_it(tmp_path):
             "inner.dept: unknown key; allowed: depth (did you mean depth?)",
         ),
         ("word: a\nmany: [{depth: 1}, {dept: 1}]\n", "many.1.dept: unknown key; allowed: depth"),
+        ("word: 1984\n", "word: found 1984; quote it: '1984'"),
+        ("word: #blessed\n", "word: found None; write it; what begins with #"),
+        ("word: {cat: portrait}\n", "quote it: 'cat: portrait'"),
+        ("word: a\nmany: a cat\n", "many: found 'a cat'; write a list, one a line: - 'a cat'"),
         (
             "word: a\ninner: {depth: 0}\n",
             "inner.depth: found 0; Input should be greater than or equal to 1",

@@ -5,7 +5,7 @@ from pathlib import Path
 import pytest
 import torch
 
-from erasure_core.errors import BadInput, ContentChanged
+from erasure_core.errors import BadInput, ContentChanged, ErasureError
 from erasure_core.model import Model
 
 PROMPT = "a photo of an astronaut"
@@ -28,6 +28,39 @@ def test_one_prompt_is_no_list_of_prompts(base):
 def test_beside_takes_no_single_text_either(base, prompts, labels, said):
     with pytest.raises(BadInput, match=f"{said} is the text"):
         base.beside(base, prompts, labels, clip=None)
+
+
+@pytest.mark.parametrize(
+    ("prompts", "said"),
+    [([], "prompts is empty"), ([3], "holds 3, which is no text"), (None, "prompts is None")],
+)
+def test_what_is_no_list_of_prompts_is_refused(base, prompts, said):
+    with pytest.raises(BadInput, match=said):
+        base.draw(prompts)
+
+
+def test_a_generator_of_prompts_is_drawn(base):
+    assert len(base.draw((PROMPT for _ in "ab"), steps=1)) == 2
+
+
+def test_a_name_is_no_concept(base):
+    with pytest.raises(BadInput, match="'astronaut' is no concept; give Concept"):
+        base.erased("astronaut")
+
+
+@pytest.mark.parametrize(
+    ("where", "advice"), [(".", "where no folder is"), ("gone/x.safetensors", "make its folder")]
+)
+def test_a_change_that_cannot_be_written_is_told_why(base, astronaut, tmp_path, where, advice):
+    with pytest.raises(ErasureError, match=advice):
+        base.erased(astronaut).save(tmp_path / where)
+
+
+def test_a_file_that_is_there_is_no_folder(tmp_path, monkeypatch):
+    monkeypatch.chdir(tmp_path)
+    Path("README.md").touch()
+    with pytest.raises(BadInput, match=r"'README\.md': is a file, no folder"):
+        Model.load("README.md")
 
 
 @pytest.mark.parametrize("kind", [str, Path])

@@ -70,8 +70,8 @@ def test_a_file_reads_as_the_request_it_describes(tmp_path):
             "kind: object",
             "kind: person",
             (
-                "concept.kind: found 'person'; Input should be 'likeness', 'style', 'object' "
-                "or 'explicit'"
+                "concept.kind: found 'person'; it is no kind; choose likeness, style, object, "
+                "explicit (did you mean likeness?)"
             ),
         ),
         (
@@ -83,8 +83,15 @@ def test_a_file_reads_as_the_request_it_describes(tmp_path):
         (
             "2026-11-22T10:00:00Z",
             "2026-11-22T10:00:00",
-            "submitted_time: found datetime.datetime(2026, 11, 22, 10, 0)",
+            "submitted_time: found 2026-11-22T10:00:00; write a time with its zone",
         ),
+        (
+            "2026-11-22T10:00:00Z",
+            "2026-11-22",
+            "submitted_time: found 2026-11-22; write a time with its zone",
+        ),
+        ("kind: object", "kind: artist", "(did you mean style?)"),
+        ("kind: object", "kind: thingy", "concept.kind: found 'thingy'; Input should be"),
         (
             "2026-11-22T10:00:00Z",
             "20261122",
@@ -103,6 +110,12 @@ def test_a_faulty_request_is_refused_by_name(tmp_path, old, new, expected):
     assert str(path) in str(caught.value)
     assert expected in str(caught.value)
     assert [p.name for p in tmp_path.iterdir()] == ["bad.yaml"]
+
+
+def test_a_kind_is_one_whatever_its_case(tmp_path):
+    path = tmp_path / "request.yaml"
+    path.write_text(TEXT.replace("kind: object", "kind: Object"))
+    assert read_request(path).concept.kind == "object"
 
 
 def test_the_hash_is_of_the_content_not_of_its_spelling():

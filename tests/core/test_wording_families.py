@@ -7,6 +7,7 @@ import pytest
 from erasure_core.gallery import prompts as gallery
 from erasure_core.gallery.captions import TEMPLATES
 from erasure_core.law.concepts import Concept
+from erasure_core.law.english import many, singulars
 from erasure_core.law.requests import read_request
 from erasure_core.network.models import load_tokenizer, text_reader
 from erasure_core.planning import families
@@ -90,33 +91,40 @@ def test_it_writes_as_many_prompts_as_are_asked_for(name):
 
 
 @pytest.mark.parametrize(
-    ("name", "like", "right"),
+    ("name", "right"),
     [
-        ("teapot", "a cup", "a teapot"),
-        ("umbrella", "a cup", "an umbrella"),
-        ("unicorn", "a cup", "a unicorn"),
-        ("hourglass", "a cup", "an hourglass"),
-        ("moon", "the sun", "the moon"),
-        ("rice", "green grass", "rice"),
-        ("sunglasses", "a hat", "sunglasses"),
-        *((mass, "a cup", mass) for mass in ("snow", "blood", "smoke", "money", "jewelry")),
-        *(
-            (mass, "a cup", mass)
-            for mass in ("graffiti", "alcohol", "fake blood", "money in a bag")
-        ),
-        ("snow", "the sun", "snow"),
-        ("snowman", "a cup", "a snowman"),
-        ("blood moon", "a cup", "a blood moon"),
-        ("people", "a cup", "people"),
-        ("glass", "a cup", "a glass"),
-        ("cactus", "a cup", "a cactus"),
-        ("the Eiffel Tower", "a tower", "the Eiffel Tower"),
-        ("Ada Lovelace", "a person", "Ada Lovelace"),
-        ("\u674e\u5c0f\u9f99", "a person", "\u674e\u5c0f\u9f99"),
+        ("teapot", "a teapot"),
+        ("hot dog", "a hot dog"),
+        ("umbrella", "an umbrella"),
+        ("unicorn", "a unicorn"),
+        ("hourglass", "an hourglass"),
+        ("moon", "the moon"),
+        ("rice", "rice"),
+        ("sunglasses", "sunglasses"),
+        *((mass, mass) for mass in ("snow", "blood", "smoke", "money", "jewelry")),
+        *((mass, mass) for mass in ("graffiti", "alcohol", "fake blood", "money in a bag")),
+        ("snowman", "a snowman"),
+        ("blood moon", "a blood moon"),
+        ("people", "people"),
+        ("glass", "a glass"),
+        ("cactus", "a cactus"),
+        *((one, f"a {one}") for one in ("lens", "canvas", "rhinoceros", "contact lens")),
+        *((one, f"a {one}") for one in ("T-shirt", "TV", "UFO", "Christmas tree", "Barbie doll")),
+        *((one, f"an {one}") for one in ("AK-47", "iPhone", "x-ray", "X-ray", "SUV", "F-16")),
+        *((one, f"a {one}") for one in ("u-boat", "NASA rocket", "PlayStation")),
+        ("the Eiffel Tower", "the Eiffel Tower"),
+        ("Eiffel Tower", "Eiffel Tower"),
+        ("Spider-Man", "Spider-Man"),
+        ("Ada Lovelace", "Ada Lovelace"),
+        ("\u674e\u5c0f\u9f99", "\u674e\u5c0f\u9f99"),
     ],
 )
-def test_a_thing_is_mentioned_with_the_article_that_it_takes(name, like, right):
-    assert mentioned(name, like) == right
+def test_a_thing_is_mentioned_with_the_article_that_it_takes(name, right):
+    assert mentioned(name) == right
+
+
+def test_one_lens_in_a_prompt_is_no_several():
+    assert (many("lens"), many("lenses"), singulars("canvas")) == ("lenses", "lenses", set())
 
 
 @pytest.mark.parametrize(
