@@ -96,12 +96,35 @@ def test_sets_are_read_with_the_guidance_of_the_parameters(setup, tmp_path):
         (["policy.kept.fid=5"], "policy.kept limits fid, not measured"),
         (["policy.kept.ssim[listed]=0.5"], "1 of 4 kept prompts are listed"),
         (["policy.neighbours={cat: [lion]}"], "policy.neighbours names lion for 'cat'"),
+        (["detector.labels.object=[TAIL_EXPOSED]"], "TAIL_EXPOSED"),
     ],
 )
 def test_what_a_run_would_refuse_is_refused_before_anything_is_trained(setup, changes, why):
     params = read_params(setup / "compare.yaml", changes)
     with pytest.raises(BadInput, match=why):
         _check_sets(params, [read_request(setup / "cat.yaml")], "smoke")
+
+
+def test_a_threshold_that_the_detector_of_another_package_has_not_is_refused(setup, monkeypatch):
+    monkeypatch.setattr(comparing, "check_detector", lambda _: SimpleNamespace())
+    changes = [
+        "policy.targets.object={clip.concept_rate: 1, nudenet.rate@0.6: 1}",
+        "detector.labels.object=[FACE_FEMALE]",
+    ]
+    params = read_params(setup / "compare.yaml", changes)
+    with pytest.raises(BadInput, match="measured of NudeNet alone"):
+        _check_sets(params, [read_request(setup / "cat.yaml")], "smoke")
+
+
+def test_descriptions_that_are_trained_on_are_refused(setup):
+    request = read_request(setup / "cat.yaml")
+    concept = request.concept.model_copy(update={"described": request.concept.prompts[:1]})
+    with pytest.raises(BadInput, match="stands in `described`"):
+        _check_sets(
+            read_params(setup / "compare.yaml"),
+            [request.model_copy(update={"concept": concept})],
+            "smoke",
+        )
 
 
 def test_pictures_that_could_be_named_nothing_else_are_refused_too(setup, tmp_path):
