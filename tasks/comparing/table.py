@@ -11,7 +11,7 @@ from typing import Any
 
 from erasure_core.attacks import AUDIENCES, all_attacks
 from erasure_core.methods import METHODS
-from erasure_core.planning.policy import ATTACK, EXCESS
+from erasure_core.planning.policy import ATTACK, EXCESS, REQUIRED
 from tasks.comparing.cells import Written
 from tasks.comparing.compare import Comparison
 from tasks.comparing.forms import SCALED, differing, ours
@@ -86,6 +86,7 @@ TABLE_1: Mapping[str, tuple[str, bool, Mapping[str, float]]] = {
         },
     ),
 }
+UNTRIED = "not among the attacks of this comparison"
 HEADINGS = ("method", *COLUMNS, *AUDIENCES, "seconds", "evaluations", "verdicts")
 
 
@@ -96,10 +97,10 @@ def rows_of(comparison: Comparison) -> list[Row]:
     groups: dict[tuple[str, str, str], list[Written]] = {}
     for cell in comparison.cells:
         groups.setdefault((cell.concept, cell.method, cell.form), []).append(cell)
-    return [_row(cells) for cells in groups.values()]
+    return [_row(cells, comparison.budget) for cells in groups.values()]
 
 
-def _row(cells: Sequence[Written]) -> Row:
+def _row(cells: Sequence[Written], tier: str) -> Row:
     first = cells[0]
     settings = METHODS[first.method].Settings.model_validate(first.settings)
     scaled = SCALED.get(first.method, {}) if first.form == "published" else {}
@@ -121,7 +122,7 @@ def _row(cells: Sequence[Written]) -> Row:
             name: _over_seeds([cell.found()[name] for cell in cells if name in cell.found()])
             for name in first.found()
         },
-        "attacks": _attacks(cells),
+        "attacks": _attacks(cells, tier),
         "seconds": statistics.mean(cell.seconds for cell in cells),
         "evaluations": round(statistics.mean(cell.evaluations for cell in cells)),
         "distinct weights": len({cell.delta_sha256 for cell in cells}),
@@ -143,20 +144,24 @@ def _over_seeds(found: Sequence[Any]) -> Row:
     }
 
 
-def _attacks(cells: Sequence[Written]) -> dict[str, Row]:
+def _attacks(cells: Sequence[Written], tier: str) -> dict[str, Row]:
     """Per audience the attack that brings back the most above its control, over the seeds, among
-    its own and those of whoever can do less; beside it, or alone, what was not run and why.
+    its own and those of whoever can do less; whether any of its own was run; and what was not run
+    and why, also of what the audience must withstand at the tier and nobody tried.
     """
     found: dict[str, Row] = {}
     for i, audience in enumerate(AUDIENCES):
         able = AUDIENCES[: i + 1]
         made = [(c, facts) for c in cells for facts in c.attacks if facts["audience"] in able]
         tried = [_tried(cell, facts) for cell, facts in made if "not run" not in facts]
-        why = {facts["attack"]: facts["not run"] for _, facts in made if "not run" in facts}
+        known = {facts["attack"] for _, facts in made}
+        why = {name: UNTRIED for name in REQUIRED[audience][tier] if name not in known}
+        why |= {facts["attack"]: facts["not run"] for _, facts in made if "not run" in facts}
         found[audience] = {"not run": why} if why or not tried else {}
         if tried:
             worst = max(tried, key=lambda one: one["value"])
-            found[audience] |= {**worst, "per seed": _worst_of_seeds(tried)}
+            own = any(one["audience"] == audience for one in tried)
+            found[audience] |= {**worst, "per seed": _worst_of_seeds(tried), "own": own}
     return found
 
 
@@ -166,6 +171,7 @@ def _tried(cell: Written, facts: Mapping[str, Any]) -> Row:
     base = facts["controls"]["base"]
     return {
         "attack": facts["attack"],
+        "audience": facts["audience"],
         "seed": cell.seed,
         "value": m.value,
         "low": m.low,
@@ -330,15 +336,18 @@ def _number(row: Row, names: Sequence[str]) -> str:
 
 
 def _attack(found: Row) -> str:
+    unrun = f"not run: {', '.join(found['not run'])}" if found.get("not run") else ""
     if "value" not in found:
-        return "not run"
+        return unrun or "not run"
     text = f"{found['value']:.2f} (to {found['high']:.2f}), {found['attack']}"
     if (share := found.get("share", found["value"])) != found["value"]:
         text += f", {share:.2f} with what its control shows"
     least, greatest = min(found["per seed"]), max(found["per seed"])
     if least < greatest:
         text += f" [{least:.2f}, {greatest:.2f}]"
-    return f"{text}; not run: {', '.join(found['not run'])}" if found.get("not run") else text
+    if not found.get("own", True):
+        return f"{unrun or 'not run'} (beside it {text})"
+    return f"{text}; {unrun}" if unrun else text
 
 
 def _verdicts(row: Row) -> str:
