@@ -86,6 +86,8 @@ TABLE_1: Mapping[str, tuple[str, bool, Mapping[str, float]]] = {
         },
     ),
 }
+ORDERS = ("metric", "the paper's order", "here")
+ORDER = "Which orders of All-but-One's Table 1 hold here, between the published forms"
 UNTRIED = "not among the attacks of this comparison"
 HEADINGS = ("method", *COLUMNS, *AUDIENCES, "seconds", "evaluations", "verdicts")
 
@@ -227,14 +229,15 @@ def as_csv(cells: Iterable[Written]) -> str:
 
 
 def as_markdown(results: Mapping[str, Any]) -> str:
-    """A table a request, and what each row's settings are."""
+    """A table a request, what each row's settings are, and which of the paper's orders hold."""
     parts = []
     for concept in dict.fromkeys(row["concept"] for row in results["rows"]):
         rows = [row for row in results["rows"] if row["concept"] == concept]
         lines = [_line(HEADINGS), _line(["---"] * len(HEADINGS))]
         lines += [_line(cells_of(row)) for row in rows]
         notes = [f"- {name_of(row)}: {settings_of(row)}" for row in rows]
-        parts.append(f"### {concept} ({rows[0]['kind']})\n\n" + "\n".join([*lines, "", *notes]))
+        lines += ["", *notes, "", f"{ORDER}:", "", orderings(results, concept).rstrip()]
+        parts.append(f"### {concept} ({rows[0]['kind']})\n\n" + "\n".join(lines))
     return "\n\n".join(parts) + "\n"
 
 
@@ -262,24 +265,31 @@ def short_table(results: Mapping[str, Any]) -> str:
 
 
 def orderings(results: Mapping[str, Any], concept: str) -> str:
+    """`orders_of` as Markdown."""
+    found, absent = orders_of(results["rows"], concept)
+    lines = [_line(ORDERS), _line(["---"] * len(ORDERS)), *map(_line, found)]
+    return "\n".join(lines) + (f"\n\nNot run: {', '.join(absent)}.\n" if absent else "\n")
+
+
+def orders_of(rows: Iterable[Row], concept: str) -> tuple[list[tuple[str, str, str]], list[str]]:
     """Of the methods that were run, for each pair of neighbours in the order of the paper's table,
     whether it holds here between the published forms: it does or does not where the intervals are
     apart, else it is open. And which of its methods were not run.
     """
-    lines = [_line(("metric", "the paper's order", "here")), _line(["---"] * 3)]
-    rows = {
+    published = {
         row["method"]: row["metrics"]
-        for row in results["rows"]
+        for row in rows
         if (row["concept"], row["form"]) == (concept, "published")
     }
+    found = []
     for metric, (name, more, printed) in TABLE_1.items():
-        order = sorted(printed.keys() & rows, key=lambda method: printed[method], reverse=more)
-        for better, worse in pairwise(order):
-            found = [rows[m].get(name.format(concept)) for m in (better, worse)]
-            sign = ">" if more else "<"
-            lines.append(_line((metric, f"{better} {sign} {worse}", _held(found, more))))
-    absent = sorted({m for _, _, printed in TABLE_1.values() for m in printed} - rows.keys())
-    return "\n".join(lines) + (f"\n\nNot run: {', '.join(absent)}.\n" if absent else "\n")
+        known = printed.keys() & published
+        order = sorted(known, key=lambda method: printed[method], reverse=more)
+        for pair in pairwise(order):
+            here = _held([published[m].get(name.format(concept)) for m in pair], more)
+            found.append((metric, (" > " if more else " < ").join(pair), here))
+    absent = {m for _, _, printed in TABLE_1.values() for m in printed} - published.keys()
+    return found, sorted(absent)
 
 
 def _held(found: Sequence[Row | None], more: bool) -> str:

@@ -282,7 +282,11 @@ def test_every_method_has_the_same_number_of_trials_and_says_it(compared):
     found = results(compared[0])
     tried = [(trial["method"], trial["form"]) for trial in found["trials"]]
     assert tried == [(m, f"trial {n}") for m in ("uce", "forget_me_not") for n in range(2)]
-    assert "the best of 2 trials a method" in (compared[0] / "index.html").read_text()
+    page = (compared[0] / "index.html").read_text()
+    assert "the best of 2 trials a method" in page
+    unrun = "Not run: ablating, all_but_one, esd, sdd."
+    assert unrun in page
+    assert unrun in (compared[0] / "table.md").read_text()
 
 
 def test_trials_see_the_set_that_chooses_and_rows_the_report_set(compared, setup):

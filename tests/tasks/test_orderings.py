@@ -1,6 +1,12 @@
 """Which orders of All-but-One's Table 1 hold is decided by intervals, of published forms."""
 
-from tasks.comparing.table import TABLE_1, orderings
+import json
+from pathlib import Path
+
+from tasks.comparing.table import ORDERS, TABLE_1, as_markdown, orderings, orders_of
+from tasks.pages.comparison import ComparedPoint, Part, render_comparison
+
+RESULTS = Path(__file__).parents[2] / "benchmarks/results/compare.json"
 
 
 def row(method: str, low: float, high: float, form: str = "published") -> dict:
@@ -54,3 +60,30 @@ def test_the_printed_numbers_are_sorted_as_the_paper_ranks_them():
         "CLIP score": "all_but_one",
         "SSIM": "all_but_one",
     }
+
+
+def test_the_table_of_a_comparison_says_it():
+    results = json.loads(RESULTS.read_text())
+    assert orderings(results, "astronaut").strip() in as_markdown(results)
+
+
+def test_so_does_its_page(tmp_path):
+    pair = [row("all_but_one", 0.8, 0.9), row("ablating", 0.5, 0.6)]
+    orders, absent = orders_of(pair, "cat")
+    point = ComparedPoint("ablating", "published", 0.1, 0.9, 0.2)
+    part = Part(
+        concept="cat",
+        kind="object",
+        headings=[],
+        rows=[],
+        notes=[],
+        orders=[ORDERS, *orders],
+        absent=absent,
+        points=[point],
+        prompts=[],
+        strips=[],
+        plot=tmp_path / "plot.png",
+    )
+    page = render_comparison(tmp_path, [], [part]).read_text()
+    assert "<td>all_but_one &gt; ablating</td><td>holds</td>" in page
+    assert "Not run: esd, forget_me_not, sdd." in page
