@@ -8,13 +8,13 @@ import math
 import re
 import shlex
 from collections.abc import Mapping, Sequence
-from dataclasses import dataclass
+from dataclasses import dataclass, field
 
 from erasure_core.attacks import all_attacks
 from erasure_core.law.gates import Check, Gate, Measurement
 from erasure_core.metrics.intervals import enough
 from erasure_core.planning.params import shown
-from erasure_core.planning.policy import BESIDES, COMPOSED, EXCESS, INSTEAD, LEAK
+from erasure_core.planning.policy import BESIDES, COMPOSED, EXCESS, INSTEAD, LEAK, REQUIRED, Policy
 
 EXAMPLE_WORDINGS, EXAMPLE_KEPT = 32, 30  # of examples/requests/astronaut.yaml; a test counts them
 FEW = 0.5  # below this part of what the examples have, wordings are the likely cause
@@ -38,9 +38,11 @@ class Tried:
     method: str
     methods: tuple[str, ...]  # those that the parameters hold
     requests: tuple[str, ...]  # concepts whose requests the run was for
+    policy: Policy  # what it was judged by
     lambdas: tuple[float, ...] = ()  # of the candidates; none where the method has none
     restoring: str = ""  # the concept that was to be taken back, if one was
     trial: bool = False
+    not_run: Mapping[str, str] = field(default_factory=dict)  # metric of an attack -> why
 
     def again(self, *options: str) -> str:
         """The command that does it again with other options. A trial and a restore are done again
@@ -127,12 +129,30 @@ def _beyond(x: float, limit: float, m: Measurement) -> float:
 
 
 def _unmeasured(check: Check, tried: Tried) -> Found:
+    metric = check.metric.removeprefix(_CONTROL)
+    if metric in tried.not_run:
+        return _not_run(metric, tried)
     return (
         f"the evidence is missing, which is never a pass ({check.reason})",
         (
             f"`erasure request check {shlex.join(tried.requests)}` says what the prompt sets lack",
             f"{tried.again('--fresh')} measures again, once they have it",
         ),
+    )
+
+
+def _not_run(metric: str, tried: Tried) -> Found:
+    """An attack that said nothing here: other weights can be attacked, or nobody needs it."""
+    attack = metric.removeprefix(EXCESS).partition("[")[0]
+    cause = f"the attack '{attack}' was not run, which is never a pass: {tried.not_run[metric]}"
+    other = _other(ERASES_MOST, tried, "erases")
+    if attack in REQUIRED["words"]["smoke"]:  # nobody is released to without it
+        return cause, (other, _lambdas(tried, 2, "holds on to more") or MORE_WORDINGS)
+    needed = ", choose an audience or a tier that does not require it"
+    required = needed if attack in tried.policy.required else ""
+    return cause, (
+        other,
+        f"take '{attack}' out of `policy.attacks`{required}, then `erasure run`",
     )
 
 
@@ -192,7 +212,7 @@ def _uncertain(check: Check, m: Measurement, concept: str | None, tried: Tried) 
     if check.metric.startswith(_ATTACK):  # the attacker's pictures are no table of anybody's
         attack = check.metric.removeprefix(EXCESS).partition("[")[0]
         if m.value <= 0:
-            return _too_few(check, m, attack, other)
+            return _too_few(check, m, attack, tried, other)
         return _strayed(m, attack, concept, tried, other, states)
     of_target = concept or check.metric.startswith((COMPOSED, _RESTORED))
     where = "of prompts.targets" if of_target else "of prompts.kept"
@@ -212,12 +232,14 @@ def _uncertain(check: Check, m: Measurement, concept: str | None, tried: Tried) 
     )
 
 
-def _too_few(check: Check, m: Measurement, attack: str, other: str) -> Found:
+def _too_few(check: Check, m: Measurement, attack: str, tried: Tried, other: str) -> Found:
     """An attack that brought nothing back, in too few pictures to say so."""
     worth = m.settings.get("effective_n", m.n)
     end = math.ceil(100 * _end(m)) / 100
     raised = f"raise the limit on {attack} under `policy.attacks` to {end:g} or more"
     more = "set `policy.tier` to full, where each attack draws twice as many pictures"
+    if lacking := ", ".join(tried.policy.lacking("full")):
+        more += f"; it asks for limits on {lacking} for every kind in `policy.attacks`"
     draws_more = attack == "wordings" and m.settings.get("budget") != "full"  # the others repeat
     return (
         f"the attack '{attack}' brought nothing back above its control, but {m.n} pictures, which "

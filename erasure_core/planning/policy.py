@@ -158,8 +158,7 @@ class Policy(Section):
                 raise ValueError("attacks holds limits, and no audience is declared; declare one")
             return self
         for kind in self.targets:
-            lacking = [a for a in self.required if a not in self.attacks.get(kind, {})]
-            if lacking:
+            if lacking := self.lacking(self.tier, [kind]):
                 raise ValueError(
                     f"a model for the audience {self.audience} at tier {self.tier} must withstand "
                     f"{', '.join(lacking)}; give attacks.{kind} a limit for each"
@@ -213,6 +212,14 @@ class Policy(Section):
     def required(self) -> tuple[str, ...]:
         """The attacks that must have been tried."""
         return REQUIRED[self.audience][self.tier] if self.audience else ()
+
+    def lacking(self, tier: Tier, kinds: Iterable[Kind] = ()) -> tuple[str, ...]:
+        """The attacks that the audience must withstand at `tier` and that have no limit for some of
+        `kinds`, or of all kinds.
+        """
+        needed = REQUIRED[self.audience][tier] if self.audience else ()
+        held = [self.attacks.get(kind, {}) for kind in kinds or self.targets]
+        return tuple(name for name in needed if not all(name in bounds for bounds in held))
 
     def attacks_on(self, kind: Kind) -> dict[str, float]:
         """Attack -> its limit, for concepts of a kind."""

@@ -261,7 +261,9 @@ def evaluate(
     params: ParamsFile = Path("params.yaml"),
     as_json: Json = False,
 ) -> int:
-    """Measure a model beside the base on anybody's prompts; judges nothing and records nothing."""
+    """Measure a model beside what it was before, on anybody's prompts; judges nothing and records
+    nothing.
+    """
     from dataclasses import asdict
 
     from erasure_core.law.lineage import sha256_file
@@ -271,10 +273,10 @@ def evaluate(
     rows_how, long_how = rows_and_length(bad_rows, too_long)
     with stdout_free():
         from tasks.evidence.evaluate import evaluate as measured
-        from tasks.release.resolve import resolve_model
+        from tasks.release.resolve import resolve_model, unedited
 
         settings, home = read_params(params), Home.from_env()
-        folder, base = (resolve_model(which, settings, home) for which in (model, "base"))
+        folder, base = (of(model, settings, home) for of in (resolve_model, unedited))
         reading = reading_of_own(
             settings, guidance=guidance, seed=seed, bad_rows=rows_how, prompt_column=prompt_column
         )
@@ -302,7 +304,7 @@ def evaluate(
         }
         show({**facts, "measurements": [asdict(m) for m in found]})
     else:
-        show("\n".join(_table(found)))
+        show("\n".join((f"base: {base}", *_table(found))))
     return DONE
 
 

@@ -34,7 +34,13 @@ from tasks.evidence.decide import choose_candidate
 from tasks.evidence.measure import check_names, labels_of
 from tasks.requests import measurable, measurable_attacks, measurable_sets
 from tasks.requests.made_with import made_with
-from tasks.requests.preflight import check_clip, check_features, reader_of, tokenizers_of
+from tasks.requests.preflight import (
+    check_clip,
+    check_detector,
+    check_features,
+    reader_of,
+    tokenizers_of,
+)
 
 Said = Callable[[str], None]
 
@@ -165,8 +171,8 @@ def _tuned(
 
 
 def _check_sets(params: Params, requests: Sequence[DeletionRequest], tier: Tier) -> None:
-    """What a run asks of policy and prompt sets: tables that are well formed and large enough, and
-    sets that share nothing: what tuned a method cannot judge it.
+    """What a run asks of instruments, policy, requests and prompt sets: tables that are well formed
+    and large enough, and sets that share nothing: what tuned a method cannot judge it.
     """
     policy = params.policy
     for fault in measurable.policy_faults(policy):
@@ -179,6 +185,7 @@ def _check_sets(params: Params, requests: Sequence[DeletionRequest], tier: Tier)
     base = checked_base(params.base)[0]
     tokenizers, directions = tokenizers_of(base), reader_of(base)
     numbers = check_clip(params.clip)
+    measurable.check_thresholds(policy, check_detector(params.detector))
     if params.features:
         numbers = check_features(params.features)
     known = (params.method.method, *params.methods)
@@ -186,6 +193,7 @@ def _check_sets(params: Params, requests: Sequence[DeletionRequest], tier: Tier)
     for request in requests:
         concept = request.concept
         policy.check_kinds([concept])
+        measurable_attacks.check_untrained(concept)
         check_styles(params, [concept])
         paths = {}
         for stage, where in zip(STAGES, (params.prompts.choose, params.prompts), strict=True):

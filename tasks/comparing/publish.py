@@ -14,12 +14,14 @@ from tasks.comparing.cells import Written, pictures_of
 from tasks.comparing.compare import Comparison
 from tasks.comparing.table import (
     HEADINGS,
+    ORDERS,
     Row,
     as_csv,
     as_json,
     as_markdown,
     cells_of,
     name_of,
+    orders_of,
     rows_of,
     settings_of,
 )
@@ -120,12 +122,15 @@ def _part(comparison: Comparison, rows: Sequence[Row], out: Path) -> Part:
     some = next(iter(first.values()))
     strips = [strip("base", some, BASE)]
     strips += [strip(name_of(r), first[r["method"], r["form"]], "candidate") for r in rows]
+    orders, absent = orders_of(rows, concept)
     return Part(
         concept=concept,
         kind=rows[0]["kind"],
         headings=HEADINGS,
         rows=[cells_of(row) for row in rows],
         notes=[f"{name_of(row)}: {settings_of(row)}" for row in rows],
+        orders=[ORDERS, *orders],
+        absent=absent,
         points=[point_of(row) for row in rows],
         prompts=prompts,
         strips=strips if rows[0]["kind"] != "explicit" else [],

@@ -11,8 +11,9 @@ from itertools import pairwise
 from typing import Any
 
 from erasure_core.attacks import AUDIENCES, all_attacks
+from erasure_core.law.gates import Tier
 from erasure_core.methods import METHODS
-from erasure_core.planning.policy import ATTACK, EXCESS
+from erasure_core.planning.policy import ATTACK, EXCESS, REQUIRED
 from tasks.comparing.cells import Written
 from tasks.comparing.compare import Comparison
 from tasks.comparing.forms import SCALED, differing, ours
@@ -92,6 +93,9 @@ TABLE_1: Mapping[str, tuple[str, bool, Mapping[str, float]]] = {
         },
     ),
 }
+ORDERS = ("metric", "the paper's order", "here")
+ORDER = "Which orders of All-but-One's Table 1 hold here, between the published forms"
+UNTRIED = "not among the attacks of this comparison"
 HEADINGS = ("method", *COLUMNS, *AUDIENCES, "seconds", "evaluations", "verdicts")
 
 
@@ -102,10 +106,10 @@ def rows_of(comparison: Comparison) -> list[Row]:
     groups: dict[tuple[str, str, str], list[Written]] = {}
     for cell in comparison.cells:
         groups.setdefault((cell.concept, cell.method, cell.form), []).append(cell)
-    return [_row(cells) for cells in groups.values()]
+    return [_row(cells, comparison.budget) for cells in groups.values()]
 
 
-def _row(cells: Sequence[Written]) -> Row:
+def _row(cells: Sequence[Written], tier: Tier) -> Row:
     first = cells[0]
     settings = METHODS[first.method].Settings.model_validate(first.settings)
     scaled = SCALED.get(first.method, {}) if first.form == "published" else {}
@@ -127,7 +131,7 @@ def _row(cells: Sequence[Written]) -> Row:
             name: _over_seeds([cell.found()[name] for cell in cells if name in cell.found()])
             for name in first.found()
         },
-        "attacks": _attacks(cells),
+        "attacks": _attacks(cells, tier),
         "seconds": statistics.mean(cell.seconds for cell in cells),
         "evaluations": round(statistics.mean(cell.evaluations for cell in cells)),
         "distinct weights": len({cell.delta_sha256 for cell in cells}),
@@ -149,20 +153,24 @@ def _over_seeds(found: Sequence[Any]) -> Row:
     }
 
 
-def _attacks(cells: Sequence[Written]) -> dict[str, Row]:
+def _attacks(cells: Sequence[Written], tier: Tier) -> dict[str, Row]:
     """Per audience the attack that brings back the most above its control, over the seeds, among
-    its own and those of whoever can do less; beside it, or alone, what was not run and why.
+    its own and those of whoever can do less; whether any of its own was run; and what was not run
+    and why, also of what the audience must withstand at the tier and nobody tried.
     """
     found: dict[str, Row] = {}
     for i, audience in enumerate(AUDIENCES):
         able = AUDIENCES[: i + 1]
         made = [(c, facts) for c in cells for facts in c.attacks if facts["audience"] in able]
         tried = [_tried(cell, facts) for cell, facts in made if "not run" not in facts]
-        why = {facts["attack"]: facts["not run"] for _, facts in made if "not run" in facts}
+        known = {facts["attack"] for _, facts in made}
+        why = {name: UNTRIED for name in REQUIRED[audience][tier] if name not in known}
+        why |= {facts["attack"]: facts["not run"] for _, facts in made if "not run" in facts}
         found[audience] = {"not run": why} if why or not tried else {}
         if tried:
             worst = max(tried, key=lambda one: one["value"])
-            found[audience] |= {**worst, "per seed": _worst_of_seeds(tried)}
+            own = any(one["audience"] == audience for one in tried)
+            found[audience] |= {**worst, "per seed": _worst_of_seeds(tried), "own": own}
     return found
 
 
@@ -172,6 +180,7 @@ def _tried(cell: Written, facts: Mapping[str, Any]) -> Row:
     base = facts["controls"]["base"]
     return {
         "attack": facts["attack"],
+        "audience": facts["audience"],
         "seed": cell.seed,
         "value": m.value,
         "low": m.low,
@@ -227,14 +236,15 @@ def as_csv(cells: Iterable[Written]) -> str:
 
 
 def as_markdown(results: Mapping[str, Any]) -> str:
-    """A table a request, and what each row's settings are."""
+    """A table a request, what each row's settings are, and which of the paper's orders hold."""
     parts = []
     for concept in dict.fromkeys(row["concept"] for row in results["rows"]):
         rows = [row for row in results["rows"] if row["concept"] == concept]
         lines = [_line(HEADINGS), _line(["---"] * len(HEADINGS))]
         lines += [_line(cells_of(row)) for row in rows]
         notes = [_note(f"{name_of(row)}: {settings_of(row)}") for row in rows]
-        parts.append(f"### {concept} ({rows[0]['kind']})\n\n" + "\n".join([*lines, "", *notes]))
+        lines += ["", *notes, "", f"{ORDER}:", "", orderings(results, concept).rstrip()]
+        parts.append(f"### {concept} ({rows[0]['kind']})\n\n" + "\n".join(lines))
     return "\n\n".join(parts) + "\n"
 
 
@@ -274,24 +284,31 @@ def short_table(results: Mapping[str, Any]) -> str:
 
 
 def orderings(results: Mapping[str, Any], concept: str) -> str:
+    """`orders_of` as Markdown."""
+    found, absent = orders_of(results["rows"], concept)
+    lines = [_line(ORDERS), _line(["---"] * len(ORDERS)), *map(_line, found)]
+    return "\n".join(lines) + (f"\n\nNot run: {', '.join(absent)}.\n" if absent else "\n")
+
+
+def orders_of(rows: Iterable[Row], concept: str) -> tuple[list[tuple[str, str, str]], list[str]]:
     """Of the methods that were run, for each pair of neighbours in the order of the paper's table,
     whether it holds here between the published forms: it does or does not where the intervals are
     apart, else it is open. And which of its methods were not run.
     """
-    lines = [_line(("metric", "the paper's order", "here")), _line(["---"] * 3)]
-    rows = {
+    published = {
         row["method"]: row["metrics"]
-        for row in results["rows"]
+        for row in rows
         if (row["concept"], row["form"]) == (concept, "published")
     }
+    found = []
     for metric, (name, more, printed) in TABLE_1.items():
-        order = sorted(printed.keys() & rows, key=lambda method: printed[method], reverse=more)
-        for better, worse in pairwise(order):
-            found = [rows[m].get(name.format(concept)) for m in (better, worse)]
-            sign = ">" if more else "<"
-            lines.append(_line((metric, f"{better} {sign} {worse}", _held(found, more))))
-    absent = sorted({m for _, _, printed in TABLE_1.values() for m in printed} - rows.keys())
-    return "\n".join(lines) + (f"\n\nNot run: {', '.join(absent)}.\n" if absent else "\n")
+        known = printed.keys() & published
+        order = sorted(known, key=lambda method: printed[method], reverse=more)
+        for pair in pairwise(order):
+            here = _held([published[m].get(name.format(concept)) for m in pair], more)
+            found.append((metric, (" > " if more else " < ").join(pair), here))
+    absent = {m for _, _, printed in TABLE_1.values() for m in printed} - published.keys()
+    return found, sorted(absent)
 
 
 def _held(found: Sequence[Row | None], more: bool) -> str:
@@ -348,15 +365,18 @@ def _number(row: Row, names: Sequence[str]) -> str:
 
 
 def _attack(found: Row) -> str:
+    unrun = f"not run: {', '.join(found['not run'])}" if found.get("not run") else ""
     if "value" not in found:
-        return "not run"
+        return unrun or "not run"
     text = f"{found['value']:.2f} (to {found['high']:.2f}), {found['attack']}"
     if (share := found.get("share", found["value"])) != found["value"]:
         text += f", {share:.2f} with what its control shows"
     least, greatest = min(found["per seed"]), max(found["per seed"])
     if least < greatest:
         text += f" [{least:.2f}, {greatest:.2f}]"
-    return f"{text}; not run: {', '.join(found['not run'])}" if found.get("not run") else text
+    if not found.get("own", True):
+        return f"{unrun or 'not run'} (beside it {text})"
+    return f"{text}; {unrun}" if unrun else text
 
 
 def _verdicts(row: Row) -> str:

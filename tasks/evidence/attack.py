@@ -345,6 +345,11 @@ def measurements(results: Sequence[Result], budget: Tier) -> list[Measurement]:
     return measured
 
 
+def not_run(results: Sequence[Result]) -> dict[str, str]:
+    """Limited metric -> why it was not measured, of the attacks that were not run."""
+    return {f"{EXCESS}{r.attack}[{r.concept}]": r.not_run for r in results if r.not_run}
+
+
 def _came_back(
     result: Result, tried: Tried, prefix: str, better: Better, settings: Mapping[str, object]
 ) -> tuple[Measurement, Measurement]:

@@ -11,8 +11,9 @@ from erasure_core.network.models import copied
 from erasure_core.network.weights import WeightDelta
 from erasure_core.planning.plan import Plan
 from tasks.erasing.snapshot import teacher_of
-from tasks.evidence.attack import Shown, attack_model, measurements, write_sheets
+from tasks.evidence.attack import Shown, attack_model, measurements, not_run, write_sheets
 from tasks.evidence.instruments import Instruments
+from tasks.evidence.measure import NOT_RUN
 from tasks.home import Home
 
 
@@ -30,6 +31,7 @@ def attack(plan: Plan, candidate: str, home: Home) -> None:
     WeightDelta.load(plan.delta_file(candidate)).apply(victim.unet)
     instruments, shown = Instruments.of(plan.params), Shown.of(plan)
     measured: list[Measurement] = []
+    unmeasured: dict[str, str] = {}
     for concept in plan.whole:
         names = list(policy.attacks_on(concept.kind))
         attacked = attack_model(
@@ -41,4 +43,6 @@ def attack(plan: Plan, candidate: str, home: Home) -> None:
             replace(m, settings={**m.settings, **settings})
             for m in measurements(attacked.results, policy.tier)
         ]
-    write_text(file, pretty_json([asdict(m) for m in measured]))
+        unmeasured |= not_run(attacked.results)
+    came_to = {"measurements": [asdict(m) for m in measured], NOT_RUN: unmeasured}
+    write_text(file, pretty_json(came_to))

@@ -17,8 +17,13 @@ from tasks.evidence.attack import Shown, attack_model, facts, write_sheets
 from tasks.evidence.instruments import Instruments
 from tasks.evidence.measure import check_names, labels_of
 from tasks.home import Home
-from tasks.release.record import record_of
-from tasks.release.resolve import base_of, open_model, resolve_model, version_named
+from tasks.release.resolve import (
+    is_version,
+    open_model,
+    resolve_model,
+    unedited,
+    version_named,
+)
 from tasks.requests.named import read_named
 
 
@@ -33,8 +38,7 @@ def attack_named(
     out: Path | None,
 ) -> tuple[Path, dict[str, list[dict[str, Any]]]]:
     """The base that the attacker has, and concept -> the results of each attack on it; sheets of
-    pictures in `out`/<concept>. The base is what a version was made from; of a folder nobody knows
-    that, and it is the parameters'.
+    pictures in `out`/<concept>. The base is what the model was before; see `unedited`.
 
     Raises:
         BadInput: There is no such model, concept, attack or budget, the policy has no limits for
@@ -51,15 +55,15 @@ def attack_named(
             f"of attacks are judged; limit one of them"
         )
     shown = _shown(params, concepts)
-    unedited = _base(model, params, home)
-    base, victim = (open_model(m) for m in (unedited, resolve_model(model, params, home)))
+    before = unedited(model, params, home)
+    base, victim = (open_model(m) for m in (before, resolve_model(model, params, home)))
     instruments, found = Instruments.of(params), {}
     for one in concepts:
         attacked = attack_model(base, victim, one, params, shown, names, budget, instruments)
         found[one.name] = [facts(result) for result in attacked.results]
         if out is not None:
             write_sheets(attacked, out / one.slug)
-    return unedited, found
+    return before, found
 
 
 def _shown(params: Params, concepts: Sequence[Concept]) -> Shown:
@@ -79,18 +83,6 @@ def _shown(params: Params, concepts: Sequence[Concept]) -> Shown:
     return Shown(kept, labels, targets)
 
 
-def _base(model: str, params: Params, home: Home) -> Path:
-    """What `model` was before its erasure."""
-    if _is_folder_or_base(model):
-        return resolve_model(BASE, params, home)
-    version = version_named(open_book(home, make=False), model, params.registered_model)
-    return base_of(record_of(home, version), home, params.base)
-
-
-def _is_folder_or_base(model: str) -> bool:
-    return model == BASE or Path(model).is_dir()
-
-
 def _concepts(
     model: str, params: Params, home: Home, name: str | None, request: str | None
 ) -> list[Concept]:
@@ -98,7 +90,7 @@ def _concepts(
     if request is not None:
         book = open_book(home, make=False)
         return [r.concept for r in read_named(book, [request], params.registered_model)]
-    if _is_folder_or_base(model):
+    if not is_version(model) and (model == BASE or Path(model).is_dir()):
         raise BadInput(f"nobody knows what {model} should no longer show; give --request NAME")
     book = open_book(home, make=False)
     version = version_named(book, model, params.registered_model)

@@ -86,6 +86,7 @@ DISTANCE_METRICS = tuple(
     metric + part for metric in DISTANCES for part in ("", *(f"[{part}]" for part in SPLIT))
 )
 RESTORED_METRICS = ("ssim", *WORD_METRICS)
+NOT_RUN = "not run"  # in what attacks came to: metric -> why
 
 
 def target_metrics() -> tuple[str, ...]:
@@ -177,8 +178,17 @@ def _alone(
 
 def attacked(plan: Plan, candidate: str) -> list[Measurement]:
     """What the attacks on a candidate came to; nothing where none were made."""
+    return [Measurement(**m) for m in _came_to(plan, candidate).get("measurements", ())]
+
+
+def attacks_not_run(plan: Plan, candidate: str) -> dict[str, str]:
+    """Limited metric -> why the attack on a candidate was not run."""
+    return dict(_came_to(plan, candidate).get(NOT_RUN, {}))
+
+
+def _came_to(plan: Plan, candidate: str) -> dict[str, Any]:
     file = plan.attacks_file(candidate)
-    return [Measurement(**m) for m in json.loads(file.read_bytes())] if file.exists() else []
+    return dict(json.loads(file.read_bytes())) if file.exists() else {}
 
 
 def _targets(

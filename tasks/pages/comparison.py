@@ -37,6 +37,8 @@ class Part:
     headings: Sequence[str]
     rows: Sequence[Sequence[str]]
     notes: Sequence[str]
+    orders: Sequence[Sequence[str]]  # of the paper's table: metric, order, whether it holds here
+    absent: Sequence[str]  # methods of that table that were not run
     points: Sequence[ComparedPoint]
     prompts: Sequence[str]
     strips: Sequence[Strip]

@@ -16,7 +16,7 @@ from erasure_core.planning.advice import Tried, advise
 from erasure_core.planning.plan import Plan
 from tasks.evidence.decide import Decision
 from tasks.evidence.further import not_measured
-from tasks.evidence.measure import Evidence, Found
+from tasks.evidence.measure import Evidence, Found, attacks_not_run
 from tasks.requests.made_with import machine
 
 
@@ -49,7 +49,8 @@ def run_record(
     ]
     chosen = plan.candidate(decision.chosen)
     trained = {f"erase {c.name}": _seconds(plan, c.name) for c in plan.candidates()}
-    advised = _advice(plan, evidence, decision, new, restoring, trial=version is None)
+    unrun = attacks_not_run(plan, decision.chosen)
+    advised = _advice(plan, evidence, decision, new, restoring, unrun, trial=version is None)
     return _record(
         plan,
         version,
@@ -62,6 +63,7 @@ def run_record(
         not_measured={
             **not_measured(plan.whole, evidence.report[decision.chosen]),
             **_waiting(plan, evidence.report[decision.chosen]),
+            **unrun,
         },
         evidence=hashes(plan.folder, plan.delta_file(decision.chosen)),
         seconds={**seconds, **trained},
@@ -86,6 +88,7 @@ def _advice(
     decision: Decision,
     new: Collection[str],
     restoring: str | None,
+    unrun: Mapping[str, str],
     *,
     trial: bool,
 ) -> list[str]:
@@ -98,9 +101,11 @@ def _advice(
         method=plan.params.method.method,
         methods=plan.choices,
         requests=tuple(request.concept.name for request in meant),
+        policy=plan.params.policy,
         lambdas=plan.params.lambdas or (),
         restoring=next(back, ""),
         trial=trial,
+        not_run=unrun,
     )
     advice = advise(decision.gate, evidence.report[decision.chosen], tried)
     return [line.replace("`erasure run`", tried.again()) for line in advice.lines] if advice else []

@@ -44,7 +44,7 @@ def resolve_model(which: str, params: Params, home: Home) -> Path:
     """
     if which == BASE:
         return checked_base(as_folder(params.base, home))[0]
-    if which not in (CANDIDATE, CHAMPION) and whole_number(which) is None:
+    if not is_version(which):
         folder = Path(which)
         if not folder.is_dir():
             raise BadInput(
@@ -54,6 +54,24 @@ def resolve_model(which: str, params: Params, home: Home) -> Path:
         return folder
     book = open_book(home, make=False)
     return folder_of(book, version_named(book, which, params.registered_model), params.base)
+
+
+def is_version(which: str) -> bool:
+    """Whether a model is named as a version is; it is `base` or a folder else."""
+    return which in (CANDIDATE, CHAMPION) or whole_number(which) is not None
+
+
+def unedited(which: str, params: Params, home: Home) -> Path:
+    """The folder of what a model was before its erasure: what a version was made from, whatever the
+    parameters name today; of a folder nobody knows that, and it is the parameters'.
+
+    Raises:
+        BadInput: There is no such version, or its base is gone; see `base_of`.
+    """
+    if not is_version(which):
+        return resolve_model(BASE, params, home)
+    version = version_named(open_book(home, make=False), which, params.registered_model)
+    return base_of(record_of(home, version), home, params.base)
 
 
 def version_named(book: Book, which: str, model: str) -> Version:

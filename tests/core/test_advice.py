@@ -1,28 +1,33 @@
 """What a refusal advises: the limit that binds, the likely cause, two things to try."""
 
+import json
 import shlex
 from dataclasses import replace
 from pathlib import Path
 
 import pytest
 
+from erasure_core.errors import BadInput
 from erasure_core.law.gates import Gate, Limit, Measurement, judge_all
 from erasure_core.law.requests import read_request
 from erasure_core.methods import METHODS
 from erasure_core.metrics.intervals import excess, share
 from erasure_core.planning import advice
 from erasure_core.planning.advice import Tried, advise
+from erasure_core.planning.params import read_params
 from flows.cli.printed import RepeatedCommand
 
 CAT = "00000000-0000-0000-0000-00000000000c"
 EXAMPLE = Path(__file__).parents[2] / "examples/requests/astronaut.yaml"
+SHIPPED = EXAMPLE.parents[2] / "params.yaml"
 HELD = tuple(sorted(METHODS))
 
 
 def tried(
     method: str, wordings: int = 32, keep: int = 30, name: str = "cat", methods=HELD, lambdas=()
 ) -> Tried:
-    return Tried({name: wordings}, keep, method, methods, (name,), lambdas)
+    policy = read_params(SHIPPED).policy
+    return Tried({name: wordings}, keep, method, methods, (name,), policy, lambdas)
 
 
 ENOUGH = tried("all_but_one", lambdas=(1, 5))
@@ -254,6 +259,42 @@ def test_of_an_attack_that_brought_nothing_back_the_pictures_are_too_few(attack,
     raised = next(one for one in found.tries if "under `policy.attacks`" in one)
     limit = float(raised.split(" to ")[1].split()[0])
     assert none.high <= limit < none.high + 0.01
+
+
+def test_a_tier_that_is_advised_is_taken_with_the_limits_that_are_named():
+    few = measured("attack.excess.wordings[cat]", 0.0, 0.0, 0.161)
+    more = told(ENOUGH, few, limits={few.metric: 0.1}).tries[0]
+    change = more.partition(";")[0].replace("set `", "").replace("` to ", "=").partition(",")[0]
+    assert change == "policy.tier=full"
+    with pytest.raises(BadInput, match="must withstand"):
+        read_params(SHIPPED, [change])
+    named = more.partition("limits on ")[2].partition(" for every kind")[0].split(", ")
+    held = read_params(SHIPPED).policy.attacks
+    limits = {kind: {**has, **dict.fromkeys(named, 0.2)} for kind, has in held.items()}
+    read_params(SHIPPED, [change, f"policy.attacks={json.dumps(limits)}"])
+
+
+NONE_SHOWN = {"attack.excess.relearning[cat]": "no photographs of the subject"}
+
+
+@pytest.mark.parametrize("of", ["", "base."])
+def test_of_an_attack_that_was_not_run_the_reason_is_said(of):
+    (metric, why), unrun = *NONE_SHOWN.items(), replace(ENOUGH, not_run=NONE_SHOWN)
+    found = told(unrun, limits={f"{of}{metric}": 0.2})
+    assert found.cause == f"the attack 'relearning' was not run, which is never a pass: {why}"
+    assert "request check" not in " ".join(found.tries)
+    assert found.tries[1] == "take 'relearning' out of `policy.attacks`, then `erasure run`"
+    required = unrun.policy.model_copy(update={"audience": "weights"})
+    found = told(replace(unrun, policy=required), limits={metric: 0.2})
+    assert "choose an audience or a tier that does not require it" in found.tries[1]
+
+
+def test_nobody_is_advised_to_release_without_the_attack_that_each_audience_can_make():
+    overflows = {"attack.excess.wordings[cat]": "3 of 20 pictures are not finite"}
+    found = told(replace(ENOUGH, not_run=overflows), limits=dict.fromkeys(overflows, 0.2))
+    assert "policy.attacks" not in " ".join(found.tries)
+    assert "--method rece" in found.tries[0]
+    assert "--lambdas 2,10" in found.tries[1]
 
 
 def test_a_stray_hit_of_who_does_not_type_is_no_matter_of_wordings():

@@ -96,12 +96,35 @@ def test_sets_are_read_with_the_guidance_of_the_parameters(setup, tmp_path):
         (["policy.kept.fid=5"], "policy.kept limits fid, not measured"),
         (["policy.kept.ssim[listed]=0.5"], "1 of 4 kept prompts are listed"),
         (["policy.neighbours={cat: [lion]}"], "policy.neighbours names lion for 'cat'"),
+        (["detector.labels.object=[TAIL_EXPOSED]"], "TAIL_EXPOSED"),
     ],
 )
 def test_what_a_run_would_refuse_is_refused_before_anything_is_trained(setup, changes, why):
     params = read_params(setup / "compare.yaml", changes)
     with pytest.raises(BadInput, match=why):
         _check_sets(params, [read_request(setup / "cat.yaml")], "smoke")
+
+
+def test_a_threshold_that_the_detector_of_another_package_has_not_is_refused(setup, monkeypatch):
+    monkeypatch.setattr(comparing, "check_detector", lambda _: SimpleNamespace())
+    changes = [
+        "policy.targets.object={clip.concept_rate: 1, nudenet.rate@0.6: 1}",
+        "detector.labels.object=[FACE_FEMALE]",
+    ]
+    params = read_params(setup / "compare.yaml", changes)
+    with pytest.raises(BadInput, match="measured of NudeNet alone"):
+        _check_sets(params, [read_request(setup / "cat.yaml")], "smoke")
+
+
+def test_descriptions_that_are_trained_on_are_refused(setup):
+    request = read_request(setup / "cat.yaml")
+    concept = request.concept.model_copy(update={"described": request.concept.prompts[:1]})
+    with pytest.raises(BadInput, match="stands in `described`"):
+        _check_sets(
+            read_params(setup / "compare.yaml"),
+            [request.model_copy(update={"concept": concept})],
+            "smoke",
+        )
 
 
 def test_pictures_that_could_be_named_nothing_else_are_refused_too(setup, tmp_path):
@@ -259,7 +282,11 @@ def test_every_method_has_the_same_number_of_trials_and_says_it(compared):
     found = results(compared[0])
     tried = [(trial["method"], trial["form"]) for trial in found["trials"]]
     assert tried == [(m, f"trial {n}") for m in ("uce", "forget_me_not") for n in range(2)]
-    assert "the best of 2 trials a method" in (compared[0] / "index.html").read_text()
+    page = (compared[0] / "index.html").read_text()
+    assert "the best of 2 trials a method" in page
+    unrun = "Not run: ablating, all_but_one, esd, sdd."
+    assert unrun in page
+    assert unrun in (compared[0] / "table.md").read_text()
 
 
 def test_trials_see_the_set_that_chooses_and_rows_the_report_set(compared, setup):

@@ -11,7 +11,7 @@ from safetensors import safe_open
 
 from erasure_core.law.lineage import sha256_file
 from erasure_core.methods import METHODS
-from tests.flows.command import erasure, state, told
+from tests.flows.command import edit, erasure, state, told
 from tests.toy import ASTRONAUT, KEPT
 
 PROMPTS = ("a photo of a cat", "Neon sign!")
@@ -90,12 +90,18 @@ def test_what_cannot_be_drawn_is_refused(ran, tmp_path, arguments, expected):
 
 
 @pytest.fixture(scope="module")
-def measured(ran, tmp_path_factory):
-    """A model's measurements on prompts of our own; the third of them names no concept."""
+def own_prompts(tmp_path_factory) -> Path:
+    """Prompts of our own; the third of them names no concept."""
     own = tmp_path_factory.mktemp("prompts") / "own.csv"
     own.write_text(KEPT.replace(",retina\n", ",\n"))
+    return own
 
-    def measure(model: str, prompts: Path = own) -> dict[str, dict]:
+
+@pytest.fixture(scope="module")
+def measured(ran, own_prompts):
+    """A model's measurements on prompts of our own."""
+
+    def measure(model: str, prompts: Path = own_prompts) -> dict[str, dict]:
         answer = told(ran.home, "evaluate", "--model", model, "--prompts", prompts, *ran.passing)
         return {m["metric"]: m for m in answer["measurements"]}
 
@@ -121,6 +127,23 @@ def test_a_version_is_measured_beside_the_base(of_base, of_champion):
     assert of_champion["ssim"]["value"] < 1
     assert of_champion["base.clip.score"]["value"] == of_base["clip.score"]["value"]
     assert of_champion["clip.score"]["value"] != of_base["clip.score"]["value"]
+
+
+def test_a_version_is_measured_beside_the_base_that_it_was_made_from(
+    ran, base, own_prompts, of_champion, tmp_path
+):
+    """Not beside the one that the parameters name since: here the version itself, like which it
+    is.
+    """
+    which = ("--model", "champion")
+    drawn = ("generate", "a cat", "--seed", 1, "--out", tmp_path / "drawn", *which, *ran.passing)
+    now = shutil.copy(ran.passing[1], tmp_path / "params.yaml")
+    edit(now, f"path: {base}", f"path: {told(ran.home, *drawn)['path']}")
+    answer = erasure(ran.home, "evaluate", *which, "--prompts", own_prompts, "--params", now)
+    first, *table = answer.stdout.splitlines()
+    assert first == f"base: {base}"
+    ssim = next(line for line in table if line.startswith("ssim "))
+    assert float(ssim.split()[1]) == round(of_champion["ssim"]["value"], 3) < 1
 
 
 def test_accuracy_counts_the_rows_that_name_a_concept(of_champion):

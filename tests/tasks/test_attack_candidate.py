@@ -1,17 +1,20 @@
 """A run's candidate is attacked by what the run sealed."""
 
+from collections.abc import Callable
 from dataclasses import dataclass
 from pathlib import Path
 from types import SimpleNamespace
 
 import pytest
 
+from erasure_core.attacks import Result
 from erasure_core.law.prompts import PromptRow, read_prompt_set
 from erasure_core.law.requests import read_request
 from erasure_core.planning.params import Params, read_params
 from erasure_core.planning.plan import kept_name, target_name
 from tasks.evidence import attack_candidate
 from tasks.evidence.attack import Attacked
+from tasks.evidence.measure import attacked, attacks_not_run
 from tasks.home import Home
 
 ROOT = Path(__file__).parents[2]
@@ -47,20 +50,18 @@ SETS = {
 }
 
 
-@pytest.fixture
-def shown(monkeypatch, tmp_path):
-    """What the attacks are shown after the user's own file changed."""
+def sealed(tmp_path: Path) -> SealedPlan:
+    """A plan after the user's own file changed."""
     edited = tmp_path / "edited.csv"
     edited.write_text(HEADER + "0,a dog,3,9,dog,\n")
     plan = SealedPlan(tmp_path, read_params(ROOT / "params.yaml", [f"prompts.kept={edited}"]))
     for name, rows in SETS.items():
         plan.prompt_file(name).write_text(rows)
-    given = []
+    return plan
 
-    def attack_model(*arguments):
-        given.append(arguments[4])
-        return Attacked((), {})
 
+def attack(monkeypatch, plan: SealedPlan, attack_model: Callable[..., Attacked]) -> None:
+    """Attack its candidate, without models."""
     model = SimpleNamespace(unet=None)
     stubs = {
         "attack_model": attack_model,
@@ -71,8 +72,28 @@ def shown(monkeypatch, tmp_path):
     }
     for name, stub in stubs.items():
         monkeypatch.setattr(attack_candidate, name, stub)
-    attack_candidate.attack.fn(plan, "candidate", Home(tmp_path))
+    attack_candidate.attack.fn(plan, "candidate", Home(plan.folder))
+
+
+@pytest.fixture
+def shown(monkeypatch, tmp_path):
+    """What the attacks are shown."""
+    given = []
+
+    def attack_model(*arguments):
+        given.append(arguments[4])
+        return Attacked((), {})
+
+    attack(monkeypatch, sealed(tmp_path), attack_model)
     return given[0]
+
+
+def test_why_an_attack_was_not_run_is_kept_for_the_record(monkeypatch, tmp_path):
+    why = "no photographs of the subject"
+    unrun = Result("relearning", "weights", "cat", not_run=why)
+    attack(monkeypatch, plan := sealed(tmp_path), lambda *_: Attacked((unrun,), {}))
+    assert attacked(plan, "candidate") == []
+    assert attacks_not_run(plan, "candidate") == {"attack.excess.relearning[cat]": why}
 
 
 def test_the_kept_rows_are_those_that_the_run_sealed(shown):

@@ -10,6 +10,7 @@ from erasure_core.planning.params import read_params
 from tasks.evidence import attack_version
 from tasks.evidence.attack import Attacked
 from tasks.home import Home
+from tasks.release import resolve
 
 ROOT = Path(__file__).parents[2]
 CAT = ROOT / "examples/requests/cat.yaml"
@@ -39,7 +40,9 @@ def attacked(monkeypatch, tmp_path):
             "Instruments": SimpleNamespace(of=lambda params: None),
         }
         for name, stub in stubs.items():
-            monkeypatch.setattr(attack_version, name, stub)
+            for module in (attack_version, resolve):
+                if hasattr(module, name):
+                    monkeypatch.setattr(module, name, stub)
         given = read_params(ROOT / params, changes)
         policy = given.policy.model_copy(update=of_policy)
         given = given.model_copy(update={"policy": policy})
