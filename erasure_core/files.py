@@ -377,8 +377,8 @@ def _describe(fault: ErrorDetails, model: type[BaseModel]) -> str:
         return f"{key}: missing; add it"
     found = fault["input"]
     shown = found.isoformat() if isinstance(found, date) else _shortened(found)
-    allowed = _in_yaml(fault["type"], found) or fault["msg"].removeprefix("Value error, ")
-    return f"{key}: found {shown}; {allowed}"
+    advice = _in_yaml(fault["type"], found) or fault["msg"].removeprefix("Value error, ")
+    return f"{key}: found {shown}; {advice}"
 
 
 def _in_yaml(fault: str, found: object) -> str | None:
