@@ -261,21 +261,25 @@ def _neighbours(
 def _check_room(
     concept: Concept, sets: Sets, policy: Policy, tokenizers: "Sequence[CLIPTokenizer]"
 ) -> None:
-    """Refuse a name so long that the tokenizers read too few wordings of it: `BadInput`."""
+    """Refuse a name or a replacement so long that the tokenizers read too few wordings with it:
+    `BadInput`.
+    """
     needed = _fewest(policy, concept.kind)
     alone = len({row.prompt for row in sets.report if not row.also})
     beside = len({row.prompt for row in sets.report if row.also})
     if alone >= needed[False] and beside >= needed[True] and sets.prompts and sets.choose:
         return
-    pieces, places = max(
-        (len(t.tokenize(concept.name)), t.model_max_length - t.num_special_tokens_to_add())
+    pieces, places, longest = max(
+        (len(t.tokenize(said)), t.model_max_length - t.num_special_tokens_to_add(), said)
         for t in tokenizers
+        for said in (concept.name, concept.replacement)
     )
+    shorter = "name that prompts use" if longest == concept.name else "replacement"
     raise BadInput(
-        f"the base's tokenizer reads {concept.name!r} in {pieces} pieces, and a prompt has places "
-        f"for {places}: {alone} wordings of it alone and {beside} beside something else fit, and "
-        f"the policy's limits take {needed[False]} and {needed[True]}; give a shorter name that "
-        f"prompts use, or a base that knows this one"
+        f"the base's tokenizer reads {longest!r} in {pieces} pieces, and a prompt has places for "
+        f"{places}: {alone} wordings of {concept.name!r} alone and {beside} beside something else "
+        f"fit, and the policy's limits take {needed[False]} and {needed[True]}; give a shorter "
+        f"{shorter}, or a base that knows this one"
     )
 
 

@@ -83,7 +83,7 @@ BAD = {
     ),
     "unknown kind": (
         lambda d: edit(d / "astronaut.yaml", "kind: likeness", "kind: person"),
-        "concept.kind: found 'person'.*'likeness'",
+        "concept.kind: found 'person'.*did you mean likeness",
     ),
     "base without weights": (
         lambda d: own_base(d).unlink(),
