@@ -132,3 +132,13 @@ def test_an_mlflow_that_is_behind_or_was_left_half_way_is_no_copy(books, server)
     check_newest(books.original, MODEL)
     released(books.original, [C])
     check_newest(books.original, MODEL)
+
+
+def test_a_copy_with_an_mlflow_of_its_own_works_there(
+    books, mlflow_template, tmp_path, monkeypatch
+):
+    shutil.copy(mlflow_template, tmp_path / "own.db")
+    monkeypatch.setenv("MLFLOW_TRACKING_URI", f"sqlite:///{tmp_path}/own.db")
+    mirror(books.copy, 1)
+    move_aliases(books.copy)
+    assert aliases(books.copy.home, MODEL) == {"candidate": 1, "champion": 1}
