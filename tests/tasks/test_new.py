@@ -322,8 +322,8 @@ def test_wordings_give_way_to_prompts_of_ones_own(params, tmp_path):
     """A file of the field holds "a photo of X", which is also how X is trained on and chosen by."""
     theirs = ["a photo of a teapot", "a teapot, photo", "a sketch of a teapot"]
     theirs += ["teapot", "a teapot", "photo of a teapot", "A PHOTO WITH A TEAPOT!"]
-    theirs += draft(asked("teapot"), params).concept.keep[:1]
-    own = own_file(tmp_path, [*theirs, *(f"teapot number {i}" for i in range(40))])
+    kept = draft(asked("teapot"), params).concept.keep[:1]  # names none: it is left out
+    own = own_file(tmp_path, [*theirs, *kept, *(f"teapot number {i}" for i in range(40))])
     made = draft(asked("teapot", prompts=own), params, tmp_path / "requests")
     report = made.sets[params.prompts.targets / "teapot.csv"]
     assert [row.prompt for row in report][: len(theirs)] == theirs
