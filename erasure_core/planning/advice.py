@@ -145,7 +145,8 @@ def _not_run(metric: str, tried: Tried) -> Found:
     """An attack that said nothing here: other weights can be attacked, or nobody needs it."""
     attack = metric.removeprefix(EXCESS).partition("[")[0]
     cause = f"the attack '{attack}' was not run, which is never a pass: {tried.not_run[metric]}"
-    other = _other(ERASES_MOST, tried, "erases")
+    same = tried.method == ERASES_MOST
+    other = _other(KEEPS_MOST, tried, "keeps") if same else _stronger(tried, states=False)
     if attack in REQUIRED["words"]["smoke"]:  # nobody is released to without it
         return cause, (other, _lambdas(tried, 2, "holds on to more") or MORE_WORDINGS)
     needed = ", choose an audience or a tier that does not require it"

@@ -283,6 +283,9 @@ def test_of_an_attack_that_was_not_run_the_reason_is_said(of):
     found = told(unrun, limits={f"{of}{metric}": 0.2})
     assert found.cause == f"the attack 'relearning' was not run, which is never a pass: {why}"
     assert "request check" not in " ".join(found.tries)
+    assert "--method sepme" in found.tries[0]
+    of_uce = told(replace(unrun, method="uce"), limits={f"{of}{metric}": 0.2})
+    assert "--method all_but_one" in of_uce.tries[0]
     assert found.tries[1] == "take 'relearning' out of `policy.attacks`, then `erasure run`"
     required = unrun.policy.model_copy(update={"audience": "weights"})
     found = told(replace(unrun, policy=required), limits={metric: 0.2})
@@ -293,7 +296,7 @@ def test_nobody_is_advised_to_release_without_the_attack_that_each_audience_can_
     overflows = {"attack.excess.wordings[cat]": "3 of 20 pictures are not finite"}
     found = told(replace(ENOUGH, not_run=overflows), limits=dict.fromkeys(overflows, 0.2))
     assert "policy.attacks" not in " ".join(found.tries)
-    assert "--method rece" in found.tries[0]
+    assert "--method sepme" in found.tries[0]
     assert "--lambdas 2,10" in found.tries[1]
 
 
