@@ -10,7 +10,7 @@ from pydantic import ValidationError
 from safetensors.torch import load_file, save_file
 
 from erasure_core.errors import BadInput, ErasureError
-from erasure_core.files import draft
+from erasure_core.files import temporary_name
 from erasure_core.law.concepts import NAME_LENGTH, RECORDED, Concept
 from erasure_core.law.prompts import read_prompt_set
 from erasure_core.law.requests import DeletionRequest, known_methods
@@ -179,7 +179,7 @@ def test_what_no_concept_means_is_refused(key, value):
 def test_the_longest_name_makes_files_beside_their_drafts(name, tmp_path, monkeypatch):
     monkeypatch.setattr("os.getpid", lambda: 4_194_303)  # the greatest of Linux
     longest = restored_name(concept(name=name), "choose")
-    draft(tmp_path, f".{longest}.csv.").touch()
+    temporary_name(tmp_path, f".{longest}.csv.").touch()
 
 
 def test_long_names_that_differ_at_their_end_alone_have_two_files():

@@ -10,8 +10,8 @@ from erasure_core import plugins
 from erasure_core.law.prompts import PromptRow
 from erasure_core.metrics import Metric
 from erasure_core.metrics.intervals import mean
-from erasure_core.planning.params import Policy
 from erasure_core.planning.plan import target_name
+from erasure_core.planning.policy import Policy
 from tasks.evidence import measure
 from tasks.evidence.measure import measure_plugged
 from tasks.requests.measurable import policy_faults

@@ -11,8 +11,9 @@ from PIL import Image
 
 from erasure_core.attacks import ATTACKS
 from erasure_core.law.gates import Limit, Measurement, judge_all
-from erasure_core.planning.params import EXCESS, Params, read_params
+from erasure_core.planning.params import Params, read_params
 from erasure_core.planning.plan import BASE, Plan, kept_name, restored_name, target_name
+from erasure_core.planning.policy import EXCESS
 from tasks.evidence.decide import Decision
 from tasks.evidence.measure import Evidence, Found
 from tasks.pages import publish
