@@ -107,8 +107,8 @@ def test_a_delta_that_cannot_be_written_says_where(base, edited, tmp_path):
     with pytest.raises(
         ErasureError,
         match=(
-            r"absent/delta\.safetensors could not be written \(.*No such file.*; free "
-            r"some space and run again"
+            r"absent/delta\.safetensors could not be written \(.*No such file.*; make "
+            r"its folder first and run again"
         ),
     ):
         delta.save(tmp_path / "absent" / "delta.safetensors")
