@@ -25,7 +25,7 @@ Cost       All pairs of pictures; one Fourier transform of each.
 """
 
 import math
-from collections.abc import Hashable, Mapping, Sequence
+from collections.abc import Callable, Hashable, Mapping, Sequence
 
 import numpy as np
 from PIL import Image
@@ -127,15 +127,7 @@ def distribution(
         ValueError: If the cases are not pairs, there are too few prompts, or a number is not
             finite.
     """
-    prompts = _prompts(reference, vectors, clusters, metric)
-    return kid_to_base(
-        reference,
-        vectors,
-        settings=settings,
-        metric=metric,
-        clusters=prompts,
-        reference_clusters=prompts,
-    )
+    return _of_pairs(kid_to_base, reference, vectors, settings, metric, clusters)
 
 
 def distribution_fid(
@@ -160,8 +152,27 @@ def distribution_fid(
         BadInput: If there are no more cases than numbers a picture.
         ValueError: If the cases are not pairs, or a number is not finite.
     """
-    prompts = _prompts(reference, vectors, clusters, metric)
-    return fid_to_base(
+    return _of_pairs(fid_to_base, reference, vectors, settings, metric, clusters)
+
+
+def _of_pairs(
+    distance: Callable[..., Measurement],
+    reference: np.ndarray,
+    vectors: np.ndarray,
+    settings: Mapping[str, object],
+    metric: str,
+    clusters: Sequence[Hashable] | None,
+) -> Measurement:
+    """A distance between the two sides of the same cases, which share their prompts; each case has
+    one of its own where none is given. `ValueError` if the cases are not pairs.
+    """
+    if len(reference) != len(vectors):
+        raise ValueError(
+            f"{metric}: cases come in pairs; got {len(reference)} of the base and "
+            f"{len(vectors)} of the candidate"
+        )
+    prompts = clusters if clusters is not None else range(len(vectors))
+    return distance(
         reference,
         vectors,
         settings=settings,
@@ -169,23 +180,6 @@ def distribution_fid(
         clusters=prompts,
         reference_clusters=prompts,
     )
-
-
-def _prompts(
-    reference: np.ndarray,
-    vectors: np.ndarray,
-    clusters: Sequence[Hashable] | None,
-    metric: str,
-) -> Sequence[Hashable]:
-    """The prompt of each case, one of its own where none is given. `ValueError` if the cases are
-    not pairs.
-    """
-    if len(reference) != len(vectors):
-        raise ValueError(
-            f"{metric}: cases come in pairs; got {len(reference)} of the base and "
-            f"{len(vectors)} of the candidate"
-        )
-    return clusters if clusters is not None else range(len(vectors))
 
 
 def naturalness(
