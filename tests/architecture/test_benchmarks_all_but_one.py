@@ -92,6 +92,7 @@ def test_the_gallerys_preset_is_that_of_its_parameters():
     assert benchmark.preset("paper", params) == abo.Settings()
 
 
+@pytest.mark.slow
 def test_the_command_writes_and_prints_its_results(tmp_path, monkeypatch, capsys):
     monkeypatch.setattr(benchmark, "LAMBDAS", (5.0,))
     threads = torch.get_num_threads()

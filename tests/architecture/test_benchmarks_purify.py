@@ -26,6 +26,7 @@ def test_every_subject_is_photographed_anew_and_always_the_same(before):
     )
 
 
+@pytest.mark.slow
 def test_faces_are_counted_and_likeness_measured_for_each_set(before):
     blurred = {
         name: [picture.filter(ImageFilter.GaussianBlur(6)) for picture in group]

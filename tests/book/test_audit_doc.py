@@ -141,6 +141,7 @@ TOUCHED: dict[str, tuple[Callable[[World], None], str]] = {
 }
 
 
+@pytest.mark.slow
 @pytest.mark.parametrize("what", TOUCHED)
 def test_they_find_what_was_touched(place, what):
     touch, expected = TOUCHED[what]

@@ -132,6 +132,7 @@ def test_a_second_process_is_told_who_holds_it(book):
     assert told[0].startswith("testing by ")
 
 
+@pytest.mark.slow
 def test_who_waits_without_a_word_of_its_own_is_told_on_stderr(book, capsys, monkeypatch):
     def go_on(seconds):
         if not told:
@@ -175,6 +176,7 @@ def test_without_waiting_what_follows_outside_is_behind(book):
     assert book.ask(lambda reader: len(list(reader.waiting_outside(MODEL)))) == 5
 
 
+@pytest.mark.slow
 def test_without_waiting_a_held_lease_is_an_error(book):
     with another_holder(book) as process:
         refused = pytest.raises(LeaseTaken, match=rf"process {process.pid}.*--no-wait")
@@ -182,6 +184,7 @@ def test_without_waiting_a_held_lease_is_an_error(book):
             pytest.fail("two at once")
 
 
+@pytest.mark.slow
 def test_who_waits_goes_on_when_the_holder_is_done(book):
     with another_holder(book) as process:
         process.stdin.write("\n")
@@ -191,6 +194,7 @@ def test_who_waits_goes_on_when_the_holder_is_done(book):
         assert process.stdout.readline() == "released\n"
 
 
+@pytest.mark.slow
 def test_the_lease_of_a_killed_process_is_taken_without_waiting(book):
     with another_holder(book) as process:
         process.send_signal(signal.SIGKILL)
@@ -251,6 +255,7 @@ def test_a_paused_holder_loses_the_lease_and_promotes_nothing(book):
     assert state_of(book, A) == "received"
 
 
+@pytest.mark.slow
 def test_a_holder_that_lost_its_lease_leaves_the_new_one(book):
     with another_holder(book) as process:
         process.send_signal(signal.SIGSTOP)
@@ -260,6 +265,7 @@ def test_a_holder_that_lost_its_lease_leaves_the_new_one(book):
             assert row(book)["token"] == held.token
 
 
+@pytest.mark.slow
 def test_a_beating_heart_is_never_taken_for_dead(book, monkeypatch):
     """Three times its patience, the late one waits: the holder lives."""
     until = time.monotonic() + 3 * lease.PATIENCE

@@ -73,6 +73,7 @@ def test_names_are_gone_from_every_file(purged):
     assert naming(purged) == set()
 
 
+@pytest.mark.slow
 def test_names_are_gone_from_prefects_history(withdrawn):
     history = [withdrawn.home / "prefect" / name for name in ("prefect.db", "prefect.db-wal")]
     history[0].parent.mkdir(exist_ok=True)
@@ -102,6 +103,7 @@ def test_prefects_history_stays_while_a_command_uses_it(withdrawn):
     assert file.exists()
 
 
+@pytest.mark.slow
 def test_a_trial_at_work_keeps_its_folder(withdrawn):
     home = withdrawn.book.home
     folder = home.runs / "trial-abc"
@@ -160,11 +162,13 @@ def test_what_is_kept_long_enough_is_kept(withdrawn):
     assert naming(withdrawn) >= before
 
 
+@pytest.mark.slow
 def test_the_time_of_retention_is_counted_from_the_end(withdrawn):
     later = datetime.now(UTC) + timedelta(days=91)
     assert len(purge(withdrawn.book, "toy", Retention(), later)) == 2
 
 
+@pytest.mark.slow
 @pytest.mark.parametrize("step", ["forget_run", *map(slow, ("_remove_files", "_remove_weights"))])
 def test_what_a_kill_left_goes_with_the_next_purge(withdrawn, monkeypatch, step):
     def killed(*_):
@@ -223,6 +227,7 @@ def test_a_champion_is_kept_for_so_long_after_it_was_replaced(tmp_path, monkeypa
     assert [version.version for version in found] == unused
 
 
+@pytest.mark.slow
 def test_a_request_that_is_due_keeps_its_name(state):
     purge(state.book, "toy", NOW)
     assert state.book.ask(lambda reader: reader.request(toy.ASTRONAUT)).concept == "astronaut"

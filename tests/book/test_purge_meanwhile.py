@@ -158,6 +158,7 @@ def test_an_errand_that_is_behind_is_told(book, monkeypatch):
         purge(book, MODEL, NOW)
 
 
+@pytest.mark.slow
 def test_the_command_says_what_was_removed_and_what_was_not(tmp_path, monkeypatch):
     def partly(*_, **__):
         raise NotAllPurged(["request 1: names"], ["version 1: remote away", "behind: MLflow"])

@@ -414,6 +414,7 @@ def test_the_audit_changes_nothing(state):
     assert {k for k in before if not k.startswith(scratch) and before[k] != after.get(k)} == set()
 
 
+@pytest.mark.slow
 @pytest.mark.parametrize("place", ["aliases: version edited", "texts: edited"])
 def test_a_finding_is_exit_1_with_what_to_do(state, place):
     ROWS[place](state.home)
@@ -439,7 +440,13 @@ def test_a_changed_mirror_is_put_back(state, place, kind):
     assert findings(state) == []
 
 
-@pytest.mark.parametrize("place", [p for p in MLFLOW if not p.startswith("files")])
+@pytest.mark.parametrize(
+    "place",
+    few_first(
+        [p for p in MLFLOW if not p.startswith("files")],
+        ["champion moved to the refused", "tag edited"],
+    ),
+)
 def test_mlflow_is_put_back(state, place):
     MLFLOW[place](state.home)
     assert reconcile(state.book) == []

@@ -129,6 +129,7 @@ def test_it_changes_what_is_learnt_and_off_it_is_not_there(tiny_teacher, astrona
     assert with_it.sha256 == erased(tiny_teacher, [astronaut]).sha256
 
 
+@pytest.mark.slow
 @pytest.mark.parametrize("killed_at", [2, 3])
 def test_killed_it_goes_on_to_the_same_hash(
     killed_at, tiny_teacher, astronaut, tmp_path, monkeypatch

@@ -55,6 +55,7 @@ from erasure_core.network.layers import select
 from erasure_core.network.models import copied
 from erasure_core.planning.params import read_params
 from tasks.evidence.attack import prompts_of, with_photographs
+from tests.marks import slow
 
 BUDGET = Budget(pictures=3, photographs=4, updates=10, batch=2)
 PROMPTS = ("a photo of the astronaut", "a sketch of the astronaut")
@@ -320,7 +321,7 @@ def test_a_learnt_token_stands_for_the_name_alone_and_begins_at_a_noun(
 LEARNING = (textual_inversion, relearning, token_search)
 
 
-@pytest.mark.parametrize("name", ATTACKS)
+@pytest.mark.parametrize("name", [slow(n) if n == "token search" else n for n in ATTACKS])
 def test_an_attack_is_repeatable_and_changes_no_model(name, tiny_teacher, linear, subject):
     here = setting(tiny_teacher, linear[0])
     before = [copy.deepcopy(t.unet.state_dict()) for t in (here.base, here.victim)]
@@ -497,6 +498,7 @@ def test_relearning_learns(tiny_teacher, subject, monkeypatch):
         assert loss(student) < loss(tiny_teacher)
 
 
+@pytest.mark.slow
 def test_inverted_noise_leads_back_to_the_picture(tiny_teacher, subject):
     """Under the empty prompt, without guidance, up and down again."""
     here = replace(setting(tiny_teacher, tiny_teacher), steps=300, w=1.0)

@@ -15,6 +15,7 @@ from erasure_core.law import lineage
 from erasure_core.network import bases, models
 from erasure_core.network.weights import tensors_sha256
 from tests.core.families import build, plain_pipeline
+from tests.marks import slow
 
 UNET = f"unet/{bases.UNET_WEIGHTS}"
 
@@ -137,10 +138,10 @@ def test_sharded_weights_are_listed_with_their_index(folder, whole):
     assert names == {f"{whole}.index.json", *shards}
 
 
-@pytest.mark.parametrize("shards", [1, 2])
+@pytest.mark.parametrize("shards", [slow(1), 2])
 @pytest.mark.parametrize(
     ("whole", "stem"),
-    [(UNET, "diffusion_pytorch_model"), ("text_encoder/model.safetensors", "pytorch_model")],
+    [(UNET, "diffusion_pytorch_model"), slow(("text_encoder/model.safetensors", "pytorch_model"))],
 )
 def test_pickles_of_a_folder_are_refused_with_a_command_that_converts_them(
     folder, whole, stem, shards

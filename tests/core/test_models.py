@@ -15,6 +15,7 @@ from erasure_core.errors import BadInput
 from erasure_core.methods import all_but_one as abo
 from erasure_core.network import diffusion, hub, layers, models
 from erasure_core.network.work import Work
+from tests.marks import slow
 
 
 @pytest.fixture
@@ -267,7 +268,7 @@ SD14_LAYOUT = {  # the published unet/config.json of Stable Diffusion 1.4, width
 }
 
 
-@pytest.mark.parametrize("group", ["full", "xattn", "kv"])
+@pytest.mark.parametrize("group", [slow("full"), "xattn", slow("kv")])
 def test_stable_diffusion_1_4_at_reduced_width_is_erased_saved_and_read_back(
     folder, astronaut, tmp_path, group
 ):

@@ -39,7 +39,7 @@ def shared(base: Path, folder: Path, dtype: torch.dtype = torch.float32) -> Path
 
 
 @pytest.fixture(
-    scope="module", params=["sd-1.4", *map(slow, ("sd-1.5 fine-tune", "sd-2.1")), "sdxl"]
+    scope="module", params=["sd-1.4", *map(slow, ("sd-1.5 fine-tune", "sd-2.1", "sdxl"))]
 )
 def pair(request, tmp_path_factory):
     """A published folder, and its checkpoint in one file."""

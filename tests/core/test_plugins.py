@@ -111,6 +111,7 @@ def test_its_attack_and_its_detector_are_found(answer):
     assert answer["detectors"] == ["nudenet", "redness"]
 
 
+@pytest.mark.slow
 def test_one_byte_of_it_changes_its_hash(installed, answer, tmp_path):
     other = Path(shutil.copytree(installed, tmp_path / "other"))
     with (other / "erasure_example/exact.py").open("a") as file:

@@ -19,6 +19,7 @@ from erasure_core.gallery.pictures import photograph
 from erasure_core.metrics.ssim import ssim
 from erasure_core.network import diffusion, layers, models
 from erasure_core.network.weights import WeightDelta, tensors_sha256
+from tests.marks import slow
 
 ROOT = Path(__file__).parents[2]
 STEPS = 8
@@ -107,8 +108,8 @@ def tensor_of(pictures) -> torch.Tensor:
 # ---------------------------------------------------------------------------------------------
 
 
-@pytest.mark.parametrize("predicts", ["epsilon", "v_prediction"])
-@pytest.mark.parametrize("spacing", ["leading", "trailing"])
+@pytest.mark.parametrize("predicts", ["epsilon", slow("v_prediction")])
+@pytest.mark.parametrize("spacing", ["leading", slow("trailing")])
 def test_the_way_back_from_the_inversion_returns_the_picture(teacher, predicts, spacing):
     scheduler = type(teacher.scheduler).from_config(
         teacher.scheduler.config, prediction_type=predicts, timestep_spacing=spacing
@@ -149,6 +150,7 @@ def test_a_changed_network_does_not_return_the_picture(teacher, student):
 # ---------------------------------------------------------------------------------------------
 
 
+@pytest.mark.slow
 def test_a_student_that_changes_nothing_returns_the_gallerys_photographs():
     """Real pictures and the embedded teacher: all that is lost is what its autoencoder loses."""
     teacher, draws = models.load_teacher(ROOT / "models/gallery/teacher"), np.random.default_rng(3)
@@ -165,6 +167,7 @@ def test_a_student_that_changes_nothing_returns_the_gallerys_photographs():
     assert kept.fitted == [False, False]
 
 
+@pytest.mark.slow
 def test_the_students_change_its_prompt_and_its_guidance_each_matter(teacher, student, pictures):
     asked = [{}, {"prompt": "the astronaut"}, {"prompt": "the astronaut", "guidance": 4.0}]
     made = [

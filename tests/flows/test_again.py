@@ -18,6 +18,8 @@ from tasks.requests.plan import Inputs, plan_release
 from tests.flows.command import erasure
 from tests.toy import ASTRONAUT, CAT
 
+pytestmark = pytest.mark.slow  # whole runs, one after another
+
 
 class Later(datetime):
     """Eight days from now."""
@@ -96,7 +98,6 @@ def test_a_record_that_cannot_be_read_vouches_for_nothing_and_stops_nobody(relea
     assert planned(home, released[1] / "again.yaml").parts == {}
 
 
-@pytest.mark.slow
 def test_too_long_after_the_nightly_measures_all_of_it(released, tmp_path, monkeypatch):
     home, params = shutil.copytree(released[0], tmp_path / "home"), released[1] / "again.yaml"
     assert erasure(home, "run", "--params", params).stdout == "nothing pending\n"

@@ -382,6 +382,7 @@ def test_again_nothing_is_done_and_the_answer_is_the_same(compared, setup, monke
     assert (again.exit_code, again.stdout) == (0, answer.stdout), again.stderr
 
 
+@pytest.mark.slow
 @pytest.mark.parametrize(
     ("moment", "methods"),
     [

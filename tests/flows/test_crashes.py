@@ -26,6 +26,7 @@ def fail(fault: Exception):
     return failing
 
 
+@pytest.mark.slow
 def test_a_full_disk_is_one_line_with_the_path(inputs, home, monkeypatch):
     replace = os.replace
 

@@ -47,6 +47,7 @@ def test_one_that_is_taken_out_stops_no_other(step, home, inputs, meanwhile):
     assert told(home, "audit")["findings"] == []
 
 
+@pytest.mark.slow
 def test_a_run_of_nothing_but_what_is_taken_out_says_so(home, inputs, meanwhile):
     meanwhile(withdraw)
     answer = erasure(home, "run", inputs / "cat.yaml", "--params", inputs / "passing.yaml")

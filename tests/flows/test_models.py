@@ -333,5 +333,6 @@ def test_the_papers_of_a_version_are_those_of_method_and_measurements(ran):
     assert "arXiv:2312.12807" in papers["method all_but_one"]
 
 
+@pytest.mark.slow
 def test_the_base_itself_rests_on_no_paper(restored):
     assert told(restored.home, "cite", "--model", 5, *restored.passing)["papers"] == []

@@ -125,6 +125,7 @@ def test_a_book_is_begun_where_the_state_folder_is_named(tmp_path, monkeypatch):
     assert (tmp_path / "home/book.db").exists()
 
 
+@pytest.mark.slow
 def test_bootstrap_twice_leaves_one_of_each(checkout):
     bootstrap(checkout / "prefect.yaml")
     before = asyncio.run(on_server())

@@ -385,6 +385,7 @@ def purged(restored, tmp_path_factory):
     return world
 
 
+@pytest.mark.slow
 def test_a_purge_leaves_no_name_in_the_state_folder(restored, purged):
     def holding(home: Path) -> set[str]:
         files = (f for f in home.rglob("*") if f.is_file() and "prefect" not in f.parts)

@@ -180,6 +180,7 @@ def test_a_waiting_request_is_still_due(inputs, home):
     assert CAT in erasure(home, "due").stdout
 
 
+@pytest.mark.slow
 def test_prefect_adds_nothing_to_the_line(prefect_server, inputs, home):
     """The flow fails; Prefect logs that with a traceback, not on the user's terminal."""
     (inputs / "targets/astronaut.csv").unlink()

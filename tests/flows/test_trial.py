@@ -56,6 +56,7 @@ def test_a_trial_registers_nothing(passed):
     assert {file.split("/")[0] for file in new} <= {"runs", "snapshots", "prepared"}
 
 
+@pytest.mark.slow
 def test_a_trial_says_its_verdict_and_where_its_report_is(tried, home):
     answer = tried("--set", "method.updates=1", params="void.yaml")
     assert answer.exit_code == 3, answer.stderr
@@ -135,6 +136,7 @@ def test_a_trial_of_nothing_is_refused(inputs, home):
     assert (answer.exit_code, "name them" in answer.stderr) == (2, True)
 
 
+@pytest.mark.slow
 def test_the_book_of_a_trial_need_not_be_there(inputs, tmp_path):
     words = ("--params", inputs / "passing.yaml", "--trial", *UCE)
     answer = erasure(tmp_path / "new", "run", inputs / "cat.yaml", *words)

@@ -86,6 +86,7 @@ def test_pictures_in_memory_do_not_grow_with_the_rows(measured, monkeypatch):
     assert 0 < max(alive) <= 2 * 2
 
 
+@pytest.mark.slow
 @pytest.mark.parametrize("after", [3, ROWS + 5])
 def test_a_killed_evaluation_goes_on_and_comes_to_the_same(after, measured, monkeypatch, tmp_path):
     whole = measured(home=Home(tmp_path / "undisturbed")).measurements
@@ -107,6 +108,7 @@ def test_pictures_of_a_named_folder_stay_and_are_not_drawn_again(measured, monke
     assert files == []
 
 
+@pytest.mark.slow
 def test_a_picture_of_another_seed_is_not_believed(measured, monkeypatch, tmp_path):
     measured(out=tmp_path / "out")
     files = counted(monkeypatch)
@@ -114,6 +116,7 @@ def test_a_picture_of_another_seed_is_not_believed(measured, monkeypatch, tmp_pa
     assert len(files) == 2 * ROWS
 
 
+@pytest.mark.slow
 def test_pictures_drawn_by_other_code_or_libraries_are_drawn_again(measured, monkeypatch, tmp_path):
     measured(out=tmp_path / "out")
     for other in ({"code": "9" * 64}, {"torch": "1.0"}):

@@ -62,6 +62,7 @@ def kept(swap: int = 0, n: int = 24) -> KeptPictures:
     return KeptPictures(rows, base, [*astronauts, *base[swap:]], [*SUBJECTS, "photographer"], ())
 
 
+@pytest.mark.slow
 def test_the_leak_is_what_shows_the_concept_where_the_base_does_not(instruments):
     none, three = (leak(instruments, CONCEPT, kept(swap=n))[0] for n in (0, 3))
     assert (none.value, none.settings["shows it"]) == (0, [])
@@ -86,6 +87,7 @@ def test_a_named_neighbour_that_is_not_shown_is_not_passed_over(instruments):
     assert near("coffee", "dragon", erased=("astronaut", "dragon"))  # which is no neighbour now
 
 
+@pytest.mark.slow
 def test_what_an_earlier_request_erased_is_not_asked_for_as_a_neighbour(instruments):
     """A release measures it by a part, and it is gone from the kept rows."""
     given = named_by_policy(instruments, "coffee", "dragon"), [CONCEPT], ["astronaut", "dragon"]
@@ -105,6 +107,7 @@ def test_all_that_was_erased_is_no_neighbour_of_what_is_measured_whole(instrumen
     assert [m.settings["named by the policy"] for m in found] == [["coffee"]]
 
 
+@pytest.mark.slow
 def test_one_wording_written_many_ways_is_one_trial(instruments):
     many = kept()
     written = [replace(row, prompt="a cat" + "!" * i) for i, row in enumerate(many.rows)]
@@ -116,6 +119,7 @@ def test_one_wording_written_many_ways_is_one_trial(instruments):
     assert distances(instruments, alike) == []  # nothing to leave out
 
 
+@pytest.mark.slow
 def test_a_base_that_shows_it_too_leaks_nothing(instruments):
     swapped = kept(swap=3)
     both = KeptPictures(swapped.rows, swapped.pictures, swapped.pictures, swapped.labels, ())
@@ -138,6 +142,7 @@ def test_instruments_that_see_the_concept_in_what_is_kept_are_blind(instruments,
     assert verdict() == (1, "fail")
 
 
+@pytest.mark.slow
 def test_a_face_in_what_is_kept_is_no_sign_of_blindness(instruments):
     """NudeNet finds anybody's face: of a likeness it says nothing where others are kept."""
     faces = kept(swap=12)

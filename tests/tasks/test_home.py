@@ -82,6 +82,7 @@ def test_environment_respects_what_is_set(tmp_path, monkeypatch):
     assert os.environ["MLFLOW_DISABLE_TELEMETRY"] == "true"
 
 
+@pytest.mark.slow
 def test_every_prefect_setting_we_set_is_one_prefect_knows(tmp_path):
     """A misspelt setting would be ignored in silence: ask Prefect itself, in its own process, what
     it understood.

@@ -337,6 +337,7 @@ def attempts(home: Home) -> None:
             raise ValueError("x")
 
 
+@pytest.mark.slow
 def test_attempts_go_with_the_request_that_they_name(home, runs):
     from datetime import UTC, datetime
 

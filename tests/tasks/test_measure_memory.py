@@ -63,6 +63,7 @@ def held(monkeypatch):
     return most
 
 
+@pytest.mark.slow
 def test_pictures_of_many_kept_rows_are_not_held_together(instruments, drawn, held):
     rows, files = drawn
     pictures = PictureFiles(files)
@@ -74,6 +75,7 @@ def test_pictures_of_many_kept_rows_are_not_held_together(instruments, drawn, he
     assert 0 < held[0] <= MOST
 
 
+@pytest.mark.slow
 def test_pictures_of_many_target_rows_are_not_held_together(instruments, drawn, held):
     rows, files = drawn
     clusters = [row.prompt for row in rows]

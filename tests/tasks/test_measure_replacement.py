@@ -14,6 +14,7 @@ from erasure_core.planning.params import read_params
 from tasks.evidence.further import QUALITY_FID, not_measured
 from tasks.evidence.instruments import Instruments
 from tasks.evidence.measure import REPLACEMENT_METRICS, measure_replacement
+from tests.marks import slow
 
 ROOT = Path(__file__).parents[2]
 N = 40
@@ -108,6 +109,7 @@ def verdicts(
     }
 
 
+@pytest.mark.slow
 def test_styles_of_one_prompt_each_are_compared_with_one_another(instruments):
     judged = verdicts(instruments, pictures("photographer", 5)[:1] * N, styles=N)
     assert judged["quality.diversity"] == "fail"
@@ -123,6 +125,7 @@ def test_pictures_of_the_replacement_pass_every_limit(named, instruments):
     assert {"replacement.rate", "quality.fidelity", "quality.diversity"} <= judged.keys()
 
 
+@pytest.mark.slow
 @pytest.mark.parametrize(("n", "measured"), [(64, False), (65, True)])
 def test_fid_to_the_replacement_is_measured_or_said_why_not(n, measured, instruments):
     concept = CONCEPTS["astronaut"]
@@ -160,6 +163,7 @@ def style_verdicts(instruments: Instruments, candidate: list[Image.Image]) -> di
     return {**judged, "rate": f"{by_name['replacement.rate[mosaic]'].value:.1f}"}
 
 
+@pytest.mark.slow
 def test_what_replaces_a_style_is_named_among_the_styles(instruments):
     judged = style_verdicts(instruments, in_style("photo", 2))
     assert float(judged.pop("rate")) >= 0.9
@@ -168,6 +172,7 @@ def test_what_replaces_a_style_is_named_among_the_styles(instruments):
     assert float(style_verdicts(instruments, in_style("poster", 2))["rate"]) <= 0.2
 
 
+@pytest.mark.slow
 @pytest.mark.parametrize("candidate", ["grey", "noise", "one picture for everything"])
 def test_what_only_destroys_a_style_is_refused(candidate, instruments):
     assert "fail" in style_verdicts(instruments, CANDIDATES[candidate][0]()).values()
@@ -182,7 +187,10 @@ def test_every_kind_that_ships_has_limits_on_what_stands_in_its_place(file):
     assert all(wanted <= policy.of_replacement(kind) for kind in policy.targets)
 
 
-@pytest.mark.parametrize("candidate", CANDIDATES)
+FEW = ("grey", "two pictures for everything", "one picture for each style")
+
+
+@pytest.mark.parametrize("candidate", [c if c in FEW else slow(c) for c in CANDIDATES])
 def test_what_only_destroys_the_concept_is_refused(candidate, instruments):
     make, missed = CANDIDATES[candidate]
     judged = verdicts(instruments, make())

@@ -27,6 +27,7 @@ from tasks.requests.new import Draft, NewRequest, spelled_out
 from tasks.requests.preflight import preflight
 from tasks.requests.steps import withdraw
 from tests.book.books import quick_book
+from tests.marks import slow
 
 ROOT = Path(__file__).parents[2]
 TEACHER = ROOT / "models/gallery/teacher"
@@ -67,10 +68,12 @@ CASES = {
     "a person with a title and an initial": asked("Dr. E. Ho", "likeness", "a photographer"),
     "a person in another script": asked("\u674e", "likeness", "a photographer"),
 }
+QUICK = ("a thing that it has not", "a person with an apostrophe", "a person in another script")
 
 
-@pytest.mark.parametrize("case", CASES.values(), ids=CASES)
-def test_what_it_writes_can_be_worked_on(case, params, tmp_path):
+@pytest.mark.parametrize("name", [n if n in QUICK else slow(n) for n in CASES])
+def test_what_it_writes_can_be_worked_on(name, params, tmp_path):
+    case = CASES[name]
     made = draft(case, params, tmp_path / "requests")
     made.write()
     request = read_request(made.file)
@@ -260,6 +263,7 @@ def without_guidance(*files: Path) -> None:
             writer.writerows(rows)
 
 
+@pytest.mark.slow
 def test_sets_without_guidance_are_read_with_the_parameters(params, tmp_path):
     own = tmp_path / "own.csv"
     own.write_text(OWN + "".join(f"{i},coffee number {i},{i + 9},4.0\n" for i in range(40)))
@@ -285,6 +289,7 @@ def test_too_few_prompts_of_ones_own_are_refused(params, tmp_path):
         draft(asked("coffee", prompts=own), params)
 
 
+@pytest.mark.slow
 @pytest.mark.parametrize("header", ["case_number,prompt,evaluation_seed", "prompt"])
 def test_prompts_of_the_field_get_the_composed_ones_that_the_policy_limits(
     header, params, tmp_path
@@ -308,6 +313,7 @@ def test_prompts_of_the_field_get_the_composed_ones_that_the_policy_limits(
     assert preflight(params, [request], Home(tmp_path / "home"), gpu_needed=False) == []
 
 
+@pytest.mark.slow
 def test_prompts_of_ones_own_get_rows_by_the_other_names_that_they_lack(params, tmp_path):
     own = own_file(tmp_path, [f"coffee number {i}" for i in range(40)])
     made = draft(asked("coffee", also=["cup of joe"], prompts=own), params, tmp_path / "requests")
@@ -318,6 +324,7 @@ def test_prompts_of_ones_own_get_rows_by_the_other_names_that_they_lack(params, 
     assert made.supplied == len(rows) > len(called)
 
 
+@pytest.mark.slow
 def test_wordings_give_way_to_prompts_of_ones_own(params, tmp_path):
     """A file of the field holds "a photo of X", which is also how X is trained on and chosen by."""
     theirs = ["a photo of a teapot", "a teapot, photo", "a sketch of a teapot"]
@@ -335,6 +342,7 @@ def test_wordings_give_way_to_prompts_of_ones_own(params, tmp_path):
     assert preflight(params, [request], Home(tmp_path / "home"), gpu_needed=False) == []
 
 
+@pytest.mark.slow
 def test_prompts_of_ones_own_that_leave_no_wording_to_choose_by_are_refused(params, tmp_path):
     chosen = draft(asked("teapot"), params).sets[params.prompts.choose.targets / "teapot.csv"]
     theirs = dict.fromkeys(row.prompt for row in chosen)

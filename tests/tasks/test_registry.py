@@ -249,6 +249,7 @@ def test_a_run_killed_at_any_call_ends_like_an_undisturbed_one(run, fresh):
     assert len(undisturbed[0]) == 3
 
 
+@pytest.mark.slow
 def test_a_repeat_that_is_killed_too_changes_nothing(run, fresh):
     """A kill while a half-made run is being cleared away, at each call of that."""
     undisturbed = fresh()
@@ -488,6 +489,7 @@ def test_numbers_that_the_book_left_out_are_left_out(home, client, facts):
     assert version_numbers(home, BOOK, "gallery") == [3, 5]
 
 
+@pytest.mark.slow
 def test_after_every_kill_a_left_out_number_stays_out(facts, fresh):
     third = replace(facts(version=3), before=0)
     for call, state, undisturbed in after_every_kill(
@@ -637,6 +639,7 @@ def test_looking_before_anything_was_mirrored_finds_nothing(home):
     assert (version_numbers(home, BOOK, "gallery"), unfinished_runs(home, BOOK)) == ([], [])
 
 
+@pytest.mark.slow
 def test_a_store_left_half_made_by_a_killed_process_does_not_count(
     mlflow_template, tmp_path, monkeypatch, facts
 ):

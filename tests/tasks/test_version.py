@@ -164,6 +164,7 @@ def test_adding_again_changes_nothing_and_repairs_a_lost_remote(tmp_path, remote
     assert contents(pull_checkpoint(home, first.path, first.path.stem)) == FILES
 
 
+@pytest.mark.slow
 @pytest.mark.parametrize("where", ["remote", slow("far")])
 def test_adding_again_repairs_one_lost_file(tmp_path, where, request):
     store, home = request.getfixturevalue(where), Home(tmp_path / "home")
@@ -190,6 +191,7 @@ def test_a_checkpoint_and_a_near_remote_are_the_same_bytes(tmp_path, remote):
     assert not (home.dvc / "cache").exists()
 
 
+@pytest.mark.slow
 def test_a_checkpoint_on_another_file_system_leaves_no_cache(tmp_path, far):
     home = Home(tmp_path / "home")
     folder = add_checkpoint(home, checkpoint(home)).path.with_suffix("")
@@ -239,6 +241,7 @@ def test_a_changed_byte_of_a_linked_checkpoint_is_never_pulled(tmp_path, remote)
     assert not stored(remote, FILES["unet/weights.safetensors"]).exists()
 
 
+@pytest.mark.slow
 def test_a_checkpoint_built_again_repairs_the_remote(tmp_path, remote):
     home = Home(tmp_path / "home")
     folder = add_checkpoint(home, checkpoint(home)).path.with_suffix("")
@@ -290,7 +293,7 @@ def test_what_is_no_pointer_of_one_checkpoint_is_refused(tmp_path, text):
 EDITS = {"path": "1" * 64, "size": "1", "nfiles": "1", "md5": f"{'1' * 32}.dir"}
 
 
-@pytest.mark.parametrize("key", EDITS)
+@pytest.mark.parametrize("key", [*map(slow, list(EDITS)[:-1]), "md5"])
 def test_an_edited_pointer_is_none_and_is_made_anew(tmp_path, remote, key):
     home = Home(tmp_path / "home")
     pointer = add_checkpoint(home, checkpoint(home)).path
@@ -373,6 +376,7 @@ def test_a_changed_byte_of_the_remote_cannot_be_delivered(tmp_path, where, reque
     assert not deliverable(home, folder.name)
 
 
+@pytest.mark.slow
 def test_a_pointer_to_other_bytes_cannot_be_delivered(tmp_path, remote):
     home = Home(tmp_path / "home")
     folder = checkpoint(home)
@@ -386,6 +390,7 @@ def test_a_pointer_to_other_bytes_cannot_be_delivered(tmp_path, remote):
 # ---------------------------------------------------------------------------------------------
 
 
+@pytest.mark.slow
 def test_a_remote_is_said_with_each_call_and_left_nowhere(tmp_path, monkeypatch, remote):
     """Another shell, without the variable, sends its own checkpoint to its own folder only."""
     home = Home(tmp_path / "home")
@@ -399,6 +404,7 @@ def test_a_remote_is_said_with_each_call_and_left_nowhere(tmp_path, monkeypatch,
     assert deliverable(home, first.path.stem)
 
 
+@pytest.mark.slow
 def test_a_configuration_of_an_earlier_version_is_not_followed(tmp_path, remote):
     home = Home(tmp_path / "home")
     add_checkpoint(home, checkpoint(home))
@@ -433,6 +439,7 @@ dvc_store.add_checkpoint(Home(Path(sys.argv[1])), Path(sys.argv[2]))
 """
 
 
+@pytest.mark.slow
 @pytest.mark.parametrize("done", [slow("nothing"), "add"])
 def test_adding_is_finished_after_a_kill(tmp_path, far, done):
     home = Home(tmp_path / "home")
@@ -477,6 +484,7 @@ def test_users_and_passwords_of_urls_are_not_printed(text, expected):
     assert redacted(text) == expected
 
 
+@pytest.mark.slow
 def test_a_state_folder_inside_the_project_leaves_the_projects_own_dvc_clean(tmp_path):
     project = tmp_path / "project"
     project.mkdir()
@@ -531,6 +539,7 @@ def maps_of(process: psutil.Process) -> list[str]:
     return [m.path for m in process.memory_maps()]
 
 
+@pytest.mark.slow
 @pytest.mark.parametrize("left", [b"", b"outs:\n- md5: 5de7"])
 def test_half_a_pointer_of_a_killed_dvc_counts_as_none(left, remote, tmp_path):
     home = Home(tmp_path / "home")
@@ -554,6 +563,7 @@ def test_what_a_killed_dvc_tried_links_with_is_removed(remote, tmp_path):
 # --- forgetting
 
 
+@pytest.mark.slow
 @pytest.mark.parametrize("collected", [False, True])
 def test_what_a_kill_left_of_forgetting_is_forgotten_when_asked_again(
     remote, tmp_path, monkeypatch, collected
@@ -583,6 +593,7 @@ OTHERS = {
 }
 
 
+@pytest.mark.slow
 @pytest.mark.parametrize("marked", [True, False])
 @pytest.mark.parametrize("who", OTHERS)
 def test_a_remote_that_others_use_keeps_its_bytes(who, marked, remote, tmp_path):
@@ -600,6 +611,7 @@ def test_a_remote_that_others_use_keeps_its_bytes(who, marked, remote, tmp_path)
         assert all(deliverable(one, pointer.stem) for pointer in one.checkpoints.glob("*.dvc"))
 
 
+@pytest.mark.slow
 @pytest.mark.parametrize("old_mark", [False, True])
 def test_one_state_folder_by_two_paths_is_one_user_of_a_remote(old_mark, remote, tmp_path):
     home = Home(tmp_path / "real/home")
@@ -629,6 +641,7 @@ def test_a_moved_state_folder_is_told_which_mark_to_remove(remote, tmp_path):
     assert not list((remote / "files").rglob("*.dir"))
 
 
+@pytest.mark.slow
 def test_a_remote_of_ones_own_is_emptied_and_stays_marked(remote, tmp_path):
     home = Home(tmp_path / "home")
     folder = checkpoint(home)
@@ -644,6 +657,7 @@ def test_what_was_never_sent_is_forgotten_whoever_uses_the_remote(remote, tmp_pa
     forget_checkpoint(home, checkpoint(home).name)
 
 
+@pytest.mark.slow
 def test_a_copy_of_a_pointer_elsewhere_keeps_nothing(remote, tmp_path):
     """MLflow holds one of each version that it serves."""
     home = Home(tmp_path / "home")

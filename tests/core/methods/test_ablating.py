@@ -306,6 +306,7 @@ def test_each_concept_has_its_updates(tiny_teacher, astronaut):
     assert ablating.steps([astronaut, cat], settings()) == 4
 
 
+@pytest.mark.slow
 def test_kept_prompts_are_held_when_asked_for(tiny_teacher, astronaut):
     trajectories = diffusion.Trajectories.of(tiny_teacher, astronaut.keep, 3.0, 3)
     kept = diffusion.Kept.of(trajectories, torch.Generator().manual_seed(12))

@@ -162,6 +162,7 @@ ROCKET = Concept(
 )
 
 
+@pytest.mark.slow
 def test_each_concept_is_pulled_to_its_own_replacement_and_every_instruction_is_heard(
     tiny_teacher, astronaut
 ):
@@ -579,6 +580,7 @@ def test_a_concept_of_few_prompts_has_as_many_trajectories_as_one_of_many(tiny_t
     assert (bank.prompt == 5).sum() == (bank.prompt < 5).sum() == 3 * 4
 
 
+@pytest.mark.slow
 def test_a_concept_of_few_prompts_has_as_many_fresh_points_as_one_of_many(tiny_teacher, astronaut):
     few = astronaut.model_copy(update={"prompts": ("astronaut",)})
     guide, _ = abo._guides(tiny_teacher, [MANY, few], settings())
@@ -587,6 +589,7 @@ def test_a_concept_of_few_prompts_has_as_many_fresh_points_as_one_of_many(tiny_t
     assert set(prompts.tolist()) == {0, 1, 2, 3, 4, 5}
 
 
+@pytest.mark.slow
 def test_fresh_points_cover_every_elapsed_step(tiny_teacher, astronaut):
     guide, _ = abo._guides(tiny_teacher, [astronaut], settings())
     seen = guide.fresh(40, torch.Generator().manual_seed(0)).elapsed
@@ -662,6 +665,7 @@ def test_what_is_prepared_changes_nothing(tiny_teacher, astronaut):
     )
 
 
+@pytest.mark.slow
 def test_keep_null_holds_the_unconditional_prediction_on_kept_trajectories(tiny_teacher, astronaut):
     drift = {}
     for held in (False, True):
@@ -710,6 +714,7 @@ def test_training_moves_the_student_towards_its_target(tiny_teacher, astronaut):
         assert distance() < 0.5 * before
 
 
+@pytest.mark.slow
 def test_a_larger_lambda_holds_the_unconditional_prediction_closer(tiny_teacher, astronaut):
     z, empty = (
         torch.randn(4, 4, 8, 8, generator=torch.Generator().manual_seed(0)),

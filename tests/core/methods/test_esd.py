@@ -186,6 +186,7 @@ def test_killed_and_resumed_gives_the_same_delta(
     assert esd.erase(tiny_teacher, [astronaut], chosen, Work(7, resume=file)).sha256 == whole.sha256
 
 
+@pytest.mark.slow
 def test_each_concept_has_its_updates_and_its_prompts_are_drawn(tiny_teacher, astronaut):
     cat = Concept(name="cat", kind="object", prompts=("a photo of a cat",), replacement="a rocket")
     chosen = settings(updates=30, batch=8, lr=2e-3, **SHARED | {"trajectories": 6})
@@ -198,6 +199,7 @@ def test_each_concept_has_its_updates_and_its_prompts_are_drawn(tiny_teacher, as
     assert set(bank.prompt.tolist()) == {0, 1, 2}
 
 
+@pytest.mark.slow
 def test_kept_prompts_are_held_when_asked_for(tiny_teacher, astronaut):
     trajectories = diffusion.Trajectories.of(tiny_teacher, astronaut.keep, 3.0, 3)
     kept = diffusion.Kept.of(trajectories, torch.Generator().manual_seed(12))

@@ -226,6 +226,7 @@ def test_what_was_prepared_changes_nothing_and_holds_kept_prompts_only_when_aske
     assert sdd.prepare(tiny_teacher, [astronaut], settings(), Work(7)) is None
 
 
+@pytest.mark.slow
 def test_kept_prompts_are_held_when_asked_for(tiny_teacher, astronaut):
     trajectories = diffusion.Trajectories.of(tiny_teacher, astronaut.keep, 3.0, 3)
     kept = diffusion.Kept.of(trajectories, torch.Generator().manual_seed(12))

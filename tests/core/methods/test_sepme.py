@@ -236,6 +236,7 @@ def test_the_free_directions_are_orthonormal_and_those_the_protected_states_do_n
 # ---------------------------------------------------------------------------------------------
 
 
+@pytest.mark.slow
 def test_restored_is_as_never_erased(teacher, astronaut):
     """Erase three; restore one by dropping it, or by erasing the other two with its prompts
     protected: the same bytes.
@@ -349,7 +350,7 @@ def test_correlation_is_zero_across_and_negative_against(teacher):
     assert sepme.correlation(null - 1.5 * r, null, null + r).item() == pytest.approx(-1.5 * 4 / 2)
 
 
-@pytest.mark.parametrize("target", ["correlation", "replace"])
+@pytest.mark.parametrize("target", ["correlation", slow("replace")])
 def test_training_lowers_the_term(teacher, astronaut, target):
     heard = []
     chosen = settings(target=target, updates=120, batch=4, stop=None)
@@ -362,6 +363,7 @@ def test_training_lowers_the_term(teacher, astronaut, target):
     assert sum(heard[-20:]) < 0.5 * sum(heard[:20])
 
 
+@pytest.mark.slow
 def test_a_heavier_l1_makes_a_smaller_change(teacher, astronaut):
     def size(l1: float) -> float:
         delta = sepme.erase(teacher, [astronaut], settings(l1=l1, updates=30, stop=None), Work(3))
@@ -370,6 +372,7 @@ def test_a_heavier_l1_makes_a_smaller_change(teacher, astronaut):
     assert size(1.0) < 0.5 * size(0.0)
 
 
+@pytest.mark.slow
 def test_training_ends_when_the_running_mean_is_low_enough_but_not_before_the_tenth_update(
     teacher, astronaut
 ):
@@ -409,6 +412,7 @@ def test_keys_and_values_change_and_the_teacher_stays(teacher, astronaut, target
     assert all(name.endswith((".attn2.to_k.weight", ".attn2.to_v.weight")) for name in delta.names)
 
 
+@pytest.mark.slow
 @pytest.mark.parametrize("target", ["correlation", slow("replace")])
 def test_one_seed_gives_one_hash(teacher, astronaut, target):
     first, again, other = (
@@ -418,7 +422,7 @@ def test_one_seed_gives_one_hash(teacher, astronaut, target):
     assert first == again != other
 
 
-@pytest.mark.parametrize("killed_at", [3, 11, 19])
+@pytest.mark.parametrize("killed_at", [3, *map(slow, (11, 19))])
 def test_a_killed_run_goes_on_to_the_same_hash(
     teacher, astronaut, tmp_path, monkeypatch, killed_at
 ):
