@@ -14,8 +14,7 @@ from typing import Annotated
 import typer
 
 from erasure_core.errors import BadInput
-from erasure_core.law.lineage import RunRecord
-from flows.cli.show import steps_of
+from erasure_core.law.lineage import RunRecord, steps_of
 
 
 def records(home: Path) -> list[RunRecord]:

@@ -222,6 +222,17 @@ class RunRecord(BaseModel):
             ) from None
 
 
+def steps_of(seconds: Mapping[str, float]) -> dict[str, float]:
+    """Of a record's `seconds` the steps that came one after another: without the candidates' own
+    "erase <candidate>", which "erase and generate" holds.
+    """
+    return {name: s for name, s in seconds.items() if not _is_of_a_candidate(name)}
+
+
+def _is_of_a_candidate(step: str) -> bool:
+    return step.startswith("erase ") and not step.startswith("erase and generate")
+
+
 def _first_line(error: Exception) -> str:
     if isinstance(error, ValidationError):
         fault = error.errors(include_url=False)[0]

@@ -11,13 +11,13 @@ from typing import Any
 
 from erasure_core.law.gates import OF_A_PART
 from erasure_core.law.life import OPEN
+from erasure_core.law.lineage import steps_of
 from erasure_core.redact import redacted
 from erasure_core.text import escaped
 from flows.cli.printed import RepeatedCommand, on
 from tasks.home import Home
 
 CHECK = ("metric", "value", "low", "high", "n", "limit", "verdict")
-WHOLE = "erase and generate"
 NAMED = 4  # steps whose time a release tells; the others are told together
 
 
@@ -54,17 +54,6 @@ def _last_release(home: Home) -> float | None:
         return None
 
 
-def steps_of(seconds: Mapping[str, float]) -> dict[str, float]:
-    """The steps of a run one after another, which is without the candidates' own `erase
-    <candidate>`: "erase and generate" holds these.
-    """
-    return {name: s for name, s in seconds.items() if not _is_erasing(name)}
-
-
-def _is_erasing(step: str) -> bool:
-    return step.startswith("erase ") and not step.startswith(WHOLE)
-
-
 def time_lines(seconds: Mapping[str, float]) -> list[str]:
     """Where the time of a run went, the longest step first; nothing where none was timed."""
     steps = steps_of(seconds)
@@ -74,9 +63,9 @@ def time_lines(seconds: Mapping[str, float]) -> list[str]:
     said = [f"{name} {_minutes(steps[name])}" for name in longest[:NAMED]]
     if rest := sum(steps[name] for name in longest[NAMED:]):
         said.append(f"the rest {_minutes(rest)}")
-    erasing = [s for name, s in seconds.items() if _is_erasing(name)]
+    erasing = sum(s for name, s in seconds.items() if name not in steps)
     if erasing:
-        said.append(f"within these, erasing {_minutes(sum(erasing))}")
+        said.append(f"within these, erasing {_minutes(erasing)}")
     return [f"time    {_minutes(sum(steps.values()))}: {'; '.join(said)}"]
 
 

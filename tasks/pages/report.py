@@ -17,6 +17,7 @@ from typing import TYPE_CHECKING, Any, Literal
 
 from erasure_core.files import write_text
 from erasure_core.law.gates import OF_A_PART, Check
+from erasure_core.law.lineage import steps_of
 from erasure_core.planning.policy import EXCESS, LEAK
 
 if TYPE_CHECKING:
@@ -220,6 +221,7 @@ def render_report(run_folder: Path, facts: ReportFacts) -> Path:
         restored=_names(asked for asked in facts.requests if asked.doing != "Erase"),
         targets=list(dict.fromkeys(facts.targets.values())),
         likeness=any(asked.kind == "likeness" for asked in facts.requests),
+        steps=steps_of(facts.seconds),
         longest=max(facts.seconds.values(), default=1.0) or 1.0,
     )
     path = run_folder / "report.html"

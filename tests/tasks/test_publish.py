@@ -194,8 +194,8 @@ def test_a_report_holds_so_many_pairs_and_says_where_the_others_are(world, monke
     assert [shown.count(name) for name in dict.fromkeys(shown)] == [3, 3, 3]
     page = run.page()
     assert page.count('<figure class="pair') == 9
-    assert "12 more pairs than one page holds" in page  # of both concepts
-    assert "6 more pairs than one page holds" in page
+    assert "6 of 18 pairs are on this page" in page  # of both concepts
+    assert "3 of 9 pairs are on this page" in page
     assert "<code>runs/abc/images</code>" in page
 
 
@@ -203,7 +203,7 @@ def test_of_more_sets_than_a_page_holds_it_shows_the_newest_and_the_kept(world, 
     monkeypatch.setattr(publish, "EMBEDDED", 2)
     run = world([ASTRONAUT, CAT])
     assert [row.set_label for row in run.facts().images] == ["target-cat", "kept"]
-    assert "3 more pairs than one page holds" in run.page()
+    assert "1 of 4 pairs are on this page" in run.page()
 
 
 def test_what_fits_is_shown_whole(world, monkeypatch):

@@ -326,6 +326,13 @@ def test_no_checks_at_all_is_said(tmp_path):
     )
 
 
+def test_what_erasing_a_candidate_took_is_a_part_of_its_step(tmp_path):
+    seconds = {"snapshot": 0.5, "erase and generate, choose": 90.0, "erase default-lambda=1": 70.0}
+    text = rendered(tmp_path, invented_facts(tmp_path, seconds=seconds)).text
+    assert "total 90.5" in text
+    assert text.index("erase default-lambda=1 70.0") > text.index("total 90.5")
+
+
 def test_hostile_text_is_text(tmp_path):
     rows = invented_pairs(tmp_path, count=1)
     rows = [replace(row, prompt=HOSTILE) for row in rows]
