@@ -555,11 +555,14 @@ class Transaction(Reader):
             raise RuntimeError(f"a text of {whose} is named by no event; append one that names it")
 
     def send(self, model: str, version: int, kind: str, result: str | None = None) -> None:
-        """Put an errand into the outbox; with a `result`, as one that was done before."""
+        """Put an errand into the outbox; with a `result`, as one that was done before. One that is
+        to be done again has what it came to until then.
+        """
         key = f"{model}/{version}/{kind}"
         table = schema.outbox
         row = {"model": model, "version": version, "kind": kind, "made": chain.now(), "tries": 0}
-        row |= {"done": chain.now() if result else None, "fault": None, "result": result}
+        row |= {"done": chain.now() if result else None, "fault": None}
+        row |= {"result": result} if result else {}
         known = self.connection.execute(update(table).where(table.c.key == key), row)
         if not known.rowcount:
             self.connection.execute(insert(table), {**row, "key": key})
