@@ -177,7 +177,7 @@ def test_a_name_that_nobody_knows_says_what_to_do(book):
 
 
 def test_a_name_that_another_model_is_asked_says_so(book):
-    with pytest.raises(BadInput, match=r"asks other for .* \(one of toy does: a request belongs to"):
+    with pytest.raises(BadInput, match=r"asks other for .* \(one of toy does: a request belongs"):
         requests_of(book, ["cat"], "other")
 
 
