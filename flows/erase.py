@@ -57,6 +57,7 @@ from tasks.requests.plan import (
     taken_out,
 )
 from tasks.requests.rolled_back import check_not_rolled_back
+from tasks.requests.steps import check_said
 from tasks.trial import at_work
 
 PARAMS = Path("params.yaml")
@@ -163,7 +164,9 @@ def restore_concept(
 
     Raises:
         NotPromoted: The gate refused it.
+        BadInput: The reason is empty or too long, or the request cannot be taken back.
     """
+    check_said(reason)
     book, inputs = open_book(home_of_run()), Inputs.read(params, base, method)
     restoring = Restoring(str(request_id), reason)
 

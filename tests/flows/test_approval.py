@@ -196,6 +196,12 @@ def take_up_of(book, *ids):
     return [book.ask(lambda reader, i=i: reader.request(i)) for i in ids]
 
 
+@pytest.mark.parametrize(("reason", "said"), [(" ", "is empty"), ("x" * 2001, "at most 2000")])
+def test_why_something_is_taken_back_is_said_before_any_work(reason, said):
+    with pytest.raises(BadInput, match=said):
+        erase.restore_concept.fn(A, reason)
+
+
 @pytest.mark.parametrize("came", [[], [{"said": "toy version 1: pass"}]])
 def test_the_command_shows_what_waits_by_itself(came, monkeypatch):
     monkeypatch.setattr(runs, "prefect_server", lambda _: nullcontext())
