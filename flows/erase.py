@@ -57,6 +57,7 @@ from tasks.requests.plan import (
     taken_out,
 )
 from tasks.requests.rolled_back import check_not_rolled_back
+from tasks.requests.steps import check_said
 from tasks.trial import at_work
 
 PARAMS = Path("params.yaml")
@@ -65,13 +66,15 @@ Released = dict[str, Any]
 
 
 class NotPromoted(ErasureError):
-    """The gate refused a candidate: the work did not fail, and nothing was promoted."""
+    """The gate refused a candidate, or a request could not be taken up or finished; what else was
+    promoted stands. `also` says what the outcomes do not.
+    """
 
     exit_code = 3
 
-    def __init__(self, outcomes: Sequence[Released]):
+    def __init__(self, outcomes: Sequence[Released], also: Sequence[str] = ()):
         self.outcomes = list(outcomes)
-        super().__init__("; ".join(o["said"] for o in outcomes if not o["promoted"]))
+        super().__init__("; ".join([*(o["said"] for o in outcomes if not o["promoted"]), *also]))
 
 
 @flow(name="erase-concepts", flow_run_name=named_after_requests)
@@ -112,7 +115,7 @@ def honour_pending(
     release the same again with all of it measured.
 
     Raises:
-        NotPromoted: The gate refused some of them.
+        NotPromoted: The gate refused some of them, or some wait for what they lack.
     """
     book, inputs = open_book(home_of_run()), Inputs.read(params, base, method)
     return approved(book, lambda: _release_all(book, inputs, None, False, wait))
@@ -161,7 +164,9 @@ def restore_concept(
 
     Raises:
         NotPromoted: The gate refused it.
+        BadInput: The reason is empty or too long, or the request cannot be taken back.
     """
+    check_said(reason)
     book, inputs = open_book(home_of_run()), Inputs.read(params, base, method)
     restoring = Restoring(str(request_id), reason)
 
@@ -197,7 +202,14 @@ def _release_all(
     said = "; ".join(came.failures) or (_nothing_left(book, entries) if named else "")
     if said and not came.outcomes:
         raise ErasureError(said)
-    return _told(book, inputs, came.outcomes, wait, came.failures)
+    waiting = _left_waiting(book, inputs) if named is None else ()
+    return _told(book, inputs, came.outcomes, wait, came.failures, waiting)
+
+
+def _left_waiting(book: Book, inputs: Inputs) -> list[str]:
+    """What is due and waits, each with its reason: nobody who reads that all went well looks."""
+    waiting = book.ask(lambda reader: reader.requests(inputs.model, ["waiting"]))
+    return [f"request {entry.row.id} waits: {entry.reason}" for entry in waiting]
 
 
 @dataclass(frozen=True, slots=True)
@@ -323,8 +335,12 @@ def _evidence(plan: Plan, clock: Clock, home: Home) -> Evidence:
 def _restored(
     book: Book, held: Held, inputs: Inputs, request_id: UUID, restoring: Restoring
 ) -> Released:
-    """The release without one request; the base itself where nothing else is erased."""
+    """The release without one request; the base itself where nothing else is erased. What the gate
+    refused before it would refuse again.
+    """
     planned = plan_restore(book, inputs, request_id)
+    if (version := answered(book, planned)) and not version.promoted:
+        return outcome_of(book, version, answered=True)
     check_approved(book, planned, restoring.request_id)
     if not planned.plan.requests:
         with labelled(planned.plan, planned.back):
@@ -339,11 +355,14 @@ def _told(
     outcomes: list[Released],
     wait: bool,
     failures: Sequence[str] = (),
+    waiting: Sequence[str] = (),
 ) -> list[Released]:
-    """Let the world outside follow, and end as what came of it: a refusal is no success."""
+    """Let the world outside follow, and end as what came of it: a refusal is no success, nor is a
+    request that was not taken up.
+    """
     told = _followed(book, inputs, outcomes, wait, failures)
-    if failures or not all(outcome["promoted"] for outcome in told):
-        raise NotPromoted(told)
+    if failures or waiting or not all(outcome["promoted"] for outcome in told):
+        raise NotPromoted(told, [*failures, *waiting])
     return told
 
 

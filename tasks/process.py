@@ -12,7 +12,7 @@ import psutil
 from erasure_core.files import here
 
 PREFIX = "process"
-SILENT = 2.0  # seconds for which another process is waited for without a word
+SILENT = 0.8  # seconds for which another process is waited for without a word
 
 
 def this_process() -> str:

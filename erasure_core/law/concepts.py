@@ -134,10 +134,10 @@ class Concept(BaseModel):
         return self.kind == other.kind and same_name(self.name, other.name)
 
     def covers(self, other: "Concept") -> bool:
-        """Whether who erases this erases `other` with it: it is the same concept, and each of its
-        names is one of these.
+        """Whether who erases this erases `other` with it: it is of this kind, and each of its names
+        is one of these, whichever of them comes first.
         """
-        return self.is_also(other) and not self.lacks_of(other)
+        return self.kind == other.kind and not self.lacks_of(other)
 
     def lacks_of(self, other: "Concept") -> list[str]:
         """The names of `other` that are none of these, in any spelling."""

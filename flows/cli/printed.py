@@ -25,6 +25,11 @@ class RepeatedCommand:
     requests: tuple[str, ...] = ()  # as they were named; none: what was due
     options: tuple[tuple[str, ...], ...] = ()  # each with its value
 
+    @property
+    def restores(self) -> bool:
+        """Whether it takes a request back, which alone is given with a reason."""
+        return any(option[0] in KEPT for option in self.options)
+
     def advised(self, line: str) -> str:
         """A line of advice whose commands (in backticks) are about what was asked for."""
         return COMMAND.sub(lambda found: f"`{on(self.params, self._again(found[1]))}`", line)

@@ -408,10 +408,12 @@ def _flow(home: Home, start: Callable[[Any], Outcomes]) -> tuple[Outcomes, int]:
 
         try:
             return start(erase), DONE
-        except (erase.NotPromoted, NeedsApproval) as refused:
-            if not refused.outcomes:
-                raise
+        except erase.NotPromoted as refused:
             return refused.outcomes, refused.exit_code
+        except NeedsApproval as needed:
+            if not needed.outcomes:
+                raise
+            return needed.outcomes, needed.exit_code
 
 
 def _answer(

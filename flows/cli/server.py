@@ -103,11 +103,12 @@ def serving(what: str, folder: Path, environment: dict[str, str], port: int = 0)
     """A child that serves `what` (`serve.APPS`) for as long as the body lasts; gives its port. Two
     that start at once would migrate one database twice: they start one after the other.
     """
-    from filelock import FileLock
+    from tasks.process import one_at_a_time
 
     folder.mkdir(parents=True, exist_ok=True)
     log = folder / "server.log"
-    with FileLock(folder / "server.lock"), log.open("ab") as stderr:
+    starting = one_at_a_time(folder / "server.lock", f"starting a server of {what}")
+    with starting, log.open("ab") as stderr:
         child = subprocess.Popen(
             [sys.executable, "-P", str(SERVE), what, str(port)],
             env=environment,

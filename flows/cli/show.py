@@ -128,7 +128,8 @@ def show_release(outcome: Mapping[str, Any], home: Home, asked: RepeatedCommand)
     if reason := outcome["gate"].get("reason"):
         show(f"  this version is the base itself: nothing else is erased ({reason})")
     if outcome["answered"]:
-        show("  answered from the record of the same run; --fresh does it again")
+        again = "" if asked.restores else "; --fresh does it again"
+        show(f"  answered from the record of the same run{again}")
     for check in outcome["gate"]["checks"]:
         if check["verdict"] != "pass":
             show(f"  {check['verdict']}: {check['reason']}")

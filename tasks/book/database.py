@@ -13,6 +13,7 @@ from contextlib import contextmanager
 from functools import lru_cache
 from pathlib import Path
 from typing import Any, TypeVar
+from urllib.parse import quote
 
 from sqlalchemy import URL as Address
 from sqlalchemy import Connection, Engine, create_engine, event, inspect, make_url, text
@@ -65,8 +66,7 @@ def connect(home: Home, *, make: bool) -> Engine:
         home.begin()
     elif not is_named() and not database_file(home).exists():
         return _empty()
-    file = Address.create("sqlite", database=str(database_file(home)))  # % and ? as they are
-    engine = _engine(os.environ.get(URL) or file)
+    engine = _engine(os.environ.get(URL) or _file(database_file(home)))
     # later a container that is started again may have no name for a while
     form = patiently(lambda: _form(engine), lasting=(*LASTING, *UNKNOWN_HOST))
     if form is None and not make:
@@ -74,6 +74,21 @@ def connect(home: Home, *, make: bool) -> Engine:
     if form != REVISION:
         patiently(lambda: _upgrade(engine))
     return engine
+
+
+def _file(file: Path) -> Address:
+    """SQLite's file. Where its folder cannot be written, SQLite could not lock it, nor need it: all
+    of it is in that one file, or lies beside it in a log that is open already.
+    """
+    log = file.with_name(f"{file.name}-wal")
+    if file.exists() and not os.access(file.parent, os.W_OK) and not _holds_anything(log):
+        fixed = {"mode": "ro", "immutable": "1", "uri": "true"}
+        return Address.create("sqlite", database=f"file:{quote(str(file))}", query=fixed)
+    return Address.create("sqlite", database=str(file))  # % and ? as they are
+
+
+def _holds_anything(log: Path) -> bool:
+    return log.exists() and log.stat().st_size > 0
 
 
 @lru_cache(maxsize=8)
@@ -223,6 +238,8 @@ def _said(fault: SQLAlchemyError) -> str:
     first = said[0] if said else type(fault).__name__
     if "locked" in first or "lock timeout" in first:
         first += "; another process writes, or was stopped while it did: end it, or wait; run again"
+    if "unable to open" in first:
+        first += "; where its folder cannot be written, copy all of it to where it can be"
     return f"the book of record cannot be used: {first}"
 
 

@@ -1,5 +1,6 @@
 """Open the book of a state folder: make it on first use, take over what an older version left."""
 
+import sys
 from collections.abc import Iterator
 
 from erasure_core.errors import BadInput, ErasureError
@@ -22,10 +23,19 @@ def open_book(home: Home, *, make: bool = True) -> Book:
     Args:
         home: The state folder.
         make: Whether a new one may be made; otherwise an empty book answers where there is none.
+
+    Raises:
+        BadInput: A new one would take a repository for its own.
+        ErasureError: There was one, which is gone.
     """
-    old = left_behind(home)
+    old, left = left_behind(home), _left_of_one(home)  # before the book, which may begin meanwhile
     book = Book(home, database.connect(home, make=False))
     empty = _is_empty(book)
+    if empty and left and not old:
+        raise ErasureError(
+            f"{home.root} holds {left} but its book of record is empty; restore it from a copy, or "
+            f"set {database.URL} to the database it is in"
+        )
     if empty and (make or old):
         if not old:
             _check_new(home)  # before there is a file, or a table in somebody's database
@@ -35,6 +45,7 @@ def open_book(home: Home, *, make: bool = True) -> Book:
         take_over(book)
     elif old and _was_taken_over(book):
         put_aside(home)
+    _tell_of_another_end(book)
     if make and empty and not old:
         book.change(_open)
     elif make:
@@ -68,9 +79,29 @@ def catch_up(book: Book) -> None:
         write_head(book.home, head)
 
 
+def _tell_of_another_end(book: Book) -> None:
+    """Say on stderr, once, that the book is not what was signed last: a copy that is put back too
+    old, or another database, would answer as if nothing were due.
+    """
+    signed = readable_head(book.home)  # before the book, which only grows
+    if signed is None or signed in _told:
+        return
+    if book.ask(lambda reader: reader.sha256_at(signed.seq)) != signed.sha256:
+        _told.add(signed)
+        print(
+            f"note: {head_file(book.home)} signs event {signed.seq}, which the book of record does "
+            f"not have: it is an older copy, was cut off, or {database.URL} names another one; "
+            f"`erasure audit` says more",
+            file=sys.stderr,
+            flush=True,
+        )
+
+
+_told: set[Head] = set()
+
+
 def _check_new(home: Home) -> None:
-    """Refuse to begin a book where it would be the second, or take a repository for its own."""
-    _check_none_is_gone(home)
+    """Refuse to begin a book where it would take a repository for its own."""
     if home.dvc.exists():
         raise BadInput(
             f"state folder {home.root} is a DVC repository without a book of record; checkpoints "
@@ -79,17 +110,13 @@ def _check_new(home: Home) -> None:
         )
 
 
-def _check_none_is_gone(home: Home) -> None:
+def _left_of_one(home: Home) -> str | None:
+    """What shows that a state folder had a book; None where nothing does."""
     if any(home.records.glob("*.json")):
-        left = f"released versions ({home.records})"
-    elif head_file(home).exists():
-        left = f"the signed head of a chain ({head_file(home)})"
-    else:
-        return
-    raise ErasureError(
-        f"{home.root} holds {left} but its book of record is empty; restore it from a copy, or "
-        f"set {database.URL} to the database it is in"
-    )
+        return f"released versions ({home.records})"
+    if head_file(home).exists():
+        return f"the signed head of a chain ({head_file(home)})"
+    return None
 
 
 def _open(tx: Transaction) -> None:
@@ -179,7 +206,6 @@ def known_book(home: Home) -> Book:
     """The book of a state folder that must hold one, to be read; see `require_book`."""
     book = open_book(home, make=False)
     if missing := without_book(book):
-        _check_none_is_gone(home)
         raise BadInput(missing)
     return book
 

@@ -46,6 +46,7 @@ from tasks.home import Home
 FORGOTTEN = "(purged)"
 KINDS = get_args(Kind)
 SALT = 32  # characters of a text's salt
+OTHER_NAMES = '{"concept":{"also":['  # begins a recipe that has some
 LARGEST = 2**63 - 1  # that SQL counts to
 IDENTITY = 16  # characters of a hash that tell one book from another
 FEW = 10  # requests and versions for which the database looks; for more the whole chain is read
@@ -189,7 +190,8 @@ class Reader:
         self, model: str, concept: Concept, states: Sequence[str], but: str
     ) -> Entry | None:
         """The oldest request of these states that asks for the same concept, in any spelling of its
-        name and by each other name that it has, other than `but`.
+        name and by each other name that it has, other than `but`; or else one that is honoured and
+        has all of these among its other names.
         """
         table, texts = schema.requests, schema.texts
         mine = (table.c.model == model, table.c.state.in_(states), table.c.id != but)
@@ -203,7 +205,22 @@ class Reader:
             if entry.request is not None and entry.request.concept.covers(concept):
                 return entry
             number += 1
-        return None
+        entries = map(self.find_request, self._honoured_otherwise(concept.name, *mine))
+        erased = (e for e in entries if e and e.request and e.request.concept.covers(concept))
+        return next(erased, None)
+
+    def _honoured_otherwise(self, name: str, *mine: ColumnElement[bool]) -> list[str]:
+        """The ids of the requests, oldest first, that are honoured and whose recipe may have `name`
+        for another name. One that is open may never be honoured: it may have a name too many.
+        """
+        table, texts = schema.requests, schema.texts
+        recipe = and_(texts.c.subject == table.c.id, texts.c.sha256 == table.c.recipe)
+        has_some = func.substr(texts.c.body, 1, len(OTHER_NAMES)) == OTHER_NAMES
+        query = select(table.c.id, texts.c.body).join(texts, recipe)
+        query = query.where(has_some, table.c.state == "honoured", *mine)
+        rows = self.connection.execute(query.order_by(table.c.received, table.c.id))
+        letters = letters_of(name)
+        return [row.id for row in rows if letters in letters_of(row.body)]
 
     def _labels_like(self, name: str, kinds: Sequence[str]) -> list[str]:
         """The labels of concepts of these kinds that might be called so in another spelling."""
@@ -555,11 +572,14 @@ class Transaction(Reader):
             raise RuntimeError(f"a text of {whose} is named by no event; append one that names it")
 
     def send(self, model: str, version: int, kind: str, result: str | None = None) -> None:
-        """Put an errand into the outbox; with a `result`, as one that was done before."""
+        """Put an errand into the outbox; with a `result`, as one that was done before. One that is
+        to be done again has what it came to until then.
+        """
         key = f"{model}/{version}/{kind}"
         table = schema.outbox
         row = {"model": model, "version": version, "kind": kind, "made": chain.now(), "tries": 0}
-        row |= {"done": chain.now() if result else None, "fault": None, "result": result}
+        row |= {"done": chain.now() if result else None, "fault": None}
+        row |= {"result": result} if result else {}
         known = self.connection.execute(update(table).where(table.c.key == key), row)
         if not known.rowcount:
             self.connection.execute(insert(table), {**row, "key": key})

@@ -68,7 +68,7 @@ def _run(book: Book, row: Mapping[str, Any]) -> str | None:
     try:
         version = book.ask(lambda reader: reader.version(row["model"], row["version"]))
         over = version.purged and row["kind"] in OF_FILES
-        result = None if over else HANDLERS[row["kind"]](book, version)
+        result = row["result"] if over else HANDLERS[row["kind"]](book, version)
     except Exception as fault:  # also what nobody foresaw: it would stand before all later errands
         said = _said(fault)
         _note(book, row, tries=row["tries"] + 1, fault=said)

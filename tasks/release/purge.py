@@ -194,8 +194,9 @@ def _purge_request(book: Book, held: Held, due: _Due, request_id: str) -> bool:
             return False
         tx.append("request.purged", id=request_id, texts=tx.forget_texts(request_id))
         for version in tx.versions(row.model):
-            if request_id in version.requests:  # its page in MLflow says the name
-                tx.send(version.model, version.version, "mlflow version")
+            if request_id in (*version.requests, *version.restored):
+                for page in ("mlflow run", "mlflow version"):  # that may say the name
+                    tx.send(version.model, version.version, page)
         return True
 
     return book.change(work)

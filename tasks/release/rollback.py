@@ -10,6 +10,7 @@ from tasks.book.lease import Held, holding
 from tasks.book.store import Book, Reader, Transaction
 from tasks.release.resolve import folder_of
 from tasks.release.settle import honour, lacking_in, move_alias
+from tasks.requests.steps import check_said
 
 
 def roll_back(
@@ -33,13 +34,12 @@ def roll_back(
 
     Raises:
         LeaseTaken: Another process releases the model and `wait` is False.
-        BadInput: It did not pass, lacks something honoured that was not accepted, or erases what
-            was restored.
+        BadInput: The reason is empty or too long; the version did not pass, lacks something
+            honoured that was not accepted, or erases what was restored.
         ErasureError: The book was edited: what it calls honoured need not be all that is. Or the
             version could not be handed out: see `folder_of`.
     """
-    if not reason.strip():
-        raise BadInput("--reason is empty; say why an earlier version is served again")
+    check_said(reason)
     with holding(book, model, f"rolling back to version {to}", wait=wait) as held:
         check_whole(book)
         if book.ask(lambda reader: reader.alias(model, CHAMPION)) == to:

@@ -127,15 +127,33 @@ def promote(
 
 
 def honour(tx: Transaction, request_id: str, version: int) -> None:
-    """A request and its duplicates are honoured by a version."""
+    """A request and its duplicates are honoured by a version, and so is who asks for nothing but
+    other names of it.
+    """
     row = tx.request(request_id).row
     if row.state in ("received", "waiting"):
         tx.append("request.ready", id=request_id)
     if row.state != "honoured":
         tx.append("request.honoured", id=request_id, version=version)
+    for asking in _asking_by_other_names(tx, request_id, version):
+        tx.append("request.duplicate", id=asking, of=request_id)
     for other in tx.duplicates_of(request_id):
         if other.row.state != "honoured":
             tx.append("request.honoured", id=other.row.id, of=request_id, version=version)
+
+
+def _asking_by_other_names(tx: Transaction, request_id: str, version: int) -> list[str]:
+    """The open requests, none of the version's own, whose every name is one of this request's."""
+    entry = tx.request(request_id)
+    if entry.request is None or not entry.request.concept.also:
+        return []
+    concept, model = entry.request.concept, entry.row.model
+    own = tx.version(model, version).requests
+    return [
+        other.row.id
+        for other in tx.requests(model, sorted(WORKABLE))
+        if other.row.id not in own and other.request and concept.covers(other.request.concept)
+    ]
 
 
 def move_alias(tx: Transaction, model: str, alias: str, version: int, **why: Any) -> None:

@@ -153,8 +153,9 @@ def _check_known(known: Entry, request: DeletionRequest, model: str) -> None:
     row = known.row
     if row.model != model:
         raise BadInput(
-            f"request {row.id} belongs to {row.model}, the parameters name {model}; "
-            "give the parameters of its model"
+            f"request {row.id} belongs to {row.model}, the parameters name {model}; give the "
+            f"parameters of {row.model}, or ask {model} in a request of its own: a copy of the "
+            "file with another subject_request_id"
         )
     if row.purged or known.known.asked != request.asked:
         differs = "it was purged" if row.purged else _difference(known.known, request)

@@ -121,10 +121,17 @@ def _source(book: Book, text: str, model: str) -> Path | UUID:
     found = _found(book, text, model)
     if not found:
         raise BadInput(
-            f"{text!r} is no file, and no request in {REQUESTS} or in the book asks for a concept "
-            f"of that name; `erasure request new` writes one, `erasure request list` lists them"
+            f"{text!r} is no file, and no request in {REQUESTS} or in the book asks {model} for a "
+            f"concept of that name{_of_others(book, text)}; `erasure request new` writes one, "
+            f"`erasure request list` lists them"
         )
     return found[_only(text, {i: said for i, (_, said) in found.items()})][0]
+
+
+def _of_others(book: Book, text: str) -> str:
+    """Which other models are asked for a concept of this name: each has requests of its own."""
+    others = sorted({entry.row.model for entry in called(book, text)})
+    return f" (one of {', '.join(others)} does: a request belongs to one model)" if others else ""
 
 
 def _found(book: Book, text: str, model: str) -> dict[str, tuple[Path | UUID, str]]:

@@ -45,13 +45,13 @@ def withdraw(book: Book, request_id: UUID, reason: str) -> Entry:
     """End a request that its person no longer makes. An honoured one is restored instead, unless
     it was honoured with another, for which its concept stays erased.
     """
-    _check_said(reason)
+    check_said(reason)
     return _end(book, request_id, "withdrawn", reason)
 
 
 def hold(book: Book, request_id: UUID, reason: str) -> Entry:
     """Let no run take a request up, until `retry`: a legal hold. The clock runs on."""
-    _check_said(reason)
+    check_said(reason)
     return _end(book, request_id, "on_hold", reason)
 
 
@@ -84,7 +84,7 @@ def extend(book: Book, request_id: UUID, reason: str, now: datetime | None = Non
         BadInput: The law allows none, or no more; the request is not open, or late by now.
     """
     now = now or datetime.now(UTC)
-    _check_said(reason)
+    check_said(reason)
 
     def work(tx: Transaction) -> Entry:
         row = tx.request(request_id).row
@@ -195,9 +195,10 @@ def _only_plan(plans: Sequence[str], begins: str, request_id: UUID) -> str:
     return matching.pop()
 
 
-def _check_said(reason: str) -> None:
+def check_said(reason: str) -> None:
+    """Refuse a reason that is empty or too long to be kept: `BadInput`."""
     if not visible(reason):
-        raise BadInput("--reason is empty; say why, it is kept with the request")
+        raise BadInput("--reason is empty; say why, it is kept")
     _check_length("--reason", reason, WHY)
 
 

@@ -1,6 +1,7 @@
 """Looking makes nothing; the signed head closes the end of the chain."""
 
 import json
+import os
 import sqlite3
 from collections.abc import Callable
 from threading import Thread
@@ -11,6 +12,7 @@ from sqlalchemy import text
 from erasure_core.errors import BadInput, ErasureError
 from erasure_core.law import fold
 from tasks.book import database
+from tasks.book.database import clear_log
 from tasks.book.door import check_whole, faults_of_chain, known_book, open_book
 from tasks.book.heads import head_file, read_head
 from tasks.book.keys import Keys
@@ -75,8 +77,13 @@ def test_an_empty_database_is_no_book(home):
 LEFT = {"records/toy-v1.json": "released versions", "head.json": "the signed head of a chain"}
 
 
+def looked_at(home):
+    """As `status`, `restore`, `generate` do."""
+    return open_book(home, make=False)
+
+
 @pytest.mark.parametrize("left", LEFT)
-@pytest.mark.parametrize("opened", [known_book, open_book])
+@pytest.mark.parametrize("opened", [known_book, open_book, looked_at])
 def test_an_empty_database_where_a_book_was_is_said(home, left, opened):
     a_book(home.root)
     head_file(home).rename(home.root / "kept")
@@ -116,6 +123,48 @@ def test_another_database_is_refused(home, monkeypatch, url):
     monkeypatch.setenv(database.URL, url)
     with pytest.raises(BadInput, match=database.URL):
         open_book(home)
+
+
+@pytest.mark.parametrize("opened", [known_book, open_book, looked_at])
+def test_a_book_that_ends_before_what_was_signed_says_so_once(home, book, opened, capsys):
+    """A copy that was put back, or another database: nothing would be due in it."""
+    older = [home.root / name for name in ("book.db", "book.db-wal")]
+    kept = {file: file.read_bytes() for file in older}
+    add(book, [a_request(B, "dog")], MODEL)
+    opened(home)
+    assert capsys.readouterr().err == ""
+    book.engine.dispose()
+    for file, content in kept.items():
+        file.write_bytes(content)
+    (home.root / "book.db-shm").unlink(missing_ok=True)
+    for _ in range(2):
+        opened(home)
+    assert capsys.readouterr().err == (
+        f"note: {head_file(home)} signs event 3, which the book of record does not have: it is an "
+        f"older copy, was cut off, or {database.URL} names another one; `erasure audit` says more\n"
+    )
+
+
+def test_a_book_is_read_where_nothing_can_be_written(home, book, monkeypatch):
+    """On a mounted backup, of which SQLite cannot make the files that it locks by."""
+    clear_log(book.engine)
+    book.engine.dispose()
+    database._engine.cache_clear()
+    for name in ("book.db-shm", "book.db-wal"):
+        (home.root / name).unlink(missing_ok=True)
+    monkeypatch.setattr(os, "access", lambda *_: False)
+    read = known_book(home)
+    assert read.ask(lambda reader: reader.request(A)).concept == "cat"
+    assert not list(home.root.glob("book.db-*"))
+    with pytest.raises(ErasureError, match="readonly database"):
+        add(read, [a_request(B, "dog")], MODEL)
+
+
+def test_a_log_that_was_not_read_in_is_not_passed_over(home, book, monkeypatch):
+    assert (home.root / "book.db-wal").stat().st_size
+    monkeypatch.setattr(os, "access", lambda *_: False)
+    database._engine.cache_clear()
+    assert known_book(home).ask(lambda reader: reader.request(A)).concept == "cat"
 
 
 def test_a_file_that_is_no_database_is_said(home):

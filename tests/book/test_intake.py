@@ -7,6 +7,7 @@ from datetime import UTC, datetime
 import pytest
 
 from erasure_core.errors import BadInput
+from tasks.release.audit import _honoured
 from tasks.release.trace import trace_concept
 from tasks.requests.intake import add, check, rewritten, taken_up, workable
 from tasks.requests.park import park
@@ -182,6 +183,43 @@ def test_who_has_another_name_besides_is_not_honoured_without_it(book, honoured)
 def test_who_has_fewer_names_is_honoured_together(book):
     add(book, [tom(B, "thomas", "mouser"), tom(C, "Mou-ser")], MODEL)
     assert row(book, C).duplicate_of == str(B)
+
+
+@pytest.mark.parametrize("name", ["thomas", "Mou-ser"])
+def test_who_asks_by_another_name_of_what_is_erased_is_honoured_at_once(book, name):
+    add(book, [tom(B, "thomas", "mouser")], MODEL)
+    released(book, [B])
+    asks = a_request(C, name)
+    assert book.ask(lambda reader: taken_up(reader, [asks], MODEL)) == ([], {})
+    add(book, [asks], MODEL)
+    assert (state_of(book, C), row(book, C).duplicate_of) == ("honoured", str(B))
+    assert list(_honoured(book, MODEL)) == []
+
+
+def test_who_asks_by_another_name_of_what_is_asked_for_is_honoured_with_it(book):
+    add(book, [tom(B, "thomas", "mouser"), a_request(C, "thomas"), a_request(D, "jerry")], MODEL)
+    assert state_of(book, C) == "received"  # that other one may have a name too many
+    park(book, {str(C): "its prompts are those of another request"})
+    released(book, [B])
+    assert (state_of(book, C), row(book, C).duplicate_of) == ("honoured", str(B))
+    assert (state_of(book, D), list(_honoured(book, MODEL))) == ("received", [])
+
+
+def test_who_is_erased_by_the_same_version_stands_by_itself(book):
+    add(book, [tom(B, "thomas"), a_request(C, "thomas")], MODEL)
+    released(book, [B, C])
+    assert [row(book, i).duplicate_of for i in (B, C)] == [None, None]
+    assert list(_honoured(book, MODEL)) == []
+
+
+@pytest.mark.parametrize(
+    "other", [{"name": "mouse"}, {"concept_kind": "style"}, {"concept_also": ["jerry"]}]
+)
+def test_who_asks_for_more_or_for_something_else_is_not(book, other):
+    add(book, [tom(B, "thomas", "mouser")], MODEL)
+    released(book, [B])
+    add(book, [a_request(C, **{"name": "thomas", **other})], MODEL)
+    assert state_of(book, C) == "received"
 
 
 def test_a_name_that_a_duplicate_has_since_lets_it_stand_alone(book):

@@ -120,6 +120,35 @@ def test_the_audit_agrees_afterwards(purged):
     assert list(audit(purged.book)) == []
 
 
+@pytest.mark.slow
+def test_the_audit_agrees_while_versions_are_kept_longer_than_names(withdrawn):
+    purge(withdrawn.book, "toy", NOW.model_copy(update={"refused": 90, "superseded": 365}))
+    assert list(audit(withdrawn.book)) == []
+
+
+def test_every_page_that_may_name_a_purged_request_is_written_anew(tmp_path):
+    """Of versions that erased it, and of those that brought it back."""
+    book = quick_book(tmp_path)
+    add(book, [a_request(A, "cat"), a_request(B, "dog")], MODEL)
+    for release in ({"new": [A, B]}, {"new": [], "restoring": A}):
+        released(book, **release)
+    book.change(lambda tx: [tx.note_errand(r["id"], done="x") for r in tx.waiting_outside()])
+    with holding(book, MODEL, "purging") as held:
+        later = datetime.now(UTC) + timedelta(days=1)
+        assert purging._purge_request(book, held, purging._Due(NOW, later), str(A))
+    left = book.ask(lambda reader: {row["key"] for row in reader.waiting_outside()})
+    assert left == {f"{MODEL}/{n}/mlflow {page}" for n in (1, 2) for page in ("run", "version")}
+
+
+def test_what_an_errand_came_to_is_known_while_it_is_done_again(tmp_path):
+    """By that a purge finds the run in MLflow."""
+    book = quick_book(tmp_path)
+    book.change(lambda tx: tx.send(MODEL, 1, "mlflow run", "1a2b"))
+    book.change(lambda tx: tx.send(MODEL, 1, "mlflow run"))
+    assert book.ask(lambda reader: reader.outcome(f"{MODEL}/1/mlflow run")) == "1a2b"
+    assert [row["kind"] for row in book.ask(lambda r: r.waiting_outside())] == ["mlflow run"]
+
+
 def test_the_champion_is_untouched(state):
     champion = state.book.ask(lambda reader: reader.champion("toy"))
     kept = [state.home / "checkpoints" / champion.checkpoint, state.home / "runs" / champion.folder]

@@ -169,9 +169,13 @@ def test_on_edited_tables_nothing_is_rolled_back(book):
     assert champion(book) == 2
 
 
-def test_a_reason_is_needed(book):
-    with pytest.raises(BadInput, match="--reason is empty"):
-        roll_back(book, MODEL, 1, " ", [str(B)])
+@pytest.mark.parametrize(
+    ("reason", "said"), [(" ", "--reason is empty"), ("x" * 2001, "2001 characters; at most 2000")]
+)
+def test_a_reason_is_needed_and_is_no_book(book, reason, said):
+    with pytest.raises(BadInput, match=said):
+        roll_back(book, MODEL, 1, reason, [str(B)])
+    assert champion(book) == 2
 
 
 def test_the_way_forward_after_a_rollback_is_open(book):

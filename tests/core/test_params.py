@@ -8,6 +8,7 @@ from erasure_core.attacks import ATTACKS, AUDIENCES
 from erasure_core.errors import BadInput
 from erasure_core.law.concepts import Concept
 from erasure_core.law.gates import Limit
+from erasure_core.law.requests import read_request
 from erasure_core.methods import METHODS
 from erasure_core.planning.params import Params, read_params
 from erasure_core.planning.policy import REQUIRED, Again, Policy
@@ -35,6 +36,15 @@ def test_the_committed_parameters_are_read_and_name_their_command():
     for name in ("params.yaml", "params.purify.yaml", "params.sd14.yaml"):
         assert (ROOT / name).read_text().startswith("# erasure run examples/requests/")
         assert read_params(ROOT / name).sampling.steps > 0
+
+
+def test_what_the_parameters_name_can_be_run_one_after_another():
+    """A request belongs to one model."""
+    files = [ROOT / name for name in ("params.yaml", "params.purify.yaml", "params.sd14.yaml")]
+    named = [read_request(ROOT / file.read_text().split(maxsplit=4)[3]) for file in files]
+    assert len({read_params(file).registered_model for file in files}) == len(files)
+    assert len({request.subject_request_id for request in named}) == len(files)
+    assert named[0].concept == named[1].concept
 
 
 @pytest.mark.parametrize(

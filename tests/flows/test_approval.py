@@ -12,8 +12,9 @@ from flows import approval, erase
 from flows.approval import Approval, approved
 from flows.cli import runs
 from tasks.requests.intake import add
+from tasks.requests.park import park
 from tasks.requests.plan import NeedsApproval
-from tests.book.books import MODEL, A, B, C, a_request, quick_book
+from tests.book.books import MODEL, A, B, C, a_request, quick_book, released
 
 PLAN = "1" * 64
 
@@ -169,6 +170,57 @@ def test_what_failed_beside_a_plan_that_waits_is_said(run_of):
         "plan",
         f"{B}:",
     ]
+
+
+# --- what a nightly does not honour is told
+
+
+def test_what_failed_beside_a_release_is_told_where_it_runs(run_of):
+    run, _ = run_of
+    with pytest.raises(erase.NotPromoted, match=rf"^ABC; {B}: no memory$"):
+        run({"ABC": False, "A": True, "B": MemoryError("no memory"), "C": True})
+
+
+@pytest.mark.parametrize("promoted", [True, False])
+def test_a_nightly_that_leaves_a_request_waiting_is_no_success(promoted, run_of, book, monkeypatch):
+    run, _ = run_of
+    park(book, {str(C): "no prompt set for concept 'rocket'"})
+    monkeypatch.setattr(erase, "again_due", lambda *_: False)
+    monkeypatch.setattr(erase, "take_up", lambda *_: take_up_of(book, A, B) if promoted else [])
+    with pytest.raises(erase.NotPromoted, match=rf"^request {C} waits: no prompt set.*$") as told:
+        run({"AB": True, "A": True, "B": True})
+    assert [outcome["said"] for outcome in told.value.outcomes][:1] == ["AB"] * promoted
+
+
+def take_up_of(book, *ids):
+    return [book.ask(lambda reader, i=i: reader.request(i)) for i in ids]
+
+
+@pytest.mark.parametrize(("reason", "said"), [(" ", "is empty"), ("x" * 2001, "at most 2000")])
+def test_why_something_is_taken_back_is_said_before_any_work(reason, said):
+    with pytest.raises(BadInput, match=said):
+        erase.restore_concept.fn(A, reason)
+
+
+@pytest.mark.parametrize("came", [[], [{"said": "toy version 1: pass"}]])
+def test_the_command_shows_what_waits_by_itself(came, monkeypatch):
+    monkeypatch.setattr(runs, "prefect_server", lambda _: nullcontext())
+
+    def flow(_):
+        raise erase.NotPromoted(came and [{**came[0], "promoted": True}], ["request waits: why"])
+
+    assert runs._flow(None, flow)[1] == 3
+
+
+def test_a_restore_that_was_refused_is_answered_from_the_record(book, monkeypatch):
+    """A second one would work in the folder of the first, and overwrite what that rests on."""
+    released(book, [A])
+    refused = released(book, [], "fail", restoring=A)
+    plan = SimpleNamespace(requests=[], sha256=refused.plan)
+    monkeypatch.setattr(erase, "plan_restore", lambda *_: SimpleNamespace(plan=plan))
+    monkeypatch.setattr(erase, "answered", lambda *_: refused)
+    monkeypatch.setattr(erase, "outcome_of", lambda _, version, answered: (version, answered))
+    assert erase._restored(book, None, None, A, None) == (refused, True)
 
 
 def test_the_command_tells_what_was_done_beside_a_plan_that_waits(monkeypatch):

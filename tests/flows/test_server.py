@@ -16,11 +16,13 @@ from pathlib import Path
 
 import psutil
 import pytest
+from filelock import FileLock
 
 from erasure_core.errors import BadInput
 from flows.bootstrap import bootstrap
 from flows.cli import server
 from flows.cli.ui import _mlflow, _prefect
+from tasks import process
 from tasks.home import Home
 from tests.flows.command import ROOT, edit, erasure, in_a_terminal, shown, told
 from tests.toy import CAT
@@ -257,6 +259,22 @@ def test_a_server_starts_in_a_folder_whose_files_have_its_modules_names(tmp_path
         answer = urllib.request.urlopen(f"http://127.0.0.1:{port}/openapi.json")
         assert answer.status == 200
     assert (tmp_path / "state/server.log").read_text() == ""
+
+
+def test_who_waits_for_another_server_to_start_says_so(tmp_path, monkeypatch):
+    def tell(line, **_):
+        told.append(line)
+        other.release()
+
+    monkeypatch.setattr(process, "print", tell, raising=False)
+    monkeypatch.setattr(server.subprocess, "Popen", lambda *_, **__: 1 / 0)
+    other, told, begun = FileLock(tmp_path / "server.lock"), [], time.monotonic()
+    other.acquire()
+    with pytest.raises(ZeroDivisionError), server.serving("prefect", tmp_path, {}):
+        pass
+    (line,) = told
+    assert line.startswith("waiting for another process: starting a server of prefect")
+    assert time.monotonic() - begun < 1.5  # most of a second
 
 
 @pytest.fixture

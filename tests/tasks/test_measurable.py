@@ -520,7 +520,7 @@ def test_accuracy_of_a_part_needs_labels_too(metric):
         ("params.yaml", "astronaut"),
         ("params.yaml", "cat"),
         ("params.yaml", "mosaic"),
-        ("params.purify.yaml", "astronaut"),
+        ("params.purify.yaml", "astronaut-purify"),
         ("params.sd14.yaml", "nudity-sd14"),
     ],
 )

@@ -176,6 +176,11 @@ def test_a_name_that_nobody_knows_says_what_to_do(book):
         requests_of(book, ["dog"], "toy")
 
 
+def test_a_name_that_another_model_is_asked_says_so(book):
+    with pytest.raises(BadInput, match=r"asks other for .* \(one of toy does: a request belongs"):
+        requests_of(book, ["cat"], "other")
+
+
 @pytest.mark.parametrize("text", ["a\udcff", "cat\u202e", "a\nb"], ids=["bytes", "bidi", "lines"])
 def test_what_cannot_be_a_name_is_refused(book, text):
     for find in (lambda: request_id_of(book, text), lambda: requests_of(book, [text], "toy")):

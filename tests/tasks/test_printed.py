@@ -40,6 +40,13 @@ def test_the_next_command_is_about_the_model_of_the_run(
     assert shlex.split(line) == ["next", "erasure", *expected]
 
 
+def test_only_what_can_be_done_afresh_is_told_of_it(tmp_path, capsys):
+    told = {**OUTCOME, "answered": True}
+    for options in ((), (("--reason", "a mistake"),)):
+        show_release(told, Home(tmp_path), RepeatedCommand(Path("params.yaml"), ("cat",), options))
+        assert ("--fresh does it again" in capsys.readouterr().out) is (not options)
+
+
 SECONDS = {
     "validate": 1.2,
     "snapshot": 0.4,
