@@ -16,7 +16,7 @@ from PIL import Image
 from torch import Tensor
 
 from erasure_core.errors import BadInput
-from erasure_core.law.concepts import Concept
+from erasure_core.law.concepts import Concept, together
 from erasure_core.law.prompts import (
     PromptRow,
     kept_rows,
@@ -42,6 +42,7 @@ from erasure_core.planning.plan import (
     STAGES,
     Stage,
     check_distinct,
+    check_replacements,
     check_styles,
     checked_base,
     in_order,
@@ -356,6 +357,7 @@ class _Prompts:
         who, concept, own = str(request.subject_request_id), request.concept, Faults()
         policy = self.params.policy
         own.among(who, check_distinct, [*self.concepts, concept])
+        own.among(who, check_replacements, [*self.concepts, concept])
         own.among(who, policy.limits, [concept])
         own.among(who, check_styles, self.params, [concept])
         if settings_fit:
@@ -378,6 +380,7 @@ class _Prompts:
                 own.among(who, measurable_sets.check_label, policy, concept, table)
         if not own.all:
             own.among(who, self.sealed_off, concept, rows)
+            own.among(who, self.stands_apart, concept, rows)
         if self.kept["report"] and concept.kind in policy.targets:
             given = self.params, concept, self.kept["report"], policy.tier, self.tokenizers
             own.among(who, measurable_attacks.check_attacks, *given)
@@ -455,6 +458,17 @@ class _Prompts:
             for other in rows.keys() - {stage}:
                 self.apart({stage: table, other: [*self.rows[other], *self.kept[other]]}, [])
         self.apart(rows, [], self.protected)
+
+    def stands_apart(self, concept: Concept, rows: Tables) -> None:
+        """Refuse a concept that stands in the place of another, or another in its place, where what
+        then appears instead is too long or is measured: `BadInput`.
+        """
+        known = (*self.concepts, concept)
+        others = [new for new, old in zip(together(known), known, strict=True) if new != old]
+        self.fits(trained_on(others))
+        measured = {s: [*rows[s], *self.rows[s], *kept_rows(self.kept[s], known)] for s in rows}
+        if others:
+            self.apart(measured, others)
 
     def apart(
         self,

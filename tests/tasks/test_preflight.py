@@ -584,6 +584,18 @@ def test_parked_request_binds_no_other(setup):
 
 
 CLASHES = {
+    "in each other's place": (
+        lambda s: (s.ask("rocket", replacement="a cat"), s.ask("cat", replacement="a rocket")),
+        "leads back to what is erased: .*; give one of them a replacement that is not erased",
+    ),
+    "what then stands in its place is measured": (
+        lambda s: (
+            s.ask("rocket", replacement="a cat", prompts=("a fine sketch of a rocket",)),
+            s.ask("cat", replacement="a galaxy"),
+            s.write("kept.csv", [*KEPT, "2,a fine sketch of a galaxy,13,4.0,galaxy\n"]),
+        ),
+        "'a fine sketch of a galaxy' is also trained on .prompts of 'rocket', replaced",
+    ),
     "one name of two kinds": (
         lambda s: (
             s.settings["policy"]["targets"].update(style={"clip.concept_rate": 0.1}),
