@@ -126,10 +126,10 @@ def erase(
     """
     check(concepts, settings)
     edit = Edit(target=settings.target, rows=settings.rows, lamb=settings.lamb)
-    c, t = closed_form.condensed(closed_form.erase_rows(teacher, concepts, edit))
-    demand = Demand(c, t, torch.zeros_like(c.T @ c))
     weights = _changed(teacher.unet, settings)
     seen = closed_form.outer(weight.detach() for weight in weights.values())
+    rows = closed_form.erase_rows(teacher, concepts, edit)
+    demand = Demand.of(rows, torch.zeros_like(seen))
     invariant, *kept = _states(teacher, ["", *kept_prompts(concepts)])
     if settings.influence:
         kept = influenced(kept, closed_form.edit_map(demand, edit), seen)
