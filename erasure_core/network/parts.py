@@ -2,7 +2,6 @@
 the headers, and the schedule from its configuration.
 """
 
-import math
 from pathlib import Path
 from typing import TYPE_CHECKING
 
@@ -12,7 +11,7 @@ from erasure_core.network import bases
 from erasure_core.network.models import Family, check_tensors, load_part
 
 if TYPE_CHECKING:
-    from diffusers import DDIMScheduler
+    from diffusers import DDIMScheduler, UNet2DConditionModel
 
 Shapes = dict[str, tuple[int, ...]]
 
@@ -27,9 +26,16 @@ def shapes(base: Path, part: str) -> Shapes:
     return found
 
 
-def unet_parameters(base: Path) -> int:
-    """How many numbers the network of a base is."""
-    return sum(math.prod(shape) for shape in shapes(base, "unet").values())
+def network(base: Path) -> "UNet2DConditionModel":
+    """The network of a base by its configuration: names and shapes, no memory."""
+    import torch
+    from diffusers import UNet2DConditionModel
+
+    with torch.device("meta"):
+        unet: UNet2DConditionModel = UNet2DConditionModel.from_config(
+            UNet2DConditionModel.load_config(base / "unet")
+        )
+    return unet
 
 
 def check_parts(base: Path, family: Family) -> None:
@@ -42,12 +48,7 @@ def check_parts(base: Path, family: Family) -> None:
     Raises:
         BadInput: Naming the part, how many tensors are at fault, and the first.
     """
-    import torch
-    from diffusers import UNet2DConditionModel
-
-    with torch.device("meta"):
-        network = UNet2DConditionModel.from_config(UNet2DConditionModel.load_config(base / "unet"))
-    needed = {name: tuple(tensor.shape) for name, tensor in network.state_dict().items()}
+    needed = {name: tuple(tensor.shape) for name, tensor in network(base).state_dict().items()}
     have = shapes(base, "unet")
     check_tensors(base / "unet", {name for name in needed if have.get(name) != needed[name]})
     for part in family.parts[1:]:

@@ -218,6 +218,12 @@ class Preset(Section):
     )
     method: Swept = Field(description="how concepts are erased: a method with its settings")
 
+    def candidates(self) -> "list[tuple[float | None, AnySettings]]":
+        """The settings of each candidate, and its lambda where its method has one."""
+        if not (has_lambda(self.method) and self.lambdas):
+            return [(None, self.method)]
+        return [(each, self.method.model_copy(update={"lambda_": each})) for each in self.lambdas]
+
 
 class OwnFeatures(Section):
     """The network whose vectors the distances between sets of pictures are measured by."""

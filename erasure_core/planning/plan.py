@@ -150,13 +150,9 @@ class Plan(BaseModel):
     def candidates(self) -> list[Candidate]:
         """The sweep of the default preset, then the comparisons."""
         return [
-            Candidate(
-                name,
-                lam,
-                preset.method if lam is None else preset.method.model_copy(update={"lambda_": lam}),
-            )
+            Candidate(name, lam, settings)
             for name, preset in self.params.presets().items()
-            for lam in (preset.lambdas if has_lambda(preset.method) and preset.lambdas else (None,))
+            for lam, settings in preset.candidates()
         ]
 
     def candidate(self, name: str) -> Candidate:
