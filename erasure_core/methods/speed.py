@@ -161,7 +161,7 @@ def null_space_map(demand: Demand, basis: Tensor, lamb: float) -> Map:
     c, t = demand.rows, demand.targets
     r = c @ basis
     a = r.T @ r + lamb * torch.eye(r.shape[1], dtype=r.dtype, device=r.device)
-    return Map((t - c).T, torch.cholesky_solve(r.T, torch.linalg.cholesky(a)).T @ basis.T)
+    return Map((t - c).T, closed_form.solved(a, r.T).T @ basis.T)
 
 
 def free_directions(held: Tensor, invariant: Tensor, tolerance: float) -> Tensor:

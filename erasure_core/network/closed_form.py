@@ -153,7 +153,23 @@ def edit_map(demand: Demand, edit: Edit) -> Map:
         + s * c.T @ c
         + demand.kept
     )
-    return Map(s * (t - c).T, torch.cholesky_solve(c.T, torch.linalg.cholesky(a)).T)
+    return Map(s * (t - c).T, solved(a, c.T).T)
+
+
+def solved(a: Tensor, b: Tensor) -> Tensor:
+    """a^-1 b of a positive definite matrix of sums, (d, d), by Cholesky.
+
+    Raises:
+        BadInput: It is none to the rounding of float64: its ridge is too small beside its sums.
+    """
+    lower, failed = torch.linalg.cholesky_ex(a)
+    if failed:
+        raise BadInput(
+            f"an edit's sums, the largest {float(a.diagonal().max()):.2g}, leave nothing of its "
+            f"ridge to the rounding of float64; use a larger lamb, of rece a larger lambda_r or "
+            f"fewer epochs"
+        )
+    return torch.cholesky_solve(b, lower)
 
 
 def remaining(p: Map, demand: Demand) -> float:

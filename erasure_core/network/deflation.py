@@ -14,7 +14,7 @@ import torch
 from torch import Tensor
 
 from erasure_core.errors import BadInput
-from erasure_core.network.closed_form import Demand, Map
+from erasure_core.network.closed_form import Demand, Map, solved
 
 
 def deflation(demand: Demand, rank: int, lamb: float) -> Map:
@@ -41,7 +41,7 @@ def deflation(demand: Demand, rank: int, lamb: float) -> Map:
     u = directions[:rank]  # U^T
     told = torch.cat([t, *rest])
     m = lamb * torch.eye(t.shape[1], dtype=t.dtype, device=t.device) + told.T @ told + demand.kept
-    seen = torch.cholesky_solve(u.T, torch.linalg.cholesky(m)).T  # U^T M^-1
+    seen = solved(m, u.T).T  # U^T M^-1
     return Map(-torch.linalg.solve((seen @ u.T).T, u).T, seen)
 
 

@@ -6,7 +6,7 @@ Everything is deterministic: DDIM with eta 0, and each picture's noise comes fro
 that a picture does not depend on the batch it was made in (to about 1e-6 on CPU).
 """
 
-from collections.abc import Callable, Iterable, Iterator, Sequence
+from collections.abc import Callable, Iterable, Iterator, Mapping, Sequence
 from contextlib import contextmanager
 from dataclasses import dataclass
 from typing import TYPE_CHECKING, Annotated
@@ -492,23 +492,27 @@ def pictures(
 
 
 def content_of(teacher: Teacher, contexts: Sequence[Context]) -> dict[str, object]:
-    """All that the teacher's trajectories under `contexts` depend on, but for noise and guidance:
-    what to keep them under.
+    """All that the teacher's guided trajectories under `contexts` depend on, but for noise and
+    guidance: what to keep them under.
     """
     told = [
         tensor
-        for context in contexts
+        for context in (encode_prompts(teacher, [""]), *contexts)
         for tensor in (context.states, context.pooled)
         if tensor is not None
     ]
     return {
         "base": tensors_sha256(teacher.unet.state_dict()),
-        "schedule": {
-            key: value for key, value in teacher.scheduler.config.items() if not key.startswith("_")
-        },
+        "network": _settings(teacher.unet.config),
+        "schedule": _settings(teacher.scheduler.config),
         "told": tensors_sha256({str(i): tensor for i, tensor in enumerate(told)}),
         "computed": [torch.__version__, teacher.unet.device.type],
     }
+
+
+def _settings(config: Mapping[str, object]) -> dict[str, object]:
+    """A configuration without what says where it came from."""
+    return {key: value for key, value in config.items() if not key.startswith("_")}
 
 
 @torch.no_grad()

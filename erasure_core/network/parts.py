@@ -1,5 +1,5 @@
 """What the parts of a base hold, read without loading its network: tensors by name and shape from
-the headers, and the schedule from its configuration.
+the headers.
 """
 
 from pathlib import Path
@@ -8,10 +8,10 @@ from typing import TYPE_CHECKING
 from safetensors import safe_open
 
 from erasure_core.network import bases
-from erasure_core.network.models import Family, check_tensors, load_part
+from erasure_core.network.models import Family, check_tensors, check_unread, load_part
 
 if TYPE_CHECKING:
-    from diffusers import DDIMScheduler, UNet2DConditionModel
+    from diffusers import UNet2DConditionModel
 
 Shapes = dict[str, tuple[int, ...]]
 
@@ -40,7 +40,7 @@ def network(base: Path) -> "UNet2DConditionModel":
 
 def check_parts(base: Path, family: Family) -> None:
     """Refuse a base of which a part lacks a tensor, or has one of another shape: diffusers and
-    transformers fill it with random numbers.
+    transformers fill it with random numbers; or whose network has one that nobody reads.
 
     The network is compared by its headers. The other parts are loaded: libraries rename their
     tensors as they do.
@@ -51,14 +51,6 @@ def check_parts(base: Path, family: Family) -> None:
     needed = {name: tuple(tensor.shape) for name, tensor in network(base).state_dict().items()}
     have = shapes(base, "unet")
     check_tensors(base / "unet", {name for name in needed if have.get(name) != needed[name]})
+    check_unread(base / "unet", have.keys() - needed.keys())
     for part in family.parts[1:]:
         load_part(base, part)
-
-
-def load_scheduler(base: Path) -> "DDIMScheduler":
-    """The schedule of a base, as `load_teacher` has it."""
-    from diffusers import DDIMScheduler
-
-    return DDIMScheduler.from_config(
-        DDIMScheduler.load_config(base / "scheduler"), clip_sample=False
-    )

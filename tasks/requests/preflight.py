@@ -274,9 +274,7 @@ def _check_steps(faults: Faults, params: Params, base: Path) -> None:
     for name, preset in params.presets().items():
         if hasattr(preset.method, "steps"):
             steps[f"method.steps of the preset {name}"] = preset.method.steps
-    scheduler = faults.among(
-        OPERATOR, models.loaded, f"the scheduler of {base}", lambda: parts.load_scheduler(base)
-    )
+    scheduler = faults.among(OPERATOR, models.load_scheduler, base)
 
     def check(key: str, number: int) -> None:
         try:

@@ -432,3 +432,9 @@ def test_many_prompts_are_taken_in_batches_and_none_is_lost(tiny_teacher, astron
 def test_bad_edits_are_refused(bad):
     with pytest.raises(ValueError, match=next(iter(bad))):
         Edit.model_validate(bad)
+
+
+def test_a_ridge_below_rounding_is_one_line():
+    a = torch.full((2, 2), 1e20, dtype=torch.float64) + torch.eye(2, dtype=torch.float64)
+    with pytest.raises(BadInput, match=r"the largest 1e.20, leave nothing of its ridge"):
+        closed_form.solved(a, torch.ones(2, 1, dtype=torch.float64))

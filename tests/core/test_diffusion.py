@@ -2,6 +2,8 @@
 cutting a prompt.
 """
 
+from dataclasses import replace
+
 import numpy as np
 import pytest
 import torch
@@ -86,3 +88,16 @@ def test_a_prompt_at_the_limit_is_read_and_one_beyond_is_refused(tiny_teacher):
         BadInput, match="has 17 tokens with its two markers; this base reads 16; shorten it"
     ):
         diffusion.encode_prompts(tiny_teacher, [fits + " cat"])
+
+
+def test_what_is_kept_knows_the_network_and_what_an_absent_prompt_is_told(tiny_teacher):
+    """A base whose configuration was mended has the weights and prompts that it had."""
+
+    def content(teacher) -> dict[str, object]:
+        return diffusion.content_of(teacher, [diffusion.encode_prompts(teacher, ["a cat"])])
+
+    before = content(tiny_teacher)
+    assert content(tiny_teacher) == before
+    assert content(replace(tiny_teacher, zeros_for_empty=True)) != before
+    tiny_teacher.unet.register_to_config(sample_size=16)
+    assert content(tiny_teacher) != before
