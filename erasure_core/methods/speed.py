@@ -27,7 +27,8 @@ Restore    By releasing again without the concept. Like UCE's, the edit is one m
            and mostly invertible: it hides the concept, and does not remove it.
 """
 
-from collections.abc import Iterable, Sequence
+from collections.abc import Iterable, Iterator, Sequence
+from itertools import chain
 from typing import Literal
 
 import torch
@@ -40,7 +41,7 @@ from erasure_core.law.concepts import Concept, kept_prompts
 from erasure_core.network import closed_form
 from erasure_core.network.closed_form import Demand, Edit, Map, Rows, Target
 from erasure_core.network.models import Teacher
-from erasure_core.network.null_space import ROUNDING, null_basis
+from erasure_core.network.null_space import ROUNDING, null_basis, triangle
 from erasure_core.network.weights import WeightDelta
 from erasure_core.network.work import Work
 
@@ -134,7 +135,7 @@ def erase(
     if settings.influence:
         kept = influenced(kept, closed_form.edit_map(demand, edit), seen)
     generator = seeding.generator(work.seed, "directed prior augmentation")
-    held = torch.cat([invariant, *kept, *augmented(kept, seen, settings, generator)])
+    held = triangle(chain([invariant], kept, augmented(kept, seen, settings, generator)))
     basis = free_directions(held, invariant, settings.tolerance)
     if not basis.shape[1]:
         raise BadInput(
@@ -188,18 +189,16 @@ def influenced(kept: Sequence[Tensor], edit: Map, seen: Tensor) -> list[Tensor]:
 
 def augmented(
     kept: Iterable[Tensor], seen: Tensor, settings: Settings, generator: torch.Generator
-) -> list[Tensor]:
+) -> Iterator[Tensor]:
     """DPA: copies of kept rows with noise, as large as a row's own entries, in the directions that
     the projections see least.
     """
     least = torch.linalg.eigh(seen)[1][:, : settings.directions]
-    copies = []
     for states in kept:
         size = states.square().mean().sqrt()
         for _ in range(settings.copies):
             noise = torch.randn(states.shape, generator=generator, dtype=states.dtype)
-            copies.append(states + size * noise.to(states.device) @ least @ least.T)
-    return copies
+            yield states + size * noise.to(states.device) @ least @ least.T
 
 
 def _states(teacher: Teacher, prompts: Sequence[str]) -> list[Tensor]:

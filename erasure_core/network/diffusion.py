@@ -48,6 +48,7 @@ Steps = Annotated[
 
 KEPT_TRAJECTORIES = 24  # fewest trajectories that stand for the kept prompts
 SHOWN = 5  # prompts named in a message
+ENCODED_TOGETHER = 64  # prompts of one batch; bounds the memory of reading them
 PICTURES_TOGETHER = 20  # pictures of one batch; bounds the memory of making them
 BANKED_TOGETHER = 32  # of one batch; bounds the memory of making a bank
 # bytes; a larger bank is not put on the device, its rows go there as they are drawn
@@ -162,8 +163,11 @@ def encode_words(teacher: Teacher, prompts: Sequence[str]) -> Context:
         check_prompts(tokenizer, prompts)
         read = tokenizer(list(prompts), padding="max_length", truncation=True, return_tensors="pt")
         ids.append(read.input_ids.to(teacher.unet.device))
-    states, pooled = teacher.family.encode(teacher, ids)
-    return Context(states, ids[0], pooled)
+    parts = []
+    for some in zip(*(each.split(ENCODED_TOGETHER) for each in ids), strict=True):
+        states, pooled = teacher.family.encode(teacher, some)
+        parts.append(Context(states, some[0], pooled))
+    return parts[0] if len(parts) == 1 else Context.cat(parts)
 
 
 def encode_ids(teacher: Teacher, ids: Tensor) -> Context:
