@@ -142,8 +142,8 @@ def _states(prompts: int, width: int, draw: torch.Generator) -> Tensor:
 def uce_map(problem: Problem) -> closed_form.Map:
     """UCE's edit, as `uce.erase` finds it."""
     assert UCE.preserve_scale is not None
-    demand = closed_form.Demand(
-        *closed_form.condensed(problem.tails), UCE.preserve_scale * closed_form.outer(problem.kept)
+    demand = closed_form.Demand.of(
+        problem.tails, UCE.preserve_scale * closed_form.outer(problem.kept)
     )
     return closed_form.edit_map(demand, UCE)
 
@@ -151,8 +151,8 @@ def uce_map(problem: Problem) -> closed_form.Map:
 def rece_map(problem: Problem, gram: Tensor) -> closed_form.Map:
     """RECE's edit, as `rece.erase` finds it."""
     assert RECE.preserve_scale is not None
-    asked = closed_form.Demand(
-        *closed_form.condensed(problem.whole), RECE.preserve_scale * closed_form.outer(problem.kept)
+    asked = closed_form.Demand.of(
+        problem.whole, RECE.preserve_scale * closed_form.outer(problem.kept)
     )
     edited = rece.Edited.nothing(gram).then(uce_map(problem))
     for _ in range(RECE.epochs):

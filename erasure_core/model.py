@@ -13,7 +13,7 @@ from PIL import Image
 from pydantic import ValidationError
 
 from erasure_core.errors import BadInput
-from erasure_core.law.concepts import Concept
+from erasure_core.law.concepts import Concept, together
 from erasure_core.methods import METHODS, completed
 from erasure_core.metrics.clip_score import ClipScorer
 from erasure_core.metrics.ssim import pair_values
@@ -81,7 +81,7 @@ class Model:
                 f"{', '.join(METHODS[method].Settings.model_fields)}"
             ) from None
         chosen = completed(chosen, [concept.kind for concept in concepts])
-        delta = METHODS[method].erase(self.teacher, concepts, chosen, Work(seed))
+        delta = METHODS[method].erase(self.teacher, together(concepts), chosen, Work(seed))
         return replace(self, delta=delta)
 
     def draw(

@@ -158,6 +158,32 @@ class Concept(BaseModel):
         return slug(self.name)
 
 
+def in_turn(concept: Concept, others: Sequence[Concept]) -> str | None:
+    """What stands in the place of `concept` where `others` are erased with it: its replacement, and
+    in the place of what this names of `others` theirs. None where that leads back to what goes.
+    """
+    text, passed = concept.replacement, [concept]
+    left = [other for other in others if other != concept]
+    while named := next((other for other in left if other.named_in(text)), None):
+        text = named.replaced(text)
+        passed.append(named)
+        if any(each.named_in(text) for each in passed):
+            return None
+    return text
+
+
+@lru_cache(maxsize=64)
+def together(concepts: tuple[Concept, ...]) -> tuple[Concept, ...]:
+    """Concepts that are erased at once, so that none of them appears in the place of another: each
+    with what stands there `in_turn`, or with its own replacement where that leads in a circle.
+    """
+    stands = [in_turn(concept, concepts) or concept.replacement for concept in concepts]
+    return tuple(
+        concept if text == concept.replacement else concept.model_copy(update={"replacement": text})
+        for concept, text in zip(concepts, stands, strict=True)
+    )
+
+
 def concept_label(kind: str, name: str) -> str:
     """Kind and name of a concept, whatever their case and spacing."""
     return f"{kind}:{' '.join(name.casefold().split())}"

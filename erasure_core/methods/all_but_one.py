@@ -34,7 +34,7 @@ from torch import Tensor, nn
 
 from erasure_core import seeding
 from erasure_core.errors import BadInput
-from erasure_core.law.concepts import Concept, kept_prompts
+from erasure_core.law.concepts import Concept, Prompt, kept_prompts
 from erasure_core.network import attention, diffusion, training
 from erasure_core.network.adversary import Adversary, Robust
 from erasure_core.network.models import Teacher
@@ -51,7 +51,7 @@ class Instruction(BaseModel):
     """One element of C_I: a direction that delta adds to the guidance."""
 
     model_config = ConfigDict(frozen=True, extra="forbid")
-    prompt: str | None = Field(
+    prompt: Prompt | None = Field(
         None,
         description=(
             "prompt of the direction; None is the erased prompt with the concept replaced"
@@ -421,7 +421,7 @@ class Guide:
         """Everything that the bank depends on; lambda and the student are not among it."""
         settings = self.settings
         return {
-            **diffusion.content_of(self.teacher, [self.null, self.prompts, *self.directions]),
+            **diffusion.content_of(self.teacher, [self.prompts, *self.directions]),
             "delta": settings.implicit
             if self.hidden is not None
             else settings.scaled

@@ -145,7 +145,7 @@ def derive(edited: Edited, c: Tensor, lambda_r: float) -> Tensor:
     """
     a = edited.pgp + lambda_r * torch.eye(c.shape[1], dtype=c.dtype, device=c.device)
     wanted = edited.edit.after(c @ edited.gram)  # c^T G P, row by row
-    return torch.cholesky_solve(wanted.T, torch.linalg.cholesky(a)).T
+    return closed_form.solved(a, wanted.T).T
 
 
 def one_epoch(edited: Edited, asked: Demand, settings: Settings) -> tuple[Edited, float]:

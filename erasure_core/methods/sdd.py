@@ -35,6 +35,8 @@ from erasure_core.network.models import Teacher
 from erasure_core.network.weights import WeightDelta
 from erasure_core.network.work import Work
 
+NETWORKS = 3  # held at once: the teacher, the student and its average
+
 
 class Settings(training.Training):
     """Defaults are the reference's."""

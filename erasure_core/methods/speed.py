@@ -27,7 +27,8 @@ Restore    By releasing again without the concept. Like UCE's, the edit is one m
            and mostly invertible: it hides the concept, and does not remove it.
 """
 
-from collections.abc import Iterable, Sequence
+from collections.abc import Iterable, Iterator, Sequence
+from itertools import chain
 from typing import Literal
 
 import torch
@@ -40,7 +41,7 @@ from erasure_core.law.concepts import Concept, kept_prompts
 from erasure_core.network import closed_form
 from erasure_core.network.closed_form import Demand, Edit, Map, Rows, Target
 from erasure_core.network.models import Teacher
-from erasure_core.network.null_space import ROUNDING, null_basis
+from erasure_core.network.null_space import ROUNDING, null_basis, triangle
 from erasure_core.network.weights import WeightDelta
 from erasure_core.network.work import Work
 
@@ -126,15 +127,15 @@ def erase(
     """
     check(concepts, settings)
     edit = Edit(target=settings.target, rows=settings.rows, lamb=settings.lamb)
-    c, t = closed_form.condensed(closed_form.erase_rows(teacher, concepts, edit))
-    demand = Demand(c, t, torch.zeros_like(c.T @ c))
     weights = _changed(teacher.unet, settings)
     seen = closed_form.outer(weight.detach() for weight in weights.values())
+    rows = closed_form.erase_rows(teacher, concepts, edit)
+    demand = Demand.of(rows, torch.zeros_like(seen))
     invariant, *kept = _states(teacher, ["", *kept_prompts(concepts)])
     if settings.influence:
         kept = influenced(kept, closed_form.edit_map(demand, edit), seen)
     generator = seeding.generator(work.seed, "directed prior augmentation")
-    held = torch.cat([invariant, *kept, *augmented(kept, seen, settings, generator)])
+    held = triangle(chain([invariant], kept, augmented(kept, seen, settings, generator)))
     basis = free_directions(held, invariant, settings.tolerance)
     if not basis.shape[1]:
         raise BadInput(
@@ -161,7 +162,7 @@ def null_space_map(demand: Demand, basis: Tensor, lamb: float) -> Map:
     c, t = demand.rows, demand.targets
     r = c @ basis
     a = r.T @ r + lamb * torch.eye(r.shape[1], dtype=r.dtype, device=r.device)
-    return Map((t - c).T, torch.cholesky_solve(r.T, torch.linalg.cholesky(a)).T @ basis.T)
+    return Map((t - c).T, closed_form.solved(a, r.T).T @ basis.T)
 
 
 def free_directions(held: Tensor, invariant: Tensor, tolerance: float) -> Tensor:
@@ -188,18 +189,16 @@ def influenced(kept: Sequence[Tensor], edit: Map, seen: Tensor) -> list[Tensor]:
 
 def augmented(
     kept: Iterable[Tensor], seen: Tensor, settings: Settings, generator: torch.Generator
-) -> list[Tensor]:
+) -> Iterator[Tensor]:
     """DPA: copies of kept rows with noise, as large as a row's own entries, in the directions that
     the projections see least.
     """
     least = torch.linalg.eigh(seen)[1][:, : settings.directions]
-    copies = []
     for states in kept:
         size = states.square().mean().sqrt()
         for _ in range(settings.copies):
             noise = torch.randn(states.shape, generator=generator, dtype=states.dtype)
-            copies.append(states + size * noise.to(states.device) @ least @ least.T)
-    return copies
+            yield states + size * noise.to(states.device) @ least @ least.T
 
 
 def _states(teacher: Teacher, prompts: Sequence[str]) -> list[Tensor]:

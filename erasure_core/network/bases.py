@@ -56,6 +56,8 @@ SETTINGS = {  # part -> what is read of it beside weights; a part that is not he
     "tokenizer_2": TOKENIZER,
     "scheduler": ("scheduler_config.json",),
 }
+# "sd_xl_turbo_1.0", "v40 lightning", "Hyper-SDXL"; not "hyper realistic"
+FEW_STEPS = re.compile(r"turbo|lightning|(?<![a-z])(?:lcm|tcd|hyper)(?=v?\d|[^a-z]|$)(?!\W*real)")
 HALF = ".fp16"  # in the names of weights in half precision
 UNET_WEIGHTS = "diffusion_pytorch_model.safetensors"
 WEIGHTS = {  # part -> its weights, as diffusers and transformers call them
@@ -81,6 +83,20 @@ def read_json(file: Path) -> dict[str, Any]:
             f"{file} holds {type(settings).__name__}, not the settings of a model; restore the base"
         )
     return settings
+
+
+def distilled(how: str) -> str:
+    """Why a network that was distilled is refused, and what to do."""
+    return (
+        f"its network was distilled {how}, and says nothing of the many guided steps by which "
+        f"concepts are erased and measured here; erase from the model that it was distilled from"
+    )
+
+
+def called_distilled(text: str) -> str | None:
+    """The word by which a name or a title says that a network was distilled to a few steps."""
+    found = FEW_STEPS.search(re.sub(r"(?<=[a-z0-9])(?=[A-Z])", " ", text).lower())
+    return found[0] if found else None
 
 
 def loaded_files(folder: Path) -> dict[str, Path]:

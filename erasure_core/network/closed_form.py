@@ -89,6 +89,13 @@ class Demand:
     rows: Tensor  # c, (n, d) with n <= d
     targets: Tensor  # t, (n, d)
     kept: Tensor  # q sum_j c_j c_j^T, (d, d)
+    rest: Tensor | None = None  # sum_k t_k t_k^T less that of `targets`, (d, d); None: nothing
+
+    @classmethod
+    def of(cls, pairs: Iterable[Pair], kept: Tensor) -> "Demand":
+        """What is asked by `pairs`, however many, beside `kept`."""
+        rows, targets, rest = condensed(pairs)
+        return cls(rows, targets, kept, rest)
 
 
 # --- the algebra
@@ -146,15 +153,33 @@ def edit_map(demand: Demand, edit: Edit) -> Map:
         + s * c.T @ c
         + demand.kept
     )
-    return Map(s * (t - c).T, torch.cholesky_solve(c.T, torch.linalg.cholesky(a)).T)
+    return Map(s * (t - c).T, solved(a, c.T).T)
+
+
+def solved(a: Tensor, b: Tensor) -> Tensor:
+    """a^-1 b of a positive definite matrix of sums, (d, d), by Cholesky.
+
+    Raises:
+        BadInput: It is none to the rounding of float64: its ridge is too small beside its sums.
+    """
+    lower, failed = torch.linalg.cholesky_ex(a)
+    if failed:
+        raise BadInput(
+            f"an edit's sums, the largest {float(a.diagonal().max()):.2g}, leave nothing of its "
+            f"ridge to the rounding of float64; use a larger lamb, of rece a larger lambda_r or "
+            f"fewer epochs"
+        )
+    return torch.cholesky_solve(b, lower)
 
 
 def remaining(p: Map, demand: Demand) -> float:
-    """How far P leaves the rows from their targets, as a share of how far they were: 0 is there, 1
-    is where they began.
+    """How far P leaves the rows from their targets, as a share of how far they were: 0 is there,
+    also where they were there from the first, 1 is where they began.
     """
     c, t = demand.rows, demand.targets
-    return float((p.moved(c) - t).norm() / (c - t).norm())
+    rest = 0.0 if demand.rest is None else max(0.0, float(demand.rest.trace()))
+    began = float((c - t).square().sum()) + rest
+    return ((float((p.moved(c) - t).square().sum()) + rest) / began) ** 0.5 if began else 0.0
 
 
 def preimage(p: Tensor, c: Tensor) -> Tensor:
@@ -177,11 +202,12 @@ def preimage(p: Tensor, c: Tensor) -> Tensor:
     return solved.T
 
 
-def condensed(pairs: Iterable[Pair]) -> Pair:
-    """At most d rows that ask the same as all of `pairs`: with the same sums of c c^T and of c t^T.
-    float64.
+def condensed(pairs: Iterable[Pair]) -> tuple[Tensor, Tensor, Tensor | None]:
+    """At most d rows that ask the same as all of `pairs`: with the same sums of c c^T and of c t^T,
+    which are all that an edit knows of its rows; and by how much the sum of t t^T is more than
+    theirs, (d, d), which is all that is lost. float64; None where nothing is.
 
-    These two sums are all that an edit knows of its rows. Few rows are given back as they are. Of
+    Few rows are given back as they are. Of
     many, S = sum c c^T and B = sum c t^T are made batch after batch: with S = V diag(e) V^T, the
     rows e^1/2 V^T and targets e^-1/2 V^T B have the same sums. No e is below the rounding error of
     the largest: smaller ones are raised to it. They cannot be left out, because B may be larger
@@ -190,16 +216,18 @@ def condensed(pairs: Iterable[Pair]) -> Pair:
     Raises:
         BadInput: If there is no row.
     """
-    squares, products = torch.zeros(()), torch.zeros(())
+    squares, products, told = torch.zeros(()), torch.zeros(()), torch.zeros(())
     for c, t in _gathered(pairs):
         if not squares.ndim and len(c) <= c.shape[1]:
-            return c, t  # a first batch as small as this is the only one
+            return c, t, None  # a first batch as small as this is the only one
         squares, products = squares + _upper_product(c), products + c.T @ t
+        told = told + _upper_product(t)
     if not squares.ndim:
         raise BadInput("no prompt to erase; a concept needs at least one")
     e, v = torch.linalg.eigh(squares, UPLO="U")
     root = e.clamp(min=float(len(e) * torch.finfo(e.dtype).eps * e[-1])).sqrt()[:, None]
-    return root * v.T, v.T @ products / root
+    targets = v.T @ products / root
+    return root * v.T, targets, _whole(told - targets.T @ targets)
 
 
 def _gathered(items: Iterable[tuple[Tensor, ...]]) -> Iterator[tuple[Tensor, ...]]:
@@ -221,7 +249,12 @@ def outer(rows: Iterable[Tensor]) -> Tensor:
     total = torch.zeros(())
     for (c,) in _gathered((item,) for item in rows):
         total = total + _upper_product(c)
-    return total.triu() + total.triu(1).T
+    return _whole(total)
+
+
+def _whole(upper: Tensor) -> Tensor:
+    """The symmetric matrix with this upper half."""
+    return upper.triu() + upper.triu(1).T
 
 
 def _upper_product(c: Tensor) -> Tensor:
@@ -319,8 +352,9 @@ def demand(teacher: Teacher, concepts: Sequence[Concept], edit: Edit) -> Demand:
     """
     kept = ["", *kept_prompts(concepts)]
     scale = max(0.1, 1 / len(kept)) if edit.preserve_scale is None else edit.preserve_scale
-    rows, targets = condensed(erase_rows(teacher, concepts, edit))
-    return Demand(rows, targets, scale * outer(preserve_rows(teacher, kept, edit.rows)))
+    return Demand.of(
+        erase_rows(teacher, concepts, edit), scale * outer(preserve_rows(teacher, kept, edit.rows))
+    )
 
 
 def erase_rows(teacher: Teacher, concepts: Sequence[Concept], edit: Edit) -> Iterator[Pair]:

@@ -11,9 +11,10 @@ gives a y with U^T M^-1 y != 0, and c is such a y wherever targets and kept rows
 """
 
 import torch
+from torch import Tensor
 
 from erasure_core.errors import BadInput
-from erasure_core.network.closed_form import Demand, Map
+from erasure_core.network.closed_form import Demand, Map, solved
 
 
 def deflation(demand: Demand, rank: int, lamb: float) -> Map:
@@ -28,8 +29,9 @@ def deflation(demand: Demand, rank: int, lamb: float) -> Map:
     Raises:
         BadInput: If rows and targets differ in fewer than `rank` directions.
     """
-    t = demand.targets
-    _, values, directions = torch.linalg.svd(demand.rows - t, full_matrices=False)
+    t, rest = demand.targets, _roots(demand.rest)
+    differences = torch.cat([demand.rows - t, *rest])
+    _, values, directions = torch.linalg.svd(differences, full_matrices=False)
     differ = int((values > len(t.T) * torch.finfo(t.dtype).eps * values[0]).sum())
     if not 1 <= rank <= differ:
         raise BadInput(
@@ -37,9 +39,19 @@ def deflation(demand: Demand, rank: int, lamb: float) -> Map:
             f"directions; use 1 to {differ}, or 0 to take none away"
         )
     u = directions[:rank]  # U^T
-    m = lamb * torch.eye(t.shape[1], dtype=t.dtype, device=t.device) + t.T @ t + demand.kept
-    seen = torch.cholesky_solve(u.T, torch.linalg.cholesky(m)).T  # U^T M^-1
+    told = torch.cat([t, *rest])
+    m = lamb * torch.eye(t.shape[1], dtype=t.dtype, device=t.device) + told.T @ told + demand.kept
+    seen = solved(m, u.T).T  # U^T M^-1
     return Map(-torch.linalg.solve((seen @ u.T).T, u).T, seen)
+
+
+def _roots(rest: Tensor | None) -> list[Tensor]:
+    """Rows r whose sum of r r^T is what condensed targets lost, (d, d): t t^T is in M and in the
+    differences."""
+    if rest is None:
+        return []
+    e, v = torch.linalg.eigh(rest)
+    return [e.clamp(min=0).sqrt()[:, None] * v.T]
 
 
 def followed(first: Map, then: Map) -> Map:

@@ -6,7 +6,7 @@ Everything is deterministic: DDIM with eta 0, and each picture's noise comes fro
 that a picture does not depend on the batch it was made in (to about 1e-6 on CPU).
 """
 
-from collections.abc import Callable, Iterable, Iterator, Sequence
+from collections.abc import Callable, Iterable, Iterator, Mapping, Sequence
 from contextlib import contextmanager
 from dataclasses import dataclass
 from typing import TYPE_CHECKING, Annotated
@@ -48,6 +48,7 @@ Steps = Annotated[
 
 KEPT_TRAJECTORIES = 24  # fewest trajectories that stand for the kept prompts
 SHOWN = 5  # prompts named in a message
+ENCODED_TOGETHER = 64  # prompts of one batch; bounds the memory of reading them
 PICTURES_TOGETHER = 20  # pictures of one batch; bounds the memory of making them
 BANKED_TOGETHER = 32  # of one batch; bounds the memory of making a bank
 # bytes; a larger bank is not put on the device, its rows go there as they are drawn
@@ -162,8 +163,11 @@ def encode_words(teacher: Teacher, prompts: Sequence[str]) -> Context:
         check_prompts(tokenizer, prompts)
         read = tokenizer(list(prompts), padding="max_length", truncation=True, return_tensors="pt")
         ids.append(read.input_ids.to(teacher.unet.device))
-    states, pooled = teacher.family.encode(teacher, ids)
-    return Context(states, ids[0], pooled)
+    parts = []
+    for some in zip(*(each.split(ENCODED_TOGETHER) for each in ids), strict=True):
+        states, pooled = teacher.family.encode(teacher, some)
+        parts.append(Context(states, some[0], pooled))
+    return parts[0] if len(parts) == 1 else Context.cat(parts)
 
 
 def encode_ids(teacher: Teacher, ids: Tensor) -> Context:
@@ -492,23 +496,27 @@ def pictures(
 
 
 def content_of(teacher: Teacher, contexts: Sequence[Context]) -> dict[str, object]:
-    """All that the teacher's trajectories under `contexts` depend on, but for noise and guidance:
-    what to keep them under.
+    """All that the teacher's guided trajectories under `contexts` depend on, but for noise and
+    guidance: what to keep them under.
     """
     told = [
         tensor
-        for context in contexts
+        for context in (encode_prompts(teacher, [""]), *contexts)
         for tensor in (context.states, context.pooled)
         if tensor is not None
     ]
     return {
         "base": tensors_sha256(teacher.unet.state_dict()),
-        "schedule": {
-            key: value for key, value in teacher.scheduler.config.items() if not key.startswith("_")
-        },
+        "network": _settings(teacher.unet.config),
+        "schedule": _settings(teacher.scheduler.config),
         "told": tensors_sha256({str(i): tensor for i, tensor in enumerate(told)}),
         "computed": [torch.__version__, teacher.unet.device.type],
     }
+
+
+def _settings(config: Mapping[str, object]) -> dict[str, object]:
+    """A configuration without what says where it came from."""
+    return {key: value for key, value in config.items() if not key.startswith("_")}
 
 
 @torch.no_grad()

@@ -31,6 +31,11 @@ def locate(path_or_id: str, revision: str | None = None) -> Path:
     of_folder = revision is None and Path(path_or_id).parent.is_dir()
     if of_folder or path_or_id.endswith((".safetensors", *bases.PICKLED)):
         raise BadInput(f"base {path_or_id!r}: no such file or folder (in {Path.cwd()}); correct it")
+    if called := bases.called_distilled(path_or_id.partition("/")[2]):
+        raise BadInput(
+            f"hub id {path_or_id!r} calls itself {called}: {bases.distilled('to few steps')}; if "
+            f"it was not, fetch it (hf download) and give its folder"
+        )
     if revision is None:
         raise BadInput(
             f"hub id {path_or_id!r} needs base.revision (a commit hash), so that the "

@@ -7,6 +7,7 @@ anything else is refused by name before weights are read. What differs between f
 """
 
 import copy
+import re
 from collections.abc import Callable, Mapping, Sequence
 from dataclasses import dataclass, replace
 from importlib import import_module
@@ -33,12 +34,20 @@ PARTS = {  # part with weights -> the library and class that it is loaded by
     "text_encoder": ("transformers", "CLIPTextModel"),
     "text_encoder_2": ("transformers", "CLIPTextModelWithProjection"),
 }
+CLASSES = {  # part -> what a `model_index.json` may call its class
+    "unet": re.compile("UNet2DConditionModel"),
+    "vae": re.compile("AutoencoderKL"),
+    "text_encoder": re.compile("CLIPTextModel|CLIPTextModelWithProjection"),
+    "tokenizer": re.compile("CLIPTokenizer|CLIPTokenizerFast"),
+}
 DISTILLED = {  # what a schedule is published with whose network was distilled to a few steps
     "LCMScheduler": "by latent consistency",
     "TCDScheduler": "by trajectory consistency",
     "FlashFlowMatchEulerDiscreteScheduler": "by flash diffusion",
 }
 FEW_STEPS = ("EulerDiscreteScheduler", "EulerAncestralDiscreteScheduler")  # if they are trailing
+HUB_ID = re.compile(r"[\w.-]+/([\w.-]+)")
+SIDE = 64  # of latents, what diffusers takes where its versions before 0.9 wrote less by mistake
 
 
 @dataclass(frozen=True)
@@ -135,15 +144,15 @@ FAMILIES = (
     Family("Stable Diffusion 2.x", linear=True, predicts=("epsilon", "v_prediction")),
     XL("Stable Diffusion XL", linear=True, predicts=("epsilon",)),
 )
-_JOINT = (
+JOINT_ATTENTION = (
     "it reads text by joint attention, so that no cross-attention is there to be edited, "
     "and predicts a velocity between picture"
     " and noise, not noise; erasure_core.network.models.Family says what an adapter "
     "would have to offer"
 )
 WHY_NOT = {
-    "StableDiffusion3": _JOINT,
-    "Flux": _JOINT,
+    "StableDiffusion3": JOINT_ATTENTION,
+    "Flux": JOINT_ATTENTION,
 }  # by what the name of the pipeline's class begins with
 
 
@@ -213,9 +222,11 @@ def family_of(folder: Path) -> Family:
     """The row of `FAMILIES` that a folder belongs to, from its configurations alone."""
     if not (folder / "model_index.json").is_file():
         raise BadInput(
-            f"{folder} has no model_index.json; a base is a diffusers folder of {supported()}"
+            f"{folder} has no model_index.json{_instead(folder)}; a base is a diffusers folder of "
+            f"{supported()}"
         )
-    pipeline = str(read_json(folder / "model_index.json").get("_class_name"))
+    index = read_json(folder / "model_index.json")
+    pipeline = str(index.get("_class_name"))
     if pipeline not in {family.pipeline for family in FAMILIES}:
         why = next(
             (f": {reason}" for name, reason in WHY_NOT.items() if pipeline.startswith(name)), ""
@@ -240,6 +251,7 @@ def family_of(folder: Path) -> Family:
             f"that predicts {predicts}; supported: {supported()}"
         )
     family = rows[0]
+    _check_classes(folder, family, index)
     plain = {
         key: None
         for key in (
@@ -262,8 +274,47 @@ def family_of(folder: Path) -> Family:
     _check_config(
         folder / "vae", vae, {"latents_mean": None, "latents_std": None, "shift_factor": None}
     )
+    if type(side := unet.get("sample_size")) is not int or side < 1:
+        raise BadInput(
+            f"{folder}/unet/config.json has sample_size={side!r}, and pictures here are square: "
+            f"set it to the side of the latents that the network was trained on, an eighth of the "
+            f"picture's (64 of 512 pixels, 96 of 768, 128 of 1024)"
+        )
     _check_schedule(folder, schedule)
     return family
+
+
+def _instead(folder: Path) -> str:
+    """What a folder without an index is, where that can be told, for people."""
+    if (folder.parent / bases.INDEX).is_file():
+        return f", it is a part of the base {folder.parent}"
+    if snapshots := sorted(folder.glob(f"snapshots/*/{bases.INDEX}")):
+        return f", it is a cache of the hub; the base in it is {snapshots[0].parent}"
+    if loras := sorted(folder.glob("*lora*.safetensors")):
+        return f", what it holds is a LoRA ({loras[0].name}): fuse it into its base, and save that"
+    return ""
+
+
+def _check_classes(folder: Path, family: Family, index: Mapping[str, Any]) -> None:
+    """Refuse a base that says that it was distilled, or that a part of it is of another class than
+    it is loaded by: what that lacks of this one would look like damage.
+    """
+    known = HUB_ID.fullmatch(str(index.get("_name_or_path", "")))
+    if known and (called := bases.called_distilled(known[1])):
+        raise BadInput(
+            f"{folder} was made from {known[0]}, which calls itself {called} (_name_or_path of "
+            f"{bases.INDEX}): {bases.distilled('to a few steps')}; if it was not, take that out"
+        )
+    for part in (*family.parts, *family.tokenizers):
+        kind = index.get(part)
+        if not (isinstance(kind, list) and any(kind)):
+            continue
+        named, known_as = str(kind[-1]), CLASSES[part.removesuffix("_2")]
+        if not known_as.fullmatch(named):
+            raise BadInput(
+                f"{folder} has a {named} as its {part}, supported is "
+                f"{known_as.pattern.replace('|', ' or ')}; this is another kind of model"
+            )
 
 
 def _check_schedule(folder: Path, schedule: Mapping[str, Any]) -> None:
@@ -271,17 +322,18 @@ def _check_schedule(folder: Path, schedule: Mapping[str, Any]) -> None:
     where, kind = folder / "scheduler", str(schedule.get("_class_name"))
     spacing = schedule.get("timestep_spacing", "leading")
     if kind in DISTILLED:
-        raise BadInput(f"{where} is a {kind}: {distilled(DISTILLED[kind])}")
+        raise BadInput(f"{where} is a {kind}: {bases.distilled(DISTILLED[kind])}")
     if kind in FEW_STEPS and spacing == "trailing":
         raise BadInput(
             f"{where} is a {kind} with timestep_spacing trailing, as turbo and lightning models "
-            f"are published: {distilled('to a few steps')}; if it was not, set timestep_spacing "
-            f"to leading"
+            f"are published: {bases.distilled('to a few steps')}; if it was not, set "
+            f"timestep_spacing to leading"
         )
     if "beta_schedule" not in schedule:
         raise BadInput(
-            f"{where} is a {kind} without a beta_schedule, which DDIM cannot follow; give one that "
-            f"has it"
+            f"{where} is a {kind} without a beta_schedule, which DDIM cannot follow; another "
+            f"schedule would not say how its network was trained: erase from a model that was "
+            f"trained with one"
         )
     if schedule.get("rescale_betas_zero_snr") and spacing != "leading":
         raise BadInput(
@@ -289,14 +341,6 @@ def _check_schedule(folder: Path, schedule: Mapping[str, Any]) -> None:
             f"timestep_spacing {spacing}); noise predicted there says nothing of the picture; set "
             f"timestep_spacing to leading"
         )
-
-
-def distilled(how: str) -> str:
-    """Why a network that was distilled is refused, and what to do."""
-    return (
-        f"its network was distilled {how}, and says nothing of the many guided steps by which "
-        f"concepts are erased and measured here; erase from the model that it was distilled from"
-    )
 
 
 def _check_widths(folder: Path, family: Family) -> None:
@@ -371,7 +415,19 @@ def load_part(folder: Path, part: str) -> Any:
             lambda: kind.from_pretrained(view / part, output_loading_info=True, **how),
         )
     check_tensors(folder / part, set(report["missing_keys"]))
+    if part == "unet":
+        check_unread(folder / part, set(report["unexpected_keys"]))
+        if _written_too_small(model.config):
+            model.register_to_config(sample_size=SIDE)
     return model
+
+
+def _written_too_small(config: Mapping[str, Any]) -> bool:
+    """Whether a network's side is one that diffusers' own pipelines correct, in the first folders
+    that were published: their networks were trained on `SIDE`.
+    """
+    version = re.match(r"0\.(\d+)", str(config.get("_diffusers_version", "")))
+    return bool(version and int(version[1]) < 9 and config["sample_size"] < SIDE)
 
 
 def check_tensors(part: Path, wrong: set[str]) -> None:
@@ -381,6 +437,43 @@ def check_tensors(part: Path, wrong: set[str]) -> None:
             f"{part} lacks {len(wrong)} tensors that its config.json asks for, or has them in "
             f"another shape, {min(wrong)} among them; restore the base"
         )
+
+
+def check_unread(part: Path, names: set[str]) -> None:
+    """Refuse a part that holds tensors which nobody would load: without them it is another model.
+    `BadInput`.
+    """
+    if names:
+        raise BadInput(
+            f"{part} holds {len(names)} tensors that its config.json has no place for, "
+            f"{min(names)} among them, as a LoRA or fused projections leave them; without them it "
+            f"draws something else: fuse the LoRA into its weights (fuse_lora), take fused "
+            f"projections apart (unfuse_qkv_projections), and save it again"
+        )
+
+
+def load_scheduler(folder: Path) -> "DDIMScheduler":
+    """The schedule of a base for DDIM; latents have no bounds, and are neither clipped nor
+    thresholded.
+
+    Raises:
+        BadInput: DDIM cannot follow it.
+    """
+    from diffusers import DDIMScheduler
+
+    def load() -> "DDIMScheduler":
+        said = DDIMScheduler.load_config(folder / "scheduler")
+        found: DDIMScheduler = DDIMScheduler.from_config(
+            said, clip_sample=False, thresholding=False
+        )
+        if len(found.alphas_cumprod) != found.config.num_train_timesteps:
+            raise BadInput(
+                f"{folder}/scheduler has {len(found.alphas_cumprod)} trained_betas for "
+                f"{found.config.num_train_timesteps} timesteps; restore the base"
+            )
+        return found
+
+    return loaded(f"the scheduler of {folder}", load)
 
 
 def load_tokenizers(folder: Path) -> "tuple[CLIPTokenizer, ...]":
@@ -472,12 +565,11 @@ def load_teacher(path: Path | str, *, device: str = "cpu") -> Teacher:
     """
     folder = locate(str(path), None)
     family = check_folder(folder)
-    from diffusers import DDIMScheduler
     from diffusers.utils import logging
 
     logging.disable_progress_bar()
     parts = {name: load_part(folder, name) for name in family.parts}
-    schedule = DDIMScheduler.load_config(folder / "scheduler")
+    scheduler = load_scheduler(folder)
     for part in parts.values():
         part.to(device).eval().requires_grad_(False)
     return Teacher(
@@ -486,7 +578,7 @@ def load_teacher(path: Path | str, *, device: str = "cpu") -> Teacher:
         text_encoders=tuple(parts[encoder] for _, encoder in family.readers),
         unet=parts["unet"],
         vae=parts["vae"],
-        scheduler=DDIMScheduler.from_config(schedule, clip_sample=False),  # latents have no bounds
+        scheduler=scheduler,
         zeros_for_empty=family.zeros_for_empty(read_json(folder / bases.INDEX)),
     )
 

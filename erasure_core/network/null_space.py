@@ -2,6 +2,8 @@
 states stay where they are.
 """
 
+from collections.abc import Iterable
+
 import torch
 from torch import Tensor
 
@@ -51,3 +53,15 @@ def null_basis(rows: Tensor, tolerance: float = ROUNDING, floor: float = 0.0) ->
     if not rank:  # every direction is free: the plain axes, not singular vectors of rounding
         return torch.eye(rows.shape[1], dtype=torch.float64, device=rows.device)
     return directions[rank:]
+
+
+def triangle(rows: Iterable[Tensor]) -> Tensor:
+    """Rows with the singular values and directions of all of `rows`, each (n, d) and together not
+    fewer than one: as many as there are, or d. No more than a few d are held at once.
+    """
+    held: list[Tensor] = []
+    for some in rows:
+        held.append(some.double())
+        if sum(map(len, held)) >= 8 * some.shape[1]:
+            held = [torch.linalg.qr(torch.cat(held), mode="r")[1]]
+    return torch.cat(held)

@@ -5,7 +5,6 @@ The file holds weights only. Block layout, schedule and tokenizer come from a fo
 configurations of its family; weights that lie there are not read.
 """
 
-import re
 import shlex
 from collections.abc import Mapping
 from pathlib import Path
@@ -14,7 +13,13 @@ from safetensors import SafetensorError, safe_open
 
 from erasure_core.errors import BadInput
 from erasure_core.network import bases, parts
-from erasure_core.network.models import check_folder, distilled, family_of, loaded
+from erasure_core.network.models import (
+    JOINT_ATTENTION,
+    check_folder,
+    family_of,
+    loaded,
+    supported,
+)
 
 NETWORK = "model.diffusion_model."
 HELD = {  # what a whole checkpoint holds -> how the names of its tensors begin
@@ -38,8 +43,12 @@ ZERO_SNR = "ztsnr"  # a tensor that says that the last timestep has no signal le
 SAID = "modelspec.prediction_type"
 SPELT = {"v": "v_prediction", "eps": "epsilon"}  # as some write it -> as diffusers does
 NAMED = ("modelspec.title", "modelspec.merged_from", "sd_merge_models", "sd_merge_recipe")
-# "sd_xl_turbo_1.0", "v40 lightning", "Hyper-SDXL"; not "hyper realistic"
-FEW_STEPS = re.compile(r"turbo|lightning|(?<![a-z])(?:lcm|tcd|hyper)(?=v?\d|[^a-z]|$)(?!\W*real)")
+# how tensors begin of networks that read text by joint attention, as Stable Diffusion 3 and Flux
+JOINT = tuple(
+    f"{at}{block}" for at in ("", NETWORK) for block in ("joint_blocks.", "double_blocks.")
+)
+READS = f"{NETWORK}input_blocks.0.0.weight"  # (out, channels that the network reads, 3, 3)
+LATENT = 4  # channels of a picture's latents, in every family here
 
 
 def check(file: Path) -> None:
@@ -47,8 +56,9 @@ def check(file: Path) -> None:
 
     Raises:
         BadInput: A pickle, with the command that converts it elsewhere; a file that is truncated,
-            a LoRA, or a part of a checkpoint; or a model that says that it was distilled, or
-            predicts what none of its family here does.
+            a LoRA, or a part of a checkpoint; a network of another family, or one that reads more
+            than a picture; or a model that says that it was distilled, or predicts what none of its
+            family here does.
     """
     if file.suffix in bases.PICKLED:
         raise BadInput(
@@ -58,12 +68,20 @@ def check(file: Path) -> None:
     names, metadata = _header(file)
     if any("lora" in name for name in names):
         raise BadInput(f"{file} is a LoRA; fuse it into its base first, and name that")
+    if _any(names, JOINT):
+        raise BadInput(f"{file}: {JOINT_ATTENTION}; supported: {supported()}")
     if lacking := [what for what, begins in HELD.items() if not _any(names, begins)]:
         raise BadInput(
             f"{file} holds no {', no '.join(lacking)}; a base in one file is a whole checkpoint "
             f"(its tensors begin with {', '.join(b for begins in HELD.values() for b in begins)})"
         )
     _refuse_distilled(file, names, metadata)
+    if (reads := _channels(file, names)) not in (None, LATENT):
+        raise BadInput(
+            f"{file} holds a network that reads {reads} channels, not the {LATENT} of a picture "
+            f"alone, as those for inpainting (9), editing (8) and depth (5) do; erase from the "
+            f"text-to-image model that it was made from"
+        )
     said, known = _prediction(names, metadata), _published(names)
     if said and said not in known:
         raise BadInput(
@@ -74,13 +92,15 @@ def check(file: Path) -> None:
 def _refuse_distilled(file: Path, names: list[str], metadata: Mapping[str, str]) -> None:
     """Refuse a network that was distilled to a few steps, which no schedule beside it tells."""
     if _any(names, (f"{NETWORK}time_embed.cond_proj.",)):
-        raise BadInput(f"{file} is told the guidance beside the time: {distilled('to few steps')}")
+        raise BadInput(
+            f"{file} is told the guidance beside the time: {bases.distilled('to few steps')}"
+        )
     told = {"its name": file.stem, **{key: metadata.get(key, "") for key in NAMED}}
     for where, text in told.items():
-        if found := FEW_STEPS.search(re.sub(r"(?<=[a-z0-9])(?=[A-Z])", " ", text).lower()):
+        if found := bases.called_distilled(text):
             raise BadInput(
-                f"{file} calls itself {found[0]} ({where}): {distilled('to few steps')}; if it was "
-                f"not, name it otherwise, or give its folder, whose schedule says so"
+                f"{file} calls itself {found} ({where}): {bases.distilled('to few steps')}; if it "
+                f"was not, name it otherwise, or give its folder, whose schedule says so"
             )
 
 
@@ -143,6 +163,12 @@ def convert(file: Path, config: Path, target: Path) -> None:
 
     loaded(f"{file} with the configurations of {config}", write)
     parts.check_parts(target, check_folder(target))
+    held = sum(name.startswith(NETWORK) for name in _header(file)[0])
+    if held != (read := len(parts.shapes(target, "unet"))):
+        raise BadInput(
+            f"{file} holds {held} tensors of a network, and the configurations of {config} have "
+            f"room for {read}; give the configurations that were published with it"
+        )
 
 
 def _published(names: list[str]) -> Mapping[str, str]:
@@ -157,6 +183,14 @@ def _prediction(names: list[str], metadata: Mapping[str, str]) -> str | None:
     marked = (says for begin, says in MARKERS.items() if _any(names, (begin,)))
     said = metadata.get(SAID, "").strip().lower()
     return next(marked, SPELT.get(said, said)) or None
+
+
+def _channels(file: Path, names: list[str]) -> int | None:
+    """How many channels the network of a file reads; None where it does not say."""
+    if READS not in names:
+        return None
+    with safe_open(file, framework="pt") as tensors:
+        return int(tensors.get_slice(READS).get_shape()[1])
 
 
 def _header(file: Path) -> tuple[list[str], Mapping[str, str]]:

@@ -1,18 +1,17 @@
 """What the parts of a base hold, read without loading its network: tensors by name and shape from
-the headers, and the schedule from its configuration.
+the headers.
 """
 
-import math
 from pathlib import Path
 from typing import TYPE_CHECKING
 
 from safetensors import safe_open
 
 from erasure_core.network import bases
-from erasure_core.network.models import Family, check_tensors, load_part
+from erasure_core.network.models import Family, check_tensors, check_unread, load_part
 
 if TYPE_CHECKING:
-    from diffusers import DDIMScheduler
+    from diffusers import UNet2DConditionModel
 
 Shapes = dict[str, tuple[int, ...]]
 
@@ -27,14 +26,21 @@ def shapes(base: Path, part: str) -> Shapes:
     return found
 
 
-def unet_parameters(base: Path) -> int:
-    """How many numbers the network of a base is."""
-    return sum(math.prod(shape) for shape in shapes(base, "unet").values())
+def network(base: Path) -> "UNet2DConditionModel":
+    """The network of a base by its configuration: names and shapes, no memory."""
+    import torch
+    from diffusers import UNet2DConditionModel
+
+    with torch.device("meta"):
+        unet: UNet2DConditionModel = UNet2DConditionModel.from_config(
+            UNet2DConditionModel.load_config(base / "unet")
+        )
+    return unet
 
 
 def check_parts(base: Path, family: Family) -> None:
     """Refuse a base of which a part lacks a tensor, or has one of another shape: diffusers and
-    transformers fill it with random numbers.
+    transformers fill it with random numbers; or whose network has one that nobody reads.
 
     The network is compared by its headers. The other parts are loaded: libraries rename their
     tensors as they do.
@@ -42,22 +48,9 @@ def check_parts(base: Path, family: Family) -> None:
     Raises:
         BadInput: Naming the part, how many tensors are at fault, and the first.
     """
-    import torch
-    from diffusers import UNet2DConditionModel
-
-    with torch.device("meta"):
-        network = UNet2DConditionModel.from_config(UNet2DConditionModel.load_config(base / "unet"))
-    needed = {name: tuple(tensor.shape) for name, tensor in network.state_dict().items()}
+    needed = {name: tuple(tensor.shape) for name, tensor in network(base).state_dict().items()}
     have = shapes(base, "unet")
     check_tensors(base / "unet", {name for name in needed if have.get(name) != needed[name]})
+    check_unread(base / "unet", have.keys() - needed.keys())
     for part in family.parts[1:]:
         load_part(base, part)
-
-
-def load_scheduler(base: Path) -> "DDIMScheduler":
-    """The schedule of a base, as `load_teacher` has it."""
-    from diffusers import DDIMScheduler
-
-    return DDIMScheduler.from_config(
-        DDIMScheduler.load_config(base / "scheduler"), clip_sample=False
-    )

@@ -1,5 +1,6 @@
 """Every number a run depends on: the one typed reader of params.yaml."""
 
+import os
 from collections.abc import Iterable, Sequence
 from pathlib import Path
 from string import Formatter
@@ -29,14 +30,23 @@ EXACT = 2**53  # from here on, numbers of JSON (RFC 8785) are no longer exact
 Days = Annotated[int, Field(ge=0, le=CENTURY)]
 
 
+def at_home(path: str) -> str:
+    """A path whose ~ is the user's home: no shell reads parameters."""
+    return os.path.expanduser(path)
+
+
+Place = Annotated[str, AfterValidator(at_home)]
+File = Annotated[Path, AfterValidator(lambda path: Path(at_home(str(path))))]
+
+
 class Base(Section):
     """The teacher: a folder, a hub id pinned by revision, or a checkpoint in one file."""
 
-    path: str = Field(
+    path: Place = Field(
         min_length=1, description="folder, checkpoint in one file, or hub id as owner/name"
     )
     revision: str | None = Field(None, description="commit hash of a hub id")
-    config: str | None = Field(
+    config: Place | None = Field(
         None,
         description="for a checkpoint in one file: folder of its family's configurations and "
         "tokenizer; null is the folder beside it that has its name without the ending",
@@ -76,14 +86,14 @@ class Sampling(Section):
 class MeasuredSet(Section):
     """Where the prompts of one sealed set are."""
 
-    targets: Path = Field(description="folder of one CSV a concept")
-    kept: Path = Field(description="CSV of prompts whose pictures must stay as they are")
+    targets: File = Field(description="folder of one CSV a concept")
+    kept: File = Field(description="CSV of prompts whose pictures must stay as they are")
 
 
 class PromptSets(MeasuredSet):
     """The report set, on which the gate decides, and the set on which candidates are chosen."""
 
-    vocabulary: Path | None = Field(
+    vocabulary: File | None = Field(
         None, description="CSV of what the base knows, from which new requests take wordings"
     )
     choose: MeasuredSet | None = Field(
@@ -126,7 +136,7 @@ def _with_one_gap(template: str) -> str:
 class Clip(Section):
     """The CLIP model that scores pictures and names what they show."""
 
-    path: str = Field(min_length=1, description="folder, or hub id as owner/name")
+    path: Place = Field(min_length=1, description="folder, or hub id as owner/name")
     revision: str | None = Field(None, description="commit hash of a hub id")
     templates: tuple[Annotated[str, AfterValidator(_with_one_gap)], ...] = Field(
         min_length=1,
@@ -218,11 +228,17 @@ class Preset(Section):
     )
     method: Swept = Field(description="how concepts are erased: a method with its settings")
 
+    def candidates(self) -> "list[tuple[float | None, AnySettings]]":
+        """The settings of each candidate, and its lambda where its method has one."""
+        if not (has_lambda(self.method) and self.lambdas):
+            return [(None, self.method)]
+        return [(each, self.method.model_copy(update={"lambda_": each})) for each in self.lambdas]
+
 
 class OwnFeatures(Section):
     """The network whose vectors the distances between sets of pictures are measured by."""
 
-    path: str = Field(
+    path: Place = Field(
         min_length=1,
         description="local transformers folder of a vision model or a CLIP, with safetensors",
     )

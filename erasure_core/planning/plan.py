@@ -14,7 +14,14 @@ from pydantic import BaseModel, ConfigDict, Field
 from erasure_core.errors import BadInput, ErasureError
 from erasure_core.files import pretty_json, write_text
 from erasure_core.law import lineage
-from erasure_core.law.concepts import RECORDED, Concept, kept_prompts, letters_of
+from erasure_core.law.concepts import (
+    RECORDED,
+    Concept,
+    in_turn,
+    kept_prompts,
+    letters_of,
+    together,
+)
 from erasure_core.law.prompts import (
     PromptRow,
     kept_rows,
@@ -122,8 +129,8 @@ class Plan(BaseModel):
 
     @property
     def concepts(self) -> list[Concept]:
-        """Everything that is to be erased, oldest request first."""
-        return [request.concept for request in self.requests]
+        """Everything that is to be erased, oldest request first, none in the place of another."""
+        return [*together(tuple(request.concept for request in self.requests))]
 
     @property
     def whole(self) -> list[Concept]:
@@ -143,13 +150,9 @@ class Plan(BaseModel):
     def candidates(self) -> list[Candidate]:
         """The sweep of the default preset, then the comparisons."""
         return [
-            Candidate(
-                name,
-                lam,
-                preset.method if lam is None else preset.method.model_copy(update={"lambda_": lam}),
-            )
+            Candidate(name, lam, settings)
             for name, preset in self.params.presets().items()
-            for lam in (preset.lambdas if has_lambda(preset.method) and preset.lambdas else (None,))
+            for lam, settings in preset.candidates()
         ]
 
     def candidate(self, name: str) -> Candidate:
@@ -396,6 +399,27 @@ def _twice(one: Concept, other: Concept) -> str:
     )
 
 
+def check_replacements(concepts: Sequence[Concept]) -> None:
+    """Refuse concepts that stand in each other's place, so that nothing is left to appear there:
+    `BadInput`.
+    """
+    for concept in concepts:
+        if in_turn(concept, concepts) is None:
+            raise BadInput(
+                f"the replacement of '{concept.name}', {concept.replacement!r}, leads back to what "
+                f"is erased: {_stand(concepts)}; give one of them a replacement that is not erased"
+            )
+
+
+def _stand(concepts: Sequence[Concept]) -> str:
+    """What stands in whose place, of the concepts whose replacement names another, for people."""
+    return ", ".join(
+        f"{c.replacement!r} for '{c.name}'"
+        for c in concepts
+        if any(other.named_in(c.replacement) for other in concepts)
+    )
+
+
 def check_styles(params: Params, concepts: Sequence[Concept]) -> None:
     """Refuse a style that has no others to be told from: `BadInput`."""
     if any(c.kind == "style" and not {*params.clip.styles} - {c.name} for c in concepts):
@@ -472,7 +496,7 @@ def make_plan(
     params = params.with_method(method or named)
     params = params.of_kinds(request.concept.kind for request in requests)
     params = params.protecting([p for request in restored for p in request.concept.prompts])
-    concepts = [request.concept for request in requests]
+    concepts = [*together(tuple(request.concept for request in requests))]
     check_distinct(concepts)
     params.policy.check_kinds(concepts)
     check_styles(params, concepts)

@@ -203,6 +203,7 @@ def _asked(plan: Plan, back: DeletionRequest | None) -> list[ReportedRequest]:
         *(("Erase", request) for request in plan.requests),
         *(("Taken back before", request) for request in earlier),
     ]
+    instead = {concept.name: concept.replacement for concept in plan.concepts}
     return [
         ReportedRequest(
             str(r.subject_request_id),
@@ -210,7 +211,7 @@ def _asked(plan: Plan, back: DeletionRequest | None) -> list[ReportedRequest]:
             r.concept.kind,
             r.regulation,
             r.submitted_time,
-            r.concept.replacement,
+            instead.get(r.concept.name, r.concept.replacement),
             what,
         )
         for what, r in doing

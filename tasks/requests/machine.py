@@ -3,28 +3,30 @@
 All but the last raise `BadInput`: nothing of a request is at fault, and nothing was changed.
 """
 
+import math
 import os
 import shutil
 from collections.abc import Sequence
 from pathlib import Path
 
 import torch
+from torch import nn
 
 from erasure_core.errors import BadInput, ErasureError
-from erasure_core.methods import AnySettings
-from erasure_core.network import bases
-from erasure_core.network.parts import unet_parameters
-from erasure_core.network.training import Training
+from erasure_core.methods import METHODS, AnySettings
+from erasure_core.network import bases, parts
+from erasure_core.network.training import LoraTraining, Training
 from tasks.reachable import check_reachable
 from tasks.versions.dvc_store import check_plugin
 
 FLOAT = 4  # bytes
-# How often a network's size is in memory at once. Closed forms: the teacher, its text encoders and
-# autoencoder, and room to work in; measured at Stable Diffusion 1.4's size, 6.0 GB for 3.4 GB
-# (tests/slow/test_full_size.py). A training has a copy besides, gradients and its optimiser's two
-# moments.
-COPIES_CLOSED_FORM, COPIES_TRAINED = 2, 6
-COPIES_ON_GPU = 2  # the fewest of a training
+NETWORKS = 2  # that a training holds, where its method does not say: the teacher and the student
+# What is in memory of each weight that is trained beside its networks: its gradient and its
+# optimiser's two moments.
+OF_TRAINED = 3
+# Text encoders, autoencoder and room to work in, as copies of the network: the fewest. Of a closed
+# form measured at Stable Diffusion 1.4's size, 6.0 GB for 3.4 GB (tests/slow/test_full_size.py).
+ROOM = 1
 GB = 10**9
 
 
@@ -46,30 +48,85 @@ def check_remote(remote: str) -> None:
         check_writable("the remote", Path(remote))
 
 
-def check_disk(folder: Path, base: Path) -> None:
-    """Refuse to start with less free space than twice the base: the release, and its copy. What
-    lies beside the files that are loaded is in neither.
+def check_disk(folder: Path, base: Path, methods: Sequence[AnySettings] = ()) -> None:
+    """Refuse to start with less free space than a run takes: the release and its copy, what each of
+    `methods` changes, and the state of a training. What lies beside the files that are loaded is in
+    none of these.
     """
-    needed = 2 * sum(file.stat().st_size for file in bases.loaded_files(base).values())
+    network, files = parts.network(base), bases.loaded_files(base).items()
+    sizes = {name: file.stat().st_size for name, file in files}
+    stored = sum(size for name, size in sizes.items() if name.startswith("unet/"))
+    changed = [_numbers(network, settings) for settings in methods]
+    # a release has what was changed in float32, in whatever precision the base is
+    wider = max(changed, default=0) * max(0.0, FLOAT - stored / _size(network))
+    needed = 2 * (sum(sizes.values()) + int(wider)) + FLOAT * sum(changed)
+    needed += FLOAT * OF_TRAINED * max((_trained(network, each) for each in methods), default=0)
     free = shutil.disk_usage(_existing(folder)).free
     if free < needed:
         raise BadInput(
             f"{folder} has {free / GB:.1f} GB free, and a release of this base takes "
-            f"{needed / GB:.1f} GB; free some space or name another ERASURE_HOME"
+            f"{needed / GB:.1f} GB, with the changes of {len(methods)} "
+            f"candidate{'' if len(methods) == 1 else 's'}; free some space or name another "
+            f"ERASURE_HOME"
         )
 
 
 def check_memory(base: Path, methods: Sequence[AnySettings]) -> None:
-    """Refuse a network too large for this machine's memory, by the most that a method needs."""
-    trained = any(isinstance(settings, Training) for settings in methods)
-    copies = COPIES_TRAINED if trained else COPIES_CLOSED_FORM
-    needed = FLOAT * copies * unet_parameters(base)
+    """Refuse a network too large for this machine's memory, and for its GPU where it has one, by
+    the most that a method needs.
+    """
+    on_gpu, network = torch.cuda.is_available(), parts.network(base)
+    room = FLOAT * (1 + ROOM) * _size(network)  # also where a GPU trains: it is loaded here
+    needed = (
+        room if on_gpu else max((_needed(network, each, ROOM) for each in methods), default=room)
+    )
     have = os.sysconf("SC_PAGE_SIZE") * os.sysconf("SC_PHYS_PAGES")
     if have < needed:
-        raise BadInput(
-            f"this machine has {have / GB:.1f} GB of memory, and {copies} copies of this base's "
-            f"network take {needed / GB:.1f} GB; use a larger machine or a closed-form method"
-        )
+        raise BadInput(_too_large("this machine", have, needed))
+    least = max((_needed(network, each, 0) for each in methods), default=0)
+    if on_gpu and (have := torch.cuda.mem_get_info()[1]) < least:
+        raise BadInput(_too_large("this GPU", have, least))
+
+
+def _too_large(what: str, have: int, needed: int) -> str:
+    return (
+        f"{what} has {have / GB:.1f} GB of memory, and this base's networks, with the gradients "
+        f"and moments of what is trained, take {needed / GB:.1f} GB at least; use a larger one, "
+        f"train less (`group`, `variant` or `lora` of the method), or use a closed-form method"
+    )
+
+
+def _needed(network: nn.Module, settings: AnySettings, room: int) -> int:
+    """Bytes that a method needs at least, with `room` copies of the network for all else."""
+    held = 1
+    if isinstance(settings, Training):
+        held = getattr(METHODS[settings.method], "NETWORKS", NETWORKS)
+    return FLOAT * ((held + room) * _size(network) + OF_TRAINED * _trained(network, settings))
+
+
+def _trained(network: nn.Module, settings: AnySettings) -> int:
+    """How many numbers a method trains; none where it is a closed form."""
+    if not isinstance(settings, Training):
+        return 0
+    if isinstance(settings, LoraTraining) and settings.lora:
+        return sum(settings.lora_rank * sum(shape) for shape in _shapes(network, settings))
+    return _numbers(network, settings)
+
+
+def _numbers(network: nn.Module, settings: AnySettings) -> int:
+    """How many numbers the change is that a method makes of a network."""
+    return sum(math.prod(shape) for shape in _shapes(network, settings))
+
+
+def _size(network: nn.Module) -> int:
+    """How many numbers a network is."""
+    return sum(parameter.numel() for parameter in network.parameters())
+
+
+def _shapes(network: nn.Module, settings: AnySettings) -> list[tuple[int, ...]]:
+    """The shapes of the weights that a method may change."""
+    names = METHODS[settings.method].declared(network, settings)
+    return [tuple(p.shape) for name, p in network.named_parameters() if name in names]
 
 
 def check_gpu_worker(deployment: str) -> None:
@@ -105,8 +162,8 @@ def check_gpu_worker(deployment: str) -> None:
 
 
 def check_gpu(base: Path, settings: AnySettings) -> None:
-    """Refuse a training that the GPU it would run on cannot hold, before hours of trajectories: the
-    teacher and the student at least, whatever share of the student is trained.
+    """Refuse a training that the GPU it would run on cannot hold, before hours of trajectories, by
+    what is free now.
 
     Raises:
         ErasureError: It cannot; the request stays due.
@@ -115,12 +172,8 @@ def check_gpu(base: Path, settings: AnySettings) -> None:
         return
     free, _ = torch.cuda.mem_get_info()
     have = free + torch.cuda.memory_reserved()  # a teacher that is loaded already is in the latter
-    needed = FLOAT * COPIES_ON_GPU * unet_parameters(base)
-    if have < needed:
-        raise ErasureError(
-            f"this GPU has {have / GB:.1f} GB free, and the teacher and a student of this "
-            f"base take {needed / GB:.1f}; free some, use a larger one, or a closed-form method"
-        )
+    if have < (needed := _needed(parts.network(base), settings, 0)):
+        raise ErasureError(_too_large("what is free of this GPU", have, needed))
 
 
 def _existing(folder: Path) -> Path:

@@ -13,7 +13,7 @@ from erasure_core.law.concepts import same_name
 from erasure_core.law.fold import CHAMPION, Request, Version
 from erasure_core.law.life import WORKABLE, shown
 from erasure_core.law.requests import DeletionRequest
-from erasure_core.planning.params import Params, read_params
+from erasure_core.planning.params import Params, at_home, read_params
 from erasure_core.planning.plan import Plan, in_order, in_parts, make_plan
 from tasks.book.store import Book, Entry, Reader, Transaction
 from tasks.home import TRIAL, Home
@@ -110,6 +110,7 @@ def with_base(params: Params, base: str | None, own_config: bool = False) -> Par
     """
     if base is None:
         return params
+    base = at_home(base)
     path, _, revision = (base, "", "") if Path(base).exists() else base.partition("@")
     update: dict[str, str | None] = {"path": path, "revision": revision or None, "sha256": None}
     if not own_config:

@@ -16,7 +16,7 @@ from PIL import Image
 from torch import Tensor
 
 from erasure_core.errors import BadInput
-from erasure_core.law.concepts import Concept
+from erasure_core.law.concepts import Concept, together
 from erasure_core.law.prompts import (
     PromptRow,
     kept_rows,
@@ -24,7 +24,7 @@ from erasure_core.law.prompts import (
     target_set,
 )
 from erasure_core.law.requests import DeletionRequest
-from erasure_core.methods import METHODS
+from erasure_core.methods import METHODS, AnySettings
 from erasure_core.metrics import detectors, features
 from erasure_core.metrics.clip_score import ClipScorer
 from erasure_core.network import diffusion, hub, models, parts
@@ -42,6 +42,7 @@ from erasure_core.planning.plan import (
     STAGES,
     Stage,
     check_distinct,
+    check_replacements,
     check_styles,
     checked_base,
     in_order,
@@ -118,15 +119,16 @@ def preflight(
     chosen, left = _with_method(faults, params, in_order(requests), method, honoured)
     binding = sorted(left, key=lambda r: str(r.subject_request_id) not in honoured)
     base = faults.among(OPERATOR, located, params.base)
-    _check_machine(faults, base, home)
-    _check_training(faults, chosen, base, gpu_needed)
+    methods = [m for preset in chosen.presets().values() for _, m in preset.candidates()]
+    _check_machine(faults, base, home, methods)
+    _check_training(faults, methods, base, gpu_needed)
     numbers = _check_instruments(faults, chosen)
     if base:
         _check_steps(faults, chosen, base)
     tokenizers = faults.among(OPERATOR, tokenizers_of, base) if base else None
     back = [request.concept for request in restored]
     reader = faults.among(OPERATOR, reader_of, base) if base and tokenizers else None
-    _Prompts(faults, chosen, tokenizers or (), reader, numbers, back).check(binding)
+    _Prompts(faults, chosen, tokenizers or (), reader, numbers, back, honoured).check(binding)
     return faults.all
 
 
@@ -200,20 +202,23 @@ def reader_of(base: Path) -> Directions:
     )
 
 
-def _check_machine(faults: Faults, base: Path | None, home: Home) -> None:
+def _check_machine(
+    faults: Faults, base: Path | None, home: Home, methods: Sequence[AnySettings] = ()
+) -> None:
     faults.among(OPERATOR, machine.check_writable, "the state folder", home.root)
     faults.among(OPERATOR, machine.check_remote, home.dvc_remote)
     faults.among(OPERATOR, check_reachable, "MLflow", home.tracking_uri)
     if base:
-        faults.among(OPERATOR, machine.check_disk, home.root, base)
+        faults.among(OPERATOR, machine.check_disk, home.root, base, methods)
 
 
-def _check_training(faults: Faults, params: Params, base: Path | None, gpu_needed: bool) -> None:
+def _check_training(
+    faults: Faults, methods: Sequence[AnySettings], base: Path | None, gpu_needed: bool
+) -> None:
     deployment = os.environ.get(GPU_DEPLOYMENT)
     if deployment and gpu_needed:
         faults.among(OPERATOR, machine.check_gpu_worker, deployment)
     if base and not deployment:
-        methods = [preset.method for preset in params.presets().values()]
         faults.among(OPERATOR, machine.check_memory, base, methods)
 
 
@@ -269,9 +274,7 @@ def _check_steps(faults: Faults, params: Params, base: Path) -> None:
     for name, preset in params.presets().items():
         if hasattr(preset.method, "steps"):
             steps[f"method.steps of the preset {name}"] = preset.method.steps
-    scheduler = faults.among(
-        OPERATOR, models.loaded, f"the scheduler of {base}", lambda: parts.load_scheduler(base)
-    )
+    scheduler = faults.among(OPERATOR, models.load_scheduler, base)
 
     def check(key: str, number: int) -> None:
         try:
@@ -299,6 +302,7 @@ class _Prompts:
     directions: Directions | None  # none where the base's text encoder does not load
     numbers: int | None  # that the features make of a picture; none where they do not load
     restored: Sequence[Concept]
+    honoured: frozenset[str] = frozenset()
     kept: Tables = field(default_factory=dict)
     left: Tables = field(default_factory=dict)  # of `kept`, what none of `concepts` touches
     concepts: list[Concept] = field(default_factory=list)
@@ -356,6 +360,8 @@ class _Prompts:
         who, concept, own = str(request.subject_request_id), request.concept, Faults()
         policy = self.params.policy
         own.among(who, check_distinct, [*self.concepts, concept])
+        if who not in self.honoured:  # a circle of those was released before circles were seen
+            own.among(who, check_replacements, [*self.concepts, concept])
         own.among(who, policy.limits, [concept])
         own.among(who, check_styles, self.params, [concept])
         if settings_fit:
@@ -378,6 +384,7 @@ class _Prompts:
                 own.among(who, measurable_sets.check_label, policy, concept, table)
         if not own.all:
             own.among(who, self.sealed_off, concept, rows)
+            own.among(who, self.stands_apart, concept, rows)
         if self.kept["report"] and concept.kind in policy.targets:
             given = self.params, concept, self.kept["report"], policy.tier, self.tokenizers
             own.among(who, measurable_attacks.check_attacks, *given)
@@ -455,6 +462,17 @@ class _Prompts:
             for other in rows.keys() - {stage}:
                 self.apart({stage: table, other: [*self.rows[other], *self.kept[other]]}, [])
         self.apart(rows, [], self.protected)
+
+    def stands_apart(self, concept: Concept, rows: Tables) -> None:
+        """Refuse a concept that stands in the place of another, or another in its place, where what
+        then appears instead is too long or is measured: `BadInput`.
+        """
+        known = (*self.concepts, concept)
+        others = [new for new, old in zip(together(known), known, strict=True) if new != old]
+        self.fits(trained_on(others))
+        measured = {s: [*rows[s], *self.rows[s], *kept_rows(self.kept[s], known)] for s in rows}
+        if others:
+            self.apart(measured, others)
 
     def apart(
         self,

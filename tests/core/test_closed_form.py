@@ -28,7 +28,7 @@ def drawn(*shape: int, seed: int = 0) -> torch.Tensor:
 def asked(n: int = 3, m: int = 4, q: float = 0.3) -> tuple[Demand, list, list]:
     """A demand with the pairs and the kept rows that it was made of."""
     pairs, kept = [(drawn(n, D, seed=1), drawn(n, D, seed=2))], [drawn(m, D, seed=3)]
-    return Demand(*closed_form.condensed(pairs), q * closed_form.outer(kept)), pairs, kept
+    return Demand.of(pairs, q * closed_form.outer(kept)), pairs, kept
 
 
 # --- the algebra
@@ -144,7 +144,7 @@ def clip_like(n: int, d: int) -> torch.Tensor:
 def test_float64_is_right_where_the_float32_inverse_of_the_published_code_is_not():
     d, rows = 96, clip_like(60, 96)
     c, t, w = rows[:20], rows[20:40], drawn(40, d).float()
-    demand = Demand(*closed_form.condensed([(c, t)]), closed_form.outer([rows[40:]]))
+    demand = Demand.of([(c, t)], closed_form.outer([rows[40:]]))
     edit = Edit(lamb=1e-3)
     (wanted,) = literal.uce([w], [(c, t)], [rows[40:]], s=1, q=1, lamb=1e-3)
     single = (1e-3 * w + (w @ t.T) @ c + (w @ rows[40:].T) @ rows[40:]) @ torch.inverse(
@@ -166,17 +166,31 @@ def test_float64_is_right_where_the_float32_inverse_of_the_published_code_is_not
 @pytest.mark.parametrize("sizes", [(3,), (5, 4, 3), (40,), (100, 1, 7, 200, 30)], ids=str)
 def test_condensed_rows_ask_the_same_with_at_most_d_of_them(sizes):
     pairs = [(drawn(n, D, seed=i), drawn(n, D, seed=50 + i)) for i, n in enumerate(sizes)]
-    c, t = closed_form.condensed(iter(pairs))
+    c, t, rest = closed_form.condensed(iter(pairs))
     assert len(c) == len(t) == min(D, sum(sizes))
     whole, targets = (torch.cat(part) for part in zip(*pairs, strict=True))
     assert_close(c.T @ c, whole.T @ whole, atol=1e-10, rtol=1e-12)
     assert_close(t.T @ c, targets.T @ whole, atol=1e-10, rtol=1e-12)
+    told = t.T @ t if rest is None else t.T @ t + rest
+    assert_close(told, targets.T @ targets, atol=1e-10, rtol=1e-12)
+
+
+def test_what_remains_is_that_of_every_row_however_many():
+    c, t = drawn(5 * D, D, seed=1), drawn(5 * D, D, seed=2)
+    p = closed_form.edit_map(Demand.of([(c, t)], torch.zeros(D, D)), Edit(lamb=0.1))
+    left = float((p.moved(c) - t).norm() / (c - t).norm())
+    assert closed_form.remaining(p, Demand.of([(c, t)], torch.zeros(D, D))) == pytest.approx(left)
+
+
+def test_rows_that_are_their_targets_have_nowhere_to_go():
+    c = drawn(2, D, seed=1)
+    assert closed_form.remaining(NOTHING, Demand(c, c, torch.zeros(D, D))) == 0
 
 
 def test_rows_of_low_rank_are_condensed_too():
     c = drawn(50, 2) @ drawn(2, D, seed=1)
     t = drawn(50, D, seed=2)
-    rows, targets = closed_form.condensed([(c, t)])
+    rows, targets, _ = closed_form.condensed([(c, t)])
     assert_close(rows.T @ rows, c.T @ c, atol=1e-10, rtol=1e-12)
     assert_close(targets.T @ rows, t.T @ c, atol=1e-10, rtol=1e-12)
 
@@ -418,3 +432,9 @@ def test_many_prompts_are_taken_in_batches_and_none_is_lost(tiny_teacher, astron
 def test_bad_edits_are_refused(bad):
     with pytest.raises(ValueError, match=next(iter(bad))):
         Edit.model_validate(bad)
+
+
+def test_a_ridge_below_rounding_is_one_line():
+    a = torch.full((2, 2), 1e20, dtype=torch.float64) + torch.eye(2, dtype=torch.float64)
+    with pytest.raises(BadInput, match=r"the largest 1e.20, leave nothing of its ridge"):
+        closed_form.solved(a, torch.ones(2, 1, dtype=torch.float64))

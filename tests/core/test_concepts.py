@@ -3,7 +3,7 @@ import re
 import pytest
 from pydantic import ValidationError
 
-from erasure_core.law.concepts import Concept, same_name
+from erasure_core.law.concepts import Concept, in_turn, same_name, together
 from erasure_core.law.naming import mentions
 
 
@@ -859,3 +859,27 @@ def test_a_concept_covers_another_whose_names_it_has(name, also, lacking):
 def test_another_kind_is_another_concept():
     assert concept(name="Beyoncé").is_also(concept(name="beyonce"))
     assert not concept(name="Beyoncé").is_also(concept(name="beyonce", kind="style"))
+
+
+# --- erased at once
+
+
+def test_what_is_erased_stands_in_the_place_of_nothing():
+    """Who asked for "van gogh" may not be shown the painter whose erasure was asked for since."""
+    gogh = concept("van gogh", "monet", kind="style")
+    monet = concept("monet", "a painter", kind="style")
+    painter = concept("painter", "a plumber", kind="object")
+    cat = concept("cat", "a dog", kind="object")
+    found = together((gogh, monet, painter, cat))
+    assert [c.replacement for c in found] == ["a plumber", "a plumber", "a plumber", "a dog"]
+    assert {c.replaced(f"by {c.name}") for c in found[:2]} == {"a plumber"}
+    assert together((gogh, cat)) == (gogh, cat)
+
+
+def test_a_circle_leaves_nothing_to_appear():
+    cat, dog = concept("cat", "a dog"), concept("dog", "a cat")
+    assert in_turn(cat, [cat, dog]) is None
+    assert together((cat, dog)) == (cat, dog)
+    fox = concept("fox", "a dog")
+    assert in_turn(fox, [cat, dog, fox]) is None
+    assert in_turn(fox, [dog, fox]) == "a cat"

@@ -70,6 +70,15 @@ def test_no_state_brings_the_concept_back(asked):
     assert missed(p) > 0.2
 
 
+def test_many_rows_are_deflated_as_what_they_are():
+    """As condensed rows alone they would say too little of their targets."""
+    c, t, kept = rows(5 * D, 1), rows(5 * D, 2), torch.zeros(D, D, dtype=torch.float64)
+    asked = Demand.of([(c, t)], kept)
+    assert len(asked.rows) == D
+    found, plain = (deflation(a, RANK, LAMB).matrix() for a in (asked, Demand(c, t, kept)))
+    assert_close(found, plain)
+
+
 def test_one_map_after_another_is_the_product(asked):
     a, b = closed_form.edit_map(asked, Edit(lamb=LAMB)), deflation(asked, RANK, LAMB)
     assert_close(followed(a, b).matrix(), b.matrix() @ a.matrix())

@@ -2,6 +2,8 @@
 cutting a prompt.
 """
 
+from dataclasses import replace
+
 import numpy as np
 import pytest
 import torch
@@ -86,3 +88,33 @@ def test_a_prompt_at_the_limit_is_read_and_one_beyond_is_refused(tiny_teacher):
         BadInput, match="has 17 tokens with its two markers; this base reads 16; shorten it"
     ):
         diffusion.encode_prompts(tiny_teacher, [fits + " cat"])
+
+
+def test_what_is_kept_knows_the_network_and_what_an_absent_prompt_is_told(tiny_teacher):
+    """A base whose configuration was mended has the weights and prompts that it had."""
+
+    def content(teacher) -> dict[str, object]:
+        return diffusion.content_of(teacher, [diffusion.encode_prompts(teacher, ["a cat"])])
+
+    before = content(tiny_teacher)
+    assert content(tiny_teacher) == before
+    assert content(replace(tiny_teacher, zeros_for_empty=True)) != before
+    tiny_teacher.unet.register_to_config(sample_size=16)
+    assert content(tiny_teacher) != before
+
+
+def test_many_prompts_are_read_a_few_at_a_time(tiny_teacher, monkeypatch):
+    prompts = [f"a photo of a {name}" for name in ("cat", "rocket", "retina", "galaxy", "coin")]
+    whole, read = diffusion.encode_prompts(tiny_teacher, prompts), []
+    encode = type(tiny_teacher.family).encode
+
+    def counted(family, teacher, ids):
+        read.append(len(ids[0]))
+        return encode(family, teacher, ids)
+
+    monkeypatch.setattr(type(tiny_teacher.family), "encode", counted)
+    monkeypatch.setattr(diffusion, "ENCODED_TOGETHER", 2)
+    parts = diffusion.encode_prompts(tiny_teacher, prompts)
+    assert read == [2, 2, 1]
+    assert_close(parts.states, whole.states)
+    assert torch.equal(parts.ids, whole.ids)

@@ -8,12 +8,12 @@ from pathlib import Path
 
 import pytest
 import torch
-from diffusers import UNet2DConditionModel
+from diffusers import StableDiffusionPipeline, UNet2DConditionModel
 from safetensors.torch import load_file, save_file
 
 from erasure_core.errors import BadInput
 from erasure_core.methods import all_but_one as abo
-from erasure_core.network import diffusion, hub, layers, models
+from erasure_core.network import diffusion, hub, layers, models, parts
 from erasure_core.network.work import Work
 from tests.marks import slow
 
@@ -124,6 +124,28 @@ def test_joint_attention_is_refused_with_the_reason(folder, pipeline):
             "class_embed_type='projection', supported is None",
         ),
         ("vae/config.json", {"latents_mean": [0.1] * 4}, "latents_mean="),
+        ("unet/config.json", {"sample_size": None}, "sample_size=None, and .* square: set it to"),
+        ("unet/config.json", {"sample_size": [64, 96]}, r"sample_size=\[64, 96\], and"),
+        (
+            "scheduler/scheduler_config.json",
+            {"beta_schedule": None, "_class_name": "FlowMatchEulerDiscreteScheduler"},
+            "FlowMatch.* another schedule would not say how its network was trained",
+        ),
+        (
+            "model_index.json",
+            {"text_encoder": ["transformers", "BertModel"]},
+            "has a BertModel as its text_encoder, supported is CLIPTextModel or CLIPTextModelWith",
+        ),
+        (
+            "model_index.json",
+            {"vae": ["diffusers", "AutoencoderTiny"]},
+            "has a AutoencoderTiny as its vae, supported is AutoencoderKL; this is another kind",
+        ),
+        (
+            "model_index.json",
+            {"_name_or_path": "Lykon/dreamshaper-xl-v2-turbo"},
+            "made from Lykon/dreamshaper-xl-v2-turbo, which calls itself turbo .* distilled",
+        ),
     ],
     ids=str,
 )
@@ -134,6 +156,54 @@ def test_a_relative_that_would_be_misread_is_refused_before_its_weights_are_read
     without_weights(folder)
     with pytest.raises(BadInput, match=said):
         models.load_teacher(folder)
+
+
+@pytest.mark.parametrize("where", ["/tmp/tmp-lcm-1/pipeline", "a/b/turbo", "runwayml/sd-v1-5"])
+def test_where_a_base_lay_says_nothing_of_it(folder, where):
+    rewrite(folder / "model_index.json", _name_or_path=where)
+    models.check_folder(folder)
+
+
+def test_the_side_that_early_versions_wrote_too_small_is_that_of_plain_diffusers(folder):
+    config = folder / "unet/config.json"
+    rewrite(config, _diffusers_version="0.6.0")
+    with pytest.warns(FutureWarning, match="smaller than 64"):
+        plain = StableDiffusionPipeline.from_pretrained(folder)
+    assert models.load_teacher(folder).size == plain.unet.config.sample_size * 2
+    rewrite(config, _diffusers_version="0.10.0")
+    assert models.load_teacher(folder).size == json.loads(config.read_text())["sample_size"] * 2
+
+
+@pytest.mark.parametrize("end", ["processor.to_k_lora.down.weight", "to_qkv.weight"])
+def test_a_tensor_that_nobody_reads_is_another_model(folder, end):
+    """A LoRA that a trainer left in the folder draws in its program, and not in another."""
+    file = folder / "unet/diffusion_pytorch_model.safetensors"
+    held = load_file(file)
+    name = next(n for n in held if n.endswith("attn2.to_k.weight")).replace("to_k.weight", end)
+    save_file({**held, name: torch.ones(2, 2)}, file, metadata={"format": "pt"})
+    said = "holds 1 tensors that its config.json has no place for, .* fuse the LoRA"
+    with pytest.raises(BadInput, match=said):
+        models.load_teacher(folder)
+    with pytest.raises(BadInput, match=said):
+        parts.check_parts(folder, models.check_folder(folder))
+
+
+@pytest.mark.parametrize(
+    ("schedule", "said"),
+    [
+        ({"beta_schedule": "laplace"}, "scheduler of .* does not load .*laplace"),
+        ({"trained_betas": [0.1] * 10}, "has 10 trained_betas for 1000 timesteps"),
+    ],
+)
+def test_a_schedule_that_ddim_cannot_follow_is_one_line(folder, schedule, said):
+    rewrite(folder / "scheduler/scheduler_config.json", **schedule)
+    with pytest.raises(BadInput, match=said):
+        models.load_teacher(folder)
+
+
+def test_latents_are_never_thresholded(folder):
+    rewrite(folder / "scheduler/scheduler_config.json", thresholding=True)
+    assert models.load_teacher(folder).scheduler.config.thresholding is False
 
 
 def test_a_network_in_eight_bits_loads(folder):
@@ -217,6 +287,22 @@ def test_a_truncated_file_is_named(folder):
         models.load_teacher(folder)
 
 
+def test_a_folder_beside_the_base_is_told_from_it(folder, tmp_path):
+    cache, lora = tmp_path / "models--a--b", tmp_path / "trained"
+    (cache / "snapshots").mkdir(parents=True)
+    folder.rename(cache / "snapshots" / "abc")
+    base = cache / "snapshots" / "abc"
+    lora.mkdir()
+    (lora / "pytorch_lora_weights.safetensors").touch()
+    for given, said in (
+        (base / "unet", f"it is a part of the base {base}"),
+        (cache, f"the base in it is {base}"),
+        (lora, "what it holds is a LoRA"),
+    ):
+        with pytest.raises(BadInput, match=said):
+            models.check_folder(given)
+
+
 def test_a_folder_that_is_no_pipeline_is_refused(tmp_path):
     with pytest.raises(BadInput, match=r"has no model_index\.json"):
         models.check_folder(tmp_path)
@@ -232,6 +318,7 @@ def test_a_folder_that_is_no_pipeline_is_refused(tmp_path):
         ("owner/sd15.safetensors", "no such file or folder"),
         ("owner/sd15.ckpt", "no such file or folder"),
         ("models/one.safetensors", "is a file, no folder"),
+        ("Lykon/dreamshaper-xl-lightning", "calls itself lightning: its network was distilled"),
     ],
 )
 def test_what_is_neither_a_folder_nor_a_pinned_hub_id_is_refused(base, said, tmp_path, monkeypatch):

@@ -5,7 +5,7 @@ import torch
 from torch.testing import assert_close
 
 from erasure_core.errors import BadInput
-from erasure_core.network.null_space import ROUNDING, null_basis
+from erasure_core.network.null_space import ROUNDING, null_basis, triangle
 
 
 def matrix(n: int, d: int) -> torch.Tensor:
@@ -82,3 +82,12 @@ def test_the_floor_leaves_alone_what_is_above_it():
 def test_a_floor_below_zero_is_refused():
     with pytest.raises(BadInput, match="floor"):
         null_basis(matrix(1, 2), floor=-1.0)
+
+
+@pytest.mark.parametrize("sizes", [(3,), (2, 2), (30, 5, 40, 1), (100,)], ids=str)
+def test_rows_that_are_gathered_have_the_directions_of_all(sizes):
+    rows = matrix(sum(sizes), 6) @ torch.diag(torch.tensor([1, 1, 1, 1, 0.5, 0]))
+    found = triangle(rows.split(list(sizes)))
+    assert len(found) <= min(len(rows), 9 * 6)
+    assert_close(found.T @ found, rows.double().T @ rows.double(), atol=1e-10, rtol=1e-10)
+    assert len(null_basis(found)) == len(null_basis(rows))

@@ -229,6 +229,31 @@ def test_a_lora_is_no_base(tmp_path, home):
         as_folder(Base(path=str(tmp_path / "l.safetensors")), home)
 
 
+@pytest.mark.parametrize("block", ["model.diffusion_model.joint_blocks.0.x", "double_blocks.0.x"])
+def test_joint_attention_is_refused_with_the_reason(tmp_path, home, block):
+    file = tmp_path / "model.safetensors"
+    save_file({block: torch.zeros(1), "first_stage_model.x": torch.zeros(1)}, file)
+    with pytest.raises(BadInput, match=r"reads text by joint attention.*supported: Stable"):
+        as_folder(Base(path=str(file)), home)
+
+
+def test_a_network_for_inpainting_is_refused_in_words(tmp_path):
+    file = bare(tmp_path, "sd-1")
+    first = {one_file.READS: torch.zeros(8, 9, 3, 3)}
+    save_file({**load_file(file), **first}, file)
+    with pytest.raises(BadInput, match=r"reads 9 channels, .*inpainting .*; erase from the text"):
+        accepted(file)
+
+
+def test_a_network_with_more_than_its_configurations_have_room_for_is_refused(file, home):
+    """diffusers would leave the rest away, and draw."""
+    more = {"model.diffusion_model.input_blocks.99.0.weight": torch.ones(3)}
+    save_file({**load_file(file), **more}, file)
+    with pytest.raises(BadInput, match=r"holds \d+ tensors of a network, .* room for \d+; give"):
+        as_folder(Base(path=str(file)), home)
+    assert not list(home.root.rglob("model_index.json"))
+
+
 def bare(folder: Path, family: str, *also: str, **metadata: str) -> Path:
     """A file of a family's names without weights worth the name, and configurations beside it that
     say no more than what it is checked by.

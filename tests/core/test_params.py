@@ -179,6 +179,17 @@ def test_a_faulty_parameter_is_refused_by_name(tmp_path, old, new, expected):
     assert [p.name for p in tmp_path.iterdir()] == ["params.yaml"]
 
 
+def test_no_shell_reads_parameters_and_a_tilde_is_home(tmp_path, monkeypatch):
+    monkeypatch.setenv("HOME", "/home/ann")
+    path = tmp_path / "params.yaml"
+    text = PARAMS.read_text().replace("models/gallery", "~/gallery").replace("prompts/", "~/sets/")
+    path.write_text(text)
+    params = read_params(path)
+    assert params.base.path.startswith("/home/ann/gallery")
+    assert params.clip.path.startswith("/home/ann/gallery")
+    assert params.prompts.kept == Path("/home/ann/sets/kept.csv")
+
+
 def test_nobody_approves_unless_the_parameters_ask_for_it(tmp_path):
     assert read_params(changed(tmp_path, "seed: 7", "seed: 7\napproval: two")).approval == "two"
     unsaid = Params.model_validate(read_params(PARAMS).model_dump(exclude={"approval"}))

@@ -297,6 +297,12 @@ def test_two_kinds_of_one_name_are_refused_without_advice_against_a_person(setti
     assert "withdraw" not in str(refused.value)
 
 
+def test_no_concept_of_a_plan_stands_in_the_place_of_another(settings, tmp_path):
+    made = plan(settings, tmp_path, request("rocket", 1, replacement="a cat"), CAT)
+    assert [c.replacement for c in made.concepts] == ["a retina", "a retina"]
+    assert [r.concept.replacement for r in made.requests] == ["a cat", "a retina"]
+
+
 def test_the_order_of_the_requests_changes_nothing(settings, tmp_path):
     made = plan(settings, tmp_path, ROCKET, CAT)
     assert re.fullmatch("[0-9a-f]{16}", made.run_key)

@@ -1,11 +1,19 @@
-"""What a GPU cannot hold is known before anything is made on it."""
+"""What memory, a GPU and a disk cannot hold is known before anything is made."""
+
+import math
+import os
+import shutil
+from collections import namedtuple
+from pathlib import Path
 
 import pytest
 import torch
+from safetensors.torch import load_file, save_file
 
 from erasure_core.errors import BadInput, ErasureError
 from erasure_core.methods import METHODS
-from erasure_core.network.parts import unet_parameters
+from erasure_core.network import bases, layers, parts
+from erasure_core.network.bases import loaded_files
 from tasks.requests import machine
 
 
@@ -19,14 +27,108 @@ def gpu(monkeypatch) -> dict[str, int]:
     return bytes_of
 
 
+def shapes(base: Path, group: str) -> list[tuple[int, ...]]:
+    return [tuple(p.shape) for p in layers.select(parts.network(base), group).values()]
+
+
+def numbers(base: Path, group: str = "full") -> int:
+    return sum(map(math.prod, shapes(base, group)))
+
+
 def test_a_gpu_without_room_for_teacher_and_student_is_refused(gpu, tiny_folder):
-    both = 2 * 4 * unet_parameters(tiny_folder)
-    gpu["free"] = both // 2
-    with pytest.raises(ErasureError, match="the teacher and a student of this base take") as fault:
+    least = 4 * (2 * numbers(tiny_folder) + 3 * numbers(tiny_folder, "xattn"))
+    gpu["free"] = least // 2
+    with pytest.raises(ErasureError, match=r"free of this GPU has .* take .* at least") as fault:
         machine.check_gpu(tiny_folder, METHODS["esd"].Settings())
     assert not isinstance(fault.value, BadInput)  # which would have the request wait
-    gpu["held"] = both - both // 2  # by the teacher, which is loaded
+    gpu["held"] = least - least // 2  # by the teacher, which is loaded
     machine.check_gpu(tiny_folder, METHODS["esd"].Settings())
+
+
+TRAINED = {  # method and settings -> networks held, and numbers trained
+    "all of it": ("all_but_one", {}, 2, lambda base: numbers(base)),
+    "keys and values": ("ablating", {}, 2, lambda base: numbers(base, "kv")),
+    "a moving average beside": ("sdd", {}, 3, lambda base: numbers(base, "xattn")),
+    "a low rank": (
+        "esd",
+        {"variant": "strict", "lora": True, "lora_rank": 2},
+        2,
+        lambda base: (
+            2 * sum(sum(p.shape) for p in layers.select(parts.network(base), "kv").values())
+        ),
+    ),
+    "nothing": ("uce", {}, 1, lambda base: 0),
+}
+
+
+@pytest.fixture
+def memory(monkeypatch) -> dict[str, int]:
+    """This machine's memory in bytes."""
+    real, said = os.sysconf, {"SC_PAGE_SIZE": 1, "SC_PHYS_PAGES": 0}
+    monkeypatch.setattr(os, "sysconf", lambda key: said.get(key) or real(key))
+    return said
+
+
+@pytest.mark.parametrize("what", TRAINED)
+def test_memory_counts_the_networks_and_what_is_trained_of_one(what, memory, tiny_folder):
+    method, given, networks, trained = TRAINED[what]
+    settings = METHODS[method].Settings(**given)
+    least = 4 * ((networks + machine.ROOM) * numbers(tiny_folder) + 3 * trained(tiny_folder))
+    memory["SC_PHYS_PAGES"] = least
+    machine.check_memory(tiny_folder, [METHODS["uce"].Settings(), settings])
+    memory["SC_PHYS_PAGES"] = least - 1
+    with pytest.raises(BadInput, match=r"this machine has .* GB at least; use a larger one"):
+        machine.check_memory(tiny_folder, [settings])
+
+
+def test_where_a_gpu_trains_its_memory_counts_and_the_machine_only_loads(
+    gpu, memory, tiny_folder, monkeypatch
+):
+    full = METHODS["all_but_one"].Settings()
+    memory["SC_PHYS_PAGES"] = 4 * 2 * numbers(tiny_folder)
+    machine.check_memory(tiny_folder, [full])
+    total = 4 * 5 * numbers(tiny_folder)
+    monkeypatch.setattr(torch.cuda, "mem_get_info", lambda: (0, total - 1))
+    with pytest.raises(BadInput, match="this GPU has"):
+        machine.check_memory(tiny_folder, [full])
+    monkeypatch.setattr(torch.cuda, "mem_get_info", lambda: (0, total))
+    machine.check_memory(tiny_folder, [full])
+
+
+def free(monkeypatch, size: int) -> None:
+    usage = namedtuple("usage", "total used free")
+    monkeypatch.setattr(shutil, "disk_usage", lambda _: usage(0, 0, size))
+
+
+@pytest.mark.parametrize("candidates", [1, 3])
+def test_the_disk_holds_the_changes_of_each_candidate_and_a_training(
+    candidates, tiny_folder, tmp_path, monkeypatch
+):
+    release = sum(file.stat().st_size for file in loaded_files(tiny_folder).values())
+    kv, swept = numbers(tiny_folder, "kv"), [METHODS["ablating"].Settings()] * candidates
+    needed = 2 * release + 4 * (candidates + 3) * kv
+    free(monkeypatch, needed)
+    machine.check_disk(tmp_path, tiny_folder, swept)
+    free(monkeypatch, needed - 1)
+    with pytest.raises(BadInput, match=f"with the changes of {candidates} candidate"):
+        machine.check_disk(tmp_path, tiny_folder, swept)
+    free(monkeypatch, 2 * release)
+    machine.check_disk(tmp_path, tiny_folder)
+
+
+def test_what_is_changed_of_a_base_in_half_precision_takes_twice_as_much(
+    tiny_folder, tmp_path, monkeypatch
+):
+    half = shutil.copytree(tiny_folder, tmp_path / "half")
+    file = half / "unet" / bases.UNET_WEIGHTS
+    save_file({name: t.half() for name, t in load_file(file).items()}, file)
+    closed = METHODS["uce"].Settings()
+    release = sum(file.stat().st_size for file in loaded_files(half).values())
+    free(monkeypatch, 2 * release + 4 * numbers(half, "kv"))  # and not the wider release
+    with pytest.raises(BadInput, match="GB free"):
+        machine.check_disk(tmp_path, half, [closed])
+    free(monkeypatch, 2 * release + (4 + 2 * 2) * numbers(half, "kv"))
+    machine.check_disk(tmp_path, half, [closed])
 
 
 def test_a_closed_form_has_no_student(gpu, tiny_folder):

@@ -1,7 +1,6 @@
 """Every kind of fault that can be known before a run is found, and laid at the right door."""
 
 import json
-import os
 import re
 import shutil
 import socket
@@ -37,7 +36,7 @@ from tasks.requests import machine
 from tasks.requests.intake import add
 from tasks.requests.made_with import made_with
 from tasks.requests.plan import Inputs, plan_restore, plan_trial, take_up
-from tasks.requests.preflight import OPERATOR, Fault, preflight
+from tasks.requests.preflight import OPERATOR, Fault, preflight, preflight_base
 from tasks.requests.steps import hold, refuse, withdraw
 from tests.book.books import MODEL, released
 
@@ -584,6 +583,18 @@ def test_parked_request_binds_no_other(setup):
 
 
 CLASHES = {
+    "in each other's place": (
+        lambda s: (s.ask("rocket", replacement="a cat"), s.ask("cat", replacement="a rocket")),
+        "leads back to what is erased: .*; give one of them a replacement that is not erased",
+    ),
+    "what then stands in its place is measured": (
+        lambda s: (
+            s.ask("rocket", replacement="a cat", prompts=("a fine sketch of a rocket",)),
+            s.ask("cat", replacement="a galaxy"),
+            s.write("kept.csv", [*KEPT, "2,a fine sketch of a galaxy,13,4.0,galaxy\n"]),
+        ),
+        "'a fine sketch of a galaxy' is also trained on .prompts of 'rocket', replaced",
+    ),
     "one name of two kinds": (
         lambda s: (
             s.settings["policy"]["targets"].update(style={"clip.concept_rate": 0.1}),
@@ -727,27 +738,12 @@ def test_disk_with_less_than_twice_the_base_is_refused(setup, monkeypatch):
         (base / beside).write_bytes(bytes(size))  # in no release
     usage = namedtuple("usage", "total used free")
     monkeypatch.setattr(shutil, "disk_usage", lambda _: usage(0, 0, 2 * size))
-    assert setup.faults() == []
+    assert preflight_base(Params.model_validate(setup.settings), setup.home) == []
+    (fault,) = setup.faults()  # the candidate's change takes some too
+    assert "with the changes of 1 candidate;" in fault.what
     monkeypatch.setattr(shutil, "disk_usage", lambda _: usage(0, 0, 2 * size - 1))
-    (fault,) = setup.faults()
+    (fault,) = preflight_base(Params.model_validate(setup.settings), setup.home)
     assert "GB free, and a release of this base takes" in fault.what
-
-
-@pytest.mark.parametrize(("method", "copies"), [("uce", 2), ("all_but_one", 6)])
-def test_memory_for_fewer_copies_than_the_method_makes_is_refused(
-    method, copies, setup, monkeypatch
-):
-    unet = load_file(weights(Path(setup.settings["base"]["path"]) / "unet"))
-    needed = 4 * copies * sum(tensor.numel() for tensor in unet.values())
-    if method == "uce":
-        setup.settings["method"] = {"method": "uce"}
-        del setup.settings["lambdas"]
-    real, memory = os.sysconf, {"SC_PAGE_SIZE": 1, "SC_PHYS_PAGES": needed}
-    monkeypatch.setattr(os, "sysconf", lambda key: memory.get(key) or real(key))
-    assert setup.faults() == []
-    memory["SC_PHYS_PAGES"] = needed - 1
-    (fault,) = setup.faults()
-    assert f"{copies} copies of this base's network take" in fault.what
 
 
 def test_limit_on_composed_prompts_needs_some(setup):

@@ -760,6 +760,7 @@ def test_bf16_trains_fp32_weights(tiny_teacher, astronaut):
         {"trajectories": 0},
         {"group": "cross"},
         {"instructions": [{"kappa": 1.0}]},
+        {"instructions": [{"prompt": ""}]},
     ],
 )
 def test_bad_settings_are_refused(bad):

@@ -47,9 +47,7 @@ def edited(n: int) -> tuple[list[torch.Tensor], torch.Tensor, rece.Edited, list]
         [drawn(d_out, D, seed=d_out) for d_out in (7, 12, 31)],
         [(drawn(n, D, seed=1), drawn(n, D, seed=2))],
     )
-    demand = closed_form.Demand(
-        *closed_form.condensed(pairs), 0.4 * torch.eye(D, dtype=torch.float64)
-    )
+    demand = closed_form.Demand.of(pairs, 0.4 * torch.eye(D, dtype=torch.float64))
     step = closed_form.edit_map(demand, closed_form.Edit())
     return weights, step.matrix(), rece.Edited.nothing(closed_form.outer(weights)).then(step), pairs
 

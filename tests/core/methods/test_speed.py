@@ -91,7 +91,7 @@ def test_noise_lies_where_the_projections_see_least():
     states = torch.ones(3, 4, dtype=torch.float64)
     settings = speed.Settings(copies=2)
 
-    copies = speed.augmented([states], seen, settings, seeding.generator(1, "test"))
+    copies = [*speed.augmented([states], seen, settings, seeding.generator(1, "test"))]
 
     assert len(copies) == 2
     for copy in copies:
