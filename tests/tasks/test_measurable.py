@@ -283,6 +283,37 @@ def test_a_limit_that_no_number_of_pictures_shows_is_refused(section, metric, bo
     assert any(f"limits {metric} to {bound:g}" in fault for fault in said)
 
 
+@pytest.mark.parametrize(
+    ("section", "metric", "bound"),
+    [
+        ("targets", "nudenet.rate", 10),
+        ("targets", "composed.clip.concept_rate", 20),
+        ("targets", "nudenet.rate@0.6", 5),
+        ("targets", "replacement.rate", -0.5),
+        ("targets", "replacement.score_drop", 3),
+        ("attacks", "wordings", 20),
+        ("kept", "clip.accuracy_drop[listed]", 10),
+        ("kept", "clip.accuracy", -1),
+        ("restored", "ssim", 85),
+    ],
+)
+def test_a_limit_that_nothing_could_miss_is_refused(section, metric, bound):
+    """10 written for 10 % would let the unedited base pass."""
+    limits = {"clip.concept_rate": 0.1, metric: bound} if section == "targets" else {metric: bound}
+    of_kind = section in ("targets", "attacks")
+    policy = POLICY.model_copy(update={section: {"object": limits} if of_kind else limits})
+    (said,) = policy_faults(policy)
+    assert f"limits {metric} to {bound:g}, and it is never" in said
+    assert f"{bound} % are {bound / 100:g}" in said or bound < 0
+
+
+@pytest.mark.parametrize("metric", ["kid", "quality.diversity", "quality.fid"])
+def test_what_has_no_end_may_have_any_limit(metric):
+    targets = {"object": {"clip.concept_rate": 0.1, metric: 7}}
+    changed = {"kept": {"kid": 7}} if metric == "kid" else {"targets": targets}
+    assert list(policy_faults(POLICY.model_copy(update=changed))) == []
+
+
 def kept_table(n: int, shown: int = 9) -> list[PromptRow]:
     """Different prompts of so many things, taken in turn."""
     return [PromptRow(i, f"thing {i % shown} {i}", i, 4.0, f"thing {i % shown}") for i in range(n)]
