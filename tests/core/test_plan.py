@@ -122,6 +122,16 @@ def test_a_plan_reads_back_as_it_was_written(settings, tmp_path):
     assert again.candidate("paper-lambda=5").settings.target == "residual"
 
 
+def test_the_base_is_one_folder_whoever_reads_the_plan(settings, tmp_path, monkeypatch):
+    """A teacher is loaded once a folder, and what it computes is counted on that one."""
+    shutil.copytree(settings["base"]["path"], tmp_path / "base", dirs_exist_ok=True)
+    monkeypatch.chdir(tmp_path)
+    settings["base"]["path"] = "base"
+    made = plan(settings, tmp_path)
+    made.write()
+    assert Plan.read(made.folder).base_folder == made.base_folder == tmp_path / "base"
+
+
 def kept_base(settings: dict, state: Path) -> Path:
     """Let the settings name a base that a state folder keeps, which was one file."""
     kept = state / "bases/0123"
