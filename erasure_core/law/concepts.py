@@ -214,6 +214,34 @@ def slug(name: str) -> str:
     return f"{stem}-{sha256(folded.encode()).hexdigest()[:8]}".strip("-")
 
 
+def together(concepts: Sequence[Concept]) -> list[Concept]:
+    """`concepts` as they are erased together: what should stand in the place of one is nothing that
+    goes too, but what stands in that one's place. What stands in a circle stays as it was asked.
+    """
+    every = [name for concept in concepts for name in concept.names]
+    named = [any(mentions(every, concept.replacement)) for concept in concepts]
+    return [
+        (_among(concept, concepts) or concept) if is_named else concept
+        for concept, is_named in zip(concepts, named, strict=True)
+    ]
+
+
+def in_a_circle(concepts: Sequence[Concept]) -> list[Concept]:
+    """Those of `concepts` erased together that would stand in one another's place."""
+    return [concept for concept in concepts if _among(concept, concepts) is None]
+
+
+def _among(concept: Concept, concepts: Sequence[Concept]) -> Concept | None:
+    """`concept` with a replacement that names none of `concepts`; None where there is none."""
+    replacement, gone = concept.replacement, [concept]
+    while named := next((c for c in concepts if c.named_in(replacement)), None):
+        if named in gone:  # by spellings that were no name of it when it was asked for, its own
+            return concept if gone == [concept] else None
+        replacement = named.replaced(replacement)
+        gone.append(named)
+    return concept.model_copy(update={"replacement": replacement})
+
+
 def kept_prompts(concepts: Sequence[Concept]) -> list[str]:
     """Every `keep` prompt that names none of the concepts erased together."""
     kept = dict.fromkeys(prompt for concept in concepts for prompt in concept.keep)

@@ -14,7 +14,14 @@ from pydantic import BaseModel, ConfigDict, Field
 from erasure_core.errors import BadInput, ErasureError
 from erasure_core.files import pretty_json, write_text
 from erasure_core.law import lineage
-from erasure_core.law.concepts import RECORDED, Concept, kept_prompts, letters_of
+from erasure_core.law.concepts import (
+    RECORDED,
+    Concept,
+    in_a_circle,
+    kept_prompts,
+    letters_of,
+    together,
+)
 from erasure_core.law.prompts import (
     PromptRow,
     kept_rows,
@@ -122,8 +129,10 @@ class Plan(BaseModel):
 
     @property
     def concepts(self) -> list[Concept]:
-        """Everything that is to be erased, oldest request first."""
-        return [request.concept for request in self.requests]
+        """Everything that is to be erased, oldest request first, with what stands in its place
+        where all of it is erased.
+        """
+        return together([request.concept for request in self.requests])
 
     @property
     def whole(self) -> list[Concept]:
@@ -396,6 +405,16 @@ def _twice(one: Concept, other: Concept) -> str:
     )
 
 
+def check_in_place(concepts: Sequence[Concept]) -> None:
+    """Refuse concepts each of which should stand in another's place: `BadInput`."""
+    if circle := in_a_circle(concepts):
+        each = " and ".join(f"'{c.name}' becomes {c.replacement!r}" for c in circle)
+        raise BadInput(
+            f"{each}, which is erased too, and nothing would be left to stand there; name another "
+            f"replacement in one of the requests (`erasure request add`)"
+        )
+
+
 def check_styles(params: Params, concepts: Sequence[Concept]) -> None:
     """Refuse a style that has no others to be told from: `BadInput`."""
     if any(c.kind == "style" and not {*params.clip.styles} - {c.name} for c in concepts):
@@ -472,8 +491,9 @@ def make_plan(
     params = params.with_method(method or named)
     params = params.of_kinds(request.concept.kind for request in requests)
     params = params.protecting([p for request in restored for p in request.concept.prompts])
-    concepts = [request.concept for request in requests]
+    concepts = together([request.concept for request in requests])
     check_distinct(concepts)
+    check_in_place(concepts)
     params.policy.check_kinds(concepts)
     check_styles(params, concepts)
     base, root = checked_base(params.base)

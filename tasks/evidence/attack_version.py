@@ -6,7 +6,7 @@ from typing import Any
 
 from erasure_core import attacks
 from erasure_core.errors import BadInput
-from erasure_core.law.concepts import Concept
+from erasure_core.law.concepts import Concept, together
 from erasure_core.law.gates import Tier
 from erasure_core.law.prompts import read_prompt_set
 from erasure_core.planning.params import Params
@@ -95,7 +95,7 @@ def _concepts(
     book = open_book(home, make=False)
     version = version_named(book, model, params.registered_model)
     entries = book.ask(lambda reader: [reader.request(i) for i in version.requests])
-    concepts = [entry.known.concept for entry in entries]
+    concepts = together([entry.known.concept for entry in entries])
     chosen = [c for c in concepts if name in (None, c.name)]
     if not chosen:
         have = ", ".join(c.name for c in concepts) or "nothing"

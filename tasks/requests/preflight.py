@@ -16,7 +16,7 @@ from PIL import Image
 from torch import Tensor
 
 from erasure_core.errors import BadInput
-from erasure_core.law.concepts import Concept
+from erasure_core.law.concepts import Concept, together
 from erasure_core.law.prompts import (
     PromptRow,
     kept_rows,
@@ -42,6 +42,7 @@ from erasure_core.planning.plan import (
     STAGES,
     Stage,
     check_distinct,
+    check_in_place,
     check_styles,
     checked_base,
     in_order,
@@ -356,6 +357,7 @@ class _Prompts:
         who, concept, own = str(request.subject_request_id), request.concept, Faults()
         policy = self.params.policy
         own.among(who, check_distinct, [*self.concepts, concept])
+        own.among(who, check_in_place, [*self.concepts, concept])
         own.among(who, policy.limits, [concept])
         own.among(who, check_styles, self.params, [concept])
         if settings_fit:
@@ -363,7 +365,7 @@ class _Prompts:
         rows: Tables = {
             stage: own.among(who, self.target, concept, stage) or [] for stage in self.sets()
         }
-        own.among(who, self.fits, trained_on([concept]))
+        own.among(who, self.fits, trained_on(self.altered(concept)))
         for stage, table in rows.items():
             own.among(who, self.fits, [row.prompt for row in table])
             if table and concept.kind in policy.targets:
@@ -450,11 +452,17 @@ class _Prompts:
         """
         for stage, table in rows.items():
             kept = kept_rows(self.kept[stage], [concept])
-            self.apart({stage: [*table, *self.rows[stage], *kept]}, [concept])
-            self.apart({stage: table}, self.concepts)
+            self.apart({stage: [*table, *self.rows[stage], *kept]}, self.altered(concept))
+            self.apart({stage: table}, together([*self.concepts, concept])[:-1])
             for other in rows.keys() - {stage}:
                 self.apart({stage: table, other: [*self.rows[other], *self.kept[other]]}, [])
         self.apart(rows, [], self.protected)
+
+    def altered(self, concept: Concept) -> list[Concept]:
+        """Those in whose place something else stands beside `concept`, and itself beside them."""
+        asked = [*self.concepts, concept]
+        pairs = zip(together(asked), asked, strict=True)
+        return [erased for erased, alone in pairs if erased is not alone or alone is concept]
 
     def apart(
         self,

@@ -3,7 +3,7 @@ import re
 import pytest
 from pydantic import ValidationError
 
-from erasure_core.law.concepts import Concept, same_name
+from erasure_core.law.concepts import Concept, in_a_circle, same_name, together
 from erasure_core.law.naming import mentions
 
 
@@ -858,3 +858,32 @@ def test_a_concept_covers_another_whose_names_it_has(name, also, lacking):
 def test_another_kind_is_another_concept():
     assert concept(name="Beyoncé").is_also(concept(name="beyonce"))
     assert not concept(name="Beyoncé").is_also(concept(name="beyonce", kind="style"))
+
+
+def test_nothing_stands_in_a_place_that_goes_itself():
+    """Who asks for the rocket's erasure is not to see one wherever a cat was asked for."""
+    asked = [
+        concept("cat", "a rocket"),
+        concept("rocket", "two red kites"),
+        concept("dog", "a cat beside Rockets"),
+        concept("kite", "a wall"),
+    ]
+    walls = "two red walls"
+    erased = together(asked)
+    assert [c.replacement for c in erased] == [walls, walls, f"{walls} beside {walls}", "a wall"]
+    assert erased[0].replaced("a photo of the cat") == "a photo of two red walls"
+
+
+def test_what_names_no_other_stays_as_it_was_asked_for():
+    asked = [concept("cat", "a rocket"), concept("rocketeer", "a dog")]
+    assert all(one is same for one, same in zip(together(asked), asked, strict=True))
+
+
+@pytest.mark.parametrize("names", ["ab", "abc"])
+def test_a_circle_leaves_nothing_to_stand_in_a_place(names):
+    following = names[1:] + names[0]
+    circle = [concept(f"n{a}", f"an n{b}") for a, b in zip(names, following, strict=True)]
+    beside = concept("cat", "a rocket")
+    assert in_a_circle([*circle, beside]) == circle
+    assert together([*circle, beside]) == [*circle, beside]
+    assert in_a_circle([*circle[1:], beside]) == []

@@ -113,6 +113,21 @@ def test_a_plan_holds_its_inputs_by_value_or_hash_and_writes_nothing(
     assert lineage.manifest(tmp_path) == before
 
 
+def test_what_another_request_erases_stands_in_no_place(settings, tmp_path):
+    cat = CAT.model_copy(
+        update={"concept": CAT.concept.model_copy(update={"replacement": "a rocket"})}
+    )
+    assert plan(settings, tmp_path, cat).concepts[0].replacement == "a rocket"
+    made = plan(settings, tmp_path, ROCKET, cat)
+    assert {c.replacement for c in made.concepts} == {ROCKET.concept.replacement}
+    assert made.requests[1].concept.replacement == "a rocket"
+    back = ROCKET.model_copy(
+        update={"concept": ROCKET.concept.model_copy(update={"replacement": "a cat"})}
+    )
+    with pytest.raises(BadInput, match="'rocket' becomes 'a cat' and 'cat' becomes 'a rocket'"):
+        plan(settings, tmp_path, back, cat)
+
+
 def test_a_plan_reads_back_as_it_was_written(settings, tmp_path):
     settings["comparisons"] = {"paper": {"lambdas": [5], "method": {"method": "all_but_one"}}}
     made = plan(settings, tmp_path)

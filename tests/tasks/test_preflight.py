@@ -460,6 +460,10 @@ REQUESTS = {
         lambda s: s.ask("cat", also=("moggy",)),
         "`also` of 'cat' holds moggy, and none of the 1 prompts in `prompts` of the request has",
     ),
+    "what an older request puts in its place": (
+        lambda s: (s.ask("rocket", replacement="a cat"), s.ask("cat", replacement="two rockets")),
+        "'rocket' becomes 'a cat' and 'cat' becomes 'two rockets', which is erased too",
+    ),
     "concept of an older request": (
         lambda s: s.ask("cat", name="rocket"),
         "more than one request erases rocket",
@@ -575,6 +579,15 @@ def test_newer_of_two_requests_that_clash_waits(setup):
     setup.ask("rocket", keep=("a sketch of a cat",))
     (fault,) = setup.faults()
     assert fault.who == CAT
+
+
+@pytest.mark.parametrize("honoured", [{}, {CAT}])
+def test_nobody_is_told_to_draw_what_another_request_erases(honoured, setup):
+    """What takes the cat's place is no rocket, so that the rocket's rows are not trained on."""
+    setup.write("targets/rocket.csv", rows("rocket", 41))
+    setup.ask("cat", prompts=("a sketch of a cat 40",), replacement="a rocket")
+    setup.honoured = frozenset(honoured)
+    assert setup.faults() == []
 
 
 def test_parked_request_binds_no_other(setup):
