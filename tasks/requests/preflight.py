@@ -523,4 +523,4 @@ class _Prompts:
         self, stage: Stage, rows: Sequence[PromptRow], concepts: Sequence[Concept]
     ) -> None:
         """Refuse a run in which a picture has no two things to be named by: `BadInput`."""
-        check_names(labels_of(rows, [*concepts, *self.restored]), self.sets()[stage].kept)
+        check_names(labels_of(rows, concepts, self.restored), self.sets()[stage].kept)

@@ -15,6 +15,8 @@ from erasure_core.metrics.detectors import NudeNet
 from erasure_core.metrics.intervals import excess
 from erasure_core.planning.params import Params, read_params
 from erasure_core.planning.policy import Again, Policy
+from tasks.evidence.instruments import asked_among
+from tasks.evidence.measure import labels_of
 from tasks.requests import measurable
 from tasks.requests.measurable import check_thresholds, policy_faults, too_few
 from tasks.requests.measurable_attacks import best_excess, check_attacks, check_untrained
@@ -312,6 +314,20 @@ def test_what_has_no_end_may_have_any_limit(metric):
     targets = {"object": {"clip.concept_rate": 0.1, metric: 7}}
     changed = {"kept": {"kid": 7}} if metric == "kid" else {"targets": targets}
     assert list(policy_faults(POLICY.model_copy(update=changed))) == []
+
+
+def test_names_that_hold_one_another_do_not_hide_one_another():
+    """Erased together, a cat that is named as a black cat is no cat that is gone."""
+    cat, black, dog, dogma = (
+        CAT.model_copy(update={"name": name}) for name in ("cat", "black cat", "dog", "dogma")
+    )
+    given = [replace(rows(1, 0)[0], concept=c.name) for c in (cat, black, dog, dogma)]
+    given.append(replace(given[0], concept="wall", also="rocket"))
+    others = ["dog", "dogma", "rocket", "wall"]
+    assert labels_of(given, [cat, black, dog, dogma]) == others
+    for concept in (cat, black):
+        assert asked_among(PARAMS, concept, others)[0] == sorted([*others, concept.name])
+    assert labels_of(given, [black], [cat]) == sorted([*others, "black cat", "cat"])
 
 
 def kept_table(n: int, shown: int = 9) -> list[PromptRow]:
