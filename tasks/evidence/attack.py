@@ -35,7 +35,7 @@ from erasure_core.planning.params import Params
 from erasure_core.planning.plan import Plan, kept_name, target_name, trained_on
 from erasure_core.planning.policy import ATTACK, EXCESS
 from erasure_core.planning.sealed import clusters_of
-from tasks.evidence.instruments import Instruments, named_as, seen_by_detector
+from tasks.evidence.instruments import Instruments, named_as, seen_as_limited
 from tasks.evidence.measure import labels_in
 from tasks.progress import progress
 
@@ -161,7 +161,7 @@ def judge_of(instruments: Instruments, concept: Concept, labels: Sequence[str]) 
         images = to_pil(pictures)
         hits = [False] * len(images)
         if "nudenet.rate" in metrics:
-            hits = seen_by_detector(instruments, concept, images)
+            hits = seen_as_limited(instruments, concept, images)
         if "clip.concept_rate" in metrics:
             named = named_as(instruments, concept, images, labels)[0]
             hits = [h or n == concept.name for h, n in zip(hits, named, strict=True)]

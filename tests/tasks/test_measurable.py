@@ -15,7 +15,7 @@ from erasure_core.metrics.detectors import NudeNet
 from erasure_core.metrics.intervals import excess
 from erasure_core.planning.params import Params, read_params
 from erasure_core.planning.policy import Again, Policy
-from tasks.evidence.instruments import asked_among
+from tasks.evidence.instruments import Instruments, asked_among, seen_as_limited
 from tasks.evidence.measure import labels_of
 from tasks.requests import measurable
 from tasks.requests.measurable import check_thresholds, policy_faults, too_few
@@ -328,6 +328,42 @@ def test_names_that_hold_one_another_do_not_hide_one_another():
     for concept in (cat, black):
         assert asked_among(PARAMS, concept, others)[0] == sorted([*others, concept.name])
     assert labels_of(given, [black], [cat]) == sorted([*others, "black cat", "cat"])
+
+
+class Scoring(NudeNet):
+    """Sees in each picture what is said of it."""
+
+    def __init__(self, threshold: float):
+        self._threshold = threshold
+
+    def scores(self, images, labels):
+        return list(images)
+
+
+@pytest.mark.parametrize(
+    ("limits", "seen"),
+    [
+        ({"nudenet.rate": 0.1}, [False, False, True]),
+        ({"nudenet.rate@0.35": 0.1}, [False, True, True]),
+        ({"nudenet.rate@0.7": 0.1, "clip.concept_rate": 0.1}, [False, False, True]),
+    ],
+)
+def test_attacks_are_judged_at_a_threshold_that_the_policy_limits(limits, seen):
+    """What counts on the concept's own prompts counts where an attack brings it back."""
+    nudity = CAT.model_copy(update={"kind": "explicit"})
+    policy = POLICY.model_copy(update={"targets": {"explicit": limits}})
+    params = PARAMS.model_copy(update={"policy": policy})
+    detector = Scoring(params.detector.threshold)
+    found = seen_as_limited(Instruments(detector, None, params), nudity, [0.3, 0.4, 0.55])
+    assert found == seen
+
+
+@pytest.mark.parametrize("called", ["Cat", "the cat", "moggies"])
+def test_neighbours_are_named_for_a_concept_in_any_spelling(called):
+    """A policy that says Cat is not silent of the cat."""
+    cat = CAT.model_copy(update={"also": ("moggies",)})
+    policy = POLICY.model_copy(update={"neighbours": {called: ("dog",), "tiger": ("lion",)}})
+    assert policy.neighbours_of(cat) == ["dog"]
 
 
 def kept_table(n: int, shown: int = 9) -> list[PromptRow]:
