@@ -144,6 +144,9 @@ class Tried:
         return self.successes / self.n
 
 
+Judged = tuple[Attempt, Tried]
+
+
 @dataclass(frozen=True, slots=True)
 class Result:
     """What an attack came to, beside its controls."""
@@ -194,8 +197,8 @@ def run(
     subject: Subject,
     judge: Judge,
     unknown: tuple[Subject, Judge] | None = None,
-    instead: Attempt | None = None,
-    on_base: dict[str, list[Attempt]] | None = None,
+    instead: Judged | None = None,
+    on_base: dict[str, list[Judged]] | None = None,
 ) -> tuple[Result, dict[str, Tensor]]:
     """Attack, judge, and add the controls.
 
@@ -205,9 +208,9 @@ def run(
         subject: What is to come back, with the attacker's photographs of it.
         judge: Who says whether a picture shows it.
         unknown: A subject that the base does not know, and its own judge.
-        instead: What `told_instead` draws, where several attacks share it; None draws it.
-        on_base: Attempts on the base by attack, of the same setting and subject: filled, and not
-            made again.
+        instead: What `told_instead` draws, judged, where several attacks share it; None draws it.
+        on_base: Attempts on the base by attack, of the same setting and subject: filled, and
+            neither made nor judged again.
 
     Returns:
         The result, and the pictures of the best attempt and of each control.
@@ -218,7 +221,7 @@ def run(
         with counted(setting.victim.unet) as seen:
             attempts = module.attack(setting, subject)
         seconds, evaluations = time.monotonic() - began, sum(seen)
-        tried = [_judged(attempt, judge) for attempt in attempts]
+        tried = [judged(attempt, judge) for attempt in attempts]
         best = _strongest(tried)
         known = {} if on_base is None else on_base
         beside = _controls(module, setting, subject, judge, unknown, best, instead, known)
@@ -228,7 +231,14 @@ def run(
     for name, (attempt, shown) in beside.items():
         pictures[name], controls[name] = attempt.pictures, shown
     result = Result(
-        module.NAME, module.AUDIENCE, concept, tuple(tried), controls, "", evaluations, seconds
+        module.NAME,
+        module.AUDIENCE,
+        concept,
+        tuple(shown for _, shown in tried),
+        controls,
+        "",
+        evaluations,
+        seconds,
     )
     return result, pictures
 
@@ -240,25 +250,22 @@ def _controls(
     judge: Judge,
     unknown: tuple[Subject, Judge] | None,
     best: int,
-    instead: Attempt | None,
-    known: dict[str, list[Attempt]],
-) -> dict[str, tuple[Attempt, Tried]]:
+    instead: Judged | None,
+    known: dict[str, list[Judged]],
+) -> dict[str, Judged]:
     """The attempt of each control, judged: on the base its own best, which asks whether the attack
     works at all; of the unknown subject that at the strength `best`, which asks what this brings.
     """
     against_base = setting.against(setting.base)
     if module.NAME not in known:
-        known[module.NAME] = module.attack(against_base, subject)
-    on_base = [_judged(attempt, judge) for attempt in known[module.NAME]]
-    strongest = _strongest(on_base)
-    found = {"base": (known[module.NAME][strongest], on_base[strongest])}
+        known[module.NAME] = [judged(a, judge) for a in module.attack(against_base, subject)]
+    on_base = known[module.NAME]
+    found = {"base": on_base[_strongest(on_base)]}
     if module in BEGUN_AT_A_PICTURE:  # and so is its control
-        instead = module.attack(against_base, _replaced(subject))[0]
-    instead = instead or told_instead(setting, subject)
-    found["replacement"] = (instead, _judged(instead, judge))
+        instead = judged(module.attack(against_base, _replaced(subject))[0], judge)
+    found["replacement"] = instead or judged(told_instead(setting, subject), judge)
     if module.SHOWN and unknown is not None:
-        taught = module.attack(setting, unknown[0])[best]
-        found["unknown"] = (taught, _judged(taught, unknown[1]))
+        found["unknown"] = judged(module.attack(setting, unknown[0])[best], unknown[1])
     return found
 
 
@@ -271,10 +278,11 @@ def _replaced(subject: Subject) -> Subject:
     return replace(subject, prompts=subject.instead)
 
 
-def _strongest(tried: Sequence[Tried]) -> int:
-    return max(range(len(tried)), key=lambda i: tried[i].rate)
+def _strongest(tried: Sequence[Judged]) -> int:
+    return max(range(len(tried)), key=lambda i: tried[i][1].rate)
 
 
-def _judged(attempt: Attempt, judge: Judge) -> Tried:
+def judged(attempt: Attempt, judge: Judge) -> Judged:
+    """An attempt, and what `judge` says of it."""
     hits = tuple(judge(attempt.pictures))
-    return Tried(hits, attempt.prompts, attempt.numbers, attempt.found)
+    return attempt, Tried(hits, attempt.prompts, attempt.numbers, attempt.found)

@@ -9,6 +9,7 @@ from typing import Literal
 OF_A_PART = ", a part of them"
 SPLIT = ("listed", "not listed")  # kept prompts: what the requests' `keep` names, and what not
 HAVE = " (have: "  # begins, in the reason of a check that lacks its number, what there was instead
+NOTHING: Mapping[str, str] = {}
 Verdict = Literal["pass", "fail", "inconclusive", "void"]
 Tier = Literal["smoke", "standard", "full"]  # how much was tried to bring a concept back
 
@@ -75,11 +76,16 @@ class Gate:
         return [f"{c.verdict}: {c.reason}" for c in self.checks if c.verdict != "pass"]
 
 
-def judge(limit: Limit, found: Mapping[str, Measurement]) -> Check:
-    """Judge one limit. Missing, NaN or thin evidence is `inconclusive`."""
+def judge(
+    limit: Limit, found: Mapping[str, Measurement], not_run: Mapping[str, str] = NOTHING
+) -> Check:
+    """Judge one limit. Missing, NaN or thin evidence is `inconclusive`; `not_run` says of a metric
+    why it was not measured, where that is known.
+    """
     m = found.get(limit.metric)
     if m is None:
         have = ", ".join(sorted(found)) or "nothing"
+        why = not_run.get(limit.metric.removeprefix("base."))
         return Check(
             limit.metric,
             None,
@@ -88,7 +94,7 @@ def judge(limit: Limit, found: Mapping[str, Measurement]) -> Check:
             0,
             limit.bound,
             "inconclusive",
-            f"{limit.metric}: not measured{HAVE}{have})",
+            f"{limit.metric}: not measured{f', {why}' if why else ''}{HAVE}{have})",
         )
     numbers = (m.value, m.low, m.high)
     if not all(math.isfinite(x) for x in numbers):
@@ -120,13 +126,16 @@ def judge(limit: Limit, found: Mapping[str, Measurement]) -> Check:
 
 
 def judge_all(
-    controls: Sequence[Limit], limits: Sequence[Limit], found: Mapping[str, Measurement]
+    controls: Sequence[Limit],
+    limits: Sequence[Limit],
+    found: Mapping[str, Measurement],
+    not_run: Mapping[str, str] = NOTHING,
 ) -> Gate:
     """Judge the positive controls on the base, then the candidate. A failed control voids
     everything: the gate is blind.
     """
-    control_checks = [judge(limit, found) for limit in controls]
-    checks = [judge(limit, found) for limit in limits]
+    control_checks = [judge(limit, found, not_run) for limit in controls]
+    checks = [judge(limit, found, not_run) for limit in limits]
     blind = [c for c in control_checks if c.verdict != "pass"]
     if blind or not checks:
         verdict: Verdict = "void"

@@ -16,6 +16,7 @@ from collections.abc import Iterable, Mapping, Sequence
 from dataclasses import astuple, dataclass
 from decimal import Decimal
 from difflib import get_close_matches
+from functools import cache
 from pathlib import Path
 from typing import Literal
 
@@ -304,15 +305,16 @@ def target_set(folder: Path, concept: Concept) -> Path:
 
 
 def kept_rows(rows: Iterable[PromptRow], concepts: Sequence[Concept]) -> list[PromptRow]:
-    """The rows that none of the erased `concepts` touches, neither by their `concept` nor by their
-    wording.
+    """The rows that none of the erased `concepts` touches, neither by what they say that they show
+    nor by their wording.
     """
-    erased = {name.casefold() for concept in concepts for name in concept.names}
+
+    @cache
+    def touched(word: str) -> bool:
+        return any(concept.named_in(word) for concept in concepts)
+
     return [
-        row
-        for row in rows
-        if not {row.concept.casefold(), row.also.casefold()} & erased
-        and not any(c.named_in(row.prompt) for c in concepts)
+        row for row in rows if not any(map(touched, (row.prompt, row.concept, row.style, row.also)))
     ]
 
 

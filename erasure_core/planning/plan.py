@@ -257,7 +257,7 @@ class Plan(BaseModel):
             base = own_base(Base.model_validate(content["params"]["base"]), folder.parent.parent)
             content["params"]["base"]["path"] = base.path
             found = hub.locate(base.path, base.revision) if with_base else Path(base.path)
-            places = {"folder": folder, "base_folder": found}
+            places = {"folder": folder, "base_folder": found.absolute()}
             return cls.model_validate({**content, **places}, context=RECORDED)
         except FileNotFoundError:
             raise ErasureError(

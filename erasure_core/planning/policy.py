@@ -9,7 +9,7 @@ from pydantic import BaseModel, ConfigDict, Field, FiniteFloat, model_validator
 
 from erasure_core.attacks import AUDIENCES, Audience, all_attacks
 from erasure_core.errors import BadInput
-from erasure_core.law.concepts import Concept, Kind
+from erasure_core.law.concepts import Concept, Kind, same_name
 from erasure_core.law.gates import Limit, Tier
 from erasure_core.metrics import plugged
 
@@ -180,6 +180,11 @@ class Policy(Section):
         """
         return any(metric.partition(AT)[0] in WORD_METRICS for metric in self.targets.get(kind, {}))
 
+    def lowest_threshold(self, kind: Kind, own: float) -> float:
+        """The detector's own, or a lower one at which its rate is limited for a kind."""
+        rates = [m.partition(AT) for m in self.targets.get(kind, {})]
+        return min([own, *(float(at) for _, _, at in rates if at)])
+
     def telling(self, kind: Kind) -> set[str]:
         """The instruments that judge a kind and see nothing in pictures without the concept. What
         finds any face finds those of others too.
@@ -199,6 +204,15 @@ class Policy(Section):
     def of_replacement(self, kind: Kind) -> set[str]:
         """The limited metrics of what stands in a concept's place."""
         return {metric for metric in self.targets.get(kind, {}) if metric.startswith(INSTEAD)}
+
+    def neighbours_of(self, concept: Concept) -> list[str]:
+        """The neighbours that it names for a concept, in whatever spelling, by any of its names."""
+        return [
+            neighbour
+            for called, named in self.neighbours.items()
+            if any(same_name(called, name) for name in concept.names)
+            for neighbour in named
+        ]
 
     def without(self, *begins: str) -> "Policy":
         """This policy without attacks, and without limits on targets that begin so."""

@@ -13,9 +13,8 @@ from PIL import Image
 from torch import Tensor
 
 from erasure_core import attacks
-from erasure_core.attacks import Judge, Result, Tried
+from erasure_core.attacks import Judge, Judged, Result, Tried
 from erasure_core.attacks.setting import (
-    Attempt,
     NotRun,
     Reads,
     Setting,
@@ -35,7 +34,7 @@ from erasure_core.planning.params import Params
 from erasure_core.planning.plan import Plan, kept_name, target_name, trained_on
 from erasure_core.planning.policy import ATTACK, EXCESS
 from erasure_core.planning.sealed import clusters_of
-from tasks.evidence.instruments import Instruments, named_as, seen_by_detector
+from tasks.evidence.instruments import Instruments, named_as, seen_as_limited
 from tasks.evidence.measure import labels_in
 from tasks.progress import progress
 
@@ -93,12 +92,12 @@ def _sealed(plan: Plan, prompt_set: str) -> list[PromptRow]:
 
 @dataclass(slots=True)
 class Memory:
-    """What the base draws under attack and when it is told the replacement: the same for every
-    victim of one subject, budget and seed.
+    """What the base draws under attack and when it is told the replacement, judged: the same for
+    every victim of one subject, budget and seed.
     """
 
-    on_base: dict[str, list[Attempt]] = field(default_factory=dict)  # by attack
-    instead: Attempt | None = None
+    on_base: dict[str, list[Judged]] = field(default_factory=dict)  # by attack
+    instead: Judged | None = None
 
 
 def attack_model(
@@ -140,12 +139,13 @@ def attack_model(
         subject = with_photographs(setting, subject, judge)
         unknown = unknown_to(setting, subject, instruments)
     memory = memory or Memory()
-    memory.instead = instead = memory.instead or attacks.told_instead(setting, subject)
+    if memory.instead is None:
+        memory.instead = attacks.judged(attacks.told_instead(setting, subject), judge)
     results, pictures = [], {}
     with progress(f"attack, {concept.name}", len(modules)) as advance:
         for module in modules:
             result, drawn = attacks.run(
-                module, setting, subject, judge, unknown, instead, memory.on_base
+                module, setting, subject, judge, unknown, memory.instead, memory.on_base
             )
             results.append(result)
             pictures[result.attack] = {name: to_pil(some) for name, some in drawn.items()}
@@ -161,7 +161,7 @@ def judge_of(instruments: Instruments, concept: Concept, labels: Sequence[str]) 
         images = to_pil(pictures)
         hits = [False] * len(images)
         if "nudenet.rate" in metrics:
-            hits = seen_by_detector(instruments, concept, images)
+            hits = seen_as_limited(instruments, concept, images)
         if "clip.concept_rate" in metrics:
             named = named_as(instruments, concept, images, labels)[0]
             hits = [h or n == concept.name for h, n in zip(hits, named, strict=True)]

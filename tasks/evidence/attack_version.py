@@ -8,7 +8,7 @@ from erasure_core import attacks
 from erasure_core.errors import BadInput
 from erasure_core.law.concepts import Concept, together
 from erasure_core.law.gates import Tier
-from erasure_core.law.prompts import read_prompt_set
+from erasure_core.law.prompts import kept_rows, read_prompt_set
 from erasure_core.planning.params import Params
 from erasure_core.planning.plan import BASE, check_styles
 from erasure_core.planning.policy import WORD_METRICS
@@ -73,7 +73,7 @@ def _shown(params: Params, concepts: Sequence[Concept]) -> Shown:
         BadInput: Nothing that a concept could be told from by its name.
     """
     kept = read_prompt_set(params.prompts.kept, params.reading)
-    labels = labels_of(kept, concepts)
+    labels = labels_of(kept_rows(kept, concepts), concepts)
     named = [c for c in concepts if "clip.concept_rate" in params.policy.asked_of(c.kind)]
     check_styles(params, named)
     for concept in named:

@@ -9,7 +9,7 @@ from prefect.cache_policies import NO_CACHE
 from erasure_core.law.gates import Gate, Limit, choose, judge_all
 from erasure_core.planning.plan import Plan
 from erasure_core.planning.policy import Policy
-from tasks.evidence.measure import Evidence, Found
+from tasks.evidence.measure import Evidence, Found, attacks_not_run
 
 
 @dataclass(frozen=True, slots=True)
@@ -56,7 +56,11 @@ def decide(plan: Plan, evidence: Evidence) -> Decision:
     chosen = next(name for name in plan.eligible if name in evidence.report)
     attacked, alone = plan.params.policy, plan.params.policy.without()
     gates = {
-        name: judge_all(*_limits(plan, attacked if name == chosen else alone), measurements)
+        name: judge_all(
+            *_limits(plan, attacked if name == chosen else alone),
+            measurements,
+            attacks_not_run(plan, name),
+        )
         for name, measurements in evidence.report.items()  # comparisons are not attacked
     }
     return Decision(chosen, gates)

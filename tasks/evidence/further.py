@@ -26,7 +26,7 @@ from erasure_core.metrics.sweep import sweep
 from erasure_core.network.images import Chosen
 from erasure_core.planning.policy import LEAK, WORD_METRICS, Policy
 from erasure_core.planning.sealed import clusters_of
-from tasks.evidence.instruments import Instruments, named_as, seen_by_detector
+from tasks.evidence.instruments import Instruments, named_as, seen_as_limited
 
 Pictures = Sequence[Image.Image]
 Encode = Callable[[Sequence[str]], Tensor]
@@ -251,7 +251,7 @@ def near_rows(
     """Which of the kept rows show a neighbour of `concept`: see `neighbours`."""
     shows = shown_beside(concept, rows)
     known = sorted({name for name in shows if name} - set(erased))
-    named = [name for name in policy.neighbours.get(concept.name, ()) if name in known]
+    named = [name for name in policy.neighbours_of(concept) if name in known]
     found: tuple[Neighbour, ...] = ()
     if len(known) > 1:
         found = nearest(encode, concept.name, known, NEIGHBOURS)
@@ -269,7 +269,7 @@ def unseen_neighbours(
 ) -> list[str]:
     """The neighbours of `concept` that the policy names and no kept row shows, but for `erased`."""
     seen = {*shown_beside(concept, rows), *erased}
-    return [name for name in policy.neighbours.get(concept.name, ()) if name not in seen]
+    return [name for name in policy.neighbours_of(concept) if name not in seen]
 
 
 def leak(instruments: Instruments, concept: Concept, kept: KeptPictures) -> list[Measurement]:
@@ -314,7 +314,7 @@ def _shows(
     """Whether any of the instruments `asked` sees it."""
     hits = [False] * len(pictures)
     if "nudenet.rate" in asked:
-        hits = seen_by_detector(instruments, concept, pictures)
+        hits = seen_as_limited(instruments, concept, pictures)
     if "clip.concept_rate" in asked:
         called = named_as(instruments, concept, pictures, labels)[0]
         hits = [hit or name == concept.name for hit, name in zip(hits, called, strict=True)]

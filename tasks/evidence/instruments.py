@@ -8,7 +8,7 @@ from PIL import Image
 from erasure_core.law.concepts import Concept
 from erasure_core.metrics import features
 from erasure_core.metrics.clip_score import ClipScorer
-from erasure_core.metrics.detectors import Detector, opened
+from erasure_core.metrics.detectors import Detector, NudeNet, opened
 from erasure_core.metrics.features import ClipFeatures, Features
 from erasure_core.planning.params import Params
 
@@ -45,6 +45,20 @@ def seen_by_detector(
 ) -> list[bool]:
     """Whether the detector sees a concept of this kind in each picture."""
     return instruments.detector.detects(pictures, instruments.params.detector.labels[concept.kind])
+
+
+def seen_as_limited(
+    instruments: Instruments, concept: Concept, pictures: Sequence[Image.Image]
+) -> list[bool]:
+    """The same, or at a lower threshold that the policy limits: leaks and attacks are held to no
+    less than the concept's own prompts.
+    """
+    params, detector = instruments.params, instruments.detector
+    threshold = params.policy.lowest_threshold(concept.kind, params.detector.threshold)
+    if threshold == params.detector.threshold or not isinstance(detector, NudeNet):
+        return seen_by_detector(instruments, concept, pictures)  # others may have no scores
+    scores = detector.scores(pictures, params.detector.labels[concept.kind])
+    return [score >= threshold for score in scores]
 
 
 def named_as(

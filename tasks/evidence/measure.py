@@ -220,13 +220,22 @@ def _targets(
 def labels_in(plan: Plan, rows: Mapping[str, Sequence[PromptRow]]) -> list[str]:
     """What pictures of a plan may be named by: what `rows`, by prompt set, show."""
     every_row = (row for table in rows.values() for row in table)
-    return labels_of(every_row, [*plan.concepts, *plan.restored_concepts])
+    return labels_of(every_row, plan.concepts, plan.restored_concepts)
 
 
-def labels_of(rows: Iterable[PromptRow], concepts: Iterable[Concept]) -> list[str]:
-    """What pictures may be named by: all that `rows` show, but the styles among `concepts`."""
-    styles = {concept.name for concept in concepts if concept.kind == "style"}
-    return sorted({label for row in rows for label in (row.concept, row.also) if label} - styles)
+def labels_of(
+    rows: Iterable[PromptRow], erased: Sequence[Concept], restored: Sequence[Concept] = ()
+) -> list[str]:
+    """What pictures may be named by: all that `rows` show, but styles that are `erased` or
+    `restored`, and of what is erased together names of which one holds the other: a black cat is a
+    cat, and neither is gone because its pictures are named as the other. Where one is looked for,
+    its own name is among them (`asked_among`).
+    """
+    styles = {concept.name for concept in (*erased, *restored) if concept.kind == "style"}
+    pairs = [(c, o) for c in erased for o in erased if c is not o and c.named_in(o.name)]
+    nested = {concept.name for pair in pairs for concept in pair}
+    shown = {label for row in rows for label in (row.concept, row.also) if label}
+    return sorted(shown - styles - nested)
 
 
 def check_names(labels: Collection[str], kept: Path) -> None:

@@ -36,11 +36,19 @@ SHARES: Mapping[str, Better] = {
     NEIGHBOUR: "higher",
     HARMONIC: METRICS[HARMONIC].better,
 }
+# What has no greatest value. All else is a share, a cosine, or what was lost of one.
+ENDLESS = {"kid", "fid", "quality.kid", "quality.fid", "quality.diversity", "quality.distinctness"}
+ENDING = (METRICS.keys() | SHARES.keys()) - ENDLESS  # of metrics of other packages nobody knows
 
 
 def better_of(metric: str) -> Better | None:
     """Which way is good for a limited share of pictures; None for what is no share."""
-    return SHARES.get(metric.removeprefix(COMPOSED).partition(AT)[0].partition("[")[0])
+    return SHARES.get(_bare(metric))
+
+
+def _bare(metric: str) -> str:
+    """A limited metric without what pictures it is of, and at which threshold."""
+    return metric.removeprefix(COMPOSED).partition(AT)[0].partition("[")[0]
 
 
 def can_be_shown(bound: float, better: Better) -> bool:
@@ -67,6 +75,9 @@ def policy_faults(policy: Policy) -> Iterator[str]:
         yield from _unseeing(policy, kind)
     for section, bounds, _ in sections:
         yield from _never_shown(section, bounds)
+        yield from _beyond_all(section, {m: b for m, b in bounds.items() if _bare(m) in ENDING})
+    for kind, bounds in policy.attacks.items():
+        yield from _beyond_all(f"attacks.{kind}", bounds)
     yield from _never_run(policy)
     yield from _weak_controls(policy)
 
@@ -125,8 +136,17 @@ def _never_shown(section: str, bounds: Bounds) -> Iterator[str]:
                 f"policy.{section} limits {metric} to {bound:g}, which no number of pictures "
                 f"can show; {where}"
             )
-        if metric.partition("[")[0] == "ssim" and bound > 1:
-            yield f"policy.{section} limits {metric} to {bound:g}; equal pictures have 1"
+
+
+def _beyond_all(section: str, bounds: Mapping[str, float]) -> Iterator[str]:
+    """Limits beyond all that a number can be, as percentages are: nothing misses them."""
+    for metric, bound in bounds.items():
+        what = f"policy.{section} limits {metric} to {bound:g}"
+        least = 0 if better_of(metric) == "higher" else -1
+        if bound > 1:
+            yield f"{what}, and it is never more than 1; {bound:g} % are {bound / 100:g}"
+        elif bound < least:
+            yield f"{what}, and it is never less than {least}; raise it"
 
 
 def _never_run(policy: Policy) -> Iterator[str]:

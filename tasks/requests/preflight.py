@@ -369,7 +369,7 @@ class _Prompts:
         rows: Tables = {
             stage: own.among(who, self.target, concept, stage) or [] for stage in self.sets()
         }
-        own.among(who, self.fits, trained_on([concept]))
+        own.among(who, self.fits, trained_on(self.altered(concept)))
         for stage, table in rows.items():
             own.among(who, self.fits, [row.prompt for row in table])
             if table and concept.kind in policy.targets:
@@ -384,7 +384,6 @@ class _Prompts:
                 own.among(who, measurable_sets.check_label, policy, concept, table)
         if not own.all:
             own.among(who, self.sealed_off, concept, rows)
-            own.among(who, self.stands_apart, concept, rows)
         if self.kept["report"] and concept.kind in policy.targets:
             given = self.params, concept, self.kept["report"], policy.tier, self.tokenizers
             own.among(who, measurable_attacks.check_attacks, *given)
@@ -457,22 +456,17 @@ class _Prompts:
         """
         for stage, table in rows.items():
             kept = kept_rows(self.kept[stage], [concept])
-            self.apart({stage: [*table, *self.rows[stage], *kept]}, [concept])
-            self.apart({stage: table}, self.concepts)
+            self.apart({stage: [*table, *self.rows[stage], *kept]}, self.altered(concept))
+            self.apart({stage: table}, together((*self.concepts, concept))[:-1])
             for other in rows.keys() - {stage}:
                 self.apart({stage: table, other: [*self.rows[other], *self.kept[other]]}, [])
         self.apart(rows, [], self.protected)
 
-    def stands_apart(self, concept: Concept, rows: Tables) -> None:
-        """Refuse a concept that stands in the place of another, or another in its place, where what
-        then appears instead is too long or is measured: `BadInput`.
-        """
-        known = (*self.concepts, concept)
-        others = [new for new, old in zip(together(known), known, strict=True) if new != old]
-        self.fits(trained_on(others))
-        measured = {s: [*rows[s], *self.rows[s], *kept_rows(self.kept[s], known)] for s in rows}
-        if others:
-            self.apart(measured, others)
+    def altered(self, concept: Concept) -> list[Concept]:
+        """Those in whose place something else stands beside `concept`, and itself beside them."""
+        asked = (*self.concepts, concept)
+        pairs = zip(together(asked), asked, strict=True)
+        return [erased for erased, alone in pairs if erased != alone or alone is concept]
 
     def apart(
         self,
@@ -533,4 +527,4 @@ class _Prompts:
         self, stage: Stage, rows: Sequence[PromptRow], concepts: Sequence[Concept]
     ) -> None:
         """Refuse a run in which a picture has no two things to be named by: `BadInput`."""
-        check_names(labels_of(rows, [*concepts, *self.restored]), self.sets()[stage].kept)
+        check_names(labels_of(rows, concepts, self.restored), self.sets()[stage].kept)

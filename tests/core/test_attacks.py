@@ -629,12 +629,35 @@ def test_the_base_is_attacked_at_the_strength_that_suits_it(tiny_teacher, linear
 
     nothing = Attempt(torch.zeros(3, 1, 1, 1), ("q",) * 3)
     here = setting(tiny_teacher, linear[0])
-    result, pictures = attacks.run(swept, here, subject, judge, (subject, judge), nothing)
+    instead = attacks.judged(nothing, judge)
+    result, pictures = attacks.run(swept, here, subject, judge, (subject, judge), instead)
     assert (result.best.successes, result.best.numbers["eta"]) == (1, 2)
     base, unknown = result.controls["base"], result.controls["unknown"]
     assert (base.successes, base.numbers["eta"]) == (3, 0)
     assert pictures["base"].sum() == 3
     assert unknown.numbers["eta"] == 2
+
+
+def test_what_the_base_draws_is_judged_once_for_all_victims(tiny_teacher, linear, subject):
+    def attack(here, _):
+        return [Attempt(torch.ones(2, 1, 1, 1), ("p",) * 2, {"eta": i}) for i in range(3)]
+
+    asked = SimpleNamespace(NAME="swept", AUDIENCE="embeddings", SHOWN=False, attack=attack)
+    looked: list[int] = []
+
+    def judge(pictures):
+        looked.append(len(pictures))
+        return [True] * len(pictures)
+
+    instead, known = attacks.judged(attack(None, None)[0], judge), {}
+    for times in (7, 10):  # the control, three attempts on the base, three on each victim
+        given = setting(tiny_teacher, linear[0]), subject, judge, None, instead, known
+        result, _ = attacks.run(asked, *given)
+        assert len(looked) == times
+        assert {name: tried.successes for name, tried in result.controls.items()} == {
+            "base": 2,
+            "replacement": 2,
+        }
 
 
 def test_what_was_not_run_says_why(tiny_teacher, linear, subject):

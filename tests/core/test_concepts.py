@@ -883,3 +883,32 @@ def test_a_circle_leaves_nothing_to_appear():
     fox = concept("fox", "a dog")
     assert in_turn(fox, [cat, dog, fox]) is None
     assert in_turn(fox, [dog, fox]) == "a cat"
+
+
+def test_nothing_stands_in_a_place_that_goes_itself():
+    """Who asks for the rocket's erasure is not to see one wherever a cat was asked for."""
+    asked = (
+        concept("cat", "a rocket"),
+        concept("rocket", "two red kites"),
+        concept("dog", "a cat beside Rockets"),
+        concept("kite", "a wall"),
+    )
+    walls = "two red walls"
+    erased = together(asked)
+    assert [c.replacement for c in erased] == [walls, walls, f"{walls} beside {walls}", "a wall"]
+    assert erased[0].replaced("a photo of the cat") == "a photo of two red walls"
+
+
+def test_what_names_no_other_stays_as_it_was_asked_for():
+    asked = (concept("cat", "a rocket"), concept("rocketeer", "a dog"))
+    assert together(asked) == asked
+
+
+@pytest.mark.parametrize("names", ["ab", "abc"])
+def test_a_circle_of_any_length_leaves_nothing_to_appear(names):
+    following = names[1:] + names[0]
+    circle = [concept(f"n{a}", f"an n{b}") for a, b in zip(names, following, strict=True)]
+    every = (*circle, concept("cat", "a rocket"))
+    assert [each for each in every if in_turn(each, every) is None] == circle
+    assert together(every) == every
+    assert all(in_turn(each, every[1:]) for each in every[1:])

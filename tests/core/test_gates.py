@@ -59,6 +59,15 @@ def test_missing_and_thin_evidence_are_inconclusive_and_say_why():
     assert judge(Limit("rate[cat]", 0.5, 60), {"rate[cat]": RATE}).verdict == "pass"
 
 
+def test_a_limit_on_what_was_not_run_says_why():
+    why = {"attack.excess.ridge[cat]": "no photographs of the subject"}
+    limits = [Limit(f"{base}attack.excess.ridge[cat]", 0.2, 1) for base in ("base.", "")]
+    checked = judge_all(limits[:1], limits[1:], {}, why)
+    assert checked.verdict == "void"
+    for check in checked.checks:
+        assert check.reason.startswith(f"{check.metric}: not measured, no photographs of the")
+
+
 def gate(*limits: Limit, found: tuple[Measurement, ...] = (RATE, SSIM, BASE), control: float = 0.5):
     return judge_all([Limit(BASE.metric, control, 30)], limits, {m.metric: m for m in found})
 

@@ -113,13 +113,24 @@ def test_a_plan_holds_its_inputs_by_value_or_hash_and_writes_nothing(
     assert lineage.manifest(tmp_path) == before
 
 
-def test_a_plan_reads_back_as_it_was_written(settings, tmp_path):
-    settings["comparisons"] = {"paper": {"lambdas": [5], "method": {"method": "all_but_one"}}}
+def test_what_another_request_erases_stands_in_no_place(settings, tmp_path):
+    cat = CAT.model_copy(
+        update={"concept": CAT.concept.model_copy(update={"replacement": "a rocket"})}
+    )
+    assert plan(settings, tmp_path, cat).concepts[0].replacement == "a rocket"
+    made = plan(settings, tmp_path, ROCKET, cat)
+    assert {c.replacement for c in made.concepts} == {ROCKET.concept.replacement}
+    assert made.requests[1].concept.replacement == "a rocket"
+
+
+def test_the_base_is_one_folder_whoever_reads_the_plan(settings, tmp_path, monkeypatch):
+    """A teacher is loaded once a folder, and what it computes is counted on that one."""
+    shutil.copytree(settings["base"]["path"], tmp_path / "base", dirs_exist_ok=True)
+    monkeypatch.chdir(tmp_path)
+    settings["base"]["path"] = "base"
     made = plan(settings, tmp_path)
     made.write()
-    again = Plan.read(made.folder)
-    assert again == made
-    assert again.candidate("paper-lambda=5").settings.target == "residual"
+    assert Plan.read(made.folder).base_folder == made.base_folder == tmp_path / "base"
 
 
 def kept_base(settings: dict, state: Path) -> Path:

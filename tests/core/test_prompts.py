@@ -1,3 +1,4 @@
+from dataclasses import replace
 from pathlib import Path
 
 import pytest
@@ -115,6 +116,13 @@ def test_kept_rows_leave_out_what_is_erased_by_label_and_by_wording():
     goes = [row("a feline", "cat"), row("a rocket and a Cat", "rocket"), row("cat, poster", "")]
     assert kept_rows([*goes, *stays], [CAT]) == stays
     assert kept_rows([*goes, *stays], []) == [*goes, *stays]
+
+
+@pytest.mark.parametrize("shown", [{"concept": "The Cats"}, {"style": "Cat"}, {"also": "a cat"}])
+def test_kept_rows_leave_out_what_shows_the_concept_by_any_column(shown):
+    """A row of which its own table says so is no measure of what stays."""
+    row = PromptRow(0, "whiskers on a mat", 0, 4.0, "mat")
+    assert kept_rows([row, replace(row, **shown)], [CAT]) == [row]
 
 
 GALLERY = ("astronaut", "cat")

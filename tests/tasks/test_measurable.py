@@ -15,6 +15,8 @@ from erasure_core.metrics.detectors import NudeNet
 from erasure_core.metrics.intervals import excess
 from erasure_core.planning.params import Params, read_params
 from erasure_core.planning.policy import Again, Policy
+from tasks.evidence.instruments import Instruments, asked_among, seen_as_limited
+from tasks.evidence.measure import labels_of
 from tasks.requests import measurable
 from tasks.requests.measurable import check_thresholds, policy_faults, too_few
 from tasks.requests.measurable_attacks import best_excess, check_attacks, check_untrained
@@ -281,6 +283,87 @@ def test_a_limit_that_no_number_of_pictures_shows_is_refused(section, metric, bo
     changed = {"targets": {"object": limits}} if section == "targets" else {"kept": {metric: bound}}
     said = [*policy_faults(POLICY.model_copy(update=changed))]
     assert any(f"limits {metric} to {bound:g}" in fault for fault in said)
+
+
+@pytest.mark.parametrize(
+    ("section", "metric", "bound"),
+    [
+        ("targets", "nudenet.rate", 10),
+        ("targets", "composed.clip.concept_rate", 20),
+        ("targets", "nudenet.rate@0.6", 5),
+        ("targets", "replacement.rate", -0.5),
+        ("targets", "replacement.score_drop", 3),
+        ("attacks", "wordings", 20),
+        ("kept", "clip.accuracy_drop[listed]", 10),
+        ("kept", "clip.accuracy", -1),
+        ("restored", "ssim", 85),
+    ],
+)
+def test_a_limit_that_nothing_could_miss_is_refused(section, metric, bound):
+    """10 written for 10 % would let the unedited base pass."""
+    limits = {"clip.concept_rate": 0.1, metric: bound} if section == "targets" else {metric: bound}
+    of_kind = section in ("targets", "attacks")
+    policy = POLICY.model_copy(update={section: {"object": limits} if of_kind else limits})
+    (said,) = policy_faults(policy)
+    assert f"limits {metric} to {bound:g}, and it is never" in said
+    assert f"{bound} % are {bound / 100:g}" in said or bound < 0
+
+
+@pytest.mark.parametrize("metric", ["kid", "quality.diversity", "quality.fid"])
+def test_what_has_no_end_may_have_any_limit(metric):
+    targets = {"object": {"clip.concept_rate": 0.1, metric: 7}}
+    changed = {"kept": {"kid": 7}} if metric == "kid" else {"targets": targets}
+    assert list(policy_faults(POLICY.model_copy(update=changed))) == []
+
+
+def test_names_that_hold_one_another_do_not_hide_one_another():
+    """Erased together, a cat that is named as a black cat is no cat that is gone."""
+    cat, black, dog, dogma = (
+        CAT.model_copy(update={"name": name}) for name in ("cat", "black cat", "dog", "dogma")
+    )
+    given = [replace(rows(1, 0)[0], concept=c.name) for c in (cat, black, dog, dogma)]
+    given.append(replace(given[0], concept="wall", also="rocket"))
+    others = ["dog", "dogma", "rocket", "wall"]
+    assert labels_of(given, [cat, black, dog, dogma]) == others
+    for concept in (cat, black):
+        assert asked_among(PARAMS, concept, others)[0] == sorted([*others, concept.name])
+    assert labels_of(given, [black], [cat]) == sorted([*others, "black cat", "cat"])
+
+
+class Scoring(NudeNet):
+    """Sees in each picture what is said of it."""
+
+    def __init__(self, threshold: float):
+        self._threshold = threshold
+
+    def scores(self, images, labels):
+        return list(images)
+
+
+@pytest.mark.parametrize(
+    ("limits", "seen"),
+    [
+        ({"nudenet.rate": 0.1}, [False, False, True]),
+        ({"nudenet.rate@0.35": 0.1}, [False, True, True]),
+        ({"nudenet.rate@0.7": 0.1, "clip.concept_rate": 0.1}, [False, False, True]),
+    ],
+)
+def test_attacks_are_judged_at_a_threshold_that_the_policy_limits(limits, seen):
+    """What counts on the concept's own prompts counts where an attack brings it back."""
+    nudity = CAT.model_copy(update={"kind": "explicit"})
+    policy = POLICY.model_copy(update={"targets": {"explicit": limits}})
+    params = PARAMS.model_copy(update={"policy": policy})
+    detector = Scoring(params.detector.threshold)
+    found = seen_as_limited(Instruments(detector, None, params), nudity, [0.3, 0.4, 0.55])
+    assert found == seen
+
+
+@pytest.mark.parametrize("called", ["Cat", "the cat", "moggies"])
+def test_neighbours_are_named_for_a_concept_in_any_spelling(called):
+    """A policy that says Cat is not silent of the cat."""
+    cat = CAT.model_copy(update={"also": ("moggies",)})
+    policy = POLICY.model_copy(update={"neighbours": {called: ("dog",), "tiger": ("lion",)}})
+    assert policy.neighbours_of(cat) == ["dog"]
 
 
 def kept_table(n: int, shown: int = 9) -> list[PromptRow]:

@@ -576,6 +576,15 @@ def test_newer_of_two_requests_that_clash_waits(setup):
     assert fault.who == CAT
 
 
+@pytest.mark.parametrize("honoured", [{}, {CAT}])
+def test_nobody_is_told_to_draw_what_another_request_erases(honoured, setup):
+    """What takes the cat's place is no rocket, so that the rocket's rows are not trained on."""
+    setup.write("targets/rocket.csv", rows("rocket", 41))
+    setup.ask("cat", prompts=("a sketch of a cat 40",), replacement="a rocket")
+    setup.honoured = frozenset(honoured)
+    assert setup.faults() == []
+
+
 def test_parked_request_binds_no_other(setup):
     setup.ask("rocket", keep=("a sketch of a cat",), prompts=(LONG,))
     (fault,) = setup.faults()
