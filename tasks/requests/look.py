@@ -20,7 +20,7 @@ from erasure_core.network.images import to_pil
 from erasure_core.planning.params import Params
 from erasure_core.planning.plan import choosing_set
 from erasure_core.planning.reading import kept_guidance
-from tasks.evidence.instruments import Instruments, named_as, seen_by_detector
+from tasks.evidence.instruments import Instruments, asked_among, named_as, seen_by_detector
 from tasks.evidence.measure import labels_of
 from tasks.progress import progress
 from tasks.release.resolve import open_model
@@ -110,8 +110,8 @@ def durations(draft: Draft, params: Params, seconds_a_picture: float) -> dict[st
     for name in dict.fromkeys([params.method.method, *sorted(params.methods)]):
         n = _pictures(draft, params.with_method(name))
         minutes = n * seconds_a_picture / 60
-        erasing = f" + {measured[name]:.3g} s erasing" if name in measured else ""
-        said[name] = f"{n} pictures, {minutes:.1f} min{erasing}"
+        erasing = f"{measured[name]:.3g} s" if name in measured else "an unmeasured time"
+        said[name] = f"{n} pictures, {minutes:.1f} min + {erasing} erasing"
     return said
 
 
@@ -145,8 +145,9 @@ def _with_replacement(
     instruments: Instruments, concept: Concept, seen: Seen, labels: Sequence[str]
 ) -> Seen:
     """The same with how many are named as the replacement, as the gate asks."""
-    among, label = labels_with(sorted({*labels, concept.name}), concept.replacement)
-    named = instruments.scorer.name_concepts(seen.pictures, among)
+    known, templates = asked_among(instruments.params, concept, labels)
+    among, label = labels_with(known, concept.replacement)
+    named = instruments.scorer.name_concepts(seen.pictures, among, templates)
     return replace(seen, as_replacement=named.count(label))
 
 
@@ -182,7 +183,8 @@ def _warnings(draft: Draft, params: Params, seen: Sequence[Seen]) -> list[str]:
     for other, name in zip(others, concept.also, strict=True):
         if not other.as_concept(concept):
             said.append(f"the base draws no {concept.name} for {name!r}: nothing goes with it")
-    knows = ", ".join(word.phrase for word in draft.known[-3:])
+    style = concept.kind == "style"
+    knows = ", ".join(draft.neighbours if style else [word.phrase for word in draft.known[-3:]])
     if (still := instead.as_concept(concept)) * 2 >= len(instead.pictures):
         said.append(
             f"the base draws {concept.name!r} for {concept.replacement!r} too ({still} of "

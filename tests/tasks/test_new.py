@@ -447,6 +447,24 @@ def test_a_run_draws_as_many_pictures_as_it_says(params):
     assert look.durations(made, params, 60)["uce"].startswith(f"{expected} pictures, {expected}.0")
 
 
+def test_erasing_that_was_not_measured_is_said_to_take_its_time(params):
+    times = look.durations(draft(asked("coffee"), params), params, 1)
+    assert times["esd"].endswith("+ an unmeasured time erasing")
+    assert times["uce"].endswith("+ 0.716 s erasing")
+
+
+def test_what_replaces_a_style_is_named_among_the_styles(params):
+    case = asked("sketch", "style", "photo")
+    instead = look.look(draft(case, params), params).seen[-1]
+    assert instead.as_replacement == instead.named["photo"] >= 4
+
+
+def test_a_style_is_advised_to_become_another_style(params):
+    case = asked("sketch", "style", "fresco")
+    (warning,) = warned(params, case, seen({"sketch": 5}), seen({"photo": 5}, None, 0))
+    assert warning.endswith("such as mosaic, photo, poster")
+
+
 def test_it_looks_with_the_base_and_says_everything(params, tmp_path):
     few = params.model_copy(update={"sampling": params.sampling.model_copy(update={"steps": 4})})
     made = draft(asked("coffee", also=["cup of joe"]), few, tmp_path)
