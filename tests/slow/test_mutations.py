@@ -132,7 +132,7 @@ def tree(tmp_path) -> Path:
     return tmp_path
 
 
-def tested(tree: Path, test: str) -> subprocess.CompletedProcess[str]:
+def outcome_of(tree: Path, test: str) -> subprocess.CompletedProcess[str]:
     """The test file run in the copy, until the first failure."""
     options = ["-q", "-x", "-p", "no:cacheprovider", "-m", "slow or not slow"]
     command = [sys.executable, "-m", "pytest", *options, test]
@@ -153,12 +153,12 @@ def test_a_fault_fails_the_test_that_is_there_to_see_it(name, tree):
     text = file.read_text()
     assert text.count(fault.sound) == 1, f"{fault.file} has it {text.count(fault.sound)} times"
     file.write_text(text.replace(fault.sound, fault.faulty))
-    done = tested(tree, fault.test)
+    done = outcome_of(tree, fault.test)
     assert done.returncode == 1, done.stdout[-2000:]  # 1: a test failed; 2: nothing could be run
     assert "SyntaxError" not in done.stdout
 
 
 @pytest.mark.parametrize("test", sorted({fault.test for fault in FAULTS.values()}))
 def test_without_a_fault_they_pass(test, tree):
-    done = tested(tree, test)
+    done = outcome_of(tree, test)
     assert done.returncode == 0, done.stdout[-2000:]
