@@ -21,9 +21,9 @@ from pydantic import (
     model_validator,
 )
 
-from erasure_core.law.naming import AND, NASAL, TYPED, mentions
+from erasure_core.law.naming import AND, DOLLAR, NASAL, TYPED, mentions
 from erasure_core.law.wording import replaced
-from erasure_core.text import composed, one_line, seen
+from erasure_core.text import COPIED, composed, one_line, seen
 
 RECORDED = {"recorded": True}  # context with which what was accepted before is read back
 Kind = Literal["likeness", "style", "object", "explicit"]
@@ -55,8 +55,10 @@ def _kind(written: object) -> object:
 
 
 def _name(text: str) -> str:
-    """A name as people write it, in one form: its accents composed, single spaces."""
-    name = " ".join(one_line(composed(text)).split())
+    """A name as people write it, in one form: its accents composed, single spaces, and without what
+    nobody sees that was copied along.
+    """
+    name = " ".join(one_line(COPIED.sub("", composed(text))).split())
     if not any(c.isalnum() for c in name):
         raise ValueError(f"{name!r} has no letter; write the word that names it in prompts")
     if len(name.encode()) > NAME_LENGTH:
@@ -191,7 +193,7 @@ def letters_of(name: str) -> str:
     """What all spellings of a name have in common: its letters and digits, without marks, "and" and
     an article. Other names may have it in common too: `same_name` decides.
     """
-    folded = name.casefold()
+    folded = DOLLAR.sub("s", name.casefold())
     if folded.startswith(_ARTICLES):
         folded = folded.partition(" ")[2]
     if "&" in folded or "and" in folded:

@@ -67,6 +67,28 @@ UNCOUNTED = frozenset(
         *("soccer", "tennis"),
     )
 )
+ARTICLES = ("a", "an", "the")
+# Words that stay where they are, with the bare noun: "this cat" becomes "this dog".
+DETERMINERS = (
+    *("this", "that", "these", "those", "my", "your", "his", "her", "its", "our", "their", "whose"),
+    *("no", "each", "every", "any", "another", "one", "some", "which", "what", "either", "neither"),
+)
+SUBJECTS = ("i", "he", "she", "we", "they", "you", "it", "who")  # a verb follows
+# Words of the grammar, which name nothing: "it", "who", "us".
+GRAMMAR = frozenset(
+    (
+        *("a", "an", "and", "as", "at", "be", "beside", "by", "for", "from", "in", "into", "is"),
+        *("like", "near", "of", "on", "or", "over", "the", "to", "under", "with", "without"),
+        *("about", "above", "across", "after", "against", "along", "among", "around", "before"),
+        *("behind", "below", "beneath", "between", "beyond", "during", "except", "inside", "off"),
+        *("onto", "out", "outside", "past", "per", "through", "toward", "towards", "up", "upon"),
+        *("versus", "vs", "via", "within", "but", "if", "not", "nor", "so", "than", "then"),
+        *("when", "where", "while", "am", "are", "been", "being", "was", "were", "has", "have"),
+        *("had", "do", "does", "did", "can", "could", "may", "must", "shall", "should", "will"),
+        *("would", "me", "him", "us", "them", "it's", "that's", "here's", "there's", "he's"),
+        *("she's", "let's", "what's", "who's", *SUBJECTS, *DETERMINERS),
+    )
+)
 # What follows the noun that a phrase is about: "man in a suit", "woman sitting on a chair".
 AFTER_HEAD = re.compile(
     r" (?:of|in|on|at|with|without|by|from|for|to|near|under|over|behind|beside|between|as|"

@@ -8,15 +8,20 @@ import re
 import unicodedata
 from collections.abc import Sequence
 
-from erasure_core.law.english import headed, indefinite, is_many, is_uncounted, many, plurals
+from erasure_core.law.english import (
+    ARTICLES,
+    DETERMINERS,
+    GRAMMAR,
+    SUBJECTS,
+    headed,
+    indefinite,
+    is_many,
+    is_uncounted,
+    many,
+    plurals,
+)
 from erasure_core.law.naming import COUNTED, COUNTS, mentions
 
-ARTICLES = ("a", "an", "the")
-# Words that stay where they are, with the bare noun: "this cat" becomes "this dog".
-DETERMINERS = (
-    *("this", "that", "these", "those", "my", "your", "his", "her", "its", "our", "their", "whose"),
-    *("no", "each", "every", "any", "another", "one", "some", "which", "what", "either", "neither"),
-)
 # Words that say how much of a thing there is: "a cup of coffee" is coffee, and becomes tea whole.
 CONTAINERS = (
     *("bag", "bottle", "bowl", "box", "can", "cup", "glass", "jar", "loaf", "mug", "pair"),
@@ -25,20 +30,10 @@ CONTAINERS = (
 HOLDING = "|".join(CONTAINERS)
 SEVERAL = "|".join(sorted((form for word in CONTAINERS for form in plurals(word)), reverse=True))
 ARTICLED = r"(?:(?<!\w)(?:an?|the)\s+)?(?<!\w)"  # where a noun begins that may have an article
-SUBJECTS = ("i", "he", "she", "we", "they", "you", "it", "who")  # a verb follows
 # Words after which a name does not go on with the noun before it.
-FUNCTION_WORDS = frozenset(
+FUNCTION_WORDS = GRAMMAR | frozenset(
     (
-        *("a", "an", "and", "as", "at", "be", "beside", "by", "for", "from", "in", "into", "is"),
-        *("like", "near", "of", "on", "or", "over", "the", "to", "under", "with", "without"),
-        *("about", "above", "across", "after", "against", "along", "among", "around", "before"),
-        *("behind", "below", "beneath", "between", "beyond", "during", "except", "inside", "off"),
-        *("onto", "out", "outside", "past", "per", "through", "toward", "towards", "up", "upon"),
-        *("versus", "vs", "via", "within", "but", "if", "not", "nor", "so", "than", "then"),
-        *("when", "where", "while", "am", "are", "been", "being", "was", "were", "has", "have"),
-        *("had", "do", "does", "did", "can", "could", "may", "must", "shall", "should", "will"),
-        *("would", "me", "him", "us", "them", "it's", "that's", "here's", "there's", "he's"),
-        *("she's", "let's", "what's", "who's", *SUBJECTS, *COUNTS, *DETERMINERS),
+        *COUNTS,
         # Of prompts in other languages, whose words are no adjectives of ours: "une photo de ...".
         *("avec", "con", "de", "del", "della", "des", "di", "du", "ein", "eine", "einer", "el"),
         *("en", "et", "im", "la", "las", "le", "les", "los", "mit", "par", "por", "un", "una"),

@@ -19,9 +19,9 @@ from typing import get_args
 from erasure_core.errors import BadInput
 from erasure_core.files import read_table
 from erasure_core.law.concepts import Kind
-from erasure_core.law.english import indefinite, is_many, is_uncounted
+from erasure_core.law.english import ARTICLES, indefinite, is_many, is_uncounted
 from erasure_core.law.prompts import PromptRow, written
-from erasure_core.law.wording import ARTICLES, is_medium, is_name
+from erasure_core.law.wording import is_medium, is_name
 
 TRAINED = (
     "{style} of {subject}",
