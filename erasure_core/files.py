@@ -281,17 +281,26 @@ def _check_once(changes: Sequence[str]) -> None:
 def _change(content: dict[Any, Any], change: str) -> None:
     """Put `key=value` into a YAML file's content."""
     key, equals, text = change.partition("=")
-    *sections, last = key.strip().split(".")
-    if not equals or not all([*sections, last]):
+    names = key.strip().split(".")
+    if not equals or not all(names):
         raise BadInput(f"{_shortened(change)} is no change; write key=value, as seed=3 or a.b=3")
     value = _parsed(text, _shortened(change))
-    for name in sections:
+    while len(names) > (n := _length_of_key(content, names)):
+        name, names = ".".join(names[:n]), names[n:]
         if content.get(name) is None:
             content[name] = {}
         content = content[name]
         if not isinstance(content, dict):
             raise BadInput(f"{_shortened(change)}: {name} is a value and has no keys")
-    content[last] = value
+    content[".".join(names)] = value
+
+
+def _length_of_key(content: dict[Any, Any], names: Sequence[str]) -> int:
+    """How many of `names` are the first key in `content`: metrics have dots in their names."""
+    for n in range(len(names), 0, -1):
+        if ".".join(names[:n]) in content:
+            return n
+    return len(names) if any("." in str(key) for key in content) else 1
 
 
 def _loaded(path: Path) -> object:
@@ -369,9 +378,9 @@ def _describe(fault: ErrorDetails, model: type[BaseModel]) -> str:
     key = _shortened(".".join(map(str, keys)) or "the file", str)
     if fault["type"] == "extra_forbidden":
         allowed = _keys(parent)
-        near = get_close_matches(str(keys[-1]), allowed, n=1)
+        near = _within(parent, str(keys[-1])) or get_close_matches(str(keys[-1]), allowed, n=1)
         return f"{key}: unknown key; allowed: {', '.join(allowed)}" + (
-            f" (did you mean {near[0]}?)" if near else ""
+            f" (did you mean {' or '.join(near)}?)" if near else ""
         )
     if fault["type"] == "missing":
         return f"{key}: missing; add it"
@@ -391,6 +400,8 @@ def _in_yaml(fault: str, found: object) -> str | None:
         return f"quote it: {_shortened(text)}"
     if fault in ("tuple_type", "list_type") and not isinstance(found, dict):
         return f"write a list, one a line: - {_shortened(found)}"
+    if fault in ("model_type", "model_attributes_type", "dict_type") and found is not None:
+        return "write its keys below it, one a line: key: value"
     if fault == "timezone_aware":
         return "write a time with its zone, as 2026-11-22T10:00:00Z"
     return None
@@ -403,6 +414,16 @@ def _shortened(value: object, written: Callable[[object], str] = repr, limit: in
 
 def _keys(model: type[BaseModel] | None) -> list[str]:
     return [field.alias or name for name, field in model.model_fields.items()] if model else []
+
+
+def _within(model: type[BaseModel] | None, key: str) -> list[str]:
+    """Where the sections of a model have a key that it has not itself: `sampling.steps`."""
+    return [
+        f"{field.alias or name}.{key}"
+        for name, field in (model.model_fields if model else {}).items()
+        if get_origin(field.annotation) is not dict
+        and any(key in _keys(section) for section in _models(field.annotation))
+    ]
 
 
 def _followed(
