@@ -33,6 +33,21 @@ YAML_BYTES, TABLE_BYTES, PICTURE_BYTES = MIB // 4, 16 * MIB, 256 * MIB
 TABLE_LINES = 100_000  # COCO-30k, the largest prompt set of the field, has 30 thousand
 YAML_DEPTH, YAML_VALUES, INTEGER_BITS = 32, 20_000, 64
 OTHERS = {"d": "a folder", "p": "a named pipe", "s": "a socket", "c": "a device", "b": "a device"}
+UTF_16 = (b"\xff\xfe", b"\xfe\xff")  # the marks of what Excel calls Unicode text
+# How files begin that are named by mistake -> what they are, and what to do.
+OTHER_FORMS = {
+    b"\x1f\x8b": "packed by gzip; unpack it: gunzip",
+    b"BZh": "packed by bzip2; unpack it: bunzip2",
+    b"\xfd7zXZ": "packed by xz; unpack it: unxz",
+    b"PK\x03\x04": "a zip archive or a spreadsheet; unpack it, or save the sheet as CSV",
+    b"PAR1": "a Parquet file; read it with pandas.read_parquet and write it with to_csv",
+    b"ARROW1": "an Arrow file; load the data set with datasets and write it with to_csv",
+    b"version https://git-lfs": "a pointer of Git LFS; fetch what it stands for: git lfs pull",
+    **dict.fromkeys(
+        (b"<!DOCTYPE", b"<!doctype", b"<html"),
+        "a web page; save the file that it shows (on GitHub: Raw)",
+    ),
+}
 UNWRITABLE = re.compile(r"[\x00-\x08\x0b\x0c\x0e-\x1f\x7f-\x9f\ud800-\udfff]")
 
 
@@ -190,10 +205,14 @@ def read_input(path: Path, limit: int = TABLE_BYTES) -> str:
     """The text of a file the user named.
 
     Raises:
-        BadInput: See `read_bytes`; or it is not UTF-8, or holds NUL.
+        BadInput: See `read_bytes`; or it is neither UTF-8 nor, by its mark, UTF-16, is packed or
+            what stands in a file's place, or holds NUL.
     """
+    content = read_bytes(path, limit)
+    if (found := next(filter(content.startswith, OTHER_FORMS), None)) is not None:
+        raise BadInput(f"{path}: it is {OTHER_FORMS[found]}")
     try:
-        text = read_bytes(path, limit).decode("utf-8-sig")
+        text = content.decode("utf-16" if content.startswith(UTF_16) else "utf-8-sig")
     except UnicodeDecodeError as error:
         raise BadInput(
             f"{path}: byte {error.start} is not UTF-8; save the file as UTF-8 text"
