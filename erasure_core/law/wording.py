@@ -246,8 +246,22 @@ def _with_what_follows(replacement: str, after: str, kind: str, name: str) -> tu
     alone = kind == "likeness" and is_name(name) and " " not in name
     if alone and (surname := SURNAME.match(after)) and _is_forename(surname["last"]):
         return surname.group(), replacement, False
+    if again := _said_again(replacement, after):
+        return again
     held = _container_after(replacement, after)
     return held, replacement, re.search(rf"(?:{SEVERAL})$", held, re.IGNORECASE) is not None
+
+
+def _said_again(replacement: str, after: str) -> tuple[str, str, bool] | None:
+    """Of what is replaced by what it is one of, "Nike" by "a plain shoe": " shoe", which goes with
+    the name, and whether that is several.
+    """
+    _, noun, rest = headed(_split(replacement)[1])
+    forms = sorted({noun, *plurals(noun)}, key=len, reverse=True)
+    found = re.match(rf"\s+({'|'.join(map(re.escape, forms))})(?!\w)", after, re.IGNORECASE)
+    if rest or not found:
+        return None
+    return found.group(), replacement, found[1].casefold() != noun.casefold()
 
 
 def _without_forenames(before: str, said: str, kind: str) -> str:
@@ -596,7 +610,7 @@ def _ends_noun(word: str, former: str) -> bool:
     if _determines(former) or folded in ADJECTIVES_IN_ING:
         return False
     if folded.endswith("s"):
-        return word == folded and not folded.endswith(("ous", "ss"))
+        return word == folded and not folded.endswith(("ous", "ss")) and folded != "sports"
     return folded in VERBS or folded.endswith("ing")
 
 

@@ -108,6 +108,10 @@ def test_what_joins_letters_belongs_to_a_name(name):
         ("Renée Åström", "likeness", "a person", "renée  åström, sketch", "a person, sketch"),
         ("J. R. R. Tolkien", "likeness", "a person", "J. R. R. Tolkien.", "a person."),
         ("王小明", "likeness", "一个人", "王小明的照片", "一个人的照片"),
+        ("Nike", "object", "a plain shoe", "a Nike shoe, Nike shoes", "a plain shoe, plain shoes"),
+        ("tench", "object", "a fish", "a tench fish", "a fish"),
+        ("R2-D2", "object", "a robot", "the R2D2 robot's head", "a robot's head"),
+        ("car", "object", "a bicycle", "a photo of sports car", "a photo of a sports bicycle"),
     ],
 )
 def test_what_stands_in_its_place_reads_well(name, kind, replacement, prompt, expected):
