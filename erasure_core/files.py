@@ -48,6 +48,10 @@ OTHER_FORMS = {
         "a web page; save the file that it shows (on GitHub: Raw)",
     ),
 }
+QUOTE = (
+    'correct it: a text that begins with a sign (@ * & ! % ` [ { ") or holds a colon and a blank '
+    "needs quotes around it"
+)
 UNWRITABLE = re.compile(r"[\x00-\x08\x0b\x0c\x0e-\x1f\x7f-\x9f\ud800-\udfff]")
 
 
@@ -351,7 +355,8 @@ def _parsed(text: str, where: str) -> object:
         return reader.load(text)
     except MarkedYAMLError as error:
         line = f"line {error.problem_mark.line + 1}" if error.problem_mark else "the file"
-        raise BadInput(f"{where}: {line} is not valid YAML: {error.problem}; correct it") from None
+        how = "indent with blanks" if "\\t" in str(error.problem) else QUOTE
+        raise BadInput(f"{where}: {line} is not valid YAML: {error.problem}; {how}") from None
     except Exception as error:  # the parser meets bad text with nearly any exception of Python
         problem = (str(error) or type(error).__name__).splitlines()[0]
         raise BadInput(f"{where}: not valid YAML: {problem}; correct it") from None

@@ -28,10 +28,11 @@ from erasure_core.text import COPIED, composed, one_line, seen
 RECORDED = {"recorded": True}  # context with which what was accepted before is read back
 Kind = Literal["likeness", "style", "object", "explicit"]
 NEAR_KINDS = {  # what people call one
-    **dict.fromkeys(("person", "people", "face", "celebrity"), "likeness"),
+    **dict.fromkeys(("person", "people", "face", "celebrity", "identity", "actor"), "likeness"),
     **dict.fromkeys(("artist", "painter", "photographer", "movement", "medium"), "style"),
-    **dict.fromkeys(("thing", "animal", "brand", "logo"), "object"),
-    **dict.fromkeys(("nudity", "nsfw", "porn", "violence"), "explicit"),
+    **dict.fromkeys(("thing", "animal", "brand", "logo", "product", "symbol"), "object"),
+    **dict.fromkeys(("character", "mascot", "building", "landmark", "place"), "object"),
+    **dict.fromkeys(("nudity", "nude", "nsfw", "porn", "violence", "gore"), "explicit"),
 }
 # No tokenizer reads more characters; its own limit is checked once a base is chosen.
 Prompt = Annotated[
@@ -45,8 +46,8 @@ _SPREAD = re.compile("(?<=[aou])e|(?<=a)a")  # "Mueller" and "Müller", "Haaland
 _NO_LETTERS = {n: None for n in range(128) if not chr(n).isalnum()}
 
 
-def _kind(written: object) -> object:
-    """A kind as it was written, whatever its case."""
+def kind_of(written: object) -> object:
+    """A kind as it was written, whatever its case. `ValueError` where another word is one's."""
     folded = written.strip().casefold() if isinstance(written, str) else written
     if near := NEAR_KINDS.get(str(folded)):
         kinds = ", ".join(get_args(Kind))
@@ -77,7 +78,7 @@ class Concept(BaseModel):
     model_config = ConfigDict(frozen=True, extra="forbid", str_strip_whitespace=True)
     name: Name = Field(description="what names it in prompts, as it is written there")
     also: tuple[Name, ...] = Field((), description="other names of it, which go too")
-    kind: Annotated[Kind, BeforeValidator(_kind)]
+    kind: Annotated[Kind, BeforeValidator(kind_of)]
     prompts: tuple[Prompt, ...] = Field(min_length=1, description="prompts that evoke the concept")
     replacement: Prompt = Field(
         description="what should appear instead, with its article: 'a photographer'"
