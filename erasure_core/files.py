@@ -33,6 +33,25 @@ YAML_BYTES, TABLE_BYTES, PICTURE_BYTES = MIB // 4, 16 * MIB, 256 * MIB
 TABLE_LINES = 100_000  # COCO-30k, the largest prompt set of the field, has 30 thousand
 YAML_DEPTH, YAML_VALUES, INTEGER_BITS = 32, 20_000, 64
 OTHERS = {"d": "a folder", "p": "a named pipe", "s": "a socket", "c": "a device", "b": "a device"}
+UTF_16 = (b"\xff\xfe", b"\xfe\xff")  # the marks of what Excel calls Unicode text
+# How files begin that are named by mistake -> what they are, and what to do.
+OTHER_FORMS = {
+    b"\x1f\x8b": "packed by gzip; unpack it: gunzip",
+    b"BZh": "packed by bzip2; unpack it: bunzip2",
+    b"\xfd7zXZ": "packed by xz; unpack it: unxz",
+    b"PK\x03\x04": "a zip archive or a spreadsheet; unpack it, or save the sheet as CSV",
+    b"PAR1": "a Parquet file; read it with pandas.read_parquet and write it with to_csv",
+    b"ARROW1": "an Arrow file; load the data set with datasets and write it with to_csv",
+    b"version https://git-lfs": "a pointer of Git LFS; fetch what it stands for: git lfs pull",
+    **dict.fromkeys(
+        (b"<!DOCTYPE", b"<!doctype", b"<html"),
+        "a web page; save the file that it shows (on GitHub: Raw)",
+    ),
+}
+QUOTE = (
+    'correct it: a text that begins with a sign (@ * & ! % ` [ { ") or holds a colon and a blank '
+    "needs quotes around it"
+)
 UNWRITABLE = re.compile(r"[\x00-\x08\x0b\x0c\x0e-\x1f\x7f-\x9f\ud800-\udfff]")
 
 
@@ -190,10 +209,14 @@ def read_input(path: Path, limit: int = TABLE_BYTES) -> str:
     """The text of a file the user named.
 
     Raises:
-        BadInput: See `read_bytes`; or it is not UTF-8, or holds NUL.
+        BadInput: See `read_bytes`; or it is neither UTF-8 nor, by its mark, UTF-16, is packed or
+            what stands in a file's place, or holds NUL.
     """
+    content = read_bytes(path, limit)
+    if (found := next(filter(content.startswith, OTHER_FORMS), None)) is not None:
+        raise BadInput(f"{path}: it is {OTHER_FORMS[found]}")
     try:
-        text = read_bytes(path, limit).decode("utf-8-sig")
+        text = content.decode("utf-16" if content.startswith(UTF_16) else "utf-8-sig")
     except UnicodeDecodeError as error:
         raise BadInput(
             f"{path}: byte {error.start} is not UTF-8; save the file as UTF-8 text"
@@ -281,17 +304,26 @@ def _check_once(changes: Sequence[str]) -> None:
 def _change(content: dict[Any, Any], change: str) -> None:
     """Put `key=value` into a YAML file's content."""
     key, equals, text = change.partition("=")
-    *sections, last = key.strip().split(".")
-    if not equals or not all([*sections, last]):
+    names = key.strip().split(".")
+    if not equals or not all(names):
         raise BadInput(f"{_shortened(change)} is no change; write key=value, as seed=3 or a.b=3")
     value = _parsed(text, _shortened(change))
-    for name in sections:
+    while len(names) > (n := _length_of_key(content, names)):
+        name, names = ".".join(names[:n]), names[n:]
         if content.get(name) is None:
             content[name] = {}
         content = content[name]
         if not isinstance(content, dict):
             raise BadInput(f"{_shortened(change)}: {name} is a value and has no keys")
-    content[last] = value
+    content[".".join(names)] = value
+
+
+def _length_of_key(content: dict[Any, Any], names: Sequence[str]) -> int:
+    """How many of `names` are the first key in `content`: metrics have dots in their names."""
+    for n in range(len(names), 0, -1):
+        if ".".join(names[:n]) in content:
+            return n
+    return len(names) if any("." in str(key) for key in content) else 1
 
 
 def _loaded(path: Path) -> object:
@@ -323,7 +355,8 @@ def _parsed(text: str, where: str) -> object:
         return reader.load(text)
     except MarkedYAMLError as error:
         line = f"line {error.problem_mark.line + 1}" if error.problem_mark else "the file"
-        raise BadInput(f"{where}: {line} is not valid YAML: {error.problem}; correct it") from None
+        how = "indent with blanks" if "\\t" in str(error.problem) else QUOTE
+        raise BadInput(f"{where}: {line} is not valid YAML: {error.problem}; {how}") from None
     except Exception as error:  # the parser meets bad text with nearly any exception of Python
         problem = (str(error) or type(error).__name__).splitlines()[0]
         raise BadInput(f"{where}: not valid YAML: {problem}; correct it") from None
@@ -369,9 +402,9 @@ def _describe(fault: ErrorDetails, model: type[BaseModel]) -> str:
     key = _shortened(".".join(map(str, keys)) or "the file", str)
     if fault["type"] == "extra_forbidden":
         allowed = _keys(parent)
-        near = get_close_matches(str(keys[-1]), allowed, n=1)
+        near = _within(parent, str(keys[-1])) or get_close_matches(str(keys[-1]), allowed, n=1)
         return f"{key}: unknown key; allowed: {', '.join(allowed)}" + (
-            f" (did you mean {near[0]}?)" if near else ""
+            f" (did you mean {' or '.join(near)}?)" if near else ""
         )
     if fault["type"] == "missing":
         return f"{key}: missing; add it"
@@ -391,6 +424,8 @@ def _in_yaml(fault: str, found: object) -> str | None:
         return f"quote it: {_shortened(text)}"
     if fault in ("tuple_type", "list_type") and not isinstance(found, dict):
         return f"write a list, one a line: - {_shortened(found)}"
+    if fault in ("model_type", "model_attributes_type", "dict_type") and found is not None:
+        return "write its keys below it, one a line: key: value"
     if fault == "timezone_aware":
         return "write a time with its zone, as 2026-11-22T10:00:00Z"
     return None
@@ -403,6 +438,16 @@ def _shortened(value: object, written: Callable[[object], str] = repr, limit: in
 
 def _keys(model: type[BaseModel] | None) -> list[str]:
     return [field.alias or name for name, field in model.model_fields.items()] if model else []
+
+
+def _within(model: type[BaseModel] | None, key: str) -> list[str]:
+    """Where the sections of a model have a key that it has not itself: `sampling.steps`."""
+    return [
+        f"{field.alias or name}.{key}"
+        for name, field in (model.model_fields if model else {}).items()
+        if get_origin(field.annotation) is not dict
+        and any(key in _keys(section) for section in _models(field.annotation))
+    ]
 
 
 def _followed(

@@ -12,6 +12,10 @@ UNDRAWN = re.compile(
     "[\u034f\u115f\u1160\u17b4\u17b5\u180b-\u180d\u180f\u2065\u3164\ufe00-\ufe0f\uffa0\ufff0-\ufff8"
     "\U000e0000-\U000e0fff]"
 )
+# Written between two letters, they choose a letter's form in Persian, Hindi, Sinhala: of the word.
+JOINER = re.compile("(?<=[^\0-\x7f])[\u200c\u200d](?=[^\0-\x7f])")
+# What comes along where a word is copied from a page: where it may break, and which way it is read.
+COPIED = re.compile("[\u00ad\u061c\u200b\u200e\u200f\u2060\ufeff]")
 NO_CHARACTER = re.compile("[\0\ud800-\udfff]")  # no table and no tokenizer takes them
 # Of Markdown within a line: emphasis, code, links, HTML, table cells, entities.
 MARKUP = re.compile(r"[\\`*_\[\]<>|~]|&(?=#?\w+;)")
@@ -26,10 +30,16 @@ WHOLE_NUMBER = r"[0-9]{1,19}"  # as many as 2**63 has; more are no number that a
 
 
 def escaped(text: str) -> str:
-    """`text` with whatever steers a terminal, line breaks too, written as \\uXXXX, as JSON does."""
+    """`text` with whatever steers a terminal, line breaks too, written as \\uXXXX, as JSON does; a
+    joiner of letters stays.
+    """
     if text.isprintable():
         return text
-    return "".join(_code(c) if unicodedata.category(c) in STEERING else c for c in text)
+    between = {found.start() for found in JOINER.finditer(text)}
+    return "".join(
+        _code(c) if unicodedata.category(c) in STEERING and i not in between else c
+        for i, c in enumerate(text)
+    )
 
 
 def markdown(text: str) -> str:

@@ -10,7 +10,7 @@ import io
 import json
 import re
 import shlex
-from collections.abc import Iterator, Mapping, Sequence
+from collections.abc import Collection, Iterator, Mapping, Sequence
 from contextlib import suppress
 from dataclasses import dataclass, field, replace
 from difflib import get_close_matches
@@ -47,9 +47,14 @@ KNOWN = frozenset(name for names in COLUMNS.values() for name in names if name)
 SHORT = frozenset({"se", "c"})  # names that mean something else where no `p` stands beside them
 NAMED = 12  # names of a header that a message lists
 NUMBERED = ("case_number", "evaluation_seed")  # by whole numbers
+NUMBERS = (*NUMBERED, "evaluation_guidance")
+SHOWING = ("concept", "style", "also")  # what a picture shows; may be empty
 HEADING = frozenset(COLUMNS["prompt"]) - {"text", "p"}  # what a list of one column is headed by
 JSON = (".json", ".jsonl", ".ndjson")
+YAML = (".yaml", ".yml")
 BINARY = {".parquet": "parquet", ".feather": "feather", ".xlsx": "excel", ".xls": "excel"}
+NOT_BLANK = re.compile(r'[^\s,;|"]')
+EMPTY = ("none", "nan", "null", "n/a", "na", "<na>")  # written by programs where a number is not
 SPOKEN = re.compile(r'"?sep=([^"\r\n])"?[;,\t]*(?:\r\n?|\n)', re.IGNORECASE)  # Excel's first line
 FORMS = (
     "write a list of texts or of flat objects, one object of columns of one length, or a text or "
@@ -95,6 +100,8 @@ def read_records(path: Path, prompt_column: str | None = None, options: bool = F
     kind = path.suffix.lower()
     if kind in BINARY and path.is_file():
         _refuse_binary(path, BINARY[kind])
+    if kind in YAML:
+        raise BadInput(f"{path}: YAML is not read as prompts; write them one a line into a .txt")
     text = read_table(path)
     if kind == ".txt" and not _is_table(path, text, prompt_column):
         return _from_lines(text, prompt_column)
@@ -183,10 +190,11 @@ def _from_table(path: Path, text: str, prompt_column: str | None, options: bool)
             quoting=quoting,
         )
         try:
-            header = next((row for row in reader if row), [])
+            header = next(filter(_says, reader), [])
             named = matched(path, header, prompt_column, options)
             place = {column: header.index(name) for column, name in named.items()}
-            told = ((reader.line_num, row) for row in reader if _says(row))
+            told = [(reader.line_num, row) for row in reader if _says(row)]
+            told = _without_ends(told, len(header))
             rows = [_record(line, row, header, place, separator != ",") for line, row in told]
         except csv.Error as error:
             raise _NoCsv(f"line {reader.line_num}: not valid CSV: {error}") from None
@@ -196,7 +204,7 @@ def _from_table(path: Path, text: str, prompt_column: str | None, options: bool)
         return read(csv.QUOTE_MINIMAL)
     except _NoCsv as fault:
         why = fault
-    if separator in PLAIN and '"' not in next(filter(None, _lines(text)), ""):
+    if separator in PLAIN and '"' not in _first(text):
         said = [f"quotes are read as they stand, for with them it is {why}"]
         with suppress(_NoCsv):
             return replace(read(csv.QUOTE_NONE), said=said)
@@ -208,17 +216,40 @@ def _says(row: Sequence[str]) -> bool:
     return any(cell.strip() for cell in row)
 
 
+def _without_ends(told: list[tuple[int, list[str]]], width: int) -> list[tuple[int, list[str]]]:
+    """The rows without the separators that end each of them, and no header."""
+    more = min((len(row) for _, row in told), default=0) - width
+    if more <= 0 or any(_says(row[-more:]) for _, row in told):
+        return told
+    return [(line, row[:-more]) for line, row in told]
+
+
 def _record(
     line: int, row: Sequence[str], header: Sequence[str], place: Mapping[str, int], commas: bool
 ) -> Record:
     """A row; with `commas`, numbers may have one for their point."""
-    if len(row) == len(header):
-        cells = {column: row[at].strip() for column, at in place.items()}
-        return Record(line, {c: _pointed(c, v) if commas else v for c, v in cells.items()})
-    return Record(
-        line,
-        fault=f"not {len(header)} fields as in the header; quote prompts that hold a comma",
-    )
+    row = [*row, *[""] * (len(header) - len(row))] if _is_cut(row, place) else row
+    if len(row) < len(header):
+        return Record(line, fault=f"{len(row)} fields, fewer than the {len(header)} of the header")
+    if len(row) > len(header):
+        return Record(
+            line,
+            fault=f"not {len(header)} fields as in the header; quote prompts that hold a comma",
+        )
+    cells = {column: _told(column, row[at].strip()) for column, at in place.items()}
+    return Record(line, {c: _pointed(c, v) if commas else v for c, v in cells.items()})
+
+
+def _told(column: str, cell: str) -> str:
+    """A cell's text; nothing where a program wrote that there is no number."""
+    return "" if cell.casefold() in EMPTY and column in NUMBERS else cell
+
+
+def _is_cut(row: Sequence[str], place: Mapping[str, int]) -> bool:
+    """Whether a row lacks only what may be empty: Excel leaves separators out where the last
+    columns of 16 rows are.
+    """
+    return all(at < len(row) for column, at in place.items() if column not in SHOWING)
 
 
 def _pointed(column: str, cell: str) -> str:
@@ -265,15 +296,19 @@ def _is_table(path: Path, text: str, prompt_column: str | None) -> bool:
         return False
     if KNOWN.issuperset(names) or separator == "\t":
         return True
-    first, following = [*filter(None, _lines(text)), ""][:2]
+    first, following = [*filter(NOT_BLANK.search, _lines(text)), ""][:2]
     words = all(re.fullmatch(r'"?[\w.-]*"?', cell) for cell in first.split(separator))
     return words and following.count(separator) >= first.count(separator)
 
 
 def _header(text: str, separator: str) -> list[str]:
-    """The plain names of the first line that is not empty."""
-    first = next(filter(None, _lines(text)), "")
-    return [_plain(cell.strip().strip('"')) for cell in first.split(separator)]
+    """The plain names of the first line that says something."""
+    return [_plain(cell.strip().strip('"')) for cell in _first(text).split(separator)]
+
+
+def _first(text: str) -> str:
+    """The first line that says something: spreadsheets begin with rows of separators too."""
+    return next(filter(NOT_BLANK.search, _lines(text)), "")
 
 
 def _from_json(path: Path, text: str, prompt_column: str | None, options: bool) -> Records:
@@ -317,7 +352,7 @@ def _cells(line: int, cells: Mapping[str, object]) -> Record:
     plain = (str, int, float, type(None))
     if any(isinstance(c, bool) or not isinstance(c, plain) for c in cells.values()):
         return Record(line, fault="a list or an object where a text or number is read")
-    written = {c: "" if v is None or v != v else str(v).strip() for c, v in cells.items()}
+    written = {c: "" if v is None or v != v else _told(c, str(v).strip()) for c, v in cells.items()}
     if written.get("prompt") and not isinstance(cells["prompt"], str):
         return Record(line, fault=f"prompt is '{written['prompt'][:40]}', which is no text")
     return Record(line, written)
@@ -348,9 +383,15 @@ def _is_json(line: str) -> bool:
 
 
 def _across(value: Mapping[str, object], known: frozenset[str]) -> list[object]:
-    """The rows of an object: itself, if it is flat; its values, if they are rows or, by number,
-    texts; or the rows of its columns, each a list or, as pandas writes them, an object by row.
+    """The rows of an object: itself, if its prompt is a text; the one list in it whose objects have
+    prompts; its values, if they are rows or, by number, texts; or the rows of its columns, each a
+    list or, as pandas writes them, an object by row.
     """
+    prompts = frozenset(COLUMNS["prompt"]) | (known - KNOWN)
+    if any(isinstance(cell, str) and _plain(name) in prompts for name, cell in value.items()):
+        return [dict(value)]
+    if len(lists := [rows for rows in map(_rows, value.values()) if _have(rows, prompts)]) == 1:
+        return lists[0]
     if _by_row(value, known):
         return list(value.values())
     columns = {n: dict(enumerate(v)) if isinstance(v, list) else v for n, v in value.items()}
@@ -362,6 +403,17 @@ def _across(value: Mapping[str, object], known: frozenset[str]) -> list[object]:
         sizes = [f"{n} {len(nested[n])}" if n in nested else f"{n} no column" for n in value]
         raise ValueError(f"an object of columns that differ in length: {listed(sizes)}")
     return [{n: column[key] for n, column in nested.items()} for key in keys[0]]
+
+
+def _rows(value: object) -> list[object]:
+    """The objects of a list, those of a data set's page on the web without what is around them."""
+    rows = value if isinstance(value, list) else []
+    return [row.get("row", row) if isinstance(row, dict) else row for row in rows]
+
+
+def _have(rows: Sequence[object], names: Collection[str]) -> bool:
+    """Whether some of `rows` are objects with one of `names`."""
+    return any(_plain(name) in names for row in rows if isinstance(row, dict) for name in row)
 
 
 def _by_row(value: Mapping[str, object], known: frozenset[str]) -> bool:

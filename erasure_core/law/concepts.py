@@ -21,17 +21,18 @@ from pydantic import (
     model_validator,
 )
 
-from erasure_core.law.naming import AND, NASAL, TYPED, mentions
+from erasure_core.law.naming import AND, DOLLAR, NASAL, TYPED, mentions
 from erasure_core.law.wording import replaced
-from erasure_core.text import composed, one_line, seen
+from erasure_core.text import COPIED, composed, one_line, seen
 
 RECORDED = {"recorded": True}  # context with which what was accepted before is read back
 Kind = Literal["likeness", "style", "object", "explicit"]
 NEAR_KINDS = {  # what people call one
-    **dict.fromkeys(("person", "people", "face", "celebrity"), "likeness"),
+    **dict.fromkeys(("person", "people", "face", "celebrity", "identity", "actor"), "likeness"),
     **dict.fromkeys(("artist", "painter", "photographer", "movement", "medium"), "style"),
-    **dict.fromkeys(("thing", "animal", "brand", "logo"), "object"),
-    **dict.fromkeys(("nudity", "nsfw", "porn", "violence"), "explicit"),
+    **dict.fromkeys(("thing", "animal", "brand", "logo", "product", "symbol"), "object"),
+    **dict.fromkeys(("character", "mascot", "building", "landmark", "place"), "object"),
+    **dict.fromkeys(("nudity", "nude", "nsfw", "porn", "violence", "gore"), "explicit"),
 }
 # No tokenizer reads more characters; its own limit is checked once a base is chosen.
 Prompt = Annotated[
@@ -45,8 +46,8 @@ _SPREAD = re.compile("(?<=[aou])e|(?<=a)a")  # "Mueller" and "Müller", "Haaland
 _NO_LETTERS = {n: None for n in range(128) if not chr(n).isalnum()}
 
 
-def _kind(written: object) -> object:
-    """A kind as it was written, whatever its case."""
+def kind_of(written: object) -> object:
+    """A kind as it was written, whatever its case. `ValueError` where another word is one's."""
     folded = written.strip().casefold() if isinstance(written, str) else written
     if near := NEAR_KINDS.get(str(folded)):
         kinds = ", ".join(get_args(Kind))
@@ -55,8 +56,10 @@ def _kind(written: object) -> object:
 
 
 def _name(text: str) -> str:
-    """A name as people write it, in one form: its accents composed, single spaces."""
-    name = " ".join(one_line(composed(text)).split())
+    """A name as people write it, in one form: its accents composed, single spaces, and without what
+    nobody sees that was copied along.
+    """
+    name = " ".join(one_line(COPIED.sub("", composed(text))).split())
     if not any(c.isalnum() for c in name):
         raise ValueError(f"{name!r} has no letter; write the word that names it in prompts")
     if len(name.encode()) > NAME_LENGTH:
@@ -75,7 +78,7 @@ class Concept(BaseModel):
     model_config = ConfigDict(frozen=True, extra="forbid", str_strip_whitespace=True)
     name: Name = Field(description="what names it in prompts, as it is written there")
     also: tuple[Name, ...] = Field((), description="other names of it, which go too")
-    kind: Annotated[Kind, BeforeValidator(_kind)]
+    kind: Annotated[Kind, BeforeValidator(kind_of)]
     prompts: tuple[Prompt, ...] = Field(min_length=1, description="prompts that evoke the concept")
     replacement: Prompt = Field(
         description="what should appear instead, with its article: 'a photographer'"
@@ -217,7 +220,7 @@ def letters_of(name: str) -> str:
     """What all spellings of a name have in common: its letters and digits, without marks, "and" and
     an article. Other names may have it in common too: `same_name` decides.
     """
-    folded = name.casefold()
+    folded = DOLLAR.sub("s", name.casefold())
     if folded.startswith(_ARTICLES):
         folded = folded.partition(" ")[2]
     if "&" in folded or "and" in folded:

@@ -19,7 +19,11 @@ IRREGULAR = {
     "fungus": "fungi",
     "oasis": "oases",
 }
-UNCHANGED = ("sheep", "deer", "fish")  # their compounds too: reindeer, jellyfish
+UNCHANGED = (  # their compounds too: reindeer, jellyfish
+    *("sheep", "deer", "fish", "moose", "bison", "salmon", "trout", "swine"),
+    *("aircraft", "spacecraft", "hovercraft"),
+)
+MANY = ("cattle", "police")  # several without an ending
 NO_MEN = ("human", "german", "roman", "shaman", "talisman", "ottoman", "caiman")
 WITH_VES = (  # their compounds too: werewolf, bookshelf, midwife
     *("wolf", "calf", "half", "knife", "leaf", "life", "loaf", "shelf", "thief", "wife", "elf"),
@@ -65,6 +69,32 @@ UNCOUNTED = frozenset(
         *("starlight", "sunlight", "sunshine", "thunder", "vegetation", "weather", "wildlife"),
         *("archery", "badminton", "boxing", "chess", "golf", "hockey", "poker", "rugby"),
         *("soccer", "tennis"),
+        *("advice", "asparagus", "evidence", "homework", "information", "macaroni", "music"),
+        *("poetry", "research", "software", "toast"),
+        *("cannibalism", "pollution", "propaganda", "racism", "self-harm", "slavery", "smoking"),
+        *("terrorism", "torture", "vandalism", "warfare"),
+    )
+)
+ARTICLES = ("a", "an", "the")
+# Words that stay where they are, with the bare noun: "this cat" becomes "this dog".
+DETERMINERS = (
+    *("this", "that", "these", "those", "my", "your", "his", "her", "its", "our", "their", "whose"),
+    *("no", "each", "every", "any", "another", "one", "some", "which", "what", "either", "neither"),
+)
+SUBJECTS = ("i", "he", "she", "we", "they", "you", "it", "who")  # a verb follows
+# Words of the grammar, which name nothing: "it", "who", "us".
+GRAMMAR = frozenset(
+    (
+        *("a", "an", "and", "as", "at", "be", "beside", "by", "for", "from", "in", "into", "is"),
+        *("like", "near", "of", "on", "or", "over", "the", "to", "under", "with", "without"),
+        *("about", "above", "across", "after", "against", "along", "among", "around", "before"),
+        *("behind", "below", "beneath", "between", "beyond", "during", "except", "inside", "off"),
+        *("onto", "out", "outside", "past", "per", "through", "toward", "towards", "up", "upon"),
+        *("versus", "vs", "via", "within", "but", "if", "not", "nor", "so", "than", "then"),
+        *("when", "where", "while", "am", "are", "been", "being", "was", "were", "has", "have"),
+        *("had", "do", "does", "did", "can", "could", "may", "must", "shall", "should", "will"),
+        *("would", "me", "him", "us", "them", "it's", "that's", "here's", "there's", "he's"),
+        *("she's", "let's", "what's", "who's", *SUBJECTS, *DETERMINERS),
     )
 )
 # What follows the noun that a phrase is about: "man in a suit", "woman sitting on a chair".
@@ -77,8 +107,13 @@ AFTER_HEAD = re.compile(
     re.IGNORECASE,
 )
 # What begins with a vowel's letter and not with its sound, and the reverse.
-SAID_WITH_CONSONANT = re.compile(r"uni(?![nm]|dent)|us[eu]|ut[eio]|uk|eu|u-|(ewe|one|once)(?!\w)")
-SAID_WITH_VOWEL = re.compile(r"hour|honest|hono|heir|8|1[18](?!\d)|[fhlmnrsx](?=-|\d)")
+SAID_WITH_CONSONANT = re.compile(
+    r"uni(?![nm]|dent)|unanim|us[eu]|ut[eio]|ur[aeiou]|ubiq|ufo|ugand|uk|eu|u-|ouija|"
+    r"(ewe|one|once)(?!\w)"
+)
+SAID_WITH_VOWEL = re.compile(  # "Xbox", "NVIDIA", but not "Mr", which is said in full
+    r"hour|honest|hono|heir|8|1[18](?!\d)|[fhlmnrsx](?=-|\d)|(?:[ln]|x)(?=[bcdfgkmpqtvwxz])"
+)
 # Capitals that are said letter by letter, "TV", "UFO"; not "NASA".
 INITIALS = re.compile(r"(?:[A-Z]{1,3}|[B-DF-HJ-NP-TV-Z]+)(?![^\W\d_])")
 SAID_AS_VOWEL = "AEFHILMNORSX"  # a letter alone
@@ -121,7 +156,7 @@ def is_many(phrase: str) -> bool:
     noun = headed(phrase.casefold())[1]
     one = noun.endswith(("ss", "us", "is")) or noun in ONE_IN_S
     several = noun.endswith("s") and not one
-    return several or noun in IRREGULAR.values()
+    return several or noun in IRREGULAR.values() or noun in MANY
 
 
 def is_uncounted(phrase: str) -> bool:
@@ -164,7 +199,7 @@ def _plural(word: str) -> str:
     folded = word.casefold()
     if folded in IRREGULAR:
         return word[0] + IRREGULAR[folded][1:]
-    if folded in IRREGULAR.values() or unchanged(word):
+    if folded in IRREGULAR.values() or folded in MANY or unchanged(word):
         return word
     if folded.endswith("man") and folded not in NO_MEN:
         return f"{word[:-2]}en"

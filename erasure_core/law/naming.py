@@ -8,7 +8,7 @@ from collections.abc import Iterator, Sequence
 from dataclasses import dataclass
 from functools import lru_cache
 
-from erasure_core.law.english import headed, is_many, plurals, singulars, unchanged
+from erasure_core.law.english import GRAMMAR, headed, is_many, plurals, singulars, unchanged
 
 COUNTS = (
     *("two", "three", "four", "five", "six", "seven", "eight", "nine", "ten", "twelve"),
@@ -26,13 +26,20 @@ PARTICLES = "|".join(
 )
 CALLED = "씨|님|풍"  # and before that: "Mr", "dear", "in the style of"
 # Whose letters people type without their marks too.
+TATWEEL = "\u0640"  # draws an Arabic word out
+ZWNJ = "\u200c"  # parts two letters, which a hyphen does elsewhere
+# What Arabic and Hebrew write on the beginning of a word: "and", "in", "as", "to", "from", "the".
+PREFIXES = {"ARABIC": "وفبكل", "HEBREW": "ושבכלמה"}
 MARKED = ("LATIN", "GREEK", "CYRILLIC", "ARABIC", "HEBREW")
 TYPED = {  # what people type in place of what has no key of its own
     **dict.fromkeys("\u2010\u2011\u2012\u2013\u2014\u2015\u2212\u05be\ufe63\uff0d", "-"),
     **dict.fromkeys("\u2018\u2019\u02bb\u02bc\u00b4`\u2032\u05f3\uff07", "'"),
     **dict.fromkeys("\u201c\u201d\u201e\u201f\u2033\u00ab\u00bb\uff02", '"'),
     **dict.fromkeys("\u30fb\uff65\u2027\u30a0\uff1d", "\u00b7"),
-    "_": " ",
+    **{"_": " ", "/": "-", ZWNJ: "-"},  # "AC/DC" is "AC-DC"
+    # Of Persian and Urdu keyboards: yeh, kaf and heh.
+    **{"\u06cc": "\u064a", "\u0649": "\u064a", "\u06a9": "\u0643"},
+    **dict.fromkeys("\u0629\u06c1\u06d5", "\u0647"),
     **{"ð": "d", "Ð": "D", "þ": "th", "Þ": "Th", "\u1e9e": "SS"},
     **{"ß": "ss", "æ": "ae", "Æ": "AE", "œ": "oe", "Œ": "OE", "ø": "o", "Ø": "O"},
     **{"ł": "l", "Ł": "L", "đ": "d", "Đ": "D", "\u0131": "i"},
@@ -52,6 +59,9 @@ JOINT = re.compile(rf"({AND}|\s+|(?<=\w)[-\u00b7](?=\w)|(?<=[^\W\d_]\.)(?=\w))")
 JOINED = "(?:\\s+|-|\u00b7)"
 # Of a name as a hyphen is, "O'Connor"; but not what shortens another word, "cat's", "she'll".
 APOSTROPHE = re.compile(r"(?<=[^\W\d_])'(?=[^\W\d_])(?!(?:[dmst]|ll|re|ve)(?!\w))", re.IGNORECASE)
+DOLLAR = re.compile(r"\$(?=[^\W\d_])")  # "Ke$ha" is "Kesha"
+# What a name may have in front or behind of a word, and people leave out: "#MeToo", "Yahoo!".
+SIGN, MARK = re.compile(r"^[#@](?=\w)"), re.compile(r"(?<=\w)[!?,:;]+$")
 DOT = r"\.?"
 VOWELLESS = re.compile("[b-df-hj-np-tv-xz]{2,4}", re.IGNORECASE)  # what is shortened: "Mr", "St"
 # No part of a name; but "The Who" is nobody without it.
@@ -121,10 +131,12 @@ def _typed(text: str, *, spread: bool = False) -> tuple[str, Sequence[int]]:
     "Müller" is "Mueller".
     """
     if text.isascii():
-        return APOSTROPHE.sub("-", text.translate(SAME_LENGTH)), range(len(text) + 1)
+        return _keyed(text.translate(SAME_LENGTH)), range(len(text) + 1)
     typed: list[str] = []
     stood: list[int] = []
     for i, character in enumerate(text):
+        if _is_unseen(character) and not (character == ZWNJ and _is_of(text[i - 1 : i], "ARABIC")):
+            continue
         written = TYPED.get(character, character)
         if spread:  # its mark may be a character of its own
             written = SPREAD.get(unicodedata.normalize("NFC", text[i : i + 2])[0], written)
@@ -141,11 +153,26 @@ def _typed(text: str, *, spread: bool = False) -> tuple[str, Sequence[int]]:
         kept = plain if bare else [*unicodedata.normalize("NFKC", character)]
         typed += kept
         stood += [i] * len(kept)
-    return APOSTROPHE.sub("-", "".join(typed)), [*stood, len(text)]
+    return _keyed("".join(typed)), [*stood, len(text)]
+
+
+def _keyed(text: str) -> str:
+    """`text` with what is often left out or typed otherwise in one form, character by character."""
+    return DOLLAR.sub("s", APOSTROPHE.sub("-", text))
+
+
+def _is_unseen(character: str) -> bool:
+    """Whether nobody sees a character, or types it."""
+    return character == TATWEEL or unicodedata.category(character) == "Cf"
 
 
 def _is_marked(letter: str) -> bool:
-    return unicodedata.name(letter, "").startswith(MARKED)
+    return _is_of(letter, MARKED)
+
+
+def _is_of(letter: str, script: str | tuple[str, ...]) -> bool:
+    """Whether a letter, or none, is of a script or one of several."""
+    return letter != "" and unicodedata.name(letter, "").startswith(script)
 
 
 @lru_cache(maxsize=1024)
@@ -191,6 +218,8 @@ def _bent(name: str, singular: bool) -> str:
     lasts = [*_bent_last(name, last, singular), last]
     pattern = rf"{''.join(first)}(?:{'|'.join(lasts)})"
     letters = "".join(c for c in name if c.isalnum()).upper()
+    if name != name.casefold() and (name.casefold() in GRAMMAR or len(name) == 1):
+        return rf"(?-i:{pattern})(?!-\w)"  # "US" is no "us", and "X" no "x-ray"
     if not first or not _bare(name) or not letters.isupper():
         return pattern
     return rf"(?:{pattern}|(?-i:{letters}){'' if singular else 's?'})"  # "IT" is no "it"
@@ -220,12 +249,23 @@ def _in_sentence(name: str) -> str:
     space between words; with the article that it begins with, or without.
     """
     article, name = _article(name)
-    begins = article + ("" if _unspaced(name[0]) else r"(?<!\w)")
+    begins = article + _begins(name)
     if _unspaced(name[-1]):
         return rf"{begins}{''.join(_parts(name))}(?:e?s(?!\w))?"
     if unicodedata.name(name[-1], "").startswith("HANGUL"):
         return rf"{begins}{''.join(_parts(name))}(?=(?:{CALLED})?들?(?:{PARTICLES})?(?!\w))"
     return rf"{begins}{_words(name)}(?!\w)"
+
+
+def _begins(name: str) -> str:
+    """Where a name may begin, as a pattern: a whole name also behind what its script writes on it,
+    "of Mohamed Salah" in Arabic.
+    """
+    if _unspaced(name[0]):
+        return ""
+    before = next((letters for of, letters in PREFIXES.items() if _is_of(name[0], of)), "")
+    whole = before and re.search(r"\s", name)
+    return rf"(?:(?<!\w)|(?<=(?<!\w)[{before}]))" if whole else r"(?<!\w)"
 
 
 def _parts(name: str) -> list[str]:
@@ -265,7 +305,10 @@ def _joined(part: str, joint: str, following: str, bare: bool) -> str:
         return f"{comma}(?:{AND})"
     unspaced = _unspaced(part[-1]) and _unspaced(following[0])
     initials = bool(_initials(part) and _initials(following))
-    runs_on = _is_dotted(part) or joint in ("-", "\u00b7") or initials
+    numbers = part[-1].isdigit(), following[0].isdigit()
+    joined = joint in ("-", "\u00b7") and not all(numbers)  # "9/11" is no "911"
+    apart = joint.isspace() and any(numbers) and not all(numbers)  # "50 Cent" is "50cent"
+    runs_on = _is_dotted(part) or joined or initials or apart
     if unspaced or (runs_on and not bare):
         return f"{comma}{JOINED}?"
     return f"{comma}(?:{JOINED}|(?<=[.]))" if _is_shortened(part) else f"{comma}{JOINED}"
@@ -298,12 +341,22 @@ def _initials(part: str) -> str:
 
 
 def _spelled(part: str) -> str:
-    """A part of a name as a pattern: its apostrophes and quotes may be missing, and hyphens stand
-    in it.
+    """A part of a name as a pattern: its apostrophes, quotes, marks and signs may be missing, and
+    hyphens stand in it; in scripts that put no space between words, blanks too.
     """
-    spelled = re.sub(r"(?<=\w)(?=\w)", "[-\u00b7]?", re.escape(part))
+    sign, mark = SIGN.match(part), MARK.search(part)
+    word = part[sign.end() if sign else 0 : mark.start() if mark else len(part)]
+    spelled = re.sub(r"(?<=\w)(?=\w)(?!(?<=\d)\d)", _between, re.escape(word))
     spelled = NASAL.sub(NASAL.pattern, spelled)
+    spelled = re.sub("^(.)'s$", r"\1(?:'s)?", spelled)  # "M&M's"
+    spelled = f"{'[#@]?' if sign else ''}{spelled}{f'(?:{mark.group()})?' if mark else ''}"
     return spelled.replace("'", "'?").replace('"', "[\"']?")
+
+
+def _between(letters: re.Match[str]) -> str:
+    """What may stand between two letters of a word, as a pattern."""
+    beside = letters.string[letters.start() - 1], letters.string[letters.start()]
+    return f"{JOINED}?" if all(map(_unspaced, beside)) else "[-\u00b7]?"
 
 
 def _unspaced(character: str) -> bool:

@@ -23,6 +23,7 @@ from typing import Literal
 from erasure_core.errors import BadInput
 from erasure_core.law.columns import (
     COLUMNS,
+    SHOWING,
     Record,
     Records,
     given_records,
@@ -36,10 +37,13 @@ from erasure_core.text import broken, composed, visible, whole_number
 SEEDS = 2**63  # below this: what torch's generator takes
 NUMBERS = 10**19  # of cases: what `WRITTEN` reads
 GUIDANCE = (0.0, 1000.0)  # I2P has 0 to 255
-WORDS = ("concept", "style", "also")  # the columns that say what a picture shows
 SHOWN = 5  # lines named in a message, of each fault
 BadRows = Literal["refuse", "skip"]
 WRITTEN = r"([0-9]{1,19})(\.[0-9]{0,19})?([eE]\+?[0-9]{1,2})?"  # pandas writes 42 as 42.0
+
+
+LIST = re.compile(r"\[\s*(['\"]).*\1\s*,?\s*\]", re.DOTALL)  # a column of lists as pandas writes it
+GAP = re.compile(r"\{(?:\w{0,20})\}")  # of a template: "a photo of a {}"
 
 
 @dataclass(frozen=True, slots=True)
@@ -176,12 +180,14 @@ def _row(record: Record, position: int, numbered: bool, reading: Reading) -> Pro
     if record.fault:
         raise ValueError(record.fault)
     values = record.values
-    for column in ("prompt", *WORDS):
+    for column in ("prompt", *SHOWING):
         if found := broken(values.get(column, "")):
             raise ValueError(f"{column} holds {found}, which is no character of a text")
     prompt = composed(values["prompt"])
     if not visible(prompt):
         raise ValueError("prompt is empty")
+    if LIST.fullmatch(prompt):
+        raise ValueError(f"prompt is a list of texts, '{prompt[:40]}'; write one a row")
     number = _whole("case_number", values["case_number"], NUMBERS) if numbered else position
     if written := values.get("evaluation_seed", ""):
         seed = _whole("evaluation_seed", written, SEEDS)
@@ -197,7 +203,7 @@ def _row(record: Record, position: int, numbered: bool, reading: Reading) -> Pro
         guidance = reading.guidance
     else:
         raise ValueError("evaluation_guidance is empty")
-    shown = [composed(values.get(column, "")) for column in WORDS]
+    shown = [composed(values.get(column, "")) for column in SHOWING]
     return PromptRow(number, prompt, seed, guidance, *shown)
 
 
@@ -268,6 +274,11 @@ def _said(records: Records, numbered: bool, reading: Reading) -> list[str]:
         if lack:
             then = ", one more for each further row" if column == "evaluation_seed" else ""
             said.append(f"{column} of {lack} rows without one: {value}{then}")
+    if gaps := [gap for r in records.rows if (gap := GAP.search(r.values.get("prompt", "")))]:
+        said.append(
+            f"{len(gaps)} of {len(records.rows)} prompts have a gap as templates have, "
+            f"{gaps[0].group()!r}, and are drawn with it; write the name there"
+        )
     if not numbered:
         said.append("rows are numbered by their place, from 0")
     return said

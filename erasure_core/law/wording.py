@@ -8,15 +8,20 @@ import re
 import unicodedata
 from collections.abc import Sequence
 
-from erasure_core.law.english import headed, indefinite, is_many, is_uncounted, many, plurals
+from erasure_core.law.english import (
+    ARTICLES,
+    DETERMINERS,
+    GRAMMAR,
+    SUBJECTS,
+    headed,
+    indefinite,
+    is_many,
+    is_uncounted,
+    many,
+    plurals,
+)
 from erasure_core.law.naming import COUNTED, COUNTS, mentions
 
-ARTICLES = ("a", "an", "the")
-# Words that stay where they are, with the bare noun: "this cat" becomes "this dog".
-DETERMINERS = (
-    *("this", "that", "these", "those", "my", "your", "his", "her", "its", "our", "their", "whose"),
-    *("no", "each", "every", "any", "another", "one", "some", "which", "what", "either", "neither"),
-)
 # Words that say how much of a thing there is: "a cup of coffee" is coffee, and becomes tea whole.
 CONTAINERS = (
     *("bag", "bottle", "bowl", "box", "can", "cup", "glass", "jar", "loaf", "mug", "pair"),
@@ -25,20 +30,10 @@ CONTAINERS = (
 HOLDING = "|".join(CONTAINERS)
 SEVERAL = "|".join(sorted((form for word in CONTAINERS for form in plurals(word)), reverse=True))
 ARTICLED = r"(?:(?<!\w)(?:an?|the)\s+)?(?<!\w)"  # where a noun begins that may have an article
-SUBJECTS = ("i", "he", "she", "we", "they", "you", "it", "who")  # a verb follows
 # Words after which a name does not go on with the noun before it.
-FUNCTION_WORDS = frozenset(
+FUNCTION_WORDS = GRAMMAR | frozenset(
     (
-        *("a", "an", "and", "as", "at", "be", "beside", "by", "for", "from", "in", "into", "is"),
-        *("like", "near", "of", "on", "or", "over", "the", "to", "under", "with", "without"),
-        *("about", "above", "across", "after", "against", "along", "among", "around", "before"),
-        *("behind", "below", "beneath", "between", "beyond", "during", "except", "inside", "off"),
-        *("onto", "out", "outside", "past", "per", "through", "toward", "towards", "up", "upon"),
-        *("versus", "vs", "via", "within", "but", "if", "not", "nor", "so", "than", "then"),
-        *("when", "where", "while", "am", "are", "been", "being", "was", "were", "has", "have"),
-        *("had", "do", "does", "did", "can", "could", "may", "must", "shall", "should", "will"),
-        *("would", "me", "him", "us", "them", "it's", "that's", "here's", "there's", "he's"),
-        *("she's", "let's", "what's", "who's", *SUBJECTS, *COUNTS, *DETERMINERS),
+        *COUNTS,
         # Of prompts in other languages, whose words are no adjectives of ours: "une photo de ...".
         *("avec", "con", "de", "del", "della", "des", "di", "du", "ein", "eine", "einer", "el"),
         *("en", "et", "im", "la", "las", "le", "les", "los", "mit", "par", "por", "un", "una"),
@@ -251,8 +246,22 @@ def _with_what_follows(replacement: str, after: str, kind: str, name: str) -> tu
     alone = kind == "likeness" and is_name(name) and " " not in name
     if alone and (surname := SURNAME.match(after)) and _is_forename(surname["last"]):
         return surname.group(), replacement, False
+    if again := _said_again(replacement, after):
+        return again
     held = _container_after(replacement, after)
     return held, replacement, re.search(rf"(?:{SEVERAL})$", held, re.IGNORECASE) is not None
+
+
+def _said_again(replacement: str, after: str) -> tuple[str, str, bool] | None:
+    """Of what is replaced by what it is one of, "Nike" by "a plain shoe": " shoe", which goes with
+    the name, and whether that is several.
+    """
+    _, noun, rest = headed(_split(replacement)[1])
+    forms = sorted({noun, *plurals(noun)}, key=len, reverse=True)
+    found = re.match(rf"\s+({'|'.join(map(re.escape, forms))})(?!\w)", after, re.IGNORECASE)
+    if rest or not found:
+        return None
+    return found.group(), replacement, found[1].casefold() != noun.casefold()
 
 
 def _without_forenames(before: str, said: str, kind: str) -> str:
@@ -601,7 +610,7 @@ def _ends_noun(word: str, former: str) -> bool:
     if _determines(former) or folded in ADJECTIVES_IN_ING:
         return False
     if folded.endswith("s"):
-        return word == folded and not folded.endswith(("ous", "ss"))
+        return word == folded and not folded.endswith(("ous", "ss")) and folded != "sports"
     return folded in VERBS or folded.endswith("ing")
 
 

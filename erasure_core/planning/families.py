@@ -19,9 +19,9 @@ from typing import get_args
 from erasure_core.errors import BadInput
 from erasure_core.files import read_table
 from erasure_core.law.concepts import Kind
-from erasure_core.law.english import indefinite, is_many, is_uncounted
+from erasure_core.law.english import ARTICLES, indefinite, is_many, is_uncounted
 from erasure_core.law.prompts import PromptRow, written
-from erasure_core.law.wording import ARTICLES, is_medium, is_name
+from erasure_core.law.wording import is_medium, is_name
 
 TRAINED = (
     "{style} of {subject}",
@@ -150,10 +150,11 @@ def filled(template: str, style: str, subject: str, other: str = "") -> str:
     """
     medium = _medium(style)
     manner = _manner(style)
+    bare = re.sub(r"^(?:the|an?)\s+", "", style, flags=re.IGNORECASE)  # "the Simpsons"
     words = template.replace("{style} style", "{manner}").replace("{style} image", "{bare} image")
     words = re.sub(r"\ba {style}", f"{indefinite(medium)} {{style}}", words)
-    words = re.sub(r"\ba {bare}", f"{indefinite(style)} {{bare}}", words)
-    return words.format(style=medium, manner=manner, bare=style, subject=subject, other=other)
+    words = re.sub(r"\ba {bare}", f"{indefinite(bare)} {{bare}}", words)
+    return words.format(style=medium, manner=manner, bare=bare, subject=subject, other=other)
 
 
 def _medium(style: str) -> str:

@@ -184,6 +184,11 @@ Lambda = Annotated[float, Field(ge=0, allow_inf_nan=False)]
 def _without_lambda(method: Any) -> Any:
     if isinstance(method, dict) and method.keys() & {"lambda", "lambda_"}:
         raise ValueError("`lambdas` sets the lambda of each candidate; remove it from `method`")
+    if isinstance(method, str):
+        raise ValueError(
+            "a method has settings of its own, as `method: uce` and others below `method:`; to "
+            "run with another, add `--method NAME`"
+        )
     return method
 
 

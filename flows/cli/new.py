@@ -1,7 +1,7 @@
 """The command that writes a request, and everything it is measured on, from a name."""
 
 from pathlib import Path
-from typing import TYPE_CHECKING, Annotated, Any
+from typing import TYPE_CHECKING, Annotated, Any, get_args
 
 import typer
 
@@ -12,6 +12,7 @@ from flows.cli.options import (
     BadRows,
     PromptColumn,
     TooLong,
+    kind_named,
     out_folder,
     rows_and_length,
     said,
@@ -30,7 +31,12 @@ if TYPE_CHECKING:
 def new_request(
     name: Annotated[str, typer.Argument(help="What is to be erased, as prompts name it.")],
     kind: Annotated[
-        Kind, typer.Option(help="What it is, by which it is measured: a likeness is of a person.")
+        Kind,
+        typer.Option(
+            parser=kind_named,
+            metavar=f"<{'|'.join(get_args(Kind))}>",
+            help="What it is, by which it is measured: a likeness is of a person.",
+        ),
     ],
     instead: Annotated[
         str, typer.Option(help="What should appear instead, with its article: 'a cup of tea'.")

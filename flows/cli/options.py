@@ -5,12 +5,13 @@ import math
 import os
 from collections.abc import Iterator, Sequence
 from pathlib import Path
-from typing import Annotated, Any
+from typing import Annotated, Any, cast, get_args
 
 import typer
 from typer.core import TyperGroup
 
 from erasure_core.errors import BadInput
+from erasure_core.law.concepts import Kind, kind_of
 from erasure_core.law.prompts import GUIDANCE
 from erasure_core.text import WHO, WHY, escaped, one_line, within
 from flows.cli.show import complain
@@ -35,6 +36,17 @@ def printable(value: str | None) -> str | None:
     if value is not None and escaped(value) != value:
         raise typer.BadParameter("it holds control characters; write one line of plain text")
     return value
+
+
+def kind_named(text: str) -> Kind:
+    """An option's kind of concept, in capitals too; the near one is named for another word."""
+    try:
+        found = kind_of(text)
+    except ValueError as fault:
+        raise typer.BadParameter(f"{text!r}: {fault}") from None
+    if found not in get_args(Kind):
+        raise typer.BadParameter(f"{text!r} is none of {', '.join(get_args(Kind))}")
+    return cast(Kind, found)
 
 
 def said(value: str | None) -> str | None:

@@ -9,7 +9,7 @@ from erasure_core.files import YAML_BYTES, read_input
 from erasure_core.law.concepts import letters_of, same_name, slug
 from erasure_core.law.life import OPEN
 from erasure_core.law.requests import DeletionRequest, read_request
-from erasure_core.text import composed, escaped
+from erasure_core.text import COPIED, composed, escaped
 from tasks.book.store import Book, Entry
 from tasks.requests.intake import described
 
@@ -147,6 +147,7 @@ def _found(book: Book, text: str, model: str) -> dict[str, tuple[Path | UUID, st
 
 def called(book: Book, name: str) -> list[Entry]:
     """The requests that ask for a concept of this name, however it was typed."""
+    name = COPIED.sub("", name)
     if escaped(name) != name:
         raise BadInput(f"{name!r} is no file, and a name holds no control characters")
     return book.ask(lambda reader: reader.named(composed(name)))

@@ -9,7 +9,7 @@ from erasure_core.law import clock
 from erasure_core.law.chain import stamp
 from erasure_core.law.fold import Proposal, Request
 from erasure_core.law.life import OPEN, State, shown
-from erasure_core.text import WHO, WHY, composed, visible, within
+from erasure_core.text import JOINER, WHO, WHY, composed, visible, within
 from tasks.book.actor import acting
 from tasks.book.store import Book, Entry, Reader, Transaction
 from tasks.requests.intake import join_same
@@ -158,7 +158,7 @@ def approve(book: Book, plan: str, by: str | None = None) -> Proposal:
 
 def _person(name: str) -> str:
     """Who is meant, however the name is typed: two spellings are no two people."""
-    return " ".join(composed(composed(name).casefold()).split())
+    return " ".join(JOINER.sub("", composed(composed(name).casefold())).split())
 
 
 def proposed_for(book: Book, request_id: UUID, begins: str | None = None) -> str:

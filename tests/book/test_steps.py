@@ -72,6 +72,13 @@ def test_another_spelling_is_no_other_person(book, again):
     assert approve(book, PLAN, "Jose").approved_by == ("Jos\u00e9", "Jose")
 
 
+def test_what_joins_letters_makes_no_other_person(book):
+    proposed(book)
+    approve(book, PLAN, "علی\u200cرض\u0627")
+    with pytest.raises(BadInput, match="another person must"):
+        approve(book, PLAN, "علیرض\u0627")
+
+
 def test_two_people_approve_together(book):
     proposed(book)
     approve(book, PLAN, "ada")

@@ -75,6 +75,16 @@ def test_without_other_names_a_request_reads_as_before_there_were_any():
     assert concept(also=["she"]).model_dump()["also"] == ("she",)
 
 
+@pytest.mark.parametrize("mark", "\u00ad\u200b\u200e\u200f\u2060\ufeff")
+def test_what_nobody_sees_and_is_copied_along_is_no_part_of_a_name(mark):
+    assert concept(name=f"{mark}Elon{mark} Musk").name == "Elon Musk"
+
+
+@pytest.mark.parametrize("name", ["علی\u200cرض\u0627 بیر\u0627نوند", "ශ්\u200dරී ලංකාව", "র\u200d্যাব"])
+def test_what_joins_letters_belongs_to_a_name(name):
+    assert concept(name=name).name == name
+
+
 @pytest.mark.parametrize(
     ("name", "kind", "replacement", "prompt", "expected"),
     [
@@ -98,6 +108,10 @@ def test_without_other_names_a_request_reads_as_before_there_were_any():
         ("Renée Åström", "likeness", "a person", "renée  åström, sketch", "a person, sketch"),
         ("J. R. R. Tolkien", "likeness", "a person", "J. R. R. Tolkien.", "a person."),
         ("王小明", "likeness", "一个人", "王小明的照片", "一个人的照片"),
+        ("Nike", "object", "a plain shoe", "a Nike shoe, Nike shoes", "a plain shoe, plain shoes"),
+        ("tench", "object", "a fish", "a tench fish", "a fish"),
+        ("R2-D2", "object", "a robot", "the R2D2 robot's head", "a robot's head"),
+        ("car", "object", "a bicycle", "a photo of sports car", "a photo of a sports bicycle"),
     ],
 )
 def test_what_stands_in_its_place_reads_well(name, kind, replacement, prompt, expected):
@@ -300,6 +314,37 @@ TYPED = [
     ("Dwayne \u201eThe Rock\u201c Johnson", 'Dwayne "The Rock" Johnson'),
     ('Dwayne "The Rock" Johnson', "Dwayne \u00abThe Rock\u00bb Johnson"),
     ('Dwayne "The Rock" Johnson', "Dwayne The Rock Johnson"),
+    ("علی\u200cرض\u0627 بیر\u0627نوند", "علیرض\u0627 بیر\u0627نوند"),
+    ("علیرض\u0627 بیر\u0627نوند", "تصویر علی\u200cرض\u0627 بیر\u0627نوند"),
+    ("ශ්\u200dරී ලංකා", "ශ්රී ලංකා"),
+    ("Zuckerberg", "a photo of Zucker\u00adberg"),
+    ("Elon Musk", "\u200eElon\u200b Musk\u200f, sketch"),
+    ("محمد", "محـــمد"),
+    ("علی\u200cرض\u0627", "علی رض\u0627"),
+    ("ک\u0627ظم", "ك\u0627ظم"),
+    ("علي", "علی"),
+    ("محمد صل\u0627ح", "صورة لمحمد صل\u0627ح"),
+    ("בנימין נתניהו", "תמונה לבנימין נתניהו"),
+    ("宮崎駿", "宮崎\u3000駿の絵"),
+    *(("AC/DC", said) for said in ("AC-DC", "ac dc", "an ACDC poster", "AC/DC live")),
+    ("ACDC", "AC/DC"),
+    ("Yahoo!", "the yahoo logo"),
+    ("Yahoo", "Yahoo!"),
+    ("Panic! at the Disco", "panic at the disco"),
+    ("Tyler, the Creator", "Tyler The Creator"),
+    ("Spider-Man: Homecoming", "spider man homecoming"),
+    ("Ke$ha", "kesha"),
+    ("Kesha", "Ke$ha, sketch"),
+    ("Ty Dolla $ign", "ty dolla sign"),
+    ("#MeToo", "a MeToo sign"),
+    ("@elonmusk", "elonmusk"),
+    *(("M&M's", said) for said in ("M&M", "M&Ms", "a bowl of M&M\u2019s", "m and m's")),
+    ("50 Cent", "50cent"),
+    ("PlayStation 5", "a Playstation5"),
+    ("US", "the U.S."),
+    ("WHO", "a WHO sign"),
+    ("It", "IT's It, poster"),
+    ("X", "an X logo"),
 ]
 
 
@@ -331,6 +376,10 @@ def test_a_name_is_known_as_it_is_typed(name, prompt):
             "a cat, \uff76",
         ),
         ("Strasse", "a road", "on Stra\u00dfe, na\u00efve", "on a road, na\u00efve"),
+        ("M&M's", "a nut", "M&M's on a table", "a nut on a table"),
+        ("Zuckerberg", "a man", "\u200bZucker\u00adberg, \u00adx", "\u200ba man, \u00adx"),
+        ("Ke$ha", "a singer", "$5 for Ke$ha", "$5 for a singer"),
+        ("محمد صل\u0627ح", "رجل", "صورة لمحمد صل\u0627ح", "صورة لرجل"),
         (
             "\uace0\uc591\uc774",
             "\uac15\uc544\uc9c0",
@@ -376,6 +425,16 @@ def test_a_name_in_another_spelling_is_not_kept_and_replaces_nothing(changes):
         ("Samuel L Jackson", "Samuel LJackson"),
         ("dice", "to die"),
         ("A.", "a cat"),
+        ("A", "a cat"),
+        ("It", "it is raining"),
+        ("IT", "It is it"),
+        ("WHO", "a man who sings"),
+        ("US", "one of us"),
+        ("X", "an X-ray of a hand"),
+        ("9/11", "a Porsche 911"),
+        ("911", "9/11"),
+        ("100 bill", "a $1000 bill"),
+        ("صل\u0627ح", "مصل\u0627ح"),
     ],
 )
 def test_what_is_typed_otherwise_is_another(name, prompt):
@@ -809,6 +868,13 @@ def test_a_medium_owns_nothing_and_stands_before_other_words_as_before():
         ("ピカチュウ", "\uff8b\uff9f\uff76\uff81\uff6d\uff73"),
         ("BTS", "\uff22\uff34\uff33"),
         ("हिन्दी", "हिंदी"),
+        ("AC/DC", "ACDC"),
+        ("Yahoo!", "Yahoo"),
+        ("Ke$ha", "Kesha"),
+        ("#MeToo", "MeToo"),
+        ("علی\u200cرض\u0627", "علیرض\u0627"),
+        ("ک\u0627ظم", "ك\u0627ظم"),
+        ("宮崎駿", "宮崎 駿"),
     ],
 )
 def test_a_name_is_one_in_any_spelling_whichever_was_first(one, other):

@@ -55,6 +55,10 @@ def test_yaml_is_read_as_the_writer_meant_it(tmp_path):
     [
         ("word: a\nword: b\n", 'line 2 is not valid YAML: found duplicate key "word"'),
         ("word: [a\nrate: 1", "line 2 is not valid YAML"),
+        ("word: @elonmusk\n", "a text that begins with a sign (@ * & "),
+        ("word: *NSYNC\n", "needs quotes around it"),
+        ("word: Spider-Man: Homecoming\n", "or holds a colon and a blank needs quotes"),
+        ("word:\n\trate: 1\n", "; indent with blanks"),
         ("word: !!python/object:os.system {}\n", "line 1 is not valid YAML"),
         (b"word: \xff\n", "byte 6 is not UTF-8"),
         ("", "found NoneType, expected a mapping with the keys word, rate, inner, many"),

@@ -56,6 +56,8 @@ def concept(**changes: object) -> Concept:
         ("\u202eabc\u2066", "\\u202eabc\\u2066"),
         ("\udc80", "\\udc80"),
         ("\U000e0041", "\\udb40\\udc41"),
+        ("علی\u200cرض\u0627", "علی\u200cرض\u0627"),
+        ("a\u200cb\u200d", "a\\u200cb\\u200d"),
     ],
 )
 def test_only_what_steers_a_terminal_is_escaped(text, expected):

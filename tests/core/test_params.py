@@ -64,6 +64,36 @@ def test_what_is_no_number_is_none(change, said):
     assert said in str(fault.value)
 
 
+def test_a_metrics_limit_is_set_by_its_name_which_holds_dots():
+    changes = (
+        "policy.targets.object.composed.clip.concept_rate=0.3",
+        "policy.targets.object.clip.score_drop=0.1",
+        "policy.kept.clip.score_drop=0.2",
+        "policy.attacks.object.token search=0.4",
+    )
+    before, after = read_params(PARAMS).policy, read_params(PARAMS, changes).policy
+    told = {"composed.clip.concept_rate": 0.3, "clip.score_drop": 0.1}
+    assert after.targets["object"] == {**before.targets["object"], **told}
+    assert after.kept == {**before.kept, "clip.score_drop": 0.2}
+    assert after.attacks["object"] == {**before.attacks["object"], "token search": 0.4}
+
+
+@pytest.mark.parametrize(
+    ("change", "said"),
+    [
+        ("updates=100", "did you mean method.updates?"),
+        ("guidance=7", "did you mean method.guidance or sampling.guidance?"),
+        ("threshold=0.6", "did you mean detector.threshold?"),
+        ("method=uce", "add `--method NAME`"),
+        ("base=models/gallery", "base: found 'models/gallery'; write its keys below it"),
+    ],
+)
+def test_a_key_of_a_section_is_told_with_its_section(change, said):
+    with pytest.raises(BadInput) as fault:
+        read_params(PARAMS, [change])
+    assert said in str(fault.value)
+
+
 def test_the_parameters_of_purification_differ_only_in_what_they_train():
     ours, purifying = (
         read_params(file).model_dump() for file in (PARAMS, ROOT / "params.purify.yaml")

@@ -57,6 +57,11 @@ SAME = {
     "rows of separators and blanks": "prompt;seed;guidance\na bench, by a lake;41;7,5\n;;\n"
     "two bowls;42;7,5\n;;;\n  ; ;\n   \n",
     "an empty guidance": f"prompt,seed,guidance\n{QUOTED},41,\ntwo bowls,42,7.5\n",
+    "a first row of separators": f",,\nprompt,seed\n{QUOTED},41\ntwo bowls,42\n",
+    "separators at the ends of rows": f"prompt,seed\n{QUOTED},41,,\ntwo bowls,42,,\n",
+    "none at the ends of rows": f"prompt,seed,concept,also\n{QUOTED},41\ntwo bowls,42,bowl\n",
+    "numbers that are none": f"prompt,seed,guidance\n{QUOTED},41,None\ntwo bowls,42,NaN\n",
+    "Excel's Unicode text": f"prompt\tseed\r\n{QUOTED}\t41\r\ntwo bowls\t42\r\n".encode("utf-16"),
     "a column of captions beside": f"prompt,seed,caption\n{QUOTED},41,x\ntwo bowls,42,y\n",
 }
 
@@ -347,6 +352,12 @@ def test_where_several_columns_could_be_the_prompt_one_has_to_be_chosen(tmp_path
         ("a.json", '{"prompt": "a", "also": "\\udfff"}', r"line 1: also holds U\+DFFF"),
         ("a.txt", "\n", "no rows"),
         ("a.csv", b"prompt\n\xff\n", "byte 7 is not UTF-8"),
+        ("a.csv.gz", b"\x1f\x8b\x08", "packed by gzip; unpack it: gunzip"),
+        ("a.csv", b"PK\x03\x04x", "a zip archive or a spreadsheet"),
+        ("a.csv", b"version https://git-lfs.github.com/spec/v1\n", "git lfs pull"),
+        ("a.csv", b"<!DOCTYPE html>\n<html>", "a web page; save the file that it shows"),
+        ("a.yaml", b"- a cat\n", "YAML is not read as prompts; write them one a line into a .txt"),
+        ("a.csv", b"caption\n\"['a cat', 'cats']\"\n", "prompt is a list of texts"),
         ("a.csv", 'prompt\n"a', "not valid CSV"),
         ("a.tsv", f"prompt\tseed\n{'a' * 140_000}\t1\n", "line 2: not valid CSV: field larger"),
         ("a.csv", "prompt,seed\na,12345678901234567890\n", f"number, 0 to {2**63 - 1}"),
@@ -365,6 +376,38 @@ def test_what_is_no_prompt_file_is_refused_in_one_line(name, text, expected, tmp
     with pytest.raises(BadInput, match=expected) as caught:
         read(tmp_path, text, name=name)
     assert len(str(caught.value).splitlines()) == 1
+
+
+ROWS = [{"caption": A[1], "seed": 41}, {"caption": B[1], "seed": 42}]
+AROUND = {
+    "COCO's captions": {"info": {"year": 1}, "images": [{"id": 1}, {"id": 2}], "annotations": ROWS},
+    "a list under a name": {"data": ROWS, "version": "1"},
+    "a page of a data set": {"features": [], "rows": [{"row_idx": 0, "row": r} for r in ROWS]},
+    "pandas' table": {"schema": {"fields": [{"name": "caption"}]}, "data": ROWS},
+}
+
+
+@pytest.mark.parametrize("form", AROUND)
+def test_the_list_of_rows_in_an_object_is_read(form, tmp_path):
+    assert drawn(read(tmp_path, json.dumps(AROUND[form]), name="set.json").rows) == [A, B]
+
+
+@pytest.mark.parametrize("beside", [["x", "y"], {"x": True}])
+def test_an_object_whose_prompt_is_a_text_is_one_row(beside, tmp_path):
+    text = json.dumps({"prompt": A[1], "seed": 41, "tags": beside})
+    (row,) = read(tmp_path, text, name="set.jsonl").rows
+    assert (row.prompt, row.evaluation_seed) == A[1:3]
+
+
+def test_gaps_of_templates_are_said(tmp_path):
+    file = read(tmp_path, "a photo of a {}.\na drawing\n{0}, {city}\n", name="list.txt")
+    assert "2 of 3 prompts have a gap as templates have, '{}'" in "\n".join(file.said)
+    assert not any("gap" in line for line in read(tmp_path, "a {b c}\n", name="x.txt").said)
+
+
+def test_rows_that_were_cut_off_before_their_numbers_are_refused(tmp_path):
+    with pytest.raises(BadInput, match="line 3: 1 fields, fewer than the 3 of the header"):
+        read(tmp_path, "prompt,seed,concept\na cat,1,cat\na do")
 
 
 def test_the_page_has_the_declared_table():

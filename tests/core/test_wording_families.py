@@ -162,6 +162,8 @@ def test_one_lens_in_a_prompt_is_no_several():
         ("a {style} of {subject}", "anime style", "a picture in anime style of a cat"),
         ("a {style} image of {subject}", "low poly", "a low poly image of a cat"),
         ("{subject} in {style} style", "art nouveau", "a cat in art nouveau style"),
+        ("the {style} image of {subject}", "the Simpsons", "the Simpsons image of a cat"),
+        ("a {style} image of {subject}", "The Simpsons", "a Simpsons image of a cat"),
         ("a {style} of {subject}", "neon sign", "a neon sign of a cat"),
         ("{style} of {subject}", "sketches", "sketches of a cat"),
         ("{style} of {subject}", "VHS footage", "VHS footage of a cat"),

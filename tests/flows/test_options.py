@@ -6,6 +6,7 @@ import click
 import pytest
 import typer
 from typer.main import get_command
+from typer.testing import CliRunner
 
 from erasure_core.law.prompts import GUIDANCE
 from flows.cli import app
@@ -43,3 +44,19 @@ def test_guidance_is_within_what_a_prompt_set_may_hold(name):
     for value in ("-5", "1e20", "nan"):
         with pytest.raises(typer.BadParameter, match="Input should be"):
             command.make_context(name, ["--guidance", value])
+
+
+def test_a_kind_may_have_capitals_and_another_word_is_told_the_near_one():
+    command = COMMANDS["erasure request new"]
+    said = ["cat", "--instead", "a dog", "--kind"]
+    assert command.make_context("new", [*said, "Object"]).params["kind"] == "object"
+    with pytest.raises(typer.BadParameter, match=r"'artist': .*did you mean style\?"):
+        command.make_context("new", [*said, "artist"])
+    with pytest.raises(typer.BadParameter, match="'thingy' is none of likeness, style, object"):
+        command.make_context("new", [*said, "thingy"])
+
+
+@pytest.mark.parametrize("words", [(), ("run",), ("request",), ("request", "new")])
+def test_help_has_its_short_name(words):
+    answer = CliRunner().invoke(app, [*words, "-h"])
+    assert (answer.exit_code, "Usage: " in answer.output) == (0, True)

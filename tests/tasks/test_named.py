@@ -50,7 +50,7 @@ def book(folder):
     return held
 
 
-@pytest.mark.parametrize("text", ["cat", "Cat", " cat ", toy.CAT])
+@pytest.mark.parametrize("text", ["cat", "Cat", " cat ", "\u200ecat", toy.CAT])
 def test_a_request_is_found_by_name_or_id(book, text):
     assert request_id_of(book, text) == UUID(toy.CAT)
 

@@ -367,10 +367,14 @@ def test_prompts_of_ones_own_that_name_something_beside_it_are_left_as_they_are(
         (asked("cof\u202efee"), "NAME: it holds control or format characters"),
         (asked("coffee", instead="a cup of coffee"), "--instead: the replacement"),
         (asked("coffee", instead="a \x1b cup"), "--instead: it holds U+001B"),
-        (asked("coffee", also=["\u200b"]), "--also: it holds control"),
+        (asked("coffee", also=["\u200b"]), "--also: nothing in it can be seen"),
+        (asked("coffee", also=["\u202e"]), "--also: it holds control"),
         (asked("coffee", law="a\nb"), "--law: it holds control"),
     ],
-    ids=["too long", "too long a replacement", "bidi", "itself", "escape", "invisible", "law"],
+    ids=[
+        *("too long", "too long a replacement", "bidi", "itself", "escape", "invisible"),
+        *("bidi other name", "law"),
+    ],
 )
 def test_what_cannot_be_is_refused_in_words(case, said, params):
     with pytest.raises(BadInput) as fault:

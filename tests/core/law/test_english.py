@@ -10,6 +10,8 @@ from erasure_core.law.english import indefinite, is_many, many, plurals
     [
         ("a", "cat unicorn uniform user usual utensil UK European ewe one once one-eyed house"),
         ("an", "apple Ox umbrella uninhabited unimportant unidentified onion \u00e9clair"),
+        ("a", "ufo urinal Ugandan uranium unanimous Ouija Mr"),
+        ("an", "Xbox NVIDIA LG NBA uncut urn Uber ugly"),
         ("an", "hour honest honor honour heirloom 8 80 11 18th"),
         ("a", "7 118 1"),
     ],
@@ -65,6 +67,9 @@ def test_the_article_goes_by_the_sound(article, nouns):
         ("water", "water"),
         ("fake blood", "fake blood"),
         ("cup of water", "cups of water"),
+        ("moose", "moose"),
+        ("aircraft", "aircraft"),
+        ("police", "police"),
     ],
 )
 def test_a_plural_is_written_as_people_write_it(one, several):
@@ -75,6 +80,7 @@ def test_a_plural_is_written_as_people_write_it(one, several):
     ("phrase", "several"),
     [
         *(("cats", True), ("two people", True), ("Women", True), ("cups of coffee", True)),
+        *(("cattle", True), ("armed police", True)),
         *(("bus", False), ("glass", False), ("man in jeans", False)),
     ],
 )
