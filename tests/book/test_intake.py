@@ -211,6 +211,7 @@ def test_who_joins_another_brings_those_who_are_honoured_with_it(book, by):
     add(book, [a_request(B), a_request(C, concept_also=["kitty"])], MODEL)
     assert (row(book, B).duplicate_of, state_of(book, C)) == (str(A), "received")
     if by == "retry":
+        park(book, {str(A): "more than one request erases cat"})
         retry(book, A, None)
         assert [row(book, i).duplicate_of for i in (A, B)] == [str(C), str(C)]
     released(book, [C])
