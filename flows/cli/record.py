@@ -162,7 +162,10 @@ def audit(
                 print(event.line)
         return DONE
     with stdout_free():
+        at_work = _at_work(book)  # before: it may end meanwhile
         found = _everything(book) if what is None else _traced(book, what, name)
+    for line in at_work if found["findings"] else ():
+        hint(f"note: {line}: what has not followed yet may be on its way")
     if as_json:
         show(found)
     elif what is not None:
@@ -172,6 +175,15 @@ def audit(
     for finding in found["findings"]:
         complain(finding)
     return DONE if found["intact"] else FAILED
+
+
+def _at_work(book: "Book") -> list[str]:
+    """Who releases a model, or lets the world outside follow, at this moment."""
+    from tasks.book.lease import alive, named
+    from tasks.release.errands import OUTSIDE
+
+    leases = book.ask(lambda reader: [reader.lease(n) for n in (*reader.models(), OUTSIDE)])
+    return [named(lease) for lease in leases if lease is not None and alive(lease)]
 
 
 def _everything(book: "Book") -> dict[str, Any]:

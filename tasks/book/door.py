@@ -83,7 +83,10 @@ def _tell_of_another_end(book: Book) -> None:
     """Say on stderr, once, that the book is not what was signed last: a copy that is put back too
     old, or another database, would answer as if nothing were due.
     """
-    signed = readable_head(book.home)  # before the book, which only grows
+    try:
+        signed = readable_head(book.home)  # before the book, which only grows
+    except OSError:  # as another user's
+        return
     if signed is None or signed in _told:
         return
     if book.ask(lambda reader: reader.sha256_at(signed.seq)) != signed.sha256:

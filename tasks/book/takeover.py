@@ -20,7 +20,7 @@ from erasure_core.errors import ErasureError
 from erasure_core.law import clock
 from erasure_core.law.chain import GENESIS, stamp
 from erasure_core.law.concepts import RECORDED
-from erasure_core.law.fold import CANDIDATE, CHAMPION
+from erasure_core.law.fold import CANDIDATE, CHAMPION, Version
 from erasure_core.law.life import WORKABLE
 from erasure_core.law.lineage import RunRecord, canonical_json, sha256_file, sha256_json
 from erasure_core.law.requests import DeletionRequest
@@ -121,6 +121,16 @@ def forget_taken_over(book: Book) -> None:
             file.unlink()
     if not any(file.exists() for file in files):
         (kept / LOG).unlink(missing_ok=True)
+
+
+def was_taken_over(version: Version) -> bool:
+    """Whether 0.1 made it: then its run in MLflow, and the plan of it, are of a form of its own."""
+    return version.plan == _plan_of(version.run_key)
+
+
+def _plan_of(run_key: str) -> str:
+    """In place of a plan's hash, which 0.1 kept none of."""
+    return sha256_json(["0.1", run_key])
 
 
 def faults_of_log(book: Book) -> Iterator[str]:
@@ -303,7 +313,7 @@ def _decided(tx: Transaction, home: Home, record: RunRecord, sha256: str) -> Non
         promoted=record.promoted,
         run_key=record.run_key,
         folder=record.run_key,
-        plan=sha256_json(["0.1", record.run_key]),
+        plan=_plan_of(record.run_key),
         base=record.base_sha256,
         policy=sha256_json(record.params["policy"]),
         checkpoint=record.checkpoint_sha256,

@@ -21,7 +21,7 @@ from tasks.book.database import clear_log
 from tasks.book.door import check_whole
 from tasks.book.lease import Held, LeaseLost, held_beside, holding, said
 from tasks.book.store import Book, Reader, Transaction
-from tasks.book.takeover import forget_taken_over
+from tasks.book.takeover import forget_taken_over, was_taken_over
 from tasks.home import TRIAL, Home
 from tasks.registry.runs import forget_attempts, forget_run
 from tasks.registry.versions import clear_free_pages
@@ -31,6 +31,8 @@ from tasks.release.mirrored import check_newest
 from tasks.release.record import record_file
 from tasks.trial import at_work
 from tasks.versions.dvc_store import checkpoint_folder, forget_checkpoint
+
+PAGES = ("mlflow run", "mlflow version")  # errands that write what may say a name
 
 
 class NotAllPurged(ErasureError):
@@ -195,7 +197,8 @@ def _purge_request(book: Book, held: Held, due: _Due, request_id: str) -> bool:
         tx.append("request.purged", id=request_id, texts=tx.forget_texts(request_id))
         for version in tx.versions(row.model):
             if request_id in (*version.requests, *version.restored):
-                for page in ("mlflow run", "mlflow version"):  # that may say the name
+                pages = PAGES[1:] if was_taken_over(version) else PAGES
+                for page in pages:
                     tx.send(version.model, version.version, page)
         return True
 

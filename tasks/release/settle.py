@@ -21,6 +21,7 @@ from tasks.book.keys import Keys
 from tasks.book.lease import Held
 from tasks.book.store import Book, Reader, Transaction
 from tasks.release.record import record_file
+from tasks.requests.intake import join
 
 ERRANDS = ("report", "checkpoint", "mlflow run", "mlflow version", "aliases")  # see errands.py
 
@@ -135,11 +136,11 @@ def honour(tx: Transaction, request_id: str, version: int) -> None:
         tx.append("request.ready", id=request_id)
     if row.state != "honoured":
         tx.append("request.honoured", id=request_id, version=version)
-    for asking in _asking_by_other_names(tx, request_id, version):
-        tx.append("request.duplicate", id=asking, of=request_id)
     for other in tx.duplicates_of(request_id):
         if other.row.state != "honoured":
             tx.append("request.honoured", id=other.row.id, of=request_id, version=version)
+    for asking in _asking_by_other_names(tx, request_id, version):
+        join(tx, asking, tx.request(request_id))
 
 
 def _asking_by_other_names(tx: Transaction, request_id: str, version: int) -> list[str]:

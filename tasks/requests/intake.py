@@ -219,12 +219,16 @@ def join_same(tx: Transaction, request: DeletionRequest) -> None:
 
 
 def join(tx: Transaction, request_id: str, other: Entry) -> None:
-    """Let a request be honoured together with `other`, which asks for the same concept."""
+    """Let a request, and who is honoured with it, be honoured together with `other`, which asks for
+    the same concept.
+    """
     of = other.row.duplicate_of or other.row.id
-    tx.append("request.duplicate", id=request_id, of=of)
-    if other.row.state == "honoured":
-        version = tx.alias(other.row.model, CHAMPION)
-        tx.append("request.honoured", id=request_id, of=of, version=version)
+    behind = [e.row.id for e in tx.duplicates_of(request_id) if e.row.state == "duplicate"]
+    version = tx.alias(other.row.model, CHAMPION)
+    for one in (request_id, *behind):
+        tx.append("request.duplicate", id=one, of=of)
+        if other.row.state == "honoured":
+            tx.append("request.honoured", id=one, of=of, version=version)
 
 
 def _keep_recipe(tx: Transaction, request: DeletionRequest) -> str:

@@ -145,6 +145,12 @@ def test_a_book_that_ends_before_what_was_signed_says_so_once(home, book, opened
     )
 
 
+def test_a_head_that_cannot_be_read_stops_nobody_who_looks(home, book):
+    head_file(home).unlink()
+    head_file(home).mkdir()
+    assert looked_at(home).ask(lambda reader: reader.request(A)).concept == "cat"
+
+
 def test_a_book_is_read_where_nothing_can_be_written(home, book, monkeypatch):
     """On a mounted backup, of which SQLite cannot make the files that it locks by."""
     clear_log(book.engine)

@@ -205,6 +205,20 @@ def test_who_asks_by_another_name_of_what_is_asked_for_is_honoured_with_it(book)
     assert (state_of(book, D), list(_honoured(book, MODEL))) == ("received", [])
 
 
+@pytest.mark.parametrize("by", ["retry", "release"])
+def test_who_joins_another_brings_those_who_are_honoured_with_it(book, by):
+    """The cat is asked for by two, and then by a third who has another name for it."""
+    add(book, [a_request(B), a_request(C, concept_also=["kitty"])], MODEL)
+    assert (row(book, B).duplicate_of, state_of(book, C)) == (str(A), "received")
+    if by == "retry":
+        park(book, {str(A): "more than one request erases cat"})
+        retry(book, A, None)
+        assert [row(book, i).duplicate_of for i in (A, B)] == [str(C), str(C)]
+    released(book, [C])
+    for i in (A, B):
+        assert (state_of(book, i), row(book, i).duplicate_of) == ("honoured", str(C))
+
+
 def test_who_is_erased_by_the_same_version_stands_by_itself(book):
     add(book, [tom(B, "thomas"), a_request(C, "thomas")], MODEL)
     released(book, [B, C])

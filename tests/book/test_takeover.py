@@ -5,6 +5,7 @@ nothing is lost, and what it said in error is due again.
 import json
 import os
 import tarfile
+from datetime import UTC, datetime, timedelta
 from pathlib import Path
 from types import SimpleNamespace
 from uuid import UUID
@@ -13,15 +14,19 @@ import pytest
 
 from erasure_core.errors import ErasureError
 from erasure_core.law.lineage import sha256_file
+from erasure_core.planning.params import Retention
 from tasks.book import database, takeover
 from tasks.book.door import faults_of_chain, open_book
+from tasks.book.lease import holding
 from tasks.book.store import Book
 from tasks.book.texts import faults_of_texts
 from tasks.home import Home
+from tasks.release import purge as purging
 from tasks.release.audit import audit
 from tasks.release.errands import _run
 from tasks.release.reconcile import reconcile
 from tasks.release.trace import shown_request
+from tasks.requests.steps import withdraw
 from tests.toy import ASTRONAUT, CAT
 
 FIXTURE = Path(__file__).parents[1] / "fixtures" / "state-0.1.0.tar.xz"
@@ -332,6 +337,19 @@ def test_a_log_beside_a_book_of_its_own_stays_where_it_is(tmp_path):
     (tmp_path / "audit.jsonl").write_text("exported")
     open_book(Home(tmp_path))
     assert (tmp_path / "audit.jsonl").read_text() == "exported"
+
+
+def test_a_purge_writes_no_run_anew_that_0_1_made(old):
+    """Its plan cannot be read any more; what it shows goes with its version."""
+    book = open_book(old)
+    withdraw(book, UUID(ASTRONAUT), "a mistake")
+    book.change(lambda tx: [tx.note_errand(r["id"], done="x") for r in tx.waiting_outside()])
+    nothing = Retention(personal=0, refused=0, superseded=0)
+    with holding(book, "toy", "purging") as held:
+        later = datetime.now(UTC) + timedelta(days=1)
+        assert purging._purge_request(book, held, purging._Due(nothing, later), ASTRONAUT)
+    left = book.ask(lambda reader: [row["key"] for row in reader.waiting_outside()])
+    assert left == ["toy/1/mlflow version"]
 
 
 def test_a_purge_reaches_what_was_put_aside(old):

@@ -10,7 +10,10 @@ import pytest
 from mlflow import MlflowClient
 
 from erasure_core.law.lineage import sha256_file
+from tasks.book.door import open_book
+from tasks.book.lease import holding
 from tasks.home import Home
+from tasks.release.errands import OUTSIDE
 from tests.flows.command import edit, erasure, shown, state, told
 from tests.toy import ASTRONAUT, CAT
 
@@ -367,6 +370,20 @@ def test_what_was_rolled_back_from_comes_back_by_a_person_alone(second):
     again = erasure(second.home, "rollback", "--to", 3, "--reason", "it was right", *second.passing)
     assert again.exit_code == 0, again.stderr
     assert told(second.home, "status")["models"][0]["champion"] == 3
+
+
+def test_an_audit_beside_a_release_says_who_is_at_work(tmp_path):
+    """What a release that has just been decided does outside takes a minute."""
+    book = open_book(Home(tmp_path / "state"))
+    book.change(lambda tx: tx.send("toy", 1, "aliases"))
+    with holding(book, OUTSIDE, "bringing MLflow up to date"):
+        answer = erasure(tmp_path / "state", "audit")
+    assert answer.exit_code == 1
+    note, *findings = answer.stderr.splitlines()
+    assert note.startswith("note: bringing MLflow up to date by ")
+    assert note.endswith(": what has not followed yet may be on its way")
+    assert findings == ["error: toy/1/aliases has not followed yet; `erasure reconcile`"]
+    assert "note:" not in erasure(tmp_path / "state", "audit").stderr
 
 
 # Forgotten
