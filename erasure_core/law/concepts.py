@@ -30,8 +30,8 @@ Kind = Literal["likeness", "style", "object", "explicit"]
 NEAR_KINDS = {  # what people call one
     **dict.fromkeys(("person", "people", "face", "celebrity"), "likeness"),
     **dict.fromkeys(("artist", "painter", "photographer", "movement", "medium"), "style"),
-    **dict.fromkeys(("thing", "animal", "brand", "logo"), "object"),
-    **dict.fromkeys(("nudity", "nsfw", "porn", "violence"), "explicit"),
+    **dict.fromkeys(("thing", "animal", "brand", "logo", "violence"), "object"),
+    **dict.fromkeys(("nudity", "nsfw", "porn"), "explicit"),  # the detector knows no other
 }
 # No tokenizer reads more characters; its own limit is checked once a base is chosen.
 Prompt = Annotated[
@@ -218,12 +218,12 @@ def together(concepts: Sequence[Concept]) -> list[Concept]:
     """`concepts` as they are erased together: what should stand in the place of one is nothing that
     goes too, but what stands in that one's place. What stands in a circle stays as it was asked.
     """
-    every = [name for concept in concepts for name in concept.names]
-    named = [any(mentions(every, concept.replacement)) for concept in concepts]
-    return [
-        (_among(concept, concepts) or concept) if is_named else concept
-        for concept, is_named in zip(concepts, named, strict=True)
-    ]
+    return [*_together(tuple(concepts))]
+
+
+@lru_cache(maxsize=16)  # a plan is asked for its concepts at each measurement
+def _together(concepts: tuple[Concept, ...]) -> tuple[Concept, ...]:
+    return tuple(_among(concept, concepts) or concept for concept in concepts)
 
 
 def in_a_circle(concepts: Sequence[Concept]) -> list[Concept]:
@@ -239,7 +239,8 @@ def _among(concept: Concept, concepts: Sequence[Concept]) -> Concept | None:
             return concept if gone == [concept] else None
         replacement = named.replaced(replacement)
         gone.append(named)
-    return concept.model_copy(update={"replacement": replacement})
+    unchanged = replacement == concept.replacement
+    return concept if unchanged else concept.model_copy(update={"replacement": replacement})
 
 
 def kept_prompts(concepts: Sequence[Concept]) -> list[str]:
