@@ -12,7 +12,12 @@ import torch
 from torch import Tensor
 
 from erasure_core.attacks.setting import Attempt, Audience, Setting, Subject, draw, of_photographs
-from erasure_core.network.diffusion import encode_prompts, predict_noise, schedule_of
+from erasure_core.network.diffusion import (
+    PICTURES_TOGETHER,
+    encode_prompts,
+    predict_noise,
+    schedule_of,
+)
 
 NAME = "latent inversion"
 AUDIENCE: Audience = "embeddings"
@@ -28,7 +33,7 @@ def attack(setting: Setting, subject: Subject) -> list[Attempt]:
     """
     latents = subject.photographs[: setting.budget.pictures]
     prompts = subject.told(subject.rows[: len(latents)])
-    z = inverted(setting, latents)
+    z = torch.cat([inverted(setting, some) for some in torch.split(latents, PICTURES_TOGETHER)])
     return [Attempt(draw(setting, encode_prompts(setting.victim, prompts), z), prompts)]
 
 

@@ -32,7 +32,9 @@ NEAR_KINDS = {  # what people call one
     **dict.fromkeys(("artist", "painter", "photographer", "movement", "medium"), "style"),
     **dict.fromkeys(("thing", "animal", "brand", "logo", "product", "symbol"), "object"),
     **dict.fromkeys(("character", "mascot", "building", "landmark", "place"), "object"),
-    **dict.fromkeys(("nudity", "nude", "nsfw", "porn", "violence", "gore"), "explicit"),
+    **dict.fromkeys(("violence", "gore"), "object"),
+    # the detector knows no other
+    **dict.fromkeys(("nudity", "nude", "nsfw", "porn"), "explicit"),
 }
 # No tokenizer reads more characters; its own limit is checked once a base is chosen.
 Prompt = Annotated[
@@ -180,7 +182,12 @@ def together(concepts: tuple[Concept, ...]) -> tuple[Concept, ...]:
     """Concepts that are erased at once, so that none of them appears in the place of another: each
     with what stands there `in_turn`, or with its own replacement where that leads in a circle.
     """
-    stands = [in_turn(concept, concepts) or concept.replacement for concept in concepts]
+    names = [name for concept in concepts for name in concept.names]
+    stands = [
+        (any(mentions(names, concept.replacement)) and in_turn(concept, concepts))
+        or concept.replacement
+        for concept in concepts
+    ]
     return tuple(
         concept if text == concept.replacement else concept.model_copy(update={"replacement": text})
         for concept, text in zip(concepts, stands, strict=True)

@@ -5,6 +5,7 @@ from collections.abc import Collection, Mapping
 from datetime import UTC, datetime, timedelta
 
 from erasure_core.errors import ErasureError
+from erasure_core.law.concepts import together
 from erasure_core.law.fold import Version
 from erasure_core.law.lineage import RunRecord
 from erasure_core.planning.plan import Plan, target_name
@@ -98,10 +99,24 @@ def _alike(version: Version, plan: Plan) -> bool:
 
 
 def _on_the_same(record: RunRecord, plan: Plan, request_id: str) -> bool:
-    """Whether a release measured this request by the same code and parameters, and on the same
-    prompts.
+    """Whether a release measured this request by the same code and parameters, on the same prompts,
+    and with the same in its concept's place: what stood there may go since.
     """
     concept = next(r.concept for r in plan.requests if str(r.subject_request_id) == request_id)
     sets = target_name(concept), target_name(concept, "choose")
     same = (record.params_sha256, record.made_with) == (plan.params.sha256, plan.made_with)
-    return same and all(record.prompt_sha256.get(s) == plan.prompt_sha256.get(s) for s in sets)
+    ids = [str(r.subject_request_id) for r in plan.requests]
+    instead = {_instead(plan, request_id, among) for among in (ids, record.request_ids)}
+    return (
+        same
+        and len(instead) == 1
+        and all(record.prompt_sha256.get(s) == plan.prompt_sha256.get(s) for s in sets)
+    )
+
+
+def _instead(plan: Plan, request_id: str, among: Collection[str]) -> str:
+    """What stands in the place of a request's concept where those `among` are erased."""
+    asked = [r for r in plan.requests if str(r.subject_request_id) in among]
+    erased = together(tuple(r.concept for r in asked))
+    at = [str(r.subject_request_id) for r in asked].index(request_id)
+    return erased[at].replacement

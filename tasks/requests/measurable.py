@@ -143,8 +143,9 @@ def _beyond_all(section: str, bounds: Mapping[str, float]) -> Iterator[str]:
     for metric, bound in bounds.items():
         what = f"policy.{section} limits {metric} to {bound:g}"
         least = 0 if better_of(metric) == "higher" else -1
-        if bound > 1:
-            yield f"{what}, and it is never more than 1; {bound:g} % are {bound / 100:g}"
+        most = 2 if "score_drop" in metric else 1  # cosines reach from -1
+        if bound > most:
+            yield f"{what}, and it is never more than {most}; {bound:g} % are {bound / 100:g}"
         elif bound < least:
             yield f"{what}, and it is never less than {least}; raise it"
 

@@ -360,7 +360,8 @@ class _Prompts:
         who, concept, own = str(request.subject_request_id), request.concept, Faults()
         policy = self.params.policy
         own.among(who, check_distinct, [*self.concepts, concept])
-        if who not in self.honoured:  # a circle of those was released before circles were seen
+        # a circle of the honoured was released before circles were seen
+        if self.touches(concept) and who not in self.honoured:
             own.among(who, check_replacements, [*self.concepts, concept])
         own.among(who, policy.limits, [concept])
         own.among(who, check_styles, self.params, [concept])
@@ -399,14 +400,14 @@ class _Prompts:
         """Let a concept count for those after it, unless the kept prompts, which were enough
         without it, are too few with it: these faults.
         """
-        concepts = [*self.concepts, concept]
+        concepts = self.beside(concept)
         left = {stage: kept_rows(table, [concept]) for stage, table in self.left.items()}
-        together = {stage: [*table, *rows[stage]] for stage, table in self.rows.items()}
+        measured = {stage: [*table, *rows[stage]] for stage, table in self.rows.items()}
         targets = {**self.targets, concept.name: rows["report"]}
-        lacking = self.too_few(concepts, left, together, targets)
+        lacking = self.too_few(concepts, left, measured, targets)
         if mine := [Fault(who, why) for what, why in lacking.items() if what not in self.lacking]:
             return mine
-        self.concepts, self.left, self.rows, self.targets = concepts, left, together, targets
+        self.concepts, self.left, self.rows, self.targets = concepts, left, measured, targets
         self.lacking = lacking
         return []
 
@@ -457,16 +458,27 @@ class _Prompts:
         for stage, table in rows.items():
             kept = kept_rows(self.kept[stage], [concept])
             self.apart({stage: [*table, *self.rows[stage], *kept]}, self.altered(concept))
-            self.apart({stage: table}, together((*self.concepts, concept))[:-1])
+            self.apart({stage: table}, self.beside(concept)[:-1])
             for other in rows.keys() - {stage}:
                 self.apart({stage: table, other: [*self.rows[other], *self.kept[other]]}, [])
         self.apart(rows, [], self.protected)
 
-    def altered(self, concept: Concept) -> list[Concept]:
-        """Those in whose place something else stands beside `concept`, and itself beside them."""
+    def touches(self, concept: Concept) -> bool:
+        """Whether what should stand in its place is one of the others, or it in one of theirs."""
+        return any(
+            concept.named_in(c.replacement) or c.named_in(concept.replacement)
+            for c in self.concepts
+        )
+
+    def beside(self, concept: Concept) -> list[Concept]:
+        """The others and `concept`, as they are erased together."""
         asked = (*self.concepts, concept)
-        pairs = zip(together(asked), asked, strict=True)
-        return [erased for erased, alone in pairs if erased != alone or alone is concept]
+        return [*(together(asked) if self.touches(concept) else asked)]
+
+    def altered(self, concept: Concept) -> list[Concept]:
+        """Those of `beside` in whose place something else stands by it, and itself."""
+        *others, itself = self.beside(concept)
+        return [c for c, alone in zip(others, self.concepts, strict=True) if c != alone] + [itself]
 
     def apart(
         self,

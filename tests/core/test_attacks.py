@@ -509,6 +509,23 @@ def test_inverted_noise_leads_back_to_the_picture(tiny_teacher, subject):
     assert (back - straight).abs().mean() < 0.5 * (far - straight).abs().mean()
 
 
+def test_photographs_are_inverted_some_at_a_time(tiny_teacher, subject, monkeypatch):
+    """As many as are drawn together: more do not fit where one picture fills a GPU."""
+    here, whole = setting(tiny_teacher, tiny_teacher), latent_inversion.inverted
+    (together,) = latent_inversion.attack(here, subject)
+    inverted: list[int] = []
+
+    def some(here, latents):
+        inverted.append(len(latents))
+        return whole(here, latents)
+
+    monkeypatch.setattr(latent_inversion, "inverted", some)
+    monkeypatch.setattr(latent_inversion, "PICTURES_TOGETHER", 2)
+    (apart,) = latent_inversion.attack(here, subject)
+    assert inverted == [2, 1]
+    assert_close(apart.pictures, together.pictures, atol=1e-5, rtol=0)
+
+
 def test_inpainting_holds_the_rim_to_the_noised_photograph_at_every_step(tiny_teacher, subject):
     here, seen = setting(tiny_teacher, tiny_teacher), []
     context, latents = encode_prompts(tiny_teacher, PROMPTS), subject.latents[:2]

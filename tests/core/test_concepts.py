@@ -951,6 +951,13 @@ def test_a_circle_leaves_nothing_to_appear():
     assert in_turn(fox, [dog, fox]) == "a cat"
 
 
+@pytest.mark.parametrize(("kind", "near"), [("violence", "object"), ("Nudity", "explicit")])
+def test_explicit_is_what_the_detector_has_labels_for(kind, near):
+    """By another kind the base could not be seen to show it, and every run would be void."""
+    with pytest.raises(ValidationError, match=f"it is no kind.*did you mean {near}"):
+        concept(kind=kind)
+
+
 def test_nothing_stands_in_a_place_that_goes_itself():
     """Who asks for the rocket's erasure is not to see one wherever a cat was asked for."""
     asked = (

@@ -60,3 +60,16 @@ def test_after_a_whole_measurement_the_release_draws_the_part_and_draws_it_again
     assert all(0 <= which < of == 4 for which, of in first.values())
     other = parts({str(CAT.subject_request_id): (1, 2)})  # by a policy of other parts
     assert other == first
+
+
+def test_what_something_else_stands_in_the_place_of_is_measured_whole():
+    """The cat became a rocket until the rocket was to go too."""
+    rocket = MOSAIC.model_copy(
+        update={"concept": CAT.concept.model_copy(update={"name": "rocket", "replacement": "x"})}
+    )
+    plan = SimpleNamespace(params=PARAMS, requests=(CAT, rocket), made_with={}, prompt_sha256={})
+    alone, both = ([str(r.subject_request_id) for r in some] for some in ([CAT], [CAT, rocket]))
+    before = {"params_sha256": PARAMS.sha256, "made_with": {}, "prompt_sha256": {}}
+    for measured, same in ((alone, False), (both, True)):
+        record = SimpleNamespace(**before, request_ids=measured)
+        assert again._on_the_same(record, plan, both[0]) is same
