@@ -200,7 +200,7 @@ def predict_noise(
     """
     added, states, read = teacher.family.added(teacher, context.pooled), context.states, z
     if unet is teacher.half:
-        dtype = teacher.half.dtype
+        dtype = next(teacher.half.parameters()).dtype
         states, read = states.to(dtype), z.to(dtype)
         added = {name: tensor.to(dtype) for name, tensor in added.items()}
     output: Tensor = unet(
