@@ -14,13 +14,13 @@ from pydantic import ValidationError
 
 from erasure_core.errors import BadInput
 from erasure_core.law.concepts import Concept, together
-from erasure_core.methods import METHODS, completed
+from erasure_core.methods import METHODS, completed, precision_of
 from erasure_core.metrics.clip_score import ClipScorer
 from erasure_core.metrics.ssim import pair_values
 from erasure_core.network.bases import as_loaded
 from erasure_core.network.diffusion import sample
 from erasure_core.network.images import to_pil
-from erasure_core.network.models import Teacher, load_teacher
+from erasure_core.network.models import Teacher, halved, load_teacher
 from erasure_core.network.weights import WeightDelta
 from erasure_core.network.work import Work
 
@@ -81,7 +81,8 @@ class Model:
                 f"{', '.join(METHODS[method].Settings.model_fields)}"
             ) from None
         chosen = completed(chosen, [concept.kind for concept in concepts])
-        delta = METHODS[method].erase(self.teacher, together(concepts), chosen, Work(seed))
+        with halved(self.teacher, precision_of(chosen)) as guide:
+            delta = METHODS[method].erase(guide, together(concepts), chosen, Work(seed))
         return replace(self, delta=delta)
 
     def draw(

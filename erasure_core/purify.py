@@ -176,7 +176,7 @@ def _encoded(teacher: Teacher, pictures: Tensor) -> Tensor:
     """(n, 3, size, size) in [0, 1] to latents: the middle of what the autoencoder
     holds possible.
     """
-    scaled = (pictures * 2 - 1).to(teacher.unet.device)
+    scaled = (pictures * 2 - 1).to(teacher.device)
     latents: Tensor = (
         teacher.vae.encode(scaled).latent_dist.mode() * teacher.vae.config.scaling_factor
     )

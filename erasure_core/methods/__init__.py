@@ -26,6 +26,7 @@ from erasure_core.methods import (
     uce,
 )
 from erasure_core.network.models import Teacher
+from erasure_core.network.training import Training
 from erasure_core.network.weights import WeightDelta
 from erasure_core.network.work import Work
 from erasure_core.plugins import with_plugins
@@ -132,6 +133,11 @@ if TYPE_CHECKING:
 
 else:
     AnySettings = Union[tuple(module.Settings for module in METHODS.values())]  # noqa: UP007
+
+
+def precision_of(settings: AnySettings) -> str:
+    """In which number format the teacher predicts; closed forms are solved in its own."""
+    return settings.teacher if isinstance(settings, Training) else "fp32"
 
 
 def published(method: str, kind: Kind) -> AnySettings:

@@ -143,7 +143,7 @@ def prepare(
             "pictures": [shown.tolist(), settings.guidance, settings.steps, work.seed],
         }
 
-    latents = by_content(work.cache, "anchors", content, make)["latents"].to(teacher.unet.device)
+    latents = by_content(work.cache, "anchors", content, make)["latents"].to(teacher.device)
     return Prepared(
         latents,
         diffusion.Kept.held(

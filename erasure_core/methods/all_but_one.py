@@ -315,7 +315,7 @@ class Guide:
         marks the tokens of prompt k whose attention the implicit signal scales, (prompts, tokens).
         """
         self.teacher, self.settings = teacher, settings
-        self.device = teacher.unet.device
+        self.device = teacher.device
         self.null = diffusion.encode_prompts(teacher, [""])
         self.prompts = diffusion.encode_prompts(teacher, prompts)
         self.shares = shares or Shares((len(prompts),))
@@ -332,15 +332,17 @@ class Guide:
         timestep, told = int(self.timesteps[elapsed]), self.prompts[prompt]
         contexts = [self.null.expand(len(z)), told, *(d[prompt] for d in self.directions)]
         null, cond, *directed = diffusion.predict_each(
-            self.teacher, self.teacher.unet, z, timestep, contexts
+            self.teacher, self.teacher.guide, z, timestep, contexts
         )
         target = self.settings.gamma1 * (cond - null)
         if directed:
             target = target + semantic_delta(elapsed, null, directed, self.settings.scaled)
         implicit = self.settings.implicit
         if self.hidden is not None and elapsed < implicit.fraction * self.settings.steps:
-            with attention.reweighted(self.teacher.unet, self.hidden[prompt], implicit.scale):
-                edited = diffusion.predict_noise(self.teacher, self.teacher.unet, z, timestep, told)
+            with attention.reweighted(self.teacher.guide, self.hidden[prompt], implicit.scale):
+                edited = diffusion.predict_noise(
+                    self.teacher, self.teacher.guide, z, timestep, told
+                )
             target = target + implicit_delta(cond, edited, self.settings.gamma1)
         return null, target
 
@@ -566,7 +568,7 @@ def projection(
     @torch.no_grad()
     def project() -> None:
         for name, weight in trainable.items():
-            start = origin[name].double()
+            start = origin[name].to(weight.device).double()
             weight.copy_(start + (weight.double() - start) @ projector)
 
     return project

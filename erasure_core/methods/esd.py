@@ -136,7 +136,7 @@ def prepare(
     if settings.trajectories != "fresh":
         draws = seeding.generator(work.seed, diffusion.TRAJECTORIES_STREAM)
         erased = _erased(teacher, concepts, settings)
-        points = erased.bank(teacher.unet, settings.trajectories, draws)
+        points = erased.bank(teacher.guide, settings.trajectories, draws)
     kept = diffusion.Kept.held(
         teacher, concepts, settings.keep_weight, settings.guidance, settings.steps, work.seed
     )
@@ -166,8 +166,8 @@ def erase(
 
     def draw(student: nn.Module) -> diffusion.Points:
         if prepared.points:
-            return prepared.points.draw(settings.batch, draws).to(teacher.unet.device)
-        unet = student if settings.walker == "student" else teacher.unet
+            return prepared.points.draw(settings.batch, draws).to(teacher.device)
+        unet = student if settings.walker == "student" else teacher.guide
         return trajectories.fresh(unet, settings.batch, draws)
 
     def loss(student: nn.Module) -> dict[str, Tensor]:
@@ -175,7 +175,7 @@ def erase(
         erased = trajectories.prompts[at.prompt]
         with torch.no_grad():
             contexts = [trajectories.nothing.expand(settings.batch), erased]
-            null, cond = diffusion.predict_each(teacher, teacher.unet, at.z, at.timestep, contexts)
+            null, cond = diffusion.predict_each(teacher, teacher.guide, at.z, at.timestep, contexts)
         predicted = diffusion.predict_noise(teacher, student, at.z, at.timestep, erased)
         terms = {"concept": (predicted - target(null, cond, settings.eta)).square().mean()}
         if prepared.kept:

@@ -146,7 +146,7 @@ def _pictures(
         return {**diffusion.content_of(teacher, [told]), "pictures": shown}
 
     tensors = by_content(work.cache, "pictures", content, make)
-    return Pictures(tensors["latents"].to(teacher.unet.device), tensors["prompt"])
+    return Pictures(tensors["latents"].to(teacher.device), tensors["prompt"])
 
 
 def prepare(

@@ -130,7 +130,8 @@ def erase(
         teacher, concepts, settings.guidance, settings.steps
     )
     kept = prepared or prepare(teacher, concepts, settings, work)
-    student, average = training.student_of(teacher, settings), copy.deepcopy(teacher.unet)
+    student = training.student_of(teacher, settings)
+    average = copy.deepcopy(teacher.unet).to(teacher.device)
     trainable, averaged = (layers.select(network, settings.group) for network in (student, average))
     draws = seeding.generator(work.seed, "updates")
 

@@ -270,7 +270,7 @@ def _pictures(teacher: Teacher, concept: Concept, settings: Settings, work: Work
         return {**diffusion.content_of(teacher, [prompts]), "pictures": drawn}
 
     return Pictures(
-        by_content(work.cache, "pictures", content, make)["z"].to(teacher.unet.device), prompts
+        by_content(work.cache, "pictures", content, make)["z"].to(teacher.device), prompts
     )
 
 
@@ -347,7 +347,7 @@ def _train(
     """The increment of one concept, trained alone; `work` is the concept's own."""
     student = training.student_of(teacher, settings)
     shifts, trainable = _shift(student, directions, settings.beta)
-    z_0, device, scheduler = pictures.z, teacher.unet.device, diffusion.noise_scheduler(teacher)
+    z_0, device, scheduler = pictures.z, teacher.device, diffusion.noise_scheduler(teacher)
     prompts = pictures.prompts
     replaced = diffusion.encode_prompts(
         teacher, [concept.replaced(prompt) for prompt in concept.prompts]
@@ -373,7 +373,7 @@ def _train(
             else (correlation, [nothing, prompts[row]])
         )
         with torch.no_grad():
-            bases = diffusion.predict_each(teacher, teacher.unet, z, timestep, contexts)
+            bases = diffusion.predict_each(teacher, teacher.guide, z, timestep, contexts)
         return term(cond, *bases)
 
     def loss(student: nn.Module) -> dict[str, Tensor]:

@@ -130,7 +130,9 @@ class Adversary:
         if update % settings.restart == 0:
             self._restart()
         if update % settings.renew == 0:
-            pairs = closed_form.edited_pairs(self.teacher.unet, student)
+            pairs = closed_form.edited_pairs(
+                self.teacher.unet, student, device=str(self.teacher.device)
+            )
             for made, lamb in zip(state["ridge"], settings.ridge, strict=True):
                 made.copy_(closed_form.ridge_map(pairs, lamb))
         state["updates"].add_(1)
@@ -148,7 +150,7 @@ class Adversary:
                 [attacked, Context(held.states @ ridge.T, held.ids, held.pooled)]
             )
             target = diffusion.predict_noise(
-                self.teacher, self.teacher.unet, z, timestep, self.replaced[rows]
+                self.teacher, self.teacher.guide, z, timestep, self.replaced[rows]
             )
         predicted = diffusion.predict_noise(self.teacher, student, z, timestep, attacked)
         return settings.weight * (predicted - target).square().mean()

@@ -92,7 +92,7 @@ def concept_columns(teacher: Teacher, concepts: Sequence[Concept], tail: Tail = 
         token_columns(teacher.tokenizer, concept.prompts, concept.names, tail)
         for concept in concepts
     ]
-    return torch.cat(columns).to(teacher.unet.device)
+    return torch.cat(columns).to(teacher.device)
 
 
 def check_named(concepts: Sequence[Concept], use: str, instead: str) -> None:

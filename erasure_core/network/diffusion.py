@@ -162,7 +162,7 @@ def encode_words(teacher: Teacher, prompts: Sequence[str]) -> Context:
     for tokenizer in teacher.tokenizers:
         check_prompts(tokenizer, prompts)
         read = tokenizer(list(prompts), padding="max_length", truncation=True, return_tensors="pt")
-        ids.append(read.input_ids.to(teacher.unet.device))
+        ids.append(read.input_ids.to(teacher.device))
     parts = []
     for some in zip(*(each.split(ENCODED_TOGETHER) for each in ids), strict=True):
         states, pooled = teacher.family.encode(teacher, some)
@@ -198,10 +198,14 @@ def predict_noise(
     """eps(z, c, t) of `unet`, which is the teacher's or a student of it; shape of `z`. `timestep`
     is one for all or (n,).
     """
-    added = teacher.family.added(teacher, context.pooled)
+    added, states, read = teacher.family.added(teacher, context.pooled), context.states, z
+    if unet is teacher.half:
+        dtype = next(teacher.half.parameters()).dtype
+        states, read = states.to(dtype), z.to(dtype)
+        added = {name: tensor.to(dtype) for name, tensor in added.items()}
     output: Tensor = unet(
-        z, timestep, encoder_hidden_states=context.states, added_cond_kwargs=added
-    ).sample
+        read, timestep, encoder_hidden_states=states, added_cond_kwargs=added
+    ).sample.to(z.dtype)
     if teacher.scheduler.config.prediction_type == "epsilon":
         return output
     kept = teacher.scheduler.alphas_cumprod.to(z.device)[timestep].view(
@@ -424,7 +428,7 @@ class Kept:
     def of(cls, trajectories: Trajectories, generator: torch.Generator) -> "Kept":
         """At least one trajectory of each prompt."""
         n = max(KEPT_TRAJECTORIES, len(trajectories.prompts))
-        return cls(trajectories, trajectories.bank(trajectories.teacher.unet, n, generator))
+        return cls(trajectories, trajectories.bank(trajectories.teacher.guide, n, generator))
 
     @classmethod
     def held(
@@ -450,10 +454,10 @@ class Kept:
         of the points.
         """
         teacher = self.trajectories.teacher
-        at = self.points.draw(n, generator).to(teacher.unet.device)
+        at = self.points.draw(n, generator).to(teacher.device)
         prompts = self.trajectories.prompts[at.prompt]
         with torch.no_grad():
-            base = predict_noise(teacher, teacher.unet, at.z, at.timestep, prompts)
+            base = predict_noise(teacher, teacher.guide, at.z, at.timestep, prompts)
         return (predict_noise(teacher, student, at.z, at.timestep, prompts) - base).square().mean()
 
 
@@ -461,7 +465,7 @@ def drawn_noise(teacher: Teacher, n: int, generator: torch.Generator) -> Tensor:
     """n times z_T from one generator: (n, c, h, w)."""
     config = teacher.unet.config
     shape = (n, config.in_channels, config.sample_size, config.sample_size)
-    return torch.randn(shape, generator=generator).to(teacher.unet.device)
+    return torch.randn(shape, generator=generator).to(teacher.device)
 
 
 def initial_noise(teacher: Teacher, seeds: Sequence[int]) -> Tensor:
@@ -490,7 +494,7 @@ def pictures(
     for first in range(0, len(shown), PICTURES_TOGETHER):
         together = slice(first, first + PICTURES_TOGETHER)
         told = prompts[shown[together].to(z.device)]
-        guide = guided(teacher, teacher.unet, nothing.expand(len(told)), told, w)
+        guide = guided(teacher, teacher.guide, nothing.expand(len(told)), told, w)
         made.append(denoise(teacher, z[together], steps, steps, guide))
     return torch.cat(made)
 
@@ -510,7 +514,7 @@ def content_of(teacher: Teacher, contexts: Sequence[Context]) -> dict[str, objec
         "network": _settings(teacher.unet.config),
         "schedule": _settings(teacher.scheduler.config),
         "told": tensors_sha256({str(i): tensor for i, tensor in enumerate(told)}),
-        "computed": [torch.__version__, teacher.unet.device.type],
+        "computed": [torch.__version__, teacher.device.type, str(teacher.guide.dtype)],
     }
 
 
@@ -551,7 +555,7 @@ def sample(
     for first in range(0, len(prompts), batch_size):
         rows = slice(first, first + batch_size)
         context = encode_prompts(teacher, prompts[rows])
-        w = torch.tensor(guidance[rows], device=teacher.unet.device).view(-1, 1, 1, 1)
+        w = torch.tensor(guidance[rows], device=teacher.device).view(-1, 1, 1, 1)
         predict = guided(teacher, teacher.unet, empty.expand(len(context)), context, w)
         z = denoise(teacher, initial_noise(teacher, seeds[rows]), steps, steps, predict)
         pictures.append(decoded(teacher, z))

@@ -8,7 +8,8 @@ anything else is refused by name before weights are read. What differs between f
 
 import copy
 import re
-from collections.abc import Callable, Mapping, Sequence
+from collections.abc import Callable, Iterator, Mapping, Sequence
+from contextlib import contextmanager
 from dataclasses import dataclass, replace
 from importlib import import_module
 from pathlib import Path
@@ -23,6 +24,7 @@ from erasure_core.network.hub import locate
 from erasure_core.network.weights import not_finite
 
 if TYPE_CHECKING:
+    import torch
     from diffusers import AutoencoderKL, DDIMScheduler, UNet2DConditionModel
     from torch import Tensor
     from transformers import CLIPTextModel, CLIPTokenizer, PreTrainedTokenizerBase
@@ -176,6 +178,7 @@ class Teacher:
     vae: "AutoencoderKL"
     scheduler: "DDIMScheduler"  # its config is read; every trajectory has its own copy
     zeros_for_empty: bool = False  # an absent prompt is told as zeros, whatever the encoders say
+    half: "UNet2DConditionModel | None" = None  # `unet` in half precision, see `halved`
 
     @property
     def tokenizer(self) -> "CLIPTokenizer":
@@ -188,6 +191,16 @@ class Teacher:
         return self.text_encoders[0]
 
     @property
+    def device(self) -> "torch.device":
+        """Where it computes."""
+        return self.text_encoder.device
+
+    @property
+    def guide(self) -> "UNet2DConditionModel":
+        """The network that is asked what the base predicts; never edited."""
+        return self.unet if self.half is None else self.half
+
+    @property
     def size(self) -> int:
         """Side of its pictures in pixels."""
         return int(
@@ -198,6 +211,25 @@ class Teacher:
 def copied(teacher: Teacher) -> Teacher:
     """A teacher whose UNet is a copy, to be edited."""
     return replace(teacher, unet=copy.deepcopy(teacher.unet))
+
+
+@contextmanager
+def halved(teacher: Teacher, precision: str) -> "Iterator[Teacher]":
+    """The teacher, asked in `precision` what it predicts: fp32 is itself. Else its network waits in
+    the machine's memory meanwhile, from where weights are taken, and a copy in half precision is in
+    its place on the device.
+    """
+    import torch
+
+    if precision == "fp32":
+        yield teacher
+        return
+    device, dtype = teacher.device, {"bf16": torch.bfloat16, "fp16": torch.float16}[precision]
+    teacher.unet.to("cpu")
+    try:
+        yield replace(teacher, half=copy.deepcopy(teacher.unet).to(device, dtype))
+    finally:
+        teacher.unet.to(device)
 
 
 def check_folder(folder: Path) -> Family:

@@ -106,6 +106,13 @@ class Training(BaseModel):
         "fp32",
         description="number format of the network's passes; bf16 is autocast around fp32 weights",
     )
+    teacher: Literal["fp32", "bf16", "fp16"] = Field(
+        "fp32",
+        description=(
+            "number format of what the frozen teacher predicts; in bf16 and fp16 it takes half the "
+            "memory of a GPU and less time, and its errors are part of what is learned"
+        ),
+    )
     gradient_checkpointing: bool = Field(
         False, description="recompute activations in the backward pass: less memory, more time"
     )
@@ -155,7 +162,7 @@ def total_updates(concepts: Sequence[Concept], settings: Training) -> int:
 
 def student_of(teacher: Teacher, settings: Training) -> "UNet2DConditionModel":
     """A copy of the teacher's network to be trained; the teacher stays as it is."""
-    student = copy.deepcopy(teacher.unet)
+    student = copy.deepcopy(teacher.unet).to(teacher.device)
     if settings.gradient_checkpointing:
         student.enable_gradient_checkpointing()
     return student

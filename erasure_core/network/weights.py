@@ -48,7 +48,7 @@ class WeightDelta:
         old, new = base.state_dict(), edited.state_dict()
         return cls(
             tensors_sha256(old),
-            {n: (new[n].float() - old[n].float()).detach().cpu() for n in sorted(names)},
+            {n: (new[n].cpu().float() - old[n].cpu().float()).detach() for n in sorted(names)},
         )
 
     @property

@@ -9,7 +9,8 @@ from prefect import task
 from prefect.cache_policies import NO_CACHE
 
 from erasure_core.files import pretty_json, write_text
-from erasure_core.methods import METHODS
+from erasure_core.methods import METHODS, precision_of
+from erasure_core.network.models import halved
 from erasure_core.network.weights import WeightDelta
 from erasure_core.network.work import Work
 from erasure_core.planning.plan import Plan
@@ -38,7 +39,9 @@ def erase(plan: Plan, candidate: str, home: Home) -> None:
     teacher = teacher_of(plan, home)
     check_gpu(plan.base_folder, chosen.settings)
     method = METHODS[chosen.settings.method]
-    prepared, resume = _prepared(plan.folder, chosen.preset, home), file.with_suffix(".resume")
+    resume, precision = file.with_suffix(".resume"), precision_of(chosen.settings)
+    # what is shared would hold on to a copy in half precision; its trajectories are kept by content
+    prepared = _prepared(plan.folder, chosen.preset, home) if precision == "fp32" else None
     steps = method.steps(plan.concepts, chosen.settings)
     effective = "" if chosen.lambda_eff is None else f" (lambda_eff {chosen.lambda_eff:.2g})"
     with (
@@ -53,7 +56,8 @@ def erase(plan: Plan, candidate: str, home: Home) -> None:
             advance(1)
 
         work = Work(plan.params.seed, on_step, home.prepared, resume)
-        delta = method.erase(teacher, plan.concepts, chosen.settings, work, prepared)
+        with halved(teacher, precision) as guide:
+            delta = method.erase(guide, plan.concepts, chosen.settings, work, prepared)
     write_text(
         plan.losses_file(candidate),
         pretty_json(

@@ -98,10 +98,13 @@ def _too_large(what: str, have: int, needed: int) -> str:
 
 def _needed(network: nn.Module, settings: AnySettings, room: int) -> int:
     """Bytes that a method needs at least, with `room` copies of the network for all else."""
-    held = 1
+    held: float = 1
     if isinstance(settings, Training):
         held = getattr(METHODS[settings.method], "NETWORKS", NETWORKS)
-    return FLOAT * ((held + room) * _size(network) + OF_TRAINED * _trained(network, settings))
+        if settings.teacher != "fp32":  # a GPU holds its copy in half precision alone
+            held += 0.5 if room else -0.5
+    trained = OF_TRAINED * _trained(network, settings)
+    return FLOAT * (int((held + room) * _size(network)) + trained)
 
 
 def _trained(network: nn.Module, settings: AnySettings) -> int:

@@ -16,6 +16,7 @@ from erasure_core.headers import header
 from erasure_core.law.concepts import Concept
 from erasure_core.methods import METHODS, AnySettings
 from erasure_core.network import diffusion, layers, training
+from erasure_core.network.models import halved
 from erasure_core.network.weights import WeightDelta, tensors_sha256
 from erasure_core.network.work import Work
 
@@ -217,6 +218,26 @@ def test_the_concept_moves_and_comes_back(name, tiny_teacher, astronaut, predict
         assert not torch.allclose(prediction(), before, atol=1e-7)
     assert torch.equal(prediction(), before)
     assert hashes(tiny_teacher) == base
+
+
+@pytest.mark.parametrize("name", TRAINED)
+def test_a_teacher_in_half_precision_teaches_nearly_the_same(name, tiny_teacher, astronaut):
+    """Weights are trained in float32 either way, and the teacher is given back as it was."""
+    before = tensors_sha256(tiny_teacher.unet.state_dict())
+
+    def change(precision: str) -> torch.Tensor:
+        chosen = settings(name).model_copy(update={"teacher": precision})
+        assert methods.precision_of(chosen) == precision
+        with halved(tiny_teacher, precision) as guide:
+            delta = METHODS[name].erase(guide, [astronaut], chosen, Work(3))
+        assert {t.dtype for t in delta.tensors.values()} == {torch.float32}
+        assert delta.base_sha256 == before
+        return torch.cat([delta.tensors[n].flatten() for n in sorted(delta.names)])
+
+    exact, near = change("fp32"), change("bf16")
+    assert tensors_sha256(tiny_teacher.unet.state_dict()) == before
+    assert torch.isfinite(near).all()
+    assert torch.nn.functional.cosine_similarity(exact, near, dim=0) > 0.7
 
 
 @pytest.mark.parametrize("name", METHODS)

@@ -12,6 +12,7 @@ from torch.testing import assert_close
 
 from erasure_core.errors import BadInput
 from erasure_core.network import diffusion
+from erasure_core.network.models import halved
 
 PROMPTS, SEEDS, GUIDANCE = (
     ["a photo of a cat", "a sketch of a rocket", "old coins"],
@@ -101,6 +102,20 @@ def test_what_is_kept_knows_the_network_and_what_an_absent_prompt_is_told(tiny_t
     assert content(replace(tiny_teacher, zeros_for_empty=True)) != before
     tiny_teacher.unet.register_to_config(sample_size=16)
     assert content(tiny_teacher) != before
+
+
+def test_a_teacher_in_half_precision_predicts_nearly_the_same_in_float32(tiny_teacher):
+    z, told = torch.randn(2, 4, 8, 8), diffusion.encode_prompts(tiny_teacher, ["a cat", "a coin"])
+    exact = diffusion.predict_noise(tiny_teacher, tiny_teacher.unet, z, 500, told)
+    with halved(tiny_teacher, "bf16") as teacher:
+        assert teacher.guide.dtype == torch.bfloat16
+        near = diffusion.predict_noise(teacher, teacher.guide, z, 500, told)
+        same = diffusion.predict_noise(teacher, teacher.unet, z, 500, told)
+        contents = [diffusion.content_of(t, [told])["computed"] for t in (tiny_teacher, teacher)]
+    assert near.dtype == torch.float32
+    assert 0 < (near - exact).norm() / exact.norm() < 0.03
+    assert torch.equal(same, exact)
+    assert contents[0] != contents[1]
 
 
 def test_many_prompts_are_read_a_few_at_a_time(tiny_teacher, monkeypatch):

@@ -48,6 +48,12 @@ def test_a_gpu_without_room_for_teacher_and_student_is_refused(gpu, tiny_folder)
 TRAINED = {  # method and settings -> networks held, and numbers trained
     "all of it": ("all_but_one", {}, 2, lambda base: numbers(base)),
     "keys and values": ("ablating", {}, 2, lambda base: numbers(base, "kv")),
+    "beside a copy in half precision": (
+        "ablating",
+        {"teacher": "bf16"},
+        2.5,
+        lambda base: numbers(base, "kv"),
+    ),
     "a moving average beside": ("sdd", {}, 3, lambda base: numbers(base, "xattn")),
     "a low rank": (
         "esd",
@@ -73,7 +79,8 @@ def memory(monkeypatch) -> dict[str, int]:
 def test_memory_counts_the_networks_and_what_is_trained_of_one(what, memory, tiny_folder):
     method, given, networks, trained = TRAINED[what]
     settings = METHODS[method].Settings(**given)
-    least = 4 * ((networks + machine.ROOM) * numbers(tiny_folder) + 3 * trained(tiny_folder))
+    held = int((networks + machine.ROOM) * numbers(tiny_folder))
+    least = 4 * (held + 3 * trained(tiny_folder))
     memory["SC_PHYS_PAGES"] = least
     machine.check_memory(tiny_folder, [METHODS["uce"].Settings(), settings])
     memory["SC_PHYS_PAGES"] = least - 1
@@ -91,6 +98,8 @@ def test_where_a_gpu_trains_its_memory_counts_and_the_machine_only_loads(
     monkeypatch.setattr(torch.cuda, "mem_get_info", lambda: (0, total - 1))
     with pytest.raises(BadInput, match="this GPU has"):
         machine.check_memory(tiny_folder, [full])
+    half = METHODS["all_but_one"].Settings(teacher="fp16")
+    machine.check_memory(tiny_folder, [half])
     monkeypatch.setattr(torch.cuda, "mem_get_info", lambda: (0, total))
     machine.check_memory(tiny_folder, [full])
 
