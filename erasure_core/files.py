@@ -421,7 +421,8 @@ def _in_yaml(fault: str, found: object) -> str | None:
     if fault == "string_type" and not isinstance(found, list):
         pairs = found.items() if isinstance(found, dict) else [(found,)]
         text = ", ".join(": ".join(map(str, pair)) for pair in pairs)
-        return f"quote it: {_shortened(text)}"
+        number = isinstance(found, int | float) and not isinstance(found, bool)
+        return f"quote it: {_shortened(text)}{', with all its digits' if number else ''}"  # 007
     if fault in ("tuple_type", "list_type") and not isinstance(found, dict):
         return f"write a list, one a line: - {_shortened(found)}"
     if fault in ("model_type", "model_attributes_type", "dict_type") and found is not None:

@@ -74,6 +74,7 @@ def test_yaml_is_read_as_the_writer_meant_it(tmp_path):
         ),
         ("word: a\nmany: [{depth: 1}, {dept: 1}]\n", "many.1.dept: unknown key; allowed: depth"),
         ("word: 1984\n", "word: found 1984; quote it: '1984'"),
+        ("word: 007\n", "word: found 7; quote it: '7', with all its digits"),
         ("word: #blessed\n", "word: found None; write it; what begins with #"),
         ("word: {cat: portrait}\n", "quote it: 'cat: portrait'"),
         ("word: a\nmany: a cat\n", "many: found 'a cat'; write a list, one a line: - 'a cat'"),
