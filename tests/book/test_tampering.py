@@ -129,8 +129,9 @@ TEXTS = [place for place in ROWS if place.startswith("texts")]
 
 @pytest.mark.parametrize("place", [place for place in ROWS if place not in TEXTS])
 def test_a_change_in_the_book_is_found(state, place):
+    book = state.book  # one that has no event left is not even opened
     ROWS[place](state.home)
-    assert list(faults_of_chain(state.book))
+    assert list(faults_of_chain(book))
 
 
 @pytest.mark.parametrize("place", TEXTS)
