@@ -227,7 +227,9 @@ def halved(teacher: Teacher, precision: str) -> "Iterator[Teacher]":
     device, dtype = teacher.device, {"bf16": torch.bfloat16, "fp16": torch.float16}[precision]
     teacher.unet.to("cpu")
     try:
-        yield replace(teacher, half=copy.deepcopy(teacher.unet).to(device, dtype))
+        half = copy.deepcopy(teacher.unet)
+        torch.nn.Module.to(half, device, dtype)  # diffusers' own warns of modules, also of none
+        yield replace(teacher, half=half)
     finally:
         teacher.unet.to(device)
 
