@@ -13,6 +13,7 @@ from benchmarks import (
     again,
     book,
     closed_form,
+    deflate,
     implicit,
     pictures,
     purify,
@@ -38,7 +39,7 @@ def rows(file: Path) -> list[dict]:
     return json.loads(file.read_text())["rows"]
 
 
-@pytest.mark.parametrize("benchmark", [implicit, purify])
+@pytest.mark.parametrize("benchmark", [deflate, implicit, purify])
 def test_the_tables_of_the_docs_are_those_that_were_measured(benchmark):
     measured = rows(RESULTS / f"{benchmark.__name__.rpartition('.')[2]}.json")
     assert benchmark.HEAD + "".join(map(benchmark.row, measured)) in METHODS
