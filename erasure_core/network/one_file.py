@@ -48,7 +48,7 @@ JOINT = tuple(
     f"{at}{block}" for at in ("", NETWORK) for block in ("joint_blocks.", "double_blocks.")
 )
 READS = f"{NETWORK}input_blocks.0.0.weight"  # (out, channels that the network reads, 3, 3)
-LATENT = 4  # channels of a picture's latents, in every family here
+PREDICTS = f"{NETWORK}out.2.weight"  # (channels that it predicts, in, 3, 3)
 
 
 def check(file: Path) -> None:
@@ -76,10 +76,11 @@ def check(file: Path) -> None:
             f"(its tensors begin with {', '.join(b for begins in HELD.values() for b in begins)})"
         )
     _refuse_distilled(file, names, metadata)
-    if (reads := _channels(file, names)) not in (None, LATENT):
+    reads, predicts = _channels(file, names)
+    if reads != predicts:
         raise BadInput(
-            f"{file} holds a network that reads {reads} channels, not the {LATENT} of a picture "
-            f"alone, as those for inpainting (9), editing (8) and depth (5) do; erase from the "
+            f"{file} holds a network that reads {reads} channels and predicts {predicts}, those of "
+            f"a picture alone, as networks for inpainting, editing and depth do; erase from the "
             f"text-to-image model that it was made from"
         )
     said, known = _prediction(names, metadata), _published(names)
@@ -185,12 +186,15 @@ def _prediction(names: list[str], metadata: Mapping[str, str]) -> str | None:
     return next(marked, SPELT.get(said, said)) or None
 
 
-def _channels(file: Path, names: list[str]) -> int | None:
-    """How many channels the network of a file reads; None where it does not say."""
-    if READS not in names:
-        return None
+def _channels(file: Path, names: list[str]) -> tuple[int, int]:
+    """How many channels the network of a file reads, and how many it predicts: (0, 0) where the
+    file does not say both.
+    """
+    if READS not in names or PREDICTS not in names:
+        return 0, 0
     with safe_open(file, framework="pt") as tensors:
-        return int(tensors.get_slice(READS).get_shape()[1])
+        reads, predicts = (tensors.get_slice(name).get_shape() for name in (READS, PREDICTS))
+    return reads[1], predicts[0]
 
 
 def _header(file: Path) -> tuple[list[str], Mapping[str, str]]:

@@ -239,10 +239,18 @@ def test_joint_attention_is_refused_with_the_reason(tmp_path, home, block):
 
 def test_a_network_for_inpainting_is_refused_in_words(tmp_path):
     file = bare(tmp_path, "sd-1")
-    first = {one_file.READS: torch.zeros(8, 9, 3, 3)}
-    save_file({**load_file(file), **first}, file)
+    ends = {one_file.READS: torch.zeros(8, 9, 3, 3), one_file.PREDICTS: torch.zeros(4, 8, 3, 3)}
+    save_file({**load_file(file), **ends}, file)
     with pytest.raises(BadInput, match=r"reads 9 channels, .*inpainting .*; erase from the text"):
         accepted(file)
+
+
+def test_a_picture_may_have_more_channels_than_four(tmp_path):
+    """As the gallery's has."""
+    file = bare(tmp_path, "sd-1")
+    ends = {one_file.READS: torch.zeros(8, 8, 3, 3), one_file.PREDICTS: torch.zeros(8, 8, 3, 3)}
+    save_file({**load_file(file), **ends}, file)
+    accepted(file)
 
 
 def test_a_network_with_more_than_its_configurations_have_room_for_is_refused(file, home):

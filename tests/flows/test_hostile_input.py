@@ -341,7 +341,6 @@ TABLES = {
     "digits": f"{HEADER}0,a,{'9' * 5000},4\n",
     "digits of a case": f"{HEADER}{'9' * 5000},a,1,4\n",
     "digits of a guidance": f"{HEADER}0,a,1,{'9' * 5000}\n",
-    "NaN": f"{HEADER}0,a,1,nan\n",
     "infinite": f"{HEADER}0,a,1,inf\n",
     "too many rows": HEADER + "".join(f"{i},a,1,4\n" for i in range(100_001)),
     "terminal codes in a column": "\x1b[2J,b\n1,2\n",
