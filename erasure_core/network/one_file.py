@@ -79,9 +79,9 @@ def check(file: Path) -> None:
     reads, predicts = _channels(file, names)
     if reads != predicts:
         raise BadInput(
-            f"{file} holds a network that reads {reads} channels and predicts {predicts}, those of "
-            f"a picture alone, as networks for inpainting, editing and depth do; erase from the "
-            f"text-to-image model that it was made from"
+            f"{file} holds a network that reads {reads} channels, not the {predicts} of a picture "
+            f"alone, as those for inpainting, editing and depth do; erase from the text-to-image "
+            f"model that it was made from"
         )
     said, known = _prediction(names, metadata), _published(names)
     if said and said not in known:
