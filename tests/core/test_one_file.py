@@ -241,7 +241,9 @@ def test_a_network_for_inpainting_is_refused_in_words(tmp_path):
     file = bare(tmp_path, "sd-1")
     ends = {one_file.READS: torch.zeros(8, 9, 3, 3), one_file.PREDICTS: torch.zeros(4, 8, 3, 3)}
     save_file({**load_file(file), **ends}, file)
-    with pytest.raises(BadInput, match=r"reads 9 channels, not the 4 .*inpainting.*; erase from the text"):
+    with pytest.raises(
+        BadInput, match=r"reads 9 channels, not the 4 .*inpainting.*; erase from the text"
+    ):
         accepted(file)
 
 
