@@ -30,8 +30,8 @@ erase: .venv/installed
 test: .venv/developing
 	$(BIN)/python -m pytest -q --numprocesses auto --maxprocesses 4 --dist loadfile --no-loadscope-reorder
 
-# Whole runs on the embedded teacher, and a real Prefect server with a real worker: about half an
-# hour on 2 cores.
+# Whole runs on the embedded teacher, kills of every step, a real Prefect server with a real worker:
+# an hour and more on 2 cores.
 test-slow: .venv/developing
 	$(BIN)/python -m pytest -q -m slow
 

@@ -270,6 +270,7 @@ def results(out: Path) -> dict:
     return json.loads((out / "results.json").read_text())
 
 
+@pytest.mark.slow
 def test_each_method_has_a_row_a_form(compared):
     rows = results(compared[0])["rows"]
     assert [(row["method"], row["form"]) for row in rows] == [
@@ -278,6 +279,7 @@ def test_each_method_has_a_row_a_form(compared):
     assert all(row["seeds"] == [7, 8] for row in rows)
 
 
+@pytest.mark.slow
 def test_every_method_has_the_same_number_of_trials_and_says_it(compared):
     found = results(compared[0])
     tried = [(trial["method"], trial["form"]) for trial in found["trials"]]
@@ -289,6 +291,7 @@ def test_every_method_has_the_same_number_of_trials_and_says_it(compared):
     assert unrun in (compared[0] / "table.md").read_text()
 
 
+@pytest.mark.slow
 def test_trials_see_the_set_that_chooses_and_rows_the_report_set(compared, setup):
     hashes = {
         stage: sha256_file(setup / folder / "targets/cat.csv")
@@ -300,6 +303,7 @@ def test_trials_see_the_set_that_chooses_and_rows_the_report_set(compared, setup
         assert plan["prompt_sha256"]["target-cat"] == hashes[stage]
 
 
+@pytest.mark.slow
 def test_trials_are_shown_by_what_they_are_chosen_by(compared):
     cells = [json.loads(f.read_text()) for f in (compared[0] / "cells").glob("*/cell.json")]
     by_value = {
@@ -309,6 +313,7 @@ def test_trials_are_shown_by_what_they_are_chosen_by(compared):
     assert by_value == {True: True, False: False}
 
 
+@pytest.mark.slow
 def test_every_measurement_of_every_cell_is_in_the_table(compared):
     with (compared[0] / "cells.csv").open() as lines:
         rows = list(csv.DictReader(lines))
@@ -319,6 +324,7 @@ def test_every_measurement_of_every_cell_is_in_the_table(compared):
     assert len(per_cell) == 8
 
 
+@pytest.mark.slow
 def test_a_closed_form_is_drawn_and_attacked_once_for_all_seeds(compared):
     out = compared[0]
     rows = {(row["method"], row["form"]): row for row in results(out)["rows"]}
@@ -328,11 +334,13 @@ def test_a_closed_form_is_drawn_and_attacked_once_for_all_seeds(compared):
     assert len(list((out / "attacks").glob("*.json"))) == len(weights)
 
 
+@pytest.mark.slow
 def test_the_base_is_drawn_once_a_set(compared):
     folders = {link.resolve() for link in (compared[0] / "cells").glob(f"*/images/{BASE}")}
     assert len(folders) == 2
 
 
+@pytest.mark.slow
 def test_evaluations_are_those_of_the_algorithm(compared):
     """Forget-Me-Not: each picture takes two a step, each update one of its batch; UCE none."""
     rows = {(row["method"], row["form"]): row for row in results(compared[0])["rows"]}
@@ -346,12 +354,14 @@ def test_evaluations_are_those_of_the_algorithm(compared):
     assert rows["forget_me_not", "published"]["evaluations"] == published
 
 
+@pytest.mark.slow
 def test_no_request_is_touched_and_nothing_registered(compared):
     files = state(compared[2])
     assert files.pop("book") == ""
     assert {file.split("/")[0] for file in files} <= {"mlflow.db", "mlartifacts"}
 
 
+@pytest.mark.slow
 def test_it_is_in_mlflow_a_run_a_cell(compared):
     from mlflow import MlflowClient
 
@@ -364,12 +374,14 @@ def test_it_is_in_mlflow_a_run_a_cell(compared):
     assert parent.data.tags["erasure.model"] == "toy"
 
 
+@pytest.mark.slow
 def test_the_page_needs_nothing_else(compared):
     page = (compared[0] / "index.html").read_text()
     assert page.count("data:image/png;base64,") > 4
     assert "http" not in page.replace("http-equiv", "")
 
 
+@pytest.mark.slow
 def test_again_nothing_is_done_and_the_answer_is_the_same(compared, setup, monkeypatch):
     out, answer, home = compared
 

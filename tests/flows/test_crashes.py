@@ -93,6 +93,7 @@ def finished(write_inputs, begin, tmp_path_factory):
     return home, seen
 
 
+@pytest.mark.slow
 def test_a_crash_before_the_decision_decides_nothing(finished):
     _, seen = finished
     history, _, findings = seen["after crash"]
@@ -101,6 +102,7 @@ def test_a_crash_before_the_decision_decides_nothing(finished):
     assert findings == []
 
 
+@pytest.mark.slow
 def test_the_next_run_trains_nothing_again(finished):
     _, seen = finished
     _, before, _ = seen["after crash"]
@@ -108,6 +110,7 @@ def test_the_next_run_trains_nothing_again(finished):
     assert before.items() <= seen["after behind"][1].items()
 
 
+@pytest.mark.slow
 def test_a_request_is_honoured_though_the_world_outside_is_away(finished):
     _, seen = finished
     answer = json.loads(seen["behind"].stdout)
@@ -116,6 +119,7 @@ def test_a_request_is_honoured_though_the_world_outside_is_away(finished):
     assert seen["after behind"][0] == ["added", "ready", "honoured"]
 
 
+@pytest.mark.slow
 def test_what_is_behind_is_told(finished):
     _, seen = finished
     line = "toy/1/mlflow run: MLflow is away"
@@ -124,12 +128,14 @@ def test_what_is_behind_is_told(finished):
     assert f"error: behind: {line}" in seen["behind"].stderr
 
 
+@pytest.mark.slow
 def test_an_audit_finds_what_is_behind(finished):
     answer = finished[1]["found behind"]
     assert answer.exit_code == 1
     assert "toy/1/mlflow run has not followed yet: MLflow is away" in answer.stderr
 
 
+@pytest.mark.slow
 def test_reconcile_finishes_it(finished):
     home, seen = finished
     assert seen["reconciled"].exit_code == 0, seen["reconciled"].stderr
@@ -137,6 +143,7 @@ def test_reconcile_finishes_it(finished):
     assert told(home, "audit")["findings"] == []
 
 
+@pytest.mark.slow
 def test_the_aliases_moved_once(finished):
     (version,) = told(finished[0], "audit", 1)["versions"]
     assert [m["alias"] for m in version["alias_history"]] == ["candidate", "champion"]

@@ -16,6 +16,8 @@ from PIL import Image
 
 from tests.flows.command import erasure, told
 
+pytestmark = pytest.mark.slow  # a run, three exports, and a process for each
+
 PLAIN = Path(__file__).with_name("plain_diffusers.py")
 PROMPT, SEED, GUIDANCE, STEPS = "a photo of the astronaut", 5, 4.0, 2
 FORMS = ("diffusers", "single-file", "lora")

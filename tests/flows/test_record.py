@@ -412,20 +412,24 @@ def test_a_purge_leaves_no_name_in_the_state_folder(restored, purged):
     assert {name for name in holding(purged.home) if not name.startswith("book.db")} == set()
 
 
+@pytest.mark.slow
 def test_a_purged_request_keeps_its_id_and_state(purged):
     cat = shown(purged.home, CAT)
     assert (cat["state"], cat["concept"]) == ("restored", "(purged)")
 
 
+@pytest.mark.slow
 def test_a_purge_keeps_what_is_served(purged, tmp_path):
     how = ("--model", "champion", "--seed", 1, "--out", tmp_path / "out", *purged.passing)
     assert erasure(purged.home, "generate", "a cat", *how).exit_code == 0
 
 
+@pytest.mark.slow
 def test_the_record_agrees_after_a_purge(purged):
     assert told(purged.home, "audit")["findings"] == []
 
 
+@pytest.mark.slow
 def test_a_second_purge_has_nothing_to_do(purged):
     parameters = purged.home.parent / "nothing.yaml"
     assert "nothing is old enough" in erasure(purged.home, "purge", "--params", parameters).stdout

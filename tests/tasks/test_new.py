@@ -457,6 +457,7 @@ def test_erasing_that_was_not_measured_is_said_to_take_its_time(params):
     assert times["uce"].endswith("+ 0.716 s erasing")
 
 
+@pytest.mark.slow
 def test_what_replaces_a_style_is_named_among_the_styles(params):
     case = asked("sketch", "style", "photo")
     instead = look.look(draft(case, params), params).seen[-1]
