@@ -198,7 +198,6 @@ def _title(plan: Plan, back: DeletionRequest | None) -> str:
 def _asked(plan: Plan, back: DeletionRequest | None) -> list[ReportedRequest]:
     """Every request that the model answers: what is taken back first, what was before last."""
     earlier = [r for r in plan.restored if back is None or r != back]
-    instead = {concept.name: concept.replacement for concept in plan.concepts}
     doing: list[tuple[Doing, DeletionRequest]] = [
         *((("Take back", back),) if back else ()),
         *(("Erase", request) for request in plan.requests),
