@@ -7,6 +7,7 @@ On the gallery, from the request's own prompts: errors of keys and values over a
 pictures. Writes `benchmarks/results/deflate.json`.
 """
 
+import copy
 from collections.abc import Iterator, Mapping, Sequence
 from pathlib import Path
 from typing import Annotated, Any
@@ -42,15 +43,12 @@ def measured(
     and `moved`, of what is kept; each a share of the norm of what the base makes of the prompts.
     """
     asked = _states(teacher, concept.prompts[:ASKED])
-    held = _states(teacher, kept)
+    held, edited = _states(teacher, kept), copy.deepcopy(teacher.unet)
     for rank, lamb in GRID:
         settings = uce.Settings(deflate=rank, deflate_lamb=lamb)
         delta = uce.erase(teacher, [concept], settings, Work(0))
-        weights = closed_form.projections(teacher.unet)
-        pairs = [
-            (w.detach().double(), w.detach().double() + delta.tensors[name].double())
-            for name, w in weights.items()
-        ]
+        with delta.applied(edited):
+            pairs = closed_form.edited_pairs(teacher.unet, edited)
         nearest = asked @ closed_form.ridge_map(pairs, RIDGE).T
         yield {
             "deflate": rank,

@@ -45,6 +45,12 @@ def test_the_tables_of_the_docs_are_those_that_were_measured(benchmark):
     assert benchmark.HEAD + "".join(map(benchmark.row, measured)) in METHODS
 
 
+def test_so_is_what_the_erased_words_miss_by():
+    first, *_, last = (row["miss_of_the_words"] for row in rows(RESULTS / "deflate.json"))
+    assert f"words themselves miss by {first:.2f} after plain UCE" in METHODS
+    assert f"by {last:.2f}. These are distances" in " ".join(METHODS.split())
+
+
 def test_so_is_the_table_of_growth():
     (file,) = (f for f in RESULTS.glob("closed_form-*.json") if "gallery" not in f.name)
     assert "\n".join(closed_form.growth_table(rows(file))) in METHODS
