@@ -8,7 +8,7 @@ from pathlib import Path
 from torch import Tensor
 
 from erasure_core.law.lineage import sha256_json
-from erasure_core.network.weights import read_tensors, write_tensors
+from erasure_core.network.weights import is_readable, read_tensors, write_tensors
 
 
 def by_content(
@@ -33,7 +33,7 @@ def by_content(
     if cache is None:
         return dict(make())
     file = cache / f"{name}-{sha256_json(content())}.safetensors"
-    if not file.exists():
+    if not is_readable(file):
         cache.mkdir(parents=True, exist_ok=True)
         write_tensors(file, make(), {})
     return read_tensors(file)[0]

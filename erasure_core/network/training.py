@@ -24,6 +24,7 @@ from erasure_core.network import layers, low_rank
 from erasure_core.network.models import Teacher
 from erasure_core.network.weights import (
     WeightDelta,
+    is_readable,
     read_tensors,
     tensors_sha256,
     write_tensors,
@@ -308,7 +309,7 @@ def _restore(
     loop: Loop, trainable: Mapping[str, nn.Parameter], optimizer: torch.optim.Optimizer
 ) -> list[dict[str, float]]:
     """Bring back what a killed run left, if it left anything; the loss terms of its updates."""
-    if not (loop.resume and loop.resume.exists()):
+    if not (loop.resume and is_readable(loop.resume)):
         return []
     saved, metadata = read_tensors(loop.resume)
     for parameter in trainable.values():

@@ -219,6 +219,17 @@ def opened(path: Path) -> Iterator[Any]:
         ) from fault
 
 
+def is_readable(path: Path) -> bool:
+    """Whether a safetensors file is there, and whole: a machine that loses its power may leave half
+    of what it was writing.
+    """
+    try:
+        with opened(path):
+            return True
+    except BadInput:
+        return False
+
+
 def read_tensors(path: Path) -> tuple[dict[str, Tensor], dict[str, str]]:
     """The tensors and the metadata of a safetensors file.
 

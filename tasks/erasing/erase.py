@@ -11,7 +11,7 @@ from prefect.cache_policies import NO_CACHE
 from erasure_core.files import pretty_json, write_text
 from erasure_core.methods import METHODS, precision_of
 from erasure_core.network.models import halved
-from erasure_core.network.weights import WeightDelta
+from erasure_core.network.weights import WeightDelta, is_readable
 from erasure_core.network.work import Work
 from erasure_core.planning.plan import Plan
 from tasks.erasing.snapshot import teacher_of
@@ -27,10 +27,11 @@ def erase(plan: Plan, candidate: str, home: Home) -> None:
     the loss curve.
 
     A candidate that is already there, from a run that was stopped, is not trained again, and one
-    that was stopped halfway goes on from there: the plan's key covers everything it depends on.
+    that was stopped halfway goes on from there: the plan's key covers everything it depends on. Of
+    what is there and cannot be read, the request is not at fault: it is made again.
     """
     chosen, file = plan.candidate(candidate), plan.delta_file(candidate)
-    if file.exists():
+    if is_readable(file):
         WeightDelta.load(file)
         return
     began = time.monotonic()

@@ -41,6 +41,15 @@ def test_in_a_folder_it_is_made_once_for_each_content_and_name(make, tmp_path):
     ]
 
 
+def test_what_cannot_be_read_is_made_again(make, tmp_path):
+    """As a machine that lost its power leaves it."""
+    for left in (b"", b"half of"):
+        for file in tmp_path.iterdir():
+            file.write_bytes(left)
+        by_content(tmp_path, "pictures", lambda: 1, make)
+    assert by_content(tmp_path, "pictures", lambda: 1, make)["x"][0].item() == make.times == 2
+
+
 def test_what_fails_leaves_nothing(tmp_path):
     with pytest.raises(ZeroDivisionError):
         by_content(tmp_path, "pictures", lambda: 1, lambda: {"x": torch.tensor(1 / 0)})

@@ -63,6 +63,14 @@ def test_a_killed_training_goes_on_to_the_same_weights(resumed, monkeypatch):
     assert torch.equal(resumed[0], run(monkeypatch)[0])
 
 
+def test_a_state_of_which_half_is_left_is_none(monkeypatch, tmp_path):
+    with pytest.raises(Killed):
+        run(monkeypatch, tmp_path, killed_at=5)
+    state = tmp_path / "new/state"
+    state.write_bytes(state.read_bytes()[:-1])
+    assert torch.equal(run(monkeypatch, tmp_path)[0], run(monkeypatch)[0])
+
+
 def test_a_moving_average_is_a_state_of_its_own(resumed, monkeypatch):
     weights, average, _ = run(monkeypatch)
     assert not torch.equal(weights, average)
