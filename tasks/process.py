@@ -24,11 +24,16 @@ def has_died(mark: str) -> bool:
     """Whether the process that `this_process` named is gone. One of another host or container
     never is: not ours to say; nor is what is not such a name.
     """
-    kind, _, rest = mark.partition(":")
-    if kind != PREFIX or rest.count(":") < 2:
+    if not is_of_here(mark):
         return False
-    place, pid, started = rest.rsplit(":", 2)
-    return place == _place() and pid.isdecimal() and _started(int(pid)) != started
+    _, pid, started = mark.rsplit(":", 2)
+    return pid.isdecimal() and _started(int(pid)) != started
+
+
+def is_of_here(mark: str) -> bool:
+    """Whether the process that `this_process` named is of this host and container."""
+    kind, _, rest = mark.partition(":")
+    return kind == PREFIX and rest.count(":") >= 2 and rest.rsplit(":", 2)[0] == _place()
 
 
 @contextmanager

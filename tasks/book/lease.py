@@ -25,7 +25,7 @@ from erasure_core.law.chain import now
 from tasks.book.actor import acting
 from tasks.book.schema import leases
 from tasks.book.store import Book, Reader, Transaction
-from tasks.process import has_died, this_process
+from tasks.process import has_died, is_of_here, this_process
 
 BEAT = 3.0  # seconds between heartbeats
 PATIENCE = 30.0  # seconds without one after which a holder elsewhere counts as dead
@@ -112,13 +112,37 @@ def alive(lease: Mapping[str, Any]) -> bool:
     """Whether the holder may still run: False only for a process of this machine, and container,
     that is gone.
     """
-    return not has_died(lease["holder"].get("process", ""))
+    return not has_died(_process(lease))
 
 
-def held_beside(reader: Reader, model: str) -> Mapping[str, Any] | None:
-    """The lease of another model whose holder may still run, if there is one."""
-    leases = (reader.lease(other) for other in reader.models() if other != model)
-    return next((lease for lease in leases if lease is not None and alive(lease)), None)
+def _process(lease: Mapping[str, Any]) -> str:
+    """The holder, as `this_process` names it; empty of one that does not say."""
+    return str(lease["holder"].get("process", ""))
+
+
+def held_beside(book: Book, model: str) -> Mapping[str, Any] | None:
+    """The lease of another model whose holder is at work, if there is one: of one that may have
+    died elsewhere, it takes `PATIENCE` seconds to see.
+    """
+    others = book.ask(lambda reader: [other for other in reader.models() if other != model])
+    leases = (book.ask(lambda reader, name=name: reader.lease(name)) for name in others)  # type: ignore[misc]
+    return next((lease for lease in leases if lease is not None and _beats(book, lease)), None)
+
+
+def _beats(book: Book, lease: Mapping[str, Any]) -> bool:
+    """Whether a holder is at work: of one elsewhere, whether its heart beats before it counts as
+    dead.
+    """
+    if is_of_here(_process(lease)):
+        return alive(lease)
+    watch = _Watch()
+    while watch.still_now(lease) <= PATIENCE:
+        watch.see(lease)
+        time.sleep(LOOK)
+        now = book.ask(lambda reader: reader.lease(lease["name"]))
+        if now is None or _pulse(now) != _pulse(lease):
+            return now is not None
+    return False
 
 
 @dataclass(slots=True)

@@ -6,6 +6,7 @@ from collections.abc import Set
 from contextlib import AbstractContextManager, nullcontext
 from dataclasses import dataclass
 from datetime import UTC, datetime
+from functools import cache
 from pathlib import Path
 
 from erasure_core.errors import ErasureError
@@ -44,13 +45,14 @@ def forget_leftovers(book: Book, held: Held, before: datetime) -> list[str]:
     """
     folders = sorted(path for path in book.home.runs.glob("*") if path.is_dir())
     named, purged = book.ask(lambda reader: (_named(reader), purged_requests(reader, held.name)))
+    others_work = cache(lambda: held_beside(book, held.name) is not None)
     removed = []
     for folder in folders:
         left = _read(folder)
         if folder.name in named or (left and not _is_over(left, held.name, purged, before)):
             continue
         book.ask(held.check)
-        if left is None and book.ask(lambda reader: held_beside(reader, held.name)):
+        if left is None and others_work():
             continue  # whose it is, it does not say
         if _remove(book.home, folder):
             removed.append(folder.name)

@@ -156,7 +156,7 @@ def _forget_beside(book: Book, model: str) -> None:
             a trial or an evaluation is at work.
     """
     home = book.home
-    if lease := book.ask(lambda reader: held_beside(reader, model)):
+    if lease := held_beside(book, model):
         raise ErasureError(
             f"{lease['name']}: {said(lease)}; names in Prefect's history can be purged when it is "
             "done"

@@ -19,7 +19,8 @@ import pytest
 from erasure_core.files import here
 from erasure_core.planning.params import Retention
 from tasks.book import lease
-from tasks.book.lease import LeaseLost, LeaseTaken, alive, holding, said
+from tasks.book.lease import LeaseLost, LeaseTaken, alive, held_beside, holding, said
+from tasks.book.status import status
 from tasks.release.errands import OUTSIDE, run_errands
 from tasks.release.purge import purge
 from tasks.release.rollback import roll_back
@@ -28,6 +29,7 @@ from tasks.requests.intake import add
 from tests.book.books import (
     MODEL,
     A,
+    B,
     a_book,
     a_request,
     event_names,
@@ -240,6 +242,37 @@ def test_a_holder_that_names_no_process_counts_as_alive(held):
     """An earlier version holds the lease: whoever waits looks at its heartbeat."""
     holder = {k: v for k, v in held["holder"].items() if k != "process"}
     assert alive({**held, "holder": holder})
+
+
+@pytest.mark.parametrize("holder", ["x", "[]", "{}", '{"process": 5}', "[" * 9999])
+def test_who_holds_a_lease_that_was_edited_is_unknown_and_it_stops_nobody(book, holder):
+    with holding(book, MODEL, "testing"):
+        change = lease.leases.update().values(holder=holder, token="theirs")
+        book.change(lambda tx: tx.connection.execute(change))
+        assert "by unknown@unknown" in status(book)["models"][0]["released_now"]
+        with holding(book, MODEL, "late"):  # its heart does not beat
+            assert row(book)["doing"] == "late"
+
+
+@pytest.mark.parametrize("beats", [True, False])
+def test_of_a_holder_elsewhere_a_purge_of_another_model_looks_whether_it_works(
+    book, held, monkeypatch, beats
+):
+    add(book, [a_request(B)], "other")
+    holder = json.dumps(by(held, "process:elsewhere/12345678:0:0.00")["holder"])
+    here = lease.leases.insert().values(**{**held, "holder": holder})
+    book.change(lambda tx: tx.connection.execute(here))
+    beat = lease.leases.update().values(beat=lease.leases.c.beat + 1)
+
+    def sleep(seconds):
+        if beats:
+            book.change(lambda tx: tx.connection.execute(beat))
+        pause(seconds)
+
+    pause = time.sleep
+    monkeypatch.setattr(lease, "PATIENCE", 0.1)
+    monkeypatch.setattr(lease.time, "sleep", sleep)
+    assert (held_beside(book, "other") is not None) == beats
 
 
 def test_a_paused_holder_loses_the_lease_and_promotes_nothing(book):
