@@ -79,10 +79,11 @@ def version_named(book: Book, which: str, model: str) -> Version:
 
     Raises:
         BadInput: There is none.
-        ErasureError: The champion is not what the chain says; see `champion_of`.
+        ErasureError: The alias is not what the chain says, or the champion never passed.
     """
     if which in (CANDIDATE, CHAMPION):
-        version = champion_of(book, model) if which == CHAMPION else _candidate_of(book, model)
+        served = which == CHAMPION
+        version = champion_of(book, model) if served else _aliased(book, model, CANDIDATE)
         if version is None:
             raise BadInput(
                 f"{model} has no {which} yet (state folder {book.home.root}); run a request "
@@ -104,21 +105,12 @@ def champion_of(book: Book, model: str) -> Version | None:
     Raises:
         ErasureError: It is not the one that the chain moved `champion` to, or it never passed.
     """
-
-    def ask(reader: Reader) -> tuple[Version | None, int | None]:
-        return reader.champion(model), reader.moved_to(model, CHAMPION)
-
-    version, moved = book.ask(ask)
-    found = version.version if version else None
-    if found != moved:
-        raise ErasureError(
-            f"the book's aliases were edited: the champion of {model} is {found}, the chain says "
-            f"{moved}; `erasure reconcile --tables` puts back what the chain says"
-        )
+    version = _aliased(book, model, CHAMPION)
     if version and not passed(version):
         raise ErasureError(
-            f"the champion of {model}, version {found}, has the verdict {version.verdict} and was "
-            "not promoted: the book was edited; `erasure audit` lists everything"
+            f"the champion of {model}, version {version.version}, has the verdict "
+            f"{version.verdict} and was not promoted: the book was edited; `erasure audit` lists "
+            "everything"
         )
     return version
 
@@ -128,9 +120,19 @@ def passed(version: Version) -> bool:
     return version.promoted and version.verdict == "pass"
 
 
-def _candidate_of(book: Book, model: str) -> Version | None:
-    number = book.ask(lambda reader: reader.alias(model, CANDIDATE))
-    return None if number is None else book.ask(lambda reader: reader.version(model, number))
+def _aliased(book: Book, model: str, alias: str) -> Version | None:
+    """The version that an alias names, as table and chain have it."""
+
+    def ask(reader: Reader) -> tuple[int | None, int | None]:
+        return reader.alias(model, alias), reader.moved_to(model, alias)
+
+    found, moved = book.ask(ask)
+    if found != moved:
+        raise ErasureError(
+            f"the book's aliases were edited: the {alias} of {model} is {found}, the chain says "
+            f"{moved}; `erasure reconcile --tables` puts back what the chain says"
+        )
+    return None if found is None else book.ask(lambda reader: reader.version(model, found))
 
 
 def folder_of(book: Book, version: Version, base: Base | None = None) -> Path:

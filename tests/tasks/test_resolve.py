@@ -14,6 +14,7 @@ from erasure_core.network.weights import WeightDelta
 from erasure_core.planning.params import Base, read_params
 from tasks.book.door import open_book
 from tasks.book.lease import holding
+from tasks.book.schema import aliases
 from tasks.book.store import Book
 from tasks.home import Home
 from tasks.release.checkpoint import build_checkpoint
@@ -144,6 +145,20 @@ def test_a_statement_that_was_edited_in_the_book_is_refused(released):
     forged = released.book.ask(lambda reader: reader.version(MODEL, 2)).statement
     with pytest.raises(ErasureError, match="version 1 says something else than the book"):
         folder_of(released.book, replace(version, statement=forged))
+
+
+@pytest.mark.parametrize("alias", ["candidate", "champion"])
+def test_an_alias_that_was_edited_in_the_book_is_not_believed(released, alias):
+    def point(version: int) -> None:
+        change = aliases.update().where(aliases.c.alias == alias).values(version=version)
+        released.book.change(lambda tx: tx.connection.execute(change))
+
+    point(1)
+    try:
+        with pytest.raises(ErasureError, match=f"the {alias} of {MODEL} is 1, the chain says 2"):
+            resolve_model(alias, PARAMS, released.home)
+    finally:
+        point(2)
 
 
 def test_a_version_that_is_not_there_is_named(released):
