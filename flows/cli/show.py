@@ -125,8 +125,8 @@ def show_release(outcome: Mapping[str, Any], home: Home, asked: RepeatedCommand)
     )
     verdict = outcome["gate"]["verdict"]
     show(f"{outcome['model_name']} version {version} ({_how(outcome)}): {verdict}, {promoted}")
-    if reason := outcome["gate"].get("reason"):
-        show(f"  this version is the base itself: nothing else is erased ({reason})")
+    if "reason" in outcome["gate"]:
+        show("  this version is the base itself: nothing else is erased")
     if outcome["answered"]:
         again = "" if asked.restores else "; --fresh does it again"
         show(f"  answered from the record of the same run{again}")

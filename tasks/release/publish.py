@@ -49,7 +49,7 @@ def publish(
 def publish_base(book: Book, held: Held, planned: Planned, restoring: Restoring) -> Version:
     """Release the base itself: nothing is left to erase."""
     checkpoint = build_base_checkpoint(planned.plan.base_folder, book.home)
-    record = base_record(planned.plan, _next_version(book, planned.plan), restoring.reason)
+    record = base_record(planned.plan, _next_version(book, planned.plan))
     record = record.model_copy(update={"checkpoint_sha256": checkpoint})
     return _settle(book, held, planned, record, restoring)
 

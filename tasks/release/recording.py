@@ -111,8 +111,10 @@ def _advice(
     return [line.replace("`erasure run`", tried.again()) for line in advice.lines] if advice else []
 
 
-def base_record(plan: Plan, version: int, reason: str) -> RunRecord:
-    """The record of a release that erases nothing: the base itself, which needs no measurement."""
+def base_record(plan: Plan, version: int) -> RunRecord:
+    """The record of a release that erases nothing: the base itself, which needs no measurement. Why
+    is in the book, from which it can be purged.
+    """
     return _record(
         plan,
         version,
@@ -120,7 +122,7 @@ def base_record(plan: Plan, version: int, reason: str) -> RunRecord:
         chosen_lambda=None,
         delta_sha256=None,
         checkpoint_sha256=plan.base_sha256,
-        gate={**asdict(Gate("pass", ())), "reason": reason},
+        gate={**asdict(Gate("pass", ())), "reason": "nothing is left to be erased"},
         promoted=True,
         evidence={},
         seconds={},

@@ -590,6 +590,8 @@ def test_taking_back_the_only_honoured_request_releases_the_base(restored, base)
     found = json.loads(answer.stdout)
     assert (found["request_ids"], found["promoted"]) == ([], True)
     assert found["model"]["version"] == told(restored.home, "status")["models"][0]["champion"] == 5
+    record = restored.home / "records/toy-v5.json"  # as long as it is served, and why need not be
+    assert "withdrawn by the data subject" not in record.read_text()
     released = Path(found["model"]["path"]) / "unet/diffusion_pytorch_model.safetensors"
     assert released.read_bytes() == (base / "unet" / released.name).read_bytes()
 
