@@ -4,7 +4,7 @@ The chain is never touched: it holds ids and salted hashes. What goes is an even
 """
 
 import shutil
-from collections.abc import Iterable, Iterator, Sequence
+from collections.abc import Collection, Iterable, Iterator, Sequence
 from contextlib import ExitStack, contextmanager, suppress
 from dataclasses import dataclass
 from datetime import UTC, datetime, timedelta
@@ -299,11 +299,11 @@ def _remove_files(book: Book, held: Held, version: Version) -> None:
     if version.folder not in {other.folder for other in others}:
         shutil.rmtree(home.runs / version.folder, ignore_errors=True)
     if version.checkpoint not in {other.checkpoint for other in others}:
-        _remove_weights(home, version.checkpoint)
+        _remove_weights(home, version.checkpoint, {v.checkpoint for v in others if v.promoted})
 
 
-def _remove_weights(home: Home, checkpoint: str) -> None:
-    forget_checkpoint(home, checkpoint)
+def _remove_weights(home: Home, checkpoint: str, kept: Collection[str]) -> None:
+    forget_checkpoint(home, checkpoint, sorted(kept))
     shutil.rmtree(checkpoint_folder(home, checkpoint), ignore_errors=True)
 
 

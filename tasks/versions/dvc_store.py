@@ -191,20 +191,27 @@ def deliverable(home: Home, sha256: str, md5: str | None = None) -> bool:
         return _holds(store.folder, pointer, sha256)
 
 
-def forget_checkpoint(home: Home, sha256: str) -> None:
+def forget_checkpoint(home: Home, sha256: str, kept: Iterable[str] = ()) -> None:
     """Let cache and remote forget a checkpoint; files that other checkpoints share stay.
 
     Its pointer is first put out of DVC's sight and goes last: what a failure or a kill leaves in
     between is done when this is called again. At a URL, whatever no pointer here names goes: it
     must be this state folder's alone.
 
+    Args:
+        home: The state folder.
+        sha256: Of the checkpoint.
+        kept: The checkpoints that the remote must go on to hold.
+
     Raises:
-        ErasureError: If DVC fails, for instance because the remote cannot be reached; or a folder
-            is somebody else's remote too, from which DVC would remove what only they name.
+        ErasureError: If DVC fails, for instance because the remote cannot be reached; or a pointer
+            of what is kept is not here; or a folder is somebody else's remote too, from which DVC
+            would remove what only they name.
     """
     pointer, forgotten = pointer_file(home, sha256), _forgotten_file(home, sha256)
     if not (pointer.is_file() or forgotten.is_file()):
         return
+    _check_kept(home, kept)
     _check_ours(home)
     if pointer.is_file():
         pointer.replace(forgotten)  # also half of one
@@ -256,6 +263,17 @@ def _check_ours(home: Home) -> None:
             f"{told}no pointer in {home.checkpoints} names {len(strange)} checkpoint(s) in it; "
             f"{advice}, or, if nobody needs them, remove {strange[0]}"
         )
+
+
+def _check_kept(home: Home, kept: Iterable[str]) -> None:
+    """Refuse where DVC would remove what is kept too, for want of a pointer to it."""
+    for sha256 in kept:
+        if not is_pointer(pointer := pointer_file(home, sha256), sha256):
+            raise ErasureError(
+                f"{pointer}, the pointer to a checkpoint that is kept, is not here, without which "
+                "DVC would remove that from the remote too: nothing was removed; `erasure "
+                "reconcile` makes it anew"
+            )
 
 
 def _forgotten_file(home: Home, sha256: str) -> Path:

@@ -651,6 +651,16 @@ def test_a_remote_of_ones_own_is_emptied_and_stays_marked(remote, tmp_path):
     assert [f.read_text().strip() for f in (remote / "used-by").iterdir()] == [str(home.root)]
 
 
+def test_nothing_is_forgotten_as_long_as_a_pointer_of_what_is_kept_is_not_here(remote, tmp_path):
+    """DVC removes whatever no pointer names, at a URL too."""
+    home, kept = Home(tmp_path / "home"), "1" * 64
+    pointer = pointer_file(home, checkpoint(home).name)
+    pointer.write_text(f"outs:\n- md5: 0.dir\n  path: {pointer.stem}\n")
+    with pytest.raises(ErasureError, match=f"{kept}.dvc, .* is not here.*`erasure reconcile`"):
+        forget_checkpoint(home, pointer.stem, [pointer.stem, kept])
+    assert pointer.is_file()
+
+
 def test_what_was_never_sent_is_forgotten_whoever_uses_the_remote(remote, tmp_path):
     other, home = Home(tmp_path / "other"), Home(tmp_path / "home")
     add_checkpoint(other, checkpoint(other))
