@@ -171,8 +171,11 @@ def _check_known(known: Entry, request: DeletionRequest, model: str) -> None:
         )
     if row.state == "honoured" and known.known.recipe != request.recipe:
         raise BadInput(
-            f"request {row.id} is honoured by version {row.version} with another recipe; "
-            "restore it first, or give a new request a new subject_request_id"
+            f"request {row.id} is honoured by version {row.version} with another recipe, which "
+            "stays as long as it is: a new request for its concept would be honoured together with "
+            "it, by the recipe that it has; `erasure restore` it first, or ask for what the recipe "
+            "lacks in a request of that name; to erase more with the same recipe, run it with "
+            "other parameters or another --method"
         )
 
 

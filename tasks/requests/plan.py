@@ -258,7 +258,7 @@ def _faults_of_restore(book: Book, inputs: Inputs, entry: Entry) -> list[str]:
     if not honoured:
         return [fault.what for fault in preflight_base(inputs.params, book.home)]
     erased = [e.known for e in honoured]
-    back = [*brought_back(restored, erased), entry.known]
+    back = brought_back(restored, erased, entry.known)
     return list(faults_of(inputs, erased, back, book.home, _ids(honoured)).values())
 
 
@@ -416,7 +416,7 @@ def _planned(
         book.home.runs,
         made_with(inputs.params),
         method,
-        [*brought_back(restored, requests), *([back.known] if back else [])],
+        brought_back(restored, requests, back.known if back else None),
     )
     recipes = {e.row.id: e.row.recipe for e in fresh}
     if parts := parts_of(book, plan, tuple(recipes)) if back is None else {}:
@@ -453,12 +453,17 @@ def _is_honoured(reader: Reader, row: Request) -> bool:
 
 
 def brought_back(
-    restored: Sequence[Entry], erased: Sequence[DeletionRequest]
+    restored: Sequence[Entry],
+    erased: Sequence[DeletionRequest],
+    back: DeletionRequest | None = None,
 ) -> list[DeletionRequest]:
     """What was restored before, but for concepts that are erased again: by that name in any
-    spelling, or with all that has a part of it for its name ("black cat" with "cat").
+    spelling, or with all that has a part of it for its name ("black cat" with "cat"). What was
+    restored twice is there once: by `back`, which is taken back now, or by the newest request.
     """
-    return [e.known for e in restored if e.request and not _goes_again(e.request, erased)]
+    before = [e.known for e in restored if e.request and not _goes_again(e.request, erased)]
+    every = [*in_order(before), *([back] if back else [])]
+    return list({request.concept.name.casefold(): request for request in every}.values())
 
 
 def _goes_again(request: DeletionRequest, erased: Sequence[DeletionRequest]) -> bool:

@@ -307,6 +307,33 @@ def test_what_is_erased_again_in_another_spelling_need_not_be_there(book, name, 
     assert [request.subject_request_id for request in erased] == back
 
 
+def test_what_was_restored_twice_is_measured_once(book):
+    """Asked for again between, by somebody else's words."""
+    cat, again = a_request(A, "cat"), a_request(B, "Cat", submitted_time="2026-11-23T10:00:00Z")
+    for asked in (cat, again):
+        add(book, [asked], MODEL)
+        released(book, [asked.subject_request_id])
+        released(book, [], restoring=asked.subject_request_id)
+    restored = book.ask(lambda reader: reader.requests(MODEL, ["restored"]))
+    assert brought_back(restored, []) == [again]
+    assert brought_back(restored, [], cat) == [cat]
+    assert brought_back(restored, [], a_request(C, "dog")) == [again, a_request(C, "dog")]
+
+
+@pytest.mark.parametrize("who", [A, B])
+def test_a_corrected_recipe_of_what_is_honoured_is_refused_with_what_follows(book, who):
+    """A new request for it would be honoured as it is: nothing would be trained."""
+    add(book, [a_request(A, "cat")], MODEL)
+    released(book, [A])
+    given = a_request(who, "cat", concept_replacement="a wall")
+    if who == A:
+        with pytest.raises(BadInput, match="would be honoured together with it, by the recipe"):
+            add(book, [given], MODEL)
+    else:
+        assert add(book, [given], MODEL)[0].row.duplicate_of == str(A)
+        assert row(book, B).state == "honoured"
+
+
 def test_what_goes_with_all_that_has_its_name_need_not_be_there(book):
     add(book, [a_request(B, "black cat")], MODEL)
     restored = [book.ask(lambda reader: reader.request(B))]
