@@ -88,9 +88,13 @@ def _servable(
 def _due_again(reader: Reader, version: Version) -> list[str]:
     """What a version erases and is open since a rollback broke it, by the recipe that it has."""
 
-    def corrected(request_id: str) -> bool:
-        changes = reader.events(request_id, kind="request.recipe")
-        return any(event.time > version.created for event in changes)
+    def last(subject: str, kind: str) -> int:
+        return max((event.seq for event in reader.events(subject, kind=kind)), default=0)
+
+    decided = last(f"{version.model}/{version.version}", "version.decided")
+
+    def corrected(request_id: str) -> bool:  # by the chain: a clock may have been set back
+        return last(request_id, "request.recipe") > decided
 
     return [
         i for i in version.requests if reader.request(i).row.state in WORKABLE and not corrected(i)

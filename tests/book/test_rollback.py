@@ -270,6 +270,15 @@ def test_by_another_recipe_it_is_released_anew(book):
         roll_back(book, MODEL, 2, "it was right")
 
 
+def test_a_recipe_was_corrected_whatever_the_clock_says(book, monkeypatch):
+    """It was set back after the version was made."""
+    roll_back(book, MODEL, 1, "it draws better", [str(B)])
+    monkeypatch.setattr("erasure_core.law.chain.now", lambda: "2020-01-01T00:00:00.000Z")
+    add(book, [a_request(B, "dog", concept_replacement="a wall")], MODEL)
+    with pytest.raises(BadInput, match=r"erases dog .* which is not honoured any more"):
+        roll_back(book, MODEL, 2, "it was right")
+
+
 def test_what_was_made_afresh_after_a_rollback_is_served(book):
     roll_back(book, MODEL, 1, "it draws better", [str(B)])
     released(book, [B])  # version 4, by the plan of version 2
