@@ -9,6 +9,7 @@ from uuid import UUID
 from prefect import flow
 
 from erasure_core.errors import ErasureError
+from erasure_core.law.clock import until
 from erasure_core.law.life import shown
 from erasure_core.planning.plan import Plan, Stage
 from flows.approval import approved
@@ -18,6 +19,7 @@ from flows.request import Method
 from flows.telling import one_line
 from tasks.book.door import check_whole, open_book
 from tasks.book.lease import Held, LeaseLost, holding
+from tasks.book.status import left_of
 from tasks.book.store import Book, Entry
 from tasks.erasing.snapshot import snapshot
 from tasks.evidence.data import validate_prompt_sets
@@ -209,7 +211,9 @@ def _release_all(
 def _left_waiting(book: Book, inputs: Inputs) -> list[str]:
     """What is due and waits, each with its reason: nobody who reads that all went well looks."""
     waiting = book.ask(lambda reader: reader.requests(inputs.model, ["waiting"]))
-    return [f"request {entry.row.id} waits: {entry.reason}" for entry in waiting]
+    return [
+        f"request {e.row.id} waits: {e.reason}; {until(e.row.due, left_of(e.row))}" for e in waiting
+    ]
 
 
 @dataclass(frozen=True, slots=True)

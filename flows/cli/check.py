@@ -1,7 +1,8 @@
 """What a run would stumble over, asked before it starts."""
 
+from collections.abc import Mapping
 from pathlib import Path
-from typing import Annotated
+from typing import TYPE_CHECKING, Annotated, Any
 
 import typer
 
@@ -9,6 +10,9 @@ from erasure_core.errors import BadInput
 from flows.cli.common import DONE, Json, ParamsFile, inbox, reported, stdout_free
 from flows.cli.show import show
 from tasks.home import Home
+
+if TYPE_CHECKING:
+    from tasks.book.store import Book
 
 
 @inbox.command("check")
@@ -38,11 +42,27 @@ def check_requests(
         asked = [read_source(book, source) for source in sources]
         faults = faults_before_run(book, inputs, asked if requests else None)
         notes = list(advice(asked))
+        found = [{"who": who, "what": what, **_clock(book, who)} for who, what in faults.items()]
     if as_json:
-        found = [{"who": who, "what": what} for who, what in faults.items()]
         show({"ready": not faults, "faults": found, "notes": notes})
     else:
-        show("\n".join(f"{who}: {what}" for who, what in faults.items()) or "ready")
+        show("\n".join(map(_said, found)) or "ready")
         for note in notes:
             show(f"note: {note}")
     return BadInput.exit_code if faults else DONE
+
+
+def _clock(book: "Book", who: str) -> dict[str, Any]:
+    """Until when a request is to be answered, if it is one that the book has."""
+    from tasks.book.status import left_of
+
+    entry = book.ask(lambda reader: reader.find_request(who))
+    row = entry.row if entry else None
+    return {"due": row and row.due, "days_left": row and left_of(row)}
+
+
+def _said(fault: Mapping[str, Any]) -> str:
+    from erasure_core.law.clock import until
+
+    clock = fault["due"] and until(fault["due"], fault["days_left"])
+    return "; ".join(filter(None, (f"{fault['who']}: {fault['what']}", clock)))

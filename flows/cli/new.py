@@ -22,6 +22,7 @@ from flows.cli.show import hint, show
 from tasks.home import Home
 
 if TYPE_CHECKING:
+    from tasks.book.store import Entry
     from tasks.requests.look import Look
     from tasks.requests.new import Draft
 
@@ -86,19 +87,26 @@ def new_request(
         home = Home.from_env()
         settings = with_folder(read_params(params), home)
         asked = NewRequest(name, kind, instead, tuple(also or ()), law, prompts, *how)
-        made = draft(asked, settings, open_book(home, make=False), out)
+        book = open_book(home, make=False)
+        made = draft(asked, settings, book, out)
         found = look(made, settings)
         made.write()
         picture = made.file.with_suffix(".png")
         save_png(sheet(found.seen), picture)
         times = durations(made, settings, found.seconds_a_picture)
-    facts = _facts(made, found, times, picture, params)
+        asked_before = book.ask(lambda reader: reader.find_request(made.request.subject_request_id))
+    facts = _facts(made, found, times, picture, params, asked_before)
     show(facts if as_json else "\n".join(_lines(facts)))
     return DONE
 
 
 def _facts(
-    made: "Draft", found: "Look", times: dict[str, str], picture: Path, params: Path
+    made: "Draft",
+    found: "Look",
+    times: dict[str, str],
+    picture: Path,
+    params: Path,
+    known: "Entry | None" = None,
 ) -> dict[str, Any]:
     import shlex
     from datetime import UTC, datetime
@@ -106,7 +114,10 @@ def _facts(
     from erasure_core.law.clock import days_left, due, regulation, unknown
 
     request = made.request
-    until = due(regulation(request.regulation), request.submitted_time)
+    if known:  # its period may have been extended
+        until = datetime.fromisoformat(known.row.due)
+    else:
+        until = due(regulation(request.regulation), request.submitted_time)
     default = made.file.parent == Path("requests")
     named = shlex.quote(made.concept.name if default else str(made.file))
     return {

@@ -187,7 +187,8 @@ def test_a_nightly_that_leaves_a_request_waiting_is_no_success(promoted, run_of,
     park(book, {str(C): "no prompt set for concept 'rocket'"})
     monkeypatch.setattr(erase, "again_due", lambda *_: False)
     monkeypatch.setattr(erase, "take_up", lambda *_: take_up_of(book, A, B) if promoted else [])
-    with pytest.raises(erase.NotPromoted, match=rf"^request {C} waits: no prompt set.*$") as told:
+    waits = rf"^request {C} waits: no prompt set for concept 'rocket'; due \S+, .*(left|LATE)"
+    with pytest.raises(erase.NotPromoted, match=waits) as told:
         run({"AB": True, "A": True, "B": True})
     assert [outcome["said"] for outcome in told.value.outcomes][:1] == ["AB"] * promoted
 

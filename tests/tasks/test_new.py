@@ -8,6 +8,7 @@ from collections import Counter
 from collections.abc import Iterable
 from dataclasses import replace
 from pathlib import Path
+from types import SimpleNamespace
 
 import pytest
 from PIL import Image
@@ -480,6 +481,9 @@ def test_it_looks_with_the_base_and_says_everything(params, tmp_path):
     facts = _facts(made, found, times, tmp_path / "coffee.png", Path("params.yaml"))
     lines = _lines(facts)
     assert facts["days_left"] in range(25, 35)
+    known = SimpleNamespace(row=SimpleNamespace(due="9999-01-22T23:59:59.000Z"))
+    extended = _facts(made, found, times, tmp_path / "coffee.png", Path("params.yaml"), known)
+    assert extended["due"] == "9999-01-22"
     assert sum("  ->  " in line for line in lines) == 4
     assert lines[-2:] == [
         f"next      erasure request check {made.file}",

@@ -941,6 +941,8 @@ def test_what_a_run_refuses_is_not_ready(why, asked):
     (fault, *notes) = answer.stdout.splitlines()
     assert fault.startswith(f"{CAT}: ")
     assert re.search(expected, fault)
+    still_due = why in ("held", "another model's", "of other content")
+    assert bool(re.search(r"; due \d{4}-\d\d-\d\d, .*(left|LATE)", fault)) == still_due
     assert all(note.startswith("note: ") for note in notes)
 
 
