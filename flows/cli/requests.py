@@ -196,14 +196,19 @@ def due(
     prom: Annotated[bool, typer.Option("--prom", help="As Prometheus reads it.")] = False,
     as_json: Json = False,
 ) -> int:
-    """What is due, and until when. Exit 1 if anything is late."""
+    """What is due, and until when. Exit 1 if anything is late, or the requests were edited."""
     if prom and as_json:
         raise BadInput("--prom and --json are two forms; leave one of them out")
     from erasure_core.law.life import OPEN
     from flows.cli.show_due import due_table, overdue, prometheus
+    from tasks.book.door import faults_of_requests
     from tasks.book.status import shown
 
-    entries = _book().ask(lambda reader: reader.requests(states=sorted(OPEN)))
+    book = _book()
+    edited = list(faults_of_requests(book))  # what was made to look settled is not among the open
+    for fault in edited:
+        complain(fault)
+    entries = book.ask(lambda reader: reader.requests(states=sorted(OPEN)))
     rows, now = [_due(entry) for entry in entries], datetime.now(UTC)
     if prom:
         print(prometheus(rows, now), end="")
@@ -211,7 +216,7 @@ def due(
         show({"due": [shown(entry) for entry in entries], "late": len(overdue(rows, now))})
     else:
         show("\n".join(due_table(rows, now)) if rows else "nothing is due")
-    return FAILED if overdue(rows, now) else DONE
+    return FAILED if edited or overdue(rows, now) else DONE
 
 
 def _due(entry: "Entry") -> "Due":

@@ -1,10 +1,14 @@
 """Rows that are not what the chain says, in words."""
 
-from collections.abc import Iterable, Iterator
+from collections.abc import Iterable, Iterator, Mapping, Sequence
+from dataclasses import asdict
 
 from erasure_core.errors import ErasureError
 from erasure_core.law.chain import Event
 from erasure_core.law.fold import Tables, fold, subjects
+
+SHORT = ("checkpoint", "due", "promoted", "state", "verdict", "version")  # what a row is, in short
+LONGEST = 200  # characters of a field
 
 
 def differences(folded: Tables, stored: Tables) -> Iterator[str]:
@@ -13,10 +17,10 @@ def differences(folded: Tables, stored: Tables) -> Iterator[str]:
         should, have = getattr(folded, name), getattr(stored, name)
         for key in sorted({*should, *have}, key=str):
             if should.get(key) != have.get(key):
+                there, said = _rows(have.get(key), should.get(key))
                 yield (
-                    f"the book's {name} were edited: {_said(key)} is {_row(have.get(key))}, the "
-                    f"chain says {_row(should.get(key))}; `erasure reconcile --tables` puts back "
-                    "what the chain says"
+                    f"the book's {name} were edited: {_said(key)} is {there}, the chain says "
+                    f"{said}; `erasure reconcile --tables` puts back what the chain says"
                 )
 
 
@@ -73,9 +77,13 @@ def _said(key: object) -> str:
     return "/".join(map(str, key)) if isinstance(key, tuple) else str(key)
 
 
-def _row(row: object) -> str:
-    if row is None:
-        return "missing"
-    fields = {"state", "version", "verdict", "promoted", "due", "checkpoint"}
-    shown = {f: getattr(row, f) for f in sorted(fields) if hasattr(row, f)}
-    return ", ".join(f"{k} {v}" for k, v in shown.items()) or str(row)
+def _rows(*rows: object) -> list[str]:
+    """Two rows of one key in words: in what they differ, or in short what the only one is."""
+    one, other = (asdict(row) if row is not None else {} for row in rows)  # type: ignore[call-overload]
+    both = [field for field in one if one[field] != other[field]] if one and other else SHORT
+    return [_row(row, both) for row in (one, other)]
+
+
+def _row(row: Mapping[str, object], fields: Sequence[str]) -> str:
+    said = (f"{field} {row[field]}"[:LONGEST] for field in fields if field in row)
+    return (", ".join(said) or "there") if row else "missing"

@@ -10,9 +10,11 @@ import pytest
 from sqlalchemy import text
 
 from erasure_core.errors import ErasureError
+from erasure_core.law.fold import Alias, Request, Tables
 from erasure_core.law.lineage import canonical_json
 from tasks.book import database, schema
-from tasks.book.door import faults_of_chain
+from tasks.book.differences import differences
+from tasks.book.door import faults_of_chain, faults_of_requests
 from tasks.book.rebuild import rebuild_tables
 from tasks.book.store import SALT
 from tasks.book.texts import faults_of_texts
@@ -240,6 +242,43 @@ def test_who_decided_a_version_is_not_found_in_one_line(two):
     version = two.ask(lambda reader: reader.version("toy", 1))
     with pytest.raises(ErasureError, match="`erasure reconcile --tables`"):
         _decided_by(two, version)
+
+
+LOOKS_SETTLED = {
+    "withdrawn": f"UPDATE requests SET state = 'withdrawn' WHERE id = '{B}'",
+    "due in years": f"UPDATE requests SET due = '9999-12-31T23:59:59.000Z' WHERE id = '{B}'",
+    "gone": f"DELETE FROM requests WHERE id = '{B}'",
+}
+
+
+@pytest.mark.parametrize("place", LOOKS_SETTLED)
+def test_what_was_made_to_look_settled_is_found_where_it_is_asked_what_is_due(two, place):
+    assert list(faults_of_requests(two)) == []
+    edit(two, LOOKS_SETTLED[place])
+    (finding,) = faults_of_requests(two)
+    assert str(B) in finding
+
+
+ASKING = Request("a", "toy", "gdpr", "2026", "2026", "2027", "ready", "2026", "asked", "recipe")
+
+
+@pytest.mark.parametrize(
+    ("table", "one", "other", "said"),
+    [
+        ("requests", ASKING, replace(ASKING, extended=1), "extended 1, the chain says extended 0"),
+        ("requests", ASKING, None, "missing, the chain says due 2027, state ready, version None"),
+        (
+            "aliases",
+            Alias("toy", "x", 1),
+            Alias("toy", "x", 2),
+            "version 2, the chain says version 1",
+        ),
+    ],
+)
+def test_a_row_that_was_edited_is_told_by_what_differs(table, one, other, said):
+    folded, stored = (Tables(**{table: {"a": row} if row else {}}) for row in (one, other))
+    (finding,) = differences(folded, stored)
+    assert f"is {said};" in finding
 
 
 # --- what the audit of one request or version vouches for, without reading the whole chain

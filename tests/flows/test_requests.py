@@ -2,6 +2,8 @@
 
 import json
 import re
+import sqlite3
+from contextlib import closing
 from datetime import UTC, datetime
 
 import pytest
@@ -178,6 +180,14 @@ def test_what_is_late_is_an_error(inputs, home):
     answer = erasure(home, "due")
     assert answer.exit_code == 1
     assert "LATE" in answer.stdout
+
+
+def test_what_was_made_to_look_settled_is_no_reason_for_cron_to_be_quiet(home):
+    with closing(sqlite3.connect(home / "book.db")) as book, book:
+        book.execute("UPDATE requests SET state = 'withdrawn'")
+    answer = erasure(home, "due")
+    assert (answer.exit_code, answer.stdout) == (1, "nothing is due\n")
+    assert f"{CAT} is state withdrawn, the chain says state received" in answer.stderr
 
 
 def test_metrics_name_no_concept(home):
