@@ -4,7 +4,8 @@ Each finding is one line: what disagrees, and what to do. Nothing is changed.
 """
 
 import json
-from collections.abc import Callable, Collection, Iterator, Sequence
+from collections.abc import Callable, Collection, Iterable, Iterator, Sequence
+from contextlib import suppress
 from pathlib import Path
 
 from erasure_core.errors import ErasureError
@@ -93,6 +94,23 @@ def audit_histories(book: Book, subjects: Sequence[str]) -> Iterator[str]:
     with book.read() as reader:
         for subject, said in reader.said_of(subjects).items():
             yield from _as_far_as_possible(_history(reader, subject, said))
+
+
+def audit_rows(book: Book, ids: Iterable[str]) -> Iterator[str]:
+    """What disagrees about the rows of requests that are shown beside others, by what the book
+    lists of each: `audit_histories` looks for that in the whole chain where they are many.
+    """
+    with book.read() as reader:
+        for request_id in ids:
+            yield from _as_far_as_possible(_row(reader, request_id))
+
+
+def _row(reader: Reader, request_id: str) -> Iterator[str]:
+    events = list(reader.events(request_id, kind="request."))
+    for event in events:
+        if (fault := fault_of(event, event.previous)) is not None:
+            yield fault
+    yield from faults_of_row(request_id, events, reader.row_of("request.", request_id))
 
 
 def _history(reader: Reader, subject: str, said: Sequence[Event]) -> Iterator[str]:

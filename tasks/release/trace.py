@@ -1,6 +1,6 @@
 """Lineage both ways: what a version rests on, and what became of a request."""
 
-from collections.abc import Sequence
+from collections.abc import Iterator, Sequence
 from contextlib import suppress
 from pathlib import Path
 from typing import Any
@@ -13,7 +13,7 @@ from erasure_core.law.fold import Request, Version
 from erasure_core.law.lineage import RunRecord
 from tasks.book.status import left_of
 from tasks.book.store import Book, Entry, Reader
-from tasks.release.audit import audit_aliases, audit_histories, audit_version
+from tasks.release.audit import audit_aliases, audit_histories, audit_rows, audit_version
 from tasks.release.record import record_of
 from tasks.requests.intake import described
 from tasks.requests.named import called
@@ -131,6 +131,8 @@ def _answer(book: Book, versions: Sequence[Version], found: dict[str, Any]) -> d
     about = [entry["subject_request_id"] for entry in entries]
     about += [f"{version.model}/{version.version}" for version in versions]
     faults = list(audit_histories(book, about))
+    beside = {i for version in versions for i in version.requests} - {*about}
+    faults += audit_rows(book, sorted(beside))
     faults += (finding for version in versions for finding in audit_version(book, version))
     for model in sorted({version.model for version in versions}):
         faults += audit_aliases(book, model)
@@ -157,7 +159,7 @@ def _shown_version(book: Book, version: Version) -> dict[str, Any]:
     with suppress(ErasureError):  # the findings say what is wrong with it
         shown |= _of_record(record_of(book.home, version))
     shown["requests"] = book.ask(
-        lambda reader: [_shown_request(reader, reader.request(i)) for i in version.requests]
+        lambda reader: [_shown_request(reader, e) for e in _there(reader, version.requests)]
     )
     shown["alias_history"] = _moves(book, version)
     names = book.ask(lambda reader: reader.aliases(version.model))
@@ -169,6 +171,12 @@ def _shown_version(book: Book, version: Version) -> dict[str, Any]:
         "state": _state_of(folder),
     }
     return shown
+
+
+def _there(reader: Reader, ids: Sequence[str]) -> Iterator[Entry]:
+    """The requests whose rows are there; the findings name the others."""
+    entries = map(reader.find_request, ids)
+    return (entry for entry in entries if entry is not None)
 
 
 def _state_of(folder: Path) -> str:

@@ -21,7 +21,7 @@ from tasks.book.texts import faults_of_texts
 from tasks.release import audit
 from tasks.release.audit import audit_histories
 from tasks.release.errands import _decided_by
-from tasks.release.trace import trace_concept
+from tasks.release.trace import trace_concept, trace_version
 from tasks.requests.intake import add
 from tasks.requests.steps import approve, extend, hold, refuse, retry, withdraw
 from tests.book.books import MODEL, A, B, a_book, a_request, event_names, released, state_of
@@ -302,6 +302,24 @@ def test_an_edited_event_is_found_by_the_audit_of_its_request(two, what):
         "of the chain was changed" in finding or "does not follow" in finding
         for finding in audit_histories(two, [str(A)])
     )
+
+
+EDITED_BESIDE = {
+    "its row": f"UPDATE requests SET state = 'withdrawn' WHERE id = '{A}'",
+    "its row is gone": f"DELETE FROM requests WHERE id = '{A}'",
+    "an event": "UPDATE events SET time = '2020' WHERE event = 'request.honoured'",
+}
+
+
+@pytest.mark.parametrize("place", EDITED_BESIDE)
+def test_a_version_vouches_for_no_request_that_it_shows_and_that_was_edited(two, place):
+    def of_the_book(answer):  # files and mirrors, of which there are none here, are said to lack
+        said = (f"{A} is", f"to {A}", "(request.honoured)")
+        return [f for f in answer["findings"] if any(words in f for words in said)]
+
+    assert of_the_book(trace_version(two, 1)) == []
+    edit(two, EDITED_BESIDE[place])
+    assert of_the_book(trace_version(two, 1))
 
 
 def test_an_event_that_was_edited_with_its_hash_is_not_followed(two):
