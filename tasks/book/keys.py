@@ -56,6 +56,20 @@ class Keys:
         """The id of the key that signs, if there is one yet. Makes none."""
         return _signer(self.signing).key if self.signing.exists() else None
 
+    def check_can_sign(self) -> None:
+        """Refuse, before anything is changed, what could not be signed afterwards. Makes no key.
+
+        Raises:
+            ErasureError: There is a key, and it is none, or not this user's to read.
+        """
+        try:
+            self.signing_id()
+        except OSError as fault:
+            raise ErasureError(
+                f"{self.signing} cannot be read ({fault.strerror}): what was changed could not be "
+                "signed; work as the user whose state folder this is, or restore it from a copy"
+            ) from None
+
     def rotate(self) -> Signer:
         """A new signing key. The old one is gone; what it signed stays trusted."""
         old = self.current()  # among the trusted ones, before it is replaced

@@ -40,6 +40,7 @@ from tasks.book import database, schema
 from tasks.book.actor import acting
 from tasks.book.differences import faults_of_row
 from tasks.book.heads import follow
+from tasks.book.keys import Keys
 from tasks.book.texts import Stored, changed
 from tasks.home import Home
 
@@ -649,7 +650,8 @@ class Book:
         return (self.ask(lambda reader: reader.sha256_at(1)) or "")[:IDENTITY]
 
     def change(self, work: Callable[[Transaction], Value]) -> Value:
-        """Do `work` in one transaction; whatever it raises undoes all of it.
+        """Do `work` in one transaction; whatever it raises undoes all of it, and so does a key with
+        which its events could not be signed.
 
         A database that goes away is waited for and the work is done again, unless its events turn
         out to be there: then the commit had succeeded.
@@ -666,6 +668,8 @@ class Book:
                 transaction = Transaction(connection, operation)
                 results.append(work(transaction))
                 transaction.check_named()
+                if transaction.appended:
+                    Keys(self.home).check_can_sign()
                 done_by.append(transaction)
             return results[-1]
 

@@ -13,6 +13,7 @@ from erasure_core.law import fold
 from erasure_core.law.chain import GENESIS, Event, fault_of
 from erasure_core.law.fold import CANDIDATE, CHAMPION, Alias, Tables, Version
 from erasure_core.law.lineage import RunRecord, manifest, root_sha256, sha256_file
+from erasure_core.law.statement import key_id
 from erasure_core.redact import redacted
 from tasks.book.differences import differences, faults_of_row, listed_wrong
 from tasks.book.door import faults_of_chain
@@ -42,6 +43,7 @@ ALIASES = (CANDIDATE, CHAMPION)
 def audit(book: Book) -> Iterator[str]:
     """Everything that disagrees, anywhere."""
     yield from faults_of_chain(book)
+    yield from _as_far_as_possible(_signing_key(book))
     yield from _as_far_as_possible(_texts(book))
     yield from _as_far_as_possible(faults_of_log(book))
     for model in book.ask(lambda reader: reader.models()):
@@ -52,6 +54,23 @@ def audit(book: Book) -> Iterator[str]:
         why = f": {row['fault']}" if row["fault"] else ""
         yield f"{row['key']} has not followed yet{why}; `erasure reconcile`"
     yield from _runs(book)
+
+
+def _signing_key(book: Book) -> Iterator[str]:
+    """The key that signs is one that is trusted. Who audits need not be who may read it."""
+    keys = Keys(book.home)
+    with suppress(PermissionError):
+        try:
+            own = keys.signing_id()
+        except ErasureError as fault:
+            yield f"nothing can be signed: {fault}"
+            return
+        if own is not None and own not in map(key_id, keys.trusted().values()):
+            yield (
+                f"{keys.signing} is none of the trusted keys, and the next change would trust it: "
+                "it was changed, or what made it was interrupted; restore it from a copy, or "
+                "`erasure keys rotate`"
+            )
 
 
 def _versions(book: Book, model: str) -> Iterator[str]:

@@ -5,12 +5,14 @@ import shutil
 import pytest
 from sqlalchemy import delete, update
 
+from erasure_core.errors import ErasureError
 from tasks.book.door import open_book
 from tasks.book.heads import head_file, read_head
 from tasks.book.schema import events
 from tasks.home import Home
 from tasks.requests.intake import add
-from tests.book.books import MODEL, A, B, a_book, a_request
+from tasks.requests.steps import hold
+from tests.book.books import MODEL, A, B, a_book, a_request, state_of
 
 
 @pytest.fixture
@@ -61,3 +63,23 @@ def test_a_head_that_is_gone_is_not_made_anew_however_the_events_were_grouped(tm
     book.change(lambda tx: tx.connection.execute(update(events).values(operation="one")))
     add(book, [a_request(B, "rocket")], MODEL)
     assert not head_file(book.home).exists()
+
+
+@pytest.mark.parametrize("readable", [True, False])
+def test_what_could_not_be_signed_is_not_done(tmp_path, monkeypatch, readable):
+    """A key that is none, or another user's."""
+    book = a_book(tmp_path / "state")
+    add(book, [a_request(A)], MODEL)
+    before, file = last_event(book.home), book.home.keys / "signing.pem"
+    if readable:
+        file.write_bytes(file.read_bytes()[:40])
+    else:
+        monkeypatch.setattr("tasks.book.keys._signer", _refused)
+    with pytest.raises(ErasureError, match=r"signing\.pem (is not an Ed25519|cannot be read)"):
+        hold(book, A, "a court asks")
+    assert last_event(book.home) == before
+    assert state_of(book, A) == "received"
+
+
+def _refused(file):
+    raise PermissionError(13, "Permission denied", str(file))
