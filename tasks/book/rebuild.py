@@ -24,6 +24,7 @@ def rebuild_tables(book: Book) -> None:
                 tx.connection.execute(insert(table), rows)
         _list_anew(tx)
         _place_texts(tx)
+        tx.forget_errands(tx.strange_errands())
 
     book.change(work)
 

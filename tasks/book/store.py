@@ -18,8 +18,10 @@ from sqlalchemy import (
     Connection,
     Engine,
     Select,
+    String,
     Table,
     and_,
+    cast,
     delete,
     func,
     insert,
@@ -450,6 +452,15 @@ class Reader:
         table = schema.outbox
         return self.connection.scalar(select(table.c.result).where(table.c.key == key))
 
+    def strange_errands(self) -> list[str]:
+        """The keys of errands of no version, and of those whose row says another key: edited."""
+        table, versions = schema.outbox, schema.versions
+        key = table.c.model + "/" + cast(table.c.version, String) + "/" + table.c.kind
+        same = (versions.c.model == table.c.model, versions.c.version == table.c.version)
+        of_none = ~select(versions.c.version).where(*same).exists()
+        query = select(table.c.key).where(or_(table.c.key != key, of_none))
+        return list(self.connection.scalars(query.order_by(table.c.key)))
+
     def lease(self, name: str) -> Mapping[str, Any] | None:
         """Who holds a lease, since when, and for what."""
         query = select(schema.leases).where(schema.leases.c.name == name)
@@ -590,6 +601,12 @@ class Transaction(Reader):
         self.connection.execute(
             update(schema.outbox).where(schema.outbox.c.id == errand).values(values)
         )
+
+    def forget_errands(self, keys: Sequence[str]) -> None:
+        """Take errands out of the outbox."""
+        table = schema.outbox
+        for key in keys:
+            self.connection.execute(delete(table).where(table.c.key == key))
 
     def _insert(self, event: Event) -> None:
         row = {**asdict(event), "operation": self.operation}

@@ -20,7 +20,7 @@ from tasks.book.door import faults_of_chain
 from tasks.book.keys import Keys
 from tasks.book.lease import alive
 from tasks.book.store import Book, Entry, Reader
-from tasks.book.takeover import faults_of_log
+from tasks.book.takeover import faults_of_log, was_taken_over
 from tasks.book.texts import faults_of_texts
 from tasks.registry.client import BOOK, KEY, of_another
 from tasks.registry.runs import NOTE, VERDICT, cut, tags_of_run, unfinished_runs
@@ -53,6 +53,11 @@ def audit(book: Book) -> Iterator[str]:
     for row in book.ask(lambda reader: reader.waiting_outside()):
         why = f": {row['fault']}" if row["fault"] else ""
         yield f"{row['key']} has not followed yet{why}; `erasure reconcile`"
+    for key in book.ask(lambda reader: reader.strange_errands()):
+        yield (
+            f"the book's list of what follows outside was edited: {key!r} is of no version, or is "
+            "not what its row says; `erasure reconcile --tables` drops it"
+        )
     yield from _runs(book)
 
 
@@ -213,20 +218,28 @@ def _base(book: Book, version: Version) -> Iterator[str]:
 
 def differs_in_report(book: Book, version: Version) -> Iterator[str]:
     """The run's page is the one that was written."""
+    if version.purged or version.delta is None or was_taken_over(version):
+        return  # there is none
     written = _outcome(book, version, "report")
-    if version.purged or written is None or not SHA256.fullmatch(written):
-        return  # none, or made when its hash was not noted
     file = book.home.runs / version.folder / "report.html"
+    if written is None or not SHA256.fullmatch(written):
+        if not _is_behind(book, version, "report"):
+            yield f"the book does not say what {file} was; `erasure reconcile` writes it anew"
+        return
     if not file.is_file() or sha256_file(file) != written:
         yield f"{file} is not the page that was written; `erasure reconcile` writes it anew"
 
 
 def differs_in_run(book: Book, version: Version) -> Iterator[str]:
     """MLflow shows the run of a version, with its verdict and what it came to."""
+    if version.purged:
+        return
     run_id = _outcome(book, version, "mlflow run")
-    if version.purged or run_id is None:
-        return  # that it has not followed is said where errands are
     where = f"MLflow's run of {version.model} version {version.version}"
+    if run_id is None:
+        if not _is_behind(book, version, "mlflow run"):
+            yield f"{where}: the book does not say which it is; `erasure reconcile` finds it again"
+        return
     try:
         tags, said = tags_of_run(book.home, run_id), _note_of_run(book, version)
     except (ErasureError, OSError) as fault:
@@ -253,6 +266,13 @@ def _note_of_run(book: Book, version: Version) -> str | None:
 
 def _outcome(book: Book, version: Version, errand: str) -> str | None:
     return book.ask(lambda r: r.outcome(f"{version.model}/{version.version}/{errand}"))
+
+
+def _is_behind(book: Book, version: Version, errand: str) -> bool:
+    """Whether it has not followed yet, which is said where errands are."""
+    key = f"{version.model}/{version.version}/{errand}"
+    left = book.ask(lambda reader: reader.waiting_outside(version.model))
+    return any(row["key"] == key for row in left)
 
 
 def _content(path: Path) -> str:

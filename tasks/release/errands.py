@@ -59,9 +59,18 @@ def _rows(book: Book, model: str | None) -> Iterator[Mapping[str, Any]]:
         for row in book.ask(lambda reader: reader.waiting_outside(model))
         if row["key"] not in tried
     ]:
-        first = min(left, key=lambda row: row["kind"] == "aliases")  # after the versions they name
+        first = min(left, key=_turn)
         tried.add(first["key"])
         yield first
+
+
+def _turn(row: Mapping[str, Any]) -> tuple[Any, ...]:
+    """Whose turn comes first: aliases after all versions, of a version each after what it shows, in
+    whatever order they were sent.
+    """
+    kind, version = row["kind"], row["version"]
+    number = version if isinstance(version, int) else 0  # of one that was edited
+    return kind == "aliases", row["model"], number, KINDS.get(kind, 0)
 
 
 def _run(book: Book, row: Mapping[str, Any]) -> str | None:
@@ -214,3 +223,4 @@ HANDLERS: Mapping[str, Errand] = {  # `settle.ERRANDS` names them, in this order
     "mlflow version": _mlflow_version,
     "aliases": _mlflow_aliases,
 }
+KINDS = {kind: number for number, kind in enumerate(HANDLERS)}

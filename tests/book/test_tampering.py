@@ -150,6 +150,27 @@ def test_the_audit_goes_on_behind_what_breaks_it(state, column):
     assert any("toy-v2.json is gone" in finding for finding in found)
 
 
+OF_A_REPORT = "WHERE kind = 'report' AND version = 1"
+OUTBOX = {f"{column} edited": edit("outbox", column) for column in ("key", "model", "version")} | {
+    "kind edited": edit("outbox", "kind"),
+    "report taken out": in_book(f"DELETE FROM outbox {OF_A_REPORT}"),
+    "report without its hash": in_book(f"UPDATE outbox SET result = NULL {OF_A_REPORT}"),
+    "report with another hash": in_book(f"UPDATE outbox SET result = 'x' {OF_A_REPORT}"),
+    "run taken out": in_book("DELETE FROM outbox WHERE kind = 'mlflow run'"),
+    "run that is not named": in_book("UPDATE outbox SET result = NULL WHERE kind = 'mlflow run'"),
+}
+
+
+@pytest.mark.parametrize("place", OUTBOX)
+def test_a_change_in_what_follows_outside_is_found_and_put_back(state, place):
+    """A page that was changed with it would pass for the one that was written."""
+    OUTBOX[place](state.home)
+    assert findings(state)
+    if place in ("kind edited", "report without its hash", "run taken out"):
+        assert reconcile(state.book, tables=True) == []
+        assert findings(state) == []
+
+
 # --- files
 
 
