@@ -125,11 +125,13 @@ def apply(tables: Tables, event: Event) -> None:
         ErasureError: The event is not known.
     """
     kind = event.event
+    if kind in WITHOUT_EFFECT:
+        return
     if kind in _EFFECTS:
         _EFFECTS[kind](tables, event.facts, event.facts.get("at") or event.time)
     elif kind.startswith("request."):
         _move(tables, event)
-    elif kind not in WITHOUT_EFFECT:
+    else:
         raise ErasureError(f"event {event.seq} is {kind!r}, which this version does not know")
 
 
@@ -199,7 +201,8 @@ def texts_named(facts: Mapping[str, Any]) -> dict[str, str]:
 
 
 _TEXTS = ("asked", "recipe", "reason", "statement")  # facts that are hashes of texts
-WITHOUT_EFFECT = frozenset({"book.opened", "reason.purged"})
+# a request that its person gave up is honoured still where others ask for its concept
+WITHOUT_EFFECT = frozenset({"book.opened", "reason.purged", "request.given_up"})
 
 
 def _added(tables: Tables, facts: Mapping[str, Any], at: str) -> None:

@@ -146,10 +146,14 @@ def refuse_request(
 @inbox.command("withdraw")
 @reported
 def withdraw_request(request: Named, reason: Reason, by: By = None) -> int:
-    """End a request that its person no longer makes."""
-    from tasks.requests.steps import withdraw
+    """End a request that its person no longer makes. One that others are honoured with stands for
+    them still.
+    """
+    from tasks.requests.steps import after_withdrawal, withdraw
 
-    _decide(request, lambda book, request_id: withdraw(book, request_id, reason), by)
+    entry = _decide(request, lambda book, request_id: withdraw(book, request_id, reason), by)
+    for line in _book().ask(lambda reader: after_withdrawal(reader, entry)):
+        show(f"note: {line}")
     return DONE
 
 

@@ -43,10 +43,43 @@ def refuse(book: Book, request_id: UUID, code: str, reason: str | None) -> Entry
 
 def withdraw(book: Book, request_id: UUID, reason: str) -> Entry:
     """End a request that its person no longer makes. An honoured one is restored instead, unless
-    it was honoured with another, for which its concept stays erased.
+    it was honoured with another, for which its concept stays erased. Where others are honoured with
+    it, it stands for them still, and that its person gave it up is kept.
     """
     check_said(reason)
-    return _end(book, request_id, "withdrawn", reason)
+
+    def work(tx: Transaction) -> Entry:
+        row = tx.request(request_id).row
+        if row.state != "honoured" or not tx.who_asks_too(row.id) or is_given_up(tx, row.id):
+            return _ended(tx, request_id, "withdrawn", reason)
+        why = tx.keep_text(row.id, reason.strip())
+        tx.append("request.given_up", id=row.id, reason=why)
+        return tx.request(request_id)
+
+    return book.change(work)
+
+
+def is_given_up(reader: Reader, request_id: str) -> bool:
+    """Whether its person gave up a request that stands for others too."""
+    return next(reader.events(request_id, kind="request.given_up"), None) is not None
+
+
+def after_withdrawal(reader: Reader, entry: Entry) -> list[str]:
+    """What has to be said of a request that was withdrawn, and of those that nobody makes now."""
+    said = []
+    if entry.row.state == "honoured":
+        others = ", ".join(reader.who_asks_too(entry.row.id))
+        said.append(f"its person gave it up; its concept stays erased for request {others}")
+    honoured = reader.requests(entry.row.model, ["honoured"], own=True)
+    given_up = {event.facts["id"] for event in reader.events(kind="request.given_up")}
+    for other in honoured:
+        if other.row.id in given_up and not reader.who_asks_too(other.row.id):
+            said.append(
+                f"nobody asks any more for {other.concept}, which is erased by request "
+                f"{other.row.id}: `erasure restore {other.row.id} --reason ...` takes it back with "
+                "a release"
+            )
+    return said
 
 
 def hold(book: Book, request_id: UUID, reason: str) -> Entry:
@@ -210,20 +243,23 @@ def _check_length(what: str, said: str, most: int) -> None:
 
 
 def _end(book: Book, request_id: UUID, state: State, reason: str, code: str | None = None) -> Entry:
-    def work(tx: Transaction) -> Entry:
-        entry = tx.request(request_id)
-        stays_erased = state == "withdrawn" and entry.row.duplicate_of is not None
-        if entry.row.state == "honoured" and not stays_erased:
-            raise BadInput(
-                honoured_together(tx, entry)
-                or f"request {request_id} is honoured by version {entry.row.version}; `erasure "
-                f"restore {request_id} --reason ...` takes it back with a release"
-            )
-        _move(tx, entry, state, reason, code)
-        _hand_on(tx, request_id)
-        return tx.request(request_id)
+    return book.change(lambda tx: _ended(tx, request_id, state, reason, code))
 
-    return book.change(work)
+
+def _ended(
+    tx: Transaction, request_id: UUID, state: State, reason: str, code: str | None = None
+) -> Entry:
+    entry = tx.request(request_id)
+    stays_erased = state == "withdrawn" and entry.row.duplicate_of is not None
+    if entry.row.state == "honoured" and not stays_erased:
+        raise BadInput(
+            honoured_together(tx, entry)
+            or f"request {request_id} is honoured by version {entry.row.version}; `erasure "
+            f"restore {request_id} --reason ...` takes it back with a release"
+        )
+    _move(tx, entry, state, reason, code)
+    _hand_on(tx, request_id)
+    return tx.request(request_id)
 
 
 def honoured_together(reader: Reader, entry: Entry) -> str | None:

@@ -43,6 +43,7 @@ class Lives(RuleBasedStateMachine):
         self.state: dict[UUID, str] = {}
         self.name: dict[UUID, str] = {}
         self.of: dict[UUID, UUID] = {}
+        self.given_up: set[UUID] = set()
 
     def teardown(self):
         self.book.engine.dispose()
@@ -137,7 +138,11 @@ class Lives(RuleBasedStateMachine):
         together = end == "withdrawn" and who in self.of  # the other keeps the concept erased
         if together:
             legal = (*legal, "honoured")
-        if self._try(self.state.get(who) in legal, step):
+        stands = self.state.get(who) == "honoured" and who in self.of.values()
+        if stands and end == "withdrawn" and who not in self.given_up:
+            step()  # it is kept, and the concept stays erased for the others
+            self.given_up.add(who)
+        elif self._try(self.state.get(who) in legal, step):
             self.of.pop(who, None)
             self.state[who] = end
             self._hand_on(who)

@@ -13,14 +13,35 @@ from erasure_core.law import clock
 from erasure_core.law.chain import stamp
 from flows.cli.show import show_status, show_trace
 from tasks.book.actor import acting_as
+from tasks.book.door import faults_of_chain
 from tasks.book.status import left_of, shown, status
 from tasks.book.store import Transaction
 from tasks.release import trace
 from tasks.release.trace import shown_request
 from tasks.requests.intake import add, described
 from tasks.requests.plan import NeedsApproval, Planned, check_approved, check_restorable
-from tasks.requests.steps import approve, extend, hold, proposed_for, refuse, retry, withdraw
-from tests.book.books import MODEL, A, B, C, D, a_request, quick_book, released, state_of
+from tasks.requests.steps import (
+    after_withdrawal,
+    approve,
+    extend,
+    hold,
+    proposed_for,
+    refuse,
+    retry,
+    withdraw,
+)
+from tests.book.books import (
+    MODEL,
+    A,
+    B,
+    C,
+    D,
+    a_request,
+    event_names,
+    quick_book,
+    released,
+    state_of,
+)
 
 IN_TIME = datetime(2026, 12, 22, 23, 59, 59, tzinfo=UTC)  # the last second of the first month
 PLAN, OTHER_PLAN = "1" * 64, "2" * 64
@@ -438,7 +459,6 @@ def test_who_has_names_of_its_own_stands_by_itself(book, end):
 @pytest.mark.parametrize(
     ("end", "who", "said"),
     [
-        (withdraw, A, f"{B}, {C} together with it, .*`erasure request withdraw {B} "),
         (hold, A, f"{B}, {C} together with it, .*`erasure request withdraw {B} "),
         (hold, B, f"together with {A}, .*`erasure request withdraw {B} .*` ends it alone"),
     ],
@@ -453,6 +473,27 @@ def test_what_is_erased_for_several_ends_by_what_can_be_done(three, end, who, sa
     withdraw(three, B, "no longer")
     withdraw(three, C, "no longer")
     assert check_restorable(three, SimpleNamespace(model=MODEL), A).row.state == "honoured"
+
+
+def test_who_gives_up_what_is_erased_for_several_is_heard_and_nobody_else_loses_by_it(three):
+    def said(who):
+        return three.ask(lambda r: after_withdrawal(r, r.request(who)))
+
+    released(three, [A])
+    withdraw(three, A, "no longer")
+    assert said(A) == [f"its person gave it up; its concept stays erased for request {B}, {C}"]
+    assert event_names(three)[-1] == "request.given_up"
+    assert [state_of(three, who) for who in (A, B, C)] == ["honoured"] * 3
+    assert list(faults_of_chain(three)) == []
+    with pytest.raises(BadInput, match=f"{B}, {C} together with it"):
+        withdraw(three, A, "I said so")
+    withdraw(three, B, "no longer")
+    assert said(B) == []
+    withdraw(three, C, "no longer")
+    (note,) = said(C)
+    assert f"`erasure restore {A} --reason ...`" in note
+    released(three, [], restoring=A)
+    assert said(C) == []
 
 
 @pytest.mark.parametrize("honoured", [False, True])
