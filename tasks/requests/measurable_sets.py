@@ -10,7 +10,14 @@ from erasure_core.law.prompts import PromptRow, kept_rows, where
 from erasure_core.metrics import fid
 from erasure_core.metrics.intervals import Better, effective, enough
 from erasure_core.metrics.quality import FEWEST as TYPICAL
-from erasure_core.planning.policy import COMPOSED, LEAK, WORD_METRICS, Policy
+from erasure_core.planning.policy import (
+    COMPOSED,
+    DROP,
+    LEAK,
+    NAMED_RIGHTLY,
+    WORD_METRICS,
+    Policy,
+)
 from erasure_core.planning.sealed import clusters_of
 from tasks.evidence.further import (
     HARMONIC,
@@ -28,7 +35,6 @@ from tasks.evidence.measure import COMPOSED_METRICS
 from tasks.requests.measurable import KEPT_RIGHT, best_end, better_of, too_few
 
 NAMED_BY_CLIP = "clip.concept_rate"
-DROP = "clip.accuracy_drop"
 ACCURACY = {KEPT_RIGHT, DROP}
 APART = 3  # prompts from which distances are measured: one is left out, and the others are paired
 
@@ -231,6 +237,13 @@ def _kept_needed(policy: Policy, concepts: Sequence[Concept]) -> Iterator[tuple[
                 f"no fewer than {fewest} without a leak show policy.targets.{kind}.{LEAK} of "
                 f"{bound:g}",
             )
+    if policy.kept.get(DROP, 1) < 1:
+        fewest = enough(round(1 - policy.control, 6))
+        yield (
+            fewest,
+            f"no fewer than {fewest}, all named rightly by the base, meet its control, "
+            f"{NAMED_RIGHTLY} of {policy.control:g} (policy.control)",
+        )
 
 
 def check_kept_parts(
@@ -253,8 +266,14 @@ def check_kept_parts(
                 f"{what}, where policy.min_n asks for {policy.min_n}; add such to prompts.kept, or "
                 f"take the limit out"
             )
+        prompts = [row.prompt for row in rows]
+        if bare == DROP and bound < 1 and (why := too_few(prompts, policy.control, "higher")):
+            raise BadInput(
+                f"{what}, too few for policy.control of {policy.control:g}, which the base must "
+                f"reach by {NAMED_RIGHTLY}[{part}: {why}; add such to prompts.kept, or lower it"
+            )
         better: Better | None = "lower" if bare == DROP else better_of(bare)
-        if better and (why := too_few([row.prompt for row in rows], bound, better)):
+        if better and (why := too_few(prompts, bound, better)):
             raise BadInput(f"{what}: {why}; add such to prompts.kept")
 
 

@@ -247,6 +247,20 @@ def test_kept_prompts_are_enough_to_show_that_the_base_has_none_of_it():
         check_kept(POLICY.model_copy(update={"control": 0.97}), kept, [CAT])
 
 
+def test_kept_prompts_are_enough_for_the_base_to_name_them_rightly():
+    """54 of 54 may be 0.934, of all and of a part; a limit of 1 limits nothing, and asks nothing."""
+    strict = POLICY.model_copy(update={"control": 0.97, "targets": {"object": {"ssim": 1}}})
+    with pytest.raises(BadInput, match=r"no fewer than 125, all named rightly by the base"):
+        check_kept(strict, kept_table(54), [CAT])
+    part = {"clip.accuracy_drop[not listed]": 0.2}
+    with pytest.raises(BadInput, match=r"by base\.clip\.accuracy\[not listed\]: 54 .* 0\.934"):
+        check_kept_parts(strict.model_copy(update={"kept": part}), kept_table(54), [CAT])
+    for metric in ("clip.accuracy_drop", "clip.accuracy_drop[not listed]"):
+        free = strict.model_copy(update={"kept": {metric: 1}})
+        check_kept(free, kept_table(54), [CAT])
+        check_kept_parts(free, kept_table(54), [CAT])
+
+
 @pytest.mark.parametrize(("alone", "beside"), [(58, 39), (39, 58)])
 def test_no_part_of_a_prompt_set_is_without_prompts(alone, beside):
     """The release that measures it would be void, and so would each after it."""
