@@ -121,9 +121,9 @@ class Policy(Section):
         lt=1,
         allow_inf_nan=False,
         description="what each target metric must reach on the base, and the share of its kept "
-        "pictures that CLIP names rightly, or the measurement is blind; no lower than the limit on it after the erasure, and below 1, which no number of pictures "
-        "shows. A higher one makes more runs void, and lets the base's kept pictures show the "
-        "concept less often",
+        "pictures that CLIP names rightly, or the measurement is blind; no lower than the limit on "
+        "it after the erasure, and below 1, which no number of pictures shows. A higher one makes "
+        "more runs void, and lets the base's kept pictures show the concept less often",
     )
     targets: dict[Kind, Bounds] = Field(
         description="kind -> metric -> what pictures of an erased concept must keep to: highest "

@@ -248,7 +248,7 @@ def test_kept_prompts_are_enough_to_show_that_the_base_has_none_of_it():
 
 
 def test_kept_prompts_are_enough_for_the_base_to_name_them_rightly():
-    """54 of 54 may be 0.934, of all and of a part; a limit of 1 limits nothing, and asks nothing."""
+    """54 of 54 may be 0.934, of all and of a part; a limit of 1 asks for nothing."""
     strict = POLICY.model_copy(update={"control": 0.97, "targets": {"object": {"ssim": 1}}})
     with pytest.raises(BadInput, match=r"no fewer than 125, all named rightly by the base"):
         check_kept(strict, kept_table(54), [CAT])
