@@ -10,6 +10,7 @@ Cost       One forward pass of each image and each caption; text beyond the toke
            off, as in CLIP.
 """
 
+import json
 from collections.abc import Hashable, Mapping, Sequence
 from pathlib import Path
 from typing import Any
@@ -26,6 +27,7 @@ from erasure_core.metrics.intervals import Better, finite, mean, net_loss, share
 from erasure_core.network.models import check_tokenizer
 
 _BATCH = 64
+_PUBLISHED = 224  # pixels a side from which a CLIP is a published one, with means of its own
 PAIRED = "base - candidate, same case"
 
 
@@ -43,7 +45,8 @@ class ClipScorer:
             templates: Sentences with one "{}" each, averaged to name a concept.
 
         Raises:
-            BadInput: If there is no such model with safetensors weights, or a template has no "{}".
+            BadInput: If there is no such model with safetensors weights, a published one does not
+                say how its pictures are prepared, or a template has no "{}".
         """
         from transformers import AutoTokenizer, CLIPModel
 
@@ -74,7 +77,7 @@ class ClipScorer:
         )
         self._side: int = config.vision_config.image_size
         self._templates = tuple(templates)
-        self._processor = _processor(folder)
+        self._processor = _processor(folder, self._side)
         self._settings: dict[str, object] = {
             "clip": path,
             "revision": revision,
@@ -366,11 +369,31 @@ def clip_folder(path: str, revision: str | None) -> Path:
     return folder
 
 
-def _processor(folder: Path) -> Any:
+def preprocessing_file(folder: Path) -> Path | None:
+    """The file of a model's folder that says how its pictures are prepared: its own, or that of the
+    whole processor, which is all that newer versions of transformers write. None without either.
+    """
+    own, whole = (folder / name for name in ("preprocessor_config.json", "processor_config.json"))
+    if own.is_file():
+        return own
+    return (
+        whole if whole.is_file() and "image_processor" in json.loads(whole.read_bytes()) else None
+    )
+
+
+def _processor(folder: Path, side: int) -> Any:
     """What the model's own folder says of its input; None where it says nothing and x/127.5-1
     holds.
+
+    Raises:
+        BadInput: If it says nothing, and is a published model by the `side` of its pictures.
     """
-    if not (folder / "preprocessor_config.json").exists():
+    if preprocessing_file(folder) is None:
+        if side >= _PUBLISHED:
+            raise BadInput(
+                f"CLIP folder {folder} does not say how its pictures are prepared; put its "
+                f"preprocessor_config.json, or processor_config.json, beside its weights"
+            )
         return None
     from transformers import CLIPImageProcessorPil
 
