@@ -23,6 +23,7 @@ from torch.nn.functional import normalize
 from erasure_core.errors import BadInput
 from erasure_core.law.concepts import Concept
 from erasure_core.law.prompts import PromptRow
+from erasure_core.metrics.intervals import effective
 from erasure_core.text import UNDRAWN
 
 if TYPE_CHECKING:
@@ -64,6 +65,16 @@ def clusters_of(prompts: Iterable[str]) -> list[str]:
     ways to write one wording draw pictures that are alike, and are no sixty trials.
     """
     return [bare(prompt) for prompt in prompts]
+
+
+def clusters_of_rows(rows: Sequence[PromptRow]) -> list[str]:
+    """What the picture of each row shares with others: its bare prompt, or its noise, whichever
+    leaves fewer of them independent. Sixty wordings drawn from one seed are as alike as sixty
+    copies: on the gallery's base two of them have an SSIM of 0.89, one wording from two seeds 0.14.
+    """
+    prompts = clusters_of(row.prompt for row in rows)
+    seeds = [f"seed {row.evaluation_seed}" for row in rows]
+    return min(prompts, seeds, key=effective) if rows else []
 
 
 def key(tokenizer: "CLIPTokenizer", prompt: str) -> Key:

@@ -35,7 +35,7 @@ from erasure_core.network.images import PictureFiles, is_whole
 from erasure_core.network.models import Teacher
 from erasure_core.planning.params import Params
 from erasure_core.planning.protocol import protocol
-from erasure_core.planning.sealed import clusters_of
+from erasure_core.planning.sealed import clusters_of, clusters_of_rows
 from tasks.erasing.draw import draw_rows
 from tasks.evidence.data import check_rows
 from tasks.evidence.instruments import Instruments
@@ -111,7 +111,7 @@ def evaluate(
             for who, teacher, root in zip(("base", "model"), (before, after), made_of, strict=True)
         ]
         seen = look(instruments, rows, files[0], files[1], labels)
-    said = file.said + of_length + of_copies + of_one_wording(rows)
+    said = file.said + of_length + of_copies + of_one_wording(rows) + of_few_seeds(rows)
     given = rows, params.sampling, made_of[0]
     found = compared(instruments, rows, seen, labels)
     return Evaluation([replace(m, protocol=protocol(m, *given)) for m in found], said)
@@ -122,6 +122,25 @@ def of_one_wording(rows: Sequence[PromptRow]) -> list[str]:
     if len(set(clusters_of(row.prompt for row in rows))) >= FEWEST:
         return []
     return ["not measured: ssim, clip.score and drops; their intervals need two wordings or more"]
+
+
+def of_few_seeds(rows: Sequence[PromptRow]) -> list[str]:
+    """What has to be said where pictures share their noise more than their prompts."""
+    seeds = len({row.evaluation_seed for row in rows})
+    if clusters_of_rows(rows) == clusters_of(row.prompt for row in rows):
+        return []
+    many = f"{len(rows)} rows have {seeds} seed{'s' * (seeds > 1)}, and pictures of one are alike"
+    if seeds < FEWEST:
+        return [f"{many}: intervals are too narrow; give each row a seed of its own"]
+    return [f"{many}: intervals count seeds; give each row one of its own"]
+
+
+def alike(rows: Sequence[PromptRow]) -> list[str]:
+    """What pictures share, for intervals: their prompt or their seed; of one seed in all, for which
+    there would be none, their prompt, and `of_few_seeds` says so.
+    """
+    clusters = clusters_of_rows(rows)
+    return clusters if len(set(clusters)) >= FEWEST else clusters_of(row.prompt for row in rows)
 
 
 def fitted(
@@ -233,7 +252,7 @@ def compared(
     """Everything that can be said of a model's pictures beside the base's of the same rows."""
     similar, base, model = seen
     params, scorer, detector = instruments.params, instruments.scorer, instruments.detector
-    clusters = clusters_of(row.prompt for row in rows)
+    clusters = alike(rows)
     same: dict[str, Any] = {"settings": scorer.settings, "clusters": clusters}
     measurements: list[Measurement] = []
     if len(set(clusters)) >= FEWEST:
@@ -248,7 +267,7 @@ def compared(
         wanted = [row.concept for row in named]
         same = {
             "settings": {**scorer.settings, "among": list(labels)},
-            "clusters": clusters_of(row.prompt for row in named),
+            "clusters": alike(named),
         }
         measurements += [
             accuracy(base.names, wanted, metric="base.clip.accuracy", **same),

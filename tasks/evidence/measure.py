@@ -53,7 +53,7 @@ from erasure_core.planning.plan import (
 )
 from erasure_core.planning.policy import BESIDE, COMPOSED, LEAK, WORD_METRICS
 from erasure_core.planning.protocol import of_plan
-from erasure_core.planning.sealed import clusters_of
+from erasure_core.planning.sealed import clusters_of_rows
 from tasks.evidence.further import (
     DISTANCES,
     HARMONIC,
@@ -144,7 +144,7 @@ def measure(plan: Plan, stage: Stage, names: Sequence[str]) -> dict[str, Found]:
             ]
             for concept in plan.restored_concepts:
                 name = restored_name(concept, stage)
-                clusters = clusters_of(row.prompt for row in rows[name])
+                clusters = clusters_of_rows(rows[name])
                 measurements += measure_restored(
                     instruments, concept, base[name], pictures[name], labels, clusters
                 )
@@ -209,7 +209,7 @@ def _targets(
             at = [i for i, row in enumerate(table) if bool(row.also) == composed]
             if at:
                 shown = Chosen(pictures[name], at)
-                clusters = clusters_of(table[i].prompt for i in at)
+                clusters = clusters_of_rows([table[i] for i in at])
                 seen = measure_target(instruments, concept, shown, labels, clusters)
                 seen += measure_plugged(concept, shown, clusters)
                 measurements += [replace(m, metric=COMPOSED * composed + m.metric) for m in seen]
@@ -267,7 +267,7 @@ def measure_beside(
             [rows[i].also for i in at],
             metric=f"{BESIDE}[{concept.name}]",
             settings=settings,
-            clusters=clusters_of(rows[i].prompt for i in at),
+            clusters=clusters_of_rows([rows[i] for i in at]),
         )
     ]
 
@@ -372,7 +372,7 @@ def measure_replacement(
     among, label = labels_with(known, concept.replacement)
     reference, vectors = features.of(base), features.of(pictures)
     scores = [scorer.scores(some, prompts).tolist() for some in (base, pictures)]
-    clusters = clusters_of(row.prompt for row in rows)
+    clusters = clusters_of_rows(rows)
     same: dict[str, Any] = {"clusters": clusters}
     alike = _comparable(rows)
     of_features = {**same, "settings": {**features.settings, "numbers": reference.shape[1]}}
@@ -400,7 +400,7 @@ def _comparable(rows: Sequence[PromptRow]) -> list[str]:
     """Per row, with which others it is compared: those of its style, where that has three prompts
     (the jackknife leaves one out); the rest among themselves.
     """
-    clusters = clusters_of(row.prompt for row in rows)
+    clusters = clusters_of_rows(rows)
     different = {(row.style, cluster) for row, cluster in zip(rows, clusters, strict=True)}
     prompts = Counter(style for style, _ in different)
     return [row.style if prompts[row.style] > 2 else "" for row in rows]
@@ -422,7 +422,7 @@ def measure_kept(
     before, after = (scorer.scores(some, prompts) for some in (base, pictures))
     named_base, named = (scorer.name_concepts(some, labels) for some in (base, pictures))
     settings = {**scorer.settings, "among": list(labels)}
-    clusters = clusters_of(prompts)
+    clusters = clusters_of_rows(rows)
 
     def named_right(at: Sequence[int]) -> list[Measurement]:
         """Of the rows `at`, all of which say what they show: whether they are named as that."""

@@ -140,6 +140,18 @@ def test_sixty_ways_to_write_one_wording_that_nobody_sees_are_one_cluster():
     assert bare("cafe\u034f\u0301") == bare("caf\u00e9") != bare("cafe")
 
 
+def test_pictures_share_their_prompt_or_their_noise_whichever_is_shared_by_more():
+    def clusters(*pairs: tuple[str, int]) -> list[str]:
+        return sealed.clusters_of_rows([row(p, seed, i) for i, (p, seed) in enumerate(pairs)])
+
+    assert clusters(("a cat", 1), ("A cat!", 2)) == ["a cat", "a cat"]
+    assert clusters(("a cat", 1), ("a rocket", 1)) == ["seed 1", "seed 1"]
+    assert clusters(("a cat", 1), ("a rocket", 2)) == ["a cat", "a rocket"]
+    three_by_two = [(prompt, seed) for prompt in ("a", "b", "c") for seed in (1, 2)]
+    assert len(set(clusters(*three_by_two))) == 2
+    assert clusters() == []
+
+
 # What is shipped
 
 

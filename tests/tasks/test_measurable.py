@@ -119,6 +119,22 @@ def test_the_shipped_prompt_sets_are_large_enough_and_judged_whole(file, name):
     check_size(given.policy, concept, table)
 
 
+@pytest.mark.parametrize("seeds", [1, 5, 30])
+def test_pictures_of_one_seed_are_as_alike_as_those_of_one_wording(seeds):
+    """Sixty wordings from one noise are one picture, sixty times."""
+    lax = judged_by(**{"clip.concept_rate": 0.1})
+    check_size(lax, CAT, rows(60, 0))
+    check_kept(lax, kept_table(60), [CAT])
+    few, kept = (
+        [replace(r, evaluation_seed=r.case_number % seeds) for r in table]
+        for table in (rows(60, 0), kept_table(60))
+    )
+    with pytest.raises(BadInput, match=rf"\(60 pictures of {seeds} seeds count as {seeds}\)"):
+        check_size(lax, CAT, few)
+    with pytest.raises(BadInput, match=f"60 of 60 kept .* count as {seeds}, for seeds repeat"):
+        check_kept(lax, kept, [CAT])
+
+
 BESIDE = {
     "clip.concept_rate": 0.1,
     "composed.clip.concept_rate": 0.2,
