@@ -11,7 +11,7 @@ Cost       One forward pass of each image and each caption; text beyond the toke
 """
 
 import json
-from collections.abc import Hashable, Mapping, Sequence
+from collections.abc import Hashable, Iterable, Mapping, Sequence
 from pathlib import Path
 from typing import Any
 
@@ -26,9 +26,23 @@ from erasure_core.law.lineage import sha256_file
 from erasure_core.metrics.intervals import Better, finite, mean, net_loss, share
 from erasure_core.network.models import check_tokenizer
 
+ARTICLES = ("a", "an", "the")
 _BATCH = 64
 _PUBLISHED = 224  # pixels a side from which a CLIP is a published one, with means of its own
 PAIRED = "base - candidate, same case"
+
+
+def bare(phrase: str) -> str:
+    """`phrase` in lower case without its article: "a photographer" is named "photographer"."""
+    words = phrase.casefold().split()
+    return " ".join(words[1:] if len(words) > 1 and words[0] in ARTICLES else words)
+
+
+def once(labels: Iterable[str]) -> list[str]:
+    """`labels` sorted, the first of those that are one name but for case and article: CLIP reads
+    them alike, and would give all pictures to one of them.
+    """
+    return sorted({bare(label): label for label in sorted(labels, reverse=True)}.values())
 
 
 class ClipScorer:
@@ -321,7 +335,7 @@ def _matches(named: Sequence[str], expected: Sequence[str], metric: str) -> list
     for case, name in enumerate(named):
         if not isinstance(name, str) or not name:
             raise ValueError(f"{metric}: image {case} has no name ({name!r})")
-    return [name == right for name, right in zip(named, expected, strict=True)]
+    return [bare(name) == bare(right) for name, right in zip(named, expected, strict=True)]
 
 
 def _unit(batches: Sequence[Tensor], what: str) -> Tensor:

@@ -26,7 +26,7 @@ from erasure_core.law.prompts import (
     read_prompt_set,
     where,
 )
-from erasure_core.metrics.clip_score import accuracy, accuracy_drop, clip_score, score_drop
+from erasure_core.metrics.clip_score import accuracy, accuracy_drop, clip_score, once, score_drop
 from erasure_core.metrics.detectors import detection_rate
 from erasure_core.metrics.intervals import FEWEST
 from erasure_core.metrics.ssim import mean_ssim, pair_values
@@ -191,7 +191,7 @@ def without_copies(rows: Sequence[PromptRow]) -> tuple[list[PromptRow], list[str
 def labels_of(rows: Sequence[PromptRow], params: Params) -> list[str]:
     """What a picture can be named: the concepts of the table and of the kept set."""
     kept = read_prompt_set(params.prompts.kept, params.reading)
-    return sorted({row.concept for row in [*rows, *kept] if row.concept})
+    return once(row.concept for row in [*rows, *kept] if row.concept)
 
 
 @dataclass(slots=True)

@@ -21,6 +21,7 @@ from erasure_core.metrics.clip_score import (
     accuracy_drop,
     clip_score,
     concept_rate,
+    once,
     score_drop,
 )
 from erasure_core.metrics.detectors import detection_rate
@@ -226,16 +227,16 @@ def labels_in(plan: Plan, rows: Mapping[str, Sequence[PromptRow]]) -> list[str]:
 def labels_of(
     rows: Iterable[PromptRow], erased: Sequence[Concept], restored: Sequence[Concept] = ()
 ) -> list[str]:
-    """What pictures may be named by: all that `rows` show, but styles that are `erased` or
-    `restored`, and of what is erased together names of which one holds the other: a black cat is a
-    cat, and neither is gone because its pictures are named as the other. Where one is looked for,
-    its own name is among them (`asked_among`).
+    """What pictures may be named by: all that `rows` show, each `once`, but styles that are
+    `erased` or `restored`, and of what is erased together names of which one holds the other: a
+    black cat is a cat, and neither is gone because its pictures are named as the other. Where one
+    is looked for, its own name is among them (`asked_among`).
     """
     styles = {concept.name for concept in (*erased, *restored) if concept.kind == "style"}
     pairs = [(c, o) for c in erased for o in erased if c is not o and c.named_in(o.name)]
     nested = {concept.name for pair in pairs for concept in pair}
     shown = {label for row in rows for label in (row.concept, row.also) if label}
-    return sorted(shown - styles - nested)
+    return once(shown - styles - nested)
 
 
 def check_names(labels: Collection[str], kept: Path) -> None:

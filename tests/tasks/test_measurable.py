@@ -11,6 +11,7 @@ from erasure_core.errors import BadInput
 from erasure_core.law.concepts import Concept
 from erasure_core.law.prompts import PromptRow, read_prompt_set
 from erasure_core.law.requests import read_request
+from erasure_core.metrics.clip_score import accuracy
 from erasure_core.metrics.detectors import NudeNet
 from erasure_core.metrics.intervals import excess
 from erasure_core.planning.params import Params, read_params
@@ -358,6 +359,21 @@ def test_names_that_hold_one_another_do_not_hide_one_another():
     for concept in (cat, black):
         assert asked_among(PARAMS, concept, others)[0] == sorted([*others, concept.name])
     assert labels_of(given, [black], [cat]) == sorted([*others, "black cat", "cat"])
+
+
+def test_one_thing_in_two_spellings_is_one_name():
+    """CLIP reads them alike, and would give every picture to the first of them."""
+    given = [
+        replace(rows(1, 0)[0], concept=name) for name in ("wall", "Wall", "a rocket", "Rocket")
+    ]
+    labels = labels_of([*given, replace(given[0], also="The Cat")], [])
+    assert labels == ["Rocket", "The Cat", "Wall"]
+    assert asked_among(PARAMS, CAT, labels)[0] == ["Rocket", "Wall", "cat"]
+    style = CAT.model_copy(update={"name": "Mosaic", "kind": "style"})
+    assert "mosaic" not in asked_among(PARAMS, style, labels)[0]
+    wanted = [row.concept for row in given]
+    right = accuracy(["Wall", "Wall", "Rocket", "Rocket"], wanted, settings={}, clusters=None)
+    assert right.value == 1
 
 
 class Scoring(NudeNet):
