@@ -11,7 +11,7 @@ from collections.abc import Mapping, Sequence
 from dataclasses import dataclass, field
 
 from erasure_core.attacks import all_attacks
-from erasure_core.law.gates import Check, Gate, Measurement
+from erasure_core.law.gates import Check, Gate, Measurement, decimals
 from erasure_core.metrics.intervals import enough
 from erasure_core.planning.params import shown
 from erasure_core.planning.policy import (
@@ -101,8 +101,9 @@ def advise(gate: Gate, found: Mapping[str, Measurement], tried: Tried) -> Advice
     if binding.verdict == "inconclusive" or m is None:
         cause, tries = _unmeasured(binding, tried)
         return Advice(binding.metric, binding.reason, cause, tries)
+    d = decimals([_end(m)], binding.limit)
     by = (
-        f"{_end(m):.3f} where {'at most' if m.better == 'lower' else 'at least'} "
+        f"{_end(m):.{d}f} where {'at most' if m.better == 'lower' else 'at least'} "
         f"{binding.limit:g} is allowed"
     )
     about = re.search(r"\[(.+)\]", binding.metric)

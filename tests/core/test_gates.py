@@ -10,6 +10,7 @@ from erasure_core.law.gates import (
     Limit,
     Measurement,
     choose,
+    decimals,
     judge,
     judge_all,
 )
@@ -39,6 +40,24 @@ def test_the_cautious_end_of_the_interval_decides(found, bound, verdict):
         bound,
     )
     assert f"required {'<=' if found.better == 'lower' else '>='} {bound}" in check.reason
+
+
+@pytest.mark.parametrize(
+    ("end", "bound", "written"),
+    [
+        (0.8498, 0.85, "0.8498"),
+        (0.85, 0.85, "0.850"),
+        (0.82, 0.85, "0.820"),
+        (0.0003, 0.0004, "0.0003"),  # of a KID
+        (0.85 - 1e-9, 0.85, "0.850"),
+    ],
+)
+def test_no_number_is_rounded_onto_its_limit(end, bound, written):
+    found = Measurement("kid", 0.9, end, 0.95, 60, "higher")
+    check = judge(Limit("kid", bound, 30), {"kid": found})
+    assert f"95 % bound {written} (" in check.reason
+    assert check.verdict == ("pass" if end >= bound else "fail")
+    assert decimals([end], bound) == len(written) - 2
 
 
 @pytest.mark.parametrize("field", ["value", "low", "high"])
