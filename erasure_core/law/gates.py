@@ -126,6 +126,15 @@ def judge(
             "inconclusive",
             f"{m.metric}: not a finite number ({m.value})",
         )
+    if m.low > m.high:
+        return Check(
+            m.metric,
+            *numbers,
+            m.n,
+            limit.bound,
+            "inconclusive",
+            f"{m.metric}: its interval ends before it begins ({m.low:g} to {m.high:g})",
+        )
     if m.n < limit.min_n:
         return Check(
             m.metric,

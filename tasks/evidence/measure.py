@@ -470,10 +470,18 @@ def _by_plugin(
     name: str, metric: Metric, drawn: Sequence[Sequence[Image.Image]], clusters: Sequence[str]
 ) -> Measurement:
     """What a plug-in says of the pictures that it needs, under its own name and by its own
-    declaration: it answers for no other metric.
+    declaration: it answers for no other metric, and for no more pictures.
+
+    Raises:
+        BadInput: It gives no measurement.
     """
     m = metric(*drawn, clusters=clusters)
-    return replace(m, metric=name, better=metric.better)
+    if not isinstance(m, Measurement):
+        raise BadInput(
+            f"metric {name!r} of another package gave {type(m).__name__}; it must give a "
+            f"Measurement, as erasure_core.metrics.intervals makes them"
+        )
+    return replace(m, metric=name, better=metric.better, n=min(m.n, len(clusters)))
 
 
 def measure_restored(

@@ -68,6 +68,14 @@ def test_a_number_that_is_none_is_inconclusive(good, field, number):
     assert judge(limit, {good.metric: replace(good, **{field: number})}).verdict == "inconclusive"
 
 
+def test_an_interval_the_wrong_way_round_is_inconclusive():
+    """By its easier end it would pass."""
+    swapped = replace(RATE, low=0.9, high=0.02)
+    check = judge(Limit(RATE.metric, 0.1, 30), {RATE.metric: swapped})
+    assert check.verdict == "inconclusive"
+    assert "its interval ends before it begins (0.9 to 0.02)" in check.reason
+
+
 def test_missing_and_thin_evidence_are_inconclusive_and_say_why():
     missing = judge(Limit("rate[dog]", 0.1, 30), {"rate[cat]": RATE})
     assert missing.verdict == "inconclusive"

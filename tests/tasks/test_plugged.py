@@ -7,6 +7,8 @@ import pytest
 from PIL import Image
 
 from erasure_core import plugins
+from erasure_core.errors import BadInput
+from erasure_core.law.gates import Measurement
 from erasure_core.law.prompts import PromptRow
 from erasure_core.metrics import Metric
 from erasure_core.metrics.intervals import mean
@@ -49,6 +51,21 @@ def test_it_is_measured_under_its_own_name_and_by_its_own_declaration(install, b
     (found,) = measure_plugged(CAT, black, ["a cat", "the cat"])
     assert (found.metric, found.value, found.better, found.n) == ("dark[cat]", 1, better, 2)
     assert measure_plugged(CAT, black, ["a cat", "a cat"]) == []  # one prompt has no interval
+
+
+@pytest.mark.parametrize("given", [0.5, None, {"value": 0.5}])
+def test_what_is_no_measurement_is_refused_by_its_name(given):
+    lax = Metric(lambda images, *, clusters: given, frozenset({"target"}), "lower", frozenset(), "")
+    with pytest.raises(BadInput, match="metric 'lax' of another package gave"):
+        measure._by_plugin("lax", lax, [[]], ["a", "b"])
+
+
+def test_it_answers_for_no_more_pictures_than_it_was_shown():
+    many = Measurement("many", 0.0, 0.0, 0.0, 1000, "lower")
+    metric = Metric(
+        lambda images, *, clusters: many, frozenset({"target"}), "lower", frozenset(), ""
+    )
+    assert measure._by_plugin("many", metric, [[]], ["a", "b"]).n == 2
 
 
 def test_a_run_measures_it_of_prompts_of_the_concept_alone_and_of_composed_ones(
