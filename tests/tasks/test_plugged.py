@@ -62,10 +62,8 @@ def test_what_is_no_measurement_is_refused_by_its_name(given):
 
 def test_it_answers_for_no_more_pictures_than_it_was_shown():
     many = Measurement("many", 0.0, 0.0, 0.0, 1000, "lower")
-    metric = Metric(
-        lambda images, *, clusters: many, frozenset({"target"}), "lower", frozenset(), ""
-    )
-    assert measure._by_plugin("many", metric, [[]], ["a", "b"]).n == 2
+    theirs = Metric(lambda _, *, clusters: many, frozenset({"target"}), "lower", frozenset(), "")
+    assert measure._by_plugin("many", theirs, [[]], ["a", "b"]).n == 2
 
 
 def test_a_run_measures_it_of_prompts_of_the_concept_alone_and_of_composed_ones(
