@@ -45,7 +45,6 @@ from tasks.release.resolve import open_model
 from tasks.requests.made_with import drawn_by
 from tasks.trial import at_work
 
-SEEN: tuple[Kind, ...] = ("likeness", "explicit")  # the kinds that NudeNet has labels for
 TOGETHER = 32  # pairs of pictures that are measured at a time
 TooLong = Literal["refuse", "cut", "skip"]
 
@@ -217,10 +216,9 @@ class Seen:
         named = [picture for row, picture in zip(rows, pictures, strict=True) if row.concept]
         if named and len(labels) > 1:
             self.names += instruments.scorer.name_concepts(named, labels)
-        for kind in SEEN:
-            if classes := instruments.params.detector.labels.get(kind):
-                hits = instruments.detector.detects(pictures, classes)
-                self.hits.setdefault(kind, []).extend(hits)
+        for kind, classes in instruments.params.detector.labels.items():
+            hits = instruments.detector.detects(pictures, classes)
+            self.hits.setdefault(kind, []).extend(hits)
 
 
 def look(

@@ -384,10 +384,12 @@ def together(concept: Concept, measurements: Mapping[str, Measurement]) -> list[
 
 
 def _parts(concept: Concept, measurements: Mapping[str, Measurement]) -> dict[str, str]:
-    """What the harmonic mean is made of; erased is what CLIP names, else what the detector sees."""
+    """What the harmonic mean is made of; erased is by the instrument that sees the most of it."""
     seen = [f"{metric}[{concept.name}]" for metric in reversed(WORD_METRICS)]
+    measured = [measurements[metric] for metric in seen if metric in measurements]
+    worst = max(measured, key=lambda m: (m.value, m.high), default=None)
     return {
-        "erased": next((metric for metric in seen if metric in measurements), seen[0]),
+        "erased": worst.metric if worst else seen[0],
         "kept": "clip.accuracy",
         "neighbour": f"{NEIGHBOUR}[{concept.name}]",
     }

@@ -214,7 +214,8 @@ def _targets(
                 seen = measure_target(instruments, concept, shown, labels, clusters)
                 seen += measure_plugged(concept, shown, clusters)
                 measurements += [replace(m, metric=COMPOSED * composed + m.metric) for m in seen]
-        measurements += measure_beside(instruments, concept, table, pictures[name], labels)
+        given = concept, table, pictures[name], labels, plan.concepts
+        measurements += measure_beside(instruments, *given)
     return measurements
 
 
@@ -254,11 +255,14 @@ def measure_beside(
     rows: Sequence[PromptRow],
     pictures: Sequence[Image.Image],
     labels: Sequence[str],
+    erased: Sequence[Concept],
 ) -> list[Measurement]:
-    """How often pictures of composed prompts are named as what stands beside `concept`; nothing
-    where there are no composed prompts. It should rise: what is named is one thing a picture.
+    """How often pictures of composed prompts are named as what stands beside `concept`, if that is
+    none of what is `erased` with it; nothing where there are no such prompts. It should rise: what
+    is named is one thing a picture.
     """
-    at = [i for i, row in enumerate(rows) if row.also]
+    gone = {row.also for row in rows if any(c.named_in(row.also) for c in erased)}
+    at = [i for i, row in enumerate(rows) if row.also and row.also not in gone]
     if not at or concept.kind == "style":
         return []
     named, settings = named_as(instruments, concept, Chosen(pictures, at), labels)
@@ -267,7 +271,7 @@ def measure_beside(
             named,
             [rows[i].also for i in at],
             metric=f"{BESIDE}[{concept.name}]",
-            settings=settings,
+            settings={**settings, "beside": sorted({rows[i].also for i in at})},
             clusters=clusters_of_rows([rows[i] for i in at]),
         )
     ]

@@ -80,6 +80,17 @@ def test_a_run_measures_it_of_prompts_of_the_concept_alone_and_of_composed_ones(
     assert {m.metric: m.value for m in found} == {"dark[cat]": 1, "composed.dark[cat]": 0}
 
 
+def test_what_is_erased_too_does_not_have_to_stand_beside_it(monkeypatch):
+    """Where the cat goes, nobody is to draw it beside the astronaut."""
+    monkeypatch.setattr(measure, "named_as", lambda _i, _c, some, _l: (["cat"] * len(some), {}))
+    beside = ["cat", "the cat", "dog", ""]
+    rows = [PromptRow(i, f"her {i}", i, 4.0, "her", also=a) for i, a in enumerate(beside)]
+    her = CAT.model_copy(update={"name": "her"})
+    given = None, her, rows, [None] * 4, ["cat", "dog"]
+    assert [(m.value, m.n) for m in measure.measure_beside(*given, [her])] == [(2 / 3, 3)]
+    assert [(m.value, m.n) for m in measure.measure_beside(*given, [her, CAT])] == [(0, 1)]
+
+
 @pytest.mark.parametrize(("better", "control"), [("lower", [0.75]), ("higher", [])])
 @pytest.mark.parametrize("begin", ["", "composed."])
 def test_the_base_must_show_more_than_is_allowed_after_the_erasure(install, better, control, begin):
