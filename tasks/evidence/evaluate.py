@@ -125,7 +125,7 @@ def of_one_wording(rows: Sequence[PromptRow]) -> list[str]:
 
 def of_few_seeds(rows: Sequence[PromptRow]) -> list[str]:
     """What has to be said where pictures share their noise more than their prompts."""
-    seeds = len({row.evaluation_seed for row in rows})
+    seeds = len({row.noise for row in rows})
     if clusters_of_rows(rows) == clusters_of(row.prompt for row in rows):
         return []
     many = f"{len(rows)} rows have {seeds} seed{'s' * (seeds > 1)}, and pictures of one are alike"
@@ -177,7 +177,7 @@ def without_copies(rows: Sequence[PromptRow]) -> tuple[list[PromptRow], list[str
     """Each prompt, seed and guidance once: a second copy is the same picture, no more evidence."""
     first: dict[tuple[str, int, float], PromptRow] = {}
     for row in rows:
-        first.setdefault((row.prompt, row.evaluation_seed, row.evaluation_guidance), row)
+        first.setdefault((row.prompt, row.noise, row.evaluation_guidance), row)
     kept = {row.case_number for row in first.values()}
     copies = [row.case_number for row in rows if row.case_number not in kept]
     if not copies:

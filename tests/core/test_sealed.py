@@ -10,11 +10,13 @@ from erasure_core.gallery import prompts as gallery_prompts
 from erasure_core.law.concepts import Concept
 from erasure_core.law.prompts import PromptRow, kept_rows, read_prompt_set, target_set
 from erasure_core.law.requests import read_request
+from erasure_core.network.diffusion import initial_noise
 from erasure_core.network.models import load_tokenizer, text_reader
 from erasure_core.planning import families, sealed
 from erasure_core.planning.params import read_params
 from erasure_core.planning.plan import check_sealed, prompt_paths
 from erasure_core.planning.sealed import Directions, Sealed, bare, check_apart, check_rows
+from tasks.evidence.evaluate import without_copies
 
 ROOT = Path(__file__).parents[2]
 TEACHER = ROOT / "models/gallery/teacher"
@@ -121,6 +123,21 @@ def test_a_second_copy_of_a_row_is_refused(tokenizer):
     copies = [row("a cat", 1, 0), row("A cat.", 1, 7), row("a cat", 1, 8)]
     with pytest.raises(BadInput, match=r"t\.csv: cases 0 and 7 have the same prompt .*2 such"):
         check_rows(tokenizer, copies, "t.csv")
+
+
+def test_seeds_of_the_same_lower_bits_are_one_noise(tokenizer, tiny_teacher):
+    """torch reads no others."""
+    same = row("a cat", 7, 0), row("a cat", 7 + 2**32, 1)
+    noise = initial_noise(tiny_teacher, [r.evaluation_seed for r in same])
+    assert torch.equal(noise[0], noise[1])
+    with pytest.raises(BadInput, match=r"same prompt and seed \(of which the last 32 bits are"):
+        check_rows(tokenizer, same, "t.csv")
+    apart = [("choose", row("a rocket", 7)), ("report", same[1])]
+    sets = {which: sealed.measured([one], which) for which, one in apart}
+    with pytest.raises(BadInput, match=r"has the seed 4294967303, .* \(7, the same in its last"):
+        check_apart(sets, [tokenizer])
+    kept, _ = without_copies(same)
+    assert kept == [same[0]]
 
 
 def test_what_is_bare_keeps_letters_of_every_script():
