@@ -160,8 +160,8 @@ def check_rows(tokenizer: "CLIPTokenizer", rows: Sequence[PromptRow], what: str)
         large = any(row.noise != row.evaluation_seed for row in rows)
         bits = " (of which the last 32 bits are read)" if large else ""
         raise BadInput(
-            f"{what}: cases {copies[0][0]} and {copies[0][1]} have the same prompt and seed{bits}, so "
-            f"the same picture ({len(copies)} such copies); give each row a seed of its own, or "
+            f"{what}: cases {copies[0][0]} and {copies[0][1]} have the same prompt and seed{bits}, "
+            f"so the same picture ({len(copies)} such copies); give each row a seed of its own, or "
             f"another wording"
         )
 
