@@ -52,6 +52,7 @@ from erasure_core.attacks.setting import (
 )
 from erasure_core.errors import BadInput
 from erasure_core.law.gates import Tier
+from erasure_core.network.images import not_finite
 from erasure_core.plugins import with_plugins
 
 __all__ = [
@@ -219,12 +220,14 @@ def run(
     began = time.monotonic()
     try:
         with counted(setting.victim.unet) as seen:
-            attempts = module.attack(setting, subject)
+            attempts = _attempts(module, setting, subject)
         seconds, evaluations = time.monotonic() - began, sum(seen)
         tried = [judged(attempt, judge) for attempt in attempts]
         best = _strongest(tried)
         known = {} if on_base is None else on_base
         beside = _controls(module, setting, subject, judge, unknown, best, instead, known)
+        if (n := len(tried[best][1].hits)) != (of_base := beside["base"][1].n):
+            raise NotRun(f"it drew {n} pictures of the model and {of_base} of the base")
     except NotRun as why:  # of the victim or of a control, without which a result says nothing
         return Result(module.NAME, module.AUDIENCE, concept, not_run=str(why)), {}
     pictures, controls = {"attack": attempts[best].pictures}, {}
@@ -258,15 +261,32 @@ def _controls(
     """
     against_base = setting.against(setting.base)
     if module.NAME not in known:
-        known[module.NAME] = [judged(a, judge) for a in module.attack(against_base, subject)]
+        known[module.NAME] = [judged(a, judge) for a in _attempts(module, against_base, subject)]
     on_base = known[module.NAME]
     found = {"base": on_base[_strongest(on_base)]}
     if module in BEGUN_AT_A_PICTURE:  # and so is its control
         instead = judged(module.attack(against_base, _replaced(subject))[0], judge)
     found["replacement"] = instead or judged(told_instead(setting, subject), judge)
     if module.SHOWN and unknown is not None:
-        found["unknown"] = judged(module.attack(setting, unknown[0])[best], unknown[1])
+        of_unknown = _attempts(module, setting, unknown[0])
+        if best >= len(of_unknown):
+            raise NotRun("it makes fewer attempts for a subject that the base does not know")
+        found["unknown"] = judged(of_unknown[best], unknown[1])
     return found
+
+
+def _attempts(module: Attack, setting: Setting, subject: Subject) -> list[Attempt]:
+    """What an attack drew.
+
+    Raises:
+        NotRun: As the attack; or, of another package, it drew nothing that could be judged.
+    """
+    attempts = module.attack(setting, subject)
+    if not attempts or not all(len(a.pictures) == len(a.prompts) > 0 for a in attempts):
+        raise NotRun("it drew nothing, or not one picture a prompt")
+    if broken := sum(not_finite(attempt.pictures) for attempt in attempts):
+        raise NotRun(f"{broken} of its pictures are not finite")
+    return attempts
 
 
 def told_instead(setting: Setting, subject: Subject) -> Attempt:

@@ -1,7 +1,7 @@
 """Numbers that carry their meaning, limits, and the verdict. Absent evidence is never a pass."""
 
 import math
-from collections.abc import Container, Mapping, Sequence
+from collections.abc import Container, Iterable, Mapping, Sequence
 from dataclasses import dataclass, field
 from typing import Literal
 
@@ -12,6 +12,7 @@ HAVE = " (have: "  # begins, in the reason of a check that lacks its number, wha
 NOTHING: Mapping[str, str] = {}
 Verdict = Literal["pass", "fail", "inconclusive", "void"]
 Tier = Literal["smoke", "standard", "full"]  # how much was tried to bring a concept back
+DECIMALS = range(3, 7)  # of numbers beside a limit
 
 
 def concept_of(metric: str) -> str | None:
@@ -76,6 +77,25 @@ class Gate:
         return [f"{c.verdict}: {c.reason}" for c in self.checks if c.verdict != "pass"]
 
 
+def decimals(numbers: Iterable[float], bound: float, least: int = DECIMALS.start) -> int:
+    """With how many decimals `numbers` are written beside `bound`: at least so many, and as many
+    more, up to six, as it takes for each to stand on its own side of it: 0.8498 is not at least
+    0.85.
+    """
+
+    def side(x: float, y: float) -> int:
+        return (x > y) - (x < y)
+
+    return next(
+        (
+            d
+            for d in range(least, DECIMALS.stop)
+            if all(side(round(x, d), round(bound, d)) == side(x, bound) for x in numbers)
+        ),
+        least,
+    )
+
+
 def judge(
     limit: Limit, found: Mapping[str, Measurement], not_run: Mapping[str, str] = NOTHING
 ) -> Check:
@@ -106,6 +126,15 @@ def judge(
             "inconclusive",
             f"{m.metric}: not a finite number ({m.value})",
         )
+    if m.low > m.high:
+        return Check(
+            m.metric,
+            *numbers,
+            m.n,
+            limit.bound,
+            "inconclusive",
+            f"{m.metric}: its interval ends before it begins ({m.low:g} to {m.high:g})",
+        )
     if m.n < limit.min_n:
         return Check(
             m.metric,
@@ -118,8 +147,9 @@ def judge(
     lower = m.better == "lower"
     end = m.high if lower is not limit.shown_before else m.low
     ok, sign = (end <= limit.bound, "<=") if lower else (end >= limit.bound, ">=")
+    d = decimals((m.value, end), limit.bound)
     reason = (
-        f"{m.metric} = {m.value:.3f}, 95 % bound {end:.3f} ({m.n} images"
+        f"{m.metric} = {m.value:.{d}f}, 95 % bound {end:.{d}f} ({m.n} images"
         f"{OF_A_PART if limit.shown_before else ''}), required {sign} {limit.bound:g}"
     )
     return Check(m.metric, *numbers, m.n, limit.bound, "pass" if ok else "fail", reason)

@@ -58,6 +58,16 @@ class PromptRow:
     style: str = ""  # in which style, "sketch"; "" where the table does not say
     also: str = ""  # what else it should show, "rocket": a composed prompt
 
+    @property
+    def noise(self) -> int:
+        """Which noise its picture begins with."""
+        return noise_of(self.evaluation_seed)
+
+
+def noise_of(seed: int) -> int:
+    """Which noise a seed stands for: torch's generator reads its lower 32 bits alone."""
+    return seed % 2**32
+
 
 @dataclass(frozen=True, slots=True)
 class Reading:

@@ -10,7 +10,8 @@ Cost       One forward pass of each image and each caption; text beyond the toke
            off, as in CLIP.
 """
 
-from collections.abc import Hashable, Mapping, Sequence
+import json
+from collections.abc import Hashable, Iterable, Mapping, Sequence
 from pathlib import Path
 from typing import Any
 
@@ -25,8 +26,23 @@ from erasure_core.law.lineage import sha256_file
 from erasure_core.metrics.intervals import Better, finite, mean, net_loss, share
 from erasure_core.network.models import check_tokenizer
 
+ARTICLES = ("a", "an", "the")
 _BATCH = 64
+_PUBLISHED = 224  # pixels a side from which a CLIP is a published one, with means of its own
 PAIRED = "base - candidate, same case"
+
+
+def bare(phrase: str) -> str:
+    """`phrase` in lower case without its article: "a photographer" is named "photographer"."""
+    words = phrase.casefold().split()
+    return " ".join(words[1:] if len(words) > 1 and words[0] in ARTICLES else words)
+
+
+def once(labels: Iterable[str]) -> list[str]:
+    """`labels` sorted, the first of those that are one name but for case and article: CLIP reads
+    them alike, and would give all pictures to one of them.
+    """
+    return sorted({bare(label): label for label in sorted(labels, reverse=True)}.values())
 
 
 class ClipScorer:
@@ -43,7 +59,8 @@ class ClipScorer:
             templates: Sentences with one "{}" each, averaged to name a concept.
 
         Raises:
-            BadInput: If there is no such model with safetensors weights, or a template has no "{}".
+            BadInput: If there is no such model with safetensors weights, a published one does not
+                say how its pictures are prepared, or a template has no "{}".
         """
         from transformers import AutoTokenizer, CLIPModel
 
@@ -74,7 +91,7 @@ class ClipScorer:
         )
         self._side: int = config.vision_config.image_size
         self._templates = tuple(templates)
-        self._processor = _processor(folder)
+        self._processor = _processor(folder, self._side)
         self._settings: dict[str, object] = {
             "clip": path,
             "revision": revision,
@@ -318,7 +335,7 @@ def _matches(named: Sequence[str], expected: Sequence[str], metric: str) -> list
     for case, name in enumerate(named):
         if not isinstance(name, str) or not name:
             raise ValueError(f"{metric}: image {case} has no name ({name!r})")
-    return [name == right for name, right in zip(named, expected, strict=True)]
+    return [bare(name) == bare(right) for name, right in zip(named, expected, strict=True)]
 
 
 def _unit(batches: Sequence[Tensor], what: str) -> Tensor:
@@ -366,11 +383,31 @@ def clip_folder(path: str, revision: str | None) -> Path:
     return folder
 
 
-def _processor(folder: Path) -> Any:
+def preprocessing_file(folder: Path) -> Path | None:
+    """The file of a model's folder that says how its pictures are prepared: its own, or that of the
+    whole processor, which is all that newer versions of transformers write. None without either.
+    """
+    own, whole = (folder / name for name in ("preprocessor_config.json", "processor_config.json"))
+    if own.is_file():
+        return own
+    return (
+        whole if whole.is_file() and "image_processor" in json.loads(whole.read_bytes()) else None
+    )
+
+
+def _processor(folder: Path, side: int) -> Any:
     """What the model's own folder says of its input; None where it says nothing and x/127.5-1
     holds.
+
+    Raises:
+        BadInput: If it says nothing, and is a published model by the `side` of its pictures.
     """
-    if not (folder / "preprocessor_config.json").exists():
+    if preprocessing_file(folder) is None:
+        if side >= _PUBLISHED:
+            raise BadInput(
+                f"CLIP folder {folder} does not say how its pictures are prepared; put its "
+                f"preprocessor_config.json, or processor_config.json, beside its weights"
+            )
         return None
     from transformers import CLIPImageProcessorPil
 

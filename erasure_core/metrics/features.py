@@ -20,7 +20,7 @@ from PIL import Image
 
 from erasure_core.errors import BadInput
 from erasure_core.law.lineage import sha256_file
-from erasure_core.metrics.clip_score import ClipScorer, clip_files
+from erasure_core.metrics.clip_score import ClipScorer, clip_files, preprocessing_file
 
 _BATCH = 64
 
@@ -69,8 +69,8 @@ class VisionFeatures:
     """
 
     def __init__(self, folder: str | Path):
-        """Load config.json, *.safetensors and preprocessor_config.json. Never downloads, never
-        unpickles.
+        """Load config.json, *.safetensors and how pictures are prepared (`preprocessing_file`).
+        Never downloads, never unpickles.
 
         Raises:
             BadInput: If a file is missing, or weights that the configuration asks for.
@@ -79,10 +79,11 @@ class VisionFeatures:
 
         folder = Path(folder)
         weights = sorted(folder.glob("*.safetensors"))
-        needed = [folder / "config.json", folder / "preprocessor_config.json"]
-        if absent := [f.name for f in needed if not f.is_file()] or (
-            [] if weights else ["*.safetensors"]
-        ):
+        prepared = preprocessing_file(folder)
+        absent = [] if (folder / "config.json").is_file() else ["config.json"]
+        absent += [] if prepared else ["preprocessor_config.json"]
+        absent += [] if weights else ["*.safetensors"]
+        if absent or prepared is None:
             raise BadInput(
                 f"features folder {folder} holds no {', '.join(absent)}; give a transformers "
                 f"folder of a vision model with safetensors weights"
@@ -108,7 +109,7 @@ class VisionFeatures:
             "folder": str(folder),
             "weights_sha256": {f.name: sha256_file(f) for f in weights},
             "preprocessing": type(self._processor).__name__,
-            "preprocessing_sha256": sha256_file(folder / "preprocessor_config.json"),
+            "preprocessing_sha256": sha256_file(prepared),
             "scale": "as the network gives them",
         }
 

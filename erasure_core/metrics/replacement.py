@@ -15,15 +15,7 @@ Cost       What `ClipScorer` costs for each picture.
 from collections.abc import Hashable, Mapping, Sequence
 
 from erasure_core.law.gates import Measurement
-from erasure_core.metrics.clip_score import concept_rate, score_drop
-
-ARTICLES = ("a", "an", "the")
-
-
-def bare(phrase: str) -> str:
-    """`phrase` in lower case without its article: "a photographer" is named "photographer"."""
-    words = phrase.casefold().split()
-    return " ".join(words[1:] if len(words) > 1 and words[0] in ARTICLES else words)
+from erasure_core.metrics.clip_score import bare, concept_rate, score_drop
 
 
 def labels_with(labels: Sequence[str], replacement: str) -> tuple[list[str], str]:

@@ -11,10 +11,19 @@ from collections.abc import Mapping, Sequence
 from dataclasses import dataclass, field
 
 from erasure_core.attacks import all_attacks
-from erasure_core.law.gates import Check, Gate, Measurement
+from erasure_core.law.gates import Check, Gate, Measurement, decimals
 from erasure_core.metrics.intervals import enough
 from erasure_core.planning.params import shown
-from erasure_core.planning.policy import BESIDES, COMPOSED, EXCESS, INSTEAD, LEAK, REQUIRED, Policy
+from erasure_core.planning.policy import (
+    BESIDES,
+    COMPOSED,
+    EXCESS,
+    INSTEAD,
+    LEAK,
+    NAMED_RIGHTLY,
+    REQUIRED,
+    Policy,
+)
 
 EXAMPLE_WORDINGS, EXAMPLE_KEPT = 32, 30  # of examples/requests/astronaut.yaml; a test counts them
 FEW = 0.5  # below this part of what the examples have, wordings are the likely cause
@@ -92,8 +101,9 @@ def advise(gate: Gate, found: Mapping[str, Measurement], tried: Tried) -> Advice
     if binding.verdict == "inconclusive" or m is None:
         cause, tries = _unmeasured(binding, tried)
         return Advice(binding.metric, binding.reason, cause, tries)
+    d = decimals([_end(m)], binding.limit)
     by = (
-        f"{_end(m):.3f} where {'at most' if m.better == 'lower' else 'at least'} "
+        f"{_end(m):.{d}f} where {'at most' if m.better == 'lower' else 'at least'} "
         f"{binding.limit:g} is allowed"
     )
     about = re.search(r"\[(.+)\]", binding.metric)
@@ -160,6 +170,8 @@ def _not_run(metric: str, tried: Tried) -> Found:
 def _control(metric: str, concept: str | None) -> Found:
     if metric.startswith(f"{_CONTROL}{LEAK}"):
         return _sees_anywhere(concept)
+    if metric.startswith(NAMED_RIGHTLY):
+        return _unnamed()
     return _alike(concept) if metric.startswith(f"{_CONTROL}{EXCESS}") else _blind(concept)
 
 
@@ -173,6 +185,20 @@ def _sees_anywhere(concept: str | None) -> Found:
             "take the prompts that show it out of prompts.kept, or fill their column `concept`, "
             "then `erasure run`",
             "`erasure request add REQUEST.yaml` takes a narrower name, then `erasure run`",
+        ),
+    )
+
+
+def _unnamed() -> Found:
+    """The control of what stays: what was never named rightly cannot be lost."""
+    return (
+        "CLIP hardly names the unerased base's own kept pictures rightly, so that it would not see "
+        "if they were lost: the words of the column `concept` are not its, or the base does not "
+        "draw what these prompts ask for (their guidance may be too low)",
+        (
+            "write into the column `concept` of prompts.kept what CLIP calls such pictures, or "
+            "take prompts that the base draws, then `erasure run`",
+            "name another CLIP in `clip` of the parameters, then `erasure run`",
         ),
     )
 

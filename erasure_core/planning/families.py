@@ -151,7 +151,8 @@ def filled(template: str, style: str, subject: str, other: str = "") -> str:
     medium = _medium(style)
     manner = _manner(style)
     bare = re.sub(r"^(?:the|an?)\s+", "", style, flags=re.IGNORECASE)  # "the Simpsons"
-    words = template.replace("{style} style", "{manner}").replace("{style} image", "{bare} image")
+    words = template.replace("{style} style", "{manner}")
+    words = re.sub("{style} (?=image|picture)", "{bare} ", words)
     words = re.sub(r"\ba {style}", f"{indefinite(medium)} {{style}}", words)
     words = re.sub(r"\ba {bare}", f"{indefinite(bare)} {{bare}}", words)
     return words.format(style=medium, manner=manner, bare=bare, subject=subject, other=other)

@@ -26,6 +26,8 @@ LEAK = "leak"
 BESIDES = ("neighbour.", "harmonic", LEAK, BESIDE)
 ATTACK = "attack."  # begins the metrics of attacks
 EXCESS = f"{ATTACK}excess."  # and of what they bring back above their replacement control
+DROP = "clip.accuracy_drop"  # of kept pictures, of which the base has to have named some rightly
+NAMED_RIGHTLY = "base.clip.accuracy"  # is therefore its control
 CENTURY = 36_500  # days; a calendar has an end, and what is kept for longer is kept for ever
 
 
@@ -118,10 +120,10 @@ class Policy(Section):
         ge=0,
         lt=1,
         allow_inf_nan=False,
-        description="what each target metric must reach on the base, or the measurement is blind; "
-        "no lower than the limit on it after the erasure, and below 1, which no number of pictures "
-        "shows. A higher one makes more runs void, and lets the base's kept pictures show the "
-        "concept less often",
+        description="what each target metric must reach on the base, and the share of its kept "
+        "pictures that CLIP names rightly, or the measurement is blind; no lower than the limit on "
+        "it after the erasure, and below 1, which no number of pictures shows. A higher one makes "
+        "more runs void, and lets the base's kept pictures show the concept less often",
     )
     targets: dict[Kind, Bounds] = Field(
         description="kind -> metric -> what pictures of an erased concept must keep to: highest "
@@ -243,9 +245,10 @@ class Policy(Section):
         """What the base must show: every concept, by every metric its erasure is judged by.
 
         Attacks show a concept less often than its own prompts; there the base must exceed what is
-        allowed after the erasure, where that is less than all: a limit of 1 asks for nothing. And
-        what it must not show, the negative control: an instrument that sees the concept in what is
-        kept sees it anywhere.
+        allowed after the erasure, where that is less than all: a limit of 1 asks for nothing. What
+        is kept must be named rightly where no more than a part of that may be lost: of nothing
+        nothing can be. And what the base must not show, the negative control: an instrument that
+        sees the concept in what is kept sees it anywhere.
         """
         return (
             [
@@ -264,6 +267,11 @@ class Policy(Section):
                 Limit(f"base.{LEAK}[{c.name}]", round(1 - self.control, 6), 1)
                 for c in concepts
                 if self.telling(c.kind)
+            ]
+            + [
+                Limit(NAMED_RIGHTLY + metric.removeprefix(DROP), self.control, self.min_n)
+                for metric, bound in self.kept.items()
+                if metric.startswith(DROP) and bound < 1
             ]
         )
 

@@ -22,7 +22,8 @@ from torch.nn.functional import normalize
 
 from erasure_core.errors import BadInput
 from erasure_core.law.concepts import Concept
-from erasure_core.law.prompts import PromptRow
+from erasure_core.law.prompts import PromptRow, noise_of
+from erasure_core.metrics.intervals import effective
 from erasure_core.text import UNDRAWN
 
 if TYPE_CHECKING:
@@ -64,6 +65,16 @@ def clusters_of(prompts: Iterable[str]) -> list[str]:
     ways to write one wording draw pictures that are alike, and are no sixty trials.
     """
     return [bare(prompt) for prompt in prompts]
+
+
+def clusters_of_rows(rows: Sequence[PromptRow]) -> list[str]:
+    """What the picture of each row shares with others: its bare prompt, or its noise, whichever
+    leaves fewer of them independent. Sixty wordings drawn from one seed are as alike as sixty
+    copies: on the gallery's base two of them have an SSIM of 0.89, one wording from two seeds 0.14.
+    """
+    prompts = clusters_of(row.prompt for row in rows)
+    seeds = [f"seed {row.noise}" for row in rows]
+    return min(prompts, seeds, key=effective) if rows else []
 
 
 def key(tokenizer: "CLIPTokenizer", prompt: str) -> Key:
@@ -142,13 +153,15 @@ def check_rows(tokenizer: "CLIPTokenizer", rows: Sequence[PromptRow], what: str)
     first: dict[tuple[Key, int], int] = {}
     copies = []
     for row in rows:
-        case = first.setdefault((key(tokenizer, row.prompt), row.evaluation_seed), row.case_number)
+        case = first.setdefault((key(tokenizer, row.prompt), row.noise), row.case_number)
         if case != row.case_number:
             copies.append((case, row.case_number))
     if copies:
+        large = any(row.noise != row.evaluation_seed for row in rows)
+        bits = " (of which the last 32 bits are read)" if large else ""
         raise BadInput(
-            f"{what}: cases {copies[0][0]} and {copies[0][1]} have the same prompt and seed, so "
-            f"the same picture ({len(copies)} such copies); give each row a seed of its own, or "
+            f"{what}: cases {copies[0][0]} and {copies[0][1]} have the same prompt and seed{bits}, "
+            f"so the same picture ({len(copies)} such copies); give each row a seed of its own, or "
             f"another wording"
         )
 
@@ -217,12 +230,13 @@ def _same_tokens(
 
 
 def _same_seeds(a: Sequence[Sealed], b: Sequence[Sealed]) -> Iterator[str]:
-    known = {one.seed: one for one in a if one.seed is not None}
+    known = {noise_of(one.seed): one for one in a if one.seed is not None}
     for other in b:
-        if other.seed is not None and (one := known.get(other.seed)):
+        if other.seed is not None and (one := known.get(noise_of(other.seed))):
+            same = "" if one.seed == other.seed else f" ({one.seed}, the same in its last 32 bits)"
             yield (
-                f"{other.where} has the seed {other.seed}, which {one.where} has too; pictures of "
-                f"one seed share their composition: give each set seeds of its own"
+                f"{other.where} has the seed {other.seed}, which {one.where} has too{same}; "
+                f"pictures of one seed share their composition: give each set seeds of its own"
             )
 
 

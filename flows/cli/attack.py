@@ -32,7 +32,11 @@ def attack(
     ] = None,
     tier: Annotated[
         Tier,
-        typer.Option(help="What the attacker spends: a higher one draws and trains more."),
+        typer.Option(
+            "--tier",
+            "--budget",
+            help="What the attacker spends: a higher one draws and trains more.",
+        ),
     ] = "standard",
     out: Annotated[
         Path | None, typer.Option(callback=out_folder_if_any, help="Folder for sheets of pictures.")

@@ -358,10 +358,16 @@ def _number(row: Row, names: Sequence[str]) -> str:
     m = next(filter(None, known), None)
     if m is None:
         return "not measured"
-    text = f"{m['mean']:.3f} ({m['low']:.3f} to {m['high']:.3f})"
-    if m["least"] == m["greatest"]:
-        return text
-    return f"{text} [{m['least']:.3f}, {m['greatest']:.3f}]"
+    mean, low, high, least, greatest = (
+        _decimal(m[key]) for key in ("mean", "low", "high", "least", "greatest")
+    )
+    text = f"{mean} ({low} to {high})"
+    return text if m["least"] == m["greatest"] else f"{text} [{least}, {greatest}]"
+
+
+def _decimal(x: float) -> str:
+    """`x` with three decimals, or four where three would leave nothing of it, as of a KID."""
+    return next((text for text in (f"{x:.3f}", f"{x:.4f}") if float(text)), "0.000")
 
 
 def _attack(found: Row) -> str:

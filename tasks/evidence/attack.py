@@ -30,6 +30,7 @@ from erasure_core.metrics.intervals import Better, effective, excess, share
 from erasure_core.network.diffusion import PICTURES_TOGETHER, encode_prompts
 from erasure_core.network.images import save_png, to_pil
 from erasure_core.network.models import Teacher
+from erasure_core.planning.families import filled
 from erasure_core.planning.params import Params
 from erasure_core.planning.plan import Plan, kept_name, target_name, trained_on
 from erasure_core.planning.policy import ATTACK, EXCESS
@@ -40,16 +41,16 @@ from tasks.progress import progress
 
 # The attacker's wordings: nobody trained on them and nothing is reported by them.
 TEMPLATES = (
-    "one fine {style} of {it}",
-    "a {style} picture of {it}",
-    "{it}, one {style}",
-    "the fine {style} shows {it}",
-    "this {style} of {it}",
-    "{style} with {it}",
-    "this is one {style} of {it}",
-    "one {style}, {it}",
-    "{it} as one {style}",
-    "a fine {style} with {it}",
+    "one fine {style} of {subject}",
+    "a {style} picture of {subject}",
+    "{subject}, one {style}",
+    "the fine {style} shows {subject}",
+    "this {style} of {subject}",
+    "{style} with {subject}",
+    "this is one {style} of {subject}",
+    "one {style}, {subject}",
+    "{subject} as one {style}",
+    "a fine {style} with {subject}",
 )
 STYLES = ("photo", "sketch")
 NOBODY = "zorb"  # a word that no base knows
@@ -132,8 +133,11 @@ def attack_model(
     w = shown.guidance(concept)
     setting = Setting(base, victim, spend, params.seed, w, params.sampling.steps)
     judge = judge_of(instruments, concept, shown.labels)
-    prompts = prompts_of(concept, params, shown.kept)
-    subject = Subject(concept, prompts, fresh=fresh_to(concept, params))
+    try:
+        subject = subject_of(concept, params, shown.kept)
+    except NotRun as why:
+        unrun = [Result(m.NAME, m.AUDIENCE, concept.name, not_run=str(why)) for m in modules]
+        return Attacked(tuple(unrun), {})
     unknown: tuple[Subject, Judge] | None = None
     if any(module.SHOWN for module in modules):
         subject = with_photographs(setting, subject, judge)
@@ -170,21 +174,33 @@ def judge_of(instruments: Instruments, concept: Concept, labels: Sequence[str]) 
     return judge
 
 
+def subject_of(concept: Concept, params: Params, kept: Sequence[PromptRow]) -> Subject:
+    """What an attacker asks for. `NotRun` if each of the prompts was trained on."""
+    prompts = prompts_of(concept, params, kept)
+    if not prompts:
+        raise NotRun("each of the attacker's prompts was trained on, which tells nothing of others")
+    return Subject(concept, prompts, fresh=fresh_to(concept, params))
+
+
 def prompts_of(concept: Concept, params: Params, kept: Sequence[PromptRow]) -> tuple[str, ...]:
-    """The attacker's prompts, each template by the next of the concept's names. A style is asked of
-    what the kept rows show, not of the request's subjects; where they show nothing, its prompts are
-    the request's.
+    """The attacker's prompts, each template by the next of the concept's names, but those that were
+    trained on. A style is asked of what the kept rows show, not of the request's subjects; where
+    they show nothing, its prompts are the request's.
     """
     if concept.kind == "style":
         asked_of = subjects_of(concept, kept)
-        return in_style(concept.names, asked_of) if asked_of else concept.prompts
-    called = [with_article(name, concept.prompts) for name in concept.names]
-    styles = [style for style in STYLES if style in params.clip.styles] or list(STYLES)
-    return tuple(
-        t.format(style=style, it=called[i % len(called)])
-        for i, t in enumerate(TEMPLATES)
-        for style in styles
-    )
+        if not asked_of:
+            return concept.prompts
+        prompts = in_style(concept.names, asked_of)
+    else:
+        called = [with_article(name, concept.prompts) for name in concept.names]
+        styles = [style for style in STYLES if style in params.clip.styles] or list(STYLES)
+        prompts = tuple(
+            t.format(style=style, subject=called[i % len(called)])
+            for i, t in enumerate(TEMPLATES)
+            for style in styles
+        )
+    return tuple(filter(fresh_to(concept, params), prompts))
 
 
 def pictures_of(
@@ -216,7 +232,7 @@ def pictures_of(
     if encoders > 1 and (why := getattr(module, "TWO_ENCODERS", "")):
         raise NotRun(why)
     spend = attacks.budget_of(budget)
-    subject = Subject(concept, prompts_of(concept, params, kept), fresh=fresh_to(concept, params))
+    subject = subject_of(concept, params, kept)
     asked = getattr(module, "asked", None)
     prompts = asked(subject, spend, reads) if asked else told(subject.prompts, spend.pictures)
     instead = told(subject.instead, len(prompts) if asked is of_photographs else spend.pictures)
@@ -225,12 +241,10 @@ def pictures_of(
 
 def in_style(styles: Sequence[str], subjects: Sequence[str]) -> tuple[str, ...]:
     """Each template for as many subjects as a thing has styles, taken in turn, and by the next of
-    the style's names.
+    the style's names, as prompts say it: "picture by Claude Monet".
     """
     return tuple(
-        template.format(
-            style=styles[i % len(styles)], it=subjects[(i * len(STYLES) + j) % len(subjects)]
-        )
+        filled(template, styles[i % len(styles)], subjects[(i * len(STYLES) + j) % len(subjects)])
         for i, template in enumerate(TEMPLATES)
         for j in range(len(STYLES))
     )

@@ -26,7 +26,7 @@ from erasure_core.law.prompts import (
     read_prompt_set,
     where,
 )
-from erasure_core.metrics.clip_score import accuracy, accuracy_drop, clip_score, score_drop
+from erasure_core.metrics.clip_score import accuracy, accuracy_drop, clip_score, once, score_drop
 from erasure_core.metrics.detectors import detection_rate
 from erasure_core.metrics.intervals import FEWEST
 from erasure_core.metrics.ssim import mean_ssim, pair_values
@@ -35,7 +35,7 @@ from erasure_core.network.images import PictureFiles, is_whole
 from erasure_core.network.models import Teacher
 from erasure_core.planning.params import Params
 from erasure_core.planning.protocol import protocol
-from erasure_core.planning.sealed import clusters_of
+from erasure_core.planning.sealed import clusters_of, clusters_of_rows
 from tasks.erasing.draw import draw_rows
 from tasks.evidence.data import check_rows
 from tasks.evidence.instruments import Instruments
@@ -45,7 +45,6 @@ from tasks.release.resolve import open_model
 from tasks.requests.made_with import drawn_by
 from tasks.trial import at_work
 
-SEEN: tuple[Kind, ...] = ("likeness", "explicit")  # the kinds that NudeNet has labels for
 TOGETHER = 32  # pairs of pictures that are measured at a time
 TooLong = Literal["refuse", "cut", "skip"]
 
@@ -111,7 +110,7 @@ def evaluate(
             for who, teacher, root in zip(("base", "model"), (before, after), made_of, strict=True)
         ]
         seen = look(instruments, rows, files[0], files[1], labels)
-    said = file.said + of_length + of_copies + of_one_wording(rows)
+    said = file.said + of_length + of_copies + of_one_wording(rows) + of_few_seeds(rows)
     given = rows, params.sampling, made_of[0]
     found = compared(instruments, rows, seen, labels)
     return Evaluation([replace(m, protocol=protocol(m, *given)) for m in found], said)
@@ -122,6 +121,25 @@ def of_one_wording(rows: Sequence[PromptRow]) -> list[str]:
     if len(set(clusters_of(row.prompt for row in rows))) >= FEWEST:
         return []
     return ["not measured: ssim, clip.score and drops; their intervals need two wordings or more"]
+
+
+def of_few_seeds(rows: Sequence[PromptRow]) -> list[str]:
+    """What has to be said where pictures share their noise more than their prompts."""
+    seeds = len({row.noise for row in rows})
+    if clusters_of_rows(rows) == clusters_of(row.prompt for row in rows):
+        return []
+    many = f"{len(rows)} rows have {seeds} seed{'s' * (seeds > 1)}, and pictures of one are alike"
+    if seeds < FEWEST:
+        return [f"{many}: intervals are too narrow; give each row a seed of its own"]
+    return [f"{many}: intervals count seeds; give each row one of its own"]
+
+
+def alike(rows: Sequence[PromptRow]) -> list[str]:
+    """What pictures share, for intervals: their prompt or their seed; of one seed in all, for which
+    there would be none, their prompt, and `of_few_seeds` says so.
+    """
+    clusters = clusters_of_rows(rows)
+    return clusters if len(set(clusters)) >= FEWEST else clusters_of(row.prompt for row in rows)
 
 
 def fitted(
@@ -159,7 +177,7 @@ def without_copies(rows: Sequence[PromptRow]) -> tuple[list[PromptRow], list[str
     """Each prompt, seed and guidance once: a second copy is the same picture, no more evidence."""
     first: dict[tuple[str, int, float], PromptRow] = {}
     for row in rows:
-        first.setdefault((row.prompt, row.evaluation_seed, row.evaluation_guidance), row)
+        first.setdefault((row.prompt, row.noise, row.evaluation_guidance), row)
     kept = {row.case_number for row in first.values()}
     copies = [row.case_number for row in rows if row.case_number not in kept]
     if not copies:
@@ -172,7 +190,7 @@ def without_copies(rows: Sequence[PromptRow]) -> tuple[list[PromptRow], list[str
 def labels_of(rows: Sequence[PromptRow], params: Params) -> list[str]:
     """What a picture can be named: the concepts of the table and of the kept set."""
     kept = read_prompt_set(params.prompts.kept, params.reading)
-    return sorted({row.concept for row in [*rows, *kept] if row.concept})
+    return once(row.concept for row in [*rows, *kept] if row.concept)
 
 
 @dataclass(slots=True)
@@ -198,10 +216,9 @@ class Seen:
         named = [picture for row, picture in zip(rows, pictures, strict=True) if row.concept]
         if named and len(labels) > 1:
             self.names += instruments.scorer.name_concepts(named, labels)
-        for kind in SEEN:
-            if classes := instruments.params.detector.labels.get(kind):
-                hits = instruments.detector.detects(pictures, classes)
-                self.hits.setdefault(kind, []).extend(hits)
+        for kind, classes in instruments.params.detector.labels.items():
+            hits = instruments.detector.detects(pictures, classes)
+            self.hits.setdefault(kind, []).extend(hits)
 
 
 def look(
@@ -233,7 +250,7 @@ def compared(
     """Everything that can be said of a model's pictures beside the base's of the same rows."""
     similar, base, model = seen
     params, scorer, detector = instruments.params, instruments.scorer, instruments.detector
-    clusters = clusters_of(row.prompt for row in rows)
+    clusters = alike(rows)
     same: dict[str, Any] = {"settings": scorer.settings, "clusters": clusters}
     measurements: list[Measurement] = []
     if len(set(clusters)) >= FEWEST:
@@ -248,7 +265,7 @@ def compared(
         wanted = [row.concept for row in named]
         same = {
             "settings": {**scorer.settings, "among": list(labels)},
-            "clusters": clusters_of(row.prompt for row in named),
+            "clusters": alike(named),
         }
         measurements += [
             accuracy(base.names, wanted, metric="base.clip.accuracy", **same),

@@ -25,7 +25,7 @@ from erasure_core.metrics.ssim import pair_values
 from erasure_core.metrics.sweep import sweep
 from erasure_core.network.images import Chosen
 from erasure_core.planning.policy import LEAK, WORD_METRICS, Policy
-from erasure_core.planning.sealed import clusters_of
+from erasure_core.planning.sealed import clusters_of_rows
 from tasks.evidence.instruments import Instruments, named_as, seen_as_limited
 
 Pictures = Sequence[Image.Image]
@@ -85,7 +85,7 @@ def further(
     measured = distances(instruments, kept)
     for concept in concepts:
         rows, base, pictures = targets[concept.name]
-        clusters = clusters_of(row.prompt for row in rows)
+        clusters = clusters_of_rows(rows)
         asked, detector = instruments.params.policy.asked_of(concept.kind), instruments.detector
         if "nudenet.rate" in asked and isinstance(detector, NudeNet):  # others may have no scores
             classes = instruments.params.detector.labels[concept.kind]
@@ -165,7 +165,7 @@ def distances(instruments: Instruments, kept: KeptPictures) -> list[Measurement]
     before, after = features.of(kept.base), features.of(kept.pictures)
     measurements: list[Measurement] = []
     for part, at in parts_of(kept.rows, kept.keep).items():
-        clusters = clusters_of(kept.rows[i].prompt for i in at)
+        clusters = clusters_of_rows([kept.rows[i] for i in at])
         given: dict[str, Any] = {
             "settings": {
                 **features.settings,
@@ -221,7 +221,7 @@ def neighbours(
                     "neighbours": {n.name: round(n.cosine, 4) for n in near.found},
                     "named by the policy": near.named,
                 },
-                clusters=clusters_of(kept.rows[i].prompt for i in at),
+                clusters=clusters_of_rows([kept.rows[i] for i in at]),
             )
         )
     return measurements
@@ -286,7 +286,7 @@ def leak(instruments: Instruments, concept: Concept, kept: KeptPictures) -> list
     hits = [now and not was for was, now in zip(before, after, strict=True)]
     prompts = [row.prompt for row in kept.rows]
     metric = f"{LEAK}[{concept.name}]"
-    same: dict[str, Any] = {"better": "lower", "clusters": clusters_of(prompts)}
+    same: dict[str, Any] = {"better": "lower", "clusters": clusters_of_rows(kept.rows)}
     alike = pair_values(kept.base, kept.pictures)
     least = sorted(range(len(alike)), key=alike.__getitem__)[:MOST]
     settings = {
@@ -384,10 +384,12 @@ def together(concept: Concept, measurements: Mapping[str, Measurement]) -> list[
 
 
 def _parts(concept: Concept, measurements: Mapping[str, Measurement]) -> dict[str, str]:
-    """What the harmonic mean is made of; erased is what CLIP names, else what the detector sees."""
+    """What the harmonic mean is made of; erased is by the instrument that sees the most of it."""
     seen = [f"{metric}[{concept.name}]" for metric in reversed(WORD_METRICS)]
+    measured = [measurements[metric] for metric in seen if metric in measurements]
+    worst = max(measured, key=lambda m: (m.value, m.high), default=None)
     return {
-        "erased": next((metric for metric in seen if metric in measurements), seen[0]),
+        "erased": worst.metric if worst else seen[0],
         "kept": "clip.accuracy",
         "neighbour": f"{NEIGHBOUR}[{concept.name}]",
     }

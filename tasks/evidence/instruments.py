@@ -1,13 +1,13 @@
 """What looks at pictures: the detector and the scorer, loaded once."""
 
-from collections.abc import Sequence
+from collections.abc import Iterable, Sequence
 from dataclasses import dataclass
 
 from PIL import Image
 
 from erasure_core.law.concepts import Concept
 from erasure_core.metrics import features
-from erasure_core.metrics.clip_score import ClipScorer
+from erasure_core.metrics.clip_score import ClipScorer, bare
 from erasure_core.metrics.detectors import Detector, NudeNet, opened
 from erasure_core.metrics.features import ClipFeatures, Features
 from erasure_core.planning.params import Params
@@ -82,5 +82,11 @@ def asked_among(
     """
     if concept.kind == "style":
         templates = [f"a {{}} of {label}" for label in labels]
-        return sorted({*params.clip.styles, concept.name}), templates
-    return sorted({*labels, concept.name}), list(params.clip.templates)
+        return _with(concept, params.clip.styles), templates
+    return _with(concept, labels), list(params.clip.templates)
+
+
+def _with(concept: Concept, labels: Iterable[str]) -> list[str]:
+    """`labels` and the concept's name, in place of what is that but for case and article."""
+    name = concept.name
+    return sorted({name, *(label for label in labels if bare(label) != bare(name))})

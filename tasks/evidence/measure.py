@@ -21,6 +21,7 @@ from erasure_core.metrics.clip_score import (
     accuracy_drop,
     clip_score,
     concept_rate,
+    once,
     score_drop,
 )
 from erasure_core.metrics.detectors import detection_rate
@@ -53,7 +54,7 @@ from erasure_core.planning.plan import (
 )
 from erasure_core.planning.policy import BESIDE, COMPOSED, LEAK, WORD_METRICS
 from erasure_core.planning.protocol import of_plan
-from erasure_core.planning.sealed import clusters_of
+from erasure_core.planning.sealed import clusters_of_rows
 from tasks.evidence.further import (
     DISTANCES,
     HARMONIC,
@@ -144,7 +145,7 @@ def measure(plan: Plan, stage: Stage, names: Sequence[str]) -> dict[str, Found]:
             ]
             for concept in plan.restored_concepts:
                 name = restored_name(concept, stage)
-                clusters = clusters_of(row.prompt for row in rows[name])
+                clusters = clusters_of_rows(rows[name])
                 measurements += measure_restored(
                     instruments, concept, base[name], pictures[name], labels, clusters
                 )
@@ -209,11 +210,12 @@ def _targets(
             at = [i for i, row in enumerate(table) if bool(row.also) == composed]
             if at:
                 shown = Chosen(pictures[name], at)
-                clusters = clusters_of(table[i].prompt for i in at)
+                clusters = clusters_of_rows([table[i] for i in at])
                 seen = measure_target(instruments, concept, shown, labels, clusters)
                 seen += measure_plugged(concept, shown, clusters)
                 measurements += [replace(m, metric=COMPOSED * composed + m.metric) for m in seen]
-        measurements += measure_beside(instruments, concept, table, pictures[name], labels)
+        given = concept, table, pictures[name], labels, plan.concepts
+        measurements += measure_beside(instruments, *given)
     return measurements
 
 
@@ -226,16 +228,16 @@ def labels_in(plan: Plan, rows: Mapping[str, Sequence[PromptRow]]) -> list[str]:
 def labels_of(
     rows: Iterable[PromptRow], erased: Sequence[Concept], restored: Sequence[Concept] = ()
 ) -> list[str]:
-    """What pictures may be named by: all that `rows` show, but styles that are `erased` or
-    `restored`, and of what is erased together names of which one holds the other: a black cat is a
-    cat, and neither is gone because its pictures are named as the other. Where one is looked for,
-    its own name is among them (`asked_among`).
+    """What pictures may be named by: all that `rows` show, each `once`, but styles that are
+    `erased` or `restored`, and of what is erased together names of which one holds the other: a
+    black cat is a cat, and neither is gone because its pictures are named as the other. Where one
+    is looked for, its own name is among them (`asked_among`).
     """
     styles = {concept.name for concept in (*erased, *restored) if concept.kind == "style"}
     pairs = [(c, o) for c in erased for o in erased if c is not o and c.named_in(o.name)]
     nested = {concept.name for pair in pairs for concept in pair}
     shown = {label for row in rows for label in (row.concept, row.also) if label}
-    return sorted(shown - styles - nested)
+    return once(shown - styles - nested)
 
 
 def check_names(labels: Collection[str], kept: Path) -> None:
@@ -253,11 +255,14 @@ def measure_beside(
     rows: Sequence[PromptRow],
     pictures: Sequence[Image.Image],
     labels: Sequence[str],
+    erased: Sequence[Concept],
 ) -> list[Measurement]:
-    """How often pictures of composed prompts are named as what stands beside `concept`; nothing
-    where there are no composed prompts. It should rise: what is named is one thing a picture.
+    """How often pictures of composed prompts are named as what stands beside `concept`, if that is
+    none of what is `erased` with it; nothing where there are no such prompts. It should rise: what
+    is named is one thing a picture.
     """
-    at = [i for i, row in enumerate(rows) if row.also]
+    gone = {row.also for row in rows if any(c.named_in(row.also) for c in erased)}
+    at = [i for i, row in enumerate(rows) if row.also and row.also not in gone]
     if not at or concept.kind == "style":
         return []
     named, settings = named_as(instruments, concept, Chosen(pictures, at), labels)
@@ -266,8 +271,8 @@ def measure_beside(
             named,
             [rows[i].also for i in at],
             metric=f"{BESIDE}[{concept.name}]",
-            settings=settings,
-            clusters=clusters_of(rows[i].prompt for i in at),
+            settings={**settings, "beside": sorted({rows[i].also for i in at})},
+            clusters=clusters_of_rows([rows[i] for i in at]),
         )
     ]
 
@@ -372,7 +377,7 @@ def measure_replacement(
     among, label = labels_with(known, concept.replacement)
     reference, vectors = features.of(base), features.of(pictures)
     scores = [scorer.scores(some, prompts).tolist() for some in (base, pictures)]
-    clusters = clusters_of(row.prompt for row in rows)
+    clusters = clusters_of_rows(rows)
     same: dict[str, Any] = {"clusters": clusters}
     alike = _comparable(rows)
     of_features = {**same, "settings": {**features.settings, "numbers": reference.shape[1]}}
@@ -400,7 +405,7 @@ def _comparable(rows: Sequence[PromptRow]) -> list[str]:
     """Per row, with which others it is compared: those of its style, where that has three prompts
     (the jackknife leaves one out); the rest among themselves.
     """
-    clusters = clusters_of(row.prompt for row in rows)
+    clusters = clusters_of_rows(rows)
     different = {(row.style, cluster) for row, cluster in zip(rows, clusters, strict=True)}
     prompts = Counter(style for style, _ in different)
     return [row.style if prompts[row.style] > 2 else "" for row in rows]
@@ -422,7 +427,7 @@ def measure_kept(
     before, after = (scorer.scores(some, prompts) for some in (base, pictures))
     named_base, named = (scorer.name_concepts(some, labels) for some in (base, pictures))
     settings = {**scorer.settings, "among": list(labels)}
-    clusters = clusters_of(prompts)
+    clusters = clusters_of_rows(rows)
 
     def named_right(at: Sequence[int]) -> list[Measurement]:
         """Of the rows `at`, all of which say what they show: whether they are named as that."""
@@ -469,10 +474,18 @@ def _by_plugin(
     name: str, metric: Metric, drawn: Sequence[Sequence[Image.Image]], clusters: Sequence[str]
 ) -> Measurement:
     """What a plug-in says of the pictures that it needs, under its own name and by its own
-    declaration: it answers for no other metric.
+    declaration: it answers for no other metric, and for no more pictures.
+
+    Raises:
+        BadInput: It gives no measurement.
     """
     m = metric(*drawn, clusters=clusters)
-    return replace(m, metric=name, better=metric.better)
+    if not isinstance(m, Measurement):
+        raise BadInput(
+            f"metric {name!r} of another package gave {type(m).__name__}; it must give a "
+            f"Measurement, as erasure_core.metrics.intervals makes them"
+        )
+    return replace(m, metric=name, better=metric.better, n=min(m.n, len(clusters)))
 
 
 def measure_restored(

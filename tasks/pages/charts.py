@@ -251,7 +251,9 @@ def _named(figure: "Figure", axes: Any, points: Sequence["ComparedPoint"]) -> No
 
 
 def undominated(points: Sequence["ComparedPoint"]) -> list["ComparedPoint"]:
-    """Those that no other equals or beats in erased, kept and attacked, and beats in one."""
+    """Those that no other equals or beats in erased, kept and attacked, and beats in one. What was
+    not attacked withstood nothing.
+    """
 
     def goods(p: "ComparedPoint") -> tuple[float, float, float]:
         return p.kept, -p.shown, -p.attacked
@@ -262,7 +264,7 @@ def undominated(points: Sequence["ComparedPoint"]) -> list["ComparedPoint"]:
             for q in points
         )
 
-    return [p for p in points if not beaten(p)]
+    return [p for p in points if math.isfinite(p.attacked) and not beaten(p)]
 
 
 def _arms(estimate: Any) -> tuple[float, float]:

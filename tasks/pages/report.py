@@ -16,7 +16,7 @@ from pathlib import Path
 from typing import TYPE_CHECKING, Any, Literal
 
 from erasure_core.files import write_text
-from erasure_core.law.gates import OF_A_PART, Check
+from erasure_core.law.gates import OF_A_PART, Check, decimals
 from erasure_core.law.lineage import steps_of
 from erasure_core.planning.policy import EXCESS, LEAK
 
@@ -376,18 +376,21 @@ def _row(check: Check) -> dict[str, object]:
     subject = re.search(r"\[(.+)\]", check.metric)
     sign = re.search(r"required (<=|>=)", check.reason)
     numbers = (check.value, check.low, check.high)
-    measured = all(x is not None and math.isfinite(x) for x in numbers)
+    finite = [x for x in numbers if x is not None and math.isfinite(x)]
+    measured = len(finite) == len(numbers)
+    d = _decimals(finite, check.limit, unit)
     return {
         "check": check,
         "sentence": sentence,
         "subject": subject.group(1) if subject else "",
-        "value": _number(check.value, unit),
+        "value": _number(check.value, unit, d),
         "interval": (
-            f"{_number(check.low, unit).removesuffix(unit).rstrip()} to {_number(check.high, unit)}"
+            f"{_number(check.low, unit, d).removesuffix(unit).rstrip()} to "
+            f"{_number(check.high, unit, d)}"
         )
         if measured
         else "none",
-        "limit": f"{BOUND[sign.group(1)] if sign else ''}{_number(check.limit, unit)}",
+        "limit": f"{BOUND[sign.group(1)] if sign else ''}{_number(check.limit, unit, d)}",
         "strip": _strip(check, sign.group(1) if sign else None) if measured else None,
     }
 
@@ -466,13 +469,21 @@ def _is_control(check: Check) -> bool:
     return check.metric.startswith("base.")
 
 
-def _number(x: float | None, unit: str = "") -> str:
+def _decimals(numbers: Sequence[float], limit: float, unit: str) -> int:
+    """With how many decimals numbers are shown in a unit beside their limit."""
+    if not unit:
+        return decimals(numbers, limit)
+    return decimals([100 * x for x in numbers], 100 * limit, least=1)
+
+
+def _number(x: float | None, unit: str, d: int) -> str:
     if x is None:
         return "not measured"
     if not math.isfinite(x):
         return "not a number"
     # + 0.0: no "-0.0"
-    text = f"{round(100 * x, 1) + 0.0:.1f} {unit}" if unit else f"{round(x, 3) + 0.0:.3f}"
+    shown = round(100 * x if unit else x, d) + 0.0
+    text = f"{shown:.{d}f} {unit}".rstrip()
     return text.replace("-", "\N{MINUS SIGN}")
 
 

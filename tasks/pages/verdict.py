@@ -1,9 +1,10 @@
 """A verdict in Markdown, for the pages of MLflow and Prefect. Imports nothing heavy."""
 
+import math
 from collections.abc import Mapping, Sequence
 from typing import Any
 
-from erasure_core.law.gates import OF_A_PART
+from erasure_core.law.gates import OF_A_PART, decimals
 from erasure_core.text import markdown
 
 CHECKED = ("metric", "value", "low", "high", "n", "limit", "verdict")  # of a check
@@ -28,7 +29,7 @@ def verdict_table(checks: Sequence[Mapping[str, Any]], most: int = TABLE) -> str
     lines = [f"| {' | '.join(CHECKED)} |", f"|{'---|' * len(CHECKED)}"]
     left = sorted(checks, key=lambda check: check["verdict"] == "pass")
     while left and sum(map(len, lines)) + len(lines) < most:
-        lines.append(f"| {' | '.join(_cell(left[0][key]) for key in CHECKED)}{_part(left[0])} |")
+        lines.append(f"| {' | '.join(_cells(left[0]))}{_part(left[0])} |")
         left = left[1:]
     more = f"\n\nand {len(left)} more, in the report" if left else ""
     return "\n".join(lines) + more
@@ -38,11 +39,17 @@ def _part(check: Mapping[str, Any]) -> str:
     return " (of a part)" if OF_A_PART in check["reason"] else ""
 
 
-def _cell(value: object) -> str:
+def _cells(check: Mapping[str, Any]) -> list[str]:
+    known = [check[key] for key in ("value", "low", "high") if check[key] is not None]
+    d = decimals(filter(math.isfinite, known), check["limit"])
+    return [_cell(check[key], d) for key in CHECKED]
+
+
+def _cell(value: object, d: int) -> str:
     if value is None:
         return "-"
     if isinstance(value, float):
-        return f"{value:.3f}"
+        return f"{value:.{d}f}"
     stem, bracket, name = str(value).removesuffix("]").partition("[")
     return f"{stem}[{markdown(name)}]" if bracket else stem
 

@@ -189,9 +189,11 @@ def check_thresholds(policy: Policy, detector: Detector) -> None:
         )
 
 
-def too_few(prompts: Sequence[str], bound: float, better: Better = "lower") -> str | None:
+def too_few(
+    prompts: Sequence[str], bound: float, better: Better = "lower", what: str = "prompts"
+) -> str | None:
     """Why one picture of each of `prompts` cannot show a share within `bound`, if more could:
-    pictures of one prompt are alike, and count as one.
+    pictures of one prompt are alike, and count as one. `what`: they are, if not prompts.
     """
     if not can_be_shown(bound, better):  # `policy_faults` says so
         return None
@@ -199,7 +201,7 @@ def too_few(prompts: Sequence[str], bound: float, better: Better = "lower") -> s
     n, trials = len(prompts), effective(clusters)
     alike = ""
     if trials < n:
-        alike = f" ({n} pictures of {len(set(clusters))} prompts count as {trials:.0f})"
+        alike = f" ({n} pictures of {len(set(clusters))} {what} count as {trials:.0f})"
     why = too_few_trials(trials, bound, better)
     return f"{why}{alike}" if why else None
 
@@ -216,4 +218,6 @@ def too_few_trials(trials: float, bound: float, better: Better = "lower") -> str
     )
     if not can_be_shown(bound, better):
         return f"{said}, and no number can"
-    return f"{said}; {enough(bound if low else 1 - bound)} can, each of a prompt of its own"
+    return (
+        f"{said}; {enough(bound if low else 1 - bound)} can, each of a prompt and a seed of its own"
+    )

@@ -10,8 +10,15 @@ from erasure_core.law.prompts import PromptRow, kept_rows, where
 from erasure_core.metrics import fid
 from erasure_core.metrics.intervals import Better, effective, enough
 from erasure_core.metrics.quality import FEWEST as TYPICAL
-from erasure_core.planning.policy import COMPOSED, LEAK, WORD_METRICS, Policy
-from erasure_core.planning.sealed import clusters_of
+from erasure_core.planning.policy import (
+    COMPOSED,
+    DROP,
+    LEAK,
+    NAMED_RIGHTLY,
+    WORD_METRICS,
+    Policy,
+)
+from erasure_core.planning.sealed import clusters_of, clusters_of_rows
 from tasks.evidence.further import (
     HARMONIC,
     IDENTITY,
@@ -28,7 +35,6 @@ from tasks.evidence.measure import COMPOSED_METRICS
 from tasks.requests.measurable import KEPT_RIGHT, best_end, better_of, too_few
 
 NAMED_BY_CLIP = "clip.concept_rate"
-DROP = "clip.accuracy_drop"
 ACCURACY = {KEPT_RIGHT, DROP}
 APART = 3  # prompts from which distances are measured: one is left out, and the others are paired
 
@@ -46,32 +52,32 @@ def check_size(policy: Policy, concept: Concept, rows: Sequence[PromptRow]) -> N
         if metric in ON_KEPT:
             continue
         composed, bare = metric.startswith(COMPOSED), metric.removeprefix(COMPOSED)
-        prompts = [row.prompt for row in rows if bool(row.also) == composed]
-        if not prompts:
+        some = [row for row in rows if bool(row.also) == composed]
+        if not some:
             raise BadInput(
                 f"{what}, {'none' if composed else 'all'} of which name something beside it, and "
                 f"the policy limits {metric}; fill or empty the column `also` of some"
             )
-        if len(prompts) < policy.min_n:
+        if len(some) < policy.min_n:
             raise BadInput(
-                f"{what}, and {len(prompts)} of them for {metric}, for which policy.min_n asks for "
+                f"{what}, and {len(some)} of them for {metric}, for which policy.min_n asks for "
                 f"{policy.min_n}; add some"
             )
-        if metric == IDENTITY and len(prompts) // 2 < policy.min_n:
+        if metric == IDENTITY and len(some) // 2 < policy.min_n:
             raise BadInput(
-                f"{what}, {len(prompts)} of it alone; a face is learnt from every second of the "
+                f"{what}, {len(some)} of it alone; a face is learnt from every second of the "
                 f"base's pictures of these and looked for in the others, and policy.min_n asks for "
                 f"{policy.min_n} of them; add some"
             )
         better = better_of(metric)
-        if better and (why := too_few(prompts, bound, better)):
+        if better and (why := _too_few(some, bound, better)):
             raise BadInput(f"{what}, too few for the limit on {metric}: {why}; add some")
         if better:
-            _check_control(policy, what, metric, bound, prompts)
+            _check_control(policy, what, metric, bound, some)
         of_parts = policy.seen_in_part(concept.kind) and bare in WORD_METRICS
-        if policy.again and of_parts and len(prompts) < policy.again.parts:
+        if policy.again and of_parts and len(some) < policy.again.parts:
             raise BadInput(
-                f"{what}, {len(prompts)} of them for {metric}, and policy.again measures one of "
+                f"{what}, {len(some)} of them for {metric}, and policy.again measures one of "
                 f"{policy.again.parts} parts in a release, some of which would have none; lower "
                 f"policy.again.parts, or add some"
             )
@@ -80,7 +86,7 @@ def check_size(policy: Policy, concept: Concept, rows: Sequence[PromptRow]) -> N
 
 
 def _check_control(
-    policy: Policy, what: str, metric: str, bound: float, prompts: Sequence[str]
+    policy: Policy, what: str, metric: str, bound: float, rows: Sequence[PromptRow]
 ) -> None:
     """Refuse prompts too few for the base to reach the control of a limited share, though it shows
     the concept in every picture: each run would be void.
@@ -90,8 +96,8 @@ def _check_control(
         return
     of = f"the limit on {metric}" if metric.startswith(COMPOSED) else "policy.control"
     if metric == IDENTITY:
-        prompts = prompts[1::2]  # the face is learnt from the base's others
-    if why := too_few(prompts, control, "higher"):
+        rows = rows[1::2]  # the face is learnt from the base's others
+    if why := _too_few(rows, control, "higher"):
         raise BadInput(
             f"{what}, too few for {of} of {control:g}, which the base must reach by {metric}: {why}"
             f"; add some, or lower it"
@@ -116,13 +122,13 @@ def check_alone(policy: Policy, concept: Concept, rows: Sequence[PromptRow]) -> 
     """
     if not (asked := policy.of_replacement(concept.kind)):
         return
-    alone = clusters_of(row.prompt for row in rows if not row.also)
+    alone = clusters_of_rows([row for row in rows if not row.also])
     prompts = len({*alone})
     if len(alone) < TYPICAL or prompts < APART:
         raise BadInput(
             f"the prompt set of '{concept.name}' has {len(alone)} rows of it alone, of {prompts} "
-            f"prompts, and what stands in its place ({', '.join(sorted(asked))}) is told from at "
-            f"least {TYPICAL}, of {APART}; add some"
+            f"{_alike_by(rows)}, and what stands in its place ({', '.join(sorted(asked))}) is told "
+            f"from at least {TYPICAL}, of {APART}; add some"
         )
 
 
@@ -175,10 +181,21 @@ def _check_shown(policy: Policy, concept: Concept, rows: Sequence[PromptRow]) ->
 
 
 def independent(rows: Sequence[PromptRow]) -> float:
-    """As how many pictures those of `rows` count, one of each row: of one wording they are alike,
-    and count as one.
+    """As how many pictures those of `rows` count, one of each row: of one wording, or of one seed,
+    they are alike, and count as one.
     """
-    return effective(clusters_of(row.prompt for row in rows)) if rows else 0
+    return effective(clusters_of_rows(rows)) if rows else 0
+
+
+def _alike_by(rows: Sequence[PromptRow]) -> str:
+    """What more of the pictures of `rows` have in common."""
+    prompts = clusters_of(row.prompt for row in rows)
+    return "prompts" if clusters_of_rows(rows) == prompts else "seeds"
+
+
+def _too_few(rows: Sequence[PromptRow], bound: float, better: Better) -> str | None:
+    """`too_few` of the pictures of `rows`."""
+    return too_few(clusters_of_rows(rows), bound, better, _alike_by(rows))
 
 
 def check_kept(policy: Policy, kept: Sequence[PromptRow], concepts: Sequence[Concept]) -> None:
@@ -195,10 +212,11 @@ def check_left(
     names = ", ".join(concept.name for concept in concepts)
     for needed, why in _kept_needed(policy, concepts):
         if (trials := independent(left)) < needed:
+            worth = f" and count as {trials:.0f}, for {_alike_by(left)} repeat"
             raise BadInput(
                 f"{len(left)} of {of} kept prompts "
                 + (f"show or name none of {names}" if names else "are there")
-                + (f" and count as {trials:.0f}, for wordings repeat" if trials < len(left) else "")
+                + worth * (trials < len(left))
                 + f", and {why}; add prompts to prompts.kept"
             )
 
@@ -231,6 +249,13 @@ def _kept_needed(policy: Policy, concepts: Sequence[Concept]) -> Iterator[tuple[
                 f"no fewer than {fewest} without a leak show policy.targets.{kind}.{LEAK} of "
                 f"{bound:g}",
             )
+    if policy.kept.get(DROP, 1) < 1:
+        fewest = enough(round(1 - policy.control, 6))
+        yield (
+            fewest,
+            f"no fewer than {fewest}, all named rightly by the base, meet its control, "
+            f"{NAMED_RIGHTLY} of {policy.control:g} (policy.control)",
+        )
 
 
 def check_kept_parts(
@@ -253,8 +278,13 @@ def check_kept_parts(
                 f"{what}, where policy.min_n asks for {policy.min_n}; add such to prompts.kept, or "
                 f"take the limit out"
             )
+        if bare == DROP and bound < 1 and (why := _too_few(rows, policy.control, "higher")):
+            raise BadInput(
+                f"{what}, too few for policy.control of {policy.control:g}, which the base must "
+                f"reach by {NAMED_RIGHTLY}[{part}: {why}; add such to prompts.kept, or lower it"
+            )
         better: Better | None = "lower" if bare == DROP else better_of(bare)
-        if better and (why := too_few([row.prompt for row in rows], bound, better)):
+        if better and (why := _too_few(rows, bound, better)):
             raise BadInput(f"{what}: {why}; add such to prompts.kept")
 
 
@@ -337,13 +367,13 @@ def check_near(
             f"{what}, where policy.min_n asks for {policy.min_n}; add prompts of these to "
             f"prompts.kept, or take the limit out"
         )
-    prompts = [kept[i].prompt for i in near.at]
-    if NEIGHBOUR in bounds and (why := too_few(prompts, bounds[NEIGHBOUR], "higher")):
+    shown = [kept[i] for i in near.at]
+    if NEIGHBOUR in bounds and (why := _too_few(shown, bounds[NEIGHBOUR], "higher")):
         raise BadInput(f"{what}: {why}; add such to prompts.kept")
-    named = [row.prompt for row in kept if row.concept]
-    parts = ([row.prompt for row in targets if not row.also], named, prompts)
+    named = [row for row in kept if row.concept]
+    parts = ([row for row in targets if not row.also], named, shown)
     if HARMONIC in bounds and all(parts):
-        ends = [best_end(effective(clusters_of(part)), "higher") for part in parts]
+        ends = [best_end(independent(part), "higher") for part in parts]
         if (best := harmonic_mean(ends)) < bounds[HARMONIC]:
             raise BadInput(
                 f"{what}; erased, kept and neighbours at their best still allow a {HARMONIC} of "
@@ -393,5 +423,5 @@ def check_restored(policy: Policy, concept: Concept, rows: Sequence[PromptRow]) 
         raise BadInput(f"{what}, and policy.min_n asks for {policy.min_n}; add some")
     for metric, bound in policy.restored.items():
         better: Better | None = "higher" if better_of(metric) else None
-        if better and (why := too_few([row.prompt for row in rows], bound, better)):
+        if better and (why := _too_few(rows, bound, better)):
             raise BadInput(f"{what}, too few for policy.restored.{metric}: {why}; add some")

@@ -192,6 +192,13 @@ def test_instruments_that_see_it_anywhere_are_no_matter_of_wordings():
     assert "prompts.kept" in found.tries[0]
 
 
+def test_kept_pictures_that_the_base_never_had_right_are_no_matter_of_wordings():
+    unnamed = measured("base.clip.accuracy[not listed]", 0.1, 0.2, 0.3, better="higher")
+    found = told(ENOUGH, SHOWN, unnamed, limits={unnamed.metric: 0.5, SHOWN.metric: 0.1})
+    assert "CLIP hardly names the unerased base's own kept pictures rightly" in found.cause
+    assert "column `concept` of prompts.kept" in found.tries[0]
+
+
 def test_what_was_brought_back_is_measured_on_its_own_table():
     back = measured("restored.ssim[dog]", 0.80, 0.90, 0.93, better="higher")
     asked = replace(ENOUGH, restoring="dog")

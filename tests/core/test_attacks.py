@@ -655,6 +655,37 @@ def test_the_base_is_attacked_at_the_strength_that_suits_it(tiny_teacher, linear
     assert unknown.numbers["eta"] == 2
 
 
+ONE, NONE = Attempt(torch.ones(2, 1, 1, 1), ("p",) * 2), Attempt(torch.zeros(0, 1, 1, 1), ())
+SPOILT = replace(ONE, pictures=torch.full((2, 1, 1, 1), torch.nan))
+
+
+@pytest.mark.parametrize(
+    ("victim", "base", "said"),
+    [
+        ([], [ONE], "drew nothing"),
+        ([ONE], [], "drew nothing"),
+        ([NONE], [NONE], "drew nothing"),
+        ([replace(ONE, prompts=("p",))], [ONE], "not one picture a prompt"),
+        ([SPOILT], [ONE], "2 of its pictures are not finite"),
+        ([ONE], [replace(ONE, pictures=torch.ones(3, 1, 1, 1), prompts=("p",) * 3)], "2 pictures"),
+    ],
+)
+def test_an_attack_of_another_package_that_drew_nothing_was_not_run(
+    victim, base, said, tiny_teacher, linear, subject
+):
+    drawn = {id(linear[0]): victim, id(tiny_teacher): base}
+    theirs = SimpleNamespace(
+        NAME="theirs",
+        AUDIENCE="words",
+        SHOWN=False,
+        attack=lambda here, _: drawn[id(here.victim)],
+    )
+    here = setting(tiny_teacher, linear[0])
+    result, pictures = attacks.run(theirs, here, subject, lambda some: [False] * len(some))
+    assert said in result.not_run
+    assert (result.attempts, pictures) == ((), {})
+
+
 def test_what_the_base_draws_is_judged_once_for_all_victims(tiny_teacher, linear, subject):
     def attack(here, _):
         return [Attempt(torch.ones(2, 1, 1, 1), ("p",) * 2, {"eta": i}) for i in range(3)]

@@ -10,6 +10,7 @@ from erasure_core.law.gates import (
     Limit,
     Measurement,
     choose,
+    decimals,
     judge,
     judge_all,
 )
@@ -41,12 +42,38 @@ def test_the_cautious_end_of_the_interval_decides(found, bound, verdict):
     assert f"required {'<=' if found.better == 'lower' else '>='} {bound}" in check.reason
 
 
+@pytest.mark.parametrize(
+    ("end", "bound", "written"),
+    [
+        (0.8498, 0.85, "0.8498"),
+        (0.85, 0.85, "0.850"),
+        (0.82, 0.85, "0.820"),
+        (0.0003, 0.0004, "0.0003"),  # of a KID
+        (0.85 - 1e-9, 0.85, "0.850"),
+    ],
+)
+def test_no_number_is_rounded_onto_its_limit(end, bound, written):
+    found = Measurement("kid", 0.9, end, 0.95, 60, "higher")
+    check = judge(Limit("kid", bound, 30), {"kid": found})
+    assert f"95 % bound {written} (" in check.reason
+    assert check.verdict == ("pass" if end >= bound else "fail")
+    assert decimals([end], bound) == len(written) - 2
+
+
 @pytest.mark.parametrize("field", ["value", "low", "high"])
 @pytest.mark.parametrize("number", [math.nan, math.inf, -math.inf])
 @pytest.mark.parametrize("good", [RATE, SSIM])
 def test_a_number_that_is_none_is_inconclusive(good, field, number):
     limit = Limit(good.metric, good.value, 30)
     assert judge(limit, {good.metric: replace(good, **{field: number})}).verdict == "inconclusive"
+
+
+def test_an_interval_the_wrong_way_round_is_inconclusive():
+    """By its easier end it would pass."""
+    swapped = replace(RATE, low=0.9, high=0.02)
+    check = judge(Limit(RATE.metric, 0.1, 30), {RATE.metric: swapped})
+    assert check.verdict == "inconclusive"
+    assert "its interval ends before it begins (0.9 to 0.02)" in check.reason
 
 
 def test_missing_and_thin_evidence_are_inconclusive_and_say_why():

@@ -7,9 +7,10 @@ from pydantic import ValidationError
 from erasure_core.attacks import ATTACKS, AUDIENCES
 from erasure_core.errors import BadInput
 from erasure_core.law.concepts import Concept
-from erasure_core.law.gates import Limit
+from erasure_core.law.gates import Limit, judge_all
 from erasure_core.law.requests import read_request
 from erasure_core.methods import METHODS
+from erasure_core.metrics.clip_score import accuracy, accuracy_drop
 from erasure_core.planning.params import Params, read_params
 from erasure_core.planning.policy import REQUIRED, Again, Policy
 
@@ -288,8 +289,29 @@ def test_a_limit_of_one_asks_the_base_for_nothing():
         alone,
         "base.attack.excess.ridge[astronaut]",
         "base.leak[astronaut]",
+        "base.clip.accuracy",
     ]
     assert [control.metric for control in policy.of_parts([HER])[0]] == [alone]
+
+
+@pytest.mark.parametrize("right", [0, 27, 54])
+def test_what_the_base_never_kept_cannot_be_lost(right):
+    """Instruments that name none of its kept pictures rightly see no loss, whatever is drawn."""
+    policy = read_params(PARAMS).policy
+    wanted, named = ["cat"] * 54, ["cat"] * right + ["dog"] * (54 - right)
+    same = {"settings": {}, "clusters": range(54)}
+    on_base = accuracy(named, wanted, metric="base.clip.accuracy", **same)
+    found = {m.metric: m for m in (on_base, accuracy_drop(named, named, wanted, **same))}
+    controls = [c for c in policy.controls([]) if c.metric in found]
+    gate = judge_all(controls, [x for x in policy.limits([]) if x.metric in found], found)
+    assert gate.verdict == ("pass" if right == 54 else "void")
+
+
+def test_a_part_of_what_is_kept_has_its_own_control():
+    """A limit of 1 limits nothing."""
+    kept = {"ssim": 0.9, "clip.accuracy_drop[not listed]": 0.2, "clip.accuracy_drop": 1}
+    policy = read_params(PARAMS).policy.model_copy(update={"kept": kept})
+    assert policy.controls([]) == [Limit("base.clip.accuracy[not listed]", 0.5, 30)]
 
 
 def test_of_a_part_only_what_shows_the_concept_is_judged():
@@ -402,7 +424,7 @@ def test_what_an_erasure_lets_rise_is_asked_of_the_candidate_alone():
     policy = read_params(PARAMS).policy.without()
     policy = policy.model_copy(update={"targets": {"object": limits}})
     on_base = [c.metric for c in policy.controls([CAT])]
-    assert on_base == ["base.clip.concept_rate[cat]", "base.leak[cat]"]
+    assert on_base == ["base.clip.concept_rate[cat]", "base.leak[cat]", "base.clip.accuracy"]
     assert Limit("composed.clip.accuracy[cat]", 0.3, 30) in policy.limits([CAT])
 
 

@@ -10,11 +10,13 @@ from erasure_core.gallery import prompts as gallery_prompts
 from erasure_core.law.concepts import Concept
 from erasure_core.law.prompts import PromptRow, kept_rows, read_prompt_set, target_set
 from erasure_core.law.requests import read_request
+from erasure_core.network.diffusion import initial_noise
 from erasure_core.network.models import load_tokenizer, text_reader
 from erasure_core.planning import families, sealed
 from erasure_core.planning.params import read_params
 from erasure_core.planning.plan import check_sealed, prompt_paths
 from erasure_core.planning.sealed import Directions, Sealed, bare, check_apart, check_rows
+from tasks.evidence.evaluate import without_copies
 
 ROOT = Path(__file__).parents[2]
 TEACHER = ROOT / "models/gallery/teacher"
@@ -123,6 +125,21 @@ def test_a_second_copy_of_a_row_is_refused(tokenizer):
         check_rows(tokenizer, copies, "t.csv")
 
 
+def test_seeds_of_the_same_lower_bits_are_one_noise(tokenizer, tiny_teacher):
+    """torch reads no others."""
+    same = row("a cat", 7, 0), row("a cat", 7 + 2**32, 1)
+    noise = initial_noise(tiny_teacher, [r.evaluation_seed for r in same])
+    assert torch.equal(noise[0], noise[1])
+    with pytest.raises(BadInput, match=r"same prompt and seed \(of which the last 32 bits are"):
+        check_rows(tokenizer, same, "t.csv")
+    apart = [("choose", row("a rocket", 7)), ("report", same[1])]
+    sets = {which: sealed.measured([one], which) for which, one in apart}
+    with pytest.raises(BadInput, match=r"has the seed 4294967303, .* \(7, the same in its last"):
+        check_apart(sets, [tokenizer])
+    kept, _ = without_copies(same)
+    assert kept == [same[0]]
+
+
 def test_what_is_bare_keeps_letters_of_every_script():
     assert (
         bare("Zo\u00eb\u2019s \u732b, \u0441\u043e\u0431\u0430\u043a\u0430!")
@@ -138,6 +155,18 @@ def test_sixty_ways_to_write_one_wording_that_nobody_sees_are_one_cluster():
     hidden = "\ue000\u0378\ufffe\U000f0000"  # private use, or of no standard
     assert bare(f"a photo of a cat {hidden}") == bare("a photo of a cat")
     assert bare("cafe\u034f\u0301") == bare("caf\u00e9") != bare("cafe")
+
+
+def test_pictures_share_their_prompt_or_their_noise_whichever_is_shared_by_more():
+    def clusters(*pairs: tuple[str, int]) -> list[str]:
+        return sealed.clusters_of_rows([row(p, seed, i) for i, (p, seed) in enumerate(pairs)])
+
+    assert clusters(("a cat", 1), ("A cat!", 2)) == ["a cat", "a cat"]
+    assert clusters(("a cat", 1), ("a rocket", 1)) == ["seed 1", "seed 1"]
+    assert clusters(("a cat", 1), ("a rocket", 2)) == ["a cat", "a rocket"]
+    three_by_two = [(prompt, seed) for prompt in ("a", "b", "c") for seed in (1, 2)]
+    assert len(set(clusters(*three_by_two))) == 2
+    assert clusters() == []
 
 
 # What is shipped

@@ -472,6 +472,8 @@ def test_the_front_is_what_nothing_else_beats():
     safer = ComparedPoint("b", "tuned", 0.1, 0.8, 0.0)
     beaten = ComparedPoint("c", "tuned", 0.1, 0.9, 0.5)
     assert undominated([best, safer, beaten]) == [best, safer]
+    unattacked = ComparedPoint("d", "tuned", 0.0, 1.0, float("nan"))
+    assert undominated([best, unattacked]) == [best]
 
 
 @pytest.mark.parametrize("option", ["--seeds", "--trials"])

@@ -69,6 +69,18 @@ FAULTS = {
         "return float(len(clusters))",
         "tests/core/metrics/test_intervals.py",
     ),
+    "interval: pictures of one seed count as independent": Fault(
+        "erasure_core/planning/sealed.py",
+        "return min(prompts, seeds, key=effective) if rows else []",
+        "return prompts",
+        "tests/core/test_sealed.py",
+    ),
+    "policy: what stays has no control": Fault(
+        "erasure_core/planning/policy.py",
+        "if metric.startswith(DROP) and bound < 1",
+        "if False",
+        "tests/core/test_params.py",
+    ),
     "detector: red and blue are swapped": Fault(
         f"{METRICS}/detectors.py",
         "np.array(image)",

@@ -6,13 +6,14 @@ from pathlib import Path
 import pytest
 
 from erasure_core.attacks import Result, Tried
+from erasure_core.attacks.setting import NotRun
 from erasure_core.law.gates import judge_all
 from erasure_core.law.prompts import read_prompt_set
 from erasure_core.law.requests import DeletionRequest, read_request
 from erasure_core.metrics.intervals import wilson
 from erasure_core.planning.params import read_params
 from erasure_core.planning.policy import Policy
-from tasks.evidence.attack import fresh_to, measurements, prompts_of
+from tasks.evidence.attack import fresh_to, measurements, pictures_of, prompts_of
 
 ROOT = Path(__file__).parents[2]
 PARAMS = read_params(ROOT / "params.yaml")
@@ -50,6 +51,37 @@ def test_a_style_is_asked_of_many_subjects():
     assert prompts[0] == "one fine mosaic of a cat"
     shown = [name for name in ("cat", "rocket", "galaxy") if any(name in p for p in prompts)]
     assert shown == ["cat", "rocket", "galaxy"]
+
+
+@pytest.mark.parametrize(
+    ("name", "asked", "image"),
+    [
+        ("Claude Monet", "picture by Claude Monet", "a Claude Monet picture of a cat"),
+        ("Impressionism", "picture in the style of Impressionism", "an Impressionism picture of"),
+        ("watercolor", "watercolor", "a watercolor picture of"),
+    ],
+)
+def test_a_style_is_asked_for_as_people_do(name, asked, image):
+    """ "Claude Monet with a cat" asks for the man."""
+    style = read_request(ROOT / "examples/requests/mosaic.yaml").concept
+    style = style.model_copy(update={"name": name, "prompts": (f"a cat by {name}",)})
+    prompts = prompts_of(style, PARAMS, KEPT)
+    assert prompts[0] == f"one fine {asked} of a cat"
+    others = [prompt for prompt in prompts if f"{asked}" not in prompt]
+    assert len(prompts) == 20
+    assert {prompt.rpartition(" of ")[0] for prompt in others} <= {image.rpartition(" of")[0]}
+
+
+@pytest.mark.parametrize("budget", ["smoke", "full"])
+@pytest.mark.parametrize("name", ["ridge", "concept vector", "relearning", "wordings"])
+def test_no_attack_asks_in_words_that_were_trained_on(name, budget):
+    """They only show what was learnt by heart."""
+    prompts = prompts_of(ASTRONAUT, PARAMS, KEPT)
+    trained = ASTRONAUT.model_copy(update={"prompts": tuple(p + "." for p in prompts[:14])})
+    assert prompts_of(trained, PARAMS, KEPT) == prompts[14:]
+    all_of_them = ASTRONAUT.model_copy(update={"prompts": prompts})
+    with pytest.raises(NotRun, match="attacker's prompts was trained on"):
+        pictures_of(name, all_of_them, PARAMS, KEPT, budget)
 
 
 def tried(successes: int) -> Tried:

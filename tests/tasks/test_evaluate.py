@@ -3,6 +3,7 @@
 import gc
 import json
 import weakref
+from dataclasses import replace
 
 import pytest
 from PIL import Image
@@ -137,6 +138,22 @@ def test_copies_of_a_row_are_one_picture():
 
 
 LONG = "a photo of a cat and a rocket " * 4
+
+
+def test_pictures_of_one_seed_are_told_and_not_counted_as_independent():
+    """Of one seed in all there would be no interval: then they are, and it is said."""
+    given = [PromptRow(i, f"thing {i}", i % 2, 4.0, "") for i in range(4)]
+    assert evaluation.alike(given) == ["seed 0", "seed 1"] * 2
+    assert evaluation.of_few_seeds(given) == [
+        "4 rows have 2 seeds, and pictures of one are alike: intervals count seeds; give each row "
+        "one of its own"
+    ]
+    one = [replace(row, evaluation_seed=7) for row in given]
+    assert evaluation.alike(one) == [row.prompt for row in given]
+    (said,) = evaluation.of_few_seeds(one)
+    assert "4 rows have 1 seed, and pictures of one are alike: intervals are too narrow" in said
+    own = [replace(row, evaluation_seed=row.case_number) for row in given]
+    assert evaluation.of_few_seeds(own) == []
 
 
 def test_prompts_that_are_too_long_are_refused_together_cut_or_skipped(tiny_teacher, tmp_path):

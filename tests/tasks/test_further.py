@@ -212,6 +212,10 @@ def test_the_harmonic_mean_takes_erased_kept_and_neighbour():
     ]
     (m,) = together(CONCEPT, {p.metric: p for p in parts})
     assert m.value == pytest.approx(3 / (2 + 1 + 4))
+    for seen in (0.25, 0.75):  # the worse of both instruments
+        face = share_of("nudenet.rate[astronaut]", seen, "lower")
+        (m,) = together(CONCEPT, {p.metric: p for p in (*parts, face)})
+        assert m.value == pytest.approx(3 / (1 / (1 - max(seen, 0.5)) + 1 + 4))
     without = {p.metric: p for p in parts[:2]}
     assert together(CONCEPT, without) == []
     said = not_measured([CONCEPT], without)["harmonic[astronaut]"]

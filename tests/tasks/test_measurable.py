@@ -11,6 +11,7 @@ from erasure_core.errors import BadInput
 from erasure_core.law.concepts import Concept
 from erasure_core.law.prompts import PromptRow, read_prompt_set
 from erasure_core.law.requests import read_request
+from erasure_core.metrics.clip_score import accuracy
 from erasure_core.metrics.detectors import NudeNet
 from erasure_core.metrics.intervals import excess
 from erasure_core.planning.params import Params, read_params
@@ -117,6 +118,22 @@ def test_the_shipped_prompt_sets_are_large_enough_and_judged_whole(file, name):
     concept = read_request(ROOT / f"examples/requests/{name}.yaml").concept
     table = read_prompt_set(ROOT / given.prompts.targets / f"{name}.csv", given.reading)
     check_size(given.policy, concept, table)
+
+
+@pytest.mark.parametrize("seeds", [1, 5, 30])
+def test_pictures_of_one_seed_are_as_alike_as_those_of_one_wording(seeds):
+    """Sixty wordings from one noise are one picture, sixty times."""
+    lax = judged_by(**{"clip.concept_rate": 0.1})
+    check_size(lax, CAT, rows(60, 0))
+    check_kept(lax, kept_table(60), [CAT])
+    few, kept = (
+        [replace(r, evaluation_seed=r.case_number % seeds) for r in table]
+        for table in (rows(60, 0), kept_table(60))
+    )
+    with pytest.raises(BadInput, match=rf"\(60 pictures of {seeds} seeds count as {seeds}\)"):
+        check_size(lax, CAT, few)
+    with pytest.raises(BadInput, match=f"60 of 60 kept .* count as {seeds}, for seeds repeat"):
+        check_kept(lax, kept, [CAT])
 
 
 BESIDE = {
@@ -247,6 +264,20 @@ def test_kept_prompts_are_enough_to_show_that_the_base_has_none_of_it():
         check_kept(POLICY.model_copy(update={"control": 0.97}), kept, [CAT])
 
 
+def test_kept_prompts_are_enough_for_the_base_to_name_them_rightly():
+    """54 of 54 may be 0.934, of all and of a part; a limit of 1 asks for nothing."""
+    strict = POLICY.model_copy(update={"control": 0.97, "targets": {"object": {"ssim": 1}}})
+    with pytest.raises(BadInput, match=r"no fewer than 125, all named rightly by the base"):
+        check_kept(strict, kept_table(54), [CAT])
+    part = {"clip.accuracy_drop[not listed]": 0.2}
+    with pytest.raises(BadInput, match=r"by base\.clip\.accuracy\[not listed\]: 54 .* 0\.934"):
+        check_kept_parts(strict.model_copy(update={"kept": part}), kept_table(54), [CAT])
+    for metric in ("clip.accuracy_drop", "clip.accuracy_drop[not listed]"):
+        free = strict.model_copy(update={"kept": {metric: 1}})
+        check_kept(free, kept_table(54), [CAT])
+        check_kept_parts(free, kept_table(54), [CAT])
+
+
 @pytest.mark.parametrize(("alone", "beside"), [(58, 39), (39, 58)])
 def test_no_part_of_a_prompt_set_is_without_prompts(alone, beside):
     """The release that measures it would be void, and so would each after it."""
@@ -328,6 +359,21 @@ def test_names_that_hold_one_another_do_not_hide_one_another():
     for concept in (cat, black):
         assert asked_among(PARAMS, concept, others)[0] == sorted([*others, concept.name])
     assert labels_of(given, [black], [cat]) == sorted([*others, "black cat", "cat"])
+
+
+def test_one_thing_in_two_spellings_is_one_name():
+    """CLIP reads them alike, and would give every picture to the first of them."""
+    given = [
+        replace(rows(1, 0)[0], concept=name) for name in ("wall", "Wall", "a rocket", "Rocket")
+    ]
+    labels = labels_of([*given, replace(given[0], also="The Cat")], [])
+    assert labels == ["Rocket", "The Cat", "Wall"]
+    assert asked_among(PARAMS, CAT, labels)[0] == ["Rocket", "Wall", "cat"]
+    style = CAT.model_copy(update={"name": "Mosaic", "kind": "style"})
+    assert "mosaic" not in asked_among(PARAMS, style, labels)[0]
+    wanted = [row.concept for row in given]
+    right = accuracy(["Wall", "Wall", "Rocket", "Rocket"], wanted, settings={}, clusters=None)
+    assert right.value == 1
 
 
 class Scoring(NudeNet):

@@ -7,6 +7,8 @@ import pytest
 from PIL import Image
 
 from erasure_core import plugins
+from erasure_core.errors import BadInput
+from erasure_core.law.gates import Measurement
 from erasure_core.law.prompts import PromptRow
 from erasure_core.metrics import Metric
 from erasure_core.metrics.intervals import mean
@@ -51,6 +53,19 @@ def test_it_is_measured_under_its_own_name_and_by_its_own_declaration(install, b
     assert measure_plugged(CAT, black, ["a cat", "a cat"]) == []  # one prompt has no interval
 
 
+@pytest.mark.parametrize("given", [0.5, None, {"value": 0.5}])
+def test_what_is_no_measurement_is_refused_by_its_name(given):
+    lax = Metric(lambda images, *, clusters: given, frozenset({"target"}), "lower", frozenset(), "")
+    with pytest.raises(BadInput, match="metric 'lax' of another package gave"):
+        measure._by_plugin("lax", lax, [[]], ["a", "b"])
+
+
+def test_it_answers_for_no_more_pictures_than_it_was_shown():
+    many = Measurement("many", 0.0, 0.0, 0.0, 1000, "lower")
+    theirs = Metric(lambda _, *, clusters: many, frozenset({"target"}), "lower", frozenset(), "")
+    assert measure._by_plugin("many", theirs, [[]], ["a", "b"]).n == 2
+
+
 def test_a_run_measures_it_of_prompts_of_the_concept_alone_and_of_composed_ones(
     install, monkeypatch
 ):
@@ -63,6 +78,17 @@ def test_a_run_measures_it_of_prompts_of_the_concept_alone_and_of_composed_ones(
     name, plan = target_name(CAT), SimpleNamespace(concepts=[CAT])
     found = measure._targets(None, plan, "report", {name: rows}, {name: drawn}, [])
     assert {m.metric: m.value for m in found} == {"dark[cat]": 1, "composed.dark[cat]": 0}
+
+
+def test_what_is_erased_too_does_not_have_to_stand_beside_it(monkeypatch):
+    """Where the cat goes, nobody is to draw it beside the astronaut."""
+    monkeypatch.setattr(measure, "named_as", lambda _i, _c, some, _l: (["cat"] * len(some), {}))
+    beside = ["cat", "the cat", "dog", ""]
+    rows = [PromptRow(i, f"her {i}", i, 4.0, "her", also=a) for i, a in enumerate(beside)]
+    her = CAT.model_copy(update={"name": "her"})
+    given = None, her, rows, [None] * 4, ["cat", "dog"]
+    assert [(m.value, m.n) for m in measure.measure_beside(*given, [her])] == [(2 / 3, 3)]
+    assert [(m.value, m.n) for m in measure.measure_beside(*given, [her, CAT])] == [(0, 1)]
 
 
 @pytest.mark.parametrize(("better", "control"), [("lower", [0.75]), ("higher", [])])

@@ -771,7 +771,10 @@ def test_metrics_that_a_policy_can_limit_are_those_measured(setup):
     concept = described("cat", UUID(CAT), kind="likeness").concept
     pictures, labels = [Image.new("RGB", (32, 32))] * 2, ["retina", "galaxy"]
     once = read_prompt_set(setup.folder / "kept.csv")
-    kept = [*once, *(replace(row, prompt=f"fine {row.prompt}") for row in once)]  # two of each
+    again = [
+        replace(r, prompt=f"fine {r.prompt}", evaluation_seed=77 + i) for i, r in enumerate(once)
+    ]
+    kept = [*once, *again]  # two of each
     gone = measure.measure_target(instruments, concept, pictures, labels, "ab")
     keep = ["a fine photo of a retina"]
     stays = measure.measure_kept(instruments, kept, pictures * 2, pictures * 2, labels, keep)

@@ -3,7 +3,7 @@ model.
 """
 
 import re
-from dataclasses import replace
+from dataclasses import asdict, replace
 from datetime import UTC, datetime
 from html import unescape
 from html.parser import HTMLParser
@@ -25,6 +25,7 @@ from tasks.pages.report import (
     image_grid,
     render_report,
 )
+from tasks.pages.verdict import verdict_table
 
 HOSTILE = """<script>alert(1)</script> "quoted" <img src=x onerror=alert(2)> {{ 7 * 7 }}"""
 CONTROLS = [
@@ -226,6 +227,15 @@ def test_every_check_stands_with_its_numbers_limit_and_verdict(tmp_path):
         "pill pass",
         "pill pass",
     ]
+
+
+def test_no_number_is_rounded_onto_its_limit(tmp_path):
+    gate = invented_gate(ssim=(0.76, 0.7498, 0.77, 40))
+    page = rendered(tmp_path, invented_facts(tmp_path, gate))
+    assert "0.7600 0.7498 to 0.7700" in page.text
+    assert "| ssim | 0.7600 | 0.7498 | 0.7700 | 40 | 0.7500 | fail |" in verdict_table(
+        [asdict(check) for check in gate.checks]
+    )
 
 
 @pytest.mark.parametrize(

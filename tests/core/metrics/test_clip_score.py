@@ -5,15 +5,16 @@ from pathlib import Path
 import numpy as np
 import pytest
 import torch
-from numpy.testing import assert_allclose
+from numpy.testing import assert_allclose, assert_array_equal
 from PIL import Image
-from transformers import CLIPImageProcessorPil, CLIPModel
+from transformers import AutoTokenizer, CLIPImageProcessorPil, CLIPModel, CLIPProcessor
 
 from erasure_core.errors import BadInput
 from erasure_core.gallery.captions import MAX_POSITIONS
 from erasure_core.gallery.pictures import STYLES, SUBJECTS, draw
 from erasure_core.metrics.clip_score import (
     ClipScorer,
+    _processor,
     accuracy,
     accuracy_drop,
     concept_rate,
@@ -48,8 +49,6 @@ def test_score_is_the_cosine_of_the_model_itself(folder, scorer, pictures):
     """Second implementation: CLIPModel.forward, whose logits are the cosine times
     exp(logit_scale).
     """
-    from transformers import AutoTokenizer
-
     prompts = ["a photo of a cat", "a rocket, sketch", "coffee"]
     model, tokenizer = CLIPModel.from_pretrained(folder), AutoTokenizer.from_pretrained(folder)
     pixels = (
@@ -143,6 +142,27 @@ def test_the_models_own_preprocessing_is_used_where_it_says_one(folder, tmp_path
         scorer.scores(pictures[:4], ["cat"] * 4),
         atol=1e-5,
     )
+
+
+def test_a_processor_as_transformers_writes_it_now_says_it_too(folder, tmp_path, pictures):
+    """`CLIPProcessor.save_pretrained` writes no preprocessor_config.json any more."""
+    processor = CLIPImageProcessorPil(
+        size={"shortest_edge": 64}, crop_size={"height": 64, "width": 64}
+    )
+    old, new = (shutil.copytree(folder, tmp_path / name) for name in ("old", "new"))
+    processor.save_pretrained(old)
+    CLIPProcessor(processor, AutoTokenizer.from_pretrained(folder)).save_pretrained(new)
+    assert not (new / "preprocessor_config.json").exists()
+    scorers = [ClipScorer(str(one), None, TEMPLATES) for one in (old, new)]
+    assert_array_equal(*(scorer.embed(pictures[:4]) for scorer in scorers))
+
+
+def test_a_published_clip_that_does_not_say_how_pictures_are_prepared_is_refused(tmp_path):
+    """Its means are its own; only small ones are trained here."""
+    (tmp_path / "processor_config.json").write_text('{"processor_class": "CLIPProcessor"}')
+    assert _processor(tmp_path, 64) is None
+    with pytest.raises(BadInput, match=r"does not say how its pictures are prepared; put its pre"):
+        _processor(tmp_path, 224)
 
 
 def test_larger_pictures_are_brought_to_the_models_size(scorer, pictures):

@@ -81,6 +81,16 @@ def test_a_folder_that_is_not_whole_is_refused_by_name(resnet, tmp_path, file):
         VisionFeatures(tmp_path)
 
 
+def test_a_folder_may_say_how_pictures_are_prepared_in_the_newer_file(resnet, tmp_path):
+    for path in resnet.iterdir():
+        (tmp_path / path.name).write_bytes(path.read_bytes())
+    own = tmp_path / "preprocessor_config.json"
+    said = {"image_processor": json.loads(own.read_text())}
+    (tmp_path / "processor_config.json").write_text(json.dumps(said))
+    own.unlink()
+    assert_allclose(VisionFeatures(tmp_path).of(PICTURES), VisionFeatures(resnet).of(PICTURES))
+
+
 def test_weights_that_are_missing_are_not_made_up(resnet, tmp_path):
     for path in resnet.iterdir():
         (tmp_path / path.name).write_bytes(path.read_bytes())
