@@ -25,11 +25,13 @@ PARTICLES = "|".join(
     )
 )
 CALLED = "씨|님|풍"  # and before that: "Mr", "dear", "in the style of"
-# Whose letters people type without their marks too.
-TATWEEL = "\u0640"  # draws an Arabic word out
+# Put into a word or behind it, and no part of it: what draws an Arabic word out, the dot below by
+# which Hindi writes sounds of Persian, the marks of brands.
+UNTYPED = frozenset("\u0640\u093c\u00ae\u00a9\u2122\u2120")
 ZWNJ = "\u200c"  # parts two letters, which a hyphen does elsewhere
 # What Arabic and Hebrew write on the beginning of a word: "and", "in", "as", "to", "from", "the".
 PREFIXES = {"ARABIC": "وفبكل", "HEBREW": "ושבכלמה"}
+# Whose letters people type without their marks too.
 MARKED = ("LATIN", "GREEK", "CYRILLIC", "ARABIC", "HEBREW")
 TYPED = {  # what people type in place of what has no key of its own
     **dict.fromkeys("\u2010\u2011\u2012\u2013\u2014\u2015\u2212\u05be\ufe63\uff0d", "-"),
@@ -42,7 +44,9 @@ TYPED = {  # what people type in place of what has no key of its own
     **dict.fromkeys("\u0629\u06c1\u06d5", "\u0647"),
     **{"ð": "d", "Ð": "D", "þ": "th", "Þ": "Th", "\u1e9e": "SS"},
     **{"ß": "ss", "æ": "ae", "Æ": "AE", "œ": "oe", "Œ": "OE", "ø": "o", "Ø": "O"},
-    **{"ł": "l", "Ł": "L", "đ": "d", "Đ": "D", "\u0131": "i"},
+    **{"ł": "l", "Ł": "L", "đ": "d", "Đ": "D", "\u0131": "i", "ħ": "h", "Ħ": "H"},
+    **{"ə": "e", "Ə": "E"},
+    "\u0901": "\u0902",  # Hindi's nasal vowels, with a bow or without
 }
 # What people type for a marked letter in its own language: "Mueller".
 SPREAD = {
@@ -67,7 +71,14 @@ VOWELLESS = re.compile("[b-df-hj-np-tv-xz]{2,4}", re.IGNORECASE)  # what is shor
 # No part of a name; but "The Who" is nobody without it.
 ARTICLE = re.compile(r"(?:an?|the)\s+(?=\w)|(?:An?|The)\s+(?=\w+\W+\w)")
 INNER_ARTICLE = re.compile(r"(?<=\w)\s+an?\s+(?=\w)")
-JUNIOR = re.compile(r",?\s+(?=[js]r\b)", re.IGNORECASE)
+JUNIOR = re.compile(r",?\s+(?=(?:[js]r|junior|senior)\b)", re.IGNORECASE)
+# What stands before a name, or behind it, shortened and in full: "Mt. Fuji", "Mount Fuji".
+TITLES = {
+    **{"mr": "mister", "dr": "doctor", "st": "saint", "mt": "mount", "ft": "fort"},
+    **{"prof": "professor", "capt": "captain", "lt": "lieutenant", "sgt": "sergeant"},
+    **{"jr": "junior", "sr": "senior"},
+}
+SHORTENED = {full: short for short, full in TITLES.items()}
 
 
 @dataclass(frozen=True, slots=True)
@@ -151,6 +162,7 @@ def _typed(text: str, *, spread: bool = False) -> tuple[str, Sequence[int]]:
         plain = [letter for letter in letters if not unicodedata.combining(letter)]
         bare = _is_marked(letters[0]) or character in TYPED
         kept = plain if bare else [*unicodedata.normalize("NFKC", character)]
+        kept = [letter for letter in kept if letter not in UNTYPED]
         typed += kept
         stood += [i] * len(kept)
     return _keyed("".join(typed)), [*stood, len(text)]
@@ -163,7 +175,7 @@ def _keyed(text: str) -> str:
 
 def _is_unseen(character: str) -> bool:
     """Whether nobody sees a character, or types it."""
-    return character == TATWEEL or unicodedata.category(character) == "Cf"
+    return character in UNTYPED or unicodedata.category(character) == "Cf"
 
 
 def _is_marked(letter: str) -> bool:
@@ -279,23 +291,26 @@ def _parts(name: str) -> list[str]:
         f"{_part(part)}{DOT if _is_shortened(part) else ''}{_joined(part, joint, following, bare)}"
         for part, joint, following in zip(names[:-1], joints, names[1:], strict=True)
     ]
-    return [*parts, _last_part(names[-1], alone=bare and not parts)]
+    return [*parts, _last_part(names[-1], alone=not parts, bare=bare)]
 
 
-def _part(part: str) -> str:
-    """A part of a name as a pattern, without the dot behind it."""
+def _part(part: str, titles: bool = True) -> str:
+    """A part of a name as a pattern, without the dot behind it; of `titles` in either form."""
     letters = _initials(part)
-    return rf"{DOT}{JOINED}?".join(letters) or _spelled(part[:-1] if _is_dotted(part) else part)
+    pattern = rf"{DOT}{JOINED}?".join(letters) or _spelled(part[:-1] if _is_dotted(part) else part)
+    word = part.removesuffix(".").casefold()
+    other = TITLES.get(word) or (word in SHORTENED and rf"{SHORTENED[word]}{DOT}")
+    return rf"(?:{pattern}|{other})" if titles and other else pattern
 
 
-def _last_part(part: str, alone: bool) -> str:
+def _last_part(part: str, alone: bool, bare: bool) -> str:
     """The last part of a name as a pattern, with the dot behind it that is its own: "a UFO." ends a
-    sentence, "a U.F.O." need not; and "A.", `alone`, is no article.
+    sentence, "a U.F.O." need not; and "A.", `alone` and `bare`, is no article.
     """
-    letters = _initials(part)
+    letters, pattern = _initials(part), _part(part, titles=not alone)
     if len(letters) > 1 and not _is_dotted(part):
-        return rf"(?:{rf'[.]{JOINED}?'.join(letters)}\.|{_part(part)})"
-    return f"{_part(part)}{(r'[.]' if alone else DOT) if _is_dotted(part) else ''}"
+        return rf"(?:{rf'[.]{JOINED}?'.join(letters)}\.|{pattern})"
+    return f"{pattern}{(r'[.]' if alone and bare else DOT) if _is_dotted(part) else ''}"
 
 
 def _joined(part: str, joint: str, following: str, bare: bool) -> str:
@@ -303,12 +318,14 @@ def _joined(part: str, joint: str, following: str, bare: bool) -> str:
     comma = ",?" if JUNIOR.match(f" {following}") else ""
     if joint.strip(" -").casefold() in ("&", "and"):
         return f"{comma}(?:{AND})"
-    unspaced = _unspaced(part[-1]) and _unspaced(following[0])
+    unspaced = _runs_on(part[-1]) and _runs_on(following[0])
     initials = bool(_initials(part) and _initials(following))
     numbers = part[-1].isdigit(), following[0].isdigit()
     joined = joint in ("-", "\u00b7") and not all(numbers)  # "9/11" is no "911"
     apart = joint.isspace() and any(numbers) and not all(numbers)  # "50 Cent" is "50cent"
-    runs_on = _is_dotted(part) or joined or initials or apart
+    # "St." and "a.", not the "will." of "will.i.am"
+    shortened = _is_dotted(part) and bool(len(part) == 2 or _initials(part))
+    runs_on = shortened or joined or initials or apart
     if unspaced or (runs_on and not bare):
         return f"{comma}{JOINED}?"
     return f"{comma}(?:{JOINED}|(?<=[.]))" if _is_shortened(part) else f"{comma}{JOINED}"
@@ -356,8 +373,16 @@ def _spelled(part: str) -> str:
 def _between(letters: re.Match[str]) -> str:
     """What may stand between two letters of a word, as a pattern."""
     beside = letters.string[letters.start() - 1], letters.string[letters.start()]
-    return f"{JOINED}?" if all(map(_unspaced, beside)) else "[-\u00b7]?"
+    of_korean = len(letters.string) > 2 and all(map(_runs_on, beside))  # two are a word of others
+    return f"{JOINED}?" if of_korean or all(map(_unspaced, beside)) else "[-\u00b7]?"
 
 
 def _unspaced(character: str) -> bool:
     return unicodedata.name(character, "").startswith(UNSPACED)
+
+
+def _runs_on(character: str) -> bool:
+    """Whether names in its script are written with blanks between their parts and without: Korean's
+    too, which parts its words.
+    """
+    return _unspaced(character) or unicodedata.name(character, "").startswith("HANGUL")

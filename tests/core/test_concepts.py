@@ -345,6 +345,25 @@ TYPED = [
     ("WHO", "a WHO sign"),
     ("It", "IT's It, poster"),
     ("X", "an X logo"),
+    *(("LEGO", f"LEGO{mark} bricks") for mark in "\u00ae\u2122\u00a9\u2120"),
+    *((f"Coca-Cola{mark}", "a can of coca cola") for mark in "\u00ae\u2122\u00a9\u2120"),
+    ("शाहरुख़ ख़ान", "शाहरुख खान की तस्वीर"),
+    ("शाहरुख खान", "शाहरुख\u093c \u0959ान की तस्वीर"),
+    ("चाँद", "चांद"),
+    ("मां", "माँ"),
+    ("방탄소년단", "방탄 소년단의 사진"),
+    ("방탄 소년단", "방탄소년단"),
+    ("김연아", "김 연아"),
+    ("Heydər Əliyev", "heyder eliyev"),
+    ("Mt. Fuji", "Mount Fuji, sketch"),
+    ("Mount Fuji", "mt fuji"),
+    ("Mount Fuji", "Mt. Fuji"),
+    ("Saint Nicholas", "St. Nicholas"),
+    ("Mister Rogers", "Mr Rogers' house"),
+    ("Capt. America", "captain america"),
+    ("Robert Downey Jr.", "Robert Downey, Junior"),
+    ("Robert Downey Junior", "Robert Downey, Jr."),
+    ("will.i.am", "will i am"),
 ]
 
 
@@ -379,6 +398,7 @@ def test_a_name_is_known_as_it_is_typed(name, prompt):
         ("M&M's", "a nut", "M&M's on a table", "a nut on a table"),
         ("Zuckerberg", "a man", "\u200bZucker\u00adberg, \u00adx", "\u200ba man, \u00adx"),
         ("Ke$ha", "a singer", "$5 for Ke$ha", "$5 for a singer"),
+        ("LEGO\u00ae", "a brick", "an old LEGO\u2122 car", "an old brick car"),
         ("محمد صل\u0627ح", "رجل", "صورة لمحمد صل\u0627ح", "صورة لرجل"),
         (
             "\uace0\uc591\uc774",
@@ -433,6 +453,10 @@ def test_a_name_in_another_spelling_is_not_kept_and_replaces_nothing(changes):
         ("X", "an X-ray of a hand"),
         ("9/11", "a Porsche 911"),
         ("911", "9/11"),
+        ("will.i.am", "Prince William"),
+        ("doctor", "the dr"),
+        ("mount", "a mt"),
+        ("이수", "이 수"),
         ("100 bill", "a $1000 bill"),
         ("صل\u0627ح", "مصل\u0627ح"),
     ],
@@ -841,6 +865,37 @@ def test_no_maker_is_left_where_what_replaces_a_style_is_none(replacement, promp
     assert known.replaced(prompt) == expected
 
 
+@pytest.mark.parametrize(
+    ("replacement", "prompt", "expected"),
+    [
+        ("art", "a picture by Van Gogh with a cat", "art with a cat"),
+        ("art", "a fine picture by Van Gogh of a cat", "fine art of a cat"),
+        ("art", "one small picture by Van Gogh of a cat", "small art of a cat"),
+        ("art", "this is a cat as a Van Gogh painting", "this is a cat as art"),
+        ("art", "a cat in Van Gogh style", "a cat in art style"),
+        ("realism", "the picture by Van Gogh shows a cat", "realism shows a cat"),
+        ("art nouveau", "a Van Gogh painting", "art nouveau"),
+        ("Impressionism", "a picture by Van Gogh with a cat", "Impressionism with a cat"),
+        (
+            "Claude Monet",
+            "a picture by Van Gogh with a cat",
+            "a picture by Claude Monet with a cat",
+        ),
+        ("photo", "a picture by Van Gogh with a cat", "a photo with a cat"),
+        ("art nouveau poster", "a Van Gogh painting", "an art nouveau poster"),
+    ],
+)
+def test_art_and_movements_take_no_article_and_made_nothing(replacement, prompt, expected):
+    """By "art" artists are replaced in the papers: "an art with a cat" is what nobody says."""
+    known = concept(name="Van Gogh", kind="style", replacement=replacement)
+    assert known.replaced(prompt) == expected
+
+
+def test_a_movement_goes_with_its_medium():
+    known = concept(name="Cubism", kind="style", replacement="a photo")
+    assert known.replaced("a Cubism painting of a cat") == "a photo of a cat"
+
+
 def test_a_medium_owns_nothing_and_stands_before_other_words_as_before():
     known = concept(name="mosaic", kind="style", replacement="photo")
     assert known.replaced("a mosaic image of a cat") == "a photo image of a cat"
@@ -872,6 +927,12 @@ def test_a_medium_owns_nothing_and_stands_before_other_words_as_before():
         ("Yahoo!", "Yahoo"),
         ("Ke$ha", "Kesha"),
         ("#MeToo", "MeToo"),
+        ("LEGO\u00ae", "Lego"),
+        ("LEGO\u2122", "LEGO\u00ae"),
+        ("محـــمد", "محمد"),
+        ("Mt. Fuji", "Mount Fuji"),
+        ("방탄소년단", "방탄 소년단"),
+        ("चाँद", "चांद"),
         ("علی\u200cرض\u0627", "علیرض\u0627"),
         ("ک\u0627ظم", "ك\u0627ظم"),
         ("宮崎駿", "宮崎 駿"),
