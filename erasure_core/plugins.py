@@ -35,6 +35,8 @@ def hashes() -> dict[str, str]:
     for point in points:
         if point.dist:
             named[point.dist.name].add(point.module.partition(".")[0])
+    for name, dist in brought.items():  # what its modules import of its own
+        named[name].update((dist.read_text("top_level.txt") or "").split())
     return {f"plugin {name}": _sha256(brought[name], named[name]) for name in sorted(brought)}
 
 
