@@ -54,6 +54,9 @@ def test_yaml_is_read_as_the_writer_meant_it(tmp_path):
     ("text", "expected"),
     [
         ("word: a\nword: b\n", 'line 2 is not valid YAML: found duplicate key "word"'),
+        ("word: a\nword: b\n", "keep one of the two"),
+        ("word: a\n---\nword: b\n", "a file holds one, without a line of ---"),
+        ("word: a\n number: 3\n", "keys of one section begin in one column"),
         ("word: [a\nrate: 1", "line 2 is not valid YAML"),
         ("word: @elonmusk\n", "a text that begins with a sign (@ * & "),
         ("word: *NSYNC\n", "needs quotes around it"),
