@@ -417,6 +417,14 @@ def test_a_refused_trial_is_tried_as_a_trial():
     assert trial.again("--method", "uce") == "`erasure run cat --trial --method uce`"
 
 
+def test_a_refused_trial_enters_nothing():
+    """Who only tries has asked for nothing that a clock could run for."""
+    line = told(tried("uce", wordings=1), SHOWN, limits={SHOWN.metric: 0.1}).tries[0]
+    assert ENOUGH.about(line).endswith("`erasure request add REQUEST.yaml`, then `erasure run cat`")
+    said = replace(ENOUGH, trial=True).about(line)
+    assert said.endswith("(32 do), in its file, then `erasure run cat --trial`")
+
+
 def test_a_restore_is_advised_with_the_reason_that_was_given():
     asked = RepeatedCommand(Path("params.yaml"), (CAT,), (("--reason", "a mistake"),))
     assert asked.advised("`erasure restore cat --reason TEXT --method uce`") == (
