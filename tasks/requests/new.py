@@ -60,6 +60,7 @@ if TYPE_CHECKING:
     from transformers import CLIPTokenizer
 
 Named = TypeVar("Named", Row, PromptRow)
+EXAMPLES = Path("examples/requests")
 NEAR = 5  # of the others, those that are taken because they are near
 SPARE = 1.7  # times the prompts with which a limit can just be met without a hit
 PIECES = 3  # of a word that the tokenizer does not know as one
@@ -119,6 +120,11 @@ def draft(asked: NewRequest, params: Params, book: Book, out: Path = REQUESTS) -
             to its end, files that are not this request's are in the way, or the book would not
             take the request.
     """
+    if Path(asked.name).suffix and Path(asked.name).is_file():
+        raise BadInput(
+            f"{asked.name} is a file, and a request is for one concept; give its name, and a file "
+            f"of prompts with --prompts"
+        )
     bare = _concept(asked, (asked.name,), ())
     file = next(iter(folder_files(bare.name, out)), out / f"{bare.slug}.yaml")
     if before := _known_request(asked, bare, file):
@@ -146,7 +152,7 @@ def draft(asked: NewRequest, params: Params, book: Book, out: Path = REQUESTS) -
 
     wanted = round(SPARE * _fewest(params.policy, asked.kind)[False])
     sets = sets_of(word, also, known, styles, fits, wanted)
-    spelled = spelled_out(tokenizers, [*bare.names, bare.replacement])
+    spelled = spelled_out(tokenizers, [*bare.names, bare.replacement]) + _in_capitals(bare, words)
     if asked.prompts:
         _check_left(asked.prompts, sets)
     else:
@@ -157,7 +163,7 @@ def draft(asked: NewRequest, params: Params, book: Book, out: Path = REQUESTS) -
     _check(params, concept, rows, tokenizers, directions)
     made = {_set_file(where, concept): rows[stage] for stage, where in _stages(params).items()}
     request, ended = _request(asked, concept, before, book, params.registered_model)
-    _check_free(made, file, params.reading)
+    _check_free(made, file, concept.name, params.reading)
     near = _neighbours(word, known, styles, directions.encode)
     supplied = len(rows["report"]) - len(own.rows) if own.rows else 0
     return Draft(request, file, made, tuple(known), near, spelled, supplied, tuple(own.said), ended)
@@ -174,6 +180,21 @@ def spelled_out(tokenizers: "Sequence[CLIPTokenizer]", names: Iterable[str]) -> 
                 how = "no token at all" if unknown else f"{len(pieces)} pieces"
                 said[word] = f"the base's tokenizer does not know {word!r} and reads {how}"
     return tuple(said.values())
+
+
+def _in_capitals(concept: Concept, words: Sequence[Word]) -> tuple[str, ...]:
+    """That a name with a capital is nobody's plural, "the Beatles", where in lower case it would be
+    several of something else that is kept.
+    """
+    plain = concept.model_copy(update={"name": concept.name.lower()})
+    things = concept.kind in ("object", "explicit")
+    kept = [w.name for w in words if plain.named_in(w.name) and not concept.named_in(w.name)]
+    return tuple(
+        f"{concept.name!r} with a capital is a name of its own, and {name!r} is kept; write "
+        f"{plain.name!r} to erase it too"
+        for name in kept
+        if things
+    )
 
 
 def _concept(
@@ -196,7 +217,8 @@ def _concept(
     except ValidationError as fault:
         keys = {"name": "NAME", "replacement": "--instead", "also": "--also"}
         first = fault.errors()[0]
-        said = first["msg"].removeprefix("Value error, ")
+        empty = first["type"] == "string_too_short"
+        said = "it is empty; write words" if empty else first["msg"].removeprefix("Value error, ")
         whole = "--also" if said.startswith("described") else "--instead"
         key = str(first["loc"][0]) if first["loc"] else ""
         raise BadInput(f"{keys.get(key, key) or whole}: {said}") from None
@@ -447,13 +469,19 @@ def _request(
     return (new, "") if known is None else rewritten(book, known, new, model)
 
 
-def _check_free(sets: Mapping[Path, Sequence[PromptRow]], file: Path, reading: Reading) -> None:
+def _check_free(
+    sets: Mapping[Path, Sequence[PromptRow]], file: Path, name: str, reading: Reading
+) -> None:
     """Refuse to write over sets that are not this request's: `BadInput`."""
     taken = [path for path, rows in sets.items() if path.exists() and not file.exists()]
     if other := [path for path in taken if read_prompt_set(path, reading) != list(sets[path])]:
+        known = next(iter(folder_files(name, EXAMPLES)), None)
+        what_to_do = "move what is there away; a report set can be given with --prompts then"
+        if known:
+            run = f"`erasure run {shlex.quote(str(known))}`"
+            what_to_do = f"{known} is a request that is measured on them: {run}"
         raise BadInput(
-            f"{', '.join(map(str, other))}: there already, and not written for {file}; move "
-            f"what is there away, or give it with --prompts"
+            f"{', '.join(map(str, other))}: there already, and not written for {file}; {what_to_do}"
         )
 
 
