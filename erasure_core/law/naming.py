@@ -73,12 +73,12 @@ ARTICLE = re.compile(r"(?:an?|the)\s+(?=\w)|(?:An?|The)\s+(?=\w+\W+\w)")
 INNER_ARTICLE = re.compile(r"(?<=\w)\s+an?\s+(?=\w)")
 JUNIOR = re.compile(r",?\s+(?=(?:[js]r|junior|senior)\b)", re.IGNORECASE)
 # What stands before a name, or behind it, shortened and in full: "Mt. Fuji", "Mount Fuji".
-TITLES = {
+IN_FULL = {
     **{"mr": "mister", "dr": "doctor", "st": "saint", "mt": "mount", "ft": "fort"},
     **{"prof": "professor", "capt": "captain", "lt": "lieutenant", "sgt": "sergeant"},
     **{"jr": "junior", "sr": "senior"},
 }
-SHORTENED = {full: short for short, full in TITLES.items()}
+SHORTENED = {full: short for short, full in IN_FULL.items()}
 
 
 @dataclass(frozen=True, slots=True)
@@ -215,7 +215,7 @@ def _words(name: str, *, singular: bool = False) -> str:
     coffee", and of its last word, "men in suits"; with `singular` no plurals of either.
     """
     before, noun, after = headed(name)
-    if not after:
+    if not after or after.lstrip()[0].isupper():  # "Doctor Who"
         return _bent(name, singular)
     rest, *what = INNER_ARTICLE.split(after.strip(), maxsplit=1)
     about = f"{_bent(before + noun, singular)}{JOINED}"
@@ -299,7 +299,7 @@ def _part(part: str, titles: bool = True) -> str:
     letters = _initials(part)
     pattern = rf"{DOT}{JOINED}?".join(letters) or _spelled(part[:-1] if _is_dotted(part) else part)
     word = part.removesuffix(".").casefold()
-    other = TITLES.get(word) or (word in SHORTENED and rf"{SHORTENED[word]}{DOT}")
+    other = IN_FULL.get(word) or (word in SHORTENED and rf"{SHORTENED[word]}{DOT}")
     return rf"(?:{pattern}|{other})" if titles and other else pattern
 
 

@@ -13,6 +13,7 @@ from erasure_core.law.english import (
     DETERMINERS,
     GRAMMAR,
     SUBJECTS,
+    UNCOUNTED,
     headed,
     indefinite,
     is_many,
@@ -197,7 +198,10 @@ PARTS = (
     *("tyres", "wheels", "beans", "branches", "leaves", "petals", "seeds", "boots", "costumes"),
     *("gloves", "helmets", "shoes", "toys"),
 )
-OF_SEVERAL = re.compile(rf"\s+(?:{'|'.join(PARTS)}|{SEVERAL})(?!\w)", re.IGNORECASE)
+# And what is not counted: "cat food" is no "a cat" and food.
+BARE_COMPOUND = re.compile(
+    rf"\s+(?:{'|'.join((*PARTS, *sorted(UNCOUNTED)))}|{SEVERAL})(?!\w)", re.IGNORECASE
+)
 ADJECTIVES = 4  # at most, between an article and the name; "and" is counted
 
 
@@ -380,7 +384,7 @@ def _put(before: str, phrase: str, plural: bool, kind: str, after: str) -> str:
         kept = CALLED_MAKER.sub("", kept)
     if style and not _is_maker(noun) and (made := _not_made(kept, phrase, plural, after)):
         return made
-    if not style and not plural and OF_SEVERAL.match(after):
+    if not style and not plural and BARE_COMPOUND.match(after):
         return f"{kept}{noun}"
     if plural:
         return _put_several(kept, noun)
