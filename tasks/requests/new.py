@@ -4,7 +4,7 @@ on.
 
 import json
 import shlex
-from collections.abc import Iterable, Mapping, Sequence
+from collections.abc import Iterable, Iterator, Mapping, Sequence
 from dataclasses import dataclass, replace
 from datetime import UTC, datetime
 from pathlib import Path
@@ -17,7 +17,8 @@ from erasure_core.errors import BadInput
 from erasure_core.files import UNWRITABLE, write_text
 from erasure_core.law.clock import regulation
 from erasure_core.law.concepts import Concept, Kind
-from erasure_core.law.naming import mentions
+from erasure_core.law.english import DETERMINERS
+from erasure_core.law.naming import COUNTS, mentions
 from erasure_core.law.prompts import (
     BadRows,
     PromptRow,
@@ -152,7 +153,8 @@ def draft(asked: NewRequest, params: Params, book: Book, out: Path = REQUESTS) -
 
     wanted = round(SPARE * _fewest(params.policy, asked.kind)[False])
     sets = sets_of(word, also, known, styles, fits, wanted)
-    spelled = spelled_out(tokenizers, [*bare.names, bare.replacement]) + _in_capitals(bare, words)
+    spelled = spelled_out(tokenizers, [*bare.names, bare.replacement])
+    spelled += (*_in_capitals(bare, words), *_without_article(bare))
     if asked.prompts:
         _check_left(asked.prompts, sets)
     else:
@@ -195,6 +197,16 @@ def _in_capitals(concept: Concept, words: Sequence[Word]) -> tuple[str, ...]:
         for name in kept
         if things
     )
+
+
+def _without_article(concept: Concept) -> Iterator[str]:
+    """That a replacement has no article where prompts say one: "a photo of rocket"."""
+    instead = concept.replacement
+    first = instead.split()[0].casefold()
+    if concept.kind == "style" or first in (*DETERMINERS, *COUNTS, "nothing", "something"):
+        return
+    if (meant := mentioned(instead)) != instead:
+        yield f"{instead!r} has no article, and 'a photo of {instead}' is trained; write {meant!r}"
 
 
 def _concept(

@@ -248,6 +248,19 @@ def test_a_plural_with_a_capital_is_told_to_keep_the_singular(name, kept, params
     assert any(warning.startswith(said) for warning in made.spelled) is kept
 
 
+@pytest.mark.parametrize(
+    ("instead", "meant"),
+    [
+        *(("rocket", "a rocket"), ("old man in a suit", "an old man in a suit")),
+        *((well, None) for well in ("a rocket", "water", "two dogs", "this dog", "Mickey Mouse")),
+    ],
+)
+def test_a_replacement_without_its_article_is_warned_of(instead, meant):
+    concept = new._concept(asked("coffee", instead=instead), ("coffee",), ())
+    said = [f"{instead!r} has no article, and 'a photo of {instead}' is trained; write {meant!r}"]
+    assert list(new._without_article(concept)) == (said if meant else [])
+
+
 def test_nothing_is_written_before_it_is_asked_for(params, tmp_path):
     before = sorted(tmp_path.rglob("*"))
     draft(asked("coffee"), params, tmp_path / "requests")
