@@ -224,6 +224,20 @@ def test_a_method_whose_settings_bear_another_name_is_refused(monkeypatch):
         all_methods(points)
 
 
+@pytest.mark.parametrize("function", ["erase", "prepare", "check"])
+def test_a_method_with_other_arguments_is_refused_before_any_work(function, example, monkeypatch):
+    monkeypatch.setattr(example, function, lambda teacher: None)
+    points = [EntryPoint("exact", "erasure_example.exact", "erasure.methods")]
+    with pytest.raises(BadInput, match=r"each with the arguments of erasure_core\.methods\.Method"):
+        all_methods(points)
+
+
+def test_a_function_that_does_not_tell_its_arguments_is_believed():
+    assert plugins.takes(max, 2)
+    assert plugins.takes(lambda *given, **named: None, 5, "clusters")
+    assert not plugins.takes("text", 0)
+
+
 def test_an_unknown_detector_is_refused_with_those_there_are():
     with pytest.raises(BadInput, match="no detector 'yolo'; use one of nudenet"):
         opened("yolo", 0.5, 320)
