@@ -422,7 +422,7 @@ def _describe(fault: ErrorDetails, model: type[BaseModel]) -> str:
 def _in_yaml(fault: str, found: object) -> str | None:
     """How to write in YAML what was found as something else; None where that is not the fault."""
     if fault in ("tuple_type", "list_type") and found is None:
-        return "write a list, one a line: - ..., or [] for none"
+        return "write a list, in [ ] or one a line: - ...; [] is none"
     if fault == "string_type" and found is None:
         return "write it; what begins with # or is 'null' needs quotes"
     if fault == "string_type" and not isinstance(found, list):
@@ -431,7 +431,7 @@ def _in_yaml(fault: str, found: object) -> str | None:
         number = isinstance(found, int | float) and not isinstance(found, bool)
         return f"quote it: {_shortened(text)}{', with all its digits' if number else ''}"  # 007
     if fault in ("tuple_type", "list_type") and not isinstance(found, dict):
-        return f"write a list, one a line: - {_shortened(found)}"
+        return f"write a list, in [ ] or one a line: - {_shortened(found)}"
     if fault in ("model_type", "model_attributes_type", "dict_type") and found is not None:
         return "write its keys below it, one a line: key: value"
     if fault in ("uuid_type", "uuid_parsing"):

@@ -200,7 +200,7 @@ def _patterns(names: tuple[str, ...]) -> tuple[re.Pattern[str], re.Pattern[str]]
 def _alone(name: str) -> str:
     """A name as a pattern, with its article or without; of a plural each of its singulars too."""
     article, name = _article(name)
-    return article + _words(name, singular=True)
+    return rf"{article}{_words(name, singular=True)}{_tag(name)}"
 
 
 def _article(name: str) -> tuple[str, str]:
@@ -266,7 +266,14 @@ def _in_sentence(name: str) -> str:
         return rf"{begins}{''.join(_parts(name))}(?:e?s(?!\w))?"
     if unicodedata.name(name[-1], "").startswith("HANGUL"):
         return rf"{begins}{''.join(_parts(name))}(?=(?:{CALLED})?들?(?:{PARTICLES})?(?!\w))"
-    return rf"{begins}{_words(name)}(?!\w)"
+    return rf"{begins}{_words(name)}(?!\w){_tag(name)}"
+
+
+def _tag(name: str) -> str:
+    """A name of several parts as one more pattern, behind the sign of a tag: "#TaylorSwift"."""
+    pieces = JOINT.split(name)[::2]
+    run_on = "".join(_spelled(piece.removesuffix(".")) for piece in pieces)
+    return rf"|(?<!\w)[#@]{run_on}(?!\w)" if len(pieces) > 1 else ""
 
 
 def _begins(name: str) -> str:

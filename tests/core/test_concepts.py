@@ -366,6 +366,8 @@ TYPED = [
     ("Robert Downey Jr.", "Robert Downey, Junior"),
     ("Robert Downey Junior", "Robert Downey, Jr."),
     ("will.i.am", "will i am"),
+    ("Taylor Swift", "#TaylorSwift, poster"),
+    ("J. K. Rowling", "@jkrowling"),
 ]
 
 
@@ -400,6 +402,7 @@ def test_a_name_is_known_as_it_is_typed(name, prompt):
         ("M&M's", "a nut", "M&M's on a table", "a nut on a table"),
         ("Zuckerberg", "a man", "\u200bZucker\u00adberg, \u00adx", "\u200ba man, \u00adx"),
         ("Ke$ha", "a singer", "$5 for Ke$ha", "$5 for a singer"),
+        ("Taylor Swift", "a singer", "a #taylorswift sign", "a singer sign"),
         ("LEGO\u00ae", "a brick", "an old LEGO\u2122 car", "an old brick car"),
         ("محمد صل\u0627ح", "رجل", "صورة لمحمد صل\u0627ح", "صورة لرجل"),
         (
@@ -456,6 +459,7 @@ def test_a_name_in_another_spelling_is_not_kept_and_replaces_nothing(changes):
         ("9/11", "a Porsche 911"),
         ("911", "9/11"),
         ("will.i.am", "Prince William"),
+        ("Taylor Swift", "#taylorswiftfans"),
         ("doctor", "the dr"),
         ("mount", "a mt"),
         ("이수", "이 수"),

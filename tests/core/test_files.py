@@ -80,7 +80,11 @@ def test_yaml_is_read_as_the_writer_meant_it(tmp_path):
         ("word: 007\n", "word: found 7; quote it: '7', with all its digits"),
         ("word: #blessed\n", "word: found None; write it; what begins with #"),
         ("word: {cat: portrait}\n", "quote it: 'cat: portrait'"),
-        ("word: a\nmany: a cat\n", "many: found 'a cat'; write a list, one a line: - 'a cat'"),
+        (
+            "word: a\nmany: a cat\n",
+            "many: found 'a cat'; write a list, in [ ] or one a line: - 'a cat'",
+        ),
+        ("word: a\nmany:\n", "many: found None; write a list, in [ ] or one a line"),
         (
             "word: a\ninner: {depth: 0}\n",
             "inner.depth: found 0; Input should be greater than or equal to 1",
