@@ -66,6 +66,9 @@ APOSTROPHE = re.compile(r"(?<=[^\W\d_])'(?=[^\W\d_])(?!(?:[dmst]|ll|re|ve)(?!\w)
 DOLLAR = re.compile(r"\$(?=[^\W\d_])")  # "Ke$ha" is "Kesha"
 # What a name may have in front or behind of a word, and people leave out: "#MeToo", "Yahoo!".
 SIGN, MARK = re.compile(r"^[#@](?=\w)"), re.compile(r"(?<=\w)[!?,:;]+$")
+# Between a number and more than a letter, where a blank may stand: "AK47" is "an AK 47", and "A4"
+# is no "a 4".
+NUMBERED = re.compile(r"(?<=[^\W\d_]{2})(?=\d)|(?<=\d)(?=[^\W\d_]{2})")
 DOT = r"\.?"
 VOWELLESS = re.compile("[b-df-hj-np-tv-xz]{2,4}", re.IGNORECASE)  # what is shortened: "Mr", "St"
 # No part of a name; but "The Who" is nobody without it.
@@ -381,7 +384,8 @@ def _between(letters: re.Match[str]) -> str:
     """What may stand between two letters of a word, as a pattern."""
     beside = letters.string[letters.start() - 1], letters.string[letters.start()]
     of_korean = len(letters.string) > 2 and all(map(_runs_on, beside))  # two are a word of others
-    return f"{JOINED}?" if of_korean or all(map(_unspaced, beside)) else "[-\u00b7]?"
+    apart = NUMBERED.match(letters.string, letters.start()) is not None
+    return f"{JOINED}?" if of_korean or apart or all(map(_unspaced, beside)) else "[-\u00b7]?"
 
 
 def _unspaced(character: str) -> bool:

@@ -367,6 +367,9 @@ TYPED = [
     ("Robert Downey Junior", "Robert Downey, Jr."),
     ("will.i.am", "will i am"),
     ("Taylor Swift", "#TaylorSwift, poster"),
+    ("AK47", "two AK 47s"),
+    ("50cent", "50 Cent"),
+    ("9mm pistol", "a 9 mm pistol"),
     ("J. K. Rowling", "@jkrowling"),
 ]
 
@@ -460,6 +463,8 @@ def test_a_name_in_another_spelling_is_not_kept_and_replaces_nothing(changes):
         ("911", "9/11"),
         ("will.i.am", "Prince William"),
         ("Taylor Swift", "#taylorswiftfans"),
+        ("A4", "a 4 year old"),
+        ("PS5", "P S5"),
         ("doctor", "the dr"),
         ("mount", "a mt"),
         ("이수", "이 수"),
@@ -941,6 +946,7 @@ def test_a_medium_owns_nothing_and_stands_before_other_words_as_before():
         ("LEGO\u2122", "LEGO\u00ae"),
         ("محـــمد", "محمد"),
         ("Mt. Fuji", "Mount Fuji"),
+        ("AK47", "AK 47"),
         ("방탄소년단", "방탄 소년단"),
         ("चाँद", "चांद"),
         ("علی\u200cرض\u0627", "علیرض\u0627"),
