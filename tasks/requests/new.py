@@ -91,7 +91,7 @@ class Draft:
     sets: Mapping[Path, Sequence[PromptRow]]
     known: tuple[Word, ...]  # what else the base knows, the nearest first
     neighbours: tuple[str, ...]
-    spelled: tuple[str, ...]  # what the tokenizer does not know as words
+    spelled: tuple[str, ...]  # what has to be said of how the names are written
     supplied: int = 0  # rows that a person's own report set lacked, of the concept beside something
     said: tuple[str, ...] = ()  # of that report set
     ended: str = ""  # what has to be said of a request in whose place this one comes
