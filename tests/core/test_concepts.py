@@ -26,7 +26,7 @@ def concept(
         ("someone in a space suit", "a photographer"),
         (
             "breathe astronaut air",
-            "breathe a photographer air",
+            "breathe photographer air",
         ),  # the end of "breathe" is no article
     ],
 )
