@@ -121,12 +121,12 @@ def draft(asked: NewRequest, params: Params, book: Book, out: Path = REQUESTS) -
             to its end, files that are not this request's are in the way, or the book would not
             take the request.
     """
+    bare = _concept(asked, (asked.name,), ())
     if Path(asked.name).suffix and Path(asked.name).is_file():
         raise BadInput(
             f"{asked.name} is a file, and a request is for one concept; give its name, and a file "
             f"of prompts with --prompts"
         )
-    bare = _concept(asked, (asked.name,), ())
     file = next(iter(folder_files(bare.name, out)), out / f"{bare.slug}.yaml")
     if before := _known_request(asked, bare, file):
         asked = replace(asked, name=before.concept.name)  # in the spelling that was asked in
@@ -184,19 +184,17 @@ def spelled_out(tokenizers: "Sequence[CLIPTokenizer]", names: Iterable[str]) -> 
     return tuple(said.values())
 
 
-def _in_capitals(concept: Concept, words: Sequence[Word]) -> tuple[str, ...]:
+def _in_capitals(concept: Concept, words: Sequence[Word]) -> Iterator[str]:
     """That a name with a capital is nobody's plural, "the Beatles", where in lower case it would be
     several of something else that is kept.
     """
     plain = concept.model_copy(update={"name": concept.name.lower()})
-    things = concept.kind in ("object", "explicit")
-    kept = [w.name for w in words if plain.named_in(w.name) and not concept.named_in(w.name)]
-    return tuple(
-        f"{concept.name!r} with a capital is a name of its own, and {name!r} is kept; write "
-        f"{plain.name!r} to erase it too"
-        for name in kept
-        if things
-    )
+    for word in words if concept.kind in ("object", "explicit") else ():
+        if plain.named_in(word.name) and not concept.named_in(word.name):
+            yield (
+                f"{concept.name!r} with a capital is a name of its own, and {word.name!r} is kept; "
+                f"write {plain.name!r} to erase it too"
+            )
 
 
 def _without_article(concept: Concept) -> Iterator[str]:
