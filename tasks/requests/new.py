@@ -154,7 +154,7 @@ def draft(asked: NewRequest, params: Params, book: Book, out: Path = REQUESTS) -
     wanted = round(SPARE * _fewest(params.policy, asked.kind)[False])
     sets = sets_of(word, also, known, styles, fits, wanted)
     spelled = spelled_out(tokenizers, [*bare.names, bare.replacement])
-    spelled += (*_in_capitals(bare, words), *_without_article(bare))
+    spelled += (*_in_capitals(bare, words), *_several(bare, words), *_without_article(bare))
     if asked.prompts:
         _check_left(asked.prompts, sets)
     else:
@@ -195,6 +195,20 @@ def _in_capitals(concept: Concept, words: Sequence[Word]) -> Iterator[str]:
                 f"{concept.name!r} with a capital is a name of its own, and {word.name!r} is kept; "
                 f"write {plain.name!r} to erase it too"
             )
+
+
+def _several(concept: Concept, words: Sequence[Word]) -> Iterator[str]:
+    """That a name is of several things that are kept, "cats and dogs": prompts seldom say all."""
+    held = [
+        word.name
+        for word in words
+        if any(mentions([word.name], concept.name)) and not concept.named_in(word.name)
+    ]
+    if len(held) > 1:
+        yield (
+            f"{concept.name!r} is one name, found where prompts say all of it, and "
+            f"{' and '.join(map(repr, held))} are kept; write a request for each to erase both"
+        )
 
 
 def _without_article(concept: Concept) -> Iterator[str]:

@@ -249,6 +249,16 @@ def test_a_plural_with_a_capital_is_told_to_keep_the_singular(name, kept, params
 
 
 @pytest.mark.parametrize(
+    ("name", "several"), [("cats and rockets", True), ("rocket cat", True), ("black cat", False)]
+)
+def test_a_name_of_several_things_is_told_to_be_one_name(name, several, params):
+    concept = new._concept(asked(name, instead="a church"), (name,), ())
+    said = list(new._several(concept, new._known(params)))
+    assert [line.partition(" is one name")[0] for line in said] == [repr(name)] * several
+    assert "'cat' and 'rocket' are kept" in "".join(said) or not several
+
+
+@pytest.mark.parametrize(
     ("instead", "meant"),
     [
         *(("rocket", "a rocket"), ("old man in a suit", "an old man in a suit")),
