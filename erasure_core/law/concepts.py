@@ -44,7 +44,8 @@ Prompt = Annotated[
 NAME_LENGTH = 200
 STEM_LENGTH = 190  # of a name in a file's name before a hash
 _AND, _ARTICLES = re.compile(AND), ("the ", "a ", "an ")
-_SPREAD = re.compile("(?<=[aou])e|(?<=a)a")  # "Mueller" and "Müller", "Haaland" and "Håland"
+# "Mueller" and "Müller", "Haaland" and "Håland", "Djokovic" and "Đoković".
+_SPREAD = re.compile("(?<=[aou])e|(?<=a)a|(?<=d)j")
 _TITLE = re.compile(rf"\b(?:{'|'.join(SHORTENED)})\b")
 _NO_LETTERS = {n: None for n in range(128) if not chr(n).isalnum()}
 

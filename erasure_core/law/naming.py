@@ -52,6 +52,7 @@ TYPED = {  # what people type in place of what has no key of its own
 SPREAD = {
     **{"ä": "ae", "ö": "oe", "ü": "ue", "ø": "oe", "å": "aa"},
     **{"Ä": "Ae", "Ö": "Oe", "Ü": "Ue", "Ø": "Oe", "Å": "Aa"},
+    **{"đ": "dj", "Đ": "Dj"},
 }
 # Before the consonants of its row, Hindi writes a nasal with its sign or as a dot.
 NASAL = re.compile("(?:[\u0919\u091e\u0923\u0928\u092e]\u094d|\u0902)(?=[\u0915-\u092d])")

@@ -935,6 +935,7 @@ def test_a_medium_owns_nothing_and_stands_before_other_words_as_before():
         ("St Peter", "St. Peter"),
         ("Sinead OConnor", "Sin\u00e9ad O\u2019Connor"),
         ("Jürgen Klopp", "Juergen Klopp"),
+        ("Novak \u0110okovi\u0107", "Novak Djokovic"),
         ("ピカチュウ", "\uff8b\uff9f\uff76\uff81\uff6d\uff73"),
         ("BTS", "\uff22\uff34\uff33"),
         ("हिन्दी", "हिंदी"),
