@@ -198,7 +198,7 @@ def _in_capitals(concept: Concept, words: Sequence[Word]) -> Iterator[str]:
 
 
 def _several(concept: Concept, words: Sequence[Word]) -> Iterator[str]:
-    """That a name is of several things that are kept, "cats and dogs": prompts seldom say all."""
+    """That a name is of several things that are kept, "cats and dogs", or several in a list."""
     held = [
         word.name
         for word in words
@@ -209,6 +209,9 @@ def _several(concept: Concept, words: Sequence[Word]) -> Iterator[str]:
             f"{concept.name!r} is one name, found where prompts say all of it, and "
             f"{' and '.join(map(repr, held))} are kept; write a request for each to erase both"
         )
+    for name in concept.also:
+        if "," in name:
+            yield f"--also {name!r} is one name, comma and all; repeat --also for another"
 
 
 def _without_article(concept: Concept) -> Iterator[str]:

@@ -258,6 +258,12 @@ def test_a_name_of_several_things_is_told_to_be_one_name(name, several, params):
     assert "'cat' and 'rocket' are kept" in "".join(said) or not several
 
 
+def test_a_list_of_other_names_is_told_to_be_one_name(params):
+    concept = new._concept(asked("coffee", also=["latte, espresso", "java"]), ("coffee",), ())
+    (said,) = new._several(concept, new._known(params))
+    assert said.startswith("--also 'latte, espresso' is one name")
+
+
 @pytest.mark.parametrize(
     ("instead", "meant"),
     [
