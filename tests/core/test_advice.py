@@ -394,6 +394,17 @@ def test_an_advised_command_is_about_the_run_that_was_asked_for(command):
     assert TRIAL.advised(f"`{command}`, which") == f"`{HOW[command]}`, which"
 
 
+@pytest.mark.parametrize("there", [True, False])
+def test_what_the_base_draws_is_looked_at_in_the_base_of_the_run(there, tmp_path):
+    base = tmp_path / "its base"
+    if there:
+        base.mkdir()
+    asked = RepeatedCommand(Path("params.yaml"), ("cat",), (("--base", str(base)),))
+    command = "erasure generate 'a photo of cat' --model base --seed 1 --out pictures"
+    with_it = command.replace("--model base", f"--model '{base}'")
+    assert asked.advised(f"`{command}`") == f"`{with_it if there else command}`"
+
+
 def test_an_advised_option_takes_the_place_of_the_one_that_was_given():
     asked = RepeatedCommand(Path("params.yaml"), ("cat",), (("--seed", "3"), ("--method", "uce")))
     advised = asked.advised("`erasure run cat --method rece`")
