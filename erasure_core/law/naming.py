@@ -24,6 +24,17 @@ PARTICLES = "|".join(
         *("이랑", "인", "이다", "입니다"),
     )
 )
+# What Russian and Ukrainian write on the end of a name for its part in the sentence, without marks:
+# "portrait of Putin" is "портрет Путина". Not -ов and -ин, which make another name.
+CYRILLIC = re.compile("[а-яіє]{4,}", re.IGNORECASE)
+CASED = re.compile("(?:[оыи]и|[аеиоуыэюяьіє])$", re.IGNORECASE)
+CASES = "|".join(
+    (
+        *("а", "у", "ом", "ем", "е", "ои", "ого", "ому", "ым", "ых", "ыми", "и", "ы", "ам", "ами"),
+        *("ах", "еи", "ю", "я", "ью", "ою", "ею", "их", "им", "ими", "ая", "ую", "ям", "ями", "ях"),
+        *("ыи", "ии", "о", "ь", "і", "ові", "єм", "є"),
+    )
+)
 CALLED = "씨|님|풍"  # and before that: "Mr", "dear", "in the style of"
 # Put into a word or behind it, and no part of it: what draws an Arabic word out, the dot below by
 # which Hindi writes sounds of Persian, the marks of brands.
@@ -374,7 +385,11 @@ def _spelled(part: str) -> str:
     """
     sign, mark = SIGN.match(part), MARK.search(part)
     word = part[sign.end() if sign else 0 : mark.start() if mark else len(part)]
-    spelled = re.sub(r"(?<=\w)(?=\w)(?!(?<=\d)\d)", _between, re.escape(word))
+    cased = CASED.sub("", word) if CYRILLIC.fullmatch(word) else None
+    spelled = re.sub(
+        r"(?<=\w)(?=\w)(?!(?<=\d)\d)", _between, re.escape(word if cased is None else cased)
+    )
+    spelled += "" if cased is None else f"(?:{CASES}){'?' * (cased == word)}"
     spelled = NASAL.sub(NASAL.pattern, spelled)
     spelled = re.sub("^(.)'s$", r"\1(?:'s)?", spelled)  # "M&M's"
     spelled = f"{'[#@]?' if sign else ''}{spelled}{f'(?:{mark.group()})?' if mark else ''}"
