@@ -26,13 +26,14 @@ PARTICLES = "|".join(
 )
 # What Russian and Ukrainian write on the end of a name for its part in the sentence, without marks:
 # "portrait of Putin" is "портрет Путина". Not -ов and -ин, which make another name.
-CYRILLIC = re.compile("[а-яіє]{4,}", re.IGNORECASE)
+CYRILLIC = re.compile("[\u0430-\u044f\u0456\u0454]{4,}", re.IGNORECASE)
 CASED = re.compile("(?:[оыи]и|[аеиоуыэюяьіє])$", re.IGNORECASE)
 CASES = "|".join(
     (
-        *("а", "у", "ом", "ем", "е", "ои", "ого", "ому", "ым", "ых", "ыми", "и", "ы", "ам", "ами"),
-        *("ах", "еи", "ю", "я", "ью", "ою", "ею", "их", "им", "ими", "ая", "ую", "ям", "ями", "ях"),
-        *("ыи", "ии", "о", "ь", "і", "ові", "єм", "є"),
+        *("а", "у", "ом", "ем", "е", "ои", "ого", "ому", "ым", "ых", "ыми", "и"),  # noqa: RUF001
+        *("ы", "ам", "ами", "ах", "еи", "ю", "я", "ью", "ою", "ею", "их", "им"),  # noqa: RUF001
+        *("ими", "ая", "ую", "ям", "ями", "ях", "ыи", "ии", "о", "ь", "і", "ові"),  # noqa: RUF001
+        *("єм", "є"),
     )
 )
 CALLED = "씨|님|풍"  # and before that: "Mr", "dear", "in the style of"
