@@ -24,6 +24,7 @@ PARTICLES = "|".join(
         *("이랑", "인", "이다", "입니다"),
     )
 )
+CALLED = "씨|님|풍"  # and before that: "Mr", "dear", "in the style of"
 # What Russian and Ukrainian write on the end of a name for its part in the sentence, without marks:
 # "portrait of Putin" is "портрет Путина". Not -ов and -ин, which make another name.
 CYRILLIC = re.compile("[\u0430-\u044f\u0456\u0454]{4,}", re.IGNORECASE)
@@ -36,7 +37,6 @@ CASES = "|".join(
         *("єм", "є"),
     )
 )
-CALLED = "씨|님|풍"  # and before that: "Mr", "dear", "in the style of"
 # Put into a word or behind it, and no part of it: what draws an Arabic word out, the dot below by
 # which Hindi writes sounds of Persian, the marks of brands.
 UNTYPED = frozenset("\u0640\u093c\u00ae\u00a9\u2122\u2120")
