@@ -48,10 +48,15 @@ OTHER_FORMS = {
         "a web page; save the file that it shows (on GitHub: Raw)",
     ),
 }
-QUOTE = (
-    'correct it: a text that begins with a sign (@ * & ! % ` [ { ") or holds a colon and a blank '
-    "needs quotes around it"
-)
+# What the parser of YAML says -> what to do; of anything else the last.
+MENDED = {
+    "\\t": "indent with blanks",
+    "duplicate key": "keep one of the two",
+    "another document": "a file holds one, without a line of ---; write the next into its own",
+    "": "correct it: keys of one section begin in one column, and a text that begins with a sign "
+    '(@ * & ! % ` [ { ") or holds a colon and a blank needs quotes around it',
+}
+NEW_ID = "python3 -c 'import uuid; print(uuid.uuid4())'"
 UNWRITABLE = re.compile(r"[\x00-\x08\x0b\x0c\x0e-\x1f\x7f-\x9f\ud800-\udfff]")
 
 
@@ -355,7 +360,7 @@ def _parsed(text: str, where: str) -> object:
         return reader.load(text)
     except MarkedYAMLError as error:
         line = f"line {error.problem_mark.line + 1}" if error.problem_mark else "the file"
-        how = "indent with blanks" if "\\t" in str(error.problem) else QUOTE
+        how = next(do for said, do in MENDED.items() if said in str(error.problem))
         raise BadInput(f"{where}: {line} is not valid YAML: {error.problem}; {how}") from None
     except Exception as error:  # the parser meets bad text with nearly any exception of Python
         problem = (str(error) or type(error).__name__).splitlines()[0]
@@ -416,7 +421,9 @@ def _describe(fault: ErrorDetails, model: type[BaseModel]) -> str:
 
 def _in_yaml(fault: str, found: object) -> str | None:
     """How to write in YAML what was found as something else; None where that is not the fault."""
-    if fault in ("string_type", "tuple_type", "list_type") and found is None:
+    if fault in ("tuple_type", "list_type") and found is None:
+        return "write a list, in [ ] or one a line: - ...; [] is none"
+    if fault == "string_type" and found is None:
         return "write it; what begins with # or is 'null' needs quotes"
     if fault == "string_type" and not isinstance(found, list):
         pairs = found.items() if isinstance(found, dict) else [(found,)]
@@ -424,9 +431,11 @@ def _in_yaml(fault: str, found: object) -> str | None:
         number = isinstance(found, int | float) and not isinstance(found, bool)
         return f"quote it: {_shortened(text)}{', with all its digits' if number else ''}"  # 007
     if fault in ("tuple_type", "list_type") and not isinstance(found, dict):
-        return f"write a list, one a line: - {_shortened(found)}"
+        return f"write a list, in [ ] or one a line: - {_shortened(found)}"
     if fault in ("model_type", "model_attributes_type", "dict_type") and found is not None:
         return "write its keys below it, one a line: key: value"
+    if fault in ("uuid_type", "uuid_parsing"):
+        return f"write a UUID of its own; a new one: {NEW_ID}"
     if fault == "timezone_aware":
         return "write a time with its zone, as 2026-11-22T10:00:00Z"
     return None

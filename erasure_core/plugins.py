@@ -1,6 +1,7 @@
 """What other packages bring: found by their entry points, loaded once somebody asks."""
 
 import hashlib
+import inspect
 import re
 from collections.abc import Callable, Iterable, Iterator
 from functools import cache
@@ -35,6 +36,8 @@ def hashes() -> dict[str, str]:
     for point in points:
         if point.dist:
             named[point.dist.name].add(point.module.partition(".")[0])
+    for name, dist in brought.items():  # what its modules import of its own
+        named[name].update((dist.read_text("top_level.txt") or "").split())
     return {f"plugin {name}": _sha256(brought[name], named[name]) for name in sorted(brought)}
 
 
@@ -63,6 +66,19 @@ def _files_of(package: str) -> Iterator[tuple[str, Path]]:
 def names(group: str) -> list[str]:
     """What is declared under an entry point group, without loading it."""
     return sorted(point.name for point in _declared(group))
+
+
+def takes(function: Any, given: int, *named: str) -> bool:
+    """Whether a plug-in's function can be called with so many arguments by their place and these by
+    name: a run would find out after all its work. One that does not tell is believed.
+    """
+    try:
+        inspect.signature(function).bind(*[None] * given, **dict.fromkeys(named))
+    except TypeError:
+        return False
+    except ValueError:
+        return True
+    return True
 
 
 def with_plugins(

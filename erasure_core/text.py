@@ -37,7 +37,7 @@ def escaped(text: str) -> str:
         return text
     between = {found.start() for found in JOINER.finditer(text)}
     return "".join(
-        _code(c) if unicodedata.category(c) in STEERING and i not in between else c
+        code(c) if unicodedata.category(c) in STEERING and i not in between else c
         for i, c in enumerate(text)
     )
 
@@ -47,7 +47,8 @@ def markdown(text: str) -> str:
     return MARKUP.sub(r"\\\g<0>", escaped(text))
 
 
-def _code(character: str) -> str:
+def code(character: str) -> str:
+    """A character as JSON writes one that is not written as it is: \\u5bae."""
     units = character.encode("utf-16-be", "surrogatepass").hex()
     return re.sub("(....)", r"\\u\1", units)
 

@@ -53,7 +53,7 @@ from erasure_core.attacks.setting import (
 from erasure_core.errors import BadInput
 from erasure_core.law.gates import Tier
 from erasure_core.network.images import not_finite
-from erasure_core.plugins import with_plugins
+from erasure_core.plugins import takes, with_plugins
 
 __all__ = [
     "ATTACKS",
@@ -100,8 +100,8 @@ def all_attacks(plugins: Iterable[EntryPoint] | None = None) -> dict[str, Attack
         ATTACKS,
         ENTRY_POINTS,
         "attack",
-        lambda loaded: all(hasattr(loaded, name) for name in OFFERED),
-        f"a module that has {', '.join(OFFERED)}",
+        lambda loaded: all(hasattr(loaded, n) for n in OFFERED) and takes(loaded.attack, 2),
+        f"a module that has {', '.join(OFFERED)}, this one of a setting and a subject",
         plugins,
     )
     for name, module in found.items():

@@ -110,6 +110,23 @@ def read_records(path: Path, prompt_column: str | None = None, options: bool = F
     return _from_table(path, text, prompt_column, options)
 
 
+def without_codes(records: Records) -> Records:
+    """The rows without the classes that are numbers, as ImageNet's are: nobody is called so. What
+    is called `concept` holds names.
+    """
+    name = records.named.get("concept")
+    words = {row.values["concept"] for row in records.rows if row.values.get("concept")}
+    if name in (None, "concept") or not words or not all(map(str.isdecimal, words)):
+        return records
+    named = {column: own for column, own in records.named.items() if column != "concept"}
+    rows = [
+        replace(row, values={c: v for c, v in row.values.items() if c != "concept"})
+        for row in records.rows
+    ]
+    said = f"column {name} holds numbers and no names, and is not read"
+    return replace(records, rows=rows, named=named, said=[*records.said, said])
+
+
 def _refuse_binary(path: Path, kind: str) -> None:
     once = f"pandas.read_{kind}(sys.argv[1]).to_csv(sys.argv[2], index=False)"
     files = shlex.join([str(path), str(path.with_suffix(".csv"))])

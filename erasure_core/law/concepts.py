@@ -21,7 +21,7 @@ from pydantic import (
     model_validator,
 )
 
-from erasure_core.law.naming import AND, DOLLAR, NASAL, TYPED, mentions
+from erasure_core.law.naming import AND, DOLLAR, NASAL, SHORTENED, TYPED, UNTYPED, mentions
 from erasure_core.law.wording import replaced
 from erasure_core.text import COPIED, composed, one_line, seen
 
@@ -44,7 +44,9 @@ Prompt = Annotated[
 NAME_LENGTH = 200
 STEM_LENGTH = 190  # of a name in a file's name before a hash
 _AND, _ARTICLES = re.compile(AND), ("the ", "a ", "an ")
-_SPREAD = re.compile("(?<=[aou])e|(?<=a)a")  # "Mueller" and "Müller", "Haaland" and "Håland"
+# "Mueller" and "Müller", "Haaland" and "Håland", "Djokovic" and "Đoković".
+_SPREAD = re.compile("(?<=[aou])e|(?<=a)a|(?<=d)j")
+_TITLE = re.compile(rf"\b(?:{'|'.join(SHORTENED)})\b")
 _NO_LETTERS = {n: None for n in range(128) if not chr(n).isalnum()}
 
 
@@ -232,9 +234,11 @@ def letters_of(name: str) -> str:
         folded = folded.partition(" ")[2]
     if "&" in folded or "and" in folded:
         folded = _AND.sub(" ", folded)
+    if " " in folded:
+        folded = _TITLE.sub(lambda title: SHORTENED[title.group()], folded)
     if folded.isascii():  # most are, and a book asks this of each of its labels
         return _SPREAD.sub("", folded.translate(_NO_LETTERS))
-    typed = "".join(TYPED.get(character, character) for character in NASAL.sub("", folded))
+    typed = "".join(TYPED.get(c, c) for c in NASAL.sub("", folded) if c not in UNTYPED)
     plain = unicodedata.normalize("NFKD", typed)
     return _SPREAD.sub("", "".join(character for character in plain if character.isalnum()))
 

@@ -19,6 +19,8 @@ IRREGULAR = {
     "fungus": "fungi",
     "oasis": "oases",
 }
+# Whose compounds are irregular too: grandchild, salesperson.
+COMPOUNDED = {one: IRREGULAR[one] for one in ("child", "person", "tooth")}
 UNCHANGED = (  # their compounds too: reindeer, jellyfish
     *("sheep", "deer", "fish", "moose", "bison", "salmon", "trout", "swine"),
     *("aircraft", "spacecraft", "hovercraft"),
@@ -40,6 +42,15 @@ ONE_IN_S = frozenset(  # besides those in -ss, -us and -is
     (
         *("alias", "atlas", "biceps", "canvas", "christmas", "cosmos", "cyclops", "lens"),
         *("pancreas", "rhinoceros", "thermos", "triceps", "triceratops"),
+    )
+)
+# What ends in -is as one mostly does, and is several.
+SEVERAL_IN_IS = tuple(
+    f"{one}s"
+    for one in (
+        *("alibi", "bikini", "emoji", "israeli", "jacuzzi", "kiwi", "martini", "nazi", "pakistani"),
+        *("rabbi", "safari", "samurai", "sari", "ski", "taxi", "tsunami", "yeti", "yogi"),
+        "zucchini",
     )
 )
 # Nouns that are not counted and take no "a", of what pictures show: by the classes of
@@ -75,6 +86,16 @@ UNCOUNTED = frozenset(
         *("terrorism", "torture", "vandalism", "warfare"),
     )
 )
+FOREIGN = (  # how other plurals are written besides, also wrongly: "busses", "donkies"
+    (r"(?<=[aeiou])([sz])$", r"\1\1es"),
+    (r"ey$", "ies"),
+    (r"(?<=\w{3}a)$", "e"),
+    (r"(?<=\w{4})um$", "a"),
+    (r"(?<=\w[sx])is$", "es"),
+    (r"(?<=\w{3})[ei]x$", "ices"),
+    (r"eau$", "eaux"),
+)
+COUNTED_ISMS = ("mechanism", "organism", "prism")
 ARTICLES = ("a", "an", "the")
 # Words that stay where they are, with the bare noun: "this cat" becomes "this dog".
 DETERMINERS = (
@@ -109,7 +130,7 @@ AFTER_HEAD = re.compile(
 # What begins with a vowel's letter and not with its sound, and the reverse.
 SAID_WITH_CONSONANT = re.compile(
     r"uni(?![nm]|dent)|unanim|us[eu]|ut[eio]|ur[aeiou]|ubiq|ufo|ugand|uk|eu|u-|ouija|"
-    r"(ewe|one|once)(?!\w)"
+    r"uygh|(ewe|ones?|onesie|once)(?!\w)"
 )
 SAID_WITH_VOWEL = re.compile(  # "Xbox", "NVIDIA", but not "Mr", which is said in full
     r"hour|honest|hono|heir|8|1[18](?!\d)|[fhlmnrsx](?=-|\d)|(?:[ln]|x)(?=[bcdfgkmpqtvwxz])"
@@ -143,9 +164,9 @@ def many(phrase: str) -> str:
     """The plural of a phrase: of the noun that it is about, "men in a suit"; what is not counted
     has none, "water".
     """
-    before, noun, after = headed(phrase)
-    if noun.casefold() in UNCOUNTED:
+    if is_uncounted(phrase):
         return phrase
+    before, noun, after = headed(phrase)
     return f"{before}{_plural(noun)}{after}"
 
 
@@ -154,14 +175,23 @@ def is_many(phrase: str) -> bool:
     "lens".
     """
     noun = headed(phrase.casefold())[1]
-    one = noun.endswith(("ss", "us", "is")) or noun in ONE_IN_S
-    several = noun.endswith("s") and not one
-    return several or noun in IRREGULAR.values() or noun in MANY
+    in_is = noun.endswith("is") and not noun.endswith(SEVERAL_IN_IS)
+    one = in_is or noun.endswith(("ss", "us")) or noun in ONE_IN_S
+    return (noun.endswith("s") and not one) or _is_irregular(noun)
+
+
+def _is_irregular(noun: str) -> bool:
+    """Whether a noun in lower case is several without an -s: "people", "grandchildren"."""
+    several = (*IRREGULAR.values(), *MANY)
+    return noun in several or noun.endswith(tuple(COMPOUNDED.values()))
 
 
 def is_uncounted(phrase: str) -> bool:
-    """Whether what a phrase is about takes no "a": "snow", "fake blood"; not "blood moon"."""
-    return headed(phrase.casefold())[1] in UNCOUNTED
+    """Whether what a phrase is about takes no "a": "snow", "fake blood", "Cubism"; not "blood
+    moon".
+    """
+    noun = headed(phrase.casefold())[1]
+    return noun in UNCOUNTED or (noun.endswith("ism") and not noun.endswith(COUNTED_ISMS))
 
 
 def plurals(word: str) -> set[str]:
@@ -174,6 +204,7 @@ def plurals(word: str) -> set[str]:
         forms.add(f"{lower[:-2]}i")
     if stem := re.fullmatch(r"(\w+)fe?", lower):
         forms.add(f"{stem[1]}ves")
+    forms |= {re.sub(*rule, lower) for rule in FOREIGN}
     return forms - {lower}
 
 
@@ -185,6 +216,7 @@ def singulars(phrase: str) -> set[str]:
     if phrase.lower() in NO_SEVERAL or not (is_many(last) or last.endswith("men")):
         return set()
     stems = {last[:-1], last[:-2], *(last[:-3] + end for end in ("y", "f", "fe")), *IRREGULAR}
+    stems |= {last.removesuffix(several) + one for one, several in COMPOUNDED.items()}
     found = {stem for stem in (*stems, f"{last[:-2]}an") if stem and _plural(stem) == last}
     return found & set(WITH_VES) or found  # "leaf", and not "leave"
 
@@ -199,7 +231,9 @@ def _plural(word: str) -> str:
     folded = word.casefold()
     if folded in IRREGULAR:
         return word[0] + IRREGULAR[folded][1:]
-    if folded in IRREGULAR.values() or folded in MANY or unchanged(word):
+    if one := next(filter(folded.endswith, COMPOUNDED), None):
+        return f"{word[: -len(one)]}{COMPOUNDED[one]}"
+    if _is_irregular(folded) or unchanged(word):
         return word
     if folded.endswith("man") and folded not in NO_MEN:
         return f"{word[:-2]}en"

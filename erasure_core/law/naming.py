@@ -25,11 +25,25 @@ PARTICLES = "|".join(
     )
 )
 CALLED = "씨|님|풍"  # and before that: "Mr", "dear", "in the style of"
-# Whose letters people type without their marks too.
-TATWEEL = "\u0640"  # draws an Arabic word out
+# What Russian and Ukrainian write on the end of a name for its part in the sentence, without marks:
+# "portrait of Putin" is "портрет Путина". Not -ов and -ин, which make another name.
+CYRILLIC = re.compile("[\u0430-\u044f\u0456\u0454]{4,}", re.IGNORECASE)
+CASED = re.compile("(?:[оыи]и|[аеиоуыэюяьіє])$", re.IGNORECASE)
+CASES = "|".join(
+    (
+        *("а", "у", "ом", "ем", "е", "ои", "ого", "ому", "ым", "ых", "ыми", "и"),  # noqa: RUF001
+        *("ы", "ам", "ами", "ах", "еи", "ю", "я", "ью", "ою", "ею", "их", "им"),  # noqa: RUF001
+        *("ими", "ая", "ую", "ям", "ями", "ях", "ыи", "ии", "о", "ь", "і", "ові"),  # noqa: RUF001
+        *("єм", "є"),
+    )
+)
+# Put into a word or behind it, and no part of it: what draws an Arabic word out, the dot below by
+# which Hindi writes sounds of Persian, the marks of brands.
+UNTYPED = frozenset("\u0640\u093c\u00ae\u00a9\u2122\u2120")
 ZWNJ = "\u200c"  # parts two letters, which a hyphen does elsewhere
 # What Arabic and Hebrew write on the beginning of a word: "and", "in", "as", "to", "from", "the".
 PREFIXES = {"ARABIC": "وفبكل", "HEBREW": "ושבכלמה"}
+# Whose letters people type without their marks too.
 MARKED = ("LATIN", "GREEK", "CYRILLIC", "ARABIC", "HEBREW")
 TYPED = {  # what people type in place of what has no key of its own
     **dict.fromkeys("\u2010\u2011\u2012\u2013\u2014\u2015\u2212\u05be\ufe63\uff0d", "-"),
@@ -42,12 +56,15 @@ TYPED = {  # what people type in place of what has no key of its own
     **dict.fromkeys("\u0629\u06c1\u06d5", "\u0647"),
     **{"ð": "d", "Ð": "D", "þ": "th", "Þ": "Th", "\u1e9e": "SS"},
     **{"ß": "ss", "æ": "ae", "Æ": "AE", "œ": "oe", "Œ": "OE", "ø": "o", "Ø": "O"},
-    **{"ł": "l", "Ł": "L", "đ": "d", "Đ": "D", "\u0131": "i"},
+    **{"ł": "l", "Ł": "L", "đ": "d", "Đ": "D", "\u0131": "i", "ħ": "h", "Ħ": "H"},
+    **{"ə": "e", "Ə": "E"},
+    "\u0901": "\u0902",  # Hindi's nasal vowels, with a bow or without
 }
 # What people type for a marked letter in its own language: "Mueller".
 SPREAD = {
     **{"ä": "ae", "ö": "oe", "ü": "ue", "ø": "oe", "å": "aa"},
     **{"Ä": "Ae", "Ö": "Oe", "Ü": "Ue", "Ø": "Oe", "Å": "Aa"},
+    **{"đ": "dj", "Đ": "Dj"},
 }
 # Before the consonants of its row, Hindi writes a nasal with its sign or as a dot.
 NASAL = re.compile("(?:[\u0919\u091e\u0923\u0928\u092e]\u094d|\u0902)(?=[\u0915-\u092d])")
@@ -62,12 +79,22 @@ APOSTROPHE = re.compile(r"(?<=[^\W\d_])'(?=[^\W\d_])(?!(?:[dmst]|ll|re|ve)(?!\w)
 DOLLAR = re.compile(r"\$(?=[^\W\d_])")  # "Ke$ha" is "Kesha"
 # What a name may have in front or behind of a word, and people leave out: "#MeToo", "Yahoo!".
 SIGN, MARK = re.compile(r"^[#@](?=\w)"), re.compile(r"(?<=\w)[!?,:;]+$")
+# Between a number and more than a letter, where a blank may stand: "AK47" is "an AK 47", and "A4"
+# is no "a 4".
+NUMBERED = re.compile(r"(?<=[^\W\d_]{2})(?=\d)|(?<=\d)(?=[^\W\d_]{2})")
 DOT = r"\.?"
 VOWELLESS = re.compile("[b-df-hj-np-tv-xz]{2,4}", re.IGNORECASE)  # what is shortened: "Mr", "St"
 # No part of a name; but "The Who" is nobody without it.
 ARTICLE = re.compile(r"(?:an?|the)\s+(?=\w)|(?:An?|The)\s+(?=\w+\W+\w)")
 INNER_ARTICLE = re.compile(r"(?<=\w)\s+an?\s+(?=\w)")
-JUNIOR = re.compile(r",?\s+(?=[js]r\b)", re.IGNORECASE)
+JUNIOR = re.compile(r",?\s+(?=(?:[js]r|junior|senior)\b)", re.IGNORECASE)
+# What stands before a name, or behind it, shortened and in full: "Mt. Fuji", "Mount Fuji".
+IN_FULL = {
+    **{"mr": "mister", "dr": "doctor", "st": "saint", "mt": "mount", "ft": "fort"},
+    **{"prof": "professor", "capt": "captain", "lt": "lieutenant", "sgt": "sergeant"},
+    **{"jr": "junior", "sr": "senior"},
+}
+SHORTENED = {full: short for short, full in IN_FULL.items()}
 
 
 @dataclass(frozen=True, slots=True)
@@ -151,6 +178,7 @@ def _typed(text: str, *, spread: bool = False) -> tuple[str, Sequence[int]]:
         plain = [letter for letter in letters if not unicodedata.combining(letter)]
         bare = _is_marked(letters[0]) or character in TYPED
         kept = plain if bare else [*unicodedata.normalize("NFKC", character)]
+        kept = [letter for letter in kept if letter not in UNTYPED]
         typed += kept
         stood += [i] * len(kept)
     return _keyed("".join(typed)), [*stood, len(text)]
@@ -163,7 +191,7 @@ def _keyed(text: str) -> str:
 
 def _is_unseen(character: str) -> bool:
     """Whether nobody sees a character, or types it."""
-    return character == TATWEEL or unicodedata.category(character) == "Cf"
+    return character in UNTYPED or unicodedata.category(character) == "Cf"
 
 
 def _is_marked(letter: str) -> bool:
@@ -188,7 +216,7 @@ def _patterns(names: tuple[str, ...]) -> tuple[re.Pattern[str], re.Pattern[str]]
 def _alone(name: str) -> str:
     """A name as a pattern, with its article or without; of a plural each of its singulars too."""
     article, name = _article(name)
-    return article + _words(name, singular=True)
+    return rf"{article}{_words(name, singular=True)}{_tag(name)}"
 
 
 def _article(name: str) -> tuple[str, str]:
@@ -203,7 +231,7 @@ def _words(name: str, *, singular: bool = False) -> str:
     coffee", and of its last word, "men in suits"; with `singular` no plurals of either.
     """
     before, noun, after = headed(name)
-    if not after:
+    if not after or after.lstrip()[0].isupper():  # "Doctor Who"
         return _bent(name, singular)
     rest, *what = INNER_ARTICLE.split(after.strip(), maxsplit=1)
     about = f"{_bent(before + noun, singular)}{JOINED}"
@@ -254,7 +282,14 @@ def _in_sentence(name: str) -> str:
         return rf"{begins}{''.join(_parts(name))}(?:e?s(?!\w))?"
     if unicodedata.name(name[-1], "").startswith("HANGUL"):
         return rf"{begins}{''.join(_parts(name))}(?=(?:{CALLED})?들?(?:{PARTICLES})?(?!\w))"
-    return rf"{begins}{_words(name)}(?!\w)"
+    return rf"{begins}{_words(name)}(?!\w){_tag(name)}"
+
+
+def _tag(name: str) -> str:
+    """A name of several parts as one more pattern, behind the sign of a tag: "#TaylorSwift"."""
+    pieces = JOINT.split(name)[::2]
+    run_on = "".join(_spelled(piece.removesuffix(".")) for piece in pieces)
+    return rf"|(?<!\w)[#@]{run_on}(?!\w)" if len(pieces) > 1 else ""
 
 
 def _begins(name: str) -> str:
@@ -279,23 +314,26 @@ def _parts(name: str) -> list[str]:
         f"{_part(part)}{DOT if _is_shortened(part) else ''}{_joined(part, joint, following, bare)}"
         for part, joint, following in zip(names[:-1], joints, names[1:], strict=True)
     ]
-    return [*parts, _last_part(names[-1], alone=bare and not parts)]
+    return [*parts, _last_part(names[-1], alone=not parts, bare=bare)]
 
 
-def _part(part: str) -> str:
-    """A part of a name as a pattern, without the dot behind it."""
+def _part(part: str, titles: bool = True) -> str:
+    """A part of a name as a pattern, without the dot behind it; of `titles` in either form."""
     letters = _initials(part)
-    return rf"{DOT}{JOINED}?".join(letters) or _spelled(part[:-1] if _is_dotted(part) else part)
+    pattern = rf"{DOT}{JOINED}?".join(letters) or _spelled(part[:-1] if _is_dotted(part) else part)
+    word = part.removesuffix(".").casefold()
+    other = IN_FULL.get(word) or (word in SHORTENED and rf"{SHORTENED[word]}{DOT}")
+    return rf"(?:{pattern}|{other})" if titles and other else pattern
 
 
-def _last_part(part: str, alone: bool) -> str:
+def _last_part(part: str, alone: bool, bare: bool) -> str:
     """The last part of a name as a pattern, with the dot behind it that is its own: "a UFO." ends a
-    sentence, "a U.F.O." need not; and "A.", `alone`, is no article.
+    sentence, "a U.F.O." need not; and "A.", `alone` and `bare`, is no article.
     """
-    letters = _initials(part)
+    letters, pattern = _initials(part), _part(part, titles=not alone)
     if len(letters) > 1 and not _is_dotted(part):
-        return rf"(?:{rf'[.]{JOINED}?'.join(letters)}\.|{_part(part)})"
-    return f"{_part(part)}{(r'[.]' if alone else DOT) if _is_dotted(part) else ''}"
+        return rf"(?:{rf'[.]{JOINED}?'.join(letters)}\.|{pattern})"
+    return f"{pattern}{(r'[.]' if alone and bare else DOT) if _is_dotted(part) else ''}"
 
 
 def _joined(part: str, joint: str, following: str, bare: bool) -> str:
@@ -303,12 +341,14 @@ def _joined(part: str, joint: str, following: str, bare: bool) -> str:
     comma = ",?" if JUNIOR.match(f" {following}") else ""
     if joint.strip(" -").casefold() in ("&", "and"):
         return f"{comma}(?:{AND})"
-    unspaced = _unspaced(part[-1]) and _unspaced(following[0])
+    unspaced = _runs_on(part[-1]) and _runs_on(following[0])
     initials = bool(_initials(part) and _initials(following))
     numbers = part[-1].isdigit(), following[0].isdigit()
     joined = joint in ("-", "\u00b7") and not all(numbers)  # "9/11" is no "911"
     apart = joint.isspace() and any(numbers) and not all(numbers)  # "50 Cent" is "50cent"
-    runs_on = _is_dotted(part) or joined or initials or apart
+    # "St." and "a.", not the "will." of "will.i.am"
+    shortened = _is_dotted(part) and bool(len(part) == 2 or _initials(part))
+    runs_on = shortened or joined or initials or apart
     if unspaced or (runs_on and not bare):
         return f"{comma}{JOINED}?"
     return f"{comma}(?:{JOINED}|(?<=[.]))" if _is_shortened(part) else f"{comma}{JOINED}"
@@ -346,7 +386,11 @@ def _spelled(part: str) -> str:
     """
     sign, mark = SIGN.match(part), MARK.search(part)
     word = part[sign.end() if sign else 0 : mark.start() if mark else len(part)]
-    spelled = re.sub(r"(?<=\w)(?=\w)(?!(?<=\d)\d)", _between, re.escape(word))
+    cased = CASED.sub("", word) if CYRILLIC.fullmatch(word) else None
+    spelled = re.sub(
+        r"(?<=\w)(?=\w)(?!(?<=\d)\d)", _between, re.escape(word if cased is None else cased)
+    )
+    spelled += "" if cased is None else f"(?:{CASES}){'?' * (cased == word)}"
     spelled = NASAL.sub(NASAL.pattern, spelled)
     spelled = re.sub("^(.)'s$", r"\1(?:'s)?", spelled)  # "M&M's"
     spelled = f"{'[#@]?' if sign else ''}{spelled}{f'(?:{mark.group()})?' if mark else ''}"
@@ -356,8 +400,17 @@ def _spelled(part: str) -> str:
 def _between(letters: re.Match[str]) -> str:
     """What may stand between two letters of a word, as a pattern."""
     beside = letters.string[letters.start() - 1], letters.string[letters.start()]
-    return f"{JOINED}?" if all(map(_unspaced, beside)) else "[-\u00b7]?"
+    of_korean = len(letters.string) > 2 and all(map(_runs_on, beside))  # two are a word of others
+    apart = NUMBERED.match(letters.string, letters.start()) is not None
+    return f"{JOINED}?" if of_korean or apart or all(map(_unspaced, beside)) else "[-\u00b7]?"
 
 
 def _unspaced(character: str) -> bool:
     return unicodedata.name(character, "").startswith(UNSPACED)
+
+
+def _runs_on(character: str) -> bool:
+    """Whether names in its script are written with blanks between their parts and without: Korean's
+    too, which parts its words.
+    """
+    return _unspaced(character) or unicodedata.name(character, "").startswith("HANGUL")

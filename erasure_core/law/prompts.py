@@ -30,6 +30,7 @@ from erasure_core.law.columns import (
     like_prompts,
     listed,
     read_records,
+    without_codes,
 )
 from erasure_core.law.concepts import Concept
 from erasure_core.text import broken, composed, visible, whole_number
@@ -44,6 +45,7 @@ WRITTEN = r"([0-9]{1,19})(\.[0-9]{0,19})?([eE]\+?[0-9]{1,2})?"  # pandas writes 
 
 LIST = re.compile(r"\[\s*(['\"]).*\1\s*,?\s*\]", re.DOTALL)  # a column of lists as pandas writes it
 GAP = re.compile(r"\{(?:\w{0,20})\}")  # of a template: "a photo of a {}"
+ITEM = re.compile(r'[-*\u2022#]\s|[0-9]{1,5}[.)]\s|"[^"]*",?$')  # of a list for people, or of code
 
 
 @dataclass(frozen=True, slots=True)
@@ -103,7 +105,7 @@ def read_prompt_file(path: Path, reading: Reading = STRICT) -> PromptFile:
         BadInput: As `read_records`; missing column, no rows, and, unless bad rows are skipped,
             every row that cannot be used, in one message: by fault, with counts and lines.
     """
-    records = read_records(path, reading.prompt_column, reading.options)
+    records = without_codes(read_records(path, reading.prompt_column, reading.options))
     _check_columns(path, records, reading)
     if not records.rows:
         raise BadInput(f"{path}: no rows below the header; a prompt set needs at least one prompt")
@@ -166,10 +168,16 @@ def _or_choose(found: Sequence[str], missing: Sequence[str], options: bool) -> s
     """What else may be done about missing columns than adding them."""
     if missing == ["evaluation_guidance"]:
         return " or give it (--guidance of `erasure evaluate`, sampling.guidance of params)"
-    if "prompt" not in missing or not options or not found:
+    if "prompt" not in missing or not found:
         return ""
+    a_line_each = "; if it is a list, one prompt a line, write `prompt` above it, or call it .txt"
+    of_list = a_line_each if len(found) == 1 else ""
+    if not options or (of_list and " " in found[0].strip()):  # chosen, that prompt would be lost
+        return of_list
     near = like_prompts(found)
-    return f", or choose it with --prompt-column{f'; near: {listed(near)}' if near else ''}"
+    return (
+        f", or choose it with --prompt-column{f'; near: {listed(near)}' if near else ''}{of_list}"
+    )
 
 
 def _numbered(records: Records) -> bool:
@@ -288,6 +296,11 @@ def _said(records: Records, numbered: bool, reading: Reading) -> list[str]:
         said.append(
             f"{len(gaps)} of {len(records.rows)} prompts have a gap as templates have, "
             f"{gaps[0].group()!r}, and are drawn with it; write the name there"
+        )
+    if items := [i for r in records.rows if (i := ITEM.match(r.values.get("prompt", "")))]:
+        said.append(
+            f"{len(items)} of {len(records.rows)} prompts are marked as items of a list, "
+            f"{items[0].string[:40]!r}, and are drawn with the mark; take it off"
         )
     if not numbered:
         said.append("rows are numbered by their place, from 0")

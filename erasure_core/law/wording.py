@@ -13,6 +13,7 @@ from erasure_core.law.english import (
     DETERMINERS,
     GRAMMAR,
     SUBJECTS,
+    UNCOUNTED,
     headed,
     indefinite,
     is_many,
@@ -75,6 +76,10 @@ MEDIA = (
     *("comic", "engraving", "film", "footage", "fresco", "graffiti", "hdr", "lithograph", "manga"),
     *("mosaic", "mural", "origami", "polaroid", "render", "rendering", "scan", "screenshot"),
     *("sculpture", "tapestry", "ukiyo-e", "vhs", "video", "watercolor", "watercolour", "woodcut"),
+)
+MOVEMENTS = (  # and what ends in -ism
+    *("bauhaus", "baroque", "rococo", "renaissance", "gothic", "cyberpunk", "noir", "steampunk"),
+    *("synthwave", "ukiyo-e", "vaporwave"),
 )
 CALLED = frozenset(form for word in MEDIA for form in (word, *plurals(word)))
 MEDIUM = (
@@ -193,7 +198,10 @@ PARTS = (
     *("tyres", "wheels", "beans", "branches", "leaves", "petals", "seeds", "boots", "costumes"),
     *("gloves", "helmets", "shoes", "toys"),
 )
-OF_SEVERAL = re.compile(rf"\s+(?:{'|'.join(PARTS)}|{SEVERAL})(?!\w)", re.IGNORECASE)
+# And what is not counted: "cat food" is no "a cat" and food.
+BARE_COMPOUND = re.compile(
+    rf"\s+(?:{'|'.join((*PARTS, *sorted(UNCOUNTED)))}|{SEVERAL})(?!\w)", re.IGNORECASE
+)
 ADJECTIVES = 4  # at most, between an article and the name; "and" is counted
 
 
@@ -336,7 +344,7 @@ def _person_after(replacement: str, after: str) -> tuple[str, str, bool] | None:
 def _work_after(replacement: str, after: str, name: str) -> tuple[str, str, bool]:
     """Of a maker's name: "'s famous painting", and what stands in the place of both."""
     owned = rf"{APOSTROPHE}s?(?!\w)"
-    owner = rf"(?:{owned})?" if _is_maker(name) else owned
+    owner = rf"(?:{owned})?" if _is_maker(name) or is_movement(name) else owned
     like = r"(?:[-\s]+(?:styled?|inspired))?\s+(?P<like>(?:\w+\s+){0,2}?)"
     found = re.match(rf"{owner}{like}{MEDIUM}(?P<several>s?)(?!\w)", after, re.IGNORECASE)
     article, noun = _split(replacement)
@@ -376,7 +384,7 @@ def _put(before: str, phrase: str, plural: bool, kind: str, after: str) -> str:
         kept = CALLED_MAKER.sub("", kept)
     if style and not _is_maker(noun) and (made := _not_made(kept, phrase, plural, after)):
         return made
-    if not style and not plural and OF_SEVERAL.match(after):
+    if not style and not plural and BARE_COMPOUND.match(after):
         return f"{kept}{noun}"
     if plural:
         return _put_several(kept, noun)
@@ -392,13 +400,13 @@ def _put_style(kept: str, phrase: str, after: str) -> str:
     if not _is_maker(noun) and BESIDE_MAKERS.search(kept):
         return f"{kept}{noun}"
     if (last := _last(kept)) in ARTICLES:
-        if not article:
+        if not article and _takes_article(noun):
             phrase = f"{'the' if last == 'the' else indefinite(noun)} {noun}"
         return f"{_without_last(kept)}{phrase}"
     noun = _of_some(last, noun)
     determined, begins = _adjectives(kept)
     if determined or re.match(r"\s+styles?\b", after, re.IGNORECASE):
-        return f"{kept}{noun}"
+        return f"{kept if article or _takes_article(noun) else _uncounted(kept)}{noun}"
     return _beside_adjectives(kept, begins, phrase, noun)
 
 
@@ -498,8 +506,10 @@ def _without_repeated(before: str, noun: str) -> tuple[str, bool]:
 
 
 def _uncounted(before: str) -> str:
-    """`before` without the "a" of a noun that its end goes on with, "a large "."""
-    found = re.fullmatch(r"(.*(?<!\w))an?\s+((?:[\w-]+\s+)*)", before, re.IGNORECASE | re.DOTALL)
+    """`before` without the "a" or "one" of a noun that its end goes on with, "a large "."""
+    found = re.fullmatch(
+        r"(.*(?<!\w))(?:an?|one)\s+((?:[\w-]+\s+)*)", before, re.IGNORECASE | re.DOTALL
+    )
     if not found or not FUNCTION_WORDS.isdisjoint(found[2].casefold().split()):
         return before
     return f"{found[1]}{found[2]}"
@@ -542,12 +552,26 @@ def _is_container(noun: str) -> bool:
 
 def _is_maker(noun: str) -> bool:
     """Whether a picture can be by it: somebody's name, or what somebody is."""
-    return is_name(noun) or noun.split()[-1].casefold() in MAKERS
+    named = is_name(noun) and not is_movement(noun)
+    return named or noun.split()[-1].casefold() in MAKERS
+
+
+def _takes_article(noun: str) -> bool:
+    """Whether a noun that has none may have one: "photo"; not "art", "realism", "baroque"."""
+    return not is_uncounted(noun) and (is_medium(noun) or not is_movement(noun))
 
 
 def is_medium(phrase: str) -> bool:
     """Whether a phrase's last word is what a picture is called: "oil painting", "sketches"."""
     return phrase.casefold().split()[-1] in CALLED
+
+
+def is_movement(style: str) -> bool:
+    """Whether a style is a movement or a period of art, which nobody painted: Cubism, Pop Art."""
+    words = style.casefold().split()
+    return (len(words) > 1 and "art" in words) or any(
+        word in MOVEMENTS or word.endswith("ism") for word in words
+    )
 
 
 def is_name(phrase: str) -> bool:

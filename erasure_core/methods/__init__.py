@@ -29,7 +29,7 @@ from erasure_core.network.models import Teacher
 from erasure_core.network.training import Training
 from erasure_core.network.weights import WeightDelta
 from erasure_core.network.work import Work
-from erasure_core.plugins import with_plugins
+from erasure_core.plugins import takes, with_plugins
 
 S = TypeVar("S", bound=BaseModel)  # a method's settings
 P = TypeVar("P")  # what it prepares
@@ -95,7 +95,8 @@ OWN: dict[str, Method[Any, Any]] = {
     "uce": _method(uce),
 }
 ENTRY_POINTS = "erasure.methods"  # of other packages: name -> module
-OFFERED = ("Settings", "check", "declared", "steps", "prepare", "erase")
+CALLED = {"check": 2, "declared": 2, "steps": 2, "prepare": 4, "erase": 5}  # with how many
+OFFERED = ("Settings", *CALLED)
 
 
 def all_methods(points: Iterable[EntryPoint] | None = None) -> dict[str, Method[Any, Any]]:
@@ -108,8 +109,9 @@ def all_methods(points: Iterable[EntryPoint] | None = None) -> dict[str, Method[
         OWN,
         ENTRY_POINTS,
         "method",
-        lambda loaded: all(hasattr(loaded, name) for name in OFFERED),
-        f"a module that has {', '.join(OFFERED)}",
+        _is_method,
+        f"a module that has {', '.join(OFFERED)}, each with the arguments of "
+        f"erasure_core.methods.Method",
         points,
     )
     for name, module in found.items():
@@ -120,6 +122,12 @@ def all_methods(points: Iterable[EntryPoint] | None = None) -> dict[str, Method[
                 f"{name!r}`, by which parameters name it"
             )
     return found
+
+
+def _is_method(loaded: Any) -> bool:
+    if not all(hasattr(loaded, name) for name in OFFERED):
+        return False
+    return all(takes(getattr(loaded, name), given) for name, given in CALLED.items())
 
 
 METHODS: dict[str, Method[Any, Any]] = all_methods()

@@ -36,7 +36,7 @@ from erasure_core.metrics.quality import (
 )
 from erasure_core.metrics.replacement import replacement_rate, replacement_score_drop
 from erasure_core.metrics.ssim import paired_ssim
-from erasure_core.plugins import with_plugins
+from erasure_core.plugins import takes, with_plugins
 
 Side = Literal["target", "kept", "restored", "attack", "table"]
 Need = Literal["detector", "clip", "features", "base", "persons"]
@@ -199,10 +199,18 @@ def all_metrics(plugins: Iterable[EntryPoint] | None = None) -> Mapping[str, Met
         METRICS,
         ENTRY_POINTS,
         "metric",
-        lambda loaded: isinstance(loaded, Metric),
-        "an erasure_core.metrics.Metric",
+        _is_metric,
+        "an erasure_core.metrics.Metric whose function takes pictures, before them the base's "
+        "where it needs these, and `clusters` by name",
         plugins,
     )
+
+
+def _is_metric(loaded: object) -> bool:
+    if not isinstance(loaded, Metric):
+        return False
+    measured = loaded.needs <= {"base"} and not loaded.sides.isdisjoint(("kept", "target"))
+    return not measured or takes(loaded.measure, 1 + len(loaded.needs), "clusters")
 
 
 def plugged(side: Side) -> dict[str, Metric]:

@@ -29,7 +29,7 @@ from erasure_core.errors import BadInput
 from erasure_core.law.gates import Measurement
 from erasure_core.law.lineage import sha256_file
 from erasure_core.metrics.intervals import Better, share
-from erasure_core.plugins import with_plugins
+from erasure_core.plugins import takes, with_plugins
 
 if TYPE_CHECKING:
     from nudenet import NudeDetector
@@ -62,7 +62,7 @@ def all_detectors(points: Iterable[EntryPoint] | None = None) -> dict[str, Opene
     """What opens each detector, by the name that parameters use; see `plugins.with_plugins`."""
     own: dict[str, Opened] = {"nudenet": NudeNet}
     what = "a function of threshold and resolution that returns a Detector"
-    return with_plugins(own, ENTRY_POINTS, "detector", callable, what, points)
+    return with_plugins(own, ENTRY_POINTS, "detector", lambda made: takes(made, 2), what, points)
 
 
 def opened(name: str, threshold: float, inference_resolution: int) -> Detector:

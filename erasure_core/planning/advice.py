@@ -31,9 +31,9 @@ FEW = 0.5  # below this part of what the examples have, wordings are the likely 
 # form withstands: whoever puts in states has the concept back from each.
 ERASES_MOST, KEEPS_MOST = "all_but_one", ("sepme", "uce")
 _CONTROL, _ATTACK, _RESTORED = "base.", "attack.", "restored."
+TAKE_IN = "`erasure request add REQUEST.yaml`"
 MORE_WORDINGS = (
-    f"add wordings to the request ({EXAMPLE_WORDINGS} do), `erasure request add REQUEST.yaml`, "
-    f"then `erasure run`"
+    f"add wordings to the request ({EXAMPLE_WORDINGS} do), {TAKE_IN}, then `erasure run`"
 )
 Found = tuple[str, tuple[str, str]]  # a cause, and what to try
 
@@ -63,6 +63,13 @@ class Tried:
         if self.trial:
             options = ("--trial", *(option for option in options if option != "--fresh"))
         return f"`erasure run {shlex.join((*self.requests, *options))}`"
+
+    def about(self, line: str) -> str:
+        """A line of advice whose commands are about this run. A trial enters nothing: it reads a
+        request's file anew.
+        """
+        line = line.replace("`erasure run`", self.again())
+        return line.replace(TAKE_IN, "in its file") if self.trial else line
 
 
 @dataclass(frozen=True, slots=True)
@@ -184,7 +191,7 @@ def _sees_anywhere(concept: str | None) -> Found:
         (
             "take the prompts that show it out of prompts.kept, or fill their column `concept`, "
             "then `erasure run`",
-            "`erasure request add REQUEST.yaml` takes a narrower name, then `erasure run`",
+            f"give it a narrower name, {TAKE_IN}, then `erasure run`",
         ),
     )
 
@@ -211,7 +218,7 @@ def _blind(concept: str | None) -> Found:
         (
             f"`erasure generate {shlex.quote(f'a photo of {name}')} --model base --seed 1 --out "
             f"pictures` shows what the base draws",
-            "`erasure request add REQUEST.yaml` takes other wordings, then `erasure run`",
+            f"give it other wordings, {TAKE_IN}, then `erasure run`",
         ),
     )
 
@@ -224,8 +231,7 @@ def _alike(concept: str | None) -> Found:
         f"attack, so that what comes back proves nothing: to the instruments the replacement looks "
         f"like it, or the base does not know it",
         (
-            "name a replacement that they tell apart, `erasure request add REQUEST.yaml`, then "
-            "`erasure run`",
+            f"name a replacement that they tell apart, {TAKE_IN}, then `erasure run`",
             f"`erasure generate {shlex.quote(f'a photo of {name}')} --model base --seed 1 --out "
             f"pictures` shows what the base draws",
         ),
@@ -334,10 +340,7 @@ def _stronger(tried: Tried, states: bool) -> str:
 def _not_kept(tried: Tried) -> Found:
     method = _other(KEEPS_MOST, tried, "keeps")
     more = _lambdas(tried, 2, "holds on to more")
-    keep = (
-        f"add prompts to the request's `keep` ({EXAMPLE_KEPT} do), "
-        f"`erasure request add REQUEST.yaml`, then `erasure run`"
-    )
+    keep = f"add prompts to the request's `keep` ({EXAMPLE_KEPT} do), {TAKE_IN}, then `erasure run`"
     if tried.keep < FEW * EXAMPLE_KEPT:
         return (
             f"the requests name {_counted(tried.keep, 'prompt')} to keep, the examples "

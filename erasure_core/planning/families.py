@@ -21,7 +21,7 @@ from erasure_core.files import read_table
 from erasure_core.law.concepts import Kind
 from erasure_core.law.english import ARTICLES, indefinite, is_many, is_uncounted
 from erasure_core.law.prompts import PromptRow, written
-from erasure_core.law.wording import is_medium, is_name
+from erasure_core.law.wording import is_medium, is_movement, is_name
 
 TRAINED = (
     "{style} of {subject}",
@@ -77,10 +77,6 @@ VOCABULARY = ("name", "phrase", "kind")
 # al., ECCV 2014, arXiv:1405.0312; its annotations are CC BY 4.0) with their articles, and styles.
 EVERYDAY = Path(__file__).with_name("everyday.csv")
 STYLES = ("photo", "drawing", "painting", "poster", "sketch")
-MOVEMENTS = (  # and what ends in -ism
-    *("bauhaus", "baroque", "rococo", "renaissance", "gothic", "cyberpunk", "noir", "steampunk"),
-    *("synthwave", "ukiyo-e", "vaporwave"),
-)
 # What carries a picture, besides the media: "a neon sign of a cat".
 CARRIERS = (
     *("banner", "blueprint", "bust", "card", "cover", "diagram", "doodle", "embroidery"),
@@ -170,14 +166,6 @@ def _medium(style: str) -> str:
 
 def _manner(style: str) -> str:
     return style if style.casefold().split()[-1:] == ["style"] else f"{style} style"
-
-
-def is_movement(style: str) -> bool:
-    """Whether a style is a movement or a period of art, which nobody painted: Cubism, Pop Art."""
-    words = style.casefold().split()
-    return (len(words) > 1 and "art" in words) or any(
-        word in MOVEMENTS or word.endswith("ism") for word in words
-    )
 
 
 def is_proper(name: str) -> bool:

@@ -8,6 +8,7 @@ from pathlib import Path
 
 PARAMS = Path("params.yaml")  # what a command reads that names none
 TOLD = {"erasure run": 2, "erasure restore": 2, "erasure request check": 3}  # requests follow
+BASE = "base"  # as `--model` calls it
 KEPT = {"--reason"}  # as it was given, whatever is advised
 COMMAND = re.compile(r"""`(erasure (?:[^`'"]|'[^']*'|"[^"]*")+)`""")
 
@@ -38,7 +39,7 @@ class RepeatedCommand:
         words = shlex.split(command)
         at = next((n for verb, n in TOLD.items() if words[:n] == verb.split()), None)
         if at is None:
-            return command
+            return self._on_its_base(words) if words[:2] == ["erasure", "generate"] else command
         end = next((i for i, word in enumerate(words) if word.startswith("--")), len(words))
         advised = _grouped(words[end:])
         # what is tried alone after others were refused is named by its advice
@@ -47,6 +48,15 @@ class RepeatedCommand:
             return shlex.join([*words[:at], *named])
         options = _together(self.options, advised)
         return shlex.join([*words[:at], *named, *(word for option in options for word in option)])
+
+    def _on_its_base(self, words: list[str]) -> str:
+        """A command that draws with the base draws with the one that the run was given, where that
+        is a folder; a file or a hub's id it takes none.
+        """
+        given = next((option[1] for option in self.options if option[0] == "--base"), "")
+        if given and Path(given).is_dir():
+            words = [given if word == BASE else word for word in words]
+        return shlex.join(words)
 
 
 def _grouped(words: Sequence[str]) -> list[tuple[str, ...]]:

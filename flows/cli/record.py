@@ -19,8 +19,17 @@ from flows.cli.common import (
     reported,
     stdout_free,
 )
-from flows.cli.options import LARGEST, said
-from flows.cli.show import complain, hint, labelled, show, show_status, show_trace, version_line
+from flows.cli.options import printable, said
+from flows.cli.show import (
+    complain,
+    hint,
+    labelled,
+    show,
+    show_status,
+    show_trace,
+    version_line,
+    while_read,
+)
 from tasks.home import Home
 
 if TYPE_CHECKING:
@@ -69,7 +78,10 @@ def methods(
 @app.command()
 @reported
 def cite(
-    model: Annotated[int, typer.Option(min=1, max=LARGEST, help="A registered version's number.")],
+    model: Annotated[
+        str,
+        typer.Option(callback=printable, help="candidate, champion or a version's number."),
+    ],
     params: ParamsFile = Path("params.yaml"),
     as_json: Json = False,
 ) -> int:
@@ -83,12 +95,13 @@ def cite(
         from tasks.book.door import open_book
         from tasks.release.cite import papers
         from tasks.release.record import record_of
+        from tasks.release.resolve import version_named
 
         book = open_book(Home.from_env(), make=False)
-        version = book.ask(lambda reader: reader.version(name, model))
+        version = version_named(book, model, name)
         found = papers(record_of(book.home, version))
     if as_json:
-        show({"model": name, "version": model, "papers": found})
+        show({"model": name, "version": version.version, "papers": found})
     else:
         show("\n".join(f"{p['used']}: {p['paper']}" for p in found))
     return DONE
@@ -157,7 +170,8 @@ def audit(
         raise BadInput("--name says whose version a number is; leave it out, or name a version")
     book = known_book(Home.from_env())
     if what == "export":
-        with book.read() as reader:  # line by line: a long chain does not fit into memory
+        # line by line: a long chain does not fit into memory
+        with while_read(), book.read() as reader:
             for event in reader.events():
                 print(event.line)
         return DONE

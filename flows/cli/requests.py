@@ -11,7 +11,7 @@ import typer
 from erasure_core.errors import BadInput
 from flows.cli.common import DONE, FAILED, By, Json, ParamsFile, app, inbox, reported
 from flows.cli.options import said
-from flows.cli.show import complain, notice_lines, show
+from flows.cli.show import complain, notice_lines, show, while_read
 from tasks.home import Home
 
 if TYPE_CHECKING:
@@ -215,7 +215,8 @@ def due(
     entries = book.ask(lambda reader: reader.requests(states=sorted(OPEN)))
     rows, now = [_due(entry) for entry in entries], datetime.now(UTC)
     if prom:
-        print(prometheus(rows, now), end="")
+        with while_read():
+            print(prometheus(rows, now), end="", flush=True)
     elif as_json:
         show({"due": [shown(entry) for entry in entries], "late": len(overdue(rows, now))})
     else:

@@ -1,11 +1,15 @@
 """Facts in, text out."""
 
+import codecs
+import contextlib
+import io
 import json
+import os
 import re
 import shlex
 import sys
 import textwrap
-from collections.abc import Mapping, Sequence
+from collections.abc import Iterator, Mapping, Sequence
 from pathlib import Path
 from typing import Any
 
@@ -13,7 +17,7 @@ from erasure_core.law.gates import OF_A_PART
 from erasure_core.law.life import OPEN
 from erasure_core.law.lineage import steps_of
 from erasure_core.redact import redacted
-from erasure_core.text import escaped
+from erasure_core.text import code, escaped
 from flows.cli.printed import RepeatedCommand, on
 from tasks.home import Home
 
@@ -26,7 +30,33 @@ def show(answer: str | Mapping[str, Any]) -> None:
     from erasure_core.files import pretty_json
 
     text = answer if isinstance(answer, str) else pretty_json(answer).rstrip("\n")
-    print("\n".join(map(escaped, text.split("\n"))))
+    with while_read():
+        print("\n".join(map(escaped, text.split("\n"))), flush=True)
+
+
+@contextlib.contextmanager
+def while_read() -> Iterator[None]:
+    """Print to standard output as long as somebody reads it: `head` stops, and that is no fault of
+    a command, whose work is done.
+    """
+    try:
+        yield
+    except BrokenPipeError:
+        os.dup2(os.open(os.devnull, os.O_WRONLY), sys.stdout.fileno())
+
+
+def escape_what_cannot_be_written() -> None:
+    """Let standard output write what its encoding lacks as JSON does, \\u5bae: a name in a script
+    of which a terminal knows nothing would end a command whose work is done.
+    """
+
+    def written(fault: UnicodeError) -> tuple[str, int]:
+        assert isinstance(fault, UnicodeEncodeError)
+        return "".join(map(code, fault.object[fault.start : fault.end])), fault.end
+
+    codecs.register_error("erasure.escaped", written)
+    if isinstance(sys.stdout, io.TextIOWrapper):
+        sys.stdout.reconfigure(errors="erasure.escaped")
 
 
 def complain(message: str) -> None:

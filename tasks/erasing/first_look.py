@@ -23,6 +23,7 @@ from tasks.erasing.snapshot import teacher_of
 from tasks.home import Home
 
 GUIDANCE = 4.0
+GAP = "  "  # behind each picture
 COLUMNS = 24  # of a picture in the terminal; each character is two pixels, one above the other
 
 
@@ -59,8 +60,17 @@ def first_look(plan: Plan, home: Home) -> None:
         markup=False,
         soft_wrap=True,
     )
-    if sys.stderr.isatty() and console.color_system in ("truecolor", "256"):
+    if sys.stderr.isatty() and shows_blocks(console):
         console.print(in_blocks(before, after))
+
+
+def shows_blocks(console: Console) -> bool:
+    """Whether two pictures side by side can be seen: in as many colours, width and signs as they
+    take. Who set NO_COLOR would see rows of one sign.
+    """
+    coloured = console.color_system in ("truecolor", "256") and not console.no_color
+    wide = console.width >= 2 * (COLUMNS + len(GAP))
+    return coloured and wide and console.encoding.startswith("utf")
 
 
 def in_blocks(*pictures: Image.Image) -> Text:
@@ -74,6 +84,6 @@ def in_blocks(*pictures: Image.Image) -> Text:
             for x in range(COLUMNS):
                 upper, lower = (Color.from_rgb(*picture[row, x]) for row in (y, y + 1))
                 text.append("▀", Style(color=upper, bgcolor=lower))
-            text.append("  ")
+            text.append(GAP)
         text.append("\n")
     return text

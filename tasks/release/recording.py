@@ -108,7 +108,7 @@ def _advice(
         not_run=unrun,
     )
     advice = advise(decision.gate, evidence.report[decision.chosen], tried)
-    return [line.replace("`erasure run`", tried.again()) for line in advice.lines] if advice else []
+    return [tried.about(line) for line in advice.lines] if advice else []
 
 
 def base_record(plan: Plan, version: int) -> RunRecord:

@@ -1,5 +1,6 @@
 """Which request a person means: by its id, by its file, or by the name of its concept."""
 
+import shlex
 from collections.abc import Sequence
 from pathlib import Path
 from uuid import UUID
@@ -37,7 +38,7 @@ def request_id_of(book: Book, text: str, model: str | None = None) -> UUID:
         if entry and written.concept.named_in(text) and model in (None, entry.row.model):
             return UUID(entry.row.id)
         if entry is None:
-            hint = f"{file} is not taken in yet: `erasure request add {file}`"
+            hint = f"{file} is not taken in yet: `erasure request add {shlex.quote(str(file))}`"
     raise BadInput(f"no request in the book asks for {text!r}; {hint}")
 
 
@@ -119,6 +120,9 @@ def _source(book: Book, text: str, model: str) -> Path | UUID:
     if (known := uuid_or_none(text)) is not None:
         return known
     found = _found(book, text, model)
+    if not found and path.is_dir():
+        files = shlex.quote(text.rstrip("/"))
+        raise BadInput(f"{text!r} is a folder; name the requests in it: {files}/*.yaml")
     if not found:
         raise BadInput(
             f"{text!r} is no file, and no request in {REQUESTS} or in the book asks {model} for a "

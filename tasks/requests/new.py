@@ -4,7 +4,7 @@ on.
 
 import json
 import shlex
-from collections.abc import Iterable, Mapping, Sequence
+from collections.abc import Iterable, Iterator, Mapping, Sequence
 from dataclasses import dataclass, replace
 from datetime import UTC, datetime
 from pathlib import Path
@@ -17,7 +17,8 @@ from erasure_core.errors import BadInput
 from erasure_core.files import UNWRITABLE, write_text
 from erasure_core.law.clock import regulation
 from erasure_core.law.concepts import Concept, Kind
-from erasure_core.law.naming import mentions
+from erasure_core.law.english import DETERMINERS
+from erasure_core.law.naming import COUNTS, mentions
 from erasure_core.law.prompts import (
     BadRows,
     PromptRow,
@@ -60,6 +61,7 @@ if TYPE_CHECKING:
     from transformers import CLIPTokenizer
 
 Named = TypeVar("Named", Row, PromptRow)
+EXAMPLES = Path("examples/requests")
 NEAR = 5  # of the others, those that are taken because they are near
 SPARE = 1.7  # times the prompts with which a limit can just be met without a hit
 PIECES = 3  # of a word that the tokenizer does not know as one
@@ -89,7 +91,7 @@ class Draft:
     sets: Mapping[Path, Sequence[PromptRow]]
     known: tuple[Word, ...]  # what else the base knows, the nearest first
     neighbours: tuple[str, ...]
-    spelled: tuple[str, ...]  # what the tokenizer does not know as words
+    spelled: tuple[str, ...]  # what has to be said of how the names are written
     supplied: int = 0  # rows that a person's own report set lacked, of the concept beside something
     said: tuple[str, ...] = ()  # of that report set
     ended: str = ""  # what has to be said of a request in whose place this one comes
@@ -120,6 +122,11 @@ def draft(asked: NewRequest, params: Params, book: Book, out: Path = REQUESTS) -
             take the request.
     """
     bare = _concept(asked, (asked.name,), ())
+    if Path(asked.name).suffix and Path(asked.name).is_file():
+        raise BadInput(
+            f"{asked.name} is a file, and a request is for one concept; give its name, and a file "
+            f"of prompts with --prompts"
+        )
     file = next(iter(folder_files(bare.name, out)), out / f"{bare.slug}.yaml")
     if before := _known_request(asked, bare, file):
         asked = replace(asked, name=before.concept.name)  # in the spelling that was asked in
@@ -147,6 +154,7 @@ def draft(asked: NewRequest, params: Params, book: Book, out: Path = REQUESTS) -
     wanted = round(SPARE * _fewest(params.policy, asked.kind)[False])
     sets = sets_of(word, also, known, styles, fits, wanted)
     spelled = spelled_out(tokenizers, [*bare.names, bare.replacement])
+    spelled += (*_in_capitals(bare, words), *_several(bare, words), *_without_article(bare))
     if asked.prompts:
         _check_left(asked.prompts, sets)
     else:
@@ -157,7 +165,7 @@ def draft(asked: NewRequest, params: Params, book: Book, out: Path = REQUESTS) -
     _check(params, concept, rows, tokenizers, directions)
     made = {_set_file(where, concept): rows[stage] for stage, where in _stages(params).items()}
     request, ended = _request(asked, concept, before, book, params.registered_model)
-    _check_free(made, file, params.reading)
+    _check_free(made, file, concept.name, params.reading)
     near = _neighbours(word, known, styles, directions.encode)
     supplied = len(rows["report"]) - len(own.rows) if own.rows else 0
     return Draft(request, file, made, tuple(known), near, spelled, supplied, tuple(own.said), ended)
@@ -174,6 +182,46 @@ def spelled_out(tokenizers: "Sequence[CLIPTokenizer]", names: Iterable[str]) -> 
                 how = "no token at all" if unknown else f"{len(pieces)} pieces"
                 said[word] = f"the base's tokenizer does not know {word!r} and reads {how}"
     return tuple(said.values())
+
+
+def _in_capitals(concept: Concept, words: Sequence[Word]) -> Iterator[str]:
+    """That a name with a capital is nobody's plural, "the Beatles", where in lower case it would be
+    several of something else that is kept.
+    """
+    plain = concept.model_copy(update={"name": concept.name.lower()})
+    for word in words if concept.kind in ("object", "explicit") else ():
+        if plain.named_in(word.name) and not concept.named_in(word.name):
+            yield (
+                f"{concept.name!r} with a capital is a name of its own, and {word.name!r} is kept; "
+                f"write {plain.name!r} to erase it too"
+            )
+
+
+def _several(concept: Concept, words: Sequence[Word]) -> Iterator[str]:
+    """That a name is of several things that are kept, "cats and dogs", or several in a list."""
+    held = [
+        word.name
+        for word in words
+        if any(mentions([word.name], concept.name)) and not concept.named_in(word.name)
+    ]
+    if len(held) > 1:
+        yield (
+            f"{concept.name!r} is one name, found where prompts say all of it, and "
+            f"{' and '.join(map(repr, held))} are kept; write a request for each to erase both"
+        )
+    for name in concept.also:
+        if "," in name:
+            yield f"--also {name!r} is one name, comma and all; repeat --also for another"
+
+
+def _without_article(concept: Concept) -> Iterator[str]:
+    """That a replacement has no article where prompts say one: "a photo of rocket"."""
+    instead = concept.replacement
+    first = instead.split()[0].casefold()
+    if concept.kind == "style" or first in (*DETERMINERS, *COUNTS, "nothing", "something"):
+        return
+    if (meant := mentioned(instead)) != instead:
+        yield f"{instead!r} has no article, and 'a photo of {instead}' is trained; write {meant!r}"
 
 
 def _concept(
@@ -196,7 +244,8 @@ def _concept(
     except ValidationError as fault:
         keys = {"name": "NAME", "replacement": "--instead", "also": "--also"}
         first = fault.errors()[0]
-        said = first["msg"].removeprefix("Value error, ")
+        empty = first["type"] == "string_too_short"
+        said = "it is empty; write words" if empty else first["msg"].removeprefix("Value error, ")
         whole = "--also" if said.startswith("described") else "--instead"
         key = str(first["loc"][0]) if first["loc"] else ""
         raise BadInput(f"{keys.get(key, key) or whole}: {said}") from None
@@ -447,13 +496,19 @@ def _request(
     return (new, "") if known is None else rewritten(book, known, new, model)
 
 
-def _check_free(sets: Mapping[Path, Sequence[PromptRow]], file: Path, reading: Reading) -> None:
+def _check_free(
+    sets: Mapping[Path, Sequence[PromptRow]], file: Path, name: str, reading: Reading
+) -> None:
     """Refuse to write over sets that are not this request's: `BadInput`."""
     taken = [path for path, rows in sets.items() if path.exists() and not file.exists()]
     if other := [path for path in taken if read_prompt_set(path, reading) != list(sets[path])]:
+        known = next(iter(folder_files(name, EXAMPLES)), None)
+        what_to_do = "move what is there away; a report set can be given with --prompts then"
+        if known:
+            run = f"`erasure run {shlex.quote(str(known))}`"
+            what_to_do = f"{known} is a request that is measured on them: {run}"
         raise BadInput(
-            f"{', '.join(map(str, other))}: there already, and not written for {file}; move "
-            f"what is there away, or give it with --prompts"
+            f"{', '.join(map(str, other))}: there already, and not written for {file}; {what_to_do}"
         )
 
 

@@ -401,6 +401,17 @@ def test_an_advised_command_is_about_the_run_that_was_asked_for(command):
     assert TRIAL.advised(f"`{command}`, which") == f"`{HOW[command]}`, which"
 
 
+@pytest.mark.parametrize("there", [True, False])
+def test_what_the_base_draws_is_looked_at_in_the_base_of_the_run(there, tmp_path):
+    base = tmp_path / "its base"
+    if there:
+        base.mkdir()
+    asked = RepeatedCommand(Path("params.yaml"), ("cat",), (("--base", str(base)),))
+    command = "erasure generate 'a photo of cat' --model base --seed 1 --out pictures"
+    with_it = command.replace("--model base", f"--model '{base}'")
+    assert asked.advised(f"`{command}`") == f"`{with_it if there else command}`"
+
+
 def test_an_advised_option_takes_the_place_of_the_one_that_was_given():
     asked = RepeatedCommand(Path("params.yaml"), ("cat",), (("--seed", "3"), ("--method", "uce")))
     advised = asked.advised("`erasure run cat --method rece`")
@@ -422,6 +433,14 @@ def test_a_refused_trial_is_tried_as_a_trial():
     trial = replace(ENOUGH, trial=True)
     assert trial.again("--fresh") == trial.again() == "`erasure run cat --trial`"
     assert trial.again("--method", "uce") == "`erasure run cat --trial --method uce`"
+
+
+def test_a_refused_trial_enters_nothing():
+    """Who only tries has asked for nothing that a clock could run for."""
+    line = told(tried("uce", wordings=1), SHOWN, limits={SHOWN.metric: 0.1}).tries[0]
+    assert ENOUGH.about(line).endswith("`erasure request add REQUEST.yaml`, then `erasure run cat`")
+    said = replace(ENOUGH, trial=True).about(line)
+    assert said.endswith("(32 do), in its file, then `erasure run cat --trial`")
 
 
 def test_a_restore_is_advised_with_the_reason_that_was_given():

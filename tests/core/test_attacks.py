@@ -752,6 +752,14 @@ def test_an_attack_of_another_package_is_found_by_its_name(monkeypatch):
     assert attacks.all_attacks([point])["other"] is other
 
 
+def test_an_attack_with_other_arguments_is_refused_before_any_work(monkeypatch):
+    other = ModuleType("attack_of_others")
+    other.__dict__.update(NAME="other", AUDIENCE="words", SHOWN=False, attack=lambda setting: [])
+    monkeypatch.setitem(sys.modules, other.__name__, other)
+    with pytest.raises(BadInput, match=r"it must be a module that has .*a setting and a subject"):
+        attacks.all_attacks([EntryPoint("other", other.__name__, attacks.ENTRY_POINTS)])
+
+
 @pytest.mark.parametrize(
     ("name", "value", "why"),
     [

@@ -54,6 +54,9 @@ def test_yaml_is_read_as_the_writer_meant_it(tmp_path):
     ("text", "expected"),
     [
         ("word: a\nword: b\n", 'line 2 is not valid YAML: found duplicate key "word"'),
+        ("word: a\nword: b\n", "keep one of the two"),
+        ("word: a\n---\nword: b\n", "a file holds one, without a line of ---"),
+        ("word: a\n number: 3\n", "keys of one section begin in one column"),
         ("word: [a\nrate: 1", "line 2 is not valid YAML"),
         ("word: @elonmusk\n", "a text that begins with a sign (@ * & "),
         ("word: *NSYNC\n", "needs quotes around it"),
@@ -77,7 +80,11 @@ def test_yaml_is_read_as_the_writer_meant_it(tmp_path):
         ("word: 007\n", "word: found 7; quote it: '7', with all its digits"),
         ("word: #blessed\n", "word: found None; write it; what begins with #"),
         ("word: {cat: portrait}\n", "quote it: 'cat: portrait'"),
-        ("word: a\nmany: a cat\n", "many: found 'a cat'; write a list, one a line: - 'a cat'"),
+        (
+            "word: a\nmany: a cat\n",
+            "many: found 'a cat'; write a list, in [ ] or one a line: - 'a cat'",
+        ),
+        ("word: a\nmany:\n", "many: found None; write a list, in [ ] or one a line"),
         (
             "word: a\ninner: {depth: 0}\n",
             "inner.depth: found 0; Input should be greater than or equal to 1",

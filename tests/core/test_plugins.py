@@ -157,6 +157,29 @@ def test_a_plugin_has_one_hash_wherever_it_is_installed(editable, brought):
     assert brought("elsewhere", editable, code="x = 2\n") != here
 
 
+def test_another_package_that_it_brings_is_hashed_too(tmp_path, monkeypatch):
+    """What its modules import of its own decides results as they do."""
+    record = tmp_path / "acme-1.dist-info"
+    files = {
+        record / "METADATA": "Name: acme\nVersion: 1\n",
+        record / "entry_points.txt": "[erasure.methods]\nexacter = acme_erase\n",
+        record / "top_level.txt": "acme_erase\nacme_math\n",
+        record / "RECORD": "__editable__.acme-1.pth,,\n",
+        tmp_path / "acme_erase/__init__.py": "from acme_math import X\n",
+        (helper := tmp_path / "acme_math/__init__.py"): "X = 1\n",
+    }
+    for file, text in files.items():
+        file.parent.mkdir(exist_ok=True)
+        file.write_text(text)
+    monkeypatch.syspath_prepend(str(tmp_path))
+    dist = Distribution.at(record)
+    monkeypatch.setattr(plugins, "_declared", lambda group: tuple(dist.entry_points))
+    before = hashes()
+    helper.write_text("X = 2\n")
+    assert before.keys() == hashes().keys() == {"plugin acme"}
+    assert before != hashes()
+
+
 def test_nothing_installed_is_nothing_to_hash():
     assert hashes() == {}
 
@@ -199,6 +222,20 @@ def test_a_method_whose_settings_bear_another_name_is_refused(monkeypatch):
     points = [EntryPoint("other", "erasure_example.exact", "erasure.methods")]
     with pytest.raises(BadInput, match="method 'other': its Settings need the field"):
         all_methods(points)
+
+
+@pytest.mark.parametrize("function", ["erase", "prepare", "check"])
+def test_a_method_with_other_arguments_is_refused_before_any_work(function, example, monkeypatch):
+    monkeypatch.setattr(example, function, lambda teacher: None)
+    points = [EntryPoint("exact", "erasure_example.exact", "erasure.methods")]
+    with pytest.raises(BadInput, match=r"each with the arguments of erasure_core\.methods\.Method"):
+        all_methods(points)
+
+
+def test_a_function_that_does_not_tell_its_arguments_is_believed():
+    assert plugins.takes(max, 2)
+    assert plugins.takes(lambda *given, **named: None, 5, "clusters")
+    assert not plugins.takes("text", 0)
 
 
 def test_an_unknown_detector_is_refused_with_those_there_are():

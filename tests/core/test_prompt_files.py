@@ -466,3 +466,47 @@ def test_a_column_called_c_is_no_guidance_without_diffusion_dbs_p(tmp_path):
     assert (alone.evaluation_seed, alone.evaluation_guidance) == (1, GIVEN.guidance)
     (theirs,) = read(tmp_path, "p,se,c\na cat,1,9\n").rows
     assert (theirs.evaluation_seed, theirs.evaluation_guidance) == (1, 9)
+
+
+@pytest.mark.parametrize("mark", ["- a cat", "* a cat", "\u2022 a cat", "12. a cat", "# a cat"])
+def test_marks_of_a_list_are_said(mark, tmp_path):
+    file = read(tmp_path, f"{mark}\na 3-legged dog\n{mark}s\n", name="list.txt")
+    assert f"2 of 3 prompts are marked as items of a list, '{mark}'" in "\n".join(file.said)
+
+
+def test_quotes_of_a_list_in_code_are_said(tmp_path):
+    file = read(tmp_path, '"a cat",\n"a dog"\na "big" cat\n', name="list.txt")
+    assert "2 of 3 prompts are marked as items of a list" in "\n".join(file.said)
+
+
+@pytest.mark.parametrize("name", ["set.csv", "set.log", "set"])
+def test_a_list_without_a_header_is_told_to_be_one(name, tmp_path):
+    """Chosen as the column of prompts, the first of them would be gone, and nobody would know."""
+    with pytest.raises(BadInput) as caught:
+        read(tmp_path, "a photo of a cat\na dog\n", replace(GIVEN, options=True), name)
+    assert str(caught.value).endswith("write `prompt` above it, or call it .txt")
+    assert "--prompt-column" not in str(caught.value)
+    assert drawn(read(tmp_path, "prompt\na photo of a cat\na dog\n", name=name).rows) == drawn(
+        read(tmp_path, "a photo of a cat\na dog\n", name="set.txt").rows
+    )
+
+
+def test_one_column_of_another_name_may_be_a_list_or_chosen(tmp_path):
+    with pytest.raises(BadInput, match="choose it with --prompt-column; if it is a list"):
+        read(tmp_path, "name\nTaylor Swift\n", replace(GIVEN, options=True))
+
+
+@pytest.mark.parametrize(
+    ("column", "words", "concepts"),
+    [
+        ("class", ("281", "7"), ["", ""]),
+        ("class", ("281", "cat"), ["281", "cat"]),
+        ("concept", ("1984", "911"), ["1984", "911"]),
+    ],
+)
+def test_classes_that_are_numbers_are_no_names(column, words, concepts, tmp_path):
+    """CLIP would be asked whether a picture shows "281"."""
+    file = read(tmp_path, f"prompt,{column}\na cat,{words[0]}\na dog,{words[1]}\n")
+    assert [row.concept for row in file.rows] == concepts
+    said = "column class holds numbers and no names, and is not read"
+    assert (said in file.said) is (concepts == ["", ""])

@@ -206,3 +206,23 @@ def test_the_examples_have_as_many_as_is_said(name):
     request = read_request(ROOT / f"examples/requests/{name}.yaml")
     assert len(request.concept.prompts) == EXAMPLES
     assert list(advice([request])) == []
+
+
+def test_a_folder_of_requests_is_told_how_to_name_them(book):
+    with pytest.raises(BadInput, match=r"a folder; name the requests in it: requests/\*\.yaml"):
+        requests_of(book, ["requests/"], "toy")
+
+
+def noted(name: str, prompts: list[str], kind: str = "object") -> list[str]:
+    request = requested(name, OTHER, kind)
+    concept = request.concept.model_copy(update={"prompts": tuple(prompts)})
+    return list(advice([request.model_copy(update={"concept": concept})]))
+
+
+def test_wordings_of_something_else_are_noted(folder):
+    """As a comma makes them of one: [a photo of a cat, on a mat]."""
+    wordings = [f"a cat {i}" for i in range(20)]
+    assert noted("cat", wordings) == []
+    (note,) = noted("cat", [*wordings, "on a mat", "black CATS"])
+    assert note.startswith("1 of 22 wordings of the request for 'cat' do not name it ('on a mat')")
+    assert noted("nudity", [*wordings, "on a mat"], "explicit") == []

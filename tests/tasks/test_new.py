@@ -227,6 +227,57 @@ def test_sets_that_somebody_wrote_are_not_written_over(params, tmp_path):
         draft(asked("cat"), params, tmp_path)
 
 
+def test_sets_of_an_example_are_told_to_be_its(params, tmp_path, monkeypatch):
+    monkeypatch.setattr(new, "EXAMPLES", ROOT / "examples/requests")
+    with pytest.raises(
+        BadInput, match=r"cat\.yaml is a request that is measured on them: `erasure"
+    ):
+        draft(asked("cat"), params, tmp_path)
+
+
+def test_a_file_is_no_name(params, tmp_path):
+    (tmp_path / "names.csv").write_text("name\nZo\u00eb\n")
+    with pytest.raises(BadInput, match=r"names\.csv is a file, and a request is for one concept"):
+        draft(asked(str(tmp_path / "names.csv")), params, tmp_path)
+
+
+@pytest.mark.parametrize(("name", "kept"), [("Cats", True), ("cats", False)])
+def test_a_plural_with_a_capital_is_told_to_keep_the_singular(name, kept, params, tmp_path):
+    made = draft(asked(name), params, tmp_path)
+    assert any("a cat" in prompt for prompt in made.concept.keep) is kept
+    said = "'Cats' with a capital is a name of its own, and 'cat' is kept; write 'cats'"
+    assert any(warning.startswith(said) for warning in made.spelled) is kept
+
+
+@pytest.mark.parametrize(
+    ("name", "several"), [("cats and rockets", True), ("rocket cat", True), ("black cat", False)]
+)
+def test_a_name_of_several_things_is_told_to_be_one_name(name, several, params):
+    concept = new._concept(asked(name, instead="a church"), (name,), ())
+    said = list(new._several(concept, new._known(params)))
+    assert [line.partition(" is one name")[0] for line in said] == [repr(name)] * several
+    assert "'cat' and 'rocket' are kept" in "".join(said) or not several
+
+
+def test_a_list_of_other_names_is_told_to_be_one_name(params):
+    concept = new._concept(asked("coffee", also=["latte, espresso", "java"]), ("coffee",), ())
+    (said,) = new._several(concept, new._known(params))
+    assert said.startswith("--also 'latte, espresso' is one name")
+
+
+@pytest.mark.parametrize(
+    ("instead", "meant"),
+    [
+        *(("rocket", "a rocket"), ("old man in a suit", "an old man in a suit")),
+        *((well, None) for well in ("a rocket", "water", "two dogs", "this dog", "Mickey Mouse")),
+    ],
+)
+def test_a_replacement_without_its_article_is_warned_of(instead, meant):
+    concept = new._concept(asked("coffee", instead=instead), ("coffee",), ())
+    said = [f"{instead!r} has no article, and 'a photo of {instead}' is trained; write {meant!r}"]
+    assert list(new._without_article(concept)) == (said if meant else [])
+
+
 def test_nothing_is_written_before_it_is_asked_for(params, tmp_path):
     before = sorted(tmp_path.rglob("*"))
     draft(asked("coffee"), params, tmp_path / "requests")
@@ -371,10 +422,11 @@ def test_prompts_of_ones_own_that_name_something_beside_it_are_left_as_they_are(
         (asked("coffee", also=["\u200b"]), "--also: nothing in it can be seen"),
         (asked("coffee", also=["\u202e"]), "--also: it holds control"),
         (asked("coffee", law="a\nb"), "--law: it holds control"),
+        (asked("coffee", instead=""), "--instead: it is empty; write words"),
     ],
     ids=[
         *("too long", "too long a replacement", "bidi", "itself", "escape", "invisible"),
-        *("bidi other name", "law"),
+        *("bidi other name", "law", "empty"),
     ],
 )
 def test_what_cannot_be_is_refused_in_words(case, said, params):

@@ -1,12 +1,16 @@
 """What a release prints can be pasted, and is about the same model."""
 
+import io
+import json
+import os
 import shlex
+import sys
 from pathlib import Path
 
 import pytest
 
 from flows.cli.printed import RepeatedCommand
-from flows.cli.show import show_release, trial_lines
+from flows.cli.show import escape_what_cannot_be_written, show, show_release, trial_lines
 from tasks.home import Home
 
 OUTCOME = {
@@ -82,3 +86,33 @@ def test_a_refused_trial_gives_the_gates_advice_on_the_parameters_it_used():
     asked = RepeatedCommand(Path("mine.yaml"), ("cat",), (("--trial",),))
     lines = trial_lines({**OUTCOME, "gate": gate, "report": "r.html"}, asked)
     assert "  try `erasure run cat --trial --lambdas 5 --params mine.yaml`" in lines
+
+
+@pytest.mark.parametrize(
+    ("encoding", "said"),
+    [
+        ("ascii", rb"Beyonc\u00e9, \u5bae, \ud83e\udd84"),
+        ("latin-1", b"Beyonc\xe9" + rb", \u5bae, \ud83e\udd84"),
+        ("utf-8", "Beyonc\u00e9, \u5bae, \U0001f984".encode()),
+    ],
+)
+def test_what_a_terminal_cannot_write_is_written_as_json_does(encoding, said, monkeypatch):
+    """The work is done by then: a name may not make it look as if it had failed."""
+    raw = io.BytesIO()
+    monkeypatch.setattr(sys, "stdout", io.TextIOWrapper(raw, encoding=encoding))
+    escape_what_cannot_be_written()
+    show("Beyonc\u00e9, \u5bae, \U0001f984")
+    show({"name": "\u5bae \U0001f984"})
+    text, facts = raw.getvalue().split(b"\n", 1)
+    assert text == said
+    assert json.loads(facts.decode(encoding)) == {"name": "\u5bae \U0001f984"}
+
+
+def test_who_reads_no_further_is_no_fault(monkeypatch):
+    """As `head` does."""
+    reads, writes = os.pipe()
+    os.close(reads)
+    with open(writes, "w") as closed:
+        monkeypatch.setattr(sys, "stdout", closed)
+        show("a line")
+        show("another")

@@ -12,6 +12,7 @@ from erasure_core.law.english import indefinite, is_many, many, plurals
         ("an", "apple Ox umbrella uninhabited unimportant unidentified onion \u00e9clair"),
         ("a", "ufo urinal Ugandan uranium unanimous Ouija Mr"),
         ("an", "Xbox NVIDIA LG NBA uncut urn Uber ugly"),
+        ("a", "onesie Uyghur"),
         ("an", "hour honest honor honour heirloom 8 80 11 18th"),
         ("a", "7 118 1"),
     ],
@@ -70,6 +71,13 @@ def test_the_article_goes_by_the_sound(article, nouns):
         ("moose", "moose"),
         ("aircraft", "aircraft"),
         ("police", "police"),
+        ("grandchild", "grandchildren"),
+        ("Salesperson", "Salespeople"),
+        ("schoolchildren", "schoolchildren"),
+        ("taxi", "taxis"),
+        ("taxis", "taxis"),
+        ("realism", "realism"),
+        ("prism", "prisms"),
     ],
 )
 def test_a_plural_is_written_as_people_write_it(one, several):
@@ -81,7 +89,8 @@ def test_a_plural_is_written_as_people_write_it(one, several):
     [
         *(("cats", True), ("two people", True), ("Women", True), ("cups of coffee", True)),
         *(("cattle", True), ("armed police", True)),
-        *(("bus", False), ("glass", False), ("man in jeans", False)),
+        *(("grandchildren", True), ("microbikinis", True), ("nazis", True)),
+        *(("bus", False), ("glass", False), ("man in jeans", False), ("tennis", False)),
     ],
 )
 def test_what_is_written_as_a_plural_is_known(phrase, several):
@@ -92,3 +101,15 @@ def test_other_spellings_of_a_plural_are_known():
     assert {"wolves", "wolfs"} <= plurals("Wolf")
     assert {"people", "persons"} <= plurals("person")
     assert "sheep" not in plurals("sheep")
+
+
+@pytest.mark.parametrize(
+    ("one", "several"),
+    [
+        *(("bus", "busses"), ("gas", "gasses"), ("quiz", "quizzes"), ("donkey", "donkies")),
+        *(("antenna", "antennae"), ("aquarium", "aquaria"), ("oasis", "oases"), ("axis", "axes")),
+        *(("matrix", "matrices"), ("index", "indices"), ("chateau", "chateaux")),
+    ],
+)
+def test_plurals_of_other_languages_and_common_mistakes_are_known(one, several):
+    assert several in plurals(one)

@@ -12,11 +12,16 @@ from erasure_core.metrics import ENTRY_POINTS, METRICS, Metric, all_metrics, met
 HERE = "tests.core.metrics.test_registry"
 
 
-def sharpness(values: list[float]) -> Measurement:
+def sharpness(values: list[float], *, clusters: object = None) -> Measurement:
     return Measurement("sharpness", values[0], 0, 1, 1, "higher")
 
 
 SHARPNESS = Metric(sharpness, frozenset({"kept"}), "higher", frozenset(), "pictures are blurred")
+
+
+# Each would be found out by a run that has trained.
+UNAWARE = Metric(lambda values: None, frozenset({"kept"}), "higher", frozenset(), "x")
+ALONE = Metric(sharpness, frozenset({"target", "kept"}), "higher", frozenset({"base"}), "x")
 
 
 def point(name: str, value: str) -> EntryPoint:
@@ -55,6 +60,8 @@ def test_a_plug_in_is_found_by_its_name():
         ("sharpness", "ABSENT", "cannot be loaded: AttributeError"),
         ("sharpness", "sharpness", "is a function; it must be"),
         ("ssim", "SHARPNESS", "this name is taken"),
+        ("unaware", "UNAWARE", "is a Metric; it must be .* `clusters` by name"),
+        ("alone", "ALONE", "is a Metric; it must be .* the base's where it needs these"),
     ],
 )
 def test_a_broken_plug_in_is_an_error_that_names_it(name, value, why):
