@@ -34,7 +34,7 @@ from torch import Tensor, nn
 
 from erasure_core import seeding
 from erasure_core.errors import BadInput
-from erasure_core.law.concepts import Concept, Prompt, kept_prompts
+from erasure_core.law.concepts import Concept, Prompt, kept_prompts, stand_in
 from erasure_core.network import attention, diffusion, training
 from erasure_core.network.adversary import Adversary, Robust
 from erasure_core.network.models import Teacher
@@ -454,7 +454,7 @@ def _guides(
     pairs = [(concept, prompt) for concept in concepts for prompt in concept.prompts]
     shares = Shares.of(concepts)
     if settings.target == "replace":
-        replaced = [concept.replaced(prompt) for concept, prompt in pairs]
+        replaced = [stand_in(concept, prompt, concepts) for concept, prompt in pairs]
         erase = Guide(teacher, settings, replaced, shares=shares)
     elif settings.signal == "implicit":
         tail: attention.Tail = "padded" if settings.implicit.include_eot else "none"
@@ -467,7 +467,7 @@ def _guides(
         )
     else:
         directions = [
-            [i.prompt or concept.replaced(prompt) for concept, prompt in pairs]
+            [i.prompt or stand_in(concept, prompt, concepts) for concept, prompt in pairs]
             for i in settings.instructions
         ]
         prompts = [prompt for _, prompt in pairs]

@@ -25,7 +25,7 @@ from torch import Tensor, nn
 
 from erasure_core import seeding
 from erasure_core.errors import BadInput
-from erasure_core.law.concepts import Concept
+from erasure_core.law.concepts import Concept, stand_in
 from erasure_core.network import attention, closed_form, diffusion
 from erasure_core.network.diffusion import Context
 from erasure_core.network.models import Teacher
@@ -97,7 +97,7 @@ class Adversary:
         pairs = [(concept, prompt) for concept in concepts for prompt in concept.prompts]
         self.erased = diffusion.encode_prompts(teacher, [prompt for _, prompt in pairs])
         self.replaced = diffusion.encode_prompts(
-            teacher, [concept.replaced(prompt) for concept, prompt in pairs]
+            teacher, [stand_in(concept, prompt, concepts) for concept, prompt in pairs]
         )
         self.named = attention.concept_columns(teacher, concepts, "none").bool()
         owner = torch.tensor([concepts.index(concept) for concept, _ in pairs])

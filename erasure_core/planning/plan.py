@@ -20,6 +20,7 @@ from erasure_core.law.concepts import (
     in_turn,
     kept_prompts,
     letters_of,
+    stand_in,
     together,
 )
 from erasure_core.law.prompts import (
@@ -428,9 +429,12 @@ def check_styles(params: Params, concepts: Sequence[Concept]) -> None:
         )
 
 
-def trained_on(concepts: Sequence[Concept]) -> list[str]:
-    """Every prompt that a method may read: those that go, as written and replaced, and the kept."""
-    gone = [p for c in concepts for prompt in c.prompts for p in (prompt, c.replaced(prompt))]
+def trained_on(concepts: Sequence[Concept], among: Sequence[Concept] = ()) -> list[str]:
+    """Every prompt that a method may read of `concepts`: those that go, as written and replaced,
+    and the kept. `among` is all that is erased together, where that is more.
+    """
+    pairs = [(c, prompt) for c in concepts for prompt in c.prompts]
+    gone = [p for c, said in pairs for p in (said, stand_in(c, said, among or concepts))]
     return [*gone, *kept_prompts(concepts)]
 
 

@@ -370,7 +370,7 @@ class _Prompts:
         rows: Tables = {
             stage: own.among(who, self.target, concept, stage) or [] for stage in self.sets()
         }
-        own.among(who, self.fits, trained_on(self.altered(concept)))
+        own.among(who, self.fits, trained_on(self.altered(concept), self.beside(concept)))
         for stage, table in rows.items():
             own.among(who, self.fits, [row.prompt for row in table])
             if table and concept.kind in policy.targets:
@@ -455,10 +455,11 @@ class _Prompts:
         """Refuse a concept that shares a prompt or a seed with what is measured, or whose rows do
         with what is trained on or measured for another purpose: `BadInput`.
         """
+        beside, altered = self.beside(concept), self.altered(concept)
         for stage, table in rows.items():
             kept = kept_rows(self.kept[stage], [concept])
-            self.apart({stage: [*table, *self.rows[stage], *kept]}, self.altered(concept))
-            self.apart({stage: table}, self.beside(concept)[:-1])
+            self.apart({stage: [*table, *self.rows[stage], *kept]}, altered, among=beside)
+            self.apart({stage: table}, beside[:-1], among=beside)
             for other in rows.keys() - {stage}:
                 self.apart({stage: table, other: [*self.rows[other], *self.kept[other]]}, [])
         self.apart(rows, [], self.protected)
@@ -476,18 +477,23 @@ class _Prompts:
         return [*(together(asked) if self.touches(concept) else asked)]
 
     def altered(self, concept: Concept) -> list[Concept]:
-        """Those of `beside` in whose place something else stands by it, and itself."""
+        """Those of `beside` in whose place, or beside whose, something else stands by it, and
+        itself.
+        """
         *others, itself = self.beside(concept)
-        return [c for c, alone in zip(others, self.concepts, strict=True) if c != alone] + [itself]
+        pairs = zip(others, self.concepts, strict=True)
+        said = [c for c, alone in pairs if c != alone or concept.named_in("\n".join(c.prompts))]
+        return [*said, itself]
 
     def apart(
         self,
         rows: Mapping[Stage, Sequence[PromptRow]],
         concepts: Sequence[Concept],
         protected: Sequence[str] = (),
+        among: Sequence[Concept] = (),
     ) -> None:
         """Refuse what training, choosing and reporting have in common: `BadInput`."""
-        sealed.check_stages(rows, concepts, self.tokenizers, self.directions, protected)
+        sealed.check_stages(rows, concepts, self.tokenizers, self.directions, protected, among)
 
     def table(self, path: Path) -> list[PromptRow]:
         """A well formed prompt set without copies of a row. `BadInput` if it is none."""
