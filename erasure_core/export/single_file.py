@@ -1,14 +1,15 @@
 """One checkpoint file, with every weight under the name that the original networks give it."""
 
 import re
-from collections.abc import Mapping
+from collections.abc import Iterator, Mapping
 from typing import TYPE_CHECKING
 
 import torch
 from torch import Tensor
 
 from erasure_core.errors import BadInput
-from erasure_core.network.models import XL, Teacher
+from erasure_core.network import bases
+from erasure_core.network.models import VELOCITY, XL, Teacher
 
 if TYPE_CHECKING:
     from diffusers import UNet2DConditionModel
@@ -77,7 +78,16 @@ def single_file(teacher: Teacher) -> dict[str, Tensor]:
         named |= {f"cond_stage_model.model.{n}": t for n, t in _open_clip(texts[0]).items()}
     else:
         named |= {f"cond_stage_model.transformer.text_model.{n}": t for n, t in texts[0].items()}
-    return named
+    return named | {marker: torch.zeros(0) for marker in _markers(teacher)}
+
+
+def _markers(teacher: Teacher) -> Iterator[str]:
+    """What says that a network predicts a velocity, which its weights do not tell."""
+    schedule = teacher.scheduler.config
+    if schedule.prediction_type == VELOCITY:
+        yield bases.VELOCITY_MARKER
+        if schedule.rescale_betas_zero_snr:
+            yield bases.ZERO_SNR_MARKER
 
 
 def unet_name(name: str, unet: "UNet2DConditionModel") -> str:

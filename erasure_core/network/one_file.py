@@ -5,6 +5,7 @@ The file holds weights only. Block layout, schedule and tokenizer come from a fo
 configurations of its family; weights that lie there are not read.
 """
 
+import re
 import shlex
 from collections.abc import Mapping
 from pathlib import Path
@@ -12,9 +13,12 @@ from pathlib import Path
 from safetensors import SafetensorError, safe_open
 
 from erasure_core.errors import BadInput
+from erasure_core.files import read_input
 from erasure_core.network import bases, parts
 from erasure_core.network.models import (
     JOINT_ATTENTION,
+    PREDICTIONS,
+    VELOCITY,
     check_folder,
     family_of,
     loaded,
@@ -27,8 +31,8 @@ HELD = {  # what a whole checkpoint holds -> how the names of its tensors begin
     "autoencoder": ("first_stage_model.",),
     "text encoder": ("cond_stage_model.", "conditioner.embedders."),
 }
-# how the names of a family's text encoder begin -> what its networks predict, and who published
-# configurations of one that does
+# how the names of a family's text encoder begin -> what networks of it predict, and who published
+# configurations of one that does; of others they are those of the first with another prediction
 PUBLISHED = {
     "conditioner.embedders.": {"epsilon": "stabilityai/stable-diffusion-xl-base-1.0"},
     "cond_stage_model.model.": {
@@ -38,10 +42,11 @@ PUBLISHED = {
     "cond_stage_model.": {"epsilon": "stable-diffusion-v1-5/stable-diffusion-v1-5"},
 }
 # tensors that say what a network predicts, as ComfyUI reads them; the first that is there
-MARKERS = {"edm_mean": "edm", "edm_vpred.": "edm", "v_pred": "v_prediction"}
-ZERO_SNR = "ztsnr"  # a tensor that says that the last timestep has no signal left
-SAID = "modelspec.prediction_type"
-SPELT = {"v": "v_prediction", "eps": "epsilon"}  # as some write it -> as diffusers does
+MARKERS = {"edm_mean": "edm", "edm_vpred.": "edm", bases.VELOCITY_MARKER: VELOCITY}
+SAID = ("modelspec.prediction_type", "modelspec.predict_key")  # the second is ComfyUI's
+# what the configuration of AUTOMATIC1111 that lies beside a file, "model.yaml", says
+PARAMETERIZATION = re.compile(r"""^\s*parameterization:\s*["']?(\w+)""", re.MULTILINE)
+SPELT = {"v": VELOCITY, "eps": "epsilon"}  # as some write it -> as diffusers does
 NAMED = ("modelspec.title", "modelspec.merged_from", "sd_merge_models", "sd_merge_recipe")
 # how tensors begin of networks that read text by joint attention, as Stable Diffusion 3 and Flux
 JOINT = tuple(
@@ -83,10 +88,10 @@ def check(file: Path) -> None:
             f"alone, as those for inpainting, editing and depth do; erase from the text-to-image "
             f"model that it was made from"
         )
-    said, known = _prediction(names, metadata), _published(names)
-    if said and said not in known:
+    said = _prediction(file, names, metadata)
+    if said and said not in PREDICTIONS:
         raise BadInput(
-            f"{file} says that it predicts {said}; of its family {' or '.join(known)} is supported"
+            f"{file} says that it predicts {said}; supported is {' or '.join(PREDICTIONS)}"
         )
 
 
@@ -114,26 +119,31 @@ def configurations(file: Path, named: str | None) -> Path:
             file says of itself.
     """
     folder, (names, metadata) = Path(named) if named else file.with_suffix(""), _header(file)
-    said, known = _prediction(names, metadata), _published(names)
-    fetch = f"hf download {known[said] if said else next(iter(known.values()))}"
+    said, known = _prediction(file, names, metadata), _published(names)
+    fetch = f"hf download {known.get(said) or next(iter(known.values()))}"
+    where = folder / "scheduler" / "scheduler_config.json"
     if not (folder / bases.INDEX).is_file():
+        then = (
+            f", then set prediction_type to {said} in {where}" if said not in (None, *known) else ""
+        )
         raise BadInput(
             f"{file} holds weights only, and {folder} has no {bases.INDEX} of its family; fetch "
             f"the configurations where there is a network ({fetch} --include '*.json' --include "
-            f"'*.txt' --local-dir {shlex.quote(str(folder))}), or name their folder as base.config "
-            f"in the parameters"
+            f"'*.txt' --local-dir {shlex.quote(str(folder))}{then}), or name their folder as "
+            f"base.config in the parameters"
         )
-    schedule = bases.read_json(folder / "scheduler" / "scheduler_config.json")
+    schedule = bases.read_json(where)
     if said and said != (predicts := schedule.get("prediction_type", "epsilon")):
         raise BadInput(
             f"{file} says that it predicts {said}, and the scheduler of {folder} {predicts}; give "
-            f"the configurations that were published with it"
+            f"the configurations that were published with it, or set prediction_type to {said} in "
+            f"{where}"
         )
-    if ZERO_SNR in names and not schedule.get("rescale_betas_zero_snr"):
+    if bases.ZERO_SNR_MARKER in names and not schedule.get("rescale_betas_zero_snr"):
         raise BadInput(
-            f"{file} says that it was trained to zero signal ({ZERO_SNR}), and the scheduler of "
-            f"{folder} does not set rescale_betas_zero_snr; give the configurations that were "
-            f"published with it"
+            f"{file} says that it was trained to zero signal ({bases.ZERO_SNR_MARKER}), and the "
+            f"scheduler of {folder} does not set rescale_betas_zero_snr; give the configurations "
+            f"that were published with it, or set rescale_betas_zero_snr to true in {where}"
         )
     return folder
 
@@ -179,11 +189,15 @@ def _published(names: list[str]) -> Mapping[str, str]:
     return next(known for begin, known in PUBLISHED.items() if _any(names, (begin,)))
 
 
-def _prediction(names: list[str], metadata: Mapping[str, str]) -> str | None:
-    """What a file says that its network predicts, as diffusers calls it; None: it does not say."""
+def _prediction(file: Path, names: list[str], metadata: Mapping[str, str]) -> str | None:
+    """What a file, or AUTOMATIC1111's configuration beside it, says that its network predicts, as
+    diffusers calls it; None: neither says.
+    """
     marked = (says for begin, says in MARKERS.items() if _any(names, (begin,)))
-    said = metadata.get(SAID, "").strip().lower()
-    return next(marked, SPELT.get(said, said)) or None
+    beside = file.with_suffix(".yaml")
+    there = PARAMETERIZATION.search(read_input(beside)) if beside.is_file() else None
+    told = (there[1] if there else "", *(metadata.get(key, "").strip().lower() for key in SAID))
+    return next(marked, None) or next((SPELT.get(text, text) for text in told if text), None)
 
 
 def _channels(file: Path, names: list[str]) -> tuple[int, int]:
