@@ -27,7 +27,7 @@ from erasure_core.law.requests import DeletionRequest
 from erasure_core.methods import METHODS, AnySettings
 from erasure_core.metrics import detectors, features
 from erasure_core.metrics.clip_score import ClipScorer
-from erasure_core.network import diffusion, hub, models, parts
+from erasure_core.network import adversary, diffusion, hub, models, parts
 from erasure_core.network.bases import loaded_files
 from erasure_core.planning import sealed
 from erasure_core.planning.params import (
@@ -120,8 +120,8 @@ def preflight(
     binding = sorted(left, key=lambda r: str(r.subject_request_id) not in honoured)
     base = faults.among(OPERATOR, located, params.base)
     methods = [m for preset in chosen.presets().values() for _, m in preset.candidates()]
-    _check_machine(faults, base, home, methods)
-    _check_training(faults, methods, base, gpu_needed)
+    _check_machine(faults, base, home, methods, len(requests))
+    _check_training(faults, methods, base, gpu_needed, len(requests))
     numbers = _check_instruments(faults, chosen)
     if base:
         _check_steps(faults, chosen, base)
@@ -203,23 +203,31 @@ def reader_of(base: Path) -> Directions:
 
 
 def _check_machine(
-    faults: Faults, base: Path | None, home: Home, methods: Sequence[AnySettings] = ()
+    faults: Faults,
+    base: Path | None,
+    home: Home,
+    methods: Sequence[AnySettings] = (),
+    concepts: int = 1,
 ) -> None:
     faults.among(OPERATOR, machine.check_writable, "the state folder", home.root)
     faults.among(OPERATOR, machine.check_remote, home.dvc_remote)
     faults.among(OPERATOR, check_reachable, "MLflow", home.tracking_uri)
     if base:
-        faults.among(OPERATOR, machine.check_disk, home.root, base, methods)
+        faults.among(OPERATOR, machine.check_disk, home.root, base, methods, concepts)
 
 
 def _check_training(
-    faults: Faults, methods: Sequence[AnySettings], base: Path | None, gpu_needed: bool
+    faults: Faults,
+    methods: Sequence[AnySettings],
+    base: Path | None,
+    gpu_needed: bool,
+    concepts: int,
 ) -> None:
     deployment = os.environ.get(GPU_DEPLOYMENT)
     if deployment and gpu_needed:
         faults.among(OPERATOR, machine.check_gpu_worker, deployment)
     if base and not deployment:
-        faults.among(OPERATOR, machine.check_memory, base, methods)
+        faults.among(OPERATOR, machine.check_memory, base, methods, concepts)
 
 
 def _check_instruments(faults: Faults, params: Params) -> int | None:
@@ -269,7 +277,9 @@ def check_detector(detector: DetectorSettings) -> detectors.Detector:
 
 
 def _check_steps(faults: Faults, params: Params, base: Path) -> None:
-    """Refuse to draw or train in more steps than the base's schedule has."""
+    """Refuse to draw or train in more steps than the base's schedule has, and an adversary that
+    the base has no place for: it would be met after the trajectories.
+    """
     steps = {"sampling.steps": params.sampling.steps}
     for name, preset in params.presets().items():
         if hasattr(preset.method, "steps"):
@@ -284,6 +294,11 @@ def _check_steps(faults: Faults, params: Params, base: Path) -> None:
 
     for key, number in steps.items() if scheduler else ():
         faults.among(OPERATOR, check, key, number)
+    for preset in params.presets().values() if scheduler else ():
+        if robust := getattr(preset.method, "robust", None):
+            times = scheduler.config.num_train_timesteps
+            readers = len(models.family_of(base).readers)
+            faults.among(OPERATOR, adversary.check_base, robust, readers, times)
 
 
 # Prompts: the kept ones are the operator's, those of a concept its request's
