@@ -120,7 +120,7 @@ def configurations(file: Path, named: str | None) -> Path:
     """
     folder, (names, metadata) = Path(named) if named else file.with_suffix(""), _header(file)
     said, known = _prediction(file, names, metadata), _published(names)
-    fetch = f"hf download {known.get(said) or next(iter(known.values()))}"
+    fetch = f"hf download {known.get(said or '') or next(iter(known.values()))}"
     where = folder / "scheduler" / "scheduler_config.json"
     if not (folder / bases.INDEX).is_file():
         then = (

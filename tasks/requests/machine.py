@@ -8,6 +8,7 @@ import os
 import shutil
 from collections.abc import Sequence
 from pathlib import Path
+from typing import TYPE_CHECKING
 
 import torch
 from torch import nn
@@ -18,6 +19,9 @@ from erasure_core.network import bases, parts
 from erasure_core.network.training import LoraTraining, Training
 from tasks.reachable import check_reachable
 from tasks.versions.dvc_store import check_plugin
+
+if TYPE_CHECKING:
+    from diffusers import UNet2DConditionModel
 
 FLOAT = 4  # bytes
 NETWORKS = 2  # that a training holds, where its method does not say: the teacher and the student
@@ -114,7 +118,7 @@ def _needed(network: nn.Module, settings: AnySettings, room: int) -> int:
     return FLOAT * (int((held + room) * _size(network)) + trained)
 
 
-def _shared(network: nn.Module, settings: AnySettings, concepts: int) -> int:
+def _shared(network: "UNet2DConditionModel", settings: AnySettings, concepts: int) -> int:
     """Bytes of the trajectories of so many concepts that a method makes once."""
     banked = getattr(METHODS[settings.method], "banked", lambda _: 0)
     latent = network.config.in_channels * network.config.sample_size**2

@@ -285,6 +285,8 @@ def _check_steps(faults: Faults, params: Params, base: Path) -> None:
         if hasattr(preset.method, "steps"):
             steps[f"method.steps of the preset {name}"] = preset.method.steps
     scheduler = faults.among(OPERATOR, models.load_scheduler, base)
+    if scheduler is None:
+        return
 
     def check(key: str, number: int) -> None:
         try:
@@ -292,9 +294,9 @@ def _check_steps(faults: Faults, params: Params, base: Path) -> None:
         except BadInput as fault:
             raise BadInput(f"{key}: {fault}") from None
 
-    for key, number in steps.items() if scheduler else ():
+    for key, number in steps.items():
         faults.among(OPERATOR, check, key, number)
-    for preset in params.presets().values() if scheduler else ():
+    for preset in params.presets().values():
         if robust := getattr(preset.method, "robust", None):
             times = scheduler.config.num_train_timesteps
             readers = len(models.family_of(base).readers)
