@@ -7,6 +7,7 @@ configurations of its family; weights that lie there are not read.
 
 import re
 import shlex
+import tempfile
 from collections.abc import Mapping
 from pathlib import Path
 
@@ -52,6 +53,7 @@ NAMED = ("modelspec.title", "modelspec.merged_from", "sd_merge_models", "sd_merg
 JOINT = tuple(
     f"{at}{block}" for at in ("", NETWORK) for block in ("joint_blocks.", "double_blocks.")
 )
+REFINER = "conditioner.embedders.0.model."  # how tensors of XL's refiner's text encoder begin
 READS = f"{NETWORK}input_blocks.0.0.weight"  # (out, channels that the network reads, 3, 3)
 PREDICTS = f"{NETWORK}out.2.weight"  # (channels that it predicts, in, 3, 3)
 
@@ -65,7 +67,7 @@ def check(file: Path) -> None:
             than a picture; or a model that says that it was distilled, or predicts what none of its
             family here does.
     """
-    if file.suffix in bases.PICKLED:
+    if file.suffix.lower() in bases.PICKLED:
         raise BadInput(
             f"{file} is a pickle, which can run any code and is never loaded here; "
             f"{bases.conversion([file.name], f'{file.stem}.safetensors')}"
@@ -75,6 +77,11 @@ def check(file: Path) -> None:
         raise BadInput(f"{file} is a LoRA; fuse it into its base first, and name that")
     if _any(names, JOINT):
         raise BadInput(f"{file}: {JOINT_ATTENTION}; supported: {supported()}")
+    if _any(names, (REFINER,)):
+        raise BadInput(
+            f"{file} is a refiner of Stable Diffusion XL, which mends pictures and draws none; "
+            f"erase from the base that it refines"
+        )
     if lacking := [what for what, begins in HELD.items() if not _any(names, begins)]:
         raise BadInput(
             f"{file} holds no {', no '.join(lacking)}; a base in one file is a whole checkpoint "
@@ -120,7 +127,7 @@ def configurations(file: Path, named: str | None) -> Path:
     """
     folder, (names, metadata) = Path(named) if named else file.with_suffix(""), _header(file)
     said, known = _prediction(file, names, metadata), _published(names)
-    fetch = f"hf download {known.get(said or '') or next(iter(known.values()))}"
+    fetch = f"hf download {known.get(str(said), next(iter(known.values())))}"
     where = folder / "scheduler" / "scheduler_config.json"
     if not (folder / bases.INDEX).is_file():
         then = (
@@ -167,10 +174,15 @@ def convert(file: Path, config: Path, target: Path) -> None:
     how = {"safety_checker": None, "feature_extractor": None, "local_files_only": True}
 
     def write() -> None:
-        pipeline = pipeline_class.from_single_file(
-            str(file), config=str(config), torch_dtype=dtype, **how
-        )
-        pipeline.save_pretrained(target)
+        with tempfile.TemporaryDirectory(prefix="erasure-file-") as folder:
+            link = (
+                Path(folder) / "model.safetensors"
+            )  # diffusers takes what ends otherwise for a pickle
+            link.symlink_to(file.absolute())
+            pipeline = pipeline_class.from_single_file(
+                str(link), config=str(config), torch_dtype=dtype, **how
+            )
+            pipeline.save_pretrained(target)
 
     loaded(f"{file} with the configurations of {config}", write)
     parts.check_parts(target, check_folder(target))

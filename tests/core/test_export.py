@@ -2,9 +2,11 @@
 here; and it says whose it is.
 """
 
+import copy
 import hashlib
 import json
 import shutil
+import sys
 from pathlib import Path
 
 import diffusers
@@ -18,6 +20,7 @@ from diffusers.utils import convert_unet_state_dict_to_peft
 from safetensors import safe_open
 from safetensors.torch import load_file, save_file
 from torch.testing import assert_close
+from transformers import CLIPTextModel
 
 from erasure_core import export
 from erasure_core.errors import BadInput, ContentChanged, ErasureError
@@ -608,6 +611,30 @@ def test_the_same_version_is_the_same_file(written, toy, tmp_path):
     export.export(*toy, FACTS, form, again)
     same = again / "unet/diffusion_pytorch_model.safetensors" if form == "diffusers" else again
     assert same.read_bytes() == file.read_bytes()
+
+
+def test_one_file_has_the_layers_that_its_readers_build(toy, tmp_path, monkeypatch):
+    """Of a base that leaves its text encoder's last layers out; readers fill them at random."""
+    encoder = models.load_teacher(toy[0]).text_encoder
+    layers = encoder.config.num_hidden_layers
+    module = sys.modules[unet_name.__module__]
+    monkeypatch.setattr(module, "CLIP_WIDTH", encoder.config.hidden_size)
+    monkeypatch.setattr(module, "CLIP_LAYERS", layers + 2)
+    file = export.export(*toy, FACTS, "single-file", tmp_path / "out.safetensors")
+    begin = "cond_stage_model.transformer.text_model."
+    config = copy.deepcopy(encoder.config)
+    config.num_hidden_layers = layers + 2
+    deeper = CLIPTextModel(config).eval()
+    prefix = "text_model." if any(n.startswith("text_model.") for n in deeper.state_dict()) else ""
+    text = {
+        prefix + n.removeprefix(begin): t for n, t in load_file(file).items() if n.startswith(begin)
+    }
+    assert not deeper.load_state_dict(text, strict=False).missing_keys
+    ids = torch.tensor([[0, 5, 7, 2]])
+    with torch.no_grad():
+        assert torch.equal(deeper(ids).last_hidden_state, encoder(ids).last_hidden_state)
+    config = {"config": str(toy[0]), "safety_checker": None, "feature_extractor": None}
+    diffusers.StableDiffusionPipeline.from_single_file(str(file), **config, **FLOAT32)
 
 
 @pytest.mark.parametrize(

@@ -147,6 +147,12 @@ def test_a_pickle_is_refused_with_a_command_that_converts_it(
     assert tensors_sha256(load_file(tmp_path / "my model.safetensors")) == tensors_sha256(tensors)
 
 
+def test_a_pickle_is_known_whatever_its_case(tmp_path, home):
+    (tmp_path / "model.CKPT").write_bytes(b"x")
+    with pytest.raises(BadInput, match="is a pickle"):
+        as_folder(Base(path=str(tmp_path / "model.CKPT")), home)
+
+
 def test_a_pickle_is_not_opened(tmp_path, home):
     (tmp_path / "model.ckpt").write_bytes(b"no pickle at all")
     with pytest.raises(BadInput, match="is a pickle"):
@@ -227,6 +233,18 @@ def test_a_lora_is_no_base(tmp_path, home):
     save_file({"lora_unet_x.lora_down.weight": torch.zeros(1)}, tmp_path / "l.safetensors")
     with pytest.raises(BadInput, match="is a LoRA; fuse it into its base first"):
         as_folder(Base(path=str(tmp_path / "l.safetensors")), home)
+
+
+def test_a_refiner_is_refused_in_words(tmp_path):
+    file = bare(tmp_path, "xl", "conditioner.embedders.0.model.ln_final.weight")
+    with pytest.raises(BadInput, match=r"is a refiner of Stable Diffusion XL.*; erase from the"):
+        accepted(file)
+
+
+def test_a_checkpoint_may_end_otherwise(file, home):
+    """As `.sft`; diffusers would take it for a pickle."""
+    other = file.rename(file.with_suffix(".sft"))
+    assert as_folder(Base(path=str(other)), home).path != str(other)
 
 
 @pytest.mark.parametrize("block", ["model.diffusion_model.joint_blocks.0.x", "double_blocks.0.x"])
