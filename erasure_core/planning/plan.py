@@ -204,7 +204,8 @@ class Plan(BaseModel):
         for concept in self.whole:
             if self.params.policy.of_replacement(concept.kind):
                 rows = read_prompt_set(self.prompt_file(target_name(concept)), self.params.reading)
-                yield instead_name(concept), in_place(self.params.policy, concept, rows)
+                instead = in_place(self.params.policy, concept, rows, self.concepts)
+                yield instead_name(concept), instead
 
     def picture(self, who: str, prompt_set: str, row: PromptRow) -> Path:
         """Where the picture of one row lies; `who` is "base" or a candidate's name."""
@@ -438,13 +439,15 @@ def trained_on(concepts: Sequence[Concept], among: Sequence[Concept] = ()) -> li
     return [*gone, *kept_prompts(concepts)]
 
 
-def in_place(policy: Policy, concept: Concept, report: Sequence[PromptRow]) -> list[PromptRow]:
-    """The rows that the base draws of what should stand in a concept's place; none where the policy
-    does not judge that.
+def in_place(
+    policy: Policy, concept: Concept, report: Sequence[PromptRow], among: Sequence[Concept]
+) -> list[PromptRow]:
+    """The rows that the base draws of what should stand in a concept's place where `among` are
+    erased together; none where the policy does not judge that.
     """
     judged = bool(policy.of_replacement(concept.kind))
     return [
-        replace(row, prompt=concept.replaced(row.prompt))
+        replace(row, prompt=stand_in(concept, row.prompt, among))
         for row in report
         if judged and not row.also
     ]
@@ -511,7 +514,7 @@ def make_plan(
         rows[kept] = kept_rows(rows[kept], concepts)
     for preset in params.presets().values() if concepts else ():  # none: the base is released
         METHODS[preset.method.method].check(concepts, preset.method)
-    instead = [in_place(params.policy, c, rows[target_name(c)]) for c in concepts]
+    instead = [in_place(params.policy, c, rows[target_name(c)], concepts) for c in concepts]
     measured = [row.prompt for table in (*rows.values(), *instead) for row in table]
     tokenizer = models.load_tokenizer(base)
     protected = params.protected

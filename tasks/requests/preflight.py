@@ -392,7 +392,7 @@ class _Prompts:
             own.among(who, self.fits, [row.prompt for row in table])
             if table and concept.kind in policy.targets:
                 if stage == "report":
-                    instead = in_place(policy, concept, table)
+                    instead = in_place(policy, concept, table, self.beside(concept))
                     own.among(who, self.fits, [row.prompt for row in instead])
                     own.among(who, measurable_sets.check_size, policy, concept, table)
                     own.among(who, measurable_sets.check_called, concept, table)
