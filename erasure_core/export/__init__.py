@@ -16,8 +16,8 @@ from torch import nn
 
 from erasure_core.errors import BadInput, ErasureError
 from erasure_core.export import header
-from erasure_core.export.header import Facts
-from erasure_core.export.lora import kohya, lora
+from erasure_core.export.header import LEFT_OUT, Facts
+from erasure_core.export.lora import ERROR, kohya, left_out, lora
 from erasure_core.export.single_file import single_file
 from erasure_core.files import new_folder, pretty_json, remedy
 from erasure_core.network import bases
@@ -26,9 +26,10 @@ from erasure_core.network.weights import WeightDelta, write_tensors
 
 Format = Literal["diffusers", "delta", "lora", "single-file"]
 FOLDER: Format = "diffusers"
+MEASURED = 2 * ERROR  # a LoRA that leaves out no more is the version that was measured
 DTYPES = ("dtype", "torch_dtype")  # as transformers calls it, and called it
 
-__all__ = ["FOLDER", "Facts", "Format", "check_form", "check_target", "export"]
+__all__ = ["FOLDER", "MEASURED", "Facts", "Format", "check_form", "check_target", "export"]
 
 
 def check_form(form: str, *, rank: int | None = None, error: float | None = None) -> None:
@@ -75,10 +76,14 @@ def export(
     delta = None if delta_file is None else WeightDelta.load(delta_file)
     teacher = load_teacher(base)
     prediction = str(teacher.scheduler.config.prediction_type)
-    metadata = {
-        **facts.metadata(delta.base_sha256 if delta else None),
-        **header.modelspec(facts, form, teacher.family, prediction, teacher.size),
-    }
+
+    def said(facts: Facts) -> dict[str, str]:
+        return {
+            **facts.metadata(delta.base_sha256 if delta else None),
+            **header.modelspec(facts, form, teacher.family, prediction, teacher.size),
+        }
+
+    metadata = said(facts)
     with delta.applied(teacher.unet) if delta else nullcontext():
         if form == FOLDER:
             _write_folder(base, teacher.unet, metadata, target)
@@ -92,9 +97,11 @@ def export(
             )
         elif form == "lora":
             factors = lora(teacher.unet, delta, rank=rank, error=error)
-            tensors = kohya(factors, teacher)
+            tensors, left = kohya(factors, teacher), left_out(delta, factors)
             held = next(len(down) for down, _ in factors.values())
+            metadata = said(facts.lacking(left) if left > MEASURED else facts)
             metadata |= header.trainer(teacher.family, prediction, held)
+            metadata[LEFT_OUT] = f"{left:.2g}"
         else:
             tensors = dict(delta.tensors)
         write_tensors(target, tensors, metadata, header.seal)

@@ -8,7 +8,7 @@ import hashlib
 import json
 import struct
 from collections.abc import Mapping
-from dataclasses import dataclass
+from dataclasses import dataclass, replace
 from pathlib import Path
 from typing import BinaryIO
 
@@ -17,6 +17,7 @@ from erasure_core.network.models import XL, Family
 
 HASH = "modelspec.hash_sha256"
 UNHASHED = "0x" + 64 * "0"  # stands for the hash until the tensors are written
+LEFT_OUT = "left_out"  # of a LoRA: share of a weight's change that it lacks, at most
 LAYOUTS = {  # form -> whose names the tensors have
     "diffusers": "diffusers",
     "delta": "diffusers",
@@ -39,6 +40,13 @@ class Facts:
     verdict: str  # of the gate
     audience: str | None  # to whom the policy may release it; None: nobody was declared
     date: str  # when the version was registered, ISO 8601
+
+    def lacking(self, share: float) -> "Facts":
+        """Those of a file that leaves out up to this share of a weight's change: what was measured
+        of the version is not true of it.
+        """
+        verdict = f"not measured, up to {share:.0%} of a weight's change is left out"
+        return replace(self, verdict=verdict, audience=None)
 
     def metadata(self, delta_base_sha256: str | None) -> dict[str, str]:
         """As the header of a safetensors file; the hash of the base's network is that in a delta,
@@ -141,6 +149,14 @@ def copy_with(source: Path, target: Path, metadata: Mapping[str, str]) -> None:
         while block := old.read(BLOCK):
             new.write(block)
     seal(target)
+
+
+def left_out(file: Path) -> float | None:
+    """What the header of a file says that it leaves out of a weight's change; None: nothing is."""
+    with file.open("rb") as stream:
+        said = json.loads(stream.read(_length(stream)))
+    share = said.get("__metadata__", {}).get(LEFT_OUT)
+    return None if share is None else float(share)
 
 
 def _length(stream: BinaryIO) -> int:

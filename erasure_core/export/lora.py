@@ -83,6 +83,17 @@ def lora(
     return {name: of.factors(chosen) for name, of in split.items()}
 
 
+def left_out(delta: WeightDelta, factors: Mapping[str, tuple[Tensor, Tensor]]) -> float:
+    """What `factors` lack of the weight that they lack most of, in the Frobenius norm, as a share
+    of its change.
+    """
+    shares = []
+    for name, (down, up) in factors.items():
+        change = delta.tensors[name].double()
+        shares.append(float((change - up.double() @ down.double()).norm() / change.norm()))
+    return max(shares)
+
+
 def _linear_changes(unet: nn.Module, delta: WeightDelta) -> dict[str, Tensor]:
     changed = {name: tensor.double() for name, tensor in delta.tensors.items() if tensor.any()}
     if other := sorted(changed.keys() - layers.linear(unet)):

@@ -1,18 +1,20 @@
 """One checkpoint file, with every weight under the name that the original networks give it."""
 
 import re
-from collections.abc import Mapping
+from collections.abc import Iterator, Mapping
 from typing import TYPE_CHECKING
 
 import torch
 from torch import Tensor
 
 from erasure_core.errors import BadInput
-from erasure_core.network.models import XL, Teacher
+from erasure_core.network import bases
+from erasure_core.network.models import VELOCITY, XL, Teacher
 
 if TYPE_CHECKING:
     from diffusers import UNet2DConditionModel
 
+CLIP_WIDTH, CLIP_LAYERS = 768, 12  # of the text encoder of Stable Diffusion 1, ViT-L/14
 UNET_NAMES = {
     "time_embedding.linear_1": "time_embed.0",
     "time_embedding.linear_2": "time_embed.2",
@@ -76,8 +78,20 @@ def single_file(teacher: Teacher) -> dict[str, Tensor]:
     elif teacher.family.linear:
         named |= {f"cond_stage_model.model.{n}": t for n, t in _open_clip(texts[0]).items()}
     else:
-        named |= {f"cond_stage_model.transformer.text_model.{n}": t for n, t in texts[0].items()}
-    return named
+        text = texts[0]
+        if teacher.text_encoder.config.hidden_size == CLIP_WIDTH:
+            text = deepened(text, CLIP_LAYERS)
+        named |= {f"cond_stage_model.transformer.text_model.{n}": t for n, t in text.items()}
+    return named | {marker: torch.zeros(0) for marker in _markers(teacher)}
+
+
+def _markers(teacher: Teacher) -> Iterator[str]:
+    """What says that a network predicts a velocity, which its weights do not tell."""
+    schedule = teacher.scheduler.config
+    if schedule.prediction_type == VELOCITY:
+        yield bases.VELOCITY_MARKER
+        if schedule.rescale_betas_zero_snr:
+            yield bases.ZERO_SNR_MARKER
 
 
 def unet_name(name: str, unet: "UNet2DConditionModel") -> str:
@@ -142,6 +156,22 @@ def _bare(text: Mapping[str, Tensor]) -> dict[str, Tensor]:
         for name, tensor in text.items()
         if not name.endswith("position_ids")
     }
+
+
+def deepened(text: Mapping[str, Tensor], layers: int) -> dict[str, Tensor]:
+    """A text encoder with so many layers, as its readers build it: those that it lacks hand on what
+    they are given. They would be random where a base leaves CLIP's last layers out (clip skip).
+    """
+    here = re.compile(r"encoder\.layers\.(\d+)\.(.+)")
+    parts = {name: found for name in text if (found := here.fullmatch(name))}
+    last = max(int(found[1]) for found in parts.values())
+    more = {}
+    for name, found in parts.items():
+        for layer in range(last + 1, layers) if int(found[1]) == last else ():
+            adds = re.search(r"(out_proj|fc2)\.(weight|bias)$", name)  # to what it is given
+            tensor = torch.zeros_like(text[name]) if adds else text[name].clone()
+            more[f"encoder.layers.{layer}.{found[2]}"] = tensor
+    return {**text, **more}
 
 
 def _open_clip(text: Mapping[str, Tensor]) -> dict[str, Tensor]:

@@ -196,6 +196,26 @@ def together(concepts: tuple[Concept, ...]) -> tuple[Concept, ...]:
     )
 
 
+def stand_in(concept: Concept, prompt: Prompt, among: Sequence[Concept]) -> Prompt:
+    """What a prompt of `concept` becomes where all of `among` are erased with it: the replacement
+    in its place and, in the place of what else the prompt names of them, theirs. Or the one would
+    be taught to show the other.
+    """
+    return without_others(concept, concept.replaced(prompt), among)
+
+
+def without_others(concept: Concept, text: str, among: Sequence[Concept]) -> str:
+    """`text` with what stands in the place of each of `among` that it names, but for what would
+    bring `concept` back.
+    """
+    if any(mentions([name for each in among for name in each.names], text)):
+        for other in among:
+            if other != concept and other.named_in(text):
+                further = other.replaced(text)
+                text = text if concept.named_in(further) else further
+    return text
+
+
 def concept_label(kind: str, name: str) -> str:
     """Kind and name of a concept, whatever their case and spacing."""
     return f"{kind}:{' '.join(name.casefold().split())}"

@@ -27,7 +27,7 @@ from torch import Tensor, nn
 
 from erasure_core import seeding
 from erasure_core.errors import BadInput
-from erasure_core.law.concepts import Concept, Kind
+from erasure_core.law.concepts import Concept, Kind, stand_in
 from erasure_core.network import diffusion, training
 from erasure_core.network.models import Teacher
 from erasure_core.network.prepared import by_content
@@ -87,7 +87,9 @@ def ablation_loss(concept: Tensor, anchor: Tensor) -> Tensor:
 def _prompts(concepts: Sequence[Concept]) -> tuple[list[str], list[str]]:
     """The prompts that are to go, and the anchor of each."""
     pairs = [
-        (prompt, concept.replaced(prompt)) for concept in concepts for prompt in concept.prompts
+        (prompt, stand_in(concept, prompt, concepts))
+        for concept in concepts
+        for prompt in concept.prompts
     ]
     return [prompt for prompt, _ in pairs], [anchor for _, anchor in pairs]
 

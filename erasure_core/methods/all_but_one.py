@@ -34,7 +34,7 @@ from torch import Tensor, nn
 
 from erasure_core import seeding
 from erasure_core.errors import BadInput
-from erasure_core.law.concepts import Concept, Prompt, kept_prompts
+from erasure_core.law.concepts import Concept, Prompt, kept_prompts, stand_in
 from erasure_core.network import attention, diffusion, training
 from erasure_core.network.adversary import Adversary, Robust
 from erasure_core.network.models import Teacher
@@ -398,12 +398,16 @@ class Guide:
         n = each * len(self.shares.sizes)
         z = diffusion.drawn_noise(self.teacher, n, generator)
         prompt = self.shares.in_turn(each, generator).to(self.device)
-        parts: list[GuidedPoints] = []
+        whole: dict[str, Tensor] = {}  # filled in place: a bank may be most of the memory
         for first in range(0, n, GUIDED_TOGETHER):
             together = slice(first, first + GUIDED_TOGETHER)
-            parts += self._step_by_step(z[together], prompt[together])
-        points = GuidedPoints.cat(parts)
-        return points[points.elapsed.argsort(stable=True)]
+            steps = self._step_by_step(z[together], prompt[together])
+            for elapsed, points in enumerate(steps):
+                for name, tensor in points.tensors().items():
+                    if name not in whole:
+                        whole[name] = tensor.new_empty(len(steps), n, *tensor.shape[1:])
+                    whole[name][elapsed, together] = tensor
+        return GuidedPoints(**{name: tensor.flatten(0, 1) for name, tensor in whole.items()})
 
     def _step_by_step(self, z: Tensor, prompt: Tensor) -> list[GuidedPoints]:
         """The points of trajectories from `z`, those of one step together; on the CPU."""
@@ -454,7 +458,7 @@ def _guides(
     pairs = [(concept, prompt) for concept in concepts for prompt in concept.prompts]
     shares = Shares.of(concepts)
     if settings.target == "replace":
-        replaced = [concept.replaced(prompt) for concept, prompt in pairs]
+        replaced = [stand_in(concept, prompt, concepts) for concept, prompt in pairs]
         erase = Guide(teacher, settings, replaced, shares=shares)
     elif settings.signal == "implicit":
         tail: attention.Tail = "padded" if settings.implicit.include_eot else "none"
@@ -467,7 +471,7 @@ def _guides(
         )
     else:
         directions = [
-            [i.prompt or concept.replaced(prompt) for concept, prompt in pairs]
+            [i.prompt or stand_in(concept, prompt, concepts) for concept, prompt in pairs]
             for i in settings.instructions
         ]
         prompts = [prompt for _, prompt in pairs]
@@ -479,6 +483,15 @@ def _guides(
 def steps(concepts: Sequence[Concept], settings: Settings) -> int:
     """Updates of all concepts together."""
     return training.total_updates(concepts, settings)
+
+
+def banked(settings: Settings) -> int:
+    """How many latents are kept of each concept: of each point of shared trajectories three, and as
+    many of the kept prompts'.
+    """
+    if settings.trajectories == "fresh":
+        return 0
+    return 3 * settings.trajectories * settings.steps * (2 if settings.keep_weight else 1)
 
 
 def prepare(

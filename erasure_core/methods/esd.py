@@ -119,6 +119,11 @@ def steps(concepts: Sequence[Concept], settings: Settings) -> int:
     return training.total_updates(concepts, settings)
 
 
+def banked(settings: Settings) -> int:
+    """How many latents are kept of each concept: the points of shared trajectories."""
+    return 0 if settings.trajectories == "fresh" else settings.trajectories * settings.steps
+
+
 def _erased(
     teacher: Teacher, concepts: Sequence[Concept], settings: Settings
 ) -> diffusion.Trajectories:

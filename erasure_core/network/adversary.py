@@ -25,7 +25,7 @@ from torch import Tensor, nn
 
 from erasure_core import seeding
 from erasure_core.errors import BadInput
-from erasure_core.law.concepts import Concept
+from erasure_core.law.concepts import Concept, stand_in
 from erasure_core.network import attention, closed_form, diffusion
 from erasure_core.network.diffusion import Context
 from erasure_core.network.models import Teacher
@@ -62,6 +62,24 @@ class Robust(BaseModel):
     )
 
 
+def check_base(settings: Robust, readers: int, times: int) -> None:
+    """Refuse a base that reads by several text encoders, or settings that do not fit its timesteps.
+
+    Raises:
+        BadInput: Saying which.
+    """
+    if readers > 1:
+        raise BadInput(
+            f"robust learns one token vector, and this base reads by {readers} text encoders; "
+            f"leave robust out"
+        )
+    if settings.earliest >= times or min(settings.ridge) <= 0:
+        raise BadInput(
+            f"robust.earliest={settings.earliest} must be below this base's {times} timesteps, "
+            f"and each of robust.ridge={settings.ridge} above 0"
+        )
+
+
 class Adversary:
     """The attacker's state and the term it adds. `tensors` and `draws` are all that a resumed
     training needs.
@@ -79,25 +97,15 @@ class Adversary:
         """Draw pictures of the erased prompts at guidance `w`.
 
         Raises:
-            BadInput: A prompt does not name its concept, a family reads by two encoders, or a
-                setting does not fit the base.
+            BadInput: A prompt does not name its concept, or what `check_base` refuses.
         """
-        if len(teacher.text_encoders) > 1:
-            raise BadInput(
-                "robust learns one token vector, and this base reads by "
-                f"{len(teacher.text_encoders)} text encoders; leave robust out"
-            )
         times = teacher.scheduler.config.num_train_timesteps
-        if settings.earliest >= times or min(settings.ridge) <= 0:
-            raise BadInput(
-                f"robust.earliest={settings.earliest} must be below this base's {times} timesteps, "
-                f"and each of robust.ridge={settings.ridge} above 0"
-            )
+        check_base(settings, len(teacher.text_encoders), times)
         self.teacher, self.settings, self.times = teacher, settings, times
         pairs = [(concept, prompt) for concept in concepts for prompt in concept.prompts]
         self.erased = diffusion.encode_prompts(teacher, [prompt for _, prompt in pairs])
         self.replaced = diffusion.encode_prompts(
-            teacher, [concept.replaced(prompt) for concept, prompt in pairs]
+            teacher, [stand_in(concept, prompt, concepts) for concept, prompt in pairs]
         )
         self.named = attention.concept_columns(teacher, concepts, "none").bool()
         owner = torch.tensor([concepts.index(concept) for concept, _ in pairs])

@@ -58,6 +58,9 @@ SETTINGS = {  # part -> what is read of it beside weights; a part that is not he
 }
 # "sd_xl_turbo_1.0", "v40 lightning", "Hyper-SDXL"; not "hyper realistic"
 FEW_STEPS = re.compile(r"turbo|lightning|(?<![a-z])(?:lcm|tcd|hyper)(?=v?\d|[^a-z]|$)(?!\W*real)")
+# Empty tensors by which ComfyUI and AUTOMATIC1111 know that an XL network in one file predicts a
+# velocity, and that its last timestep has no signal left.
+VELOCITY_MARKER, ZERO_SNR_MARKER = "v_pred", "ztsnr"
 HALF = ".fp16"  # in the names of weights in half precision
 UNET_WEIGHTS = "diffusion_pytorch_model.safetensors"
 WEIGHTS = {  # part -> its weights, as diffusers and transformers call them

@@ -27,7 +27,7 @@ from pydantic import BaseModel, ConfigDict, Field
 from torch import Tensor, nn
 
 from erasure_core.errors import BadInput
-from erasure_core.law.concepts import Concept, kept_prompts
+from erasure_core.law.concepts import Concept, kept_prompts, without_others
 from erasure_core.law.naming import mentions
 from erasure_core.network import layers
 from erasure_core.network.diffusion import encode_words
@@ -370,20 +370,22 @@ def erase_rows(teacher: Teacher, concepts: Sequence[Concept], edit: Edit) -> Ite
     """
     erased = [(concept, prompt) for concept in concepts for prompt in concept.prompts]
     for batch in _batches(erased):
-        stand_ins = [
+        replaced = [
             concept.replaced(prompt) if edit.target == "replacement" else ""
             for concept, prompt in batch
+        ]
+        stand_ins = [
+            without_others(concept, text, concepts)
+            for (concept, _), text in zip(batch, replaced, strict=True)
         ]
         old, new = (
             encode_words(teacher, prompts).states
             for prompts in ([prompt for _, prompt in batch], stand_ins)
         )
-        for i, ((concept, prompt), stand_in) in enumerate(zip(batch, stand_ins, strict=True)):
-            after = _after_subject(concept, prompt, stand_in)
-            begin = (
-                _last_token(teacher, prompt.removesuffix(after)),
-                _last_token(teacher, stand_in.removesuffix(after)),
-            )
+        for i, ((concept, prompt), text) in enumerate(zip(batch, replaced, strict=True)):
+            after = _after_subject(concept, prompt, text)
+            until = without_others(concept, text.removesuffix(after), concepts)
+            begin = _last_token(teacher, prompt.removesuffix(after)), _last_token(teacher, until)
             yield _aligned(old[i], new[i], begin, edit.rows)
 
 
@@ -416,7 +418,9 @@ def _after_subject(concept: Concept, prompt: str, stand_in: str) -> str:
     after = prompt[named[-1].end :] if named else ""
     if not stand_in:
         return after
-    return next((after[i:] for i in range(len(after)) if stand_in.endswith(after[i:])), "")
+    # where a word begins
+    ends = (after[i:] for i in range(len(after)) if not (i and after[i - 1 : i + 1].isalnum()))
+    return next((end for end in ends if stand_in.endswith(end)), "")
 
 
 def _last_token(teacher: Teacher, prompt: str) -> int:

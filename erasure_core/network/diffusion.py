@@ -383,13 +383,14 @@ class Trajectories:
             drawn_noise(self.teacher, len(prompt), generator),
             timesteps(self.teacher, self.steps),
         )
-        parts = []
+        whole = torch.empty(self.steps, *z.shape)  # filled in place: it may be most of the memory
         for first in range(0, len(prompt), BANKED_TOGETHER):
             together = slice(first, first + BANKED_TOGETHER)
             passed = self._states(unet, z[together], prompt[together], self.steps)[:-1]
-            parts.append(torch.stack(passed).cpu())
+            for step, state in enumerate(passed):
+                whole[step, together] = state.cpu()
         points = Points(
-            torch.cat(parts, dim=1).flatten(0, 1),
+            whole.flatten(0, 1),
             torch.tensor(times).repeat_interleave(len(prompt)),
             prompt.repeat(self.steps),
         )

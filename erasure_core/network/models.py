@@ -47,6 +47,7 @@ DISTILLED = {  # what a schedule is published with whose network was distilled t
     "TCDScheduler": "by trajectory consistency",
     "FlashFlowMatchEulerDiscreteScheduler": "by flash diffusion",
 }
+PREDICTIONS = ("epsilon", VELOCITY := "v_prediction")  # what networks of any family here predict
 FEW_STEPS = ("EulerDiscreteScheduler", "EulerAncestralDiscreteScheduler")  # if they are trailing
 HUB_ID = re.compile(r"[\w.-]+/([\w.-]+)")
 SIDE = 64  # of latents, what diffusers takes where its versions before 0.9 wrote less by mistake
@@ -68,7 +69,6 @@ class Family:
 
     name: str
     linear: bool  # its transformers' projections are linear, not 1x1 convolutions
-    predicts: tuple[str, ...]
 
     pipeline: ClassVar[str] = "StableDiffusionPipeline"
     readers: ClassVar[tuple[tuple[str, str], ...]] = (("tokenizer", "text_encoder"),)
@@ -142,9 +142,9 @@ class XL(Family):
 
 
 FAMILIES = (
-    Family("Stable Diffusion 1.x", linear=False, predicts=("epsilon",)),
-    Family("Stable Diffusion 2.x", linear=True, predicts=("epsilon", "v_prediction")),
-    XL("Stable Diffusion XL", linear=True, predicts=("epsilon",)),
+    Family("Stable Diffusion 1.x", linear=False),
+    Family("Stable Diffusion 2.x", linear=True),
+    XL("Stable Diffusion XL", linear=True),
 )
 JOINT_ATTENTION = (
     "it reads text by joint attention, so that no cross-attention is there to be edited, "
@@ -160,9 +160,8 @@ WHY_NOT = {
 
 def supported() -> str:
     """The families, for people."""
-    return "; ".join(
-        f"{f.name} ({f.pipeline} with prediction_type {' or '.join(f.predicts)})" for f in FAMILIES
-    )
+    families = "; ".join(f"{f.name} ({f.pipeline})" for f in FAMILIES)
+    return f"{families}; each with prediction_type {' or '.join(PREDICTIONS)}"
 
 
 @dataclass(frozen=True, slots=True)
@@ -274,12 +273,8 @@ def family_of(folder: Path) -> Family:
         bool(unet.get("use_linear_projection", False)),
         schedule.get("prediction_type", "epsilon"),
     )
-    rows = [
-        f
-        for f in FAMILIES
-        if (f.pipeline, f.linear) == (pipeline, linear) and predicts in f.predicts
-    ]
-    if not rows:
+    rows = [f for f in FAMILIES if (f.pipeline, f.linear) == (pipeline, linear)]
+    if not rows or predicts not in PREDICTIONS:
         raise BadInput(
             f"{folder} is a {pipeline} with {'linear' if linear else '1x1'} projections "
             f"that predicts {predicts}; supported: {supported()}"
@@ -357,7 +352,8 @@ def _check_schedule(folder: Path, schedule: Mapping[str, Any]) -> None:
     spacing = schedule.get("timestep_spacing", "leading")
     if kind in DISTILLED:
         raise BadInput(f"{where} is a {kind}: {bases.distilled(DISTILLED[kind])}")
-    if kind in FEW_STEPS and spacing == "trailing":
+    velocity = schedule.get("prediction_type") == VELOCITY  # which trailing steps were made for
+    if kind in FEW_STEPS and spacing == "trailing" and not velocity:
         raise BadInput(
             f"{where} is a {kind} with timestep_spacing trailing, as turbo and lightning models "
             f"are published: {bases.distilled('to a few steps')}; if it was not, set "

@@ -5,16 +5,21 @@ The file holds weights only. Block layout, schedule and tokenizer come from a fo
 configurations of its family; weights that lie there are not read.
 """
 
+import re
 import shlex
+import tempfile
 from collections.abc import Mapping
 from pathlib import Path
 
 from safetensors import SafetensorError, safe_open
 
 from erasure_core.errors import BadInput
+from erasure_core.files import read_input
 from erasure_core.network import bases, parts
 from erasure_core.network.models import (
     JOINT_ATTENTION,
+    PREDICTIONS,
+    VELOCITY,
     check_folder,
     family_of,
     loaded,
@@ -27,8 +32,8 @@ HELD = {  # what a whole checkpoint holds -> how the names of its tensors begin
     "autoencoder": ("first_stage_model.",),
     "text encoder": ("cond_stage_model.", "conditioner.embedders."),
 }
-# how the names of a family's text encoder begin -> what its networks predict, and who published
-# configurations of one that does
+# how the names of a family's text encoder begin -> what networks of it predict, and who published
+# configurations of one that does; of others they are those of the first with another prediction
 PUBLISHED = {
     "conditioner.embedders.": {"epsilon": "stabilityai/stable-diffusion-xl-base-1.0"},
     "cond_stage_model.model.": {
@@ -38,15 +43,17 @@ PUBLISHED = {
     "cond_stage_model.": {"epsilon": "stable-diffusion-v1-5/stable-diffusion-v1-5"},
 }
 # tensors that say what a network predicts, as ComfyUI reads them; the first that is there
-MARKERS = {"edm_mean": "edm", "edm_vpred.": "edm", "v_pred": "v_prediction"}
-ZERO_SNR = "ztsnr"  # a tensor that says that the last timestep has no signal left
-SAID = "modelspec.prediction_type"
-SPELT = {"v": "v_prediction", "eps": "epsilon"}  # as some write it -> as diffusers does
+MARKERS = {"edm_mean": "edm", "edm_vpred.": "edm", bases.VELOCITY_MARKER: VELOCITY}
+SAID = ("modelspec.prediction_type", "modelspec.predict_key")  # the second is ComfyUI's
+# what the configuration of AUTOMATIC1111 that lies beside a file, "model.yaml", says
+PARAMETERIZATION = re.compile(r"""^\s*parameterization:\s*["']?(\w+)""", re.MULTILINE)
+SPELT = {"v": VELOCITY, "eps": "epsilon"}  # as some write it -> as diffusers does
 NAMED = ("modelspec.title", "modelspec.merged_from", "sd_merge_models", "sd_merge_recipe")
 # how tensors begin of networks that read text by joint attention, as Stable Diffusion 3 and Flux
 JOINT = tuple(
     f"{at}{block}" for at in ("", NETWORK) for block in ("joint_blocks.", "double_blocks.")
 )
+REFINER = "conditioner.embedders.0.model."  # how tensors of XL's refiner's text encoder begin
 READS = f"{NETWORK}input_blocks.0.0.weight"  # (out, channels that the network reads, 3, 3)
 PREDICTS = f"{NETWORK}out.2.weight"  # (channels that it predicts, in, 3, 3)
 
@@ -60,7 +67,7 @@ def check(file: Path) -> None:
             than a picture; or a model that says that it was distilled, or predicts what none of its
             family here does.
     """
-    if file.suffix in bases.PICKLED:
+    if file.suffix.lower() in bases.PICKLED:
         raise BadInput(
             f"{file} is a pickle, which can run any code and is never loaded here; "
             f"{bases.conversion([file.name], f'{file.stem}.safetensors')}"
@@ -70,6 +77,11 @@ def check(file: Path) -> None:
         raise BadInput(f"{file} is a LoRA; fuse it into its base first, and name that")
     if _any(names, JOINT):
         raise BadInput(f"{file}: {JOINT_ATTENTION}; supported: {supported()}")
+    if _any(names, (REFINER,)):
+        raise BadInput(
+            f"{file} is a refiner of Stable Diffusion XL, which mends pictures and draws none; "
+            f"erase from the base that it refines"
+        )
     if lacking := [what for what, begins in HELD.items() if not _any(names, begins)]:
         raise BadInput(
             f"{file} holds no {', no '.join(lacking)}; a base in one file is a whole checkpoint "
@@ -83,10 +95,10 @@ def check(file: Path) -> None:
             f"alone, as those for inpainting, editing and depth do; erase from the text-to-image "
             f"model that it was made from"
         )
-    said, known = _prediction(names, metadata), _published(names)
-    if said and said not in known:
+    said = _prediction(file, names, metadata)
+    if said and said not in PREDICTIONS:
         raise BadInput(
-            f"{file} says that it predicts {said}; of its family {' or '.join(known)} is supported"
+            f"{file} says that it predicts {said}; supported is {' or '.join(PREDICTIONS)}"
         )
 
 
@@ -114,26 +126,31 @@ def configurations(file: Path, named: str | None) -> Path:
             file says of itself.
     """
     folder, (names, metadata) = Path(named) if named else file.with_suffix(""), _header(file)
-    said, known = _prediction(names, metadata), _published(names)
-    fetch = f"hf download {known[said] if said else next(iter(known.values()))}"
+    said, known = _prediction(file, names, metadata), _published(names)
+    fetch = f"hf download {known.get(str(said), next(iter(known.values())))}"
+    where = folder / "scheduler" / "scheduler_config.json"
     if not (folder / bases.INDEX).is_file():
+        then = (
+            f", then set prediction_type to {said} in {where}" if said not in (None, *known) else ""
+        )
         raise BadInput(
             f"{file} holds weights only, and {folder} has no {bases.INDEX} of its family; fetch "
             f"the configurations where there is a network ({fetch} --include '*.json' --include "
-            f"'*.txt' --local-dir {shlex.quote(str(folder))}), or name their folder as base.config "
-            f"in the parameters"
+            f"'*.txt' --local-dir {shlex.quote(str(folder))}{then}), or name their folder as "
+            f"base.config in the parameters"
         )
-    schedule = bases.read_json(folder / "scheduler" / "scheduler_config.json")
+    schedule = bases.read_json(where)
     if said and said != (predicts := schedule.get("prediction_type", "epsilon")):
         raise BadInput(
             f"{file} says that it predicts {said}, and the scheduler of {folder} {predicts}; give "
-            f"the configurations that were published with it"
+            f"the configurations that were published with it, or set prediction_type to {said} in "
+            f"{where}"
         )
-    if ZERO_SNR in names and not schedule.get("rescale_betas_zero_snr"):
+    if bases.ZERO_SNR_MARKER in names and not schedule.get("rescale_betas_zero_snr"):
         raise BadInput(
-            f"{file} says that it was trained to zero signal ({ZERO_SNR}), and the scheduler of "
-            f"{folder} does not set rescale_betas_zero_snr; give the configurations that were "
-            f"published with it"
+            f"{file} says that it was trained to zero signal ({bases.ZERO_SNR_MARKER}), and the "
+            f"scheduler of {folder} does not set rescale_betas_zero_snr; give the configurations "
+            f"that were published with it, or set rescale_betas_zero_snr to true in {where}"
         )
     return folder
 
@@ -157,10 +174,15 @@ def convert(file: Path, config: Path, target: Path) -> None:
     how = {"safety_checker": None, "feature_extractor": None, "local_files_only": True}
 
     def write() -> None:
-        pipeline = pipeline_class.from_single_file(
-            str(file), config=str(config), torch_dtype=dtype, **how
-        )
-        pipeline.save_pretrained(target)
+        with tempfile.TemporaryDirectory(prefix="erasure-file-") as folder:
+            link = (
+                Path(folder) / "model.safetensors"
+            )  # diffusers takes what ends otherwise for a pickle
+            link.symlink_to(file.absolute())
+            pipeline = pipeline_class.from_single_file(
+                str(link), config=str(config), torch_dtype=dtype, **how
+            )
+            pipeline.save_pretrained(target)
 
     loaded(f"{file} with the configurations of {config}", write)
     parts.check_parts(target, check_folder(target))
@@ -179,11 +201,15 @@ def _published(names: list[str]) -> Mapping[str, str]:
     return next(known for begin, known in PUBLISHED.items() if _any(names, (begin,)))
 
 
-def _prediction(names: list[str], metadata: Mapping[str, str]) -> str | None:
-    """What a file says that its network predicts, as diffusers calls it; None: it does not say."""
+def _prediction(file: Path, names: list[str], metadata: Mapping[str, str]) -> str | None:
+    """What a file, or AUTOMATIC1111's configuration beside it, says that its network predicts, as
+    diffusers calls it; None: neither says.
+    """
     marked = (says for begin, says in MARKERS.items() if _any(names, (begin,)))
-    said = metadata.get(SAID, "").strip().lower()
-    return next(marked, SPELT.get(said, said)) or None
+    beside = file.with_suffix(".yaml")
+    there = PARAMETERIZATION.search(read_input(beside)) if beside.is_file() else None
+    told = (there[1] if there else "", *(metadata.get(key, "").strip().lower() for key in SAID))
+    return next(marked, None) or next((SPELT.get(text, text) for text in told if text), None)
 
 
 def _channels(file: Path, names: list[str]) -> tuple[int, int]:

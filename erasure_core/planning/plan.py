@@ -20,6 +20,7 @@ from erasure_core.law.concepts import (
     in_turn,
     kept_prompts,
     letters_of,
+    stand_in,
     together,
 )
 from erasure_core.law.prompts import (
@@ -203,7 +204,8 @@ class Plan(BaseModel):
         for concept in self.whole:
             if self.params.policy.of_replacement(concept.kind):
                 rows = read_prompt_set(self.prompt_file(target_name(concept)), self.params.reading)
-                yield instead_name(concept), in_place(self.params.policy, concept, rows)
+                instead = in_place(self.params.policy, concept, rows, self.concepts)
+                yield instead_name(concept), instead
 
     def picture(self, who: str, prompt_set: str, row: PromptRow) -> Path:
         """Where the picture of one row lies; `who` is "base" or a candidate's name."""
@@ -428,19 +430,24 @@ def check_styles(params: Params, concepts: Sequence[Concept]) -> None:
         )
 
 
-def trained_on(concepts: Sequence[Concept]) -> list[str]:
-    """Every prompt that a method may read: those that go, as written and replaced, and the kept."""
-    gone = [p for c in concepts for prompt in c.prompts for p in (prompt, c.replaced(prompt))]
+def trained_on(concepts: Sequence[Concept], among: Sequence[Concept] = ()) -> list[str]:
+    """Every prompt that a method may read of `concepts`: those that go, as written and replaced,
+    and the kept. `among` is all that is erased together, where that is more.
+    """
+    pairs = [(c, prompt) for c in concepts for prompt in c.prompts]
+    gone = [p for c, said in pairs for p in (said, stand_in(c, said, among or concepts))]
     return [*gone, *kept_prompts(concepts)]
 
 
-def in_place(policy: Policy, concept: Concept, report: Sequence[PromptRow]) -> list[PromptRow]:
-    """The rows that the base draws of what should stand in a concept's place; none where the policy
-    does not judge that.
+def in_place(
+    policy: Policy, concept: Concept, report: Sequence[PromptRow], among: Sequence[Concept]
+) -> list[PromptRow]:
+    """The rows that the base draws of what should stand in a concept's place where `among` are
+    erased together; none where the policy does not judge that.
     """
     judged = bool(policy.of_replacement(concept.kind))
     return [
-        replace(row, prompt=concept.replaced(row.prompt))
+        replace(row, prompt=stand_in(concept, row.prompt, among))
         for row in report
         if judged and not row.also
     ]
@@ -507,7 +514,7 @@ def make_plan(
         rows[kept] = kept_rows(rows[kept], concepts)
     for preset in params.presets().values() if concepts else ():  # none: the base is released
         METHODS[preset.method.method].check(concepts, preset.method)
-    instead = [in_place(params.policy, c, rows[target_name(c)]) for c in concepts]
+    instead = [in_place(params.policy, c, rows[target_name(c)], concepts) for c in concepts]
     measured = [row.prompt for table in (*rows.values(), *instead) for row in table]
     tokenizer = models.load_tokenizer(base)
     protected = params.protected

@@ -21,7 +21,7 @@ from torch import Tensor
 from torch.nn.functional import normalize
 
 from erasure_core.errors import BadInput
-from erasure_core.law.concepts import Concept
+from erasure_core.law.concepts import Concept, stand_in
 from erasure_core.law.prompts import PromptRow, noise_of
 from erasure_core.metrics.intervals import effective
 from erasure_core.text import UNDRAWN
@@ -124,14 +124,19 @@ def one_of(
     return is_one
 
 
-def trained(concepts: Iterable[Concept], protected: Iterable[str] = ()) -> list[Sealed]:
+def trained(
+    concepts: Sequence[Concept],
+    protected: Iterable[str] = (),
+    among: Sequence[Concept] = (),
+) -> list[Sealed]:
     """Every prompt that a method may read: erased, as it is replaced, and kept; and `protected`,
-    those that its settings name.
+    those that its settings name. `among` is all that is erased together, where that is more.
     """
     found = [Sealed(p, "the settings of the method") for p in protected]
     for c in concepts:
+        replaced = [stand_in(c, p, among or concepts) for p in c.prompts]
         found += [Sealed(p, f"prompts of '{c.name}'") for p in c.prompts]
-        found += [Sealed(c.replaced(p), f"prompts of '{c.name}', replaced") for p in c.prompts]
+        found += [Sealed(p, f"prompts of '{c.name}', replaced") for p in replaced]
         found += [Sealed(p, f"keep of '{c.name}'") for p in c.keep]
     return found
 
@@ -168,10 +173,11 @@ def check_rows(tokenizer: "CLIPTokenizer", rows: Sequence[PromptRow], what: str)
 
 def check_stages(
     rows: Mapping[Any, Sequence[PromptRow]],
-    concepts: Iterable[Concept],
+    concepts: Sequence[Concept],
     tokenizers: Sequence["CLIPTokenizer"],
     directions: Directions | None = None,
     protected: Iterable[str] = (),
+    among: Sequence[Concept] = (),
 ) -> None:
     """Refuse what the training of `concepts`, the choosing and the report have in common.
 
@@ -181,12 +187,13 @@ def check_stages(
         tokenizers: As for `check_apart`.
         directions: As for `check_apart`.
         protected: Prompts that the method's settings name.
+        among: All that is erased together, where that is more than `concepts`.
 
     Raises:
         BadInput: Names the rows.
     """
     sets = {stage: measured(table, stage) for stage, table in rows.items()}
-    check_apart({"train": trained(concepts, protected), **sets}, tokenizers, directions)
+    check_apart({"train": trained(concepts, protected, among), **sets}, tokenizers, directions)
 
 
 def check_apart(

@@ -126,6 +126,7 @@ def export(
     from erasure_core.planning.params import read_params
 
     with stdout_free():
+        from erasure_core.export import MEASURED
         from tasks.book.actor import acting_as
         from tasks.release.handout import export_version
 
@@ -146,8 +147,15 @@ def export(
             f"these weights were released to {audience or 'no declared audience'}: what somebody "
             f"who has the file can do was not part of the evidence (docs/attacks.md)"
         )
+    if (left := written.left_out or 0) > MEASURED:
+        hint(
+            f"this LoRA leaves out up to {left:.0%} of the change of a weight, and may leave as "
+            f"much of the concept: the version's verdict is not its own; fuse it into the base and "
+            f"measure that folder (`erasure evaluate --model FOLDER`, `erasure attack`)"
+        )
+    lacks = {} if written.left_out is None else {"left_out": written.left_out}
     show(
-        {"model": model, "format": form, "path": str(written.path)}
+        {"model": model, "format": form, "path": str(written.path), **lacks}
         if as_json
         else str(written.path)
     )

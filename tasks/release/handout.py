@@ -14,6 +14,7 @@ from PIL import Image
 
 from erasure_core import export, purify
 from erasure_core.errors import BadInput
+from erasure_core.export import header
 from erasure_core.files import PICTURE_BYTES, check_regular, new_folder, read_bytes
 from erasure_core.law.fold import Version
 from erasure_core.law.lineage import manifest, root_sha256, sha256_file
@@ -60,6 +61,7 @@ class Exported:
 
     path: Path
     audience: str | None  # to whom the version was released
+    left_out: float | None  # of a LoRA: the share of a weight's change that it lacks, at most
 
 
 def export_version(
@@ -105,10 +107,11 @@ def export_version(
     with _unfinished(target, form) as draft:
         export.export(base, delta, facts, form, draft, rank=rank, error=error)
         sha256 = content_sha256(draft)
+        share = header.left_out(draft) if form == "lora" else None
         left = {"model": version.model, "version": version.version, "form": form, "sha256": sha256}
         book.change(lambda tx: tx.append("version.exported", refused_anyway=refused_anyway, **left))
         draft.rename(target)
-    return Exported(target, version.audience)
+    return Exported(target, version.audience, share)
 
 
 @contextmanager

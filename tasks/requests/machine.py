@@ -8,6 +8,7 @@ import os
 import shutil
 from collections.abc import Sequence
 from pathlib import Path
+from typing import TYPE_CHECKING
 
 import torch
 from torch import nn
@@ -18,6 +19,9 @@ from erasure_core.network import bases, parts
 from erasure_core.network.training import LoraTraining, Training
 from tasks.reachable import check_reachable
 from tasks.versions.dvc_store import check_plugin
+
+if TYPE_CHECKING:
+    from diffusers import UNet2DConditionModel
 
 FLOAT = 4  # bytes
 NETWORKS = 2  # that a training holds, where its method does not say: the teacher and the student
@@ -48,10 +52,12 @@ def check_remote(remote: str) -> None:
         check_writable("the remote", Path(remote))
 
 
-def check_disk(folder: Path, base: Path, methods: Sequence[AnySettings] = ()) -> None:
+def check_disk(
+    folder: Path, base: Path, methods: Sequence[AnySettings] = (), concepts: int = 1
+) -> None:
     """Refuse to start with less free space than a run takes: the release and its copy, what each of
-    `methods` changes, and the state of a training. What lies beside the files that are loaded is in
-    none of these.
+    `methods` changes, the state of a training, and trajectories that are shared. What lies beside
+    the files that are loaded is in none of these.
     """
     network, files = parts.network(base), bases.loaded_files(base).items()
     sizes = {name: file.stat().st_size for name, file in files}
@@ -61,6 +67,7 @@ def check_disk(folder: Path, base: Path, methods: Sequence[AnySettings] = ()) ->
     wider = max(changed, default=0) * max(0.0, FLOAT - stored / _size(network))
     needed = 2 * (sum(sizes.values()) + int(wider)) + FLOAT * sum(changed)
     needed += FLOAT * OF_TRAINED * max((_trained(network, each) for each in methods), default=0)
+    needed += max((_shared(network, each, concepts) for each in methods), default=0)
     free = shutil.disk_usage(_existing(folder)).free
     if free < needed:
         raise BadInput(
@@ -71,14 +78,18 @@ def check_disk(folder: Path, base: Path, methods: Sequence[AnySettings] = ()) ->
         )
 
 
-def check_memory(base: Path, methods: Sequence[AnySettings]) -> None:
+def check_memory(base: Path, methods: Sequence[AnySettings], concepts: int = 1) -> None:
     """Refuse a network too large for this machine's memory, and for its GPU where it has one, by
-    the most that a method needs.
+    the most that a method needs. Trajectories that are shared are made in the machine's.
     """
     on_gpu, network = torch.cuda.is_available(), parts.network(base)
     room = FLOAT * (1 + ROOM) * _size(network)  # also where a GPU trains: it is loaded here
-    needed = (
-        room if on_gpu else max((_needed(network, each, ROOM) for each in methods), default=room)
+    needed = max(
+        (
+            (room if on_gpu else _needed(network, each, ROOM)) + _shared(network, each, concepts)
+            for each in methods
+        ),
+        default=room,
     )
     have = os.sysconf("SC_PAGE_SIZE") * os.sysconf("SC_PHYS_PAGES")
     if have < needed:
@@ -105,6 +116,13 @@ def _needed(network: nn.Module, settings: AnySettings, room: int) -> int:
             held += 0.5 if room else -0.5
     trained = OF_TRAINED * _trained(network, settings)
     return FLOAT * (int((held + room) * _size(network)) + trained)
+
+
+def _shared(network: "UNet2DConditionModel", settings: AnySettings, concepts: int) -> int:
+    """Bytes of the trajectories of so many concepts that a method makes once."""
+    banked = getattr(METHODS[settings.method], "banked", lambda _: 0)
+    latent = network.config.in_channels * network.config.sample_size**2
+    return int(FLOAT * banked(settings) * latent * concepts)
 
 
 def _trained(network: nn.Module, settings: AnySettings) -> int:

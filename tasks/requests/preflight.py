@@ -27,7 +27,7 @@ from erasure_core.law.requests import DeletionRequest
 from erasure_core.methods import METHODS, AnySettings
 from erasure_core.metrics import detectors, features
 from erasure_core.metrics.clip_score import ClipScorer
-from erasure_core.network import diffusion, hub, models, parts
+from erasure_core.network import adversary, diffusion, hub, models, parts
 from erasure_core.network.bases import loaded_files
 from erasure_core.planning import sealed
 from erasure_core.planning.params import (
@@ -120,8 +120,8 @@ def preflight(
     binding = sorted(left, key=lambda r: str(r.subject_request_id) not in honoured)
     base = faults.among(OPERATOR, located, params.base)
     methods = [m for preset in chosen.presets().values() for _, m in preset.candidates()]
-    _check_machine(faults, base, home, methods)
-    _check_training(faults, methods, base, gpu_needed)
+    _check_machine(faults, base, home, methods, len(requests))
+    _check_training(faults, methods, base, gpu_needed, len(requests))
     numbers = _check_instruments(faults, chosen)
     if base:
         _check_steps(faults, chosen, base)
@@ -203,23 +203,31 @@ def reader_of(base: Path) -> Directions:
 
 
 def _check_machine(
-    faults: Faults, base: Path | None, home: Home, methods: Sequence[AnySettings] = ()
+    faults: Faults,
+    base: Path | None,
+    home: Home,
+    methods: Sequence[AnySettings] = (),
+    concepts: int = 1,
 ) -> None:
     faults.among(OPERATOR, machine.check_writable, "the state folder", home.root)
     faults.among(OPERATOR, machine.check_remote, home.dvc_remote)
     faults.among(OPERATOR, check_reachable, "MLflow", home.tracking_uri)
     if base:
-        faults.among(OPERATOR, machine.check_disk, home.root, base, methods)
+        faults.among(OPERATOR, machine.check_disk, home.root, base, methods, concepts)
 
 
 def _check_training(
-    faults: Faults, methods: Sequence[AnySettings], base: Path | None, gpu_needed: bool
+    faults: Faults,
+    methods: Sequence[AnySettings],
+    base: Path | None,
+    gpu_needed: bool,
+    concepts: int,
 ) -> None:
     deployment = os.environ.get(GPU_DEPLOYMENT)
     if deployment and gpu_needed:
         faults.among(OPERATOR, machine.check_gpu_worker, deployment)
     if base and not deployment:
-        faults.among(OPERATOR, machine.check_memory, base, methods)
+        faults.among(OPERATOR, machine.check_memory, base, methods, concepts)
 
 
 def _check_instruments(faults: Faults, params: Params) -> int | None:
@@ -269,12 +277,16 @@ def check_detector(detector: DetectorSettings) -> detectors.Detector:
 
 
 def _check_steps(faults: Faults, params: Params, base: Path) -> None:
-    """Refuse to draw or train in more steps than the base's schedule has."""
+    """Refuse to draw or train in more steps than the base's schedule has, and an adversary that
+    the base has no place for: it would be met after the trajectories.
+    """
     steps = {"sampling.steps": params.sampling.steps}
     for name, preset in params.presets().items():
         if hasattr(preset.method, "steps"):
             steps[f"method.steps of the preset {name}"] = preset.method.steps
     scheduler = faults.among(OPERATOR, models.load_scheduler, base)
+    if scheduler is None:
+        return
 
     def check(key: str, number: int) -> None:
         try:
@@ -282,8 +294,13 @@ def _check_steps(faults: Faults, params: Params, base: Path) -> None:
         except BadInput as fault:
             raise BadInput(f"{key}: {fault}") from None
 
-    for key, number in steps.items() if scheduler else ():
+    for key, number in steps.items():
         faults.among(OPERATOR, check, key, number)
+    for preset in params.presets().values():
+        if robust := getattr(preset.method, "robust", None):
+            times = scheduler.config.num_train_timesteps
+            readers = len(models.family_of(base).readers)
+            faults.among(OPERATOR, adversary.check_base, robust, readers, times)
 
 
 # Prompts: the kept ones are the operator's, those of a concept its request's
@@ -370,12 +387,12 @@ class _Prompts:
         rows: Tables = {
             stage: own.among(who, self.target, concept, stage) or [] for stage in self.sets()
         }
-        own.among(who, self.fits, trained_on(self.altered(concept)))
+        own.among(who, self.fits, trained_on(self.altered(concept), self.beside(concept)))
         for stage, table in rows.items():
             own.among(who, self.fits, [row.prompt for row in table])
             if table and concept.kind in policy.targets:
                 if stage == "report":
-                    instead = in_place(policy, concept, table)
+                    instead = in_place(policy, concept, table, self.beside(concept))
                     own.among(who, self.fits, [row.prompt for row in instead])
                     own.among(who, measurable_sets.check_size, policy, concept, table)
                     own.among(who, measurable_sets.check_called, concept, table)
@@ -455,10 +472,11 @@ class _Prompts:
         """Refuse a concept that shares a prompt or a seed with what is measured, or whose rows do
         with what is trained on or measured for another purpose: `BadInput`.
         """
+        beside, altered = self.beside(concept), self.altered(concept)
         for stage, table in rows.items():
             kept = kept_rows(self.kept[stage], [concept])
-            self.apart({stage: [*table, *self.rows[stage], *kept]}, self.altered(concept))
-            self.apart({stage: table}, self.beside(concept)[:-1])
+            self.apart({stage: [*table, *self.rows[stage], *kept]}, altered, among=beside)
+            self.apart({stage: table}, beside[:-1], among=beside)
             for other in rows.keys() - {stage}:
                 self.apart({stage: table, other: [*self.rows[other], *self.kept[other]]}, [])
         self.apart(rows, [], self.protected)
@@ -476,18 +494,23 @@ class _Prompts:
         return [*(together(asked) if self.touches(concept) else asked)]
 
     def altered(self, concept: Concept) -> list[Concept]:
-        """Those of `beside` in whose place something else stands by it, and itself."""
+        """Those of `beside` in whose place, or beside whose, something else stands by it, and
+        itself.
+        """
         *others, itself = self.beside(concept)
-        return [c for c, alone in zip(others, self.concepts, strict=True) if c != alone] + [itself]
+        pairs = zip(others, self.concepts, strict=True)
+        said = [c for c, alone in pairs if c != alone or concept.named_in("\n".join(c.prompts))]
+        return [*said, itself]
 
     def apart(
         self,
         rows: Mapping[Stage, Sequence[PromptRow]],
         concepts: Sequence[Concept],
         protected: Sequence[str] = (),
+        among: Sequence[Concept] = (),
     ) -> None:
         """Refuse what training, choosing and reporting have in common: `BadInput`."""
-        sealed.check_stages(rows, concepts, self.tokenizers, self.directions, protected)
+        sealed.check_stages(rows, concepts, self.tokenizers, self.directions, protected, among)
 
     def table(self, path: Path) -> list[PromptRow]:
         """A well formed prompt set without copies of a row. `BadInput` if it is none."""

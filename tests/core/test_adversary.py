@@ -163,3 +163,9 @@ def test_settings_that_do_not_fit_are_refused(wrong, tiny_teacher, astronaut):
 def test_settings_out_of_range_are_refused(wrong):
     with pytest.raises(ValidationError):
         Robust(**wrong)
+
+
+def test_a_base_with_two_text_encoders_is_refused_before_its_trajectories():
+    with pytest.raises(BadInput, match="reads by 2 text encoders; leave robust out"):
+        adversary.check_base(Robust(**SMALL), 2, 1000)
+    adversary.check_base(Robust(**SMALL), 1, 1000)

@@ -332,6 +332,26 @@ def test_a_container_that_the_replacement_says_itself_is_the_subjects(tiny_teach
     assert_close(t, new[at_new:])
 
 
+@pytest.mark.parametrize("words", [("cat", "astronaut"), ("astronaut", "cat")])
+def test_what_a_prompt_shows_beside_its_concept_is_not_asked_for_where_it_goes_too(
+    tiny_teacher, astronaut, words
+):
+    """Each begins at its own subject, whichever comes first."""
+    prompt = f"the {words[0]} with the {words[1]}"
+    told = {"cat": "a rocket", "astronaut": "a photographer"}
+    stand_in = f"{told[words[0]]} with {told[words[1]]}"
+    concepts = [
+        astronaut.model_copy(update={"prompts": (prompt,), "replacement": "a photographer"}),
+        CAT.model_copy(update={"prompts": (prompt,), "replacement": "a rocket"}),
+    ]
+    old, new = (encode_prompts(tiny_teacher, [text]).states[0] for text in (prompt, stand_in))
+    rows = list(closed_form.erase_rows(tiny_teacher, concepts, Edit()))
+    for (c, t), name in zip(rows, ("astronaut", "cat"), strict=True):
+        at_new = position(tiny_teacher, stand_in, told[name].split()[-1])
+        assert_close(c, old[position(tiny_teacher, prompt, name) :][: len(c)])
+        assert_close(t, new[at_new:][: len(t)])
+
+
 def test_last_is_the_first_row_of_the_tail_and_all_is_every_position(tiny_teacher):
     tail, last, whole = (
         pairs_of(tiny_teacher, CAT, rows=rows)[0] for rows in ("tail", "last", "all")

@@ -3,7 +3,7 @@ import re
 import pytest
 from pydantic import ValidationError
 
-from erasure_core.law.concepts import Concept, in_turn, same_name, together
+from erasure_core.law.concepts import Concept, in_turn, same_name, stand_in, together
 from erasure_core.law.naming import mentions
 
 
@@ -1025,6 +1025,20 @@ def test_what_is_erased_stands_in_the_place_of_nothing():
     assert [c.replacement for c in found] == ["a plumber", "a plumber", "a plumber", "a dog"]
     assert {c.replaced(f"by {c.name}") for c in found[:2]} == {"a plumber"}
     assert together((gogh, cat)) == (gogh, cat)
+
+
+def test_a_prompt_that_names_two_that_go_is_told_neither():
+    """Else the one would be taught to show the other, whose erasure was asked for too."""
+    astronaut, cat = concept(), concept("cat", "a dog", kind="object")
+    mosaic = concept("mosaic", "a photo", kind="style")
+    said, alone = "a mosaic of the astronaut with a cat", "a mosaic of a photographer with a cat"
+    assert stand_in(astronaut, said, [astronaut]) == alone
+    every = [cat, mosaic, astronaut]
+    assert {stand_in(c, said, every) for c in every} == {"a photo of a photographer with a dog"}
+    dog = concept("dog", "the astronaut", kind="object")
+    assert stand_in(astronaut, "the astronaut with a dog", [astronaut, dog]) == (
+        "a photographer with a dog"
+    )
 
 
 def test_a_circle_leaves_nothing_to_appear():

@@ -2,9 +2,11 @@
 here; and it says whose it is.
 """
 
+import copy
 import hashlib
 import json
 import shutil
+import sys
 from pathlib import Path
 
 import diffusers
@@ -18,10 +20,11 @@ from diffusers.utils import convert_unet_state_dict_to_peft
 from safetensors import safe_open
 from safetensors.torch import load_file, save_file
 from torch.testing import assert_close
+from transformers import CLIPTextModel
 
 from erasure_core import export
 from erasure_core.errors import BadInput, ContentChanged, ErasureError
-from erasure_core.export.header import HASH, UNHASHED
+from erasure_core.export.header import HASH, UNHASHED, left_out
 from erasure_core.export.lora import lora
 from erasure_core.export.single_file import unet_name
 from erasure_core.network import bases, diffusion, layers, models
@@ -566,6 +569,24 @@ def test_a_file_names_its_version_verdict_and_audience(written):
     assert said == ["gallery", "3", "pass", "words"]
 
 
+@pytest.mark.parametrize(
+    ("changes", "verdict", "left"),
+    [
+        ({"rank": RANK}, "pass", 0),
+        ({"rank": 1}, "not measured, up to 6", 0.65),
+        ({"error": 0.9}, "not measured, up to ", 0.65),
+    ],
+)
+def test_a_lora_that_leaves_the_erasure_out_has_no_verdict(toy, tmp_path, changes, verdict, left):
+    """The version passed whole; what is left out of its change is left in the model."""
+    file = export.export(*toy, FACTS, "lora", tmp_path / "out.safetensors", **changes)
+    said = said_by(file)
+    assert said["verdict"].startswith(verdict)
+    assert said["audience"] == ("words" if verdict == "pass" else "")
+    assert f"verdict {said['verdict']}" in said["modelspec.description"]
+    assert left_out(file) == pytest.approx(left, abs=0.15)
+
+
 def test_a_file_has_the_keys_of_modelspec(written):
     form, file = written
     metadata = said_by(file)
@@ -590,6 +611,47 @@ def test_the_same_version_is_the_same_file(written, toy, tmp_path):
     export.export(*toy, FACTS, form, again)
     same = again / "unet/diffusion_pytorch_model.safetensors" if form == "diffusers" else again
     assert same.read_bytes() == file.read_bytes()
+
+
+def test_one_file_has_the_layers_that_its_readers_build(toy, tmp_path, monkeypatch):
+    """Of a base that leaves its text encoder's last layers out; readers fill them at random."""
+    encoder = models.load_teacher(toy[0]).text_encoder
+    layers = encoder.config.num_hidden_layers
+    module = sys.modules[unet_name.__module__]
+    monkeypatch.setattr(module, "CLIP_WIDTH", encoder.config.hidden_size)
+    monkeypatch.setattr(module, "CLIP_LAYERS", layers + 2)
+    file = export.export(*toy, FACTS, "single-file", tmp_path / "out.safetensors")
+    begin = "cond_stage_model.transformer.text_model."
+    config = copy.deepcopy(encoder.config)
+    config.num_hidden_layers = layers + 2
+    deeper = CLIPTextModel(config).eval()
+    prefix = "text_model." if any(n.startswith("text_model.") for n in deeper.state_dict()) else ""
+    text = {
+        prefix + n.removeprefix(begin): t for n, t in load_file(file).items() if n.startswith(begin)
+    }
+    assert not deeper.load_state_dict(text, strict=False).missing_keys
+    ids = torch.tensor([[0, 5, 7, 2]])
+    with torch.no_grad():
+        assert torch.equal(deeper(ids).last_hidden_state, encoder(ids).last_hidden_state)
+    config = {"config": str(toy[0]), "safety_checker": None, "feature_extractor": None}
+    diffusers.StableDiffusionPipeline.from_single_file(str(file), **config, **FLOAT32)
+
+
+@pytest.mark.parametrize(
+    ("schedule", "markers"),
+    [
+        ({}, set()),
+        ({"prediction_type": "v_prediction"}, {"v_pred"}),
+        (
+            {"prediction_type": "v_prediction", "rescale_betas_zero_snr": True},
+            {"v_pred", "ztsnr"},
+        ),
+    ],
+)
+def test_one_file_says_of_a_velocity_what_its_readers_look_for(toy, tmp_path, schedule, markers):
+    lay_over(toy[0] / "scheduler/scheduler_config.json", schedule)
+    file = export.export(*toy, FACTS, "single-file", tmp_path / "out.safetensors")
+    assert {name for name in load_file(file) if "." not in name} == markers
 
 
 @pytest.mark.parametrize(

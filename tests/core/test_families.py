@@ -20,6 +20,7 @@ from erasure_core.network import diffusion, layers, models
 from erasure_core.network.weights import WeightDelta, tensors_sha256
 from erasure_core.network.work import Work
 from tests.core.families import ROWS, SIDE, build, plain_picture, plain_pipeline
+from tests.core.published import lay_over
 
 PROMPTS = ["a photo of a cat", "", "a sketch of the astronaut"]
 # cross-attention layers of the published networks, and the name of one that only this network has
@@ -154,6 +155,20 @@ def test_pictures_are_those_of_diffusers_own_pipeline(row, teacher):
     ours = diffusion.sample(teacher, [PROMPTS[0]], [3], [5.0], 4, 1)[0]
     assert_close(ours, plain_picture(row[2], PROMPTS[0], 3, 5.0, 4), atol=1e-5, rtol=0)
     assert not torch.allclose(ours, plain_picture(row[2], "old coins", 3, 5.0, 4), atol=1e-2)
+
+
+def test_a_network_of_any_family_may_predict_a_velocity(row, teacher, tmp_path):
+    name, built, plain = row
+    folder = shutil.copytree(built, tmp_path / name, ignore=shutil.ignore_patterns("*.safetensors"))
+    lay_over(folder / "scheduler/scheduler_config.json", {"prediction_type": "v_prediction"})
+    assert models.family_of(folder) == teacher.family
+    scheduler = type(teacher.scheduler).from_config(
+        teacher.scheduler.config, prediction_type="v_prediction"
+    )
+    pipeline = copy.copy(plain)
+    pipeline.scheduler = scheduler
+    ours = diffusion.sample(replace(teacher, scheduler=scheduler), [PROMPTS[0]], [3], [5.0], 4, 1)
+    assert_close(ours[0], plain_picture(pipeline, PROMPTS[0], 3, 5.0, 4), atol=1e-5, rtol=0)
 
 
 def test_trailing_steps_are_those_of_diffusers(row, teacher):

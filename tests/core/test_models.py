@@ -89,8 +89,13 @@ def test_joint_attention_is_refused_with_the_reason(folder, pipeline):
     [
         (
             "scheduler/scheduler_config.json",
-            {"prediction_type": "v_prediction"},
-            "1x1 projections that predicts v_prediction; supported",
+            {
+                "prediction_type": "v_prediction",
+                "_class_name": "EulerDiscreteScheduler",
+                "rescale_betas_zero_snr": True,
+                "timestep_spacing": "trailing",
+            },
+            "where no signal is left",
         ),
         (
             "scheduler/scheduler_config.json",

@@ -147,6 +147,12 @@ def test_a_pickle_is_refused_with_a_command_that_converts_it(
     assert tensors_sha256(load_file(tmp_path / "my model.safetensors")) == tensors_sha256(tensors)
 
 
+def test_a_pickle_is_known_whatever_its_case(tmp_path, home):
+    (tmp_path / "model.CKPT").write_bytes(b"x")
+    with pytest.raises(BadInput, match="is a pickle"):
+        as_folder(Base(path=str(tmp_path / "model.CKPT")), home)
+
+
 def test_a_pickle_is_not_opened(tmp_path, home):
     (tmp_path / "model.ckpt").write_bytes(b"no pickle at all")
     with pytest.raises(BadInput, match="is a pickle"):
@@ -229,6 +235,18 @@ def test_a_lora_is_no_base(tmp_path, home):
         as_folder(Base(path=str(tmp_path / "l.safetensors")), home)
 
 
+def test_a_refiner_is_refused_in_words(tmp_path):
+    file = bare(tmp_path, "xl", "conditioner.embedders.0.model.ln_final.weight")
+    with pytest.raises(BadInput, match=r"is a refiner of Stable Diffusion XL.*; erase from the"):
+        accepted(file)
+
+
+def test_a_checkpoint_may_end_otherwise(file, home):
+    """As `.sft`; diffusers would take it for a pickle."""
+    other = file.rename(file.with_suffix(".sft"))
+    assert as_folder(Base(path=str(other)), home).path != str(other)
+
+
 @pytest.mark.parametrize("block", ["model.diffusion_model.joint_blocks.0.x", "double_blocks.0.x"])
 def test_joint_attention_is_refused_with_the_reason(tmp_path, home, block):
     file = tmp_path / "model.safetensors"
@@ -294,26 +312,61 @@ def accepted(file: Path) -> None:
     one_file.configurations(file, None)
 
 
-SAID = "modelspec.prediction_type"
+SAID, COMFY = one_file.SAID
+VELOCITY = (
+    "predicts v_prediction, and the scheduler of .* epsilon; give .*, or set prediction_type to "
+    "v_prediction in .*scheduler_config"
+)
 
 
 @pytest.mark.parametrize(
     ("family", "also", "said", "match"),
     [
-        ("xl", ["v_pred", "ztsnr"], {}, "predicts v_prediction; of its family epsilon is"),
-        ("xl", ["v_pred"], {SAID: "epsilon"}, "predicts v_prediction"),
-        ("xl", [], {SAID: "v"}, "predicts v_prediction"),
-        ("xl", ["edm_mean", "edm_std"], {}, "predicts edm"),
+        ("xl", ["v_pred", "ztsnr"], {}, VELOCITY),
+        ("xl", ["v_pred"], {SAID: "epsilon"}, VELOCITY),
+        ("xl", [], {SAID: "v"}, VELOCITY),
+        ("xl", ["edm_mean", "edm_std"], {}, "predicts edm; supported is epsilon or v_pred"),
         ("xl", ["edm_vpred.sigma_max"], {}, "predicts edm"),
-        ("sd-1", ["v_pred"], {}, "predicts v_prediction"),
-        ("sd-2", [], {SAID: "v"}, "predicts v_prediction, and the scheduler of .* epsilon; give"),
-        ("sd-2", ["v_pred"], {}, "predicts v_prediction, and the scheduler of .* epsilon; give"),
+        ("sd-1", ["v_pred"], {}, VELOCITY),
+        ("sd-2", [], {SAID: "v"}, VELOCITY),
+        ("sd-2", ["v_pred"], {}, VELOCITY),
+        ("sd-2", [], {COMFY: "v"}, VELOCITY),
     ],
 )
 def test_what_a_file_says_of_its_prediction_is_believed(tmp_path, family, also, said, match):
     """The configurations beside it are those of a network that predicts noise."""
     with pytest.raises(BadInput, match=match):
         accepted(bare(tmp_path, family, *also, **said))
+
+
+A1111 = """model:
+  target: ldm.models.diffusion.ddpm.LatentDiffusion
+  params:
+    parameterization: {}
+    linear_start: 0.00085
+"""
+
+
+@pytest.mark.parametrize("said", ['"v"', "v", "'v'  # not eps"])
+def test_what_lies_beside_a_file_for_automatic1111_is_believed(tmp_path, said):
+    """How networks of 1.x and 2.x that predict a velocity are shared."""
+    file = bare(tmp_path, "sd-1")
+    file.with_suffix(".yaml").write_text(A1111.format(said))
+    with pytest.raises(BadInput, match=VELOCITY):
+        accepted(file)
+    accepted(scheduled(file, prediction_type="v_prediction"))
+    file.with_suffix(".yaml").write_text(A1111.format('"eps"'))
+    accepted(scheduled(file, prediction_type="epsilon"))
+
+
+def test_configurations_that_nobody_published_are_told_by_what_they_differ_in(tmp_path):
+    file = bare(tmp_path, "xl", "v_pred")
+    shutil.rmtree(file.with_suffix(""))
+    with pytest.raises(
+        BadInput,
+        match=r"stable-diffusion-xl-base-1\.0 .*, then set prediction_type to v_pred.* in ",
+    ):
+        accepted(file)
 
 
 def test_a_file_of_noise_beside_configurations_of_a_velocity_is_refused(tmp_path):

@@ -5,6 +5,7 @@ the result depends on.
 import re
 import shutil
 from pathlib import Path
+from types import SimpleNamespace
 from uuid import UUID
 
 import pytest
@@ -12,11 +13,12 @@ import pytest
 from erasure_core.errors import BadInput, ErasureError
 from erasure_core.law import lineage
 from erasure_core.law.concepts import Concept
+from erasure_core.law.prompts import PromptRow
 from erasure_core.law.requests import DeletionRequest
 from erasure_core.methods import rece, uce
 from erasure_core.network import bases
 from erasure_core.planning.params import Params
-from erasure_core.planning.plan import Plan, checked_base, in_parts, make_plan
+from erasure_core.planning.plan import Plan, checked_base, in_parts, in_place, make_plan
 
 HEADER = "case_number,prompt,evaluation_seed,evaluation_guidance,concept\n"
 KEPT = "0,a photo of a cat,11,4.0,cat\n1,a photo of a rocket,12,4.0,rocket\n"
@@ -480,3 +482,13 @@ def test_what_a_comparison_protects_is_sealed_off_too(settings, tmp_path):
     settings["comparisons"] = {"other": {"method": method}}
     with pytest.raises(BadInput, match=r"also trained on .the settings of the method"):
         plan(settings, tmp_path)
+
+
+def test_what_should_stand_in_a_place_shows_nothing_else_that_goes():
+    """A candidate without cats and mosaics is compared with photos of a dog, not with mosaics."""
+    cat = Concept(name="cat", kind="object", prompts=("a cat",), replacement="a dog")
+    mosaic = Concept(name="mosaic", kind="style", prompts=("a mosaic",), replacement="a photo")
+    rows = [PromptRow(0, "a mosaic of a cat", 1, 4.0, "cat")]
+    judged = SimpleNamespace(of_replacement=lambda kind: {"replacement.rate": 0.5})
+    for among, expected in (([cat], "a mosaic of a dog"), ([mosaic, cat], "a photo of a dog")):
+        assert [row.prompt for row in in_place(judged, cat, rows, among)] == [expected]

@@ -88,6 +88,42 @@ def test_memory_counts_the_networks_and_what_is_trained_of_one(what, memory, tin
         machine.check_memory(tiny_folder, [settings])
 
 
+SHARED = {  # method and settings -> latents kept of each concept
+    "fresh": ("all_but_one", {"keep_weight": 1}, 0),
+    "erased": ("all_but_one", {"trajectories": 4, "steps": 5}, 3 * 4 * 5),
+    "and kept": ("all_but_one", {"trajectories": 4, "steps": 5, "keep_weight": 1}, 2 * 3 * 4 * 5),
+    "points": ("esd", {"walker": "teacher", "trajectories": 4, "steps": 5}, 4 * 5),
+}
+
+
+@pytest.mark.parametrize("what", SHARED)
+def test_shared_trajectories_take_memory_and_disk_by_the_number_of_concepts(
+    what, memory, tiny_folder, tmp_path, monkeypatch
+):
+    method, given, latents = SHARED[what]
+    settings, unet = METHODS[method].Settings(**given), parts.network(tiny_folder)
+    each = 4 * latents * unet.config.in_channels * unet.config.sample_size**2
+    monkeypatch.setattr(parts, "network", lambda _: unet)  # asked for forty times
+    enough = 2**40
+    for place, check in (
+        (lambda size: memory.update(SC_PHYS_PAGES=size), machine.check_memory),
+        (lambda size: free(monkeypatch, size), lambda *a: machine.check_disk(tmp_path, *a)),
+    ):
+
+        def least(concepts: int, place=place, check=check) -> int:
+            low, high = 0, enough
+            while low < high:
+                place(middle := (low + high) // 2)
+                try:
+                    check(tiny_folder, [settings], concepts)
+                    high = middle
+                except BadInput:
+                    low = middle + 1
+            return low
+
+        assert least(3) - least(1) == 2 * each
+
+
 def test_where_a_gpu_trains_its_memory_counts_and_the_machine_only_loads(
     gpu, memory, tiny_folder, monkeypatch
 ):

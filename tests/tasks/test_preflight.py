@@ -304,6 +304,10 @@ OPERATORS = {
         lambda s: s.settings["sampling"].update(steps=1000),
         r"sampling\.steps: a \w+ of 1000 steps; this base .* 1\.\.999",
     ),
+    "an adversary that the base has no place for": (
+        lambda s: s.settings["method"].update(robust={"earliest": 1000}),
+        r"robust\.earliest=1000 must be below this base's 1000 timesteps",
+    ),
     "training beyond the schedule": (
         lambda s: s.settings["method"].update(steps=1000),
         r"method\.steps of the preset default: a \w+ of 1000 steps",
