@@ -144,7 +144,8 @@ def seen(home: Home, model: str, version: int) -> SeenVersion | None:
             return None
         place = client.get_model_version_download_uri(model, str(version))
         logged = _keyed(client, _experiment_id(client), dict(found.tags).get(KEY, ""))
-        ready = any(m.artifact_location == place and m.status == READY for m in logged)
+        known = any(m.artifact_location == place and m.status == READY for m in logged)
+        ready = known and found.source == place  # which MLflow shows, and others load
         files = _stored(home, place)
         return SeenVersion(
             dict(found.tags), files, ready, found.run_id or "", found.description or ""

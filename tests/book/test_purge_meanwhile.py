@@ -115,11 +115,11 @@ def away(monkeypatch):
     """The remote that holds the weights of version 1 is away until it is `back`."""
     real, first = purging.forget_checkpoint, []
 
-    def forget(home, checkpoint):
+    def forget(home, checkpoint, kept):
         first.append(checkpoint)
         if checkpoint == first[0]:
             raise ErasureError("dvc gc failed")
-        real(home, checkpoint)
+        real(home, checkpoint, kept)
 
     monkeypatch.setattr(purging, "forget_checkpoint", forget)
     return lambda: monkeypatch.setattr(purging, "forget_checkpoint", real)

@@ -320,6 +320,9 @@ MLFLOW = {
         "UPDATE model_versions SET source = source || '/../elsewhere', "
         f"storage_location = storage_location || '/../elsewhere' WHERE {VERSION}"
     ),
+    "files that are said to lie elsewhere": in_mlflow(
+        f"UPDATE model_versions SET source = source || '/../elsewhere' WHERE {VERSION}"
+    ),
     "files of the other version": in_mlflow(
         "UPDATE model_versions SET (source, storage_location) = "
         "(SELECT source, storage_location FROM model_versions WHERE name = 'toy' AND version = 2) "
