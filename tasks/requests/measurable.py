@@ -28,6 +28,7 @@ from tasks.evidence.measure import (
 )
 
 KEPT_RIGHT = "clip.accuracy"
+OWN_SEEDS = "give each row a seed of its own, or leave that column out"
 REPLACED = ("replacement.rate", "quality.fidelity", "quality.naturalness")
 # Which way is good, of what is a share of pictures: only of these is it known how good they can be.
 SHARES: Mapping[str, Better] = {
@@ -201,7 +202,8 @@ def too_few(
     n, trials = len(prompts), effective(clusters)
     alike = ""
     if trials < n:
-        alike = f" ({n} pictures of {len(set(clusters))} {what} count as {trials:.0f})"
+        own = f": {OWN_SEEDS}" if what == "seeds" else ""
+        alike = f" ({n} pictures of {len(set(clusters))} {what} count as {trials:.0f}{own})"
     why = too_few_trials(trials, bound, better)
     return f"{why}{alike}" if why else None
 

@@ -32,7 +32,7 @@ from tasks.evidence.further import (
     unseen_neighbours,
 )
 from tasks.evidence.measure import COMPOSED_METRICS
-from tasks.requests.measurable import KEPT_RIGHT, best_end, better_of, too_few
+from tasks.requests.measurable import KEPT_RIGHT, OWN_SEEDS, best_end, better_of, too_few
 
 NAMED_BY_CLIP = "clip.concept_rate"
 ACCURACY = {KEPT_RIGHT, DROP}
@@ -212,7 +212,9 @@ def check_left(
     names = ", ".join(concept.name for concept in concepts)
     for needed, why in _kept_needed(policy, concepts):
         if (trials := independent(left)) < needed:
-            worth = f" and count as {trials:.0f}, for {_alike_by(left)} repeat"
+            alike = _alike_by(left)
+            own = f" ({OWN_SEEDS})" if alike == "seeds" else ""
+            worth = f" and count as {trials:.0f}, for {alike} repeat{own}"
             raise BadInput(
                 f"{len(left)} of {of} kept prompts "
                 + (f"show or name none of {names}" if names else "are there")
