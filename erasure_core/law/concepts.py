@@ -254,8 +254,7 @@ def letters_of(name: str) -> str:
         folded = folded.partition(" ")[2]
     if "&" in folded or "and" in folded:
         folded = _AND.sub(" ", folded)
-    if " " in folded:
-        folded = _TITLE.sub(lambda title: SHORTENED[title.group()], folded)
+    folded = _TITLE.sub(lambda title: SHORTENED[title.group()], folded)
     if folded.isascii():  # most are, and a book asks this of each of its labels
         return _SPREAD.sub("", folded.translate(_NO_LETTERS))
     typed = "".join(TYPED.get(c, c) for c in NASAL.sub("", folded) if c not in UNTYPED)

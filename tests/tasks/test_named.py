@@ -213,6 +213,11 @@ def test_a_folder_of_requests_is_told_how_to_name_them(book):
         requests_of(book, ["requests/"], "toy")
 
 
+def test_a_title_alone_is_found_in_a_file_of_another_name(book):
+    file = written("doctor", OTHER, file="who")
+    assert requests_of(book, ["Doctor"], "toy") == [file]
+
+
 def noted(name: str, prompts: list[str], kind: str = "object") -> list[str]:
     request = requested(name, OTHER, kind)
     concept = request.concept.model_copy(update={"prompts": tuple(prompts)})
