@@ -46,7 +46,8 @@ class Model:
         Raises:
             BadInput: It is not there, not whole, or of a family that is not known.
         """
-        return cls(Path(folder), load_teacher(folder, device=device))
+        folder = Path(folder).expanduser()
+        return cls(folder, load_teacher(folder, device=device))
 
     def erased(
         self, *concepts: Concept, method: str = "uce", seed: int = 0, **settings: Any
@@ -143,7 +144,7 @@ class Model:
         """
         if self.delta is None:
             raise BadInput(f"this is the base {self.folder}, nothing was changed; erase first")
-        self.delta.save(Path(file))
+        self.delta.save(Path(file).expanduser())
 
     def opened(self, file: Path | str) -> "Model":
         """This base with the change that `save` wrote.
@@ -151,7 +152,7 @@ class Model:
         Raises:
             ErasureError: It is no delta, or another base's.
         """
-        delta = WeightDelta.load(Path(file))
+        delta = WeightDelta.load(Path(file).expanduser())
         delta.check(self.teacher.unet)
         return replace(self, delta=delta)
 

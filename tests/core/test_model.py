@@ -16,6 +16,15 @@ def base(tiny_folder) -> Model:
     return Model.load(tiny_folder)
 
 
+def test_a_tilde_is_the_home_folder(tiny_folder, base, astronaut, tmp_path, monkeypatch):
+    monkeypatch.setenv("HOME", str(tiny_folder.parent))
+    assert Model.load(f"~/{tiny_folder.name}").folder == tiny_folder
+    monkeypatch.setenv("HOME", str(tmp_path))
+    base.erased(astronaut).save("~/change.safetensors")
+    assert (tmp_path / "change.safetensors").is_file()
+    assert base.opened("~/change.safetensors").delta is not None
+
+
 def test_one_prompt_is_no_list_of_prompts(base):
     """A text is a sequence of its letters, and would be a picture of each."""
     with pytest.raises(BadInput, match=rf"prompts is the text '{PROMPT}'; give a list: \["):
