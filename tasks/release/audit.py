@@ -55,8 +55,8 @@ def audit(book: Book) -> Iterator[str]:
         yield f"{row['key']} has not followed yet{why}; `erasure reconcile`"
     for key in book.ask(lambda reader: reader.strange_errands()):
         yield (
-            f"the book's list of what follows outside was edited: {key!r} is of no version, or is "
-            "not what its row says; `erasure reconcile --tables` drops it"
+            f"the book's list of what follows outside was edited: {key!r} is not what its row "
+            "says; `erasure reconcile --tables` drops it"
         )
     yield from _runs(book)
 
