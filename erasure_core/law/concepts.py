@@ -208,7 +208,7 @@ def without_others(concept: Concept, text: str, among: Sequence[Concept]) -> str
     """`text` with what stands in the place of each of `among` that it names, but for what would
     bring `concept` back.
     """
-    if any(mentions([name for each in among for name in each.names], text)):
+    if among and any(mentions([name for each in among for name in each.names], text)):
         for other in among:
             if other != concept and other.named_in(text):
                 further = other.replaced(text)

@@ -431,11 +431,11 @@ def check_styles(params: Params, concepts: Sequence[Concept]) -> None:
 
 
 def trained_on(concepts: Sequence[Concept], among: Sequence[Concept] = ()) -> list[str]:
-    """Every prompt that a method may read of `concepts`: those that go, as written and replaced,
-    and the kept. `among` is all that is erased together, where that is more.
+    """Every prompt that a method may read of `concepts`: those that go, as written and as they are
+    replaced where `among` are erased together, and the kept.
     """
     pairs = [(c, prompt) for c in concepts for prompt in c.prompts]
-    gone = [p for c, said in pairs for p in (said, stand_in(c, said, among or concepts))]
+    gone = [p for c, said in pairs for p in (said, stand_in(c, said, among))]
     return [*gone, *kept_prompts(concepts)]
 
 
@@ -477,7 +477,7 @@ def check_sealed(
         for tokenizer in tokenizers:
             sealed.check_rows(tokenizer, table, f"the prompt set {name}")
         stages.setdefault(stage_of(name), []).extend(table)
-    sealed.check_stages(stages, concepts, tokenizers, directions, protected)
+    sealed.check_stages(stages, concepts, tokenizers, directions, protected, concepts)
 
 
 def make_plan(
@@ -518,7 +518,7 @@ def make_plan(
     measured = [row.prompt for table in (*rows.values(), *instead) for row in table]
     tokenizer = models.load_tokenizer(base)
     protected = params.protected
-    diffusion.check_prompts(tokenizer, [*measured, *trained_on(concepts), *protected])
+    diffusion.check_prompts(tokenizer, [*measured, *trained_on(concepts, concepts), *protected])
     check_sealed(rows, concepts, [tokenizer], protected=protected)
     prompt_sha256 = {name: lineage.sha256_file(path) for name, path in paths.items()}
     plan = Plan(

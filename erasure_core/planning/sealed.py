@@ -129,12 +129,12 @@ def trained(
     protected: Iterable[str] = (),
     among: Sequence[Concept] = (),
 ) -> list[Sealed]:
-    """Every prompt that a method may read: erased, as it is replaced, and kept; and `protected`,
-    those that its settings name. `among` is all that is erased together, where that is more.
+    """Every prompt that a method may read: erased, as it is replaced where `among` are erased
+    together, and kept; and `protected`, those that its settings name.
     """
     found = [Sealed(p, "the settings of the method") for p in protected]
     for c in concepts:
-        replaced = [stand_in(c, p, among or concepts) for p in c.prompts]
+        replaced = [stand_in(c, p, among) for p in c.prompts]
         found += [Sealed(p, f"prompts of '{c.name}'") for p in c.prompts]
         found += [Sealed(p, f"prompts of '{c.name}', replaced") for p in replaced]
         found += [Sealed(p, f"keep of '{c.name}'") for p in c.keep]
@@ -187,7 +187,7 @@ def check_stages(
         tokenizers: As for `check_apart`.
         directions: As for `check_apart`.
         protected: Prompts that the method's settings name.
-        among: All that is erased together, where that is more than `concepts`.
+        among: All that is erased together.
 
     Raises:
         BadInput: Names the rows.

@@ -476,7 +476,7 @@ class _Prompts:
         for stage, table in rows.items():
             kept = kept_rows(self.kept[stage], [concept])
             self.apart({stage: [*table, *self.rows[stage], *kept]}, altered, among=beside)
-            self.apart({stage: table}, beside[:-1], among=beside)
+            self.apart({stage: table}, beside[:-1])  # what they show beside them was looked at
             for other in rows.keys() - {stage}:
                 self.apart({stage: table, other: [*self.rows[other], *self.kept[other]]}, [])
         self.apart(rows, [], self.protected)
