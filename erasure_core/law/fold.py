@@ -202,7 +202,7 @@ def texts_named(facts: Mapping[str, Any]) -> dict[str, str]:
 
 _TEXTS = ("asked", "recipe", "reason", "statement")  # facts that are hashes of texts
 # a request that its person gave up is honoured still where others ask for its concept
-WITHOUT_EFFECT = frozenset({"book.opened", "reason.purged", "request.given_up"})
+WITHOUT_EFFECT = frozenset({"book.opened", "reason.purged", "request.unasked"})
 
 
 def _added(tables: Tables, facts: Mapping[str, Any], at: str) -> None:

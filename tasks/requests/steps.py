@@ -53,7 +53,7 @@ def withdraw(book: Book, request_id: UUID, reason: str) -> Entry:
         if row.state != "honoured" or not tx.who_asks_too(row.id) or is_given_up(tx, row.id):
             return _ended(tx, request_id, "withdrawn", reason)
         why = tx.keep_text(row.id, reason.strip())
-        tx.append("request.given_up", id=row.id, reason=why)
+        tx.append("request.unasked", id=row.id, reason=why)
         return tx.request(request_id)
 
     return book.change(work)
@@ -61,7 +61,7 @@ def withdraw(book: Book, request_id: UUID, reason: str) -> Entry:
 
 def is_given_up(reader: Reader, request_id: str) -> bool:
     """Whether its person gave up a request that stands for others too."""
-    return next(reader.events(request_id, kind="request.given_up"), None) is not None
+    return next(reader.events(request_id, kind="request.unasked"), None) is not None
 
 
 def after_withdrawal(reader: Reader, entry: Entry) -> list[str]:
@@ -71,7 +71,7 @@ def after_withdrawal(reader: Reader, entry: Entry) -> list[str]:
         others = ", ".join(reader.who_asks_too(entry.row.id))
         said.append(f"its person gave it up; its concept stays erased for request {others}")
     honoured = reader.requests(entry.row.model, ["honoured"], own=True)
-    given_up = {event.facts["id"] for event in reader.events(kind="request.given_up")}
+    given_up = {event.facts["id"] for event in reader.events(kind="request.unasked")}
     for other in honoured:
         if other.row.id in given_up and not reader.who_asks_too(other.row.id):
             said.append(

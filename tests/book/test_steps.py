@@ -482,7 +482,7 @@ def test_who_gives_up_what_is_erased_for_several_is_heard_and_nobody_else_loses_
     released(three, [A])
     withdraw(three, A, "no longer")
     assert said(A) == [f"its person gave it up; its concept stays erased for request {B}, {C}"]
-    assert event_names(three)[-1] == "request.given_up"
+    assert event_names(three)[-1] == "request.unasked"
     assert [state_of(three, who) for who in (A, B, C)] == ["honoured"] * 3
     assert list(faults_of_chain(three)) == []
     with pytest.raises(BadInput, match=f"{B}, {C} together with it"):
