@@ -29,7 +29,7 @@ def test_the_table_of_states_is_that_of_the_law():
 def test_the_table_of_events_is_that_of_the_fold():
     table = DOCS["audit.md"].partition("## Events")[2].partition("## The chain")[0]
     cells = " ".join(line.split("|")[1] for line in table.splitlines() if line.startswith("|"))
-    named = set(re.findall(r"`([a-z]+\.[a-z_<>]+)`", cells))
+    named = set(re.findall(r"`([a-z]+\.[a-z<>]+)`", cells))
     assert named - {"request.<state>"} == {*fold._EFFECTS, *fold.WITHOUT_EFFECT}
 
 
