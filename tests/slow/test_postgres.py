@@ -205,7 +205,9 @@ def test_a_writer_that_was_stopped_keeps_the_others_out_for_a_while_only(book, s
     stopped.stdin.write("\n")
     stopped.stdin.write("\n")
     stopped.stdin.flush()
-    assert ended(stopped) == "writing\nwritten\n"
+    said, _, done = ended(stopped).partition("\n")
+    assert said.startswith("waiting up to 60 s: the book of record cannot be used")
+    assert done == "writing\nwritten\n"
     texts = book.ask(lambda reader: [text.subject for text in reader.all_texts()])
     assert texts.count("nobody/1") == 2
 
