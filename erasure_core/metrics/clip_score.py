@@ -21,12 +21,12 @@ from PIL import Image
 from torch import Tensor
 
 from erasure_core.errors import BadInput
+from erasure_core.law.english import ARTICLES
 from erasure_core.law.gates import Measurement
 from erasure_core.law.lineage import sha256_file
 from erasure_core.metrics.intervals import Better, finite, mean, net_loss, share
 from erasure_core.network.models import check_tokenizer
 
-ARTICLES = ("a", "an", "the")
 _BATCH = 64
 _PUBLISHED = 224  # pixels a side from which a CLIP is a published one, with means of its own
 PAIRED = "base - candidate, same case"

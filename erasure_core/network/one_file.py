@@ -175,9 +175,8 @@ def convert(file: Path, config: Path, target: Path) -> None:
 
     def write() -> None:
         with tempfile.TemporaryDirectory(prefix="erasure-file-") as folder:
-            link = (
-                Path(folder) / "model.safetensors"
-            )  # diffusers takes what ends otherwise for a pickle
+            # diffusers takes what ends otherwise for a pickle
+            link = Path(folder) / "model.safetensors"
             link.symlink_to(file.absolute())
             pipeline = pipeline_class.from_single_file(
                 str(link), config=str(config), torch_dtype=dtype, **how

@@ -77,6 +77,12 @@ def clusters_of_rows(rows: Sequence[PromptRow]) -> list[str]:
     return min(prompts, seeds, key=effective) if rows else []
 
 
+def alike_by(rows: Sequence[PromptRow]) -> str:
+    """What more of the pictures of `rows` have in common: "prompts" or "seeds"."""
+    prompts = clusters_of(row.prompt for row in rows)
+    return "prompts" if clusters_of_rows(rows) == prompts else "seeds"
+
+
 def key(tokenizer: "CLIPTokenizer", prompt: str) -> Key:
     """The token ids of the bare prompt."""
     return _ids(tokenizer, bare(prompt))

@@ -35,7 +35,7 @@ from erasure_core.network.images import PictureFiles, is_whole
 from erasure_core.network.models import Teacher
 from erasure_core.planning.params import Params
 from erasure_core.planning.protocol import protocol
-from erasure_core.planning.sealed import clusters_of, clusters_of_rows
+from erasure_core.planning.sealed import alike_by, clusters_of, clusters_of_rows
 from tasks.erasing.draw import draw_rows
 from tasks.evidence.data import check_rows
 from tasks.evidence.instruments import Instruments
@@ -126,7 +126,7 @@ def of_one_wording(rows: Sequence[PromptRow]) -> list[str]:
 def of_few_seeds(rows: Sequence[PromptRow]) -> list[str]:
     """What has to be said where pictures share their noise more than their prompts."""
     seeds = len({row.noise for row in rows})
-    if clusters_of_rows(rows) == clusters_of(row.prompt for row in rows):
+    if alike_by(rows) == "prompts":
         return []
     many = f"{len(rows)} rows have {seeds} seed{'s' * (seeds > 1)}, and pictures of one are alike"
     if seeds < FEWEST:

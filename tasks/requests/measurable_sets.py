@@ -18,7 +18,7 @@ from erasure_core.planning.policy import (
     WORD_METRICS,
     Policy,
 )
-from erasure_core.planning.sealed import clusters_of, clusters_of_rows
+from erasure_core.planning.sealed import alike_by, clusters_of_rows
 from tasks.evidence.further import (
     HARMONIC,
     IDENTITY,
@@ -127,7 +127,7 @@ def check_alone(policy: Policy, concept: Concept, rows: Sequence[PromptRow]) -> 
     if len(alone) < TYPICAL or prompts < APART:
         raise BadInput(
             f"the prompt set of '{concept.name}' has {len(alone)} rows of it alone, of {prompts} "
-            f"{_alike_by(rows)}, and what stands in its place ({', '.join(sorted(asked))}) is told "
+            f"{alike_by(rows)}, and what stands in its place ({', '.join(sorted(asked))}) is told "
             f"from at least {TYPICAL}, of {APART}; add some"
         )
 
@@ -187,15 +187,9 @@ def independent(rows: Sequence[PromptRow]) -> float:
     return effective(clusters_of_rows(rows)) if rows else 0
 
 
-def _alike_by(rows: Sequence[PromptRow]) -> str:
-    """What more of the pictures of `rows` have in common."""
-    prompts = clusters_of(row.prompt for row in rows)
-    return "prompts" if clusters_of_rows(rows) == prompts else "seeds"
-
-
 def _too_few(rows: Sequence[PromptRow], bound: float, better: Better) -> str | None:
     """`too_few` of the pictures of `rows`."""
-    return too_few(clusters_of_rows(rows), bound, better, _alike_by(rows))
+    return too_few(clusters_of_rows(rows), bound, better, alike_by(rows))
 
 
 def check_kept(policy: Policy, kept: Sequence[PromptRow], concepts: Sequence[Concept]) -> None:
@@ -212,7 +206,7 @@ def check_left(
     names = ", ".join(concept.name for concept in concepts)
     for needed, why in _kept_needed(policy, concepts):
         if (trials := independent(left)) < needed:
-            alike = _alike_by(left)
+            alike = alike_by(left)
             own = f" ({OWN_SEEDS})" if alike == "seeds" else ""
             worth = f" and count as {trials:.0f}, for {alike} repeat{own}"
             raise BadInput(
