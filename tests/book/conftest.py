@@ -6,6 +6,7 @@ import shutil
 import subprocess
 import sys
 from dataclasses import dataclass
+from functools import partial
 from pathlib import Path
 
 import pytest
@@ -22,9 +23,13 @@ ROOT = Path(__file__).parents[2]
 FOREIGN = ("PREFECT_", "MLFLOW_", "DVC_", "ERASURE_")
 IN_ONE_PROCESS = """
 import json, sys
+from pathlib import Path
 from typer.testing import CliRunner
 from flows.cli import app
-answers = [CliRunner().invoke(app, words) for words in json.loads(sys.argv[1])]
+from flows.cli.server import prefect_server
+from tasks.home import Home
+with prefect_server(Home(Path(sys.argv[1]))):
+    answers = [CliRunner().invoke(app, words) for words in json.loads(sys.argv[2])]
 print("".join(answer.output for answer in answers))
 print(json.dumps([answer.exit_code for answer in answers]))
 """
@@ -47,9 +52,11 @@ class Shell:
         return done
 
     def one_after_another(self, *commands: tuple[object, ...], codes: list[int]) -> None:
-        """Run commands in one process, which costs its imports once; they must end with `codes`."""
+        """Run commands in one process and on one Prefect server, which costs imports and start
+        once; they must end with `codes`.
+        """
         words = [list(map(str, command)) for command in commands]
-        done = self._python("-c", IN_ONE_PROCESS, json.dumps(words))
+        done = self._python("-c", IN_ONE_PROCESS, str(self.home), json.dumps(words))
         assert json.loads(done.stdout.splitlines()[-1]) == codes, done.stdout + done.stderr
 
     def _python(self, *arguments: str) -> subprocess.CompletedProcess:
@@ -74,9 +81,9 @@ class Shell:
 
 
 @pytest.fixture(scope="session")
-def released_state(tmp_path_factory) -> Shell:
+def released_state(tmp_path_factory, mlflow_template) -> Shell:
     """Not to be changed: tests work on copies. Made once for all processes of the tests."""
-    folder = made_once(tmp_path_factory, "released", _release)
+    folder = made_once(tmp_path_factory, "released", partial(_release, mlflow_template))
     return Shell(folder / "state", folder / "inputs")
 
 
@@ -86,9 +93,11 @@ def inputs(released_state) -> Path:
     return released_state.inputs
 
 
-def _release(folder: Path) -> None:
+def _release(mlflow_template: Path, folder: Path) -> None:
     toy.world(folder)
     shell = Shell(folder / "state", folder / "inputs")
+    Home(shell.home).begin()
+    shutil.copy(mlflow_template, shell.home / "mlflow.db")
     passing, void = (("--params", shell.inputs / f"{name}.yaml") for name in ("passing", "void"))
     out = ("--format", "delta", "--out", folder / "exported")
     shell.one_after_another(
