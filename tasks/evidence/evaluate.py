@@ -6,7 +6,7 @@ kill is kept.
 """
 
 import shutil
-from collections.abc import Iterator, Sequence
+from collections.abc import Collection, Iterator, Sequence
 from contextlib import contextmanager
 from dataclasses import astuple, dataclass, field, replace
 from pathlib import Path
@@ -26,7 +26,14 @@ from erasure_core.law.prompts import (
     read_prompt_set,
     where,
 )
-from erasure_core.metrics.clip_score import accuracy, accuracy_drop, clip_score, once, score_drop
+from erasure_core.metrics.clip_score import (
+    accuracy,
+    accuracy_drop,
+    bare,
+    clip_score,
+    once,
+    score_drop,
+)
 from erasure_core.metrics.detectors import detection_rate
 from erasure_core.metrics.intervals import FEWEST
 from erasure_core.metrics.ssim import mean_ssim, pair_values
@@ -35,10 +42,10 @@ from erasure_core.network.images import PictureFiles, is_whole
 from erasure_core.network.models import Teacher
 from erasure_core.planning.params import Params
 from erasure_core.planning.protocol import protocol
-from erasure_core.planning.sealed import alike_by, clusters_of, clusters_of_rows
+from erasure_core.planning.sealed import alike_by, clusters_of_rows
 from tasks.erasing.draw import draw_rows
 from tasks.evidence.data import check_rows
-from tasks.evidence.instruments import Instruments
+from tasks.evidence.instruments import Instruments, of_each
 from tasks.home import Home
 from tasks.progress import progress
 from tasks.release.resolve import open_model
@@ -71,8 +78,7 @@ def evaluate(
     """Draw every row of `prompts` with the base and with the model, same seeds, and measure both.
 
     Names that begin with "base." are of the base alone. Accuracy is measured on the rows whose
-    `concept` is filled; the names a picture can be given are the concepts of this table and of the
-    parameters' kept set.
+    `concept` is filled; what a picture can be named is in `Labels`.
 
     Args:
         model: A model's folder.
@@ -101,7 +107,7 @@ def evaluate(
     rows, of_length = fitted(file.rows, [*before.tokenizers, *after.tokenizers], long, prompts)
     rows, of_copies = without_copies(rows)
     check_rows({str(prompts): rows})
-    labels = labels_of(rows, params)
+    labels = Labels.of(rows, params)
     instruments = Instruments.of(params)
     made_of = [root_sha256(manifest(folder)) for folder in (base, model)]
     with _folder(out, home, [*made_of, *map(astuple, rows)]) as pictures:
@@ -110,36 +116,31 @@ def evaluate(
             for who, teacher, root in zip(("base", "model"), (before, after), made_of, strict=True)
         ]
         seen = look(instruments, rows, files[0], files[1], labels)
-    said = file.said + of_length + of_copies + of_one_wording(rows) + of_few_seeds(rows)
+    said = file.said + of_length + of_copies + of_few_seeds(rows) + of_no_interval(rows)
     given = rows, params.sampling, made_of[0]
     found = compared(instruments, rows, seen, labels)
     return Evaluation([replace(m, protocol=protocol(m, *given)) for m in found], said)
 
 
-def of_one_wording(rows: Sequence[PromptRow]) -> list[str]:
-    """What has to be said where all rows are one wording: a mean has no interval then."""
-    if len(set(clusters_of(row.prompt for row in rows))) >= FEWEST:
-        return []
-    return ["not measured: ssim, clip.score and drops; their intervals need two wordings or more"]
-
-
 def of_few_seeds(rows: Sequence[PromptRow]) -> list[str]:
     """What has to be said where pictures share their noise more than their prompts."""
-    seeds = len({row.noise for row in rows})
     if alike_by(rows) == "prompts":
         return []
-    many = f"{len(rows)} rows have {seeds} seed{'s' * (seeds > 1)}, and pictures of one are alike"
-    if seeds < FEWEST:
-        return [f"{many}: intervals are too narrow; give each row a seed of its own"]
-    return [f"{many}: intervals count seeds; give each row one of its own"]
+    seeds = len({row.noise for row in rows})
+    return [
+        f"{len(rows)} rows have {seeds} seed{'s' * (seeds > 1)}, and pictures of one are alike: "
+        f"intervals count seeds; give each row one of its own"
+    ]
 
 
-def alike(rows: Sequence[PromptRow]) -> list[str]:
-    """What pictures share, for intervals: their prompt or their seed; of one seed in all, for which
-    there would be none, their prompt, and `of_few_seeds` says so.
-    """
-    clusters = clusters_of_rows(rows)
-    return clusters if len(set(clusters)) >= FEWEST else clusters_of(row.prompt for row in rows)
+def of_no_interval(rows: Sequence[PromptRow]) -> list[str]:
+    """What has to be said where all rows are one wording or of one seed: a mean has no interval."""
+    if len(set(clusters_of_rows(rows))) >= FEWEST:
+        return []
+    return [
+        "not measured: ssim, clip.score and drops; their intervals need two wordings and two seeds "
+        "or more"
+    ]
 
 
 def fitted(
@@ -187,20 +188,49 @@ def without_copies(rows: Sequence[PromptRow]) -> tuple[list[PromptRow], list[str
     return list(first.values()), [said]
 
 
-def labels_of(rows: Sequence[PromptRow], params: Params) -> list[str]:
-    """What a picture can be named: the concepts of the table and of the kept set."""
-    kept = read_prompt_set(params.prompts.kept, params.reading)
-    return once(row.concept for row in [*rows, *kept] if row.concept)
+@dataclass(frozen=True, slots=True)
+class Labels:
+    """What pictures can be named: a thing among the things that the table and the kept set show; a
+    style among styles, asked of each thing, so that it is the style that is named, as the gate asks
+    (`instruments.asked_among`).
+    """
+
+    things: list[str]
+    styles: list[str]
+
+    @classmethod
+    def of(cls, rows: Sequence[PromptRow], params: Params) -> "Labels":
+        """By the column `concept` of `rows` and of the parameters' kept set."""
+        kept = read_prompt_set(params.prompts.kept, params.reading)
+        known = params.clip.styles
+        shown = [row for row in [*rows, *kept] if row.concept]
+        styles = [row.concept for row in shown if _is_style(row, known)]
+        things = (row.concept for row in shown if not _is_style(row, known))
+        return cls(once(things), once([*known, *styles]))
+
+    def groups(self, rows: Sequence[PromptRow]) -> Iterator[tuple[list[int], list[str], list[str]]]:
+        """Which of the rows are named together, among what and in which templates (none: CLIP's
+        own). By one name alone nothing is named.
+        """
+        shown = [(i, _is_style(row, self.styles)) for i, row in enumerate(rows) if row.concept]
+        asked = (False, self.things, list[str]()), (True, self.styles, of_each(self.things))
+        for styled, among, templates in asked:
+            at = [i for i, is_style in shown if is_style == styled]
+            if at and len(among) > 1:
+                yield at, among, templates
+
+
+def _is_style(row: PromptRow, styles: Collection[str]) -> bool:
+    """Whether what a row says that it shows is a style: its own, or one of `styles`."""
+    return bare(row.concept) in {bare(style) for style in (row.style, *styles)}
 
 
 @dataclass(slots=True)
 class Seen:
-    """What the instruments say of one model's pictures, a value a row; names only of the rows that
-    name a concept.
-    """
+    """What the instruments say of one model's pictures, a value a row."""
 
     scores: list[float] = field(default_factory=list)
-    names: list[str] = field(default_factory=list)
+    names: list[str] = field(default_factory=list)  # "" of rows that are not named
     hits: dict[Kind, list[bool]] = field(default_factory=dict)
 
     def add(
@@ -208,14 +238,17 @@ class Seen:
         instruments: Instruments,
         rows: Sequence[PromptRow],
         pictures: Sequence[Image.Image],
-        labels: Sequence[str],
+        labels: Labels,
     ) -> None:
         """Look at some more pictures."""
         prompts = [row.prompt for row in rows]
         self.scores += instruments.scorer.scores(pictures, prompts).tolist()
-        named = [picture for row, picture in zip(rows, pictures, strict=True) if row.concept]
-        if named and len(labels) > 1:
-            self.names += instruments.scorer.name_concepts(named, labels)
+        names = dict.fromkeys(range(len(rows)), "")
+        for at, among, templates in labels.groups(rows):
+            some = [pictures[i] for i in at]
+            called = instruments.scorer.name_concepts(some, among, templates)
+            names |= dict(zip(at, called, strict=True))
+        self.names += names.values()
         for kind, classes in instruments.params.detector.labels.items():
             hits = instruments.detector.detects(pictures, classes)
             self.hits.setdefault(kind, []).extend(hits)
@@ -226,7 +259,7 @@ def look(
     rows: Sequence[PromptRow],
     base_files: Sequence[Path],
     files: Sequence[Path],
-    labels: Sequence[str],
+    labels: Labels,
 ) -> tuple[list[float], Seen, Seen]:
     """SSIM of each pair, and what is seen in the base's pictures and in the model's."""
     similar, of_base, of_model = list[float](), Seen(), Seen()
@@ -245,12 +278,12 @@ def compared(
     instruments: Instruments,
     rows: Sequence[PromptRow],
     seen: tuple[list[float], Seen, Seen],
-    labels: Sequence[str],
+    labels: Labels,
 ) -> list[Measurement]:
     """Everything that can be said of a model's pictures beside the base's of the same rows."""
     similar, base, model = seen
     params, scorer, detector = instruments.params, instruments.scorer, instruments.detector
-    clusters = alike(rows)
+    clusters = clusters_of_rows(rows)
     same: dict[str, Any] = {"settings": scorer.settings, "clusters": clusters}
     measurements: list[Measurement] = []
     if len(set(clusters)) >= FEWEST:
@@ -260,17 +293,16 @@ def compared(
             clip_score(model.scores, **same),
             score_drop(base.scores, model.scores, **same),
         ]
-    if model.names:
-        named = [row for row in rows if row.concept]
+    if at := [i for i, name in enumerate(model.names) if name]:
+        named = [rows[i] for i in at]
         wanted = [row.concept for row in named]
-        same = {
-            "settings": {**scorer.settings, "among": list(labels)},
-            "clusters": alike(named),
-        }
+        was, now = ([names[i] for i in at] for names in (base.names, model.names))
+        among = {"among": [label for _, some, _ in labels.groups(named) for label in some]}
+        same = {"settings": {**scorer.settings, **among}, "clusters": clusters_of_rows(named)}
         measurements += [
-            accuracy(base.names, wanted, metric="base.clip.accuracy", **same),
-            accuracy(model.names, wanted, **same),
-            accuracy_drop(base.names, model.names, wanted, **same),
+            accuracy(was, wanted, metric="base.clip.accuracy", **same),
+            accuracy(now, wanted, **same),
+            accuracy_drop(was, now, wanted, **same),
         ]
     for kind in model.hits:
         settings = {**detector.settings, "labels": list(params.detector.labels[kind])}

@@ -81,9 +81,13 @@ def asked_among(
     the style that is named.
     """
     if concept.kind == "style":
-        templates = [f"a {{}} of {label}" for label in labels]
-        return _with(concept, params.clip.styles), templates
+        return _with(concept, params.clip.styles), of_each(labels)
     return _with(concept, labels), list(params.clip.templates)
+
+
+def of_each(things: Iterable[str]) -> list[str]:
+    """The templates in which a style is asked of each of some things."""
+    return [f"a {{}} of {thing}" for thing in things]
 
 
 def _with(concept: Concept, labels: Iterable[str]) -> list[str]:
