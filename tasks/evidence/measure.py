@@ -341,8 +341,9 @@ def _instead(
             table = rows[target := target_name(concept)]
             at = [i for i, row in enumerate(table) if not row.also]
             base = _pictures(plan, BASE, name, judged[name])
-            alone, shown = [table[i] for i in at], Chosen(pictures[target], at)
-            measurements += measure_replacement(instruments, concept, alone, base, shown, labels)
+            asked = [row.prompt for row in judged[name]]
+            given = [table[i] for i in at], asked, base, Chosen(pictures[target], at)
+            measurements += measure_replacement(instruments, concept, *given, labels)
     return measurements
 
 
@@ -350,6 +351,7 @@ def measure_replacement(
     instruments: Instruments,
     concept: Concept,
     rows: Sequence[PromptRow],
+    prompts: Sequence[str],
     base: Sequence[Image.Image],
     pictures: Sequence[Image.Image],
     labels: Sequence[str],
@@ -367,12 +369,12 @@ def measure_replacement(
         rows: The target rows without composed ones, one a picture. Pictures of one style are
             compared with one another, so that a picture memorised for each style has no diversity
             either.
-        base: The base's pictures of them with the concept replaced, same seeds.
+        prompts: Theirs with the concept, and what else is erased, replaced.
+        base: The base's pictures of these prompts, same seeds.
         pictures: The candidate's pictures of them.
         labels: What pictures may be named by; those of a style are named among the styles.
     """
     scorer, features = instruments.scorer, instruments.features
-    prompts = [concept.replaced(row.prompt) for row in rows]
     known, templates = asked_among(instruments.params, concept, labels)
     among, label = labels_with(known, concept.replacement)
     reference, vectors = features.of(base), features.of(pictures)
