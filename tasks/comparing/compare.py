@@ -3,6 +3,7 @@
 from collections.abc import Callable, Iterator, Sequence
 from contextlib import contextmanager
 from dataclasses import dataclass
+from itertools import product
 from pathlib import Path
 
 from filelock import FileLock, Timeout
@@ -14,7 +15,8 @@ from erasure_core.law.gates import Tier
 from erasure_core.law.lineage import sha256_file
 from erasure_core.law.prompts import kept_rows, read_prompt_set, target_set
 from erasure_core.law.requests import DeletionRequest
-from erasure_core.methods import AnySettings
+from erasure_core.methods import METHODS, AnySettings
+from erasure_core.network.diffusion import check_prompts
 from erasure_core.planning.params import Params
 from erasure_core.planning.plan import (
     STAGES,
@@ -22,8 +24,10 @@ from erasure_core.planning.plan import (
     check_sealed,
     check_styles,
     checked_base,
+    in_place,
     kept_name,
     target_name,
+    trained_on,
 )
 from erasure_core.planning.policy import REQUIRED, Policy
 from tasks.comparing import cells
@@ -103,6 +107,7 @@ def compare(
     """
     check_methods(list(methods))
     attacks.budget_of(tier)
+    _check_taken(params, requests, methods, trials)
     _check_sets(params, requests, tier)
     bench = bench_of(params, out, tier)
 
@@ -170,6 +175,25 @@ def _tuned(
     return attempts, settings[[attempt.form for attempt in attempts].index(best)]
 
 
+def _check_taken(
+    params: Params, requests: Sequence[DeletionRequest], methods: Sequence[str], trials: int
+) -> None:
+    """Refuse a request that a method refuses in one of its forms: its cell would end the comparison
+    after those of the methods before it.
+    """
+    for request, method in product(requests, methods):
+        concept = request.concept
+        tried = (trial(method, concept.kind, params, number) for number in range(trials))
+        for settings in (as_published(method, concept.kind), *tried):
+            try:
+                METHODS[method].check([concept], settings)
+            except BadInput as fault:
+                raise BadInput(
+                    f"{method} cannot be compared on {concept.name!r}: {fault}; or name the other "
+                    f"methods with --methods"
+                ) from None
+
+
 def _check_sets(params: Params, requests: Sequence[DeletionRequest], tier: Tier) -> None:
     """What a run asks of instruments, policy, requests and prompt sets: tables that are well formed
     and large enough, and sets that share nothing: what tuned a method cannot judge it.
@@ -219,3 +243,7 @@ def _check_sets(params: Params, requests: Sequence[DeletionRequest], tier: Tier)
         given = policy, concept, rows[target_name(concept)], rows[kept_name()]
         measurable_sets.check_near(*given, directions.encode, [concept.name])
         check_sealed(rows, [concept], tokenizers, directions, protected)
+        drawn = [*rows.values(), in_place(policy, concept, rows[target_name(concept)], [concept])]
+        read = [row.prompt for table in drawn for row in table]
+        for tokenizer in tokenizers:
+            check_prompts(tokenizer, [*read, *trained_on([concept]), *protected])

@@ -19,7 +19,7 @@ from erasure_core.planning.plan import BASE
 from erasure_core.planning.sealed import Directions
 from tasks.comparing import cells
 from tasks.comparing import compare as comparing
-from tasks.comparing.compare import _check_sets
+from tasks.comparing.compare import _check_sets, _check_taken
 from tasks.comparing.forms import as_published
 from tasks.comparing.publish import run_facts
 from tasks.pages.charts import undominated
@@ -125,6 +125,28 @@ def test_descriptions_that_are_trained_on_are_refused(setup):
             [request.model_copy(update={"concept": concept})],
             "smoke",
         )
+
+
+def test_a_request_that_a_method_refuses_is_refused_before_the_methods_before_it_are_trained(
+    setup,
+):
+    """All that they were trained for was lost with it."""
+    request, params = read_request(setup / "cat.yaml"), read_params(setup / "compare.yaml")
+    _check_taken(params, [request], ["uce", "forget_me_not"], 2)
+    unnamed = request.concept.model_copy(update={"prompts": (*request.concept.prompts, "whiskers")})
+    changed = request.model_copy(update={"concept": unnamed})
+    _check_taken(params, [changed], ["uce"], 2)
+    with pytest.raises(BadInput, match=r"forget_me_not cannot be compared on 'cat': .*whiskers"):
+        _check_taken(params, [request, changed], ["uce", "forget_me_not"], 2)
+
+
+@pytest.mark.parametrize("field", ["prompts", "keep"])
+def test_prompts_that_the_base_would_cut_are_refused_before_anything_is_trained(setup, field):
+    request = read_request(setup / "cat.yaml")
+    long = {field: (*getattr(request.concept, field), "a cat" * (field == "prompts") + " x" * 99)}
+    changed = request.model_copy(update={"concept": request.concept.model_copy(update=long)})
+    with pytest.raises(BadInput, match="tokens"):
+        _check_sets(read_params(setup / "compare.yaml"), [changed], "smoke")
 
 
 def test_pictures_that_could_be_named_nothing_else_are_refused_too(setup, tmp_path):
