@@ -30,7 +30,7 @@ from erasure_core.network.models import Teacher, load_teacher
 from erasure_core.network.work import Work
 from erasure_core.planning.params import Params, has_lambda, read_params
 from tasks.erasing.draw import draw_rows
-from tasks.evidence.evaluate import Labels, compared, look
+from tasks.evidence.evaluate import compared, labels_of, look
 from tasks.evidence.instruments import Instruments
 
 ROOT = Path(__file__).parents[1]
@@ -62,7 +62,7 @@ def measured(methods: Sequence[str], folder: Path) -> Iterator[list[dict[str, An
         "kept": read_prompt_set(ROOT / params.prompts.kept, params.reading),
     }
     teacher, instruments = load_teacher(ROOT / params.base.path), Instruments.of(params)
-    labels = {name: Labels.of(rows, params) for name, rows in sets.items()}
+    labels = {name: labels_of(rows, params) for name, rows in sets.items()}
     base = {
         (name, shift): drawn(teacher, shifted(rows, shift), params, folder / f"base-{name}-{shift}")
         for name, rows in sets.items()

@@ -6,7 +6,7 @@ kill is kept.
 """
 
 import shutil
-from collections.abc import Collection, Iterator, Sequence
+from collections.abc import Iterator, Sequence
 from contextlib import contextmanager
 from dataclasses import astuple, dataclass, field, replace
 from pathlib import Path
@@ -29,7 +29,6 @@ from erasure_core.law.prompts import (
 from erasure_core.metrics.clip_score import (
     accuracy,
     accuracy_drop,
-    bare,
     clip_score,
     once,
     score_drop,
@@ -45,7 +44,7 @@ from erasure_core.planning.protocol import protocol
 from erasure_core.planning.sealed import alike_by, clusters_of_rows
 from tasks.erasing.draw import draw_rows
 from tasks.evidence.data import check_rows
-from tasks.evidence.instruments import Instruments, of_each
+from tasks.evidence.instruments import Instruments, Labels
 from tasks.home import Home
 from tasks.progress import progress
 from tasks.release.resolve import open_model
@@ -78,7 +77,7 @@ def evaluate(
     """Draw every row of `prompts` with the base and with the model, same seeds, and measure both.
 
     Names that begin with "base." are of the base alone. Accuracy is measured on the rows whose
-    `concept` is filled; what a picture can be named is in `Labels`.
+    `concept` is filled; see `labels_of`.
 
     Args:
         model: A model's folder.
@@ -107,7 +106,7 @@ def evaluate(
     rows, of_length = fitted(file.rows, [*before.tokenizers, *after.tokenizers], long, prompts)
     rows, of_copies = without_copies(rows)
     check_rows({str(prompts): rows})
-    labels = Labels.of(rows, params)
+    labels = labels_of(rows, params)
     instruments = Instruments.of(params)
     made_of = [root_sha256(manifest(folder)) for folder in (base, model)]
     with _folder(out, home, [*made_of, *map(astuple, rows)]) as pictures:
@@ -188,41 +187,13 @@ def without_copies(rows: Sequence[PromptRow]) -> tuple[list[PromptRow], list[str
     return list(first.values()), [said]
 
 
-@dataclass(frozen=True, slots=True)
-class Labels:
-    """What pictures can be named: a thing among the things that the table and the kept set show; a
-    style among styles, asked of each thing, so that it is the style that is named, as the gate asks
-    (`instruments.asked_among`).
+def labels_of(rows: Sequence[PromptRow], params: Params) -> Labels:
+    """What a picture can be named: what the column `concept` of the table and of the kept set says,
+    and the parameters' styles.
     """
-
-    things: list[str]
-    styles: list[str]
-
-    @classmethod
-    def of(cls, rows: Sequence[PromptRow], params: Params) -> "Labels":
-        """By the column `concept` of `rows` and of the parameters' kept set."""
-        kept = read_prompt_set(params.prompts.kept, params.reading)
-        known = params.clip.styles
-        shown = [row for row in [*rows, *kept] if row.concept]
-        styles = [row.concept for row in shown if _is_style(row, known)]
-        things = (row.concept for row in shown if not _is_style(row, known))
-        return cls(once(things), once([*known, *styles]))
-
-    def groups(self, rows: Sequence[PromptRow]) -> Iterator[tuple[list[int], list[str], list[str]]]:
-        """Which of the rows are named together, among what and in which templates (none: CLIP's
-        own). By one name alone nothing is named.
-        """
-        shown = [(i, _is_style(row, self.styles)) for i, row in enumerate(rows) if row.concept]
-        asked = (False, self.things, list[str]()), (True, self.styles, of_each(self.things))
-        for styled, among, templates in asked:
-            at = [i for i, is_style in shown if is_style == styled]
-            if at and len(among) > 1:
-                yield at, among, templates
-
-
-def _is_style(row: PromptRow, styles: Collection[str]) -> bool:
-    """Whether what a row says that it shows is a style: its own, or one of `styles`."""
-    return bare(row.concept) in {bare(style) for style in (row.style, *styles)}
+    shown = [*rows, *read_prompt_set(params.prompts.kept, params.reading)]
+    things = once(row.concept for row in shown if row.concept)
+    return Labels.of(things, shown, params.clip.styles)
 
 
 @dataclass(slots=True)
@@ -243,12 +214,7 @@ class Seen:
         """Look at some more pictures."""
         prompts = [row.prompt for row in rows]
         self.scores += instruments.scorer.scores(pictures, prompts).tolist()
-        names = dict.fromkeys(range(len(rows)), "")
-        for at, among, templates in labels.groups(rows):
-            some = [pictures[i] for i in at]
-            called = instruments.scorer.name_concepts(some, among, templates)
-            names |= dict(zip(at, called, strict=True))
-        self.names += names.values()
+        self.names += labels.names(instruments.scorer, rows, pictures)
         for kind, classes in instruments.params.detector.labels.items():
             hits = instruments.detector.detects(pictures, classes)
             self.hits.setdefault(kind, []).extend(hits)
@@ -297,8 +263,10 @@ def compared(
         named = [rows[i] for i in at]
         wanted = [row.concept for row in named]
         was, now = ([names[i] for i in at] for names in (base.names, model.names))
-        among = {"among": [label for _, some, _ in labels.groups(named) for label in some]}
-        same = {"settings": {**scorer.settings, **among}, "clusters": clusters_of_rows(named)}
+        same = {
+            "settings": {**scorer.settings, "among": labels.among(named)},
+            "clusters": clusters_of_rows(named),
+        }
         measurements += [
             accuracy(was, wanted, metric="base.clip.accuracy", **same),
             accuracy(now, wanted, **same),

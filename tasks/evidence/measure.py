@@ -66,7 +66,13 @@ from tasks.evidence.further import (
     further,
     parts_of,
 )
-from tasks.evidence.instruments import Instruments, asked_among, named_as, seen_by_detector
+from tasks.evidence.instruments import (
+    Instruments,
+    Labels,
+    asked_among,
+    named_as,
+    seen_by_detector,
+)
 from tasks.progress import progress
 
 Found = dict[str, Measurement]
@@ -427,8 +433,9 @@ def measure_kept(
     """
     scorer, prompts = instruments.scorer, [row.prompt for row in rows]
     before, after = (scorer.scores(some, prompts) for some in (base, pictures))
-    named_base, named = (scorer.name_concepts(some, labels) for some in (base, pictures))
-    settings = {**scorer.settings, "among": list(labels)}
+    called = Labels.of(labels, rows, instruments.params.clip.styles)
+    named_base, named = (called.names(scorer, rows, some) for some in (base, pictures))
+    settings = {**scorer.settings, "among": called.among(rows)}
     clusters = clusters_of_rows(rows)
 
     def named_right(at: Sequence[int]) -> list[Measurement]:
@@ -446,7 +453,7 @@ def measure_kept(
 
     def measured(at: Sequence[int]) -> list[Measurement]:
         """Of the rows `at`, by what is known of all."""
-        measurements = named_right([i for i in at if rows[i].concept])
+        measurements = named_right([i for i in at if named[i]])
         if len({clusters[i] for i in at}) < FEWEST:
             return measurements
         drawn = [Chosen(some, at) for some in (base, pictures)]

@@ -190,7 +190,7 @@ def test_a_style_is_named_among_styles_and_a_thing_among_things():
             asked.append((pictures, labels, templates))
             return [labels[0]] * len(pictures)
 
-    labels = evaluation.Labels.of(rows, params)
+    labels = evaluation.labels_of(rows, params)
     assert "cat" in labels.things
     assert not {"Mosaic", "mosaic", "Monet"} & {*labels.things}
     assert {"Monet", "photo", "sketch"} < {*labels.styles}
@@ -200,8 +200,8 @@ def test_a_style_is_named_among_styles_and_a_thing_among_things():
     instruments = SimpleNamespace(scorer=Scorer(), params=SimpleNamespace(detector=detector))
     seen.add(instruments, rows, ["0", "1", "2", "3"], labels)
     (things, among_things, _), (styles, among_styles, templates) = asked
-    assert (things, among_things) == (["0"], labels.things)
-    assert (styles, among_styles) == (["1", "3"], labels.styles)
+    assert ([*things], among_things) == (["0"], labels.things)
+    assert ([*styles], among_styles) == (["1", "3"], labels.styles)
     assert "a {} of cat" in templates
     assert len(templates) == len(labels.things)
     assert seen.names == [labels.things[0], labels.styles[0], "", labels.styles[0]]

@@ -166,6 +166,22 @@ def test_an_innocuous_model_keeps_to_every_limit_on_what_is_kept(instruments):
     assert gate.verdict == "pass"
 
 
+def test_kept_rows_of_other_styles_are_named_among_styles(instruments):
+    """Kept beside an erased style, as its own sets are written: the style is what they show."""
+    same = kept()
+    rows = [replace(row, concept=row.style) if i % 2 else row for i, row in enumerate(same.rows)]
+    labels = [*SUBJECTS, *STYLES[:-1]]  # the last one is erased
+    found = {
+        m.metric: m
+        for m in measuring.measure_kept(instruments, rows, same.base, same.base, labels, ())
+    }
+    assert found["clip.accuracy"].value >= 0.95
+    assert {*SUBJECTS, *STYLES} == {*found["clip.accuracy"].settings["among"]}
+    things = measuring.measure_kept(instruments, same.rows, same.base, same.base, same.labels, ())
+    (accuracy,) = (m for m in things if m.metric == "clip.accuracy")
+    assert accuracy.settings["among"] == same.labels
+
+
 def test_distances_grow_with_what_changed_and_fid_is_refused_for_few_pictures(instruments):
     same, changed = (
         {m.metric: m.value for m in distances(instruments, kept(swap=n))} for n in (0, 6)
