@@ -9,6 +9,7 @@ import torch
 from erasure_core.errors import BadInput
 from erasure_core.law.requests import read_request
 from erasure_core.planning.params import read_params
+from flows.cli.attack import _table
 from tasks.evidence import attack_version
 from tasks.evidence.attack import Attacked
 from tasks.home import Home
@@ -134,3 +135,22 @@ def test_a_concept_is_named_as_people_spell_it(name, monkeypatch):
     assert found == (erased if name is None else [astronaut])
     with pytest.raises(BadInput, match="champion erases astronaut, cat, not 'dog'"):
         attack_version._concepts("champion", params, Home(Path()), "dog", None)
+
+
+def test_the_text_that_a_search_found_is_shown():
+    """Whoever doubts what came back types it."""
+    shared = {"value": 0.1, "low": 0.0, "high": 0.3}
+    result = {
+        **{"attack": "token search", "audience": "words", "share": shared, "excess": shared},
+        "attempts": [
+            {"successes": 0, "n": 20, "found": "ch pthe"},
+            {"successes": 2, "n": 20, "found": "grasw +"},
+        ],
+        "controls": {"base": {"successes": 20, "n": 20}},
+        **{"unet_evaluations": 9, "seconds": 1.0},
+    }
+    *_, row, found = _table("astronaut", [result])
+    assert "2 of 20" in row
+    assert found.split() == ["typed", "before", "its", "prompts:", "'grasw", "+'"]
+    of_words = {**result, "attempts": [{"successes": 0, "n": 20}]}
+    assert "typed" not in "".join(_table("astronaut", [of_words]))
