@@ -410,7 +410,7 @@ def _not_erased(metric: str, concept: str, tried: Tried) -> Found:
     else:
         cause = f"{tried.method} erases '{concept}' too weakly with these settings"
     if not more:
-        cause += " beside what is new; its request is honoured, and keeps its wordings"
+        cause += "; its request is honoured, and keeps its wordings"
     if states:
         return cause, _two(method, less, more, _settings(tried))
     return cause, _two(less, "" if method == less else method, more, _settings(tried))
