@@ -439,14 +439,15 @@ def _not_kept(tried: Tried) -> Found:
     method = _other(KEEPS_MOST, tried, "keeps")
     more = _lambdas(tried, 2, "holds on to more")
     keep = f"add prompts to the request's `keep` ({EXAMPLE_KEPT} do), {TAKE_IN}, then `erasure run`"
-    if tried.keep < FEW * EXAMPLE_KEPT:
+    keep *= not tried.honoured.issuperset(tried.requests)
+    if keep and tried.keep < FEW * EXAMPLE_KEPT:
         return (
             f"the requests name {_counted(tried.keep, 'prompt')} to keep, the examples "
             f"{EXAMPLE_KEPT}: what is not named is not held",
             (keep, more or method),
         )
     cause = f"{tried.method} changes too much beside the concept with these settings"
-    return cause, (more, method) if more else (method, keep)
+    return cause, _two(more, method, keep, _settings(tried))
 
 
 def _lambdas(tried: Tried, factor: float, effect: str) -> str:

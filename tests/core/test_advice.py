@@ -238,6 +238,16 @@ def test_what_is_honoured_keeps_its_recipe(back, lambdas, method, restoring):
     assert all(found.tries)
 
 
+@pytest.mark.parametrize("lambdas", [(), (1, 5)])
+def test_nothing_is_added_to_the_keep_of_what_is_honoured(lambdas):
+    lost = measured("ssim", 0.5, 0.6, 0.7, better="higher")
+    asked = replace(HONOURED, keep=2, lambdas=lambdas)
+    found = told(asked, lost, limits={"ssim": 0.85})
+    assert "`keep`" not in " ".join(found.lines)
+    beside = replace(asked, requests=("cat", "dog"))  # the dog is new
+    assert "`keep`" in told(beside, lost, limits={"ssim": 0.85}).tries[0]
+
+
 @pytest.mark.parametrize("of", ["", "base."])
 def test_an_attack_that_was_not_run_of_what_is_honoured_asks_for_no_wordings(of):
     overflows = {"attack.excess.wordings[cat]": "3 of 20 pictures are not finite"}
