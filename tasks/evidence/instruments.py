@@ -68,22 +68,23 @@ def named_as(
     concept: Concept,
     pictures: Sequence[Image.Image],
     labels: Sequence[str],
+    styles: Sequence[str] = (),
 ) -> tuple[list[str], dict[str, object]]:
     """What CLIP calls each picture among `labels` and the concept, and how it was asked."""
-    among, templates = asked_among(instruments.params, concept, labels)
+    among, templates = asked_among(instruments.params, concept, labels, styles)
     named = instruments.scorer.name_concepts(pictures, among, templates)
     return named, {**instruments.scorer.settings, "templates": templates, "among": among}
 
 
 def asked_among(
-    params: Params, concept: Concept, labels: Sequence[str]
+    params: Params, concept: Concept, labels: Sequence[str], styles: Sequence[str] = ()
 ) -> tuple[list[str], list[str]]:
     """What a picture may be named where `concept` is looked for, and the templates it is asked in:
-    the concept among `labels`; a style among the styles, and asked of each subject, so that it is
-    the style that is named.
+    the concept among `labels`; a style among the parameters' styles and other `styles`, and asked
+    of each subject, so that it is the style that is named.
     """
     if concept.kind == "style":
-        return _with(concept, params.clip.styles), of_each(labels)
+        return _with(concept, once([*params.clip.styles, *styles])), of_each(labels)
     return _with(concept, labels), list(params.clip.templates)
 
 

@@ -208,6 +208,29 @@ def test_neighbours_are_found_by_text_states_and_named_by_the_policy(instruments
     assert "rocket" not in fewer.settings["neighbours"]
 
 
+def test_a_neighbour_of_a_style_need_not_be_among_the_parameters_styles(instruments):
+    """It was named as another one, on the base too."""
+    same = kept(n=60)
+    styles = [*STYLES[:3], "mosaic"]
+    clip = instruments.params.clip.model_copy(update={"styles": ("photo", "sketch")})
+    few = replace(instruments, params=instruments.params.model_copy(update={"clip": clip}))
+    mosaic = CONCEPT.model_copy(update={"name": "mosaic", "kind": "style"})
+    beside = [i for i, row in enumerate(same.rows) if row.style in styles[:3]]
+    rows, base = ([some[i] for i in beside] for some in (same.rows, same.base))
+    shown = KeptPictures(rows, base, base, same.labels, ())
+    words = {style: 0.5 * i for i, style in enumerate(styles)}
+
+    def circle(prompts):
+        angles = torch.tensor([words.get(p, 0.0) for p in prompts])
+        points = torch.stack([angles.cos(), angles.sin()], dim=1)
+        points[[i for i, p in enumerate(prompts) if not p]] = 0
+        return points[:, None]
+
+    of_base, of_candidate = neighbours(few, mosaic, shown, circle, ["mosaic"])
+    assert {row.style for row in rows} == {*STYLES[:3]}
+    assert of_base.value == of_candidate.value >= 0.9
+
+
 def test_what_was_taken_along_lowers_the_neighbours(instruments):
     whole, harmed = (
         neighbours(instruments, CONCEPT, some, encode, []) for some in (kept(), kept(swap=8))
