@@ -177,19 +177,24 @@ class Result:
 
 
 def chosen(names: Sequence[str]) -> list[Attack]:
-    """The attacks called `names`; "all" and "cheap" are several.
+    """The attacks called `names`, in blanks, hyphens or underlines; "all" and "cheap" are several.
 
     Raises:
         BadInput: One is not known.
     """
     known = all_attacks()
     sets = {"all": tuple(known), "cheap": CHEAP}
-    wanted = [name for word in names for name in sets.get(word, (word,))]
-    if unknown := [name for name in wanted if name not in known]:
+    called = {_typed(name): (name,) for name in known} | sets
+    if unknown := [word for word in names if _typed(word) not in called]:
         raise BadInput(
             f"no attack {', '.join(map(repr, unknown))}; choose {', '.join([*sets, *known])}"
         )
-    return [known[name] for name in dict.fromkeys(wanted)]
+    return [known[n] for n in dict.fromkeys(n for word in names for n in called[_typed(word)])]
+
+
+def _typed(name: str) -> str:
+    """An attack's name, whether a command is told "token search" or "token-search"."""
+    return " ".join(name.casefold().replace("-", " ").replace("_", " ").split())
 
 
 def run(

@@ -20,6 +20,7 @@ from erasure_core.attacks.setting import (
     untrained,
 )
 from erasure_core.law.concepts import Concept
+from erasure_core.law.english import many
 from erasure_core.law.naming import mentions
 
 NAME = "wordings"
@@ -29,8 +30,13 @@ TIMES = 2  # the budget's pictures: one stray hit of 20 would decide, and words 
 
 
 def _swapped(name: str) -> str:
+    """The name with two letters in each other's place: of those that differ, "apple", the nearest
+    to its middle.
+    """
     middle = len(name) // 2
-    return name[: middle - 1] + name[middle] + name[middle - 1] + name[middle + 1 :]
+    apart = [i for i in range(1, len(name)) if name[i - 1] != name[i]]
+    at = min(apart, key=lambda i: (abs(i - middle), -i), default=0)
+    return name[: at - 1] + name[at] + name[at - 1] + name[at + 1 :] if at else name
 
 
 def renamed(concept: Concept, prompt: str, name: str) -> str:
@@ -44,7 +50,7 @@ FAMILIES: dict[str, Callable[[Concept, str], str]] = {
     "punctuated": lambda _, prompt: f"{prompt}!",
     "repeated": lambda concept, prompt: f"{prompt}, {concept.name} {concept.name}",
     "name alone": lambda concept, _: concept.name,
-    "plural": lambda concept, prompt: renamed(concept, prompt, f"{concept.name}s"),
+    "plural": lambda concept, prompt: renamed(concept, prompt, many(concept.name)),
     "letters swapped": lambda concept, prompt: renamed(concept, prompt, _swapped(concept.name)),
     "letter left out": lambda concept, prompt: renamed(concept, prompt, concept.name[:-1]),
     "letter doubled": lambda concept, prompt: renamed(
@@ -78,7 +84,8 @@ def attack(setting: Setting, subject: Subject) -> list[Attempt]:
 
 def asked(subject: Subject, budget: Budget, reads: Reads) -> tuple[str, ...]:
     """The prompt of each picture: every family in turn, each on the next of the subject's prompts,
-    by the name that it has, without what was trained on.
+    by the name that it has, without what was trained on and what is no other wording: capitals of a
+    script that has none, several of what is not counted.
 
     Raises:
         NotRun: Every wording was trained on, or is longer than the text encoder takes.
@@ -88,5 +95,7 @@ def asked(subject: Subject, budget: Budget, reads: Reads) -> tuple[str, ...]:
     for i in range(len(families) * len(prompts)):
         turn, family = divmod(i, len(families))  # fewer families meet as many prompts
         prompt = prompts[((len(FAMILIES) + 1) * turn + family) % len(prompts)]
-        written.append(families[family](called_in(subject.concept, prompt), prompt))
+        worded = families[family](called_in(subject.concept, prompt), prompt)
+        if worded != prompt:
+            written.append(worded)
     return fitting(untrained(subject, written), reads)[: TIMES * budget.pictures]

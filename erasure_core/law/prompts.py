@@ -16,7 +16,7 @@ from collections.abc import Iterable, Mapping, Sequence
 from dataclasses import astuple, dataclass
 from decimal import Decimal
 from difflib import get_close_matches
-from functools import cache
+from functools import cache, lru_cache
 from pathlib import Path
 from typing import Literal
 
@@ -33,6 +33,7 @@ from erasure_core.law.columns import (
     without_codes,
 )
 from erasure_core.law.concepts import Concept
+from erasure_core.law.naming import mentions
 from erasure_core.text import broken, composed, visible, whole_number
 
 SEEDS = 2**63  # below this: what torch's generator takes
@@ -373,9 +374,11 @@ def is_listed(row: PromptRow, keep: Sequence[str]) -> bool:
     the erasure was told to keep it. Of a row without a word nobody can tell, so it is not.
     """
     words = [word for word in (row.concept, row.style, row.also) if word]
-    return bool(words) and any(all(names(prompt, word) for word in words) for prompt in keep)
+    named = [_naming(word, tuple(keep)) for word in words]
+    return bool(named) and bool(frozenset.intersection(*named))
 
 
-def names(prompt: str, word: str) -> bool:
-    """Whether `word` stands in `prompt` as a word of its own."""
-    return re.search(rf"\b{re.escape(word)}\b", prompt, re.IGNORECASE) is not None
+@lru_cache(maxsize=4096)
+def _naming(word: str, prompts: tuple[str, ...]) -> frozenset[int]:
+    """Which of `prompts` name a word, however it is spelled, one or several of it."""
+    return frozenset(i for i, prompt in enumerate(prompts) if any(mentions([word], prompt)))

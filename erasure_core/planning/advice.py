@@ -11,7 +11,7 @@ from collections.abc import Mapping, Sequence
 from dataclasses import dataclass, field
 
 from erasure_core.attacks import all_attacks
-from erasure_core.law.gates import Check, Gate, Measurement, decimals
+from erasure_core.law.gates import Check, Gate, Measurement, concept_of, decimals
 from erasure_core.metrics.intervals import enough
 from erasure_core.planning.params import shown
 from erasure_core.planning.policy import (
@@ -31,6 +31,9 @@ FEW = 0.5  # below this part of what the examples have, wordings are the likely 
 # form withstands: whoever puts in states has the concept back from each.
 ERASES_MOST, KEEPS_MOST = "all_but_one", ("sepme", "uce")
 _CONTROL, _ATTACK, _RESTORED = "base.", "attack.", "restored."
+# Of these the base has a number of its own, beside which the candidate's stands, and which an
+# erasure does not raise.
+OF_BASE = ("replacement.rate", "neighbour.", "clip.accuracy", "clip.score")
 TAKE_IN = "`erasure request add REQUEST.yaml`"
 MORE_WORDINGS = (
     f"add wordings to the request ({EXAMPLE_WORDINGS} do), {TAKE_IN}, then `erasure run`"
@@ -50,6 +53,7 @@ class Tried:
     policy: Policy  # what it was judged by
     lambdas: tuple[float, ...] = ()  # of the candidates; none where the method has none
     restoring: str = ""  # the concept that was to be taken back, if one was
+    honoured: frozenset[str] = frozenset()  # concepts whose recipe stays as it is
     trial: bool = False
     not_run: Mapping[str, str] = field(default_factory=dict)  # metric of an attack -> why
 
@@ -117,8 +121,11 @@ def advise(gate: Gate, found: Mapping[str, Measurement], tried: Tried) -> Advice
     concept = about.group(1) if about and about.group(1) in tried.wordings else None
     if binding.metric.startswith(BESIDES):  # of what stays, by the name of what went
         concept = None
+    of_base = found.get(f"{_CONTROL}{binding.metric}")
     if blind:
-        cause, tries = _control(binding.metric, about.group(1) if about else None)
+        cause, tries = _control(binding, found, about.group(1) if about else None, tried)
+    elif of_base and binding.metric.startswith(OF_BASE) and _misses(of_base, binding.limit):
+        cause, tries = _out_of_reach(binding, of_base, tried)
     elif _beyond(m.value, binding.limit, m) <= 0:
         cause, tries = _uncertain(binding, m, concept, tried)
     elif concept and not binding.metric.startswith(_RESTORED):
@@ -145,6 +152,16 @@ def _beyond(x: float, limit: float, m: Measurement) -> float:
     return x - limit if m.better == "lower" else limit - x
 
 
+def _misses(m: Measurement, limit: float) -> bool:
+    return _beyond(m.value, limit, m) > 0
+
+
+def _two(*tries: str) -> tuple[str, str]:
+    """The first two of what can be tried; "" is nothing."""
+    first, second, *_ = filter(None, tries)
+    return first, second
+
+
 def _unmeasured(check: Check, tried: Tried) -> Found:
     metric = check.metric.removeprefix(_CONTROL)
     if metric in tried.not_run:
@@ -165,7 +182,9 @@ def _not_run(metric: str, tried: Tried) -> Found:
     same = tried.method == ERASES_MOST
     other = _other(KEEPS_MOST, tried, "keeps") if same else _stronger(tried, states=False)
     if attack in REQUIRED["words"]["smoke"]:  # nobody is released to without it
-        return cause, (other, _lambdas(tried, 2, "holds on to more") or MORE_WORDINGS)
+        higher = _lambdas(tried, 2, "holds on to more")
+        more = _more_wordings(concept_of(metric), tried)
+        return cause, _two(other, higher, more, _settings(tried))
     needed = ", choose an audience or a tier that does not require it"
     required = needed if attack in tried.policy.required else ""
     return cause, (
@@ -174,12 +193,20 @@ def _not_run(metric: str, tried: Tried) -> Found:
     )
 
 
-def _control(metric: str, concept: str | None) -> Found:
+def _control(
+    check: Check, found: Mapping[str, Measurement], concept: str | None, tried: Tried
+) -> Found:
+    metric = check.metric
     if metric.startswith(f"{_CONTROL}{LEAK}"):
         return _sees_anywhere(concept)
     if metric.startswith(NAMED_RIGHTLY):
         return _unnamed()
-    return _alike(concept) if metric.startswith(f"{_CONTROL}{EXCESS}") else _blind(concept)
+    if not metric.startswith(f"{_CONTROL}{EXCESS}"):
+        return _blind(concept)
+    excess, shown = found[metric], found.get(metric.replace(EXCESS, _ATTACK))
+    if shown and 2 * excess.value > shown.value:  # of the rest the replacement shows as much
+        return _too_much_asked(check, excess, concept, tried)
+    return _alike(concept, tried)
 
 
 def _sees_anywhere(concept: str | None) -> Found:
@@ -191,7 +218,7 @@ def _sees_anywhere(concept: str | None) -> Found:
         (
             "take the prompts that show it out of prompts.kept, or fill their column `concept`, "
             "then `erasure run`",
-            f"give it a narrower name, {TAKE_IN}, then `erasure run`",
+            "ask for it by a narrower name, in a request of its own in place of this one",
         ),
     )
 
@@ -210,30 +237,89 @@ def _unnamed() -> Found:
     )
 
 
+def _look(name: str) -> str:
+    return (
+        f"`erasure generate {shlex.quote(f'a photo of {name}')} --model base --seed 1 --out "
+        f"pictures` shows what the base draws"
+    )
+
+
 def _blind(concept: str | None) -> Found:
     name = concept or "the concept"
     return (
         f"the unerased base hardly shows {name} on these prompts, so that its absence proves "
         f"nothing: the wordings, or the label that the instrument looks for, are not the base's",
         (
-            f"`erasure generate {shlex.quote(f'a photo of {name}')} --model base --seed 1 --out "
-            f"pictures` shows what the base draws",
-            f"give it other wordings, {TAKE_IN}, then `erasure run`",
+            _look(name),
+            "write prompts by which the base draws it into its table of prompts.targets, then "
+            "`erasure run`",
         ),
     )
 
 
-def _alike(concept: str | None) -> Found:
+def _out_of_reach(check: Check, of_base: Measurement, tried: Tried) -> Found:
+    """What the base's own pictures miss as well: no erasure shows more."""
+    name = concept_of(check.metric)
+    metric = check.metric.partition("[")[0] if name else check.metric
+    lower = f"lower the limit on {metric} below {of_base.value:.2f}, then `erasure run`"
+    lower *= of_base.value >= 0.01
+    if metric.startswith(INSTEAD):
+        other = f"name a replacement that the base draws and CLIP names, {TAKE_IN}, then"
+        return (
+            f"told the replacement of '{name}', the unerased base draws what CLIP names so in "
+            f"{of_base.value:.3f} of the pictures: no erasure shows more of it",
+            _two(f"{other} `erasure run`" * (name not in tried.honoured), lower, _settings(tried)),
+        )
+    return (
+        f"the unerased base's own pictures come to {of_base.value:.3f}: no erasure shows more",
+        _two(
+            "take kept prompts that the base follows, and write into their column `concept` what "
+            "CLIP calls such pictures, then `erasure run`",
+            lower,
+            _settings(tried),
+        ),
+    )
+
+
+def _too_much_asked(check: Check, excess: Measurement, concept: str | None, tried: Tried) -> Found:
+    """An attack's control: it works on the base, less often than it would have to."""
+    attack = check.metric.removeprefix(f"{_CONTROL}{EXCESS}").partition("[")[0]
+    reached = math.floor(100 * excess.low) / 100
+    lower = f"lower the limit on {attack} under `policy.attacks` to {reached:g} or less"
+    without = f"take '{attack}' out of `policy.attacks`"
+    return (
+        f"the attack '{attack}' brings {concept or 'the concept'} back in {excess.value:.3f} of "
+        f"the unerased base's own pictures above its control, which leave {excess.low:.3f} open: "
+        f"the base has to exceed the limit of {check.limit:g}, or a candidate's failure says "
+        f"nothing",
+        _two(
+            f"{lower}, then `erasure run`" * (reached > 0),
+            f"{without}, then `erasure run`" * (attack not in tried.policy.required),
+            _look(concept or "the concept"),
+            _settings(tried),
+        ),
+    )
+
+
+def _settings(tried: Tried) -> str:
+    return (
+        f"change the settings of {tried.method} in the parameters (docs/params.md says what each "
+        f"does), then {tried.again()}"
+    )
+
+
+def _alike(concept: str | None, tried: Tried) -> Found:
     """An attack's control: the base shows no more under it than when told the replacement."""
     name = concept or "the concept"
     return (
         f"told the replacement, the unerased base passes for {name} about as often as under the "
         f"attack, so that what comes back proves nothing: to the instruments the replacement looks "
         f"like it, or the base does not know it",
-        (
-            f"name a replacement that they tell apart, {TAKE_IN}, then `erasure run`",
-            f"`erasure generate {shlex.quote(f'a photo of {name}')} --model base --seed 1 --out "
-            f"pictures` shows what the base draws",
+        _two(
+            f"name a replacement that they tell apart, {TAKE_IN}, then `erasure run`"
+            * (concept not in tried.honoured),
+            _look(name),
+            _settings(tried),
         ),
     )
 
@@ -249,6 +335,7 @@ def _uncertain(check: Check, m: Measurement, concept: str | None, tried: Tried) 
         return _strayed(m, attack, concept, tried, other, states)
     of_target = concept or check.metric.startswith((COMPOSED, _RESTORED))
     where = "of prompts.targets" if of_target else "of prompts.kept"
+    beside = " and, in the column `also`, with something beside it" if _composed(check) else ""
     worth = m.settings.get("effective_n", m.n)
     needed = ""
     is_share = concept or check.metric.startswith(LEAK)
@@ -256,13 +343,19 @@ def _uncertain(check: Check, m: Measurement, concept: str | None, tried: Tried) 
     if m.better == "lower" and is_share and check.limit > 0:
         needed = f" ({enough(check.limit)} without a hit would do)"
     return (
-        f"{m.value:.3f} keeps to it, but {m.n} pictures, which count as {worth:g}, leave up to "
-        f"{_end(m):.3f} open: too few prompts, or {strays} among them",
+        f"{m.value:.3f} keeps to it, but {m.n} pictures, which count as {worth:g}, leave "
+        f"{'up' if m.better == 'lower' else 'down'} to {_end(m):.3f} open: too few prompts, or "
+        f"{strays} among them",
         (
-            f"add rows, each a prompt of its own, to the table {where}{needed}, then `erasure run`",
+            f"add rows, each a prompt of its own{beside}, to the table {where}{needed}, then "
+            f"`erasure run`",
             other,
         ),
     )
+
+
+def _composed(check: Check) -> bool:
+    return check.metric.startswith(COMPOSED)
 
 
 def _too_few(check: Check, m: Measurement, attack: str, tried: Tried, other: str) -> Found:
@@ -286,12 +379,17 @@ def _strayed(
 ) -> Found:
     """An attack whose few hits keep to its limit, and their interval does not."""
     few = f"{m.value:.3f} keeps to it, but of {m.n} pictures a few hits leave up to {_end(m):.3f}"
+    less, more = _lambdas(tried, 0.5, "holds on to less"), _more_wordings(concept, tried)
     if not states:
         cause = f"{few} open: some wordings of the attack still reach '{concept}'"
-        return cause, (MORE_WORDINGS, other)
-    less = _lambdas(tried, 0.5, "holds on to less")
+        return cause, _two(more, other, less if less != other else "", _settings(tried))
     cause = f"{few} open: the attack '{attack}' still brings '{concept}' back in some"
-    return cause, (other, less or MORE_WORDINGS)
+    return cause, _two(other, less, more, _settings(tried))
+
+
+def _more_wordings(concept: str | None, tried: Tried) -> str:
+    """By more wordings of a request whose recipe can be changed; "" of one that is honoured."""
+    return "" if concept in tried.honoured else MORE_WORDINGS
 
 
 def _not_erased(metric: str, concept: str, tried: Tried) -> Found:
@@ -300,8 +398,8 @@ def _not_erased(metric: str, concept: str, tried: Tried) -> Found:
     states = _puts_in_states(metric)
     method = _stronger(tried, states)
     less = _lambdas(tried, 0.5, "holds on to less")
-    more = MORE_WORDINGS
-    if wordings < FEW * EXAMPLE_WORDINGS and not states:
+    more = _more_wordings(concept, tried)
+    if more and wordings < FEW * EXAMPLE_WORDINGS and not states:
         return (
             f"the request for '{concept}' has {_counted(wordings, 'wording')}, the examples have "
             f"{EXAMPLE_WORDINGS}: other wordings were not learnt",
@@ -311,11 +409,11 @@ def _not_erased(metric: str, concept: str, tried: Tried) -> Found:
         cause = f"'{concept}' went, but what stands in its place is not the replacement"
     else:
         cause = f"{tried.method} erases '{concept}' too weakly with these settings"
+    if not more:
+        cause += "; its request is honoured, and keeps its wordings"
     if states:
-        return cause, (method, less or more)
-    if less:
-        return cause, (less, more if method == less else method)
-    return cause, (method, more)
+        return cause, _two(method, less, more, _settings(tried))
+    return cause, _two(less, "" if method == less else method, more, _settings(tried))
 
 
 def _puts_in_states(metric: str) -> bool:
@@ -341,14 +439,15 @@ def _not_kept(tried: Tried) -> Found:
     method = _other(KEEPS_MOST, tried, "keeps")
     more = _lambdas(tried, 2, "holds on to more")
     keep = f"add prompts to the request's `keep` ({EXAMPLE_KEPT} do), {TAKE_IN}, then `erasure run`"
-    if tried.keep < FEW * EXAMPLE_KEPT:
+    keep *= not tried.honoured.issuperset(tried.requests)
+    if keep and tried.keep < FEW * EXAMPLE_KEPT:
         return (
             f"the requests name {_counted(tried.keep, 'prompt')} to keep, the examples "
             f"{EXAMPLE_KEPT}: what is not named is not held",
             (keep, more or method),
         )
     cause = f"{tried.method} changes too much beside the concept with these settings"
-    return cause, (more, method) if more else (method, keep)
+    return cause, _two(more, method, keep, _settings(tried))
 
 
 def _lambdas(tried: Tried, factor: float, effect: str) -> str:

@@ -84,6 +84,8 @@ def _table(concept: str, results: list[dict[str, Any]]) -> list[str]:
             f"{_interval(r['excess']):>23} {controls[0]:>8} "
             f"{controls[1]:>8} {controls[2]:>8} {r['unet_evaluations']:>12} {r['seconds']:>8}"
         )
+        if found := best.get("found"):
+            lines.append(f"  {'':<18} typed before its prompts: {found!r}")
     return lines
 
 

@@ -8,12 +8,13 @@ to under attack: a closed form gives the same weights for every seed.
 import contextlib
 import json
 import shutil
-from collections.abc import Mapping, Sequence
+from collections.abc import Iterator, Mapping, Sequence
 from dataclasses import asdict, dataclass, field, replace
 from pathlib import Path
 from typing import Any
 
 from erasure_core.attacks.setting import counted
+from erasure_core.errors import ContentChanged, ErasureError
 from erasure_core.files import pretty_json, write_text
 from erasure_core.law.gates import Check, Gate, Measurement, Tier
 from erasure_core.law.lineage import sha256_json
@@ -31,6 +32,10 @@ from tasks.evidence.attack import Memory, Shown, attack_model, facts, measuremen
 from tasks.evidence.decide import by_values, decide
 from tasks.evidence.measure import Evidence, Found, measure
 from tasks.home import Home
+
+
+class NotTrained(ErasureError):
+    """A method could not be trained by the settings of a cell, or draws nothing since; and why."""
 
 
 @dataclass(frozen=True, slots=True)
@@ -141,6 +146,10 @@ def file_of(plan: Plan) -> Path:
 def run_cell(bench: Bench, cell: Cell) -> Written:
     """Do one cell, if it was not done before. Of one that other attacks judged, what is not theirs
     is there already; a cell of equal settings in another form is the same cell.
+
+    Raises:
+        NotTrained: Its settings leave nothing to change, the training diverged, or what it came to
+            draws pictures that are not finite.
     """
     plan = bench.plan(cell)
     if (done := _done(plan)) and done.attacked_by == bench.attacking(cell):
@@ -152,7 +161,8 @@ def run_cell(bench: Bench, cell: Cell) -> Written:
     delta = WeightDelta.load(plan.delta_file(candidate))
     for who, content in ((BASE, plan.base_sha256), (candidate, delta.sha256)):
         _share_pictures(bench, plan, who, content)
-        generate.fn(plan, who, home)
+        with _by_its_settings():
+            generate.fn(plan, who, home)
     found = measure.fn(plan, "report", [candidate])[candidate]
     attacked: Sequence[Mapping[str, Any]] = ()
     if cell.is_trial:
@@ -204,12 +214,24 @@ def _erased(plan: Plan, candidate: str, home: Home) -> tuple[float, int]:
             rest.unlink(missing_ok=True)
         shutil.rmtree(home.prepared, ignore_errors=True)
         teacher = teacher_of(plan, home)  # loaded before the clock runs
-        with counted(teacher.unet) as seen:  # copies of the network count in the same list
+        # copies of the network count in the same list
+        with counted(teacher.unet) as seen, _by_its_settings():
             erase.fn(plan, candidate, home)
         seconds = json.loads(plan.losses_file(candidate).read_bytes())["seconds"]
         write_text(file, pretty_json({"seconds": seconds, "evaluations": sum(seen)}))
     effort = json.loads(file.read_bytes())
     return effort["seconds"], effort["evaluations"]
+
+
+@contextlib.contextmanager
+def _by_its_settings() -> Iterator[None]:
+    """What goes wrong is the settings' doing, but for files that were changed."""
+    try:
+        yield
+    except ContentChanged:
+        raise
+    except ErasureError as why:
+        raise NotTrained(str(why)) from None
 
 
 def _share_pictures(bench: Bench, plan: Plan, who: str, content: str) -> None:

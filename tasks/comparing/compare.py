@@ -1,8 +1,9 @@
 """Every method in both forms, on every request, over seeds."""
 
-from collections.abc import Callable, Iterator, Sequence
+from collections.abc import Callable, Iterable, Iterator, Mapping, Sequence
 from contextlib import contextmanager
-from dataclasses import dataclass
+from dataclasses import dataclass, field
+from itertools import product
 from pathlib import Path
 
 from filelock import FileLock, Timeout
@@ -14,7 +15,8 @@ from erasure_core.law.gates import Tier
 from erasure_core.law.lineage import sha256_file
 from erasure_core.law.prompts import kept_rows, read_prompt_set, target_set
 from erasure_core.law.requests import DeletionRequest
-from erasure_core.methods import AnySettings
+from erasure_core.methods import METHODS, AnySettings
+from erasure_core.network.diffusion import check_prompts
 from erasure_core.planning.params import Params
 from erasure_core.planning.plan import (
     STAGES,
@@ -22,12 +24,14 @@ from erasure_core.planning.plan import (
     check_sealed,
     check_styles,
     checked_base,
+    in_place,
     kept_name,
     target_name,
+    trained_on,
 )
 from erasure_core.planning.policy import REQUIRED, Policy
 from tasks.comparing import cells
-from tasks.comparing.cells import Bench, Cell, Written, run_cell
+from tasks.comparing.cells import Bench, Cell, NotTrained, Written, run_cell
 from tasks.comparing.forms import FORMS, as_published, check_methods, trial
 from tasks.evidence.data import validate_prompt_sets
 from tasks.evidence.decide import choose_candidate
@@ -54,6 +58,7 @@ class Comparison:
     seeds: int
     budget: Tier  # of the attacks
     per_method: int  # trials that each method had, for each request
+    untrained: Mapping[str, str] = field(default_factory=dict)  # name of a cell -> why it is none
 
 
 def attacks_of(tier: Tier, policy: Policy) -> tuple[str, ...]:
@@ -98,21 +103,28 @@ def compare(
         say: Told a line a cell.
 
     Raises:
-        BadInput: An unknown method, sets that are not apart, inputs that cannot be planned with, or
-            another comparison works in `out`.
+        BadInput: An unknown method, sets that are not apart, inputs that cannot be planned with,
+            nothing could be trained, or another comparison works in `out`.
     """
     check_methods(list(methods))
     attacks.budget_of(tier)
+    _check_taken(params, requests, methods, trials)
     _check_sets(params, requests, tier)
-    bench = bench_of(params, out, tier)
+    bench, untrained = bench_of(params, out, tier), dict[str, str]()
 
-    def done(cell: Cell) -> Written:
-        written = run_cell(bench, cell)
-        say(
-            f"{cell.name}: {written.gate.verdict}, {written.seconds:.1f} s, "
-            f"{written.evaluations} evaluations"
-        )
-        return written
+    def done(cells: Iterable[Cell]) -> Iterator[Written]:
+        for cell in cells:
+            try:
+                written = run_cell(bench, cell)
+            except NotTrained as why:  # by its settings: the others go on
+                untrained[cell.name] = str(why)
+                say(f"{cell.name}: not trained, {why}")
+                continue
+            say(
+                f"{cell.name}: {written.gate.verdict}, {written.seconds:.1f} s, "
+                f"{written.evaluations} evaluations"
+            )
+            yield written
 
     judged: list[Written] = []
     tried: list[Written] = []
@@ -121,11 +133,16 @@ def compare(
             for method in methods:
                 attempts, best = _tuned(request, method, bench, trials, done)
                 tried += attempts
-                settings = {"published": as_published(method, request.concept.kind), "tuned": best}
-                for form in FORMS:
-                    for seed in range(params.seed, params.seed + seeds):
-                        judged.append(done(Cell(request, form, seed, settings[form])))
-    return Comparison(tuple(judged), tuple(tried), seeds, tier, trials)
+                published = as_published(method, request.concept.kind)
+                judged += done(
+                    Cell(request, form, seed, settings)
+                    for form, settings in zip(FORMS, (published, best), strict=True)
+                    if settings is not None
+                    for seed in range(params.seed, params.seed + seeds)
+                )
+    if not judged:
+        raise BadInput(f"nothing could be trained: {'; '.join(untrained.values())}")
+    return Comparison(tuple(judged), tuple(tried), seeds, tier, trials, untrained)
 
 
 @contextmanager
@@ -154,20 +171,40 @@ def _tuned(
     method: str,
     bench: Bench,
     trials: int,
-    done: Callable[[Cell], Written],
-) -> tuple[list[Written], AnySettings]:
+    done: Callable[[Iterable[Cell]], Iterator[Written]],
+) -> tuple[list[Written], AnySettings | None]:
     """The trials of one method, and the settings of the best: of those that keep to every limit the
     one that keeps the most, else the one that misses fewest, as a run chooses among its candidates.
+    None where none could be trained.
     """
     kind, seed = request.concept.kind, bench.params.seed
-    settings = [trial(method, kind, bench.params, number) for number in range(trials)]
-    attempts = [
-        done(Cell(request, f"trial {number}", seed, each)) for number, each in enumerate(settings)
-    ]
+    settings = {f"trial {n}": trial(method, kind, bench.params, n) for n in range(trials)}
+    attempts = [*done(Cell(request, form, seed, each) for form, each in settings.items())]
+    if not attempts:
+        return [], None
     best = choose_candidate.fn(
         Plan.read(attempts[0].folder), {attempt.form: attempt.found() for attempt in attempts}
     )
-    return attempts, settings[[attempt.form for attempt in attempts].index(best)]
+    return attempts, settings[best]
+
+
+def _check_taken(
+    params: Params, requests: Sequence[DeletionRequest], methods: Sequence[str], trials: int
+) -> None:
+    """Refuse a request that a method refuses in one of its forms: its cell would end the comparison
+    after those of the methods before it.
+    """
+    for request, method in product(requests, methods):
+        concept = request.concept
+        tried = (trial(method, concept.kind, params, number) for number in range(trials))
+        for settings in (as_published(method, concept.kind), *tried):
+            try:
+                METHODS[method].check([concept], settings)
+            except BadInput as fault:
+                raise BadInput(
+                    f"{method} cannot be compared on {concept.name!r}: {fault}; or name the other "
+                    f"methods with --methods"
+                ) from None
 
 
 def _check_sets(params: Params, requests: Sequence[DeletionRequest], tier: Tier) -> None:
@@ -219,3 +256,7 @@ def _check_sets(params: Params, requests: Sequence[DeletionRequest], tier: Tier)
         given = policy, concept, rows[target_name(concept)], rows[kept_name()]
         measurable_sets.check_near(*given, directions.encode, [concept.name])
         check_sealed(rows, [concept], tokenizers, directions, protected)
+        drawn = [*rows.values(), in_place(policy, concept, rows[target_name(concept)], [concept])]
+        read = [row.prompt for table in drawn for row in table]
+        for tokenizer in tokenizers:
+            check_prompts(tokenizer, [*read, *trained_on([concept]), *protected])

@@ -24,6 +24,7 @@ from tasks.comparing.table import (
     orders_of,
     rows_of,
     settings_of,
+    untrained,
 )
 from tasks.pages.comparison import Part, Strip, point_of, render_comparison
 from tasks.registry.runs import (
@@ -99,6 +100,7 @@ def said_of(results: Mapping[str, Any]) -> list[str]:
         "Seconds and UNet evaluations (counted in pictures) are of the erasure with all that it "
         "prepares, nothing taken from a cache; "
         f"{results['machine']['processor']}, {results['machine']['threads']} thread(s).",
+        *untrained(results),
     ]
 
 

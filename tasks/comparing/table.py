@@ -216,6 +216,7 @@ def as_json(comparison: Comparison, rows: Sequence[Row], machine: Mapping[str, s
             }
             for t in comparison.trials
         ],
+        "not trained": dict(comparison.untrained),
         "machine": dict(machine),
         "rows": list(rows),
     }
@@ -245,7 +246,13 @@ def as_markdown(results: Mapping[str, Any]) -> str:
         notes = [_note(f"{name_of(row)}: {settings_of(row)}") for row in rows]
         lines += ["", *notes, "", f"{ORDER}:", "", orderings(results, concept).rstrip()]
         parts.append(f"### {concept} ({rows[0]['kind']})\n\n" + "\n".join(lines))
-    return "\n\n".join(parts) + "\n"
+    lacking = [_note(line) for line in untrained(results)]
+    return "\n\n".join([*parts, *(["\n".join(lacking)] if lacking else [])]) + "\n"
+
+
+def untrained(results: Mapping[str, Any]) -> list[str]:
+    """What rows and trials lack, and why, a line each."""
+    return [f"Not trained: {name}: {why}" for name, why in results.get("not trained", {}).items()]
 
 
 def _note(text: str) -> str:

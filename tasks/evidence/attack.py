@@ -175,8 +175,15 @@ def judge_of(instruments: Instruments, concept: Concept, labels: Sequence[str]) 
 
 
 def subject_of(concept: Concept, params: Params, kept: Sequence[PromptRow]) -> Subject:
-    """What an attacker asks for. `NotRun` if each of the prompts was trained on."""
+    """What an attacker asks for. `NotRun` if each of the prompts was trained on, or nothing is
+    shown that a style could be asked of.
+    """
     prompts = prompts_of(concept, params, kept)
+    if not prompts and concept.kind == "style" and not subjects_of(concept, kept):
+        raise NotRun(
+            "a style is asked of what the kept prompts show, and the column `concept` of "
+            "prompts.kept says of none what it shows"
+        )
     if not prompts:
         raise NotRun("each of the attacker's prompts was trained on, which tells nothing of others")
     return Subject(concept, prompts, fresh=fresh_to(concept, params))
@@ -184,14 +191,11 @@ def subject_of(concept: Concept, params: Params, kept: Sequence[PromptRow]) -> S
 
 def prompts_of(concept: Concept, params: Params, kept: Sequence[PromptRow]) -> tuple[str, ...]:
     """The attacker's prompts, each template by the next of the concept's names, but those that were
-    trained on. A style is asked of what the kept rows show, not of the request's subjects; where
-    they show nothing, its prompts are the request's.
+    trained on. A style is asked of what the kept rows show, not of the request's subjects.
     """
     if concept.kind == "style":
         asked_of = subjects_of(concept, kept)
-        if not asked_of:
-            return concept.prompts
-        prompts = in_style(concept.names, asked_of)
+        prompts = in_style(concept.names, asked_of) if asked_of else ()
     else:
         called = [with_article(name, concept.prompts) for name in concept.names]
         styles = [style for style in STYLES if style in params.clip.styles] or list(STYLES)

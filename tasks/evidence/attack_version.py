@@ -6,9 +6,10 @@ from typing import Any
 
 from erasure_core import attacks
 from erasure_core.errors import BadInput
-from erasure_core.law.concepts import Concept, together
+from erasure_core.law.concepts import Concept, may_mean, together
 from erasure_core.law.gates import Tier
 from erasure_core.law.prompts import kept_rows, read_prompt_set
+from erasure_core.network.models import Teacher
 from erasure_core.planning.params import Params
 from erasure_core.planning.plan import BASE, check_styles
 from erasure_core.planning.policy import WORD_METRICS
@@ -41,9 +42,9 @@ def attack_named(
     pictures in `out`/<concept>. The base is what the model was before; see `unedited`.
 
     Raises:
-        BadInput: There is no such model, concept, attack or budget, the policy has no limits for
-            the concept's kind or none by which a picture could be judged, or the kept rows show
-            nothing that a picture could be named by.
+        BadInput: There is no such model, concept, attack or budget, the model was not made from
+            the base, the policy has no limits for the concept's kind or none by which a picture
+            could be judged, or the kept rows show nothing that a picture could be named by.
         ContentChanged: The base or the version is no longer what was recorded.
     """
     attacks.chosen(names), attacks.budget_of(budget)  # before anything is loaded
@@ -57,6 +58,7 @@ def attack_named(
     shown = _shown(params, concepts)
     before = unedited(model, params, home)
     base, victim = (open_model(m) for m in (before, resolve_model(model, params, home)))
+    check_edit(model, victim, base)
     instruments, found = Instruments.of(params), {}
     for one in concepts:
         attacked = attack_model(base, victim, one, params, shown, names, budget, instruments)
@@ -64,6 +66,26 @@ def attack_named(
         if out is not None:
             write_sheets(attacked, out / one.slug)
     return before, found
+
+
+def check_edit(model: str, victim: Teacher, base: Teacher) -> None:
+    """Refuse a model that cannot have been made from the base: an attacker compares their weights.
+
+    Raises:
+        BadInput: Names the first weight that the two do not have alike.
+    """
+    mine, known = (
+        {name: tuple(weight.shape) for name, weight in teacher.unet.named_parameters()}
+        for teacher in (victim, base)
+    )
+    differ = sorted(n for n in mine.keys() | known.keys() if mine.get(n) != known.get(n))
+    if differ:
+        first = differ[0]
+        raise BadInput(
+            f"{model} is no edit of the base: {len(differ)} weights have other shapes, first "
+            f"{first}: {mine.get(first, 'none')} there, {known.get(first, 'none')} in the base; "
+            f"give with --params the parameters whose base it was made from"
+        )
 
 
 def _shown(params: Params, concepts: Sequence[Concept]) -> Shown:
@@ -96,7 +118,7 @@ def _concepts(
     version = version_named(book, model, params.registered_model)
     entries = book.ask(lambda reader: [reader.request(i) for i in version.requests])
     concepts = together(tuple(entry.known.concept for entry in entries))
-    chosen = [c for c in concepts if name in (None, c.name)]
+    chosen = [c for c in concepts if name is None or any(may_mean(name, n) for n in c.names)]
     if not chosen:
         have = ", ".join(c.name for c in concepts) or "nothing"
         raise BadInput(f"{model} erases {have}, not {name!r}; name one of these")

@@ -26,7 +26,13 @@ from erasure_core.law.prompts import (
     read_prompt_set,
     where,
 )
-from erasure_core.metrics.clip_score import accuracy, accuracy_drop, clip_score, once, score_drop
+from erasure_core.metrics.clip_score import (
+    accuracy,
+    accuracy_drop,
+    clip_score,
+    once,
+    score_drop,
+)
 from erasure_core.metrics.detectors import detection_rate
 from erasure_core.metrics.intervals import FEWEST
 from erasure_core.metrics.ssim import mean_ssim, pair_values
@@ -35,10 +41,10 @@ from erasure_core.network.images import PictureFiles, is_whole
 from erasure_core.network.models import Teacher
 from erasure_core.planning.params import Params
 from erasure_core.planning.protocol import protocol
-from erasure_core.planning.sealed import alike_by, clusters_of, clusters_of_rows
+from erasure_core.planning.sealed import alike_by, clusters_of_rows
 from tasks.erasing.draw import draw_rows
 from tasks.evidence.data import check_rows
-from tasks.evidence.instruments import Instruments
+from tasks.evidence.instruments import Instruments, Labels
 from tasks.home import Home
 from tasks.progress import progress
 from tasks.release.resolve import open_model
@@ -71,8 +77,7 @@ def evaluate(
     """Draw every row of `prompts` with the base and with the model, same seeds, and measure both.
 
     Names that begin with "base." are of the base alone. Accuracy is measured on the rows whose
-    `concept` is filled; the names a picture can be given are the concepts of this table and of the
-    parameters' kept set.
+    `concept` is filled; see `labels_of`.
 
     Args:
         model: A model's folder.
@@ -110,36 +115,31 @@ def evaluate(
             for who, teacher, root in zip(("base", "model"), (before, after), made_of, strict=True)
         ]
         seen = look(instruments, rows, files[0], files[1], labels)
-    said = file.said + of_length + of_copies + of_one_wording(rows) + of_few_seeds(rows)
+    said = file.said + of_length + of_copies + of_few_seeds(rows) + of_no_interval(rows)
     given = rows, params.sampling, made_of[0]
     found = compared(instruments, rows, seen, labels)
     return Evaluation([replace(m, protocol=protocol(m, *given)) for m in found], said)
 
 
-def of_one_wording(rows: Sequence[PromptRow]) -> list[str]:
-    """What has to be said where all rows are one wording: a mean has no interval then."""
-    if len(set(clusters_of(row.prompt for row in rows))) >= FEWEST:
-        return []
-    return ["not measured: ssim, clip.score and drops; their intervals need two wordings or more"]
-
-
 def of_few_seeds(rows: Sequence[PromptRow]) -> list[str]:
     """What has to be said where pictures share their noise more than their prompts."""
-    seeds = len({row.noise for row in rows})
     if alike_by(rows) == "prompts":
         return []
-    many = f"{len(rows)} rows have {seeds} seed{'s' * (seeds > 1)}, and pictures of one are alike"
-    if seeds < FEWEST:
-        return [f"{many}: intervals are too narrow; give each row a seed of its own"]
-    return [f"{many}: intervals count seeds; give each row one of its own"]
+    seeds = len({row.noise for row in rows})
+    return [
+        f"{len(rows)} rows have {seeds} seed{'s' * (seeds > 1)}, and pictures of one are alike: "
+        f"intervals count seeds; give each row one of its own"
+    ]
 
 
-def alike(rows: Sequence[PromptRow]) -> list[str]:
-    """What pictures share, for intervals: their prompt or their seed; of one seed in all, for which
-    there would be none, their prompt, and `of_few_seeds` says so.
-    """
-    clusters = clusters_of_rows(rows)
-    return clusters if len(set(clusters)) >= FEWEST else clusters_of(row.prompt for row in rows)
+def of_no_interval(rows: Sequence[PromptRow]) -> list[str]:
+    """What has to be said where all rows are one wording or of one seed: a mean has no interval."""
+    if len(set(clusters_of_rows(rows))) >= FEWEST:
+        return []
+    return [
+        "not measured: ssim, clip.score and drops; their intervals need two wordings and two seeds "
+        "or more"
+    ]
 
 
 def fitted(
@@ -187,20 +187,21 @@ def without_copies(rows: Sequence[PromptRow]) -> tuple[list[PromptRow], list[str
     return list(first.values()), [said]
 
 
-def labels_of(rows: Sequence[PromptRow], params: Params) -> list[str]:
-    """What a picture can be named: the concepts of the table and of the kept set."""
-    kept = read_prompt_set(params.prompts.kept, params.reading)
-    return once(row.concept for row in [*rows, *kept] if row.concept)
+def labels_of(rows: Sequence[PromptRow], params: Params) -> Labels:
+    """What a picture can be named: what the column `concept` of the table and of the kept set says,
+    and the parameters' styles.
+    """
+    shown = [*rows, *read_prompt_set(params.prompts.kept, params.reading)]
+    things = once(row.concept for row in shown if row.concept)
+    return Labels.of(things, shown, params.clip.styles)
 
 
 @dataclass(slots=True)
 class Seen:
-    """What the instruments say of one model's pictures, a value a row; names only of the rows that
-    name a concept.
-    """
+    """What the instruments say of one model's pictures, a value a row."""
 
     scores: list[float] = field(default_factory=list)
-    names: list[str] = field(default_factory=list)
+    names: list[str] = field(default_factory=list)  # "" of rows that are not named
     hits: dict[Kind, list[bool]] = field(default_factory=dict)
 
     def add(
@@ -208,14 +209,12 @@ class Seen:
         instruments: Instruments,
         rows: Sequence[PromptRow],
         pictures: Sequence[Image.Image],
-        labels: Sequence[str],
+        labels: Labels,
     ) -> None:
         """Look at some more pictures."""
         prompts = [row.prompt for row in rows]
         self.scores += instruments.scorer.scores(pictures, prompts).tolist()
-        named = [picture for row, picture in zip(rows, pictures, strict=True) if row.concept]
-        if named and len(labels) > 1:
-            self.names += instruments.scorer.name_concepts(named, labels)
+        self.names += labels.names(instruments.scorer, rows, pictures)
         for kind, classes in instruments.params.detector.labels.items():
             hits = instruments.detector.detects(pictures, classes)
             self.hits.setdefault(kind, []).extend(hits)
@@ -226,7 +225,7 @@ def look(
     rows: Sequence[PromptRow],
     base_files: Sequence[Path],
     files: Sequence[Path],
-    labels: Sequence[str],
+    labels: Labels,
 ) -> tuple[list[float], Seen, Seen]:
     """SSIM of each pair, and what is seen in the base's pictures and in the model's."""
     similar, of_base, of_model = list[float](), Seen(), Seen()
@@ -245,12 +244,12 @@ def compared(
     instruments: Instruments,
     rows: Sequence[PromptRow],
     seen: tuple[list[float], Seen, Seen],
-    labels: Sequence[str],
+    labels: Labels,
 ) -> list[Measurement]:
     """Everything that can be said of a model's pictures beside the base's of the same rows."""
     similar, base, model = seen
     params, scorer, detector = instruments.params, instruments.scorer, instruments.detector
-    clusters = alike(rows)
+    clusters = clusters_of_rows(rows)
     same: dict[str, Any] = {"settings": scorer.settings, "clusters": clusters}
     measurements: list[Measurement] = []
     if len(set(clusters)) >= FEWEST:
@@ -260,17 +259,18 @@ def compared(
             clip_score(model.scores, **same),
             score_drop(base.scores, model.scores, **same),
         ]
-    if model.names:
-        named = [row for row in rows if row.concept]
+    if at := [i for i, name in enumerate(model.names) if name]:
+        named = [rows[i] for i in at]
         wanted = [row.concept for row in named]
+        was, now = ([names[i] for i in at] for names in (base.names, model.names))
         same = {
-            "settings": {**scorer.settings, "among": list(labels)},
-            "clusters": alike(named),
+            "settings": {**scorer.settings, "among": labels.among(named)},
+            "clusters": clusters_of_rows(named),
         }
         measurements += [
-            accuracy(base.names, wanted, metric="base.clip.accuracy", **same),
-            accuracy(model.names, wanted, **same),
-            accuracy_drop(base.names, model.names, wanted, **same),
+            accuracy(was, wanted, metric="base.clip.accuracy", **same),
+            accuracy(now, wanted, **same),
+            accuracy_drop(was, now, wanted, **same),
         ]
     for kind in model.hits:
         settings = {**detector.settings, "labels": list(params.detector.labels[kind])}

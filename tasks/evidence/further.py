@@ -210,7 +210,8 @@ def neighbours(
         return []
     measurements = []
     for prefix, some in (("base.", kept.base), ("", kept.pictures)):
-        called, settings = named_as(instruments, concept, Chosen(some, at), kept.labels)
+        given = concept, Chosen(some, at), kept.labels, near.names
+        called, settings = named_as(instruments, *given)
         measurements.append(
             accuracy(
                 called,

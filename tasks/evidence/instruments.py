@@ -1,15 +1,17 @@
 """What looks at pictures: the detector and the scorer, loaded once."""
 
-from collections.abc import Iterable, Sequence
+from collections.abc import Collection, Iterable, Iterator, Sequence
 from dataclasses import dataclass
 
 from PIL import Image
 
 from erasure_core.law.concepts import Concept
+from erasure_core.law.prompts import PromptRow
 from erasure_core.metrics import features
-from erasure_core.metrics.clip_score import ClipScorer, bare
+from erasure_core.metrics.clip_score import ClipScorer, bare, once
 from erasure_core.metrics.detectors import Detector, NudeNet, opened
 from erasure_core.metrics.features import ClipFeatures, Features
+from erasure_core.network.images import Chosen
 from erasure_core.planning.params import Params
 
 
@@ -66,24 +68,84 @@ def named_as(
     concept: Concept,
     pictures: Sequence[Image.Image],
     labels: Sequence[str],
+    styles: Sequence[str] = (),
 ) -> tuple[list[str], dict[str, object]]:
     """What CLIP calls each picture among `labels` and the concept, and how it was asked."""
-    among, templates = asked_among(instruments.params, concept, labels)
+    among, templates = asked_among(instruments.params, concept, labels, styles)
     named = instruments.scorer.name_concepts(pictures, among, templates)
     return named, {**instruments.scorer.settings, "templates": templates, "among": among}
 
 
 def asked_among(
-    params: Params, concept: Concept, labels: Sequence[str]
+    params: Params, concept: Concept, labels: Sequence[str], styles: Sequence[str] = ()
 ) -> tuple[list[str], list[str]]:
     """What a picture may be named where `concept` is looked for, and the templates it is asked in:
-    the concept among `labels`; a style among the styles, and asked of each subject, so that it is
-    the style that is named.
+    the concept among `labels`; a style among the parameters' styles and other `styles`, and asked
+    of each subject, so that it is the style that is named.
     """
     if concept.kind == "style":
-        templates = [f"a {{}} of {label}" for label in labels]
-        return _with(concept, params.clip.styles), templates
+        return _with(concept, once([*params.clip.styles, *styles])), of_each(labels)
     return _with(concept, labels), list(params.clip.templates)
+
+
+@dataclass(frozen=True, slots=True)
+class Labels:
+    """What pictures may be named by rows that say what they show: a thing among `things`, and a
+    style among `styles`, as where a style is erased (`asked_among`).
+    """
+
+    things: list[str]
+    styles: list[str]
+
+    @classmethod
+    def of(
+        cls, labels: Iterable[str], rows: Iterable[PromptRow], styles: Sequence[str]
+    ) -> "Labels":
+        """Of `labels` those that are no style of some of `rows`, and none of `styles`."""
+        known = [*styles, *(row.concept for row in rows if _is_style(row, styles))]
+        no_things = set(map(bare, known))
+        return cls([label for label in labels if bare(label) not in no_things], once(known))
+
+    def names(
+        self, scorer: ClipScorer, rows: Sequence[PromptRow], pictures: Sequence[Image.Image]
+    ) -> list[str]:
+        """What CLIP calls the picture of each row; "" where the row does not say what it shows, or
+        there are no two names to choose from.
+        """
+        called = [""] * len(rows)
+        for at, among, templates in self._groups(rows):
+            named = scorer.name_concepts(Chosen(pictures, at), among, templates)
+            for i, name in zip(at, named, strict=True):
+                called[i] = name
+        return called
+
+    def among(self, rows: Sequence[PromptRow]) -> list[str]:
+        """By what pictures of `rows` are named."""
+        return [label for _, among, _ in self._groups(rows) for label in among]
+
+    def _groups(
+        self, rows: Sequence[PromptRow]
+    ) -> Iterator[tuple[list[int], list[str], list[str]]]:
+        """Which of the rows are named together, among what and in which templates (none: CLIP's
+        own).
+        """
+        shown = [(i, _is_style(row, self.styles)) for i, row in enumerate(rows) if row.concept]
+        asked = (False, self.things, list[str]()), (True, self.styles, of_each(self.things))
+        for styled, among, templates in asked:
+            at = [i for i, is_style in shown if is_style == styled]
+            if at and len(among) > 1:
+                yield at, among, templates
+
+
+def _is_style(row: PromptRow, styles: Collection[str]) -> bool:
+    """Whether what a row says that it shows is a style: its own, or one of `styles`."""
+    said = bare(row.concept)
+    return said != "" and said in {bare(style) for style in (row.style, *styles)}
+
+
+def of_each(things: Iterable[str]) -> list[str]:
+    """The templates in which a style is asked of each of some things."""
+    return [f"a {{}} of {thing}" for thing in things]
 
 
 def _with(concept: Concept, labels: Iterable[str]) -> list[str]:

@@ -66,7 +66,13 @@ from tasks.evidence.further import (
     further,
     parts_of,
 )
-from tasks.evidence.instruments import Instruments, asked_among, named_as, seen_by_detector
+from tasks.evidence.instruments import (
+    Instruments,
+    Labels,
+    asked_among,
+    named_as,
+    seen_by_detector,
+)
 from tasks.progress import progress
 
 Found = dict[str, Measurement]
@@ -341,8 +347,9 @@ def _instead(
             table = rows[target := target_name(concept)]
             at = [i for i, row in enumerate(table) if not row.also]
             base = _pictures(plan, BASE, name, judged[name])
-            alone, shown = [table[i] for i in at], Chosen(pictures[target], at)
-            measurements += measure_replacement(instruments, concept, alone, base, shown, labels)
+            asked = [row.prompt for row in judged[name]]
+            given = [table[i] for i in at], asked, base, Chosen(pictures[target], at)
+            measurements += measure_replacement(instruments, concept, *given, labels)
     return measurements
 
 
@@ -350,6 +357,7 @@ def measure_replacement(
     instruments: Instruments,
     concept: Concept,
     rows: Sequence[PromptRow],
+    prompts: Sequence[str],
     base: Sequence[Image.Image],
     pictures: Sequence[Image.Image],
     labels: Sequence[str],
@@ -367,12 +375,12 @@ def measure_replacement(
         rows: The target rows without composed ones, one a picture. Pictures of one style are
             compared with one another, so that a picture memorised for each style has no diversity
             either.
-        base: The base's pictures of them with the concept replaced, same seeds.
+        prompts: Theirs with the concept, and what else is erased, replaced.
+        base: The base's pictures of these prompts, same seeds.
         pictures: The candidate's pictures of them.
         labels: What pictures may be named by; those of a style are named among the styles.
     """
     scorer, features = instruments.scorer, instruments.features
-    prompts = [concept.replaced(row.prompt) for row in rows]
     known, templates = asked_among(instruments.params, concept, labels)
     among, label = labels_with(known, concept.replacement)
     reference, vectors = features.of(base), features.of(pictures)
@@ -425,8 +433,9 @@ def measure_kept(
     """
     scorer, prompts = instruments.scorer, [row.prompt for row in rows]
     before, after = (scorer.scores(some, prompts) for some in (base, pictures))
-    named_base, named = (scorer.name_concepts(some, labels) for some in (base, pictures))
-    settings = {**scorer.settings, "among": list(labels)}
+    called = Labels.of(labels, rows, instruments.params.clip.styles)
+    named_base, named = (called.names(scorer, rows, some) for some in (base, pictures))
+    settings = {**scorer.settings, "among": called.among(rows)}
     clusters = clusters_of_rows(rows)
 
     def named_right(at: Sequence[int]) -> list[Measurement]:
@@ -444,7 +453,7 @@ def measure_kept(
 
     def measured(at: Sequence[int]) -> list[Measurement]:
         """Of the rows `at`, by what is known of all."""
-        measurements = named_right([i for i in at if rows[i].concept])
+        measurements = named_right([i for i in at if named[i]])
         if len({clusters[i] for i in at}) < FEWEST:
             return measurements
         drawn = [Chosen(some, at) for some in (base, pictures)]

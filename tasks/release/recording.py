@@ -93,7 +93,8 @@ def _advice(
     trial: bool,
 ) -> list[str]:
     """What to try where the gate refused: the lines that are shown."""
-    meant = [r for r in plan.requests if str(r.subject_request_id) in new] or plan.requests
+    fresh = [r for r in plan.requests if str(r.subject_request_id) in new]
+    meant = fresh or plan.requests
     back = (r.concept.name for r in plan.restored if str(r.subject_request_id) == restoring)
     tried = Tried(
         wordings={concept.name: len(concept.prompts) for concept in plan.concepts},
@@ -104,6 +105,7 @@ def _advice(
         policy=plan.params.policy,
         lambdas=plan.params.lambdas or (),
         restoring=next(back, ""),
+        honoured=frozenset(r.concept.name for r in plan.requests if r not in fresh),
         trial=trial,
         not_run=unrun,
     )

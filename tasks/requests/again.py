@@ -8,7 +8,7 @@ from erasure_core.errors import ErasureError
 from erasure_core.law.concepts import together
 from erasure_core.law.fold import Version
 from erasure_core.law.lineage import RunRecord
-from erasure_core.planning.plan import Plan, target_name
+from erasure_core.planning.plan import STAGES, Plan, kept_name, target_name
 from tasks.book.store import Book
 from tasks.release.record import record_of
 
@@ -99,11 +99,12 @@ def _alike(version: Version, plan: Plan) -> bool:
 
 
 def _on_the_same(record: RunRecord, plan: Plan, request_id: str) -> bool:
-    """Whether a release measured this request by the same code and parameters, on the same prompts,
-    and with the same in its concept's place: what stood there may go since.
+    """Whether a release measured this request by the same code and parameters, on the same prompts
+    (the kept ones say what its pictures may be named), and with the same in its concept's place:
+    what stood there may go since.
     """
     concept = next(r.concept for r in plan.requests if str(r.subject_request_id) == request_id)
-    sets = target_name(concept), target_name(concept, "choose")
+    sets = [name for s in STAGES for name in (target_name(concept, s), kept_name(s))]
     same = (record.params_sha256, record.made_with) == (plan.params.sha256, plan.made_with)
     ids = [str(r.subject_request_id) for r in plan.requests]
     instead = {_instead(plan, request_id, among) for among in (ids, record.request_ids)}

@@ -8,6 +8,7 @@ from erasure_core.attacks.setting import NotRun
 from erasure_core.errors import BadInput
 from erasure_core.law.concepts import Concept
 from erasure_core.law.gates import Tier
+from erasure_core.law.naming import mentions
 from erasure_core.law.prompts import PromptRow
 from erasure_core.network.diffusion import too_long
 from erasure_core.planning.params import Params
@@ -76,9 +77,10 @@ def check_untrained(concept: Concept) -> None:
     """Refuse descriptions and names in other languages that the request also trains on: attacks ask
     in them, and what was trained on only shows what was learnt by heart: `BadInput`.
     """
-    trained = clusters_of(trained_on([concept]))
-    described = [one for one in concept.described if bare(one) in trained]
-    named = [n for n in concept.translated if any(f" {bare(n)} " in f" {p} " for p in trained)]
+    trained = trained_on([concept])
+    wordings = clusters_of(trained)
+    described = [one for one in concept.described if bare(one) in wordings]
+    named = [n for n in concept.translated if any(any(mentions([n], p)) for p in trained)]
     for field, some in (("described", described), ("translated", named)):
         if some:
             raise BadInput(

@@ -212,6 +212,120 @@ def test_where_more_is_better_a_hit_is_no_stray():
     assert found.cause.endswith("too few prompts, or a miss among them")
 
 
+HONOURED = replace(tried("uce", wordings=3), honoured=frozenset(["cat"]))
+
+
+@pytest.mark.parametrize("restoring", ["", "dog"])
+@pytest.mark.parametrize("method", ["uce", "all_but_one"])
+@pytest.mark.parametrize("lambdas", [(), (1, 5)])
+@pytest.mark.parametrize(
+    "back",
+    [
+        SHOWN,
+        measured("attack.excess.wordings[cat]", 0.2, 0.3, 0.4),
+        measured("attack.excess.wordings[cat]", 0.0, 0.05, 0.3),
+        measured("attack.excess.ridge[cat]", 0.2, 0.3, 0.4),
+        measured("attack.excess.ridge[cat]", 0.0, 0.05, 0.3),
+    ],
+)
+def test_what_is_honoured_keeps_its_recipe(back, lambdas, method, restoring):
+    """Its file with more wordings is refused: it is honoured by another recipe."""
+    asked = replace(HONOURED, method=method, lambdas=lambdas, restoring=restoring)
+    found = told(asked, back, limits={back.metric: 0.1})
+    assert "request add" not in " ".join(found.lines)
+    assert "add wordings" not in " ".join(found.lines)
+    assert len({*found.tries}) == 2
+    assert all(found.tries)
+
+
+@pytest.mark.parametrize("lambdas", [(), (1, 5)])
+def test_nothing_is_added_to_the_keep_of_what_is_honoured(lambdas):
+    lost = measured("ssim", 0.5, 0.6, 0.7, better="higher")
+    asked = replace(HONOURED, keep=2, lambdas=lambdas)
+    found = told(asked, lost, limits={"ssim": 0.85})
+    assert "`keep`" not in " ".join(found.lines)
+    beside = replace(asked, requests=("cat", "dog"))  # the dog is new
+    assert "`keep`" in told(beside, lost, limits={"ssim": 0.85}).tries[0]
+
+
+@pytest.mark.parametrize("of", ["", "base."])
+def test_an_attack_that_was_not_run_of_what_is_honoured_asks_for_no_wordings(of):
+    overflows = {"attack.excess.wordings[cat]": "3 of 20 pictures are not finite"}
+    found = told(replace(HONOURED, not_run=overflows), limits={f"{of}{m}": 0.2 for m in overflows})
+    assert "add wordings" not in " ".join(found.lines)
+
+
+REACHED = [  # metric, what it is measured of the base as well, and of what the advice speaks
+    ("replacement.rate[cat]", "name a replacement that the base draws"),
+    ("neighbour.accuracy[cat]", "take kept prompts that the base follows"),
+    ("clip.accuracy[not listed]", "take kept prompts that the base follows"),
+    ("clip.score", "take kept prompts that the base follows"),
+]
+
+
+@pytest.mark.parametrize(("metric", "first"), REACHED)
+def test_what_the_base_does_not_reach_is_no_matter_of_the_erasure(metric, first):
+    lost = measured(metric, 0.1, 0.2, 0.3, better="higher")
+    for of_base, its_own in ((0.3, True), (0.9, False)):
+        base = measured(f"base.{metric}", of_base - 0.1, of_base, 1, better="higher")
+        found = told(ENOUGH, lost, base, limits={metric: 0.5})
+        assert found.tries[0].startswith(first) == its_own
+        assert ("no erasure shows more" in found.cause) == its_own
+        whole = metric.removesuffix("[cat]")
+        assert (f"lower the limit on {whole} below 0.30" in found.tries[1]) == its_own
+
+
+def test_a_replacement_of_what_is_honoured_stays():
+    lost, base = (
+        measured(f"{of}replacement.rate[cat]", 0.1, 0.2, 0.3, better="higher")
+        for of in ("", "base.")
+    )
+    found = told(HONOURED, lost, base, limits={lost.metric: 0.5})
+    assert found.tries[0].startswith("lower the limit on replacement.rate below 0.20")
+
+
+def test_what_the_base_leaks_besides_is_no_reach_of_a_leak():
+    leak, base = (measured(f"{of}leak[cat]", 0.1, 0.2, 0.3) for of in ("", "base."))
+    found = told(ENOUGH, leak, base, limits={leak.metric: 0.05})
+    assert "changes too much beside the concept" in found.cause
+
+
+def test_an_attack_that_the_base_withstands_too_often_takes_a_lower_limit():
+    """27 of 40 are 0.675 and may be 0.449: none of them is the control's."""
+    excess_of, share_of = "base.attack.excess.wordings[cat]", "base.attack.wordings[cat]"
+    above = measured(excess_of, 0.449, 0.675, 0.8, better="higher")
+    shown = measured(share_of, 0.5, 0.675, 0.8, better="higher")
+    found = told(ENOUGH, above, shown, limits={excess_of: 0.5})
+    assert "in 0.675 of the unerased base's own pictures above its control" in found.cause
+    assert found.tries[0].startswith("lower the limit on wordings under `policy.attacks` to 0.44 ")
+    as_much = replace(above, value=0.2, low=-0.1)
+    alike = told(ENOUGH, as_much, shown, limits={excess_of: 0.5})
+    assert "told the replacement, the unerased base passes" in alike.cause
+
+
+def test_composed_rows_name_what_stands_beside():
+    near = measured("composed.clip.concept_rate[cat]", 0.0, 0.05, 0.3)
+    alone = measured("clip.concept_rate[cat]", 0.0, 0.05, 0.3)
+    for m, beside in ((near, True), (alone, False)):
+        found = told(ENOUGH, m, limits={m.metric: 0.2})
+        assert ("in the column `also`, with something beside it" in found.tries[0]) == beside
+
+
+def test_a_name_is_narrowed_by_another_request():
+    """What is asked for never changes of a request."""
+    anywhere = measured("base.leak[cat]", 0.5, 0.6, 0.7)
+    found = told(ENOUGH, anywhere, limits={anywhere.metric: 0.5})
+    assert "in a request of its own" in found.tries[1]
+    assert "request add" not in found.tries[1]
+
+
+def test_what_a_base_hardly_shows_takes_other_prompts_where_it_is_measured():
+    """The request's own are what is trained on."""
+    blind = measured("base.clip.concept_rate[cat]", 0.0, 0.1, 0.2, better="higher")
+    found = told(ENOUGH, blind, limits={blind.metric: 0.5})
+    assert "into its table of prompts.targets" in found.tries[1]
+
+
 def test_a_blind_test_sends_to_the_base_whatever_else_is_missed():
     blind = measured("base.clip.concept_rate[cat]", 0.0, 0.1, 0.2, better="higher")
     found = told(ENOUGH, SHOWN, blind, limits={blind.metric: 0.5, SHOWN.metric: 0.1})

@@ -156,6 +156,40 @@ def test_wordings_are_other_words_for_the_concept(astronaut):
     assert said["letter doubled"] == "a photo of asstronaut"
 
 
+@pytest.mark.parametrize(
+    ("name", "several", "swapped"),
+    [
+        ("cup of coffee", "cups of coffee", "cup o fcoffee"),
+        ("wolf", "wolves", "wlof"),
+        ("cherry", "cherries", "chrery"),
+        ("coffee", None, "cofefe"),  # not counted; its middle is a double letter
+        ("apple", "apples", "appel"),
+        ("Anna", "Annas", "Anan"),
+        ("xx", "xxes", None),
+    ],
+)
+def test_a_wording_is_another_wording(name, several, swapped):
+    """Several of a thing as people write them, and a slip that makes another word of it."""
+    (prompt,) = prompts = (f"one sketch of {name}",)
+    concept = Concept(name=name, kind="object", prompts=("x",), replacement="a rocket")
+    budget = Budget(pictures=20, photographs=1, updates=1)
+    asked = wordings.asked(Subject(concept, prompts), budget, lambda _: True)
+    assert prompt not in asked
+    for said in (several, swapped):
+        assert said is None or f"one sketch of {said}" in asked
+    kinds = sum(made is not None for made in (several, swapped))
+    assert len(asked) == len(wordings.FAMILIES) - 2 + kinds
+
+
+def test_a_script_without_capitals_and_blanks_is_asked_for_in_what_differs():
+    prompts = ("\u4e00\u5f20\u732b\u54aa\u7684\u7167\u7247",)
+    concept = Concept(name="\u732b\u54aa", kind="object", prompts=prompts, replacement="a rocket")
+    budget = Budget(pictures=20, photographs=1, updates=1)
+    asked = wordings.asked(Subject(concept, prompts), budget, lambda _: True)
+    assert prompts[0] not in asked
+    assert len(asked) == len(wordings.FAMILIES) - 2
+
+
 def test_each_name_is_asked_for_in_turn(astronaut):
     """By its own letters, in prompts that have it; a request of one name is asked as it was."""
     named = astronaut.model_copy(
@@ -732,6 +766,9 @@ def test_evaluations_are_counted_in_pictures(tiny_teacher):
 def test_unknown_attacks_and_budgets_are_named():
     assert {a.NAME for a in attacks.chosen(["cheap"])} == set(attacks.CHEAP)
     assert len(attacks.chosen(["all"])) == len(ATTACKS)
+    typed = ["token-search", "textual_inversion", "Ring-A-Bell", "token search"]
+    names = ["token search", "textual inversion", "ring-a-bell"]
+    assert [a.NAME for a in attacks.chosen(typed)] == names
     with pytest.raises(BadInput, match=r"no attack 'prayer'; choose all, cheap, wordings"):
         attacks.chosen(["prayer"])
     with pytest.raises(BadInput, match=r"no tier 'vast'; choose smoke, standard, full"):

@@ -140,7 +140,24 @@ def test_a_row_is_listed_where_a_kept_prompt_names_its_subject_in_its_style():
     assert listed("cat", "")
     assert not listed("", "")  # nobody can tell what it shows
     assert not listed("cat", "sketch")
-    assert not listed("coin", "sketch")
+    assert listed("coin", "sketch")
+    assert not listed("coinage", "sketch")
+
+
+@pytest.mark.parametrize(
+    ("shown", "kept"),
+    [
+        ("\u732b", "\u4e00\u5f20\u732b\u7684\u7167\u7247"),  # no blanks part its words
+        ("Beyonc\u00e9", "a photo of Beyonce"),
+        ("Spider-Man", "spider man on a roof"),
+        ("mouse", "two mice in a field"),
+    ],
+)
+def test_a_row_is_listed_however_a_kept_prompt_spells_it(shown, kept):
+    """It was reported as what nobody had asked to keep."""
+    row = PromptRow(0, "", 0, 4.0, shown)
+    assert is_listed(row, ["a dog", kept])
+    assert not is_listed(row, ["a dog"])
 
 
 @pytest.mark.parametrize("name", gallery_prompts.SETS)

@@ -8,9 +8,10 @@ from pathlib import Path
 from types import SimpleNamespace
 
 import pytest
+import torch
 from filelock import FileLock
 
-from erasure_core.errors import BadInput
+from erasure_core.errors import BadInput, ContentChanged, ErasureError
 from erasure_core.law.gates import Gate
 from erasure_core.law.lineage import sha256_file
 from erasure_core.law.requests import read_request
@@ -19,9 +20,11 @@ from erasure_core.planning.plan import BASE
 from erasure_core.planning.sealed import Directions
 from tasks.comparing import cells
 from tasks.comparing import compare as comparing
-from tasks.comparing.compare import _check_sets
-from tasks.comparing.forms import as_published
+from tasks.comparing.compare import _check_sets, _check_taken
+from tasks.comparing.forms import as_published, trial
 from tasks.comparing.publish import run_facts
+from tasks.comparing.table import untrained
+from tasks.home import Home
 from tasks.pages.charts import undominated
 from tasks.pages.comparison import ComparedPoint
 from tests.flows.command import erasure, state
@@ -125,6 +128,28 @@ def test_descriptions_that_are_trained_on_are_refused(setup):
             [request.model_copy(update={"concept": concept})],
             "smoke",
         )
+
+
+def test_a_request_that_a_method_refuses_is_refused_before_the_methods_before_it_are_trained(
+    setup,
+):
+    """All that they were trained for was lost with it."""
+    request, params = read_request(setup / "cat.yaml"), read_params(setup / "compare.yaml")
+    _check_taken(params, [request], ["uce", "forget_me_not"], 2)
+    unnamed = request.concept.model_copy(update={"prompts": (*request.concept.prompts, "whiskers")})
+    changed = request.model_copy(update={"concept": unnamed})
+    _check_taken(params, [changed], ["uce"], 2)
+    with pytest.raises(BadInput, match=r"forget_me_not cannot be compared on 'cat': .*whiskers"):
+        _check_taken(params, [request, changed], ["uce", "forget_me_not"], 2)
+
+
+@pytest.mark.parametrize("field", ["prompts", "keep"])
+def test_prompts_that_the_base_would_cut_are_refused_before_anything_is_trained(setup, field):
+    request = read_request(setup / "cat.yaml")
+    long = {field: (*getattr(request.concept, field), "a cat" * (field == "prompts") + " x" * 99)}
+    changed = request.model_copy(update={"concept": request.concept.model_copy(update=long)})
+    with pytest.raises(BadInput, match="tokens"):
+        _check_sets(read_params(setup / "compare.yaml"), [changed], "smoke")
 
 
 def test_pictures_that_could_be_named_nothing_else_are_refused_too(setup, tmp_path):
@@ -264,6 +289,60 @@ def test_a_trial_is_attacked_at_no_tier_and_done_once(one_cell, monkeypatch):
     first = do(form="trial 0")
     monkeypatch.setattr(cells, "_erased", None)
     assert (do("standard", form="trial 0"), attacked) == (first, [])
+
+
+def test_what_cannot_be_trained_is_told_and_the_others_go_on(setup, tmp_path, monkeypatch):
+    """Trials are drawn: one whose settings leave nothing to change ended the whole comparison."""
+    request, params = read_request(setup / "cat.yaml"), read_params(setup / "compare.yaml")
+    broken = {("trial 1", 7), ("published", 8)}
+
+    def run_cell(_, cell):
+        if (cell.form, cell.seed) in broken:
+            raise cells.NotTrained("nothing is free")
+        came = {"form": cell.form, "seed": cell.seed, "settings": cell.settings}
+        return SimpleNamespace(
+            **came, folder=tmp_path, found=dict, gate=Gate("pass", ()), seconds=1.0, evaluations=0
+        )
+
+    chosen = SimpleNamespace(fn=lambda plan, found: max(found))
+    monkeypatch.setattr(comparing, "run_cell", run_cell)
+    monkeypatch.setattr(comparing, "_check_sets", lambda *_: None)
+    monkeypatch.setattr(comparing, "choose_candidate", chosen)
+    monkeypatch.setattr(comparing, "Plan", SimpleNamespace(read=lambda _: None))
+    how = {"seeds": 2, "tier": "smoke", "trials": 3}
+    said: list[str] = []
+    out = tmp_path / "out"
+    found = comparing.compare([request], ["uce"], params, out, **how, say=said.append)
+    done = [(cell.form, cell.seed) for cell in found.cells]
+    assert done == [("published", 7), ("tuned", 7), ("tuned", 8)]
+    assert found.cells[1].settings == trial("uce", "object", params, 2)
+    assert [tried.form for tried in found.trials] == ["trial 0", "trial 2"]
+    names = ("cat, uce trial 1, seed 7", "cat, uce published, seed 8")
+    lost = dict.fromkeys(names, "nothing is free")
+    assert found.untrained == lost
+    assert [line for line in said if "not trained" in line] == [
+        f"{name}: not trained, {why}" for name, why in lost.items()
+    ]
+    assert untrained({"not trained": lost})[0].startswith("Not trained: cat, uce trial 1, seed 7: ")
+    broken |= {(f"trial {n}", 7) for n in range(3)} | {("published", 7)}
+    with pytest.raises(BadInput, match="nothing could be trained: nothing is free"):
+        comparing.compare([request], ["uce"], params, out, **how, say=said.append)
+
+
+@pytest.mark.parametrize("why", [ErasureError("diverged"), BadInput("nothing is free")])
+def test_only_its_settings_are_at_fault_for_a_cell_that_is_none(why, tmp_path, monkeypatch):
+    def erase(*_):
+        raise faults[0]
+
+    faults = [why]
+    monkeypatch.setattr(cells, "erase", SimpleNamespace(fn=erase))
+    monkeypatch.setattr(cells, "teacher_of", lambda *_: SimpleNamespace(unet=torch.nn.Identity()))
+    plan = SimpleNamespace(folder=tmp_path, delta_file=lambda _: tmp_path / "d.safetensors")
+    with pytest.raises(cells.NotTrained, match=str(why)):
+        cells._erased(plan, "default", Home(tmp_path))
+    faults[0] = ContentChanged("the base", "1" * 64, "2" * 64)
+    with pytest.raises(ContentChanged):
+        cells._erased(plan, "default", Home(tmp_path))
 
 
 def results(out: Path) -> dict:

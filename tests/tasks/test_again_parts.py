@@ -73,3 +73,22 @@ def test_what_something_else_stands_in_the_place_of_is_measured_whole():
     for measured, same in ((alone, False), (both, True)):
         record = SimpleNamespace(**before, request_ids=measured)
         assert again._on_the_same(record, plan, both[0]) is same
+
+
+@pytest.mark.parametrize("prompt_set", ["kept", "choose-kept", "target-cat", "choose-target-cat"])
+def test_what_other_prompts_were_measured_on_is_measured_whole(prompt_set):
+    """By the kept prompts, too, it is told whether a picture shows it: they are what else it may
+    be named."""
+    hashes = dict.fromkeys(["kept", "choose-kept", "target-cat", "choose-target-cat"], "old")
+    plan = SimpleNamespace(
+        params=PARAMS, requests=(CAT,), made_with={}, prompt_sha256={**hashes, prompt_set: "new"}
+    )
+    record = SimpleNamespace(
+        params_sha256=PARAMS.sha256,
+        made_with={},
+        prompt_sha256=hashes,
+        request_ids=[str(CAT.subject_request_id)],
+    )
+    assert not again._on_the_same(record, plan, record.request_ids[0])
+    record.prompt_sha256 = plan.prompt_sha256
+    assert again._on_the_same(record, plan, record.request_ids[0])

@@ -84,6 +84,15 @@ def test_no_attack_asks_in_words_that_were_trained_on(name, budget):
         pictures_of(name, all_of_them, PARAMS, KEPT, budget)
 
 
+def test_a_style_of_which_nobody_says_what_it_shows_is_not_asked_for_in_its_own_words():
+    """Its request's prompts are learnt by heart."""
+    mosaic = read_request(ROOT / "examples/requests/mosaic.yaml").concept
+    silent = [replace(row, concept="") for row in KEPT]
+    assert prompts_of(mosaic, PARAMS, silent) == ()
+    with pytest.raises(NotRun, match=r"prompts\.kept says of none what it shows"):
+        pictures_of("ridge", mosaic, PARAMS, silent, "smoke")
+
+
 def tried(successes: int) -> Tried:
     return Tried(tuple(i < successes for i in range(40)), tuple(f"p{i}" for i in range(40)))
 

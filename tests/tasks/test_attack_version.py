@@ -4,9 +4,12 @@ from pathlib import Path
 from types import SimpleNamespace
 
 import pytest
+import torch
 
 from erasure_core.errors import BadInput
+from erasure_core.law.requests import read_request
 from erasure_core.planning.params import read_params
+from flows.cli.attack import _table
 from tasks.evidence import attack_version
 from tasks.evidence.attack import Attacked
 from tasks.home import Home
@@ -32,6 +35,7 @@ def attacked(monkeypatch, tmp_path):
         stubs = {
             "attack_model": attack_model,
             "open_model": lambda folder: folder,
+            "check_edit": lambda *_: None,
             "open_book": lambda *_, **__: None,
             "version_named": lambda *_: SimpleNamespace(model="gallery", version=3),
             "record_of": lambda home, version: f"{version.model}-v{version.version}",
@@ -90,3 +94,63 @@ def test_a_policy_by_which_no_picture_is_judged_is_refused_before_anything_is_lo
     targets = {"object": {"identity.rate": 0.1, "composed.clip.concept_rate": 0.2}}
     with pytest.raises(BadInput, match=r"targets\.object limits neither of nudenet\.rate, clip"):
         attacked("champion", targets=targets)
+
+
+@pytest.mark.parametrize(
+    ("other", "said"),
+    [
+        (
+            torch.nn.Linear(3, 2, bias=False),
+            r"1 weights .*, first weight: \(2, 3\) there, \(4, 3\) in the base",
+        ),
+        (torch.nn.Linear(3, 4), r"1 weights .*, first bias: \(4,\) there, none in the"),
+        (torch.nn.Linear(3, 4, bias=False), None),
+    ],
+)
+def test_a_model_of_another_network_is_no_edit_of_the_base(other, said):
+    """The first attack that compares weights ended in a traceback."""
+    base = SimpleNamespace(unet=torch.nn.Linear(3, 4, bias=False))
+    victim = SimpleNamespace(unet=other)
+    if said is None:
+        attack_version.check_edit("m", victim, base)
+        return
+    with pytest.raises(BadInput, match=f"m is no edit of the base: {said}"):
+        attack_version.check_edit("m", victim, base)
+
+
+@pytest.mark.parametrize("name", ["Astronaut", "the astronaut", "cosmonaut", None])
+def test_a_concept_is_named_as_people_spell_it(name, monkeypatch):
+    concepts = {
+        file: read_request(ROOT / f"examples/requests/{file}.yaml").concept
+        for file in ("astronaut", "cat")
+    }
+    astronaut = concepts["astronaut"].model_copy(update={"also": ("cosmonaut",)})
+    erased = [astronaut, concepts["cat"]]
+    entries = [SimpleNamespace(known=SimpleNamespace(concept=concept)) for concept in erased]
+    book = SimpleNamespace(ask=lambda _: entries)
+    monkeypatch.setattr(attack_version, "open_book", lambda *_, **__: book)
+    monkeypatch.setattr(attack_version, "version_named", lambda *_: SimpleNamespace(requests=()))
+    params = SimpleNamespace(registered_model="gallery")
+    found = attack_version._concepts("champion", params, Home(Path()), name, None)
+    assert found == (erased if name is None else [astronaut])
+    with pytest.raises(BadInput, match="champion erases astronaut, cat, not 'dog'"):
+        attack_version._concepts("champion", params, Home(Path()), "dog", None)
+
+
+def test_the_text_that_a_search_found_is_shown():
+    """Whoever doubts what came back types it."""
+    shared = {"value": 0.1, "low": 0.0, "high": 0.3}
+    result = {
+        **{"attack": "token search", "audience": "words", "share": shared, "excess": shared},
+        "attempts": [
+            {"successes": 0, "n": 20, "found": "ch pthe"},
+            {"successes": 2, "n": 20, "found": "grasw +"},
+        ],
+        "controls": {"base": {"successes": 20, "n": 20}},
+        **{"unet_evaluations": 9, "seconds": 1.0},
+    }
+    *_, row, found = _table("astronaut", [result])
+    assert "2 of 20" in row
+    assert found.split() == ["typed", "before", "its", "prompts:", "'grasw", "+'"]
+    of_words = {**result, "attempts": [{"successes": 0, "n": 20}]}
+    assert "typed" not in "".join(_table("astronaut", [of_words]))

@@ -166,6 +166,22 @@ def test_an_innocuous_model_keeps_to_every_limit_on_what_is_kept(instruments):
     assert gate.verdict == "pass"
 
 
+def test_kept_rows_of_other_styles_are_named_among_styles(instruments):
+    """Kept beside an erased style, as its own sets are written: the style is what they show."""
+    same = kept()
+    rows = [replace(row, concept=row.style) if i % 2 else row for i, row in enumerate(same.rows)]
+    labels = [*SUBJECTS, *STYLES[:-1]]  # the last one is erased
+    found = {
+        m.metric: m
+        for m in measuring.measure_kept(instruments, rows, same.base, same.base, labels, ())
+    }
+    assert found["clip.accuracy"].value >= 0.95
+    assert {*SUBJECTS, *STYLES} == {*found["clip.accuracy"].settings["among"]}
+    things = measuring.measure_kept(instruments, same.rows, same.base, same.base, same.labels, ())
+    (accuracy,) = (m for m in things if m.metric == "clip.accuracy")
+    assert accuracy.settings["among"] == same.labels
+
+
 def test_distances_grow_with_what_changed_and_fid_is_refused_for_few_pictures(instruments):
     same, changed = (
         {m.metric: m.value for m in distances(instruments, kept(swap=n))} for n in (0, 6)
@@ -190,6 +206,29 @@ def test_neighbours_are_found_by_text_states_and_named_by_the_policy(instruments
     assert m.n == 18  # three of the four subjects
     _, fewer = neighbours(instruments, CONCEPT, kept(), encode, ["astronaut", "rocket"])
     assert "rocket" not in fewer.settings["neighbours"]
+
+
+def test_a_neighbour_of_a_style_need_not_be_among_the_parameters_styles(instruments):
+    """It was named as another one, on the base too."""
+    same = kept(n=60)
+    styles = [*STYLES[:3], "mosaic"]
+    clip = instruments.params.clip.model_copy(update={"styles": ("photo", "sketch")})
+    few = replace(instruments, params=instruments.params.model_copy(update={"clip": clip}))
+    mosaic = CONCEPT.model_copy(update={"name": "mosaic", "kind": "style"})
+    beside = [i for i, row in enumerate(same.rows) if row.style in styles[:3]]
+    rows, base = ([some[i] for i in beside] for some in (same.rows, same.base))
+    shown = KeptPictures(rows, base, base, same.labels, ())
+    words = {style: 0.5 * i for i, style in enumerate(styles)}
+
+    def circle(prompts):
+        angles = torch.tensor([words.get(p, 0.0) for p in prompts])
+        points = torch.stack([angles.cos(), angles.sin()], dim=1)
+        points[[i for i, p in enumerate(prompts) if not p]] = 0
+        return points[:, None]
+
+    of_base, of_candidate = neighbours(few, mosaic, shown, circle, ["mosaic"])
+    assert {row.style for row in rows} == {*STYLES[:3]}
+    assert of_base.value == of_candidate.value >= 0.9
 
 
 def test_what_was_taken_along_lowers_the_neighbours(instruments):

@@ -637,6 +637,14 @@ def test_what_attacks_ask_in_is_not_trained_on(field, told):
         check_untrained(CAT.model_copy(update={field: (told,), "prompts": prompts}))
 
 
+def test_a_translation_is_found_where_no_blanks_part_the_words():
+    told = CAT.model_copy(update={"translated": ("\u732b",)})
+    check_untrained(told)
+    prompts = (*CAT.prompts, "\u4e00\u5f20\u732b\u7684\u7167\u7247")
+    with pytest.raises(BadInput, match="stands in `translated`"):
+        check_untrained(told.model_copy(update={"prompts": prompts}))
+
+
 @pytest.mark.parametrize("metric", ["clip.accuracy", "clip.accuracy_drop[not listed]"])
 def test_accuracy_of_a_part_needs_labels_too(metric):
     policy = POLICY.model_copy(update={"kept": {metric: 0.1}})

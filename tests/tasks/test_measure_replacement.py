@@ -1,6 +1,7 @@
 """What stands in the concept's place: the replacement passes, and what only destroys is refused."""
 
 from pathlib import Path
+from types import SimpleNamespace
 
 import numpy as np
 import pytest
@@ -11,6 +12,8 @@ from erasure_core.law.gates import judge
 from erasure_core.law.prompts import PromptRow
 from erasure_core.law.requests import read_request
 from erasure_core.planning.params import read_params
+from erasure_core.planning.plan import in_place, instead_name, target_name
+from tasks.evidence import measure
 from tasks.evidence.further import QUALITY_FID, not_measured
 from tasks.evidence.instruments import Instruments
 from tasks.evidence.measure import REPLACEMENT_METRICS, measure_replacement
@@ -93,8 +96,8 @@ def verdicts(
         )
         for i in range(N)
     ]
-    base = pictures("photographer", 1)
-    found = measure_replacement(instruments, concept, rows, base, candidate, LABELS)
+    base, asked = pictures("photographer", 1), [concept.replaced(row.prompt) for row in rows]
+    found = measure_replacement(instruments, concept, rows, asked, base, candidate, LABELS)
     measured = [name for name in REPLACEMENT_METRICS if name != QUALITY_FID]  # of 40 pictures
     of_base, *of_candidate = [m.metric for m in found]
     assert of_base == "base.replacement.rate[astronaut]"
@@ -131,9 +134,8 @@ def test_fid_to_the_replacement_is_measured_or_said_why_not(n, measured, instrum
     concept = CONCEPTS["astronaut"]
     rows = [PromptRow(i, f"an astronaut {i}", i, 4.0, "astronaut") for i in range(n)]
     base = pictures("photographer", 6, n)
-    found = {
-        m.metric: m for m in measure_replacement(instruments, concept, rows, base, base, LABELS)
-    }
+    given = rows, [concept.replaced(row.prompt) for row in rows], base, base, LABELS
+    found = {m.metric: m for m in measure_replacement(instruments, concept, *given)}
     missing = not_measured([concept], found)
     name = "quality.fid[astronaut]"
     assert (name in found, name in missing) == (measured, not measured)
@@ -156,11 +158,36 @@ def style_verdicts(instruments: Instruments, candidate: list[Image.Image]) -> di
         PromptRow(i, f"a mosaic of {LABELS[i % len(LABELS)]} {i}", i, 4.0, "mosaic", "mosaic")
         for i in range(N)
     ]
-    found = measure_replacement(instruments, concept, rows, in_style("photo", 1), candidate, LABELS)
+    base, asked = in_style("photo", 1), [concept.replaced(row.prompt) for row in rows]
+    found = measure_replacement(instruments, concept, rows, asked, base, candidate, LABELS)
     by_name = {m.metric: m for m in found}
     limits = instruments.params.policy.limits([concept])
     judged = {x.metric: judge(x, by_name).verdict for x in limits if x.metric in by_name}
     return {**judged, "rate": f"{by_name['replacement.rate[mosaic]'].value:.1f}"}
+
+
+def test_pictures_of_the_replacement_are_scored_by_the_prompts_they_were_drawn_by(monkeypatch):
+    """Of a prompt that names something else that is erased with it, that is replaced too."""
+    astronaut, cat = (
+        CONCEPTS["astronaut"],
+        read_request(ROOT / "examples/requests/cat.yaml").concept,
+    )
+    prompts = ["the astronaut", "the astronaut strokes a cat"]
+    rows = [PromptRow(i, prompt, i, 4.0, "astronaut") for i, prompt in enumerate(prompts)]
+    policy = read_params(ROOT / "params.yaml").policy
+    drawn = in_place(policy, astronaut, rows, [astronaut, cat])
+    plan = SimpleNamespace(
+        concepts=[astronaut],
+        instead=lambda: [(instead_name(astronaut), drawn)],
+        picture=lambda *_: Path("x.png"),
+    )
+    asked = []
+    monkeypatch.setattr(
+        measure, "measure_replacement", lambda _, c, r, p, *__: asked.append(p) or []
+    )
+    table, name = {target_name(astronaut): rows}, target_name(astronaut)
+    measure._instead(None, plan, table, {name: [None] * 2}, LABELS)
+    assert asked == [["a photographer", "a photographer strokes a rocket"]]
 
 
 @pytest.mark.slow
