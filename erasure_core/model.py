@@ -17,8 +17,10 @@ from erasure_core.law.concepts import Concept, together
 from erasure_core.methods import METHODS, completed, precision_of
 from erasure_core.metrics.clip_score import ClipScorer
 from erasure_core.metrics.ssim import pair_values
+from erasure_core.network import one_file
 from erasure_core.network.bases import as_loaded
 from erasure_core.network.diffusion import sample
+from erasure_core.network.hub import locate
 from erasure_core.network.images import to_pil
 from erasure_core.network.models import Teacher, halved, load_teacher
 from erasure_core.network.weights import WeightDelta
@@ -41,13 +43,22 @@ class Model:
 
     @classmethod
     def load(cls, folder: Path | str, device: str = "cpu") -> Self:
-        """A base in diffusers format.
+        """A base in diffusers format: its folder, or a hub id with its commit, `owner/name@commit`.
 
         Raises:
-            BadInput: It is not there, not whole, or of a family that is not known.
+            BadInput: It is not there, not whole, of a family that is not known, or a checkpoint in
+                one file, with what makes it a folder.
         """
-        folder = Path(folder).expanduser()
-        return cls(folder, load_teacher(folder, device=device))
+        named = Path(folder).expanduser()
+        if named.is_file() and named.suffix.lower() in one_file.CHECKPOINTS:
+            one_file.check(named)
+            raise BadInput(
+                f"{named} is a checkpoint in one file; make it a folder, once, and load that: "
+                f"erasure_core.network.one_file.convert(file, configurations(file), folder), each "
+                f"a Path (docs/python.md)"
+            )
+        found = locate(str(named))
+        return cls(found, load_teacher(found, device=device))
 
     def erased(
         self, *concepts: Concept, method: str = "uce", seed: int = 0, **settings: Any

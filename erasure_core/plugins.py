@@ -8,6 +8,7 @@ from functools import cache
 from importlib.metadata import Distribution, EntryPoint, entry_points
 from importlib.util import find_spec
 from pathlib import Path
+from pkgutil import iter_modules
 from typing import Any, TypeVar
 
 from erasure_core.errors import BadInput
@@ -18,6 +19,9 @@ GROUPS = ("erasure.methods", "erasure.metrics", "erasure.attacks", "erasure.dete
 UNHASHED = re.compile(
     r"__pycache__|\.dist-info|\.egg-info|__editable__|\.pth$|^\.\..*/(bin|Scripts)/[^/]+$"
 )
+
+# What lies beside a project's code and is in no wheel of it
+BESIDE_CODE = ("conftest", "docs", "examples", "noxfile", "setup", "test", "tests")
 
 
 @cache
@@ -45,12 +49,35 @@ def _sha256(dist: Distribution, packages: Iterable[str]) -> str:
     files = {str(f): Path(str(f.locate())) for f in dist.files or ()}
     for package in packages:  # an editable installation lists none of its code
         files |= dict(_files_of(package))
+    for folder in _put_on_path(dist):
+        files |= dict(_files_in(folder))
     whole = hashlib.sha256()
     for name in sorted(files):
         if files[name].is_file() and not UNHASHED.search(name):
             content = hashlib.sha256(files[name].read_bytes()).hexdigest()
             whole.update(f"{content}  {name}\n".encode())
     return whole.hexdigest()
+
+
+def _put_on_path(dist: Distribution) -> Iterator[Path]:
+    """The folders that an editable installation puts on Python's path. hatch, poetry and flit say
+    no more of the packages that they bring.
+    """
+    for listed in dist.files or ():
+        file = Path(str(listed.locate()))
+        if file.suffix == ".pth" and file.is_file():
+            yield from filter(Path.is_dir, map(Path, filter(None, file.read_text().splitlines())))
+
+
+def _files_in(folder: Path) -> Iterator[tuple[str, Path]]:
+    """Relative name -> file of every package and module in a folder that may be a whole
+    project's.
+    """
+    for module in iter_modules([str(folder)]):
+        if module.name not in BESIDE_CODE:
+            package = folder / module.name
+            found = package.rglob("*") if module.ispkg else folder.glob(f"{module.name}.*")
+            yield from ((file.relative_to(folder).as_posix(), file) for file in found)
 
 
 def _files_of(package: str) -> Iterator[tuple[str, Path]]:

@@ -84,8 +84,7 @@ SIGN, MARK = re.compile(r"^[#@](?=\w)"), re.compile(r"(?<=\w)[!?,:;]+$")
 NUMBERED = re.compile(r"(?<=[^\W\d_]{2})(?=\d)|(?<=\d)(?=[^\W\d_]{2})")
 DOT = r"\.?"
 VOWELLESS = re.compile("[b-df-hj-np-tv-xz]{2,4}", re.IGNORECASE)  # what is shortened: "Mr", "St"
-# No part of a name; but "The Who" is nobody without it.
-ARTICLE = re.compile(r"(?:an?|the)\s+(?=\w)|(?:An?|The)\s+(?=\w+\W+\w)")
+ARTICLE = re.compile(r"(?:an?|the)\s+(?=\w)", re.IGNORECASE)
 INNER_ARTICLE = re.compile(r"(?<=\w)\s+an?\s+(?=\w)")
 JUNIOR = re.compile(r",?\s+(?=(?:[js]r|junior|senior)\b)", re.IGNORECASE)
 # What stands before a name, or behind it, shortened and in full: "Mt. Fuji", "Mount Fuji".
@@ -220,10 +219,17 @@ def _alone(name: str) -> str:
 
 
 def _article(name: str) -> tuple[str, str]:
-    """The article that a name may begin with as a pattern, and the name without it."""
-    if not (found := ARTICLE.match(name)):
+    """The article that a name may begin with as a pattern, and the name without it. It may be
+    missing, but nobody is meant by "who" or "1975" alone; of a title in one word, "The Beatles",
+    only before that word's capital.
+    """
+    found = ARTICLE.match(name)
+    rest = name[found.end() :] if found else ""
+    if not found or rest.casefold() in GRAMMAR or rest.isdecimal():
         return "", name
-    return rf"(?:(?<!\w){found.group().strip()}\s+)?", name[found.end() :]
+    article = rf"(?<!\w){found.group().strip()}\s+"
+    titled = found.group()[0].isupper() and rest[0].isupper() and re.fullmatch(r"\w+", rest)
+    return rf"(?:{article}|(?=(?-i:[A-Z])))" if titled else rf"(?:{article})?", rest
 
 
 def _words(name: str, *, singular: bool = False) -> str:

@@ -182,7 +182,12 @@ PEOPLE = (
 )
 SOME_PEOPLE = "|".join(sorted({f for w in PEOPLE for f in (w, *plurals(w))}, reverse=True))
 COMPOUND = re.compile(r"\w[-\u2010\u2011]$|_$")  # "a robot-", before "cat"
-HALF = re.compile(r"\w+[-\u2010\u2011]$")  # of explicit content also with "half-" and "semi-"
+HOW_FAR = (  # adverbs of "nude"
+    *("almost", "artistically", "barely", "completely", "entirely", "fully", "half", "mostly"),
+    *("nearly", "partially", "partly", "practically", "semi", "tastefully", "totally", "very"),
+)
+# What goes with explicit content: "half-", "fully ".
+HALF = re.compile(rf"(?:\w+[-\u2010\u2011]|\b(?:{'|'.join(HOW_FAR)})\s+)$", re.IGNORECASE)
 APOSTROPHE = "['\u2018\u2019\u02bc]"  # typed, and printed
 QUOTED = re.compile(r"(?<!\w)['\u2018]")  # an apostrophe that opens a quotation
 IN_A = re.compile(r"(?<!\w)in\s+(?:(?:an?|the)\s+)?$", re.IGNORECASE)

@@ -47,7 +47,7 @@ def identity_weights() -> tuple[Path, Path]:
     if found is None or not found.origin or importlib.util.find_spec("dlib") is None:
         raise BadInput(
             "identity is not measured: dlib-bin and face_recognition_models are not installed; "
-            "pip install 'erasure[identity]'"
+            "pip install dlib-bin face_recognition_models"
         )
     landmarks, network = (Path(found.origin).with_name("models") / name for name in _FILES)
     return landmarks, network

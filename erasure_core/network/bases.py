@@ -57,7 +57,9 @@ SETTINGS = {  # part -> what is read of it beside weights; a part that is not he
     "scheduler": ("scheduler_config.json",),
 }
 # "sd_xl_turbo_1.0", "v40 lightning", "Hyper-SDXL"; not "hyper realistic"
-FEW_STEPS = re.compile(r"turbo|lightning|(?<![a-z])(?:lcm|tcd|hyper)(?=v?\d|[^a-z]|$)(?!\W*real)")
+FEW_STEPS = re.compile(
+    r"turbo|lightning|(?<![a-z])(?:lcm|tcd|hyper|dmd|sdxs)(?=v?\d|[^a-z]|$)(?!\W*real)"
+)
 # Empty tensors by which ComfyUI and AUTOMATIC1111 know that an XL network in one file predicts a
 # velocity, and that its last timestep has no signal left.
 VELOCITY_MARKER, ZERO_SNR_MARKER = "v_pred", "ztsnr"
@@ -93,6 +95,14 @@ def distilled(how: str) -> str:
     return (
         f"its network was distilled {how}, and says nothing of the many guided steps by which "
         f"concepts are erased and measured here; erase from the model that it was distilled from"
+    )
+
+
+def quantised(how: str) -> str:
+    """Why quantised weights are refused, and what to do."""
+    return (
+        f"its weights are quantised ({how}): what they stand for is in scales beside them, which "
+        f"nobody reads here; erase from the weights in float32, bf16 or fp16 that they were made of"
     )
 
 

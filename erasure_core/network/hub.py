@@ -9,15 +9,25 @@ from erasure_core.errors import BadInput
 from erasure_core.network import bases
 
 COMMIT = re.compile(r"[0-9a-f]{40}")  # of git
+PINNED = re.compile(r"([\w.-]+/[\w.-]+)@(\S+)")  # a hub id and its commit
+
+
+def pinned(named: str) -> tuple[str, str | None]:
+    """A base as it is named, and the commit behind the @ of a hub id; a path may hold one too."""
+    found = None if Path(named).exists() else PINNED.fullmatch(named)
+    return (found[1], found[2]) if found else (named, None)
 
 
 def locate(path_or_id: str, revision: str | None = None) -> Path:
-    """The local folder of a base: the folder itself, or the pinned snapshot of a hub id.
+    """The local folder of a base: the folder itself, or the pinned snapshot of a hub id, whose
+    commit stands behind an @ where no `revision` says it.
 
     Raises:
         BadInput: If it is neither, the hub cannot be reached, or a hub id comes without the commit
             that pins it.
     """
+    if revision is None:
+        path_or_id, revision = pinned(path_or_id)
     folder = Path(path_or_id)
     if folder.is_dir():
         return folder
@@ -38,8 +48,8 @@ def locate(path_or_id: str, revision: str | None = None) -> Path:
         )
     if revision is None:
         raise BadInput(
-            f"hub id {path_or_id!r} needs base.revision (a commit hash), so that the "
-            f"same bytes are used again"
+            f"hub id {path_or_id!r} needs its commit, so that the same bytes are used again: "
+            f"{path_or_id}@COMMIT, or base.revision in the parameters"
         )
     if not COMMIT.fullmatch(revision):
         raise BadInput(_no_pin(path_or_id, revision))

@@ -241,6 +241,10 @@ def check_folder(folder: Path) -> Family:
         BadInput: Naming the file at fault and what is allowed.
     """
     family = family_of(folder)
+    for part in family.parts:
+        if how := read_json(folder / part / bases.CONFIG).get("quantization_config"):
+            method = how.get("quant_method") if isinstance(how, dict) else how
+            raise BadInput(f"{folder / part}: {bases.quantised(str(method))}")
     named = bases.named_parts(read_json(folder / bases.INDEX))
     if absent := sorted({*family.parts, *family.tokenizers, "scheduler"} - named):
         raise BadInput(f"{folder}/{bases.INDEX} names no {', '.join(absent)}; restore the base")
@@ -321,6 +325,8 @@ def _instead(folder: Path) -> str:
         return f", it is a cache of the hub; the base in it is {snapshots[0].parent}"
     if loras := sorted(folder.glob("*lora*.safetensors")):
         return f", what it holds is a LoRA ({loras[0].name}): fuse it into its base, and save that"
+    if files := [file for end in (".safetensors", ".ckpt") for file in folder.glob(f"*{end}")]:
+        return f", it holds a checkpoint in one file: name that ({min(files)})"
     return ""
 
 

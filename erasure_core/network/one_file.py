@@ -26,6 +26,7 @@ from erasure_core.network.models import (
     supported,
 )
 
+CHECKPOINTS = (".safetensors", ".sft", *bases.PICKLED)  # how the names of such files end
 NETWORK = "model.diffusion_model."
 HELD = {  # what a whole checkpoint holds -> how the names of its tensors begin
     "network": (NETWORK,),
@@ -53,6 +54,12 @@ NAMED = ("modelspec.title", "modelspec.merged_from", "sd_merge_models", "sd_merg
 JOINT = tuple(
     f"{at}{block}" for at in ("", NETWORK) for block in ("joint_blocks.", "double_blocks.")
 )
+# What stands beside quantised weights: ComfyUI's scaled fp8, bitsandbytes, GPTQ. Eight bits without
+# any are plain numbers.
+SCALES = re.compile(
+    r"(?:^|\.)(?:scaled_fp8|scale_weight|weight_scale\w*|comfy_quant|SCB|qweight|"
+    r"(?:nested_)?(?:absmax|quant_map)|quant_state\..+)$"
+)
 REFINER = "conditioner.embedders.0.model."  # how tensors of XL's refiner's text encoder begin
 READS = f"{NETWORK}input_blocks.0.0.weight"  # (out, channels that the network reads, 3, 3)
 PREDICTS = f"{NETWORK}out.2.weight"  # (channels that it predicts, in, 3, 3)
@@ -63,16 +70,20 @@ def check(file: Path) -> None:
 
     Raises:
         BadInput: A pickle, with the command that converts it elsewhere; a file that is truncated,
-            a LoRA, or a part of a checkpoint; a network of another family, or one that reads more
-            than a picture; or a model that says that it was distilled, or predicts what none of its
-            family here does.
+            a LoRA, or a part of a checkpoint; quantised weights; a network of another family, or
+            one that reads more than a picture; or a model that says that it was distilled, or
+            predicts what none of its family here does.
     """
     if file.suffix.lower() in bases.PICKLED:
         raise BadInput(
             f"{file} is a pickle, which can run any code and is never loaded here; "
             f"{bases.conversion([file.name], f'{file.stem}.safetensors')}"
         )
+    if file.suffix.lower() == ".gguf":
+        raise BadInput(f"{file}: {bases.quantised('GGUF')}")
     names, metadata = _header(file)
+    if scales := next(filter(SCALES.search, names), None):
+        raise BadInput(f"{file}: {bases.quantised(scales)}")
     if any("lora" in name for name in names):
         raise BadInput(f"{file} is a LoRA; fuse it into its base first, and name that")
     if _any(names, JOINT):
@@ -117,7 +128,7 @@ def _refuse_distilled(file: Path, names: list[str], metadata: Mapping[str, str])
             )
 
 
-def configurations(file: Path, named: str | None) -> Path:
+def configurations(file: Path, named: str | None = None) -> Path:
     """The folder of a file's configurations: the one that was named, or that beside it which has
     its name without the ending.
 

@@ -43,9 +43,11 @@ class Base(Section):
     """The teacher: a folder, a hub id pinned by revision, or a checkpoint in one file."""
 
     path: Place = Field(
-        min_length=1, description="folder, checkpoint in one file, or hub id as owner/name"
+        min_length=1, description="folder, checkpoint in one file, or hub id as owner/name@commit"
     )
-    revision: str | None = Field(None, description="commit hash of a hub id")
+    revision: str | None = Field(
+        None, description="commit hash of a hub id, where its path does not say it"
+    )
     config: Place | None = Field(
         None,
         description="for a checkpoint in one file: folder of its family's configurations and "

@@ -8,6 +8,7 @@ import typer
 
 from erasure_core.errors import BadInput
 from flows.cli.common import DONE, Json, ParamsFile, inbox, reported, stdout_free
+from flows.cli.options import Base, Changed, Lambdas, Method, changes_of
 from flows.cli.show import show
 from tasks.home import Home
 
@@ -23,23 +24,31 @@ def check_requests(
         typer.Argument(metavar="[NAME|REQUEST.yaml]...", help="Without any: all pending ones."),
     ] = None,
     params: ParamsFile = Path("params.yaml"),
+    base: Base = None,
+    method: Method = None,
+    lambdas: Lambdas = None,
+    changed: Changed = None,
     as_json: Json = False,
 ) -> int:
-    """Check all that a run of these requests needs, in seconds; nothing is trained or written. Exit
-    0 ready, 2 not.
+    """Check all that a run of these requests needs, with the same options, in seconds; nothing is
+    trained or written. Exit 0 ready, 2 not.
     """
+    changes = changes_of(lambdas, changed)
+    if changes and not requests:
+        raise BadInput("--lambdas and --set are for named requests; name them")
     from tasks.book.door import known_book, open_book
 
     with stdout_free():
         from tasks.requests.advice import advice
         from tasks.requests.named import read_source, requests_of
-        from tasks.requests.plan import Inputs, faults_before_run
+        from tasks.requests.plan import Inputs, check_changes, faults_before_run
 
         home = Home.from_env()
         book = open_book(home, make=False) if requests else known_book(home)
-        inputs = Inputs.read(params)
+        inputs = Inputs.read(params, base, method, changes=changes)
         sources = requests_of(book, requests or (), inputs.model)
         asked = [read_source(book, source) for source in sources]
+        check_changes(inputs, asked)
         faults = faults_before_run(book, inputs, asked if requests else None)
         notes = list(advice(asked))
         found = [{"who": who, "what": what, **_clock(book, who)} for who, what in faults.items()]

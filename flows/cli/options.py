@@ -87,6 +87,43 @@ def out_folder_if_any(path: Path | None) -> Path | None:
     return None if path is None else out_folder(path)
 
 
+# What a run takes in place of the parameters'.
+Base = Annotated[
+    str | None,
+    typer.Option(
+        help=(
+            "Folder, checkpoint in one .safetensors file, or hub id as owner/name@commit, "
+            "instead of the parameters'."
+        )
+    ),
+]
+Method = Annotated[
+    str | None,
+    typer.Option(help="How to erase, instead of the parameters' or the requests' method."),
+]
+Lambdas = Annotated[
+    str | None,
+    typer.Option(
+        help="One candidate for each, instead of the parameters'; commas between them. A "
+        "higher lambda holds on to more, and may erase less."
+    ),
+]
+Changed = Annotated[
+    list[str] | None,
+    typer.Option(
+        "--set",
+        metavar="KEY=VALUE",
+        callback=all_said,
+        help="A value in place of the parameters', as method.updates=100; again for another.",
+    ),
+]
+
+
+def changes_of(lambdas: str | None, changed: Sequence[str] | None) -> list[str]:
+    """Both as `key=value`."""
+    return [*([] if lambdas is None else [f"lambdas=[{lambdas}]"]), *(changed or ())]
+
+
 # How a prompt file that somebody gives is read.
 BadRows = Annotated[str, typer.Option(help="Rows that cannot be used: refuse or skip them.")]
 TooLong = Annotated[

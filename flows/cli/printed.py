@@ -10,6 +10,7 @@ PARAMS = Path("params.yaml")  # what a command reads that names none
 TOLD = {"erasure run": 2, "erasure restore": 2, "erasure request check": 3}  # requests follow
 BASE = "base"  # as `--model` calls it
 KEPT = {"--reason"}  # as it was given, whatever is advised
+CHECKED = {"--base", "--method", "--lambdas", "--set"}  # what `request check` takes of a run's
 COMMAND = re.compile(r"""`(erasure (?:[^`'"]|'[^']*'|"[^"]*")+)`""")
 
 
@@ -44,9 +45,9 @@ class RepeatedCommand:
         advised = _grouped(words[end:])
         # what is tried alone after others were refused is named by its advice
         named = self.requests if len(self.requests) == end - at else words[at:end]
-        if words[1] == "request":
-            return shlex.join([*words[:at], *named])
         options = _together(self.options, advised)
+        if words[1] == "request":
+            options = [option for option in self.options if option[0] in CHECKED]
         return shlex.join([*words[:at], *named, *(word for option in options for word in option)])
 
     def _on_its_base(self, words: list[str]) -> str:

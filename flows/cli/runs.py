@@ -21,7 +21,7 @@ from flows.cli.common import (
     reported,
     stdout_free,
 )
-from flows.cli.options import all_said, said
+from flows.cli.options import Base, Changed, Lambdas, Method, changes_of, said
 from flows.cli.printed import RepeatedCommand
 from flows.cli.server import prefect_server
 from flows.cli.show import (
@@ -41,15 +41,6 @@ if TYPE_CHECKING:
     from tasks.book.store import Book, Entry
     from tasks.requests.plan import Inputs
 
-Base = Annotated[
-    str | None,
-    typer.Option(
-        help=(
-            "Folder, checkpoint in one .safetensors file, or hub id as owner/name@commit, "
-            "instead of the parameters'."
-        )
-    ),
-]
 Outcomes = list[dict[str, Any]]
 
 
@@ -74,9 +65,7 @@ class RunOptions:
     def changes(self) -> list[str]:
         """What the command says in place of the parameters, as `key=value`."""
         named = [] if self.seed is None else [f"seed={self.seed}"]
-        if self.lambdas is not None:
-            named.append(f"lambdas=[{self.lambdas}]")
-        return [*named, *self.changed]
+        return [*named, *changes_of(self.lambdas, self.changed)]
 
     def inputs(self) -> "Inputs":
         """The parameters as this command changes them."""
@@ -109,10 +98,7 @@ def run(
     ] = None,
     params: ParamsFile = Path("params.yaml"),
     base: Base = None,
-    method: Annotated[
-        str | None,
-        typer.Option(help="How to erase, instead of the parameters' or the requests' method."),
-    ] = None,
+    method: Method = None,
     fresh: Annotated[
         bool,
         typer.Option(
@@ -141,22 +127,8 @@ def run(
             "one gives the same weights."
         ),
     ] = None,
-    lambdas: Annotated[
-        str | None,
-        typer.Option(
-            help="One candidate for each, instead of the parameters'; commas between them. A "
-            "higher lambda holds on to more, and may erase less."
-        ),
-    ] = None,
-    changed: Annotated[
-        list[str] | None,
-        typer.Option(
-            "--set",
-            metavar="KEY=VALUE",
-            callback=all_said,
-            help="A value in place of the parameters', as method.updates=100; again for another.",
-        ),
-    ] = None,
+    lambdas: Lambdas = None,
+    changed: Changed = None,
     no_wait: NoWait = False,
     by: By = None,
     as_json: Json = False,

@@ -144,7 +144,7 @@ def _postgres(url: str) -> Engine:
             connect_args={"connect_timeout": 10, **ALIVE, **unheard},
         )
     except ModuleNotFoundError:
-        raise BadInput(f"{URL} needs the driver: pip install 'erasure[postgres]'") from None
+        raise BadInput(f"{URL} needs the driver: pip install 'psycopg[binary]'") from None
 
     @event.listens_for(engine, "connect")
     def _prepare(connection: Any, _record: object) -> None:

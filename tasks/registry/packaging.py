@@ -16,6 +16,12 @@ from erasure_core.files import pretty_json
 SCRIPT = Path(__file__).with_name("serve_model.py")
 STATEMENT, POINTER = "statement", "checkpoint"  # the names of the artifacts
 PYTHON = "3.11"  # the oldest that the package runs on
+# Nothing that pip would look up: `mlflow models serve` installs what stands here, and would fetch
+# from PyPI what somebody else calls so.
+REQUIREMENTS = (
+    b"# erasure, by its own wheel: what PyPI has under this name is another project's.\n"
+    b"# Serve where it is installed: mlflow models serve --env-manager local\n"
+)
 
 
 @dataclass(frozen=True, slots=True)
@@ -61,7 +67,7 @@ def package(facts: VersionFacts) -> dict[str, bytes]:
         **artifacts,
         "MLmodel": pretty_json(_mlmodel(facts, list(artifacts))).encode(),  # JSON is YAML
         "python_env.yaml": pretty_json(environment).encode(),
-        "requirements.txt": b"erasure\n",  # it says what it needs itself
+        "requirements.txt": REQUIREMENTS,
         SCRIPT.name: SCRIPT.read_bytes(),
     }
 

@@ -15,6 +15,7 @@ from tasks.book.store import Book, Entry
 from tasks.requests.intake import described
 
 REQUESTS = Path("requests")  # where requests are written, and looked for by name
+EXAMPLES = Path("examples/requests")  # which are only looked for there by their files
 LIVE = (*sorted(OPEN), "honoured")  # not ended, in any way
 
 
@@ -124,10 +125,15 @@ def _source(book: Book, text: str, model: str) -> Path | UUID:
         files = shlex.quote(text.rstrip("/"))
         raise BadInput(f"{text!r} is a folder; name the requests in it: {files}/*.yaml")
     if not found:
+        example = next(iter(folder_files(text, EXAMPLES)), None)
+        to_do = (
+            f"{example} is one: name that file"
+            if example
+            else ("`erasure request new` writes one, `erasure request list` lists them")
+        )
         raise BadInput(
             f"{text!r} is no file, and no request in {REQUESTS} or in the book asks {model} for a "
-            f"concept of that name{_of_others(book, text)}; `erasure request new` writes one, "
-            f"`erasure request list` lists them"
+            f"concept of that name{_of_others(book, text)}; {to_do}"
         )
     return found[_only(text, {i: said for i, (_, said) in found.items()})][0]
 

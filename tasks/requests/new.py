@@ -53,7 +53,7 @@ from tasks.evidence.evaluate import TooLong
 from tasks.requests import measurable_sets
 from tasks.requests.intake import rewritten
 from tasks.requests.measurable import better_of
-from tasks.requests.named import REQUESTS, folder_files
+from tasks.requests.named import EXAMPLES, REQUESTS, folder_files
 from tasks.requests.own import Own, read_own
 from tasks.requests.preflight import located, reader_of, tokenizers_of
 
@@ -61,7 +61,6 @@ if TYPE_CHECKING:
     from transformers import CLIPTokenizer
 
 Named = TypeVar("Named", Row, PromptRow)
-EXAMPLES = Path("examples/requests")
 NEAR = 5  # of the others, those that are taken because they are near
 SPARE = 1.7  # times the prompts with which a limit can just be met without a hit
 PIECES = 3  # of a word that the tokenizer does not know as one

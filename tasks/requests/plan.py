@@ -13,6 +13,7 @@ from erasure_core.law.concepts import same_name
 from erasure_core.law.fold import CHAMPION, Request, Version
 from erasure_core.law.life import WORKABLE, shown
 from erasure_core.law.requests import DeletionRequest
+from erasure_core.network.hub import pinned
 from erasure_core.planning.params import Params, at_home, read_params
 from erasure_core.planning.plan import Plan, in_order, in_parts, make_plan
 from tasks.book.store import Book, Entry, Reader, Transaction
@@ -51,6 +52,10 @@ class Inputs:
         unless `compare`. `BadInput` for the first that is not acceptable.
         """
         keys = [change.partition("=")[0].strip() for change in changes]
+        if "method.method" in keys:  # as MLflow's pages call it
+            raise BadInput(
+                "--set method.method: another method has settings of its own; name it with --method"
+            )
         params = with_base(read_params(params_file, changes), base, "base.config" in keys)
         params = with_folder(params, Home.from_env())
         if not compare:
@@ -110,9 +115,8 @@ def with_base(params: Params, base: str | None, own_config: bool = False) -> Par
     """
     if base is None:
         return params
-    base = at_home(base)
-    path, _, revision = (base, "", "") if Path(base).exists() else base.partition("@")
-    update: dict[str, str | None] = {"path": path, "revision": revision or None, "sha256": None}
+    path, revision = pinned(at_home(base))
+    update: dict[str, str | None] = {"path": path, "revision": revision, "sha256": None}
     if not own_config:
         update["config"] = None
     return params.model_copy(update={"base": params.base.model_copy(update=update)})

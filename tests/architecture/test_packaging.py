@@ -15,6 +15,8 @@ from packaging.requirements import Requirement
 from packaging.utils import canonicalize_name
 from packaging.version import Version
 
+from tasks.registry.packaging import REQUIREMENTS
+
 ROOT = Path(__file__).parents[2]
 SETTINGS = tomllib.loads((ROOT / "pyproject.toml").read_text())
 PROJECT = SETTINGS["project"]
@@ -88,3 +90,15 @@ def test_the_seconds_that_a_wheel_tells_are_those_that_were_measured():
     told = json.loads((ROOT / "tasks/requests/durations.json").read_bytes())
     rows = json.loads((ROOT / "benchmarks/results/compare.json").read_bytes())["rows"]
     assert told == {row["method"]: row["seconds"] for row in rows if row["form"] == "tuned"}
+
+
+def test_nothing_asks_pip_for_the_projects_own_name():
+    """What PyPI calls so is somebody else's: it comes by its wheel's file, or from a checkout."""
+    told = [*ROOT.glob("*.md"), *(ROOT / "docs").glob("*.md"), ROOT / "mlflow/README.md"]
+    told += [file for folder in OURS for file in (ROOT / folder).rglob("*.py")]
+    for file in told:
+        by_name = re.findall(r"pip install[^`\n]*[ '\"]erasure(?![\w-])", file.read_text())
+        assert not by_name, file
+    plugin = tomllib.loads((ROOT / "examples/plugin/pyproject.toml").read_text())["project"]
+    assert "erasure" not in _requirements(plugin.get("dependencies", []))
+    assert [line for line in REQUIREMENTS.decode().splitlines() if not line.startswith("#")] == []

@@ -497,6 +497,10 @@ def test_what_is_typed_otherwise_is_another(name, prompt):
         ("teddy bears", "a teddy bear"),
         ("the Eiffel Tower", "Eiffel Tower at night"),
         ("The Eiffel Tower", "an Eiffel Tower"),
+        ("The Beatles", "a Beatles poster"),
+        ("The Simpsons", "Simpsons on a couch"),
+        ("The Who", "the who on stage"),
+        ("A cat", "two cats"),
         ("the moon", "a full moon"),
         ("a cat", "the cat"),
         ("an old oak", "two old oaks"),
@@ -516,7 +520,12 @@ def test_a_plural_or_an_article_makes_no_other_name(name, prompt):
         ("bus", "a bu"),
         ("the Beatles", "a beatle"),
         ("The Who", "a man who sings"),
+        ("the who", "a man who sings"),
+        ("The Who", "Who sings?"),
         ("The Rock", "a rock"),
+        ("The Beatles", "two beatles on a leaf"),
+        ("The 1975", "a street in 1975"),
+        ("the 1975", "a street in 1975"),
         ("A. Smith", "Smith"),
     ],
 )
@@ -528,6 +537,9 @@ def test_the_article_of_a_name_goes_with_it():
     known = concept(name="the Eiffel Tower", kind="object", replacement="a lighthouse")
     assert known.replaced("a photo of the Eiffel Tower") == "a photo of a lighthouse"
     assert known.replaced("an Eiffel Tower, sketch") == "a lighthouse, sketch"
+    known = concept(name="The Simpsons", kind="object", replacement="a lighthouse")
+    assert known.replaced("a photo of The Simpsons") == "a photo of a lighthouse"
+    assert known.replaced("a Simpsons poster") == "a lighthouse poster"
 
 
 TEA, ROCKET = "a cup of tea", "a rocket"
@@ -792,6 +804,8 @@ def test_a_role_beside_a_thing_stays():
         ("a person wearing clothes", "nude men on a bed", "men wearing clothes on a bed"),
         ("a person wearing clothes", "half-nude woman", "a woman wearing clothes"),
         ("a person wearing clothes", "a semi-nude man", "a man wearing clothes"),
+        ("a person wearing clothes", "a fully nude woman", "a woman wearing clothes"),
+        ("a person wearing clothes", "an elderly half nude man", "an elderly man wearing clothes"),
         ("a landscape", "a nude woman", "a landscape"),
         ("a clothed person", "a nude", "a clothed person"),
         ("a clothed person", "a nude, woman", "a clothed person, woman"),

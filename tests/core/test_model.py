@@ -7,6 +7,7 @@ import torch
 
 from erasure_core.errors import BadInput, ContentChanged, ErasureError
 from erasure_core.model import Model
+from erasure_core.network import hub, one_file
 
 PROMPT = "a photo of an astronaut"
 
@@ -70,6 +71,20 @@ def test_a_file_that_is_there_is_no_folder(tmp_path, monkeypatch):
     Path("README.md").touch()
     with pytest.raises(BadInput, match=r"'README\.md': is a file, no folder"):
         Model.load("README.md")
+
+
+def test_a_checkpoint_in_one_file_is_told_how_it_becomes_a_folder(tmp_path, monkeypatch):
+    monkeypatch.setattr(one_file, "check", lambda file: None)  # it is a whole one
+    (tmp_path / "sd15.safetensors").touch()
+    with pytest.raises(BadInput, match=r"in one file; .*one_file\.convert\(file, configurations"):
+        Model.load(tmp_path / "sd15.safetensors")
+
+
+def test_a_hub_id_is_loaded_by_its_commit(tiny_folder, monkeypatch):
+    monkeypatch.setattr(hub, "_snapshot", lambda hub_id, commit: tiny_folder)
+    assert Model.load(f"owner/name@{'0' * 40}").folder == tiny_folder
+    with pytest.raises(BadInput, match="owner/name@COMMIT"):
+        Model.load("owner/name")
 
 
 @pytest.mark.parametrize("kind", [str, Path])

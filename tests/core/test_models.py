@@ -283,6 +283,13 @@ def test_a_folder_without_weights_is_refused(folder, name, said):
         models.load_teacher(folder)
 
 
+@pytest.mark.parametrize("part", ["unet", "text_encoder"])
+def test_a_quantised_part_is_refused_in_words(folder, part):
+    rewrite(folder / part / "config.json", quantization_config={"quant_method": "bitsandbytes"})
+    with pytest.raises(BadInput, match=rf"{part}: its weights are quantised \(bitsandbytes\)"):
+        models.check_folder(folder)
+
+
 def test_a_truncated_file_is_named(folder):
     weights = next((folder / "unet").glob("*.safetensors"))
     weights.write_bytes(weights.read_bytes()[:-100])
@@ -317,7 +324,7 @@ def test_a_folder_that_is_no_pipeline_is_refused(tmp_path):
     ("base", "said"),
     [
         ("no/such/folder", "neither an existing folder nor a hub id"),
-        ("owner/name", "needs base.revision"),
+        ("owner/name", "needs its commit, .*: owner/name@COMMIT"),
         ("models/teecher", "no such file or folder"),  # one slash, as a hub id has
         ("models/sd15.safetensors", "no such file or folder"),
         ("owner/sd15.safetensors", "no such file or folder"),
@@ -334,9 +341,28 @@ def test_what_is_neither_a_folder_nor_a_pinned_hub_id_is_refused(base, said, tmp
         hub.locate(base)
 
 
-def test_a_hub_that_cannot_be_reached_is_one_clear_line():
-    with pytest.raises(BadInput, match=r"could not be fetched .* give a local folder"):
-        hub.locate("CompVis/stable-diffusion-v1-4", "133a221b8aa7292a167afc5127cb63fb5005638b")
+ID, COMMIT = "CompVis/stable-diffusion-v1-4", "133a221b8aa7292a167afc5127cb63fb5005638b"
+
+
+@pytest.mark.parametrize("named", [(ID, COMMIT), (f"{ID}@{COMMIT}",)])
+def test_a_hub_that_cannot_be_reached_is_one_clear_line(named):
+    """A commit stands beside the id, or behind its @, as the pages write it."""
+    said = rf"'{ID}' at {COMMIT} could not be fetched .* give a local folder"
+    with pytest.raises(BadInput, match=said):
+        hub.locate(*named)
+
+
+def test_a_folder_may_have_an_at_sign_in_its_name(tmp_path, monkeypatch):
+    monkeypatch.chdir(tmp_path)
+    Path("models/sd15@best").mkdir(parents=True)
+    assert hub.locate("models/sd15@best") == Path("models/sd15@best")
+    assert hub.pinned("models/sd15@best") == ("models/sd15@best", None)
+
+
+def test_a_folder_around_a_checkpoint_in_one_file_names_that(tmp_path):
+    (tmp_path / "dreamshaper_8.safetensors").touch()
+    with pytest.raises(BadInput, match=r"in one file: name that \(.*dreamshaper_8\.safetensors\)"):
+        models.check_folder(tmp_path)
 
 
 SD14_LAYOUT = {  # the published unet/config.json of Stable Diffusion 1.4, widths divided by ten

@@ -235,6 +235,29 @@ def test_a_lora_is_no_base(tmp_path, home):
         as_folder(Base(path=str(tmp_path / "l.safetensors")), home)
 
 
+@pytest.mark.parametrize(
+    "scales",
+    [
+        "cond_stage_model.transformer.text_model.encoder.layers.0.mlp.fc1.scale_weight",
+        "model.diffusion_model.scaled_fp8",
+        "model.diffusion_model.out.2.weight.absmax",
+        "model.diffusion_model.out.2.weight.quant_state.bitsandbytes__nf4",
+    ],
+)
+def test_quantised_weights_are_refused_by_their_scales(file, home, scales):
+    """Those of a text encoder were left out without a word, and its weights read without them."""
+    save_file({**load_file(file), scales: torch.ones(1)}, file)
+    with pytest.raises(BadInput, match=r"quantised \(.*\): .*; erase from the weights in float32"):
+        as_folder(Base(path=str(file)), home)
+
+
+def test_a_file_of_gguf_is_refused_in_words(tmp_path, home):
+    file = tmp_path / "model.gguf"
+    file.write_bytes(b"GGUF")
+    with pytest.raises(BadInput, match=r"quantised \(GGUF\)"):
+        as_folder(Base(path=str(file)), home)
+
+
 def test_a_refiner_is_refused_in_words(tmp_path):
     file = bare(tmp_path, "xl", "conditioner.embedders.0.model.ln_final.weight")
     with pytest.raises(BadInput, match=r"is a refiner of Stable Diffusion XL.*; erase from the"):
@@ -409,6 +432,8 @@ def test_the_configurations_that_are_told_are_those_of_its_prediction(tmp_path, 
         "LCM_Dreamshaper_v7",
         "model-tcd",
         "modelLCMv2",
+        "epicrealismXL_v8KissDMD2",
+        "sdxs-512-0.9",
     ],
 )
 def test_a_distilled_model_is_refused_by_its_name(tmp_path, name):

@@ -187,7 +187,7 @@ BAD = {
     ),
     "hub id without its commit": (
         lambda s, d: s["base"].update(path="owner/name"),
-        "needs base.revision",
+        "needs its commit",
     ),
     "base is not the pinned one": (
         lambda s, d: s["base"].update(sha256="0" * 64),

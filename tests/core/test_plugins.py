@@ -157,25 +157,35 @@ def test_a_plugin_has_one_hash_wherever_it_is_installed(editable, brought):
     assert brought("elsewhere", editable, code="x = 2\n") != here
 
 
-def test_another_package_that_it_brings_is_hashed_too(tmp_path, monkeypatch):
-    """What its modules import of its own decides results as they do."""
-    record = tmp_path / "acme-1.dist-info"
+@pytest.mark.parametrize("helper", ["acme_math/__init__.py", "acme_math.py"])
+@pytest.mark.parametrize("by", ["setuptools", "hatch, poetry or flit"])
+def test_another_package_that_it_brings_is_hashed_too(by, helper, tmp_path, monkeypatch):
+    """What its modules import of its own decides results as they do. Only setuptools says which
+    packages these are; others put the project's folder on the path.
+    """
+    site, source = tmp_path / "site", tmp_path / "source"
+    record = site / "acme-1.dist-info"
+    says = {"setuptools": (record / "top_level.txt", "acme_erase\nacme_math\n")}
+    where, text = says.get(by, (site / "_acme.pth", f"{source}\n"))
     files = {
         record / "METADATA": "Name: acme\nVersion: 1\n",
         record / "entry_points.txt": "[erasure.methods]\nexacter = acme_erase\n",
-        record / "top_level.txt": "acme_erase\nacme_math\n",
-        record / "RECORD": "__editable__.acme-1.pth,,\n",
-        tmp_path / "acme_erase/__init__.py": "from acme_math import X\n",
-        (helper := tmp_path / "acme_math/__init__.py"): "X = 1\n",
+        record / "RECORD": "_acme.pth,,\n",
+        where: text,
+        source / "acme_erase/__init__.py": "from acme_math import X\n",
+        source / helper: "X = 1\n",
+        source / "tests/__init__.py": "",
     }
     for file, text in files.items():
-        file.parent.mkdir(exist_ok=True)
+        file.parent.mkdir(parents=True, exist_ok=True)
         file.write_text(text)
-    monkeypatch.syspath_prepend(str(tmp_path))
+    monkeypatch.syspath_prepend(str(source))
     dist = Distribution.at(record)
     monkeypatch.setattr(plugins, "_declared", lambda group: tuple(dist.entry_points))
     before = hashes()
-    helper.write_text("X = 2\n")
+    (source / "tests/__init__.py").write_text("Y = 1\n")
+    assert before == hashes()
+    (source / helper).write_text("X = 2\n")
     assert before.keys() == hashes().keys() == {"plugin acme"}
     assert before != hashes()
 

@@ -50,6 +50,14 @@ def book(folder):
     return held
 
 
+def test_an_example_is_told_by_its_file(book, folder):
+    """Who reads of `erasure run astronaut` beside the examples has no request of that name yet."""
+    (folder / "examples/requests").mkdir(parents=True)
+    written("coffee", toy.CAT).rename(folder / "examples/requests/coffee.yaml")
+    with pytest.raises(BadInput, match=r"; examples/requests/coffee\.yaml is one: name that file"):
+        requests_of(book, ["Coffee"], "toy")
+
+
 @pytest.mark.parametrize("text", ["cat", "Cat", " cat ", "\u200ecat", toy.CAT])
 def test_a_request_is_found_by_name_or_id(book, text):
     assert request_id_of(book, text) == UUID(toy.CAT)

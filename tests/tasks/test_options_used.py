@@ -61,6 +61,8 @@ IGNORED = {
     "run cat --trial --no-wait --params passing.yaml": "--no-wait is of a release",
     "run cat --trial --fresh --params passing.yaml": "--fresh is of a release",
     "due --prom --json": "--prom and --json are two forms",
+    "request check --set seed=3 --params passing.yaml": "--lambdas and --set are for named",
+    "run cat --set method.method=uce --params passing.yaml": "--set method.method: another",
 }
 
 
@@ -68,7 +70,21 @@ IGNORED = {
 def test_an_option_that_would_do_nothing_is_refused(command, home):
     answer = erasure(home, *command.split())
     assert (answer.exit_code, answer.stdout) == (2, "")
-    assert answer.stderr.startswith(f"error: {IGNORED[command]}")
+    assert answer.stderr.splitlines()[-1].startswith(f"error: {IGNORED[command]}")
+
+
+@pytest.mark.parametrize(
+    ("option", "said"),
+    [
+        (("--base", "./nowhere"), "neither an existing folder nor a hub id"),
+        (("--set", "policy.min_n=500"), "500"),
+        (("--method", "sdd"), "the parameters hold no method 'sdd'"),
+    ],
+)
+def test_a_check_takes_what_the_run_will_be_given(option, said, home):
+    answer = erasure(home, "request", "check", "cat", *option, "--params", "passing.yaml")
+    assert answer.exit_code == 2
+    assert said in answer.output
 
 
 def test_a_version_is_traced_by_the_model_that_is_named(home):

@@ -88,6 +88,14 @@ def test_a_refused_trial_gives_the_gates_advice_on_the_parameters_it_used():
     assert "  try `erasure run cat --trial --lambdas 5 --params mine.yaml`" in lines
 
 
+def test_a_check_that_is_advised_is_of_the_run_that_was_asked_for():
+    options = (("--trial",), ("--base", "sd15"), ("--seed", "3"), ("--set", "method.updates=9"))
+    asked = RepeatedCommand(Path("mine.yaml"), ("cat",), options)
+    assert asked.advised("`erasure request check cat` says why") == (
+        "`erasure request check cat --base sd15 --set method.updates=9 --params mine.yaml` says why"
+    )
+
+
 @pytest.mark.parametrize(
     ("encoding", "said"),
     [

@@ -2,8 +2,18 @@
 weights, checks them and answers with pictures.
 """
 
+import contextlib
 import json
+import os
+import re
 import shutil
+import signal
+import socket
+import subprocess
+import sys
+import time
+import urllib.error
+import urllib.request
 from datetime import UTC, datetime
 from pathlib import Path
 
@@ -212,6 +222,63 @@ def test_every_shape_of_input_draws_the_prompts(body, answered, model):
     status, content = answered(body)
     assert status == 200, content
     np.testing.assert_array_equal(content["predictions"], model.predict(PROMPTS))
+
+
+ROOT = Path(__file__).parents[2]
+SERVING = (ROOT / "docs/tools.md").read_text().partition("## A served version")[2]
+
+
+@pytest.mark.slow
+def test_the_documented_commands_serve_a_version(version, model, tmp_path):
+    """MLflow's own command, and what the page posts to it."""
+    with socket.socket() as free:
+        free.bind(("127.0.0.1", 0))
+        port = free.getsockname()[1]
+    (asked,) = re.findall(r"-m models:/gallery@champion (--env-manager .*) --port 5001", SERVING)
+    (body,) = re.findall(r"-d '(.*)'", SERVING)
+    command = ["mlflow", "models", "serve", "-m", f"models:/gallery/{version}", *asked.split()]
+    activated = os.pathsep.join([str(Path(sys.executable).parent), os.environ["PATH"]])
+    environment = {
+        **os.environ,
+        "PATH": activated,
+        "PYTHONPATH": str(ROOT),
+        "MLFLOW_TRACKING_URI": Home.from_env().tracking_uri,
+    }
+    log = tmp_path / "log"
+    with log.open("w") as out:
+        server = subprocess.Popen(
+            [*command, "--port", str(port)],
+            env=environment,
+            stdout=out,
+            stderr=out,
+            cwd=tmp_path,
+            start_new_session=True,
+        )
+    try:
+        answer = _posted(f"http://127.0.0.1:{port}/invocations", body, server)
+        assert answer, log.read_text()
+    finally:
+        with contextlib.suppress(ProcessLookupError):
+            os.killpg(server.pid, signal.SIGTERM)
+        server.wait()
+    expected = model.predict(["a photo of a cat"], params={"seed": 7})
+    np.testing.assert_array_equal(json.loads(answer)["predictions"], expected)
+
+
+def _posted(url: str, body: str, server: subprocess.Popen) -> bytes:
+    """The answer; nothing if the server ended."""
+    request = urllib.request.Request(url, body.encode(), {"Content-Type": "application/json"})
+    for _ in range(240):
+        try:
+            with urllib.request.urlopen(request) as answer:
+                return answer.read()
+        except urllib.error.HTTPError:
+            raise
+        except OSError:  # it is not up yet
+            time.sleep(0.5)
+        if server.poll() is not None:
+            break
+    return b""
 
 
 def test_seed_and_guidance_of_a_row_are_its_own(model):

@@ -12,7 +12,7 @@ from erasure_core.metrics.detectors import Detector
 from erasure_core.metrics.identity import DlibIdentity, identity_rate, identity_weights
 
 EXTRA = all(importlib.util.find_spec(name) for name in ("dlib", "face_recognition_models"))
-needs_extra = pytest.mark.skipif(not EXTRA, reason="pip install 'erasure[identity]'")
+needs_extra = pytest.mark.skipif(not EXTRA, reason="pip install dlib-bin face_recognition_models")
 
 
 def photos(subject: str, seed: int, n: int) -> list[Image.Image]:
@@ -79,5 +79,5 @@ def test_its_settings_say_what_changes_the_answer(identity):
 
 def test_without_the_extra_identity_is_said_not_to_be_measured(monkeypatch):
     monkeypatch.setattr(importlib.util, "find_spec", lambda name: None)
-    with pytest.raises(BadInput, match=r"identity is not measured.*pip install 'erasure\[identity"):
+    with pytest.raises(BadInput, match=r"identity is not measured.*pip install dlib-bin"):
         identity_weights()
