@@ -54,7 +54,7 @@ class Instruction(BaseModel):
     prompt: Prompt | None = Field(
         None,
         description=(
-            "prompt of the direction; None is the erased prompt with the concept replaced"
+            "prompt of the direction; null is the erased prompt with the concept replaced"
         ),
     )
     scale: float | None = Field(
@@ -62,7 +62,7 @@ class Instruction(BaseModel):
         allow_inf_nan=False,
         description=(
             "g, weight of the direction; a higher one leads further towards the prompt, "
-            "one below 0 away from it, None is gamma2"
+            "one below 0 away from it, null is gamma2"
         ),
     )
     kappa: float = Field(
@@ -75,12 +75,14 @@ class Instruction(BaseModel):
         ),
     )
     warmup: int = Field(
-        5, ge=0, description="elapsed steps before it acts; more leave the layout as it is"
+        5, ge=0, description="elapsed steps before it acts; more leave more of the layout as it is"
     )
     stop: int | None = Field(
         None,
         ge=1,
-        description="elapsed steps after which it no longer acts; None: it acts to the end",
+        description=(
+            "elapsed steps after which it no longer acts; more let it act longer, null to the end"
+        ),
     )
 
 
@@ -168,7 +170,11 @@ class Settings(training.LoraTraining):
         json_schema_extra={"ours": True},
     )
     signal: Literal["explicit", "implicit"] = Field(
-        "explicit", description="what delta is made of, in target residual"
+        "explicit",
+        description=(
+            "what delta is made of, in target residual: directions of other prompts (explicit), "
+            "or less attention to the name (implicit)"
+        ),
     )
     instructions: tuple[Instruction, ...] = Field(
         (Instruction(),), description="C_I, directions of the explicit signal"
@@ -194,7 +200,7 @@ class Settings(training.LoraTraining):
         None,
         description=(
             "ours: settings of an adversary inside the loop, whose states are erased too; "
-            "{} are its defaults, None is no adversary"
+            "{} are its defaults, null is no adversary"
         ),
         json_schema_extra={"ours": True},
     )

@@ -83,7 +83,7 @@ class Settings(Edit):
     )
     first: Edit | None = Field(
         Edit(target="nothing", preserve_scale=1.0),
-        description="UCE edit made before the first epoch; None starts at the base",
+        description="UCE edit made before the first epoch; null starts at the base",
     )
 
 

@@ -87,7 +87,7 @@ class Settings(training.Training):
         allow_inf_nan=False,
         description=(
             "tau, running mean of the concept term that ends the training; a higher one ends "
-            "it earlier, None never"
+            "it earlier, null never"
         ),
     )
     lr: training.Lr = 0.1

@@ -43,22 +43,72 @@ class Robust(BaseModel):
         allow_inf_nan=False,
         description="weight of the term; a higher one withstands more, and drifts further",
     )
-    batch: int = Field(4, ge=2, multiple_of=2, description="points of the term in an update")
-    pictures: int = Field(24, ge=1, description="the teacher's pictures of each concept")
-    vectors: int = Field(4, ge=1, description="learnt vectors of each concept")
-    attack_steps: int = Field(
-        3, ge=1, description="steps of Adam that one vector takes before each update"
+    batch: int = Field(
+        4,
+        ge=2,
+        multiple_of=2,
+        description=(
+            "points of the term in an update, half of them under token states; more smooth its "
+            "gradient and take longer"
+        ),
     )
-    attack_lr: float = Field(0.05, gt=0, allow_inf_nan=False, description="Adam's rate of a vector")
+    pictures: int = Field(
+        24,
+        ge=1,
+        description="the teacher's pictures of each concept; more vary more, and take longer",
+    )
+    vectors: int = Field(
+        4,
+        ge=1,
+        description=(
+            "learnt vectors of each concept; more attack from more sides, in fewer steps each"
+        ),
+    )
+    attack_steps: int = Field(
+        3,
+        ge=1,
+        description=(
+            "steps of Adam that one vector takes before each update; more make a stronger "
+            "attacker, and take longer"
+        ),
+    )
+    attack_lr: float = Field(
+        0.05,
+        gt=0,
+        allow_inf_nan=False,
+        description="Adam's rate of a vector; a higher one leads it further in a step, or astray",
+    )
     restart: int = Field(
-        150, ge=1, description="updates after which all vectors begin again at tokens drawn anew"
+        150,
+        ge=1,
+        description=(
+            "updates after which all vectors begin again at tokens drawn anew; more let each come "
+            "further, and try fewer beginnings"
+        ),
     )
     ridge: tuple[float, ...] = Field(
-        (0.1, 0.001), min_length=1, description="lamb of the ridge states; each above 0"
+        (0.1, 0.001),
+        min_length=1,
+        description=(
+            "lamb of the ridge states, each above 0; a lower one comes nearer to the old keys and "
+            "values, by longer states"
+        ),
     )
-    renew: int = Field(10, ge=1, description="updates after which ridge states are made again")
+    renew: int = Field(
+        10,
+        ge=1,
+        description=(
+            "updates after which ridge states are made again; more take less time, and lag behind "
+            "the student"
+        ),
+    )
     earliest: int = Field(
-        200, ge=0, description="lowest timestep of z_t; below it a text says little"
+        200,
+        ge=0,
+        description=(
+            "lowest timestep of z_t, below which a text says little; a higher one attacks at "
+            "noisier pictures only"
+        ),
     )
 
 
