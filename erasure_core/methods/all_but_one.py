@@ -34,7 +34,14 @@ from torch import Tensor, nn
 
 from erasure_core import seeding
 from erasure_core.errors import BadInput
-from erasure_core.law.concepts import Concept, Prompt, kept_prompts, stand_in
+from erasure_core.law.concepts import (
+    Concept,
+    Prompt,
+    check_some,
+    erased_prompts,
+    kept_prompts,
+    stand_in,
+)
 from erasure_core.network import attention, diffusion, training
 from erasure_core.network.adversary import Adversary, Robust
 from erasure_core.network.guided import GuidedPoints, GuidedTrajectories
@@ -441,8 +448,7 @@ def check(concepts: Sequence[Concept], settings: Settings) -> None:
             the implicit signal without target residual; `keep_null` without `keep_weight`; `hard`
             outside keys and values; `lora` with `hard` or `robust`.
     """
-    if not concepts:
-        raise BadInput("no concept to erase; a request names one")
+    check_some(concepts)
     acting = [i for i in settings.scaled if i.scale and any(map(i.acts_at, range(settings.steps)))]
     if settings.signal == "implicit":
         if settings.target != "residual":
@@ -529,9 +535,7 @@ def erase(
     """
     check(concepts, settings)
     guide, keep_guide = _guides(teacher, concepts, settings)
-    erased = diffusion.encode_prompts(
-        teacher, [prompt for concept in concepts for prompt in concept.prompts]
-    )
+    erased = diffusion.encode_prompts(teacher, erased_prompts(concepts))
     banks = prepared or prepare(teacher, concepts, settings, work)
     draws = seeding.generator(work.seed, "updates")
     adversary = _adversary(teacher, concepts, settings, work.seed)

@@ -151,7 +151,7 @@ class Adversary:
         """
         times = teacher.scheduler.config.num_train_timesteps
         check_base(settings, len(teacher.text_encoders), times)
-        self.teacher, self.settings, self.times = teacher, settings, times
+        self.teacher, self.settings = teacher, settings
         pairs = [(concept, prompt) for concept in concepts for prompt in concept.prompts]
         self.erased = diffusion.encode_prompts(teacher, [prompt for _, prompt in pairs])
         self.replaced = diffusion.encode_prompts(
@@ -248,13 +248,10 @@ class Adversary:
 
     def _noised(self, concept: int, n: int) -> tuple[Tensor, Tensor, Tensor]:
         """(z_t, noise, t) of n pictures of a concept; t is uniform from `earliest` on."""
-        latents = self.latents[concept]
-        z = latents[torch.randint(len(latents), (n,), generator=self.draws).to(latents.device)]
-        timestep = torch.randint(self.settings.earliest, self.times, (n,), generator=self.draws)
-        noise = torch.randn(z.shape, generator=self.draws).to(z.device)
-        timestep = timestep.to(z.device)
-        noised: Tensor = self.teacher.scheduler.add_noise(z, noise, timestep)
-        return noised, noise, timestep
+        at = diffusion.noised(
+            self.teacher, self.latents[concept], n, self.draws, self.settings.earliest
+        )
+        return at.z, at.noise, at.timestep
 
     def _integer(self, below: int) -> int:
         return int(torch.randint(below, (), generator=self.draws))
