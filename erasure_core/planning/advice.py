@@ -15,6 +15,7 @@ from erasure_core.law.gates import Check, Gate, Measurement, decimals
 from erasure_core.metrics.intervals import enough
 from erasure_core.planning.params import shown
 from erasure_core.planning.policy import (
+    ATTACK,
     BESIDES,
     COMPOSED,
     EXCESS,
@@ -30,7 +31,7 @@ FEW = 0.5  # below this part of what the examples have, wordings are the likely 
 # Which method withstands most and which keep most, as measured (docs/attacks.md, README). No closed
 # form withstands: whoever puts in states has the concept back from each.
 ERASES_MOST, KEEPS_MOST = "all_but_one", ("sepme", "uce")
-_CONTROL, _ATTACK, _RESTORED = "base.", "attack.", "restored."
+_CONTROL, _RESTORED = "base.", "restored."
 TAKE_IN = "`erasure request add REQUEST.yaml`"
 MORE_WORDINGS = (
     f"add wordings to the request ({EXAMPLE_WORDINGS} do), {TAKE_IN}, then `erasure run`"
@@ -216,8 +217,7 @@ def _blind(concept: str | None) -> Found:
         f"the unerased base hardly shows {name} on these prompts, so that its absence proves "
         f"nothing: the wordings, or the label that the instrument looks for, are not the base's",
         (
-            f"`erasure generate {shlex.quote(f'a photo of {name}')} --model base --seed 1 --out "
-            f"pictures` shows what the base draws",
+            _drawn_by_base(name),
             f"give it other wordings, {TAKE_IN}, then `erasure run`",
         ),
     )
@@ -232,17 +232,21 @@ def _alike(concept: str | None) -> Found:
         f"like it, or the base does not know it",
         (
             f"name a replacement that they tell apart, {TAKE_IN}, then `erasure run`",
-            f"`erasure generate {shlex.quote(f'a photo of {name}')} --model base --seed 1 --out "
-            f"pictures` shows what the base draws",
+            _drawn_by_base(name),
         ),
     )
+
+
+def _drawn_by_base(name: str) -> str:
+    draw = f"erasure generate {shlex.quote(f'a photo of {name}')} --model base"
+    return f"`{draw} --seed 1 --out pictures` shows what the base draws"
 
 
 def _uncertain(check: Check, m: Measurement, concept: str | None, tried: Tried) -> Found:
     """The number keeps to its limit, the end of its interval does not."""
     states = _puts_in_states(check.metric)
     other = _stronger(tried, states) if concept else _other(KEEPS_MOST, tried, "keeps")
-    if check.metric.startswith(_ATTACK):  # the attacker's pictures are no table of anybody's
+    if check.metric.startswith(ATTACK):  # the attacker's pictures are no table of anybody's
         attack = check.metric.removeprefix(EXCESS).partition("[")[0]
         if m.value <= 0:
             return _too_few(check, m, attack, tried, other)
