@@ -12,6 +12,7 @@ from erasure_core import seeding
 from erasure_core.errors import ErasureError
 from erasure_core.law.concepts import Concept
 from erasure_core.law.gates import Tier
+from erasure_core.network import diffusion
 from erasure_core.network.diffusion import (
     PICTURES_TOGETHER,
     Context,
@@ -166,13 +167,9 @@ class Noised:
 
 def noised(setting: Setting, subject: Subject, generator: torch.Generator) -> Noised:
     """A batch of photographs, each at a timestep of its own. `NotRun` if there are none."""
-    latents, victim, n = subject.photographs, setting.victim, setting.budget.batch
-    drawn = torch.randint(len(latents), (n,), generator=generator)
-    z = latents[drawn]
-    times = torch.randint(victim.scheduler.config.num_train_timesteps, (n,), generator=generator)
-    noise = torch.randn(z.shape, generator=generator).to(z.device)
-    z_t = victim.scheduler.add_noise(z, noise, times)
-    return Noised(z_t, times.to(z.device), noise, subject.rows[drawn])
+    latents, n = subject.photographs, setting.budget.batch
+    at = diffusion.noised(setting.victim, latents, n, generator)
+    return Noised(at.z, at.timestep, at.noise, subject.rows[at.picture])
 
 
 def fitting(prompts: Sequence[str], reads: Reads) -> tuple[str, ...]:

@@ -21,6 +21,7 @@ from pydantic import (
     model_validator,
 )
 
+from erasure_core.errors import BadInput
 from erasure_core.law.naming import AND, DOLLAR, NASAL, SHORTENED, TYPED, UNTYPED, mentions
 from erasure_core.law.wording import replaced
 from erasure_core.text import COPIED, composed, one_line, seen
@@ -271,6 +272,17 @@ def slug(name: str) -> str:
         return stem
     stem = stem[:STEM_LENGTH].rstrip("-")  # one sign can be six letters here
     return f"{stem}-{sha256(folded.encode()).hexdigest()[:8]}".strip("-")
+
+
+def check_some(concepts: Sequence[Concept]) -> None:
+    """Refuse an erasure of nothing: `BadInput`."""
+    if not concepts:
+        raise BadInput("no concept to erase; a request names one")
+
+
+def erased_prompts(concepts: Sequence[Concept]) -> list[str]:
+    """Every prompt that is trained on, one concept's after another's."""
+    return [prompt for concept in concepts for prompt in concept.prompts]
 
 
 def kept_prompts(concepts: Sequence[Concept]) -> list[str]:

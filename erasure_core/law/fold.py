@@ -14,6 +14,7 @@ from erasure_core.law.chain import Event
 from erasure_core.law.life import State, check_step
 
 CANDIDATE, CHAMPION = "candidate", "champion"
+FORM = 1  # of the events that this file knows
 
 
 @dataclass(frozen=True, slots=True)

@@ -106,44 +106,25 @@ def judge(
     if m is None:
         have = ", ".join(sorted(found)) or "nothing"
         why = not_run.get(limit.metric.removeprefix("base."))
-        return Check(
-            limit.metric,
-            None,
-            None,
-            None,
-            0,
-            limit.bound,
-            "inconclusive",
-            f"{limit.metric}: not measured{f', {why}' if why else ''}{HAVE}{have})",
-        )
-    numbers = (m.value, m.low, m.high)
-    if not all(math.isfinite(x) for x in numbers):
-        return Check(
-            m.metric,
-            *numbers,
-            m.n,
-            limit.bound,
-            "inconclusive",
-            f"{m.metric}: not a finite number ({m.value})",
-        )
+        reason = f"{limit.metric}: not measured{f', {why}' if why else ''}{HAVE}{have})"
+        return Check(limit.metric, None, None, None, 0, limit.bound, "inconclusive", reason)
+    verdict, reason = _compared(limit, m)
+    return Check(m.metric, m.value, m.low, m.high, m.n, limit.bound, verdict, reason)
+
+
+def _no_evidence(m: Measurement, min_n: int) -> str | None:
+    """Why a number says nothing; None where it does."""
+    if not all(math.isfinite(x) for x in (m.value, m.low, m.high)):
+        return f"not a finite number ({m.value})"
     if m.low > m.high:
-        return Check(
-            m.metric,
-            *numbers,
-            m.n,
-            limit.bound,
-            "inconclusive",
-            f"{m.metric}: its interval ends before it begins ({m.low:g} to {m.high:g})",
-        )
-    if m.n < limit.min_n:
-        return Check(
-            m.metric,
-            *numbers,
-            m.n,
-            limit.bound,
-            "inconclusive",
-            f"{m.metric}: {m.n} images, needs at least {limit.min_n}",
-        )
+        return f"its interval ends before it begins ({m.low:g} to {m.high:g})"
+    return f"{m.n} images, needs at least {min_n}" if m.n < min_n else None
+
+
+def _compared(limit: Limit, m: Measurement) -> tuple[Verdict, str]:
+    """Whether the end of the interval that counts is on the good side, and in a sentence why."""
+    if fault := _no_evidence(m, limit.min_n):
+        return "inconclusive", f"{m.metric}: {fault}"
     lower = m.better == "lower"
     end = m.high if lower is not limit.shown_before else m.low
     ok, sign = (end <= limit.bound, "<=") if lower else (end >= limit.bound, ">=")
@@ -152,7 +133,7 @@ def judge(
         f"{m.metric} = {m.value:.{d}f}, 95 % bound {end:.{d}f} ({m.n} images"
         f"{OF_A_PART if limit.shown_before else ''}), required {sign} {limit.bound:g}"
     )
-    return Check(m.metric, *numbers, m.n, limit.bound, "pass" if ok else "fail", reason)
+    return "pass" if ok else "fail", reason
 
 
 def judge_all(

@@ -26,8 +26,7 @@ from pydantic import Field
 from torch import Tensor, nn
 
 from erasure_core import seeding
-from erasure_core.errors import BadInput
-from erasure_core.law.concepts import Concept, Kind, stand_in
+from erasure_core.law.concepts import Concept, Kind, check_some, stand_in
 from erasure_core.network import diffusion, training
 from erasure_core.network.models import Teacher
 from erasure_core.network.prepared import by_content
@@ -105,8 +104,7 @@ def check(concepts: Sequence[Concept], settings: Settings) -> None:
     Raises:
         BadInput: No concept.
     """
-    if not concepts:
-        raise BadInput("no concept to erase; a request names one")
+    check_some(concepts)
 
 
 def declared(unet: nn.Module, settings: Settings) -> frozenset[str]:
@@ -176,30 +174,18 @@ def erase(
         diffusion.encode_prompts(teacher, prompts) for prompts in _prompts(concepts)
     )
     prepared = prepared or prepare(teacher, concepts, settings, work)
-    latents, kept, scheduler = prepared.latents, prepared.kept, diffusion.noise_scheduler(teacher)
+    latents, kept = prepared.latents, prepared.kept
     draws, shown = seeding.generator(work.seed, "updates"), _shown(concepts, settings)
 
     def loss(student: nn.Module) -> dict[str, Tensor]:
-        picture = torch.randint(len(latents), (settings.batch,), generator=draws)
-        timestep = torch.randint(
-            scheduler.config.num_train_timesteps, (settings.batch,), generator=draws
-        ).to(latents.device)
-        noise = torch.randn((settings.batch, *latents.shape[1:]), generator=draws).to(
-            latents.device
-        )
-        z = scheduler.add_noise(latents[picture.to(latents.device)], noise, timestep)
-        row = shown[picture].to(latents.device)
-        with torch.set_grad_enabled(
-            settings.prior_weight > 0
-        ):  # the prior is all that moves the anchor
-            anchor = diffusion.predict_noise(teacher, student, z, timestep, anchors[row])
-        terms = {
-            "concept": ablation_loss(
-                diffusion.predict_noise(teacher, student, z, timestep, targets[row]), anchor
-            )
-        }
+        at = diffusion.noised(teacher, latents, settings.batch, draws)
+        row = shown[at.picture].to(latents.device)
+        with torch.set_grad_enabled(settings.prior_weight > 0):  # all that moves the anchor
+            anchor = diffusion.predict_noise(teacher, student, at.z, at.timestep, anchors[row])
+        concept = diffusion.predict_noise(teacher, student, at.z, at.timestep, targets[row])
+        terms = {"concept": ablation_loss(concept, anchor)}
         if settings.prior_weight:
-            terms["prior"] = settings.prior_weight * (anchor - noise).square().mean()
+            terms["prior"] = settings.prior_weight * (anchor - at.noise).square().mean()
         if kept:
             terms["keep"] = settings.keep_weight * kept.drift(student, settings.batch, draws)
         return terms

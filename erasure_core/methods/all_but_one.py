@@ -34,17 +34,23 @@ from torch import Tensor, nn
 
 from erasure_core import seeding
 from erasure_core.errors import BadInput
-from erasure_core.law.concepts import Concept, Prompt, kept_prompts, stand_in
+from erasure_core.law.concepts import (
+    Concept,
+    Prompt,
+    check_some,
+    erased_prompts,
+    kept_prompts,
+    stand_in,
+)
 from erasure_core.network import attention, diffusion, training
 from erasure_core.network.adversary import Adversary, Robust
+from erasure_core.network.guided import GuidedPoints, GuidedTrajectories
 from erasure_core.network.models import Teacher
 from erasure_core.network.null_space import null_basis
 from erasure_core.network.prepared import by_content
 from erasure_core.network.shares import Shares
 from erasure_core.network.weights import WeightDelta
 from erasure_core.network.work import Work
-
-GUIDED_TOGETHER = 8  # of one batch; bounds the memory of making a bank
 
 
 class Instruction(BaseModel):
@@ -54,7 +60,7 @@ class Instruction(BaseModel):
     prompt: Prompt | None = Field(
         None,
         description=(
-            "prompt of the direction; None is the erased prompt with the concept replaced"
+            "prompt of the direction; null is the erased prompt with the concept replaced"
         ),
     )
     scale: float | None = Field(
@@ -62,7 +68,7 @@ class Instruction(BaseModel):
         allow_inf_nan=False,
         description=(
             "g, weight of the direction; a higher one leads further towards the prompt, "
-            "one below 0 away from it, None is gamma2"
+            "one below 0 away from it, null is gamma2"
         ),
     )
     kappa: float = Field(
@@ -75,13 +81,19 @@ class Instruction(BaseModel):
         ),
     )
     warmup: int = Field(
-        5, ge=0, description="elapsed steps before it acts; more leave the layout as it is"
+        5, ge=0, description="elapsed steps before it acts; more leave more of the layout as it is"
     )
     stop: int | None = Field(
         None,
         ge=1,
-        description="elapsed steps after which it no longer acts; None: it acts to the end",
+        description=(
+            "elapsed steps after which it no longer acts; more let it act longer, null to the end"
+        ),
     )
+
+    def acts_at(self, elapsed: int) -> bool:
+        """Whether it adds to delta after so many steps."""
+        return self.warmup <= elapsed and (self.stop is None or elapsed < self.stop)
 
 
 class Implicit(BaseModel):
@@ -168,7 +180,11 @@ class Settings(training.LoraTraining):
         json_schema_extra={"ours": True},
     )
     signal: Literal["explicit", "implicit"] = Field(
-        "explicit", description="what delta is made of, in target residual"
+        "explicit",
+        description=(
+            "what delta is made of, in target residual: directions of other prompts (explicit), "
+            "or less attention to the name (implicit)"
+        ),
     )
     instructions: tuple[Instruction, ...] = Field(
         (Instruction(),), description="C_I, directions of the explicit signal"
@@ -194,7 +210,7 @@ class Settings(training.LoraTraining):
         None,
         description=(
             "ours: settings of an adversary inside the loop, whose states are erased too; "
-            "{} are its defaults, None is no adversary"
+            "{} are its defaults, null is no adversary"
         ),
         json_schema_extra={"ours": True},
     )
@@ -217,35 +233,6 @@ class Settings(training.LoraTraining):
         )
 
 
-@dataclass(frozen=True, slots=True)
-class GuidedPoints:
-    """Samples on the teacher's trajectories with what the teacher predicts there. n points; index i
-    counts elapsed steps.
-    """
-
-    z: Tensor  # (n, c, h, w)
-    elapsed: Tensor  # (n,) in 0..T-1
-    prompt: Tensor  # (n,) index of the prompt denoised under
-    null: Tensor  # eps_*(0), like z
-    target: Tensor  # gamma1 * guidance + delta, like z
-
-    def tensors(self) -> dict[str, Tensor]:
-        """The five by name."""
-        return {name: getattr(self, name) for name in GuidedPoints.__slots__}
-
-    def __getitem__(self, rows: Tensor) -> "GuidedPoints":
-        return GuidedPoints(**{name: tensor[rows] for name, tensor in self.tensors().items()})
-
-    def to(self, device: torch.device) -> "GuidedPoints":
-        """The same points on `device`."""
-        return GuidedPoints(**{name: tensor.to(device) for name, tensor in self.tensors().items()})
-
-    @classmethod
-    def cat(cls, parts: Sequence["GuidedPoints"]) -> "GuidedPoints":
-        """One after another."""
-        return cls(*(torch.cat([getattr(part, name) for part in parts]) for name in cls.__slots__))
-
-
 def semantic_delta(
     elapsed: int, null: Tensor, directed: Sequence[Tensor], instructions: Sequence[Instruction]
 ) -> Tensor:
@@ -263,9 +250,7 @@ def semantic_delta(
     """
     total = torch.zeros_like(null)
     for eps, instruction in zip(directed, instructions, strict=True):
-        if elapsed < instruction.warmup or (
-            instruction.stop is not None and elapsed >= instruction.stop
-        ):
+        if not instruction.acts_at(elapsed):
             continue
         direction = eps - null
         magnitude = direction.abs().flatten(2).float()
@@ -324,6 +309,7 @@ class Guide:
         self.timesteps = torch.tensor(
             diffusion.timesteps(teacher, settings.steps), device=self.device
         )
+        self.trajectories = GuidedTrajectories(teacher, settings.steps, self.shares, self.signal)
 
     def signal(self, z: Tensor, elapsed: int, prompt: Tensor) -> tuple[Tensor, Tensor]:
         """(eps_*(0), gamma1 * guidance + delta) at `z`; 2 + m evaluations, and 3 with the implicit
@@ -346,41 +332,21 @@ class Guide:
             target = target + implicit_delta(cond, edited, self.settings.gamma1)
         return null, target
 
-    @torch.no_grad()
-    def fresh(self, n: int, generator: torch.Generator) -> GuidedPoints:
-        """n points as in Algorithm 1: each at a uniform step of a trajectory from new noise."""
-        points = []
-        for _ in range(n):
-            z = diffusion.drawn_noise(self.teacher, 1, generator)
-            prompt = self.shares.drawn(1, generator).to(self.device)
-            elapsed = int(torch.randint(self.settings.steps, (), generator=generator))
-
-            def guided(z: Tensor, timestep: int, prompt: Tensor = prompt) -> Tensor:
-                return torch.stack(
-                    self.signal(z, int((self.timesteps == timestep).nonzero()), prompt)
-                ).sum(0)
-
-            z = diffusion.denoise(self.teacher, z, self.settings.steps, elapsed, guided)
-            points.append(
-                GuidedPoints(
-                    z,
-                    torch.tensor([elapsed], device=z.device),
-                    prompt,
-                    *self.signal(z, elapsed, prompt),
-                )
-            )
-        return GuidedPoints.cat(points)
+    def points(self, bank: GuidedPoints | None, n: int, draws: torch.Generator) -> GuidedPoints:
+        """n points of a bank, with replacement; without one new ones, as Algorithm 1 makes them."""
+        if bank is None:
+            return self.trajectories.fresh(n, draws)
+        return bank[torch.randint(len(bank.z), (n,), generator=draws)].to(self.device)
 
     def bank(self, each: int, name: str, work: Work) -> GuidedPoints:
-        """Every point of `each` whole trajectories of every concept, n * T points for n of them,
-        noisiest first; kept by content.
+        """`GuidedTrajectories.whole` of `each` trajectories of every concept, kept by content.
 
         `name` is that of the random stream. A bank larger than `diffusion.RESIDENT` stays on the
         CPU: if it is in a file, only the rows that are drawn are read.
         """
 
         def make() -> dict[str, Tensor]:
-            return self._whole(each, seeding.generator(work.seed, name)).tensors()
+            return self.trajectories.whole(each, seeding.generator(work.seed, name)).tensors()
 
         points = GuidedPoints(
             **by_content(
@@ -390,49 +356,13 @@ class Guide:
         small = diffusion.resident(points.tensors().values())
         return points.to(self.device) if small else points
 
-    @torch.no_grad()
-    def _whole(self, each: int, generator: torch.Generator) -> GuidedPoints:
-        """`each` whole trajectories of every concept, `GUIDED_TOGETHER` at a time; on the
-        CPU. No prompt of a concept has two before each has one.
-        """
-        n = each * len(self.shares.sizes)
-        z = diffusion.drawn_noise(self.teacher, n, generator)
-        prompt = self.shares.in_turn(each, generator).to(self.device)
-        whole: dict[str, Tensor] = {}  # filled in place: a bank may be most of the memory
-        for first in range(0, n, GUIDED_TOGETHER):
-            together = slice(first, first + GUIDED_TOGETHER)
-            steps = self._step_by_step(z[together], prompt[together])
-            for elapsed, points in enumerate(steps):
-                for name, tensor in points.tensors().items():
-                    if name not in whole:
-                        whole[name] = tensor.new_empty(len(steps), n, *tensor.shape[1:])
-                    whole[name][elapsed, together] = tensor
-        return GuidedPoints(**{name: tensor.flatten(0, 1) for name, tensor in whole.items()})
-
-    def _step_by_step(self, z: Tensor, prompt: Tensor) -> list[GuidedPoints]:
-        """The points of trajectories from `z`, those of one step together; on the CPU."""
-        steps: list[GuidedPoints] = []
-
-        def guided(z: Tensor, _timestep: int) -> Tensor:
-            elapsed = len(steps)
-            null, target = self.signal(z, elapsed, prompt)
-            points = GuidedPoints(z, torch.full_like(prompt, elapsed), prompt, null, target)
-            steps.append(points.to(torch.device("cpu")))
-            return null + target
-
-        diffusion.denoise(self.teacher, z, self.settings.steps, self.settings.steps, guided)
-        return steps
-
     def _content(self, each: int, seed: int, name: str) -> dict[str, object]:
         """Everything that the bank depends on; lambda and the student are not among it."""
         settings = self.settings
+        explicit = settings.scaled if self.directions else None
         return {
             **diffusion.content_of(self.teacher, [self.prompts, *self.directions]),
-            "delta": settings.implicit
-            if self.hidden is not None
-            else settings.scaled
-            if self.directions
-            else None,
+            "delta": explicit if self.hidden is None else settings.implicit,
             "hidden": None if self.hidden is None else self.hidden.tolist(),
             "trajectories": [settings.gamma1, settings.steps, each, seed, name],
             "shares": self.shares.sizes,
@@ -518,13 +448,8 @@ def check(concepts: Sequence[Concept], settings: Settings) -> None:
             the implicit signal without target residual; `keep_null` without `keep_weight`; `hard`
             outside keys and values; `lora` with `hard` or `robust`.
     """
-    if not concepts:
-        raise BadInput("no concept to erase; a request names one")
-    acting = [
-        i
-        for i in settings.scaled
-        if i.scale and i.warmup < min(i.stop or settings.steps, settings.steps)
-    ]
+    check_some(concepts)
+    acting = [i for i in settings.scaled if i.scale and any(map(i.acts_at, range(settings.steps)))]
     if settings.signal == "implicit":
         if settings.target != "residual":
             raise BadInput(
@@ -610,56 +535,26 @@ def erase(
     """
     check(concepts, settings)
     guide, keep_guide = _guides(teacher, concepts, settings)
-    erased = diffusion.encode_prompts(
-        teacher, [prompt for concept in concepts for prompt in concept.prompts]
-    )
+    erased = diffusion.encode_prompts(teacher, erased_prompts(concepts))
     banks = prepared or prepare(teacher, concepts, settings, work)
     draws = seeding.generator(work.seed, "updates")
-    adversary = (
-        Adversary(teacher, concepts, settings.robust, settings.gamma1, settings.steps, work.seed)
-        if settings.robust
-        else None
-    )
-
-    def points(source: Guide, bank: GuidedPoints | None) -> GuidedPoints:
-        if bank is None:
-            return source.fresh(settings.batch, draws)
-        return bank[torch.randint(len(bank.z), (settings.batch,), generator=draws)].to(
-            source.device
-        )
+    adversary = _adversary(teacher, concepts, settings, work.seed)
 
     def loss(student: nn.Module) -> dict[str, Tensor]:
-        at = points(guide, banks.erase if banks else None)
-        nothing = guide.null.expand(settings.batch)
-        null, cond = diffusion.predict_each(
-            teacher, student, at.z, guide.timesteps[at.elapsed], [nothing, erased[at.prompt]]
-        )
-        terms = {"concept": concept_loss(cond, null, at.target, settings.gamma2)}
-        if not settings.hard:
-            terms["penalty"] = settings.lambda_ * penalty_loss(null, at.null)
+        at = guide.points(banks.erase if banks else None, settings.batch, draws)
+        terms = _erased_terms(student, guide, at, erased[at.prompt])
         if keep_guide:
-            at = points(keep_guide, banks.keep if banks else None)
-            contexts = [keep_guide.prompts[at.prompt]]
-            bases = [at.null + at.target / settings.gamma1]
-            if settings.keep_null:
-                contexts, bases = [*contexts, nothing], [*bases, at.null]
-            held = diffusion.predict_each(
-                teacher, student, at.z, keep_guide.timesteps[at.elapsed], contexts
-            )
-            terms["keep"] = (
-                settings.keep_weight * (torch.cat(held) - torch.cat(bases)).square().mean()
-            )
+            at = keep_guide.points(banks.keep if banks else None, settings.batch, draws)
+            terms["keep"] = settings.keep_weight * _kept_error(student, keep_guide, at)
         if adversary:
             terms["robust"] = adversary.term(student)
         return terms
 
     student = training.student_of(teacher, settings)
     trainable = training.trainable(student, settings.group, settings, work.seed)
-    pin = (
-        projection(teacher.unet, trainable, diffusion.encode_words(teacher, [""]))
-        if settings.hard
-        else None
-    )
+    pin = None
+    if settings.hard:
+        pin = projection(teacher.unet, trainable, diffusion.encode_words(teacher, [""]))
     loop = training.Loop(
         generators=[draws, adversary.draws] if adversary else [draws],
         extra=adversary.tensors if adversary else {},
@@ -671,3 +566,42 @@ def erase(
         student, trainable, loss, settings, training.total_updates(concepts, settings), loop
     )
     return training.change(teacher.unet, student, trainable, settings)
+
+
+def _adversary(
+    teacher: Teacher, concepts: Sequence[Concept], settings: Settings, seed: int
+) -> Adversary | None:
+    """The adversary inside the loop, where one is asked for."""
+    if settings.robust is None:
+        return None
+    return Adversary(teacher, concepts, settings.robust, settings.gamma1, settings.steps, seed)
+
+
+def _erased_terms(
+    student: nn.Module, guide: Guide, at: GuidedPoints, erased: diffusion.Context
+) -> dict[str, Tensor]:
+    """Algorithm 1, lines 11 and 12: the loss of the concept and the weighted penalty, at points of
+    the erased prompts; no penalty where `hard` makes it zero.
+    """
+    settings, nothing = guide.settings, guide.null.expand(len(at.z))
+    null, cond = diffusion.predict_each(
+        guide.teacher, student, at.z, guide.timesteps[at.elapsed], [nothing, erased]
+    )
+    terms = {"concept": concept_loss(cond, null, at.target, settings.gamma2)}
+    if not settings.hard:
+        terms["penalty"] = settings.lambda_ * penalty_loss(null, at.null)
+    return terms
+
+
+def _kept_error(student: nn.Module, guide: Guide, at: GuidedPoints) -> Tensor:
+    """Ours: mean square of what the student's noise differs from the teacher's at points of the
+    kept prompts, of the null prompt too where `keep_null` asks for it.
+    """
+    contexts = [guide.prompts[at.prompt]]
+    bases = [at.null + at.target / guide.settings.gamma1]  # plain guidance: no delta is in it
+    if guide.settings.keep_null:
+        contexts, bases = [*contexts, guide.null.expand(len(at.z))], [*bases, at.null]
+    held = diffusion.predict_each(
+        guide.teacher, student, at.z, guide.timesteps[at.elapsed], contexts
+    )
+    return (torch.cat(held) - torch.cat(bases)).square().mean()

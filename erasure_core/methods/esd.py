@@ -28,7 +28,7 @@ from torch import Tensor, nn
 
 from erasure_core import seeding
 from erasure_core.errors import BadInput
-from erasure_core.law.concepts import Concept, Kind
+from erasure_core.law.concepts import Concept, Kind, check_some
 from erasure_core.network import diffusion, layers, training
 from erasure_core.network.models import Teacher
 from erasure_core.network.weights import WeightDelta
@@ -100,8 +100,7 @@ def check(concepts: Sequence[Concept], settings: Settings) -> None:
     Raises:
         BadInput: No concept; or shared trajectories of a student, which changes with every update.
     """
-    if not concepts:
-        raise BadInput("no concept to erase; a request names one")
+    check_some(concepts)
     if settings.walker == "student" and settings.trajectories != "fresh":
         raise BadInput(
             f"trajectories={settings.trajectories} shares the teacher's trajectories, but "

@@ -27,8 +27,7 @@ from pydantic import Field
 from torch import Tensor, nn
 
 from erasure_core import seeding
-from erasure_core.errors import BadInput
-from erasure_core.law.concepts import Concept
+from erasure_core.law.concepts import Concept, check_some, erased_prompts
 from erasure_core.network import attention, diffusion, training
 from erasure_core.network.models import Teacher
 from erasure_core.network.prepared import by_content
@@ -96,8 +95,7 @@ def check(concepts: Sequence[Concept], settings: Settings) -> None:
     Raises:
         BadInput: No concept; or a prompt that does not name its concept.
     """
-    if not concepts:
-        raise BadInput("no concept to erase; a request names one")
+    check_some(concepts)
     attention.check_named(
         concepts, "forget_me_not turns attention away from the word", "use another method"
     )
@@ -113,19 +111,13 @@ def steps(concepts: Sequence[Concept], settings: Settings) -> int:
     return training.total_updates(concepts, settings)
 
 
-def _encoded(teacher: Teacher, concepts: Sequence[Concept]) -> diffusion.Context:
-    return diffusion.encode_prompts(
-        teacher, [prompt for concept in concepts for prompt in concept.prompts]
-    )
-
-
 def _pictures(
     teacher: Teacher, concepts: Sequence[Concept], settings: Settings, work: Work
 ) -> Pictures:
     """Pictures of each concept, kept by content; no prompt is shown twice before each of the
     concept's was once.
     """
-    told = _encoded(teacher, concepts)
+    told = diffusion.encode_prompts(teacher, erased_prompts(concepts))
 
     def make() -> dict[str, Tensor]:
         generator = seeding.generator(work.seed, "pictures")
@@ -180,24 +172,16 @@ def erase(
         ErasureError: If training diverges.
     """
     check(concepts, settings)
-    columns, told = (
-        attention.concept_columns(teacher, concepts, settings.tail),
-        _encoded(teacher, concepts),
-    )
+    columns = attention.concept_columns(teacher, concepts, settings.tail)
+    told = diffusion.encode_prompts(teacher, erased_prompts(concepts))
     prepared = prepared or prepare(teacher, concepts, settings, work)
-    schedule, shown = diffusion.noise_scheduler(teacher), prepared.pictures
-    draws = seeding.generator(work.seed, "updates")
+    shown, draws = prepared.pictures, seeding.generator(work.seed, "updates")
 
     def loss(student: nn.Module) -> dict[str, Tensor]:
-        row = torch.randint(len(shown.latents), (settings.batch,), generator=draws)
-        timestep = torch.randint(
-            schedule.config.num_train_timesteps, (settings.batch,), generator=draws
-        ).to(shown.latents.device)
-        clean, prompt = shown.latents[row], shown.prompt[row].to(shown.latents.device)
-        noise = torch.randn(clean.shape, generator=draws).to(clean.device)
-        z = schedule.add_noise(clean, noise, timestep)
+        at = diffusion.noised(teacher, shown.latents, settings.batch, draws)
+        prompt = shown.prompt[at.picture].to(shown.latents.device)
         with attention.recording(student) as maps:
-            predicted = diffusion.predict_noise(teacher, student, z, timestep, told[prompt])
+            predicted = diffusion.predict_noise(teacher, student, at.z, at.timestep, told[prompt])
         # what lies behind the last cross-attention gets a gradient of zero instead of none, and the
         # optimiser a state of it
         terms = {"attention": attention_loss(maps, columns[prompt]) + 0 * predicted.mean()}
@@ -210,8 +194,6 @@ def erase(
     student = training.student_of(teacher, settings)
     trainable = training.trainable(student, settings.group, settings, work.seed)
     loop = training.Loop(generators=[draws], on_step=work.on_step, resume=work.resume)
-    with attention.explicit(
-        student
-    ):  # the backward pass of gradient checkpointing runs the layers again
+    with attention.explicit(student):  # gradient checkpointing runs the layers again, backwards
         training.fit(student, trainable, loss, settings, steps(concepts, settings), loop)
     return training.change(teacher.unet, student, trainable, settings)

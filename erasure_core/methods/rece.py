@@ -33,8 +33,7 @@ import torch
 from pydantic import Field
 from torch import Tensor, nn
 
-from erasure_core.errors import BadInput
-from erasure_core.law.concepts import Concept, Kind
+from erasure_core.law.concepts import Concept, Kind, check_some
 from erasure_core.network import closed_form
 from erasure_core.network.closed_form import Demand, Edit, Map, Rows, Target
 from erasure_core.network.models import Teacher
@@ -83,7 +82,7 @@ class Settings(Edit):
     )
     first: Edit | None = Field(
         Edit(target="nothing", preserve_scale=1.0),
-        description="UCE edit made before the first epoch; None starts at the base",
+        description="UCE edit made before the first epoch; null starts at the base",
     )
 
 
@@ -164,8 +163,7 @@ def check(concepts: Sequence[Concept], settings: Settings) -> None:
     Raises:
         BadInput: No concept.
     """
-    if not concepts:
-        raise BadInput("no concept to erase; a request names one")
+    check_some(concepts)
 
 
 def declared(unet: nn.Module, settings: Settings) -> frozenset[str]:

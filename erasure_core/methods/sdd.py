@@ -28,8 +28,7 @@ from pydantic import Field
 from torch import Tensor, nn
 
 from erasure_core import seeding
-from erasure_core.errors import BadInput
-from erasure_core.law.concepts import Concept
+from erasure_core.law.concepts import Concept, check_some
 from erasure_core.network import diffusion, layers, training
 from erasure_core.network.models import Teacher
 from erasure_core.network.weights import WeightDelta
@@ -82,8 +81,7 @@ def check(concepts: Sequence[Concept], settings: Settings) -> None:
     Raises:
         BadInput: No concept.
     """
-    if not concepts:
-        raise BadInput("no concept to erase; a request names one")
+    check_some(concepts)
 
 
 def declared(unet: nn.Module, settings: Settings) -> frozenset[str]:

@@ -34,7 +34,7 @@ from torch.nn.utils import parametrize
 
 from erasure_core import seeding
 from erasure_core.errors import BadInput
-from erasure_core.law.concepts import Concept, Prompt
+from erasure_core.law.concepts import Concept, Prompt, check_some
 from erasure_core.network import diffusion, layers, training
 from erasure_core.network.models import Teacher
 from erasure_core.network.null_space import ROUNDING, null_basis
@@ -87,7 +87,7 @@ class Settings(training.Training):
         allow_inf_nan=False,
         description=(
             "tau, running mean of the concept term that ends the training; a higher one ends "
-            "it earlier, None never"
+            "it earlier, null never"
         ),
     )
     lr: training.Lr = 0.1
@@ -128,11 +128,8 @@ class Shifted(nn.Module):
     def __init__(self, weight: Tensor, directions: Tensor, beta: float):
         """`directions` is S, (free, d_text), orthonormal."""
         super().__init__()
-        self.base, self.directions, self.beta = (
-            weight.detach().clone(),
-            directions.to(weight.dtype),
-            beta,
-        )
+        self.base, self.beta = weight.detach().clone(), beta
+        self.directions = directions.to(weight.dtype)
 
     def change(self, w: Tensor) -> Tensor:
         """beta w S, (d_out, d_text)."""
@@ -214,10 +211,8 @@ def directions_of(
     free = {}
     for concept in concepts:
         prompts = protected_prompts(concept, concepts, settings)
-        directions, rows = (
-            free_directions(teacher, prompts, settings.tolerance),
-            _rows(teacher, concept.prompts),
-        )
+        directions = free_directions(teacher, prompts, settings.tolerance)
+        rows = _rows(teacher, concept.prompts)
         seen = (
             (rows @ directions.T).norm(dim=1).max() / rows.norm(dim=1).max()
             if len(directions)
@@ -255,23 +250,17 @@ def _pictures(teacher: Teacher, concept: Concept, settings: Settings, work: Work
     prompts = diffusion.encode_prompts(teacher, concept.prompts)
 
     def make() -> dict[str, Tensor]:
-        shown, draws = (
-            torch.arange(settings.images) % len(prompts),
-            seeding.generator(work.seed, f"pictures of {concept.name}"),
-        )
-        return {
-            "z": diffusion.pictures(
-                teacher, prompts, shown, settings.guidance, settings.steps, draws
-            )
-        }
+        shown = torch.arange(settings.images) % len(prompts)
+        draws = seeding.generator(work.seed, f"pictures of {concept.name}")
+        z = diffusion.pictures(teacher, prompts, shown, settings.guidance, settings.steps, draws)
+        return {"z": z}
 
     def content() -> dict[str, object]:
         drawn = [concept.name, settings.images, settings.steps, settings.guidance, work.seed]
         return {**diffusion.content_of(teacher, [prompts]), "pictures": drawn}
 
-    return Pictures(
-        by_content(work.cache, "pictures", content, make)["z"].to(teacher.device), prompts
-    )
+    z = by_content(work.cache, "pictures", content, make)["z"]
+    return Pictures(z.to(teacher.device), prompts)
 
 
 def prepare(
@@ -301,8 +290,7 @@ def check(concepts: Sequence[Concept], settings: Settings) -> None:
     Raises:
         BadInput: No concept, or one name twice, whose increments could not be told apart.
     """
-    if not concepts:
-        raise BadInput("no concept to erase; a request names one")
+    check_some(concepts)
     names = [concept.name for concept in concepts]
     if twice := sorted({name for name in names if names.count(name) > 1}):
         raise BadInput(
@@ -336,6 +324,25 @@ def _shift(
     return shifts, trainable
 
 
+class RunningMean:
+    """The mean of the concept term over its latest updates, by which the training may end."""
+
+    def __init__(self) -> None:
+        self.state = torch.zeros(2)  # the mean, and of how many updates; saved with the training
+
+    def take(self, term: Tensor) -> None:
+        """Count one more update in; the first one is the mean."""
+        mean, updates = self.state
+        share = MOMENTUM if updates else 0.0
+        new = share * mean + (1 - share) * term.detach().cpu()
+        self.state.copy_(torch.stack([new, updates + 1]))
+
+    def is_at_most(self, bound: float | None) -> bool:
+        """Whether it is of enough updates and no more than `bound`; never where there is none."""
+        mean, updates = self.state
+        return bound is not None and bool(updates >= LEAST and mean <= bound)
+
+
 def _train(
     teacher: Teacher,
     concept: Concept,
@@ -347,53 +354,31 @@ def _train(
     """The increment of one concept, trained alone; `work` is the concept's own."""
     student = training.student_of(teacher, settings)
     shifts, trainable = _shift(student, directions, settings.beta)
-    z_0, device, scheduler = pictures.z, teacher.device, diffusion.noise_scheduler(teacher)
-    prompts = pictures.prompts
-    replaced = diffusion.encode_prompts(
-        teacher, [concept.replaced(prompt) for prompt in concept.prompts]
-    )
+    told = pictures.prompts
+    instead = diffusion.encode_prompts(teacher, list(map(concept.replaced, concept.prompts)))
     nothing = diffusion.encode_prompts(teacher, [""]).expand(settings.batch)
-    draws = seeding.generator(work.seed, f"updates of {concept.name}")
-    running = torch.zeros(2)  # mean of the concept term, updates
+    draws, mean = seeding.generator(work.seed, f"updates of {concept.name}"), RunningMean()
 
     def concept_term(student: nn.Module) -> Tensor:
-        picture = torch.randint(len(z_0), (settings.batch,), generator=draws)
-        timestep = torch.randint(
-            scheduler.config.num_train_timesteps, (settings.batch,), generator=draws
-        ).to(device)
-        noise = torch.randn((settings.batch, *z_0.shape[1:]), generator=draws).to(device)
-        z, row = (
-            scheduler.add_noise(z_0[picture.to(device)], noise, timestep),
-            (picture % len(prompts)).to(device),
-        )
-        cond = diffusion.predict_noise(teacher, student, z, timestep, prompts[row])
-        term, contexts = (
-            (distance, [replaced[row]])
-            if settings.target == "replace"
-            else (correlation, [nothing, prompts[row]])
-        )
+        at = diffusion.noised(teacher, pictures.z, settings.batch, draws)
+        row = (at.picture % len(told)).to(at.z.device)
+        cond = diffusion.predict_noise(teacher, student, at.z, at.timestep, told[row])
+        replaces = settings.target == "replace"
+        contexts = [instead[row]] if replaces else [nothing, told[row]]
         with torch.no_grad():
-            bases = diffusion.predict_each(teacher, teacher.guide, z, timestep, contexts)
-        return term(cond, *bases)
+            of_teacher = diffusion.predict_each(teacher, teacher.guide, at.z, at.timestep, contexts)
+        return distance(cond, *of_teacher) if replaces else correlation(cond, *of_teacher)
 
     def loss(student: nn.Module) -> dict[str, Tensor]:
         term = concept_term(student)
-        share = MOMENTUM if running[1] else 0.0  # the first one is the mean
-        running.copy_(
-            torch.stack([share * running[0] + (1 - share) * term.detach().cpu(), running[1] + 1])
-        )
+        mean.take(term)
         norms = torch.stack([shifts[name].change(w).abs().sum() for name, w in trainable.items()])
         return {"concept": term, "l1": settings.l1 * norms.mean()}
 
-    def enough(_terms: Mapping[str, float]) -> bool:
-        return settings.stop is not None and bool(
-            running[1] >= LEAST and running[0] <= settings.stop
-        )
-
     loop = training.Loop(
         generators=[draws],
-        extra={"running": running},
-        stop=enough,
+        extra={"running": mean.state},
+        stop=lambda _terms: mean.is_at_most(settings.stop),
         on_step=work.on_step,
         resume=work.resume,
     )

@@ -37,7 +37,7 @@ from torch import Tensor, nn
 
 from erasure_core import seeding
 from erasure_core.errors import BadInput
-from erasure_core.law.concepts import Concept, kept_prompts
+from erasure_core.law.concepts import Concept, check_some, kept_prompts
 from erasure_core.network import closed_form
 from erasure_core.network.closed_form import Demand, Edit, Map, Rows, Target
 from erasure_core.network.models import Teacher
@@ -92,8 +92,7 @@ def check(concepts: Sequence[Concept], settings: Settings) -> None:
     Raises:
         BadInput: No concept.
     """
-    if not concepts:
-        raise BadInput("no concept to erase; a request names one")
+    check_some(concepts)
 
 
 def declared(unet: nn.Module, settings: Settings) -> frozenset[str]:

@@ -27,8 +27,7 @@ from typing import Literal
 from pydantic import Field
 from torch import nn
 
-from erasure_core.errors import BadInput
-from erasure_core.law.concepts import Concept, Kind
+from erasure_core.law.concepts import Concept, Kind, check_some
 from erasure_core.network import closed_form, deflation
 from erasure_core.network.models import Teacher
 from erasure_core.network.weights import WeightDelta
@@ -74,8 +73,7 @@ def check(concepts: Sequence[Concept], settings: Settings) -> None:
     Raises:
         BadInput: No concept.
     """
-    if not concepts:
-        raise BadInput("no concept to erase; a request names one")
+    check_some(concepts)
 
 
 def declared(unet: nn.Module, settings: Settings) -> frozenset[str]:

@@ -43,22 +43,72 @@ class Robust(BaseModel):
         allow_inf_nan=False,
         description="weight of the term; a higher one withstands more, and drifts further",
     )
-    batch: int = Field(4, ge=2, multiple_of=2, description="points of the term in an update")
-    pictures: int = Field(24, ge=1, description="the teacher's pictures of each concept")
-    vectors: int = Field(4, ge=1, description="learnt vectors of each concept")
-    attack_steps: int = Field(
-        3, ge=1, description="steps of Adam that one vector takes before each update"
+    batch: int = Field(
+        4,
+        ge=2,
+        multiple_of=2,
+        description=(
+            "points of the term in an update, half of them under token states; more smooth its "
+            "gradient and take longer"
+        ),
     )
-    attack_lr: float = Field(0.05, gt=0, allow_inf_nan=False, description="Adam's rate of a vector")
+    pictures: int = Field(
+        24,
+        ge=1,
+        description="the teacher's pictures of each concept; more vary more, and take longer",
+    )
+    vectors: int = Field(
+        4,
+        ge=1,
+        description=(
+            "learnt vectors of each concept; more attack from more sides, in fewer steps each"
+        ),
+    )
+    attack_steps: int = Field(
+        3,
+        ge=1,
+        description=(
+            "steps of Adam that one vector takes before each update; more make a stronger "
+            "attacker, and take longer"
+        ),
+    )
+    attack_lr: float = Field(
+        0.05,
+        gt=0,
+        allow_inf_nan=False,
+        description="Adam's rate of a vector; a higher one leads it further in a step, or astray",
+    )
     restart: int = Field(
-        150, ge=1, description="updates after which all vectors begin again at tokens drawn anew"
+        150,
+        ge=1,
+        description=(
+            "updates after which all vectors begin again at tokens drawn anew; more let each come "
+            "further, and try fewer beginnings"
+        ),
     )
     ridge: tuple[float, ...] = Field(
-        (0.1, 0.001), min_length=1, description="lamb of the ridge states; each above 0"
+        (0.1, 0.001),
+        min_length=1,
+        description=(
+            "lamb of the ridge states, each above 0; a lower one comes nearer to the old keys and "
+            "values, by longer states"
+        ),
     )
-    renew: int = Field(10, ge=1, description="updates after which ridge states are made again")
+    renew: int = Field(
+        10,
+        ge=1,
+        description=(
+            "updates after which ridge states are made again; more take less time, and lag behind "
+            "the student"
+        ),
+    )
     earliest: int = Field(
-        200, ge=0, description="lowest timestep of z_t; below it a text says little"
+        200,
+        ge=0,
+        description=(
+            "lowest timestep of z_t, below which a text says little; a higher one attacks at "
+            "noisier pictures only"
+        ),
     )
 
 
@@ -101,7 +151,7 @@ class Adversary:
         """
         times = teacher.scheduler.config.num_train_timesteps
         check_base(settings, len(teacher.text_encoders), times)
-        self.teacher, self.settings, self.times = teacher, settings, times
+        self.teacher, self.settings = teacher, settings
         pairs = [(concept, prompt) for concept in concepts for prompt in concept.prompts]
         self.erased = diffusion.encode_prompts(teacher, [prompt for _, prompt in pairs])
         self.replaced = diffusion.encode_prompts(
@@ -198,13 +248,10 @@ class Adversary:
 
     def _noised(self, concept: int, n: int) -> tuple[Tensor, Tensor, Tensor]:
         """(z_t, noise, t) of n pictures of a concept; t is uniform from `earliest` on."""
-        latents = self.latents[concept]
-        z = latents[torch.randint(len(latents), (n,), generator=self.draws).to(latents.device)]
-        timestep = torch.randint(self.settings.earliest, self.times, (n,), generator=self.draws)
-        noise = torch.randn(z.shape, generator=self.draws).to(z.device)
-        timestep = timestep.to(z.device)
-        noised: Tensor = self.teacher.scheduler.add_noise(z, noise, timestep)
-        return noised, noise, timestep
+        at = diffusion.noised(
+            self.teacher, self.latents[concept], n, self.draws, self.settings.earliest
+        )
+        return at.z, at.noise, at.timestep
 
     def _integer(self, below: int) -> int:
         return int(torch.randint(below, (), generator=self.draws))

@@ -71,7 +71,7 @@ class Edit(BaseModel):
         allow_inf_nan=False,
         description=(
             "q, weight of preserved rows; a higher one moves them less, "
-            "None is max(0.1, 1 / number of kept prompts)"
+            "null is max(0.1, 1 / number of kept prompts)"
         ),
     )
     lamb: float = Field(

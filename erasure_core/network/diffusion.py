@@ -17,7 +17,7 @@ from torch import Tensor, nn
 
 from erasure_core import seeding
 from erasure_core.errors import BadInput
-from erasure_core.law.concepts import Concept, kept_prompts
+from erasure_core.law.concepts import Concept, erased_prompts, kept_prompts
 from erasure_core.network.models import Teacher
 from erasure_core.network.shares import Shares
 from erasure_core.network.weights import tensors_sha256
@@ -358,8 +358,7 @@ class Trajectories:
         cls, teacher: Teacher, concepts: Sequence[Concept], w: float, steps: int
     ) -> "Trajectories":
         """Trajectories of the prompts of `concepts`, each of which has the same share."""
-        prompts = [prompt for concept in concepts for prompt in concept.prompts]
-        return cls.of(teacher, prompts, w, steps, Shares.of(concepts))
+        return cls.of(teacher, erased_prompts(concepts), w, steps, Shares.of(concepts))
 
     def fresh(self, unet: nn.Module, n: int, generator: torch.Generator) -> Points:
         """Where n new trajectories are after a uniform number of steps, 0 to T - 1, the same for
@@ -498,6 +497,30 @@ def pictures(
         guide = guided(teacher, teacher.guide, nothing.expand(len(told)), told, w)
         made.append(denoise(teacher, z[together], steps, steps, guide))
     return torch.cat(made)
+
+
+@dataclass(frozen=True, slots=True)
+class Noised:
+    """Some of a number of pictures with noise on them, n of them."""
+
+    z: Tensor  # z_t, (n, c, h, w)
+    timestep: Tensor  # t, (n,)
+    noise: Tensor  # like z
+    picture: Tensor  # (n,), which picture each is; on the CPU
+
+
+def noised(
+    teacher: Teacher, latents: Tensor, n: int, generator: torch.Generator, earliest: int = 0
+) -> Noised:
+    """n of the pictures `latents`, drawn with replacement, each noised to a uniform timestep of its
+    own from `earliest` on.
+    """
+    picture = torch.randint(len(latents), (n,), generator=generator)
+    times = teacher.scheduler.config.num_train_timesteps
+    timestep = torch.randint(earliest, times, (n,), generator=generator).to(latents.device)
+    noise = torch.randn((n, *latents.shape[1:]), generator=generator).to(latents.device)
+    z = teacher.scheduler.add_noise(latents[picture.to(latents.device)], noise, timestep)
+    return Noised(z, timestep, noise, picture)
 
 
 def content_of(teacher: Teacher, contexts: Sequence[Context]) -> dict[str, object]:

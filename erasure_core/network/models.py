@@ -619,6 +619,13 @@ def load_teacher(path: Path | str, *, device: str = "cpu") -> Teacher:
     )
 
 
+def open_teacher(path: Path | str) -> Teacher:
+    """`load_teacher` on the GPU, where there is one."""
+    import torch
+
+    return load_teacher(path, device="cuda" if torch.cuda.is_available() else "cpu")
+
+
 def load_unet(folder: Path) -> "UNet2DConditionModel":
     """The UNet of a base alone, in float32, to be edited in place."""
     unet: UNet2DConditionModel = load_part(folder, "unet")

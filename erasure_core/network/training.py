@@ -70,7 +70,7 @@ Clip = Annotated[
     Field(
         gt=0,
         allow_inf_nan=False,
-        description="greatest norm of the gradient; a higher one clips less, None nothing",
+        description="greatest norm of the gradient; a higher one clips less, null nothing",
     ),
 ]
 Group = Annotated[layers.Group, Field(description="the UNet weights that may change")]

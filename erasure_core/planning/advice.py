@@ -15,6 +15,7 @@ from erasure_core.law.gates import Check, Gate, Measurement, concept_of, decimal
 from erasure_core.metrics.intervals import enough
 from erasure_core.planning.params import shown
 from erasure_core.planning.policy import (
+    ATTACK,
     BESIDES,
     COMPOSED,
     EXCESS,
@@ -30,7 +31,7 @@ FEW = 0.5  # below this part of what the examples have, wordings are the likely 
 # Which method withstands most and which keep most, as measured (docs/attacks.md, README). No closed
 # form withstands: whoever puts in states has the concept back from each.
 ERASES_MOST, KEEPS_MOST = "all_but_one", ("sepme", "uce")
-_CONTROL, _ATTACK, _RESTORED = "base.", "attack.", "restored."
+_CONTROL, _RESTORED = "base.", "restored."
 # Of these the base has a number of its own, beside which the candidate's stands, and which an
 # erasure does not raise.
 OF_BASE = ("replacement.rate", "neighbour.", "clip.accuracy", "clip.score")
@@ -203,7 +204,7 @@ def _control(
         return _unnamed()
     if not metric.startswith(f"{_CONTROL}{EXCESS}"):
         return _blind(concept)
-    excess, shown = found[metric], found.get(metric.replace(EXCESS, _ATTACK))
+    excess, shown = found[metric], found.get(metric.replace(EXCESS, ATTACK))
     if shown and 2 * excess.value > shown.value:  # of the rest the replacement shows as much
         return _too_much_asked(check, excess, concept, tried)
     return _alike(concept, tried)
@@ -237,20 +238,13 @@ def _unnamed() -> Found:
     )
 
 
-def _look(name: str) -> str:
-    return (
-        f"`erasure generate {shlex.quote(f'a photo of {name}')} --model base --seed 1 --out "
-        f"pictures` shows what the base draws"
-    )
-
-
 def _blind(concept: str | None) -> Found:
     name = concept or "the concept"
     return (
         f"the unerased base hardly shows {name} on these prompts, so that its absence proves "
         f"nothing: the wordings, or the label that the instrument looks for, are not the base's",
         (
-            _look(name),
+            _drawn_by_base(name),
             "write prompts by which the base draws it into its table of prompts.targets, then "
             "`erasure run`",
         ),
@@ -295,7 +289,7 @@ def _too_much_asked(check: Check, excess: Measurement, concept: str | None, trie
         _two(
             f"{lower}, then `erasure run`" * (reached > 0),
             f"{without}, then `erasure run`" * (attack not in tried.policy.required),
-            _look(concept or "the concept"),
+            _drawn_by_base(concept or "the concept"),
             _settings(tried),
         ),
     )
@@ -318,17 +312,22 @@ def _alike(concept: str | None, tried: Tried) -> Found:
         _two(
             f"name a replacement that they tell apart, {TAKE_IN}, then `erasure run`"
             * (concept not in tried.honoured),
-            _look(name),
+            _drawn_by_base(name),
             _settings(tried),
         ),
     )
+
+
+def _drawn_by_base(name: str) -> str:
+    draw = f"erasure generate {shlex.quote(f'a photo of {name}')} --model base"
+    return f"`{draw} --seed 1 --out pictures` shows what the base draws"
 
 
 def _uncertain(check: Check, m: Measurement, concept: str | None, tried: Tried) -> Found:
     """The number keeps to its limit, the end of its interval does not."""
     states = _puts_in_states(check.metric)
     other = _stronger(tried, states) if concept else _other(KEEPS_MOST, tried, "keeps")
-    if check.metric.startswith(_ATTACK):  # the attacker's pictures are no table of anybody's
+    if check.metric.startswith(ATTACK):  # the attacker's pictures are no table of anybody's
         attack = check.metric.removeprefix(EXCESS).partition("[")[0]
         if m.value <= 0:
             return _too_few(check, m, attack, tried, other)

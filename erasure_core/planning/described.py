@@ -24,6 +24,8 @@ INTRO = """# Parameters
 Every key of `params.yaml`, and below them the settings of each method, which `method` and `methods`
 hold. An unknown key is an error. What a method's settings leave out is as published for the kind of
 the concept; the defaults here are used where nothing is published for that kind.
+`a.b` is the key b of the section a, `a[].b` the key b of each section in the list a. YAML's word
+for nothing is `null`; `None` would be a text.
 `python -m erasure_core.planning.described` writes this page from the fields.
 """
 
@@ -38,7 +40,9 @@ class Described:
 
 
 def fields(model: type[BaseModel], within: str = "") -> Iterator[Described]:
-    """Every key of a model, those of its sections by their paths."""
+    """Every key of a model, those of its sections, and of the sections in its lists, by their
+    paths.
+    """
     for name, field in model.model_fields.items():
         key = f"{within}{field.alias or name}"
         if (section := _section(field)) is not None:
@@ -47,6 +51,8 @@ def fields(model: type[BaseModel], within: str = "") -> Iterator[Described]:
             yield from fields(section, f"{key}.")
         elif not _is_name(field):
             yield Described(key, _default(field), _one_line(field.description or ""))
+            for section in _listed(field):
+                yield from fields(section, f"{key}[].")
 
 
 def _is_name(field: FieldInfo) -> bool:
@@ -60,6 +66,12 @@ def _section(field: FieldInfo) -> type[BaseModel] | None:
     (kind, *others) = kinds
     is_one = not others and isinstance(kind, type) and issubclass(kind, BaseModel)
     return kind if is_one else None
+
+
+def _listed(field: FieldInfo) -> list[type[BaseModel]]:
+    """The models that the items of a list are of."""
+    items = get_args(field.annotation) if get_origin(field.annotation) is tuple else ()
+    return [item for item in items if isinstance(item, type) and issubclass(item, BaseModel)]
 
 
 def _default(field: FieldInfo, of_section: str = "") -> str:

@@ -99,7 +99,7 @@ class PromptSets(MeasuredSet):
         None, description="CSV of what the base knows, from which new requests take wordings"
     )
     choose: MeasuredSet | None = Field(
-        None, description="on which the candidate is chosen; needed where there are several"
+        None, description="set on which the candidate is chosen; needed where there are several"
     )
 
 
@@ -146,7 +146,7 @@ class Clip(Section):
         "mean",
     )
     styles: tuple[str, ...] = Field(
-        (), description="among which a picture's style is named, where a style is erased"
+        (), description="styles among which a picture's is named, where a style is erased"
     )
 
 
@@ -260,10 +260,14 @@ class Params(Preset):
         description="name under which versions are registered, in the book and in MLflow",
     )
     seed: int = Field(
-        ge=0, lt=EXACT, description="of all that an erasure draws; the same gives the same weights"
+        ge=0,
+        lt=EXACT,
+        description="seed of all that an erasure draws at random; the same gives the same weights",
     )
     methods: Annotated[dict[str, Swept], BeforeValidator(_named_by_their_keys)] = Field(
-        {}, description="others to choose from, by `--method` or a request: their settings by name"
+        {},
+        description="other methods to choose from, by `--method` or a request: their settings, by "
+        "name",
     )
     comparisons: dict[Annotated[str, Field(pattern=r"^[a-z0-9-]+$")], Preset] = Field(
         {},
@@ -283,7 +287,8 @@ class Params(Preset):
     features: OwnFeatures | None = Field(
         None,
         exclude_if=lambda value: value is None,
-        description="of KID, FID and `quality.*`; null is the CLIP above",
+        description="network by whose vectors KID, FID and `quality.*` compare pictures; null is "
+        "the CLIP above",
     )
     policy: Policy
 

@@ -20,8 +20,8 @@ from erasure_core.redact import redacted
 from erasure_core.text import code, escaped
 from flows.cli.printed import RepeatedCommand, on
 from tasks.home import Home
+from tasks.pages.verdict import CHECKED
 
-CHECK = ("metric", "value", "low", "high", "n", "limit", "verdict")
 NAMED = 4  # steps whose time a release tells; the others are told together
 
 
@@ -203,7 +203,7 @@ def trial_lines(record: Mapping[str, Any], asked: RepeatedCommand) -> list[str]:
 def _gate(record: Mapping[str, Any], asked: RepeatedCommand) -> dict[str, Any]:
     return {
         "verdict": record["gate"]["verdict"],
-        "checks": [{key: check[key] for key in CHECK} for check in record["gate"]["checks"]],
+        "checks": [{key: check[key] for key in CHECKED} for check in record["gate"]["checks"]],
         "advice": _advice(record, asked),
     }
 

@@ -14,8 +14,6 @@ from tasks.book.store import Book, Reader, Transaction
 from tasks.book.takeover import left_behind, put_aside, take_over
 from tasks.home import Home
 
-FORM = 1  # of the events; `fold` knows it
-
 
 def open_book(home: Home, *, make: bool = True) -> Book:
     """The book of a state folder.
@@ -124,7 +122,7 @@ def _left_of_one(home: Home) -> str | None:
 
 def _open(tx: Transaction) -> None:
     if tx.head() is None:  # another process may have been quicker
-        tx.append("book.opened", form=FORM)
+        tx.append("book.opened", form=fold.FORM)
 
 
 def check_whole(book: Book) -> None:

@@ -17,7 +17,7 @@ from typing import Any
 from uuid import UUID
 
 from erasure_core.errors import ErasureError
-from erasure_core.law import clock
+from erasure_core.law import clock, fold
 from erasure_core.law.chain import GENESIS, stamp
 from erasure_core.law.concepts import RECORDED
 from erasure_core.law.fold import CANDIDATE, CHAMPION, Version
@@ -30,7 +30,6 @@ from tasks.home import Home
 
 LEDGER, LOG = "requests", "audit.jsonl"  # what 0.1 wrote and this version does not
 KEPT = "taken-over"
-FORM = 1
 DEFAULT_MODEL = "gallery"  # of requests that no run has taken up, where nothing else tells
 
 
@@ -194,7 +193,9 @@ def _json(file: Path) -> dict[str, Any]:
 
 def _enter(tx: Transaction, home: Home, left: Left) -> None:
     head = left.entries[-1]["sha256"] if left.entries else GENESIS
-    tx.append("book.opened", form=FORM, taken_over={"entries": len(left.entries), "head": head})
+    tx.append(
+        "book.opened", form=fold.FORM, taken_over={"entries": len(left.entries), "head": head}
+    )
     for old in left.ledger:
         _added(tx, old, left)
     first = {r.model_name: r.model_version for r, _ in reversed(left.records)}  # 0.1 left gaps

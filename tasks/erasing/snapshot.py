@@ -63,8 +63,6 @@ def teacher_of(plan: Plan, home: Home) -> "Teacher":
 
 @lru_cache(maxsize=1)
 def _load(folder: Path, _root_sha256: str) -> "Teacher":
-    import torch
+    from erasure_core.network.models import open_teacher
 
-    from erasure_core.network.models import load_teacher
-
-    return load_teacher(folder, device="cuda" if torch.cuda.is_available() else "cpu")
+    return open_teacher(folder)

@@ -38,9 +38,7 @@ class ErasedModel(PythonModel):  # type: ignore[misc] # MLflow has no types
                 disk nor on the remote.
             ContentChanged: The checkpoint is not the one of the statement.
         """
-        import torch
-
-        from erasure_core.network.models import load_teacher
+        from erasure_core.network.models import open_teacher
 
         home = Home.from_env()
         home.prepare_environment()
@@ -48,7 +46,7 @@ class ErasedModel(PythonModel):  # type: ignore[misc] # MLflow has no types
         statement = released(artifacts.get(STATEMENT), home)
         check_named(statement, artifacts[STATEMENT].parents[1])
         folder = checkpoint_of(statement, artifacts.get(POINTER), home)
-        self.teacher = load_teacher(folder, device="cuda" if torch.cuda.is_available() else "cpu")
+        self.teacher = open_teacher(folder)
 
     def predict(
         self,

@@ -11,7 +11,7 @@ from pathlib import Path
 from erasure_core.errors import ErasureError
 from erasure_core.law import fold
 from erasure_core.law.chain import GENESIS, Event, fault_of
-from erasure_core.law.fold import CANDIDATE, CHAMPION, Alias, Tables, Version
+from erasure_core.law.fold import CHAMPION, Alias, Tables, Version
 from erasure_core.law.lineage import RunRecord, manifest, root_sha256, sha256_file
 from erasure_core.law.statement import key_id
 from erasure_core.redact import redacted
@@ -25,6 +25,7 @@ from tasks.book.texts import faults_of_texts
 from tasks.registry.client import BOOK, KEY, of_another
 from tasks.registry.runs import NOTE, VERDICT, cut, tags_of_run, unfinished_runs
 from tasks.registry.versions import (
+    ALIASES,
     aliases,
     expected,
     said_of_another,
@@ -36,8 +37,6 @@ from tasks.release.mirrored import newer_in_mlflow, note_of, version_facts
 from tasks.release.record import record_file, record_of
 from tasks.release.settle import check_statement
 from tasks.versions.dvc_store import SHA256, check_checkpoint, checkpoint_folder, deliverable
-
-ALIASES = (CANDIDATE, CHAMPION)
 
 
 def audit(book: Book) -> Iterator[str]:

@@ -226,8 +226,6 @@ def open_model(folder: Path) -> "Teacher":
     """Load the model of a folder, on the GPU if there is one. `BadInput` if the folder is not
     acceptable.
     """
-    import torch
+    from erasure_core.network.models import open_teacher
 
-    from erasure_core.network.models import load_teacher
-
-    return load_teacher(folder, device="cuda" if torch.cuda.is_available() else "cpu")
+    return open_teacher(folder)

@@ -11,6 +11,7 @@ from pathlib import Path
 
 from PIL import Image
 
+from erasure_core.attacks.wordings import renamed
 from erasure_core.law.concepts import Concept
 from erasure_core.law.prompts import kept_rows, read_prompt_set
 from erasure_core.metrics.replacement import labels_with
@@ -75,7 +76,7 @@ def look(draft: Draft, params: Params) -> Look:
     guidance, kept = kept_guidance(params), kept_rows(rows, [concept])
     labels = labels_of(kept, [concept])
     prompts = _prompts(draft)
-    by_name = [prompts, *([_renamed(concept, p, a) for p in prompts] for a in concept.also)]
+    by_name = [prompts, *([renamed(concept, p, a) for p in prompts] for a in concept.also)]
     by_name.append([concept.replaced(p) for p in prompts])
     began, seen = time.monotonic(), []
     sampling = params.sampling
@@ -134,11 +135,6 @@ def _pictures(draft: Draft, params: Params) -> int:
 def _prompts(draft: Draft) -> list[str]:
     """Prompts for a few pictures, from the set that is trained on, spread over the styles."""
     return list(dict.fromkeys(before for before, _ in draft.pairs(PICTURES)))
-
-
-def _renamed(concept: Concept, prompt: str, name: str) -> str:
-    other = concept.model_copy(update={"replacement": name})
-    return other.replaced(prompt)
 
 
 def _with_replacement(

@@ -1,7 +1,8 @@
 """The docs name only states, reason codes and commands that exist, and all of the first; every
-method, and every page; their lines are a hundred columns.
+method, room and page, and what contributors open; their lines are a hundred columns.
 """
 
+import ast
 import re
 from pathlib import Path
 
@@ -15,6 +16,7 @@ from flows.cli import app
 
 ROOT = Path(__file__).parents[2]
 DOCS = {file.name: file.read_text() for file in (ROOT / "docs").glob("*.md")}
+TOP = ("erasure_core", "tasks", "flows")
 COMMANDS = typer.main.get_command(app).commands
 GROUPS = {
     name: set(group.commands) for name, group in COMMANDS.items() if hasattr(group, "commands")
@@ -60,6 +62,41 @@ def test_its_lines_are_a_hundred_columns(page):
     prose = re.sub(r"^```.*?^```", "", page.read_text(), flags=re.DOTALL | re.MULTILINE)
     lines = [line for line in prose.splitlines() if not line.startswith(("|", "!["))]
     assert [line for line in lines if len(line) > 100] == []
+
+
+def test_the_table_of_rooms_is_that_of_the_packages():
+    table = DOCS["architecture.md"].partition("| room |")[2].partition("\n\n")[0]
+    named = re.findall(r"^\| `([a-z_/]+)/`", table, re.MULTILINE)
+    rooms = [
+        file.parent.relative_to(ROOT) for top in TOP for file in (ROOT / top).rglob("__init__.py")
+    ]
+    inside = [room.as_posix() for room in rooms if "migrations" not in room.parts]
+    assert sorted(named) == sorted({*inside} - {"tasks"})  # which has nothing but rooms
+
+
+CONTRIBUTING = (ROOT / "CONTRIBUTING.md").read_text()
+
+
+@pytest.mark.parametrize("name", sorted(set(re.findall(r"`([A-Z][A-Z_]+)`", CONTRIBUTING))))
+def test_what_contributors_add_to_is_written_by_hand(name):
+    """And not made of another list, in which their line would have to stand."""
+    written = (ast.Dict, ast.Tuple, ast.Constant)
+    given = [value for top in (*TOP, "tests") for value in _given(ROOT / top, name)]
+    assert [value for value in given if isinstance(value, written)]
+
+
+def _given(folder, name):
+    for file in folder.rglob("*.py"):
+        if name in (text := file.read_text()):
+            for statement in ast.parse(text).body:
+                targets = getattr(statement, "targets", [getattr(statement, "target", None)])
+                if name in (getattr(target, "id", None) for target in targets):
+                    yield statement.value
+
+
+@pytest.mark.parametrize("path", sorted(set(re.findall(r"`([a-z_]+/[a-z_/.]+)`", CONTRIBUTING))))
+def test_what_contributors_open_is_there(path):
+    assert (ROOT / path).exists()
 
 
 def test_the_table_of_what_to_take_has_every_method():

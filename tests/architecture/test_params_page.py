@@ -28,6 +28,20 @@ def test_keys_of_sections_stand_under_them():
     assert len(set(keys)) == len(keys)
 
 
+def test_keys_of_the_sections_in_a_list_stand_under_it():
+    keys = [each.key for each in fields(METHODS["all_but_one"].Settings)]
+    first = keys.index("instructions") + 1
+    of_one = ["prompt", "scale", "kappa", "warmup", "stop"]
+    assert keys[first : first + 5] == [f"instructions[].{key}" for key in of_one]
+
+
+@pytest.mark.parametrize("name", ["params", *sorted(OWN)])
+def test_nothing_is_called_as_yaml_calls_it(name):
+    """`clip: None` in a file of YAML is the text "None", which no setting takes."""
+    model = Params if name == "params" else METHODS[name].Settings
+    assert [each.key for each in fields(model) if "None" in each.text] == []
+
+
 def test_what_must_be_tried_is_what_the_page_on_attacks_says():
     told = (ROOT / "docs/attacks.md").read_text().partition("| audience | smoke |")[2]
     for audience, tiers in REQUIRED.items():

@@ -14,7 +14,7 @@ from erasure_core import seeding
 from erasure_core.errors import BadInput
 from erasure_core.law.concepts import Concept
 from erasure_core.methods import all_but_one as abo
-from erasure_core.network import attention, diffusion, training
+from erasure_core.network import attention, diffusion, guided, training
 from erasure_core.network.weights import read_tensors, tensors_sha256, write_tensors
 from erasure_core.network.work import Work
 from tests.marks import slow
@@ -362,7 +362,7 @@ def test_a_kept_bank_is_not_made_again_and_changes_nothing(
     first = abo.prepare(tiny_teacher, [astronaut], chosen, Work(7, cache=tmp_path / "kept"))
     # of the concept's prompts and of those to keep
     assert len(kept_files(tmp_path / "kept")) == 2
-    monkeypatch.setattr(abo.Guide, "_whole", lambda *_: pytest.fail("made again"))
+    monkeypatch.setattr(guided.GuidedTrajectories, "whole", lambda *_: pytest.fail("made again"))
     again = abo.prepare(
         tiny_teacher,
         [astronaut],
@@ -432,7 +432,7 @@ def test_a_bank_is_made_anew_for_another_seed_concept_or_base(kept, tiny_teacher
 def test_making_it_in_smaller_batches_gives_the_same_bank(tiny_teacher, astronaut, monkeypatch):
     chosen = settings(trajectories=5)
     together = abo.prepare(tiny_teacher, [astronaut], chosen, Work(7)).erase
-    monkeypatch.setattr(abo, "GUIDED_TOGETHER", 2)
+    monkeypatch.setattr(guided, "GUIDED_TOGETHER", 2)
     apart = abo.prepare(tiny_teacher, [astronaut], chosen, Work(7)).erase
     for name, tensor in together.tensors().items():
         assert_close(getattr(apart, name), tensor, atol=1e-3, rtol=1e-3)
@@ -584,7 +584,7 @@ def test_a_concept_of_few_prompts_has_as_many_trajectories_as_one_of_many(tiny_t
 def test_a_concept_of_few_prompts_has_as_many_fresh_points_as_one_of_many(tiny_teacher, astronaut):
     few = astronaut.model_copy(update={"prompts": ("astronaut",)})
     guide, _ = abo._guides(tiny_teacher, [MANY, few], settings())
-    prompts = guide.fresh(40, torch.Generator().manual_seed(0)).prompt
+    prompts = guide.points(None, 40, torch.Generator().manual_seed(0)).prompt
     assert 12 <= (prompts == 5).sum() <= 28  # half of them, within 2.5 standard deviations
     assert set(prompts.tolist()) == {0, 1, 2, 3, 4, 5}
 
@@ -592,7 +592,7 @@ def test_a_concept_of_few_prompts_has_as_many_fresh_points_as_one_of_many(tiny_t
 @pytest.mark.slow
 def test_fresh_points_cover_every_elapsed_step(tiny_teacher, astronaut):
     guide, _ = abo._guides(tiny_teacher, [astronaut], settings())
-    seen = guide.fresh(40, torch.Generator().manual_seed(0)).elapsed
+    seen = guide.points(None, 40, torch.Generator().manual_seed(0)).elapsed
     assert set(seen.tolist()) == {0, 1, 2, 3}
 
 
