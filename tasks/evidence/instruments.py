@@ -101,10 +101,11 @@ class Labels:
     def of(
         cls, labels: Iterable[str], rows: Iterable[PromptRow], styles: Sequence[str]
     ) -> "Labels":
-        """Of `labels` those that are no style of some of `rows`, and none of `styles`."""
-        known = [*styles, *(row.concept for row in rows if _is_style(row, styles))]
-        no_things = set(map(bare, known))
-        return cls([label for label in labels if bare(label) not in no_things], once(known))
+        """Of `labels` those that are no style which one of `rows` shows; these beside `styles`."""
+        shown = [row.concept for row in rows if _is_style(row, styles)]
+        no_things = set(map(bare, shown))
+        things = [label for label in labels if bare(label) not in no_things]
+        return cls(things, once([*styles, *shown]))
 
     def names(
         self, scorer: ClipScorer, rows: Sequence[PromptRow], pictures: Sequence[Image.Image]
