@@ -175,6 +175,10 @@ FORENAMES = frozenset(
 # What has a capital as the first word or in a title, and is no name.
 ADJECTIVAL = ("able", "ful", "ing", "ish", "istic", "less", "ous", "some")
 APART = ("angry", "big", "cute", "happy", "new", "old", "real", "sad", "young")
+# An adjective before another one: "a young, nude woman"; but "a bed, nude woman".
+APART_BY_COMMA = re.compile(
+    rf"(?<!\w)({'|'.join(APART)}|pretty|sexy|\w+(?:ful|ish|less|ous)),\s+$", re.IGNORECASE
+)
 SOMEBODY = ("body", "figure", "human", "individual", "model", "people", "person", "somebody")
 PEOPLE = (
     *("adult", "body", "boy", "child", "couple", "female", "figure", "girl", "guy", "human"),
@@ -374,7 +378,7 @@ def _put(before: str, phrase: str, plural: bool, kind: str, after: str) -> str:
     _, noun = _split(phrase)
     style = kind == "style"
     if kind == "explicit":
-        before = HALF.sub("", before)
+        before = APART_BY_COMMA.sub(r"\1 ", HALF.sub("", before))
     if COMPOUND.search(before) or before[-1:].isalpha():  # of scripts without spaces
         return f"{before}{many(noun) if plural else noun}"
     if held := "" if style else _held(before, phrase):  # "a cup of coffee, sketch" is of coffee

@@ -25,6 +25,7 @@ from erasure_core.law.english import ARTICLES
 from erasure_core.law.gates import Measurement
 from erasure_core.law.lineage import sha256_file
 from erasure_core.metrics.intervals import Better, finite, mean, net_loss, share
+from erasure_core.network.hub import pinned
 from erasure_core.network.models import check_tokenizer
 
 _BATCH = 64
@@ -359,6 +360,8 @@ def clip_files(folder: Path) -> dict[str, Path]:
 
 def clip_folder(path: str, revision: str | None) -> Path:
     """Where a CLIP lies on this machine. `BadInput` if it is not here."""
+    if revision is None:
+        path, revision = pinned(path)
     folder = Path(path)
     if not folder.is_dir():
         from huggingface_hub import snapshot_download
@@ -371,9 +374,11 @@ def clip_folder(path: str, revision: str | None) -> Path:
         try:
             folder = Path(snapshot_download(path, revision=revision, local_files_only=True))
         except (HFValidationError, LocalEntryNotFoundError, HfHubHTTPError) as error:
+            is_id = path.count("/") == 1 and not path.startswith((".", "/"))
+            fetch = f"hf download {path}{f' --revision {revision}' if revision else ''}"
             raise BadInput(
-                f"CLIP {path!r} is neither a folder nor in the local hub cache; give a "
-                f"folder or fetch it first"
+                f"CLIP {path!r} is neither a folder nor in the local hub cache; give a folder"
+                + (f", or fetch it first: {fetch}" if is_id else "")
             ) from error
     if not any(folder.glob("*.safetensors")):
         raise BadInput(

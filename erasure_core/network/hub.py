@@ -13,9 +13,13 @@ PINNED = re.compile(r"([\w.-]+/[\w.-]+)@(\S+)")  # a hub id and its commit
 
 
 def pinned(named: str) -> tuple[str, str | None]:
-    """A base as it is named, and the commit behind the @ of a hub id; a path may hold one too."""
-    found = None if Path(named).exists() else PINNED.fullmatch(named)
-    return (found[1], found[2]) if found else (named, None)
+    """A base as it is named, and the commit behind the @ of a hub id: a folder has none, and may
+    have an @ in its name.
+    """
+    found = PINNED.fullmatch(named)
+    if not found or Path(named).exists() or Path(found[1]).exists():
+        return named, None
+    return found[1], found[2]
 
 
 def locate(path_or_id: str, revision: str | None = None) -> Path:

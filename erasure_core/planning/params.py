@@ -138,8 +138,10 @@ def _with_one_gap(template: str) -> str:
 class Clip(Section):
     """The CLIP model that scores pictures and names what they show."""
 
-    path: Place = Field(min_length=1, description="folder, or hub id as owner/name")
-    revision: str | None = Field(None, description="commit hash of a hub id")
+    path: Place = Field(min_length=1, description="folder, or hub id as owner/name@commit")
+    revision: str | None = Field(
+        None, description="commit hash of a hub id, where its path does not say it"
+    )
     templates: tuple[Annotated[str, AfterValidator(_with_one_gap)], ...] = Field(
         min_length=1,
         description="sentences around a name, {} in its place; a picture is compared with their "

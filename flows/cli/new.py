@@ -10,6 +10,7 @@ from erasure_core.law.concepts import Kind
 from flows.cli.common import DONE, Json, ParamsFile, inbox, reported, stdout_free
 from flows.cli.options import (
     BadRows,
+    Base,
     PromptColumn,
     TooLong,
     kind_named,
@@ -63,6 +64,7 @@ def new_request(
         ),
     ] = Path("requests"),
     params: ParamsFile = PARAMS,
+    base: Base = None,
     as_json: Json = False,
 ) -> int:
     """Write a request for one concept, with the prompts to train on and the sets to measure it on,
@@ -75,17 +77,14 @@ def new_request(
             "--prompts, or leave them out"
         )
     hint(f"reading the base, and drawing a few pictures of {name!r}")
-    from erasure_core.planning.params import read_params
-
     with stdout_free():
         from erasure_core.network.images import save_png
         from tasks.book.door import open_book
-        from tasks.requests.base_file import with_folder
         from tasks.requests.look import durations, look, sheet
         from tasks.requests.new import NewRequest, draft
+        from tasks.requests.plan import Inputs
 
-        home = Home.from_env()
-        settings = with_folder(read_params(params), home)
+        home, settings = Home.from_env(), Inputs.read(params, base).params
         asked = NewRequest(name, kind, instead, tuple(also or ()), law, prompts, *how)
         book = open_book(home, make=False)
         made = draft(asked, settings, book, out)
@@ -95,7 +94,7 @@ def new_request(
         save_png(sheet(found.seen), picture)
         times = durations(made, settings, found.seconds_a_picture)
         asked_before = book.ask(lambda reader: reader.find_request(made.request.subject_request_id))
-    facts = _facts(made, found, times, picture, params, asked_before)
+    facts = _facts(made, found, times, picture, params, base, asked_before)
     show(facts if as_json else "\n".join(_lines(facts)))
     return DONE
 
@@ -106,6 +105,7 @@ def _facts(
     times: dict[str, str],
     picture: Path,
     params: Path,
+    base: str | None = None,
     known: "Entry | None" = None,
 ) -> dict[str, Any]:
     import shlex
@@ -119,7 +119,8 @@ def _facts(
     else:
         until = due(regulation(request.regulation), request.submitted_time)
     default = made.file.parent == Path("requests")
-    named = shlex.quote(made.concept.name if default else str(made.file))
+    named = made.concept.name if default else str(made.file)
+    words = shlex.join([named, *(("--base", base) if base else ())])
     return {
         "subject_request_id": str(request.subject_request_id),
         "request": str(made.file),
@@ -138,7 +139,7 @@ def _facts(
         "days_left": days_left(until, datetime.now(UTC)),
         "ended": made.ended,
         "warnings": [*filter(None, [unknown(request.regulation)]), *made.spelled, *found.warnings],
-        "next": [on(params, f"erasure {do} {named}") for do in ("request check", "run")],
+        "next": [on(params, f"erasure {do} {words}") for do in ("request check", "run")],
     }
 
 

@@ -806,6 +806,8 @@ def test_a_role_beside_a_thing_stays():
         ("a person wearing clothes", "a semi-nude man", "a man wearing clothes"),
         ("a person wearing clothes", "a fully nude woman", "a woman wearing clothes"),
         ("a person wearing clothes", "an elderly half nude man", "an elderly man wearing clothes"),
+        ("a person wearing clothes", "a young, nude woman", "a young woman wearing clothes"),
+        ("a person wearing clothes", "a bed, nude woman", "a bed, a woman wearing clothes"),
         ("a landscape", "a nude woman", "a landscape"),
         ("a clothed person", "a nude", "a clothed person"),
         ("a clothed person", "a nude, woman", "a clothed person, woman"),

@@ -357,6 +357,9 @@ def test_a_folder_may_have_an_at_sign_in_its_name(tmp_path, monkeypatch):
     Path("models/sd15@best").mkdir(parents=True)
     assert hub.locate("models/sd15@best") == Path("models/sd15@best")
     assert hub.pinned("models/sd15@best") == ("models/sd15@best", None)
+    Path("models/sd15@best").rename("models/sd15")
+    with pytest.raises(BadInput, match="'models/sd15@best': no such file or folder"):
+        hub.locate("models/sd15@best")
 
 
 def test_a_folder_around_a_checkpoint_in_one_file_names_that(tmp_path):

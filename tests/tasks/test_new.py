@@ -534,8 +534,10 @@ def test_it_looks_with_the_base_and_says_everything(params, tmp_path):
     lines = _lines(facts)
     assert facts["days_left"] in range(25, 35)
     known = SimpleNamespace(row=SimpleNamespace(due="9999-01-22T23:59:59.000Z"))
-    extended = _facts(made, found, times, tmp_path / "coffee.png", Path("params.yaml"), known)
+    given = made, found, times, tmp_path / "coffee.png", Path("params.yaml"), "my models/sd15"
+    extended = _facts(*given, known)
     assert extended["due"] == "9999-01-22"
+    assert [line.endswith(" --base 'my models/sd15'") for line in extended["next"]] == [True] * 2
     assert sum("  ->  " in line for line in lines) == 4
     assert lines[-2:] == [
         f"next      erasure request check {made.file}",

@@ -87,6 +87,13 @@ def test_a_check_takes_what_the_run_will_be_given(option, said, home):
     assert said in answer.output
 
 
+def test_a_new_request_is_looked_at_on_the_base_that_is_named(home):
+    words = ("request", "new", "tea", "--kind", "object", "--instead", "a cat")
+    answer = erasure(home, *words, "--base", "./nowhere", "--params", "passing.yaml")
+    assert answer.exit_code == 2
+    assert "'./nowhere' is neither an existing folder nor a hub id" in answer.stderr
+
+
 def test_a_version_is_traced_by_the_model_that_is_named(home):
     answer = erasure(home, "audit", "1", "--name", "toy")
     assert "no toy version 1" in answer.stderr

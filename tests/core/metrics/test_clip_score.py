@@ -187,8 +187,9 @@ def test_broken_weights_are_not_a_score(tiny_clip, tmp_path, pictures):
 
 
 def test_pickled_weights_and_absent_folders_are_refused(folder, tmp_path):
-    with pytest.raises(BadInput, match="neither a folder nor in the local hub cache"):
-        ClipScorer("nobody/no-such-clip", None, TEMPLATES)
+    fetched = rf"local hub cache; .*: hf download nobody/no-such-clip --revision {'0' * 40}$"
+    with pytest.raises(BadInput, match=fetched):
+        ClipScorer(f"nobody/no-such-clip@{'0' * 40}", None, TEMPLATES)
     (tmp_path / "config.json").write_text((folder / "config.json").read_text())
     (tmp_path / "pytorch_model.bin").write_bytes(b"\x80\x04.")
     with pytest.raises(BadInput, match="safetensors"):
