@@ -45,8 +45,8 @@ Base = Annotated[
     str | None,
     typer.Option(
         help=(
-            "Folder, checkpoint in one .safetensors file, or hub id as owner/name@commit, "
-            "instead of the parameters'."
+            "Base to erase from, instead of the parameters': a folder, a checkpoint in one "
+            ".safetensors file, or a hub id as owner/name@commit."
         )
     ),
 ]
@@ -105,13 +105,16 @@ class RunOptions:
 def run(
     requests: Annotated[
         list[str] | None,
-        typer.Argument(metavar="[NAME|REQUEST.yaml]...", help="Without any: all that are due."),
+        typer.Argument(
+            metavar="[NAME|REQUEST.yaml]...",
+            help="Requests to honour, by concept, id or file; without any, all that are due.",
+        ),
     ] = None,
     params: ParamsFile = Path("params.yaml"),
     base: Base = None,
     method: Annotated[
         str | None,
-        typer.Option(help="How to erase, instead of the parameters' or the requests' method."),
+        typer.Option(help="Method of erasing, instead of the parameters' or the requests'."),
     ] = None,
     fresh: Annotated[
         bool,
@@ -137,15 +140,15 @@ def run(
     seed: Annotated[
         int | None,
         typer.Option(
-            help="Of all that the erasure draws at random, instead of the parameters': the same "
-            "one gives the same weights."
+            help="Seed of all that the erasure draws at random, instead of the parameters'; the "
+            "same one gives the same weights."
         ),
     ] = None,
     lambdas: Annotated[
         str | None,
         typer.Option(
-            help="One candidate for each, instead of the parameters'; commas between them. A "
-            "higher lambda holds on to more, and may erase less."
+            help="Lambdas, with commas between them, instead of the parameters': one candidate for "
+            "each. A higher one holds on to more, and may erase less; more take as much longer."
         ),
     ] = None,
     changed: Annotated[
@@ -154,7 +157,7 @@ def run(
             "--set",
             metavar="KEY=VALUE",
             callback=all_said,
-            help="A value in place of the parameters', as method.updates=100; again for another.",
+            help="Change of one parameter, as method.updates=100; again for another.",
         ),
     ] = None,
     no_wait: NoWait = False,
@@ -279,13 +282,18 @@ def _try(home: Home, named: list[str], options: RunOptions) -> int:
 @app.command()
 @reported
 def restore(
-    request: Annotated[str, typer.Argument(metavar="NAME|ID")],
+    request: Annotated[
+        str,
+        typer.Argument(
+            metavar="NAME|ID", help="Request to take back: its concept's name, or its id."
+        ),
+    ],
     reason: Annotated[str, typer.Option(callback=said, help="Why; it is kept with the request.")],
     params: ParamsFile = Path("params.yaml"),
     base: Base = None,
     method: Annotated[
         str | None,
-        typer.Option(help="How to erase what stays erased, instead of the champion's method."),
+        typer.Option(help="Method of erasing what stays erased, instead of the champion's."),
     ] = None,
     no_wait: NoWait = False,
     by: By = None,
@@ -323,11 +331,14 @@ def restore(
 @app.command()
 @reported
 def rollback(
-    to: Annotated[int, typer.Option(min=1, help="The version that is to be served again.")],
+    to: Annotated[int, typer.Option(min=1, help="Version to serve again.")],
     reason: Annotated[str, typer.Option(callback=said, help="Why; it is kept with the event.")],
     accept_breach: Annotated[
         list[str] | None,
-        typer.Option(help="A request (name or id) it lacks: open again, and said to be."),
+        typer.Option(
+            help="Request (name or id) that the version lacks, and that will be open again; give "
+            "it again for another."
+        ),
     ] = None,
     params: ParamsFile = Path("params.yaml"),
     no_wait: NoWait = False,
