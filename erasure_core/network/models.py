@@ -49,6 +49,14 @@ DISTILLED = {  # what a schedule is published with whose network was distilled t
 }
 PREDICTIONS = ("epsilon", VELOCITY := "v_prediction")  # what networks of any family here predict
 FEW_STEPS = ("EulerDiscreteScheduler", "EulerAncestralDiscreteScheduler")  # if they are trailing
+# What a network of these families is not told, and how their latents are not scaled.
+TOLD_BESIDES = (
+    "class_embed_type",
+    "num_class_embeds",
+    "time_cond_proj_dim",
+    "encoder_hid_dim_type",
+)
+SCALED_OTHERWISE = ("latents_mean", "latents_std", "shift_factor")
 HUB_ID = re.compile(r"[\w.-]+/([\w.-]+)")
 SIDE = 64  # of latents, what diffusers takes where its versions before 0.9 wrote less by mistake
 
@@ -72,9 +80,8 @@ class Family:
 
     pipeline: ClassVar[str] = "StableDiffusionPipeline"
     readers: ClassVar[tuple[tuple[str, str], ...]] = (("tokenizer", "text_encoder"),)
-    addition: ClassVar[str | None] = (
-        None  # what its UNet takes beside time and text, as its configuration calls it
-    )
+    # what its UNet takes beside time and text, as its configuration calls it
+    addition: ClassVar[str | None] = None
 
     @property
     def parts(self) -> tuple[str, ...]:
@@ -148,14 +155,11 @@ FAMILIES = (
 )
 JOINT_ATTENTION = (
     "it reads text by joint attention, so that no cross-attention is there to be edited, "
-    "and predicts a velocity between picture"
-    " and noise, not noise; erasure_core.network.models.Family says what an adapter "
-    "would have to offer"
+    "and predicts a velocity between picture and noise, not noise; "
+    "erasure_core.network.models.Family says what an adapter would have to offer"
 )
-WHY_NOT = {
-    "StableDiffusion3": JOINT_ATTENTION,
-    "Flux": JOINT_ATTENTION,
-}  # by what the name of the pipeline's class begins with
+# By what the name of the pipeline's class begins with.
+WHY_NOT = {"StableDiffusion3": JOINT_ATTENTION, "Flux": JOINT_ATTENTION}
 
 
 def supported() -> str:
@@ -256,65 +260,64 @@ def check_folder(folder: Path) -> Family:
 
 
 def family_of(folder: Path) -> Family:
-    """The row of `FAMILIES` that a folder belongs to, from its configurations alone."""
-    if not (folder / "model_index.json").is_file():
+    """The row of `FAMILIES` that a folder belongs to, from its configurations alone.
+
+    Raises:
+        BadInput: It belongs to none, or one of its configurations is of another kind of model.
+    """
+    index = _index(folder)
+    unet = read_json(folder / "unet/config.json")
+    schedule = read_json(folder / "scheduler/scheduler_config.json")
+    family = _row(folder, index, unet, schedule)
+    _check_classes(folder, family, index)
+    _check_configs(folder, family, unet)
+    _check_schedule(folder, schedule)
+    return family
+
+
+def _index(folder: Path) -> Mapping[str, Any]:
+    """What says which pipeline a folder is of."""
+    if not (folder / bases.INDEX).is_file():
         raise BadInput(
-            f"{folder} has no model_index.json{_instead(folder)}; a base is a diffusers folder of "
+            f"{folder} has no {bases.INDEX}{_instead(folder)}; a base is a diffusers folder of "
             f"{supported()}"
         )
-    index = read_json(folder / "model_index.json")
+    return read_json(folder / bases.INDEX)
+
+
+def _row(
+    folder: Path, index: Mapping[str, Any], unet: Mapping[str, Any], schedule: Mapping[str, Any]
+) -> Family:
+    """The row of `FAMILIES` with this pipeline and these projections."""
     pipeline = str(index.get("_class_name"))
     if pipeline not in {family.pipeline for family in FAMILIES}:
-        why = next(
-            (f": {reason}" for name, reason in WHY_NOT.items() if pipeline.startswith(name)), ""
-        )
-        raise BadInput(f"{folder} is a {pipeline}{why}; supported: {supported()}")
-    unet, schedule = (
-        read_json(folder / "unet/config.json"),
-        read_json(folder / "scheduler/scheduler_config.json"),
-    )
-    linear, predicts = (
-        bool(unet.get("use_linear_projection", False)),
-        schedule.get("prediction_type", "epsilon"),
-    )
+        reasons = (f": {why}" for name, why in WHY_NOT.items() if pipeline.startswith(name))
+        raise BadInput(f"{folder} is a {pipeline}{next(reasons, '')}; supported: {supported()}")
+    linear = bool(unet.get("use_linear_projection", False))
+    predicts = schedule.get("prediction_type", "epsilon")
     rows = [f for f in FAMILIES if (f.pipeline, f.linear) == (pipeline, linear)]
     if not rows or predicts not in PREDICTIONS:
         raise BadInput(
             f"{folder} is a {pipeline} with {'linear' if linear else '1x1'} projections "
             f"that predicts {predicts}; supported: {supported()}"
         )
-    family = rows[0]
-    _check_classes(folder, family, index)
-    plain = {
-        key: None
-        for key in (
-            "class_embed_type",
-            "num_class_embeds",
-            "time_cond_proj_dim",
-            "encoder_hid_dim_type",
-        )
-    }
+    return rows[0]
+
+
+def _check_configs(folder: Path, family: Family, unet: Mapping[str, Any]) -> None:
+    """Refuse a network that is told more than its family's, latents that nobody here scales so,
+    and pictures that are not square.
+    """
     vae = read_json(folder / "vae/config.json")
-    _check_config(
-        folder / "unet",
-        unet,
-        {
-            **plain,
-            "addition_embed_type": family.addition,
-            "in_channels": vae.get("latent_channels", 4),
-        },
-    )
-    _check_config(
-        folder / "vae", vae, {"latents_mean": None, "latents_std": None, "shift_factor": None}
-    )
+    told = {"addition_embed_type": family.addition, "in_channels": vae.get("latent_channels", 4)}
+    _check_config(folder / "unet", unet, {**dict.fromkeys(TOLD_BESIDES), **told})
+    _check_config(folder / "vae", vae, dict.fromkeys(SCALED_OTHERWISE))
     if type(side := unet.get("sample_size")) is not int or side < 1:
         raise BadInput(
             f"{folder}/unet/config.json has sample_size={side!r}, and pictures here are square: "
             f"set it to the side of the latents that the network was trained on, an eighth of the "
             f"picture's (64 of 512 pixels, 96 of 768, 128 of 1024)"
         )
-    _check_schedule(folder, schedule)
-    return family
 
 
 def _instead(folder: Path) -> str:
@@ -553,10 +556,8 @@ def _check_tokens(
     folder: Path, tokenizer: "PreTrainedTokenizerBase", encoder: Mapping[str, Any]
 ) -> None:
     """Refuse tokens beyond what the text encoder that reads them has a place or a row for."""
-    positions, rows = (
-        int(encoder.get("max_position_embeddings", 77)),
-        int(encoder.get("vocab_size", 49408)),
-    )
+    positions = int(encoder.get("max_position_embeddings", 77))
+    rows = int(encoder.get("vocab_size", 49408))
     if tokenizer.model_max_length > positions:
         raise BadInput(
             f"{folder} makes up to {tokenizer.model_max_length} tokens, and its text encoder reads "

@@ -18,16 +18,19 @@ from tasks.home import Home
 def attack(
     model: Annotated[str, typer.Option(help=MODEL_HELP)],
     attacks: Annotated[
-        str, typer.Option(help="all, cheap, or attacks by name, with commas between them.")
+        str,
+        typer.Option(
+            help="Attacks: all, cheap (without a gradient), or names with commas between them."
+        ),
     ] = "cheap",
     concept: Annotated[
-        str | None, typer.Option(help="One concept of the model's; default is each.")
+        str | None, typer.Option(help="Concept to bring back; default: each that the model erases.")
     ] = None,
     request: Annotated[
         str | None,
         typer.Option(
             metavar="NAME|REQUEST.yaml",
-            help="The request that names the concept, where no version does.",
+            help="Request that says what the concept is, where no version does.",
         ),
     ] = None,
     tier: Annotated[
@@ -35,7 +38,7 @@ def attack(
         typer.Option(
             "--tier",
             "--budget",
-            help="What the attacker spends: a higher one draws and trains more.",
+            help="Budget of the attacker; a higher one draws and trains more, and takes longer.",
         ),
     ] = "standard",
     out: Annotated[

@@ -21,7 +21,10 @@ if TYPE_CHECKING:
 def check_requests(
     requests: Annotated[
         list[str] | None,
-        typer.Argument(metavar="[NAME|REQUEST.yaml]...", help="Without any: all pending ones."),
+        typer.Argument(
+            metavar="[NAME|REQUEST.yaml]...",
+            help="Requests to look at, by concept, id or file; without any, all that are pending.",
+        ),
     ] = None,
     params: ParamsFile = Path("params.yaml"),
     base: Base = None,

@@ -49,7 +49,7 @@ app.add_typer(inbox, name="request")
 debugging: ContextVar[bool] = ContextVar("debugging", default=False)
 Arguments = ParamSpec("Arguments")
 Json = Annotated[
-    bool, typer.Option("--json", help="One JSON object on stdout, nothing else there.")
+    bool, typer.Option("--json", help="Print one JSON object on stdout, and nothing else there.")
 ]
 
 
@@ -65,7 +65,11 @@ def _named_or_here(path: Path) -> Path:
 
 ParamsFile = Annotated[
     Path,
-    typer.Option("--params", callback=_named_or_here, help="Every number the work depends on."),
+    typer.Option(
+        "--params",
+        callback=_named_or_here,
+        help="Parameters: every number that the work depends on.",
+    ),
 ]
 By = Annotated[
     str | None,
@@ -76,7 +80,8 @@ NoWait = Annotated[
     typer.Option("--no-wait", help="Stop at once if another process is releasing this model."),
 ]
 MODEL_HELP = (
-    "base, candidate, champion, a version's number, or a folder (./1 for a folder called 1)."
+    "Which model: base, candidate, champion, a version's number, or a folder (./1 for a folder "
+    "called 1)."
 )
 
 
@@ -120,7 +125,9 @@ def prepare(
     ] = False,
     _version: Annotated[
         bool,
-        typer.Option("--version", callback=_say_version, is_eager=True, help="The version, alone."),
+        typer.Option(
+            "--version", callback=_say_version, is_eager=True, help="Print the version, alone."
+        ),
     ] = False,
 ) -> None:
     """Take concepts out of text-to-image models, on request, with proof. State lives in

@@ -33,12 +33,14 @@ def compare(
         ),
     ],
     methods: Annotated[
-        str | None, typer.Option(help="Methods, with commas between them; default is all.")
+        str | None, typer.Option(help="Methods, with commas between them; default: all.")
     ] = None,
     seeds: Annotated[
         int,
         typer.Option(
-            min=1, max=MOST, help="Trainings of each form; more show how far they spread."
+            min=1,
+            max=MOST,
+            help="Trainings of each form; more show how far they spread, and take longer.",
         ),
     ] = 3,
     tier: Annotated[
@@ -50,7 +52,7 @@ def compare(
         typer.Option(
             min=1,
             max=MOST,
-            help="Settings that each method is tuned over; more find better ones, or chance.",
+            help="Settings that each method is tuned over; more find better ones, or lucky ones.",
         ),
     ] = 4,
     params: ParamsFile = Path("params.yaml"),

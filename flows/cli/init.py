@@ -15,7 +15,10 @@ from flows.cli.show import show
 @reported
 def init(
     folder: Annotated[
-        Path, typer.Argument(callback=out_folder, metavar="DIR", help="Made if it is not there.")
+        Path,
+        typer.Argument(
+            callback=out_folder, metavar="DIR", help="Folder to lay out; made if need be."
+        ),
     ],
 ) -> int:
     """Make a working folder: parameters, prompt sets, example requests, the gallery's model, and

@@ -27,17 +27,23 @@ if TYPE_CHECKING:
 @app.command()
 @reported
 def generate(
-    prompts: Annotated[list[str], typer.Argument(metavar="PROMPT...")],
+    prompts: Annotated[
+        list[str], typer.Argument(metavar="PROMPT...", help="Prompts to draw, each in quotes.")
+    ],
     model: Annotated[str, typer.Option(help=MODEL_HELP)],
     seed: Annotated[
-        int, typer.Option(help="Of the first picture of each prompt; the next has the next seed.")
+        int,
+        typer.Option(
+            help="Seed of each prompt's first picture; its next picture has the next seed."
+        ),
     ],
     out: Annotated[Path, typer.Option(callback=out_folder, help="Folder for the PNG files.")],
-    count: Annotated[int, typer.Option(min=1, help="Pictures a prompt.")] = 1,
+    count: Annotated[int, typer.Option(min=1, help="Pictures of each prompt.")] = 1,
     guidance: Annotated[
         float | None,
         guidance_option(
-            "Guidance scale; default is that of the kept prompt set, with which runs are measured."
+            "Guidance scale; a higher one shows the prompt more strongly. Default: that of the "
+            "kept prompt set, with which runs are measured."
         ),
     ] = None,
     params: ParamsFile = Path("params.yaml"),
@@ -83,8 +89,16 @@ def generate(
 @app.command()
 @reported
 def export(
-    model: Annotated[str, typer.Option(help="candidate, champion or a version's number.")],
-    form: Annotated[str, typer.Option("--format", help="diffusers, delta, lora or single-file.")],
+    model: Annotated[
+        str, typer.Option(help="Version to hand out: candidate, champion or a version's number.")
+    ],
+    form: Annotated[
+        str,
+        typer.Option(
+            "--format",
+            help="Form to write: diffusers, delta, lora or single-file (docs/export.md).",
+        ),
+    ],
     out: Annotated[
         Path,
         typer.Option(
@@ -97,7 +111,7 @@ def export(
         typer.Option(
             min=1,
             help=(
-                "Of a LoRA's factors; a higher one leaves out less and makes a larger file. "
+                "Rank of a LoRA's factors; a higher one leaves out less and makes a larger file. "
                 "Default: the least within --error."
             ),
         ),
@@ -107,14 +121,14 @@ def export(
         typer.Option(
             callback=finite,
             help=(
-                "What a LoRA may leave out of each weight's change, as a share of it; a higher "
-                "one allows a lower rank. Default: 0.001, with --rank whatever that leaves out."
+                "Share of each weight's change that a LoRA may leave out; a higher one allows a "
+                "lower rank. Default: 0.001, with --rank whatever that leaves out."
             ),
         ),
     ] = None,
     refused_anyway: Annotated[
         bool,
-        typer.Option("--refused-anyway", help="Also a version that is not the champion."),
+        typer.Option("--refused-anyway", help="Hand out a version that is not the champion, too."),
     ] = False,
     params: ParamsFile = Path("params.yaml"),
     by: By = None,
@@ -165,13 +179,15 @@ def export(
 @app.command()
 @reported
 def purify(
-    images: Annotated[list[Path], typer.Argument(metavar="IMAGE...")],
+    images: Annotated[
+        list[Path], typer.Argument(metavar="IMAGE...", help="Pictures to clean, PNG or JPEG.")
+    ],
     model: Annotated[
         str,
         typer.Option(
             help=(
-                "candidate, champion, a version's number, or a delta's .safetensors "
-                "file; made with lambda 0."
+                "Model that takes the concept out, made with lambda 0: candidate, champion, a "
+                "version's number, or a delta's .safetensors file."
             )
         ),
     ],
@@ -184,9 +200,14 @@ def purify(
     ] = "",
     guidance: Annotated[
         float,
-        guidance_option("Guidance scale of the erased model; 1 is the prompt alone."),
+        guidance_option(
+            "Guidance scale of the erased model; a higher one follows the prompt more strongly, 1 "
+            "is the prompt alone."
+        ),
     ] = 1.0,
-    steps: Annotated[int, typer.Option(min=1, help="DDIM steps, each way.")] = 35,
+    steps: Annotated[
+        int, typer.Option(min=1, help="DDIM steps, each way; more are more exact, and take longer.")
+    ] = 35,
     params: ParamsFile = Path("params.yaml"),
     as_json: Json = False,
 ) -> int:

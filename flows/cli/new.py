@@ -37,17 +37,19 @@ def new_request(
         typer.Option(
             parser=kind_named,
             metavar=f"<{'|'.join(get_args(Kind))}>",
-            help="What it is, by which it is measured: a likeness is of a person.",
+            help="Kind of thing, by which it is measured: a likeness is of a person.",
         ),
     ],
     instead: Annotated[
         str, typer.Option(help="What should appear instead, with its article: 'a cup of tea'.")
     ],
     also: Annotated[
-        list[str] | None, typer.Option(help="Another name of it, which goes too; repeatable.")
+        list[str] | None,
+        typer.Option(help="Another name of it, which goes too; again for another."),
     ] = None,
     law: Annotated[
-        str, typer.Option(callback=said, help="On what it rests: gdpr, ccpa, own words.")
+        str,
+        typer.Option(callback=said, help="Law that it rests on: gdpr, ccpa, ..., or own words."),
     ] = "own policy",
     prompts: Annotated[
         Path | None,

@@ -92,20 +92,20 @@ Base = Annotated[
     str | None,
     typer.Option(
         help=(
-            "Folder, checkpoint in one .safetensors file, or hub id as owner/name@commit, "
-            "instead of the parameters'."
+            "Base to erase from, instead of the parameters': a folder, a checkpoint in one "
+            ".safetensors file, or a hub id as owner/name@commit."
         )
     ),
 ]
 Method = Annotated[
     str | None,
-    typer.Option(help="How to erase, instead of the parameters' or the requests' method."),
+    typer.Option(help="Method of erasing, instead of the parameters' or the requests'."),
 ]
 Lambdas = Annotated[
     str | None,
     typer.Option(
-        help="One candidate for each, instead of the parameters'; commas between them. A "
-        "higher lambda holds on to more, and may erase less."
+        help="Lambdas, with commas between them, instead of the parameters': one candidate for "
+        "each. A higher one holds on to more, and may erase less; more take as much longer."
     ),
 ]
 Changed = Annotated[
@@ -114,7 +114,7 @@ Changed = Annotated[
         "--set",
         metavar="KEY=VALUE",
         callback=all_said,
-        help="A value in place of the parameters', as method.updates=100; again for another.",
+        help="Change of one parameter, as method.updates=100; again for another.",
     ),
 ]
 

@@ -40,7 +40,10 @@ if TYPE_CHECKING:
 @reported
 def methods(
     name: Annotated[
-        str | None, typer.Argument(metavar="[NAME]", help="One of them, with its settings.")
+        str | None,
+        typer.Argument(
+            metavar="[NAME]", help="Method to show with its settings; without any, all."
+        ),
     ] = None,
     as_json: Json = False,
 ) -> int:
@@ -80,7 +83,10 @@ def methods(
 def cite(
     model: Annotated[
         str,
-        typer.Option(callback=printable, help="candidate, champion or a version's number."),
+        typer.Option(
+            callback=printable,
+            help="Version to cite: candidate, champion or a version's number.",
+        ),
     ],
     params: ParamsFile = Path("params.yaml"),
     as_json: Json = False,
@@ -151,7 +157,8 @@ def audit(
         str | None,
         typer.Argument(
             metavar="[VERSION|REQUEST_ID|CONCEPT|export]",
-            help="Without any: everything. export: the chain as JSON lines.",
+            help="What to trace; without any, everything is compared. export: the chain as JSON "
+            "lines.",
         ),
     ] = None,
     name: Annotated[
@@ -279,7 +286,10 @@ def purge(params: ParamsFile = Path("params.yaml"), no_wait: NoWait = False, by:
 @app.command()
 @reported
 def verify(
-    path: Annotated[Path, typer.Argument(metavar="FILE|FOLDER")], as_json: Json = False
+    path: Annotated[
+        Path, typer.Argument(metavar="FILE|FOLDER", help="File or folder to find in the book.")
+    ],
+    as_json: Json = False,
 ) -> int:
     """Which version a file or folder is, by its content and signatures. Exit 1 if it is none."""
     from tasks.book.door import known_book

@@ -27,7 +27,12 @@ Reason = Annotated[str, typer.Option(callback=said, help="Why; it is kept with t
 @inbox.command("add")
 @reported
 def add_request(
-    request: Annotated[str, typer.Argument(metavar="NAME|REQUEST.yaml")],
+    request: Annotated[
+        str,
+        typer.Argument(
+            metavar="NAME|REQUEST.yaml", help="Request to take in: its concept's name, or its file."
+        ),
+    ],
     params: ParamsFile = Path("params.yaml"),
     by: By = None,
 ) -> int:
@@ -109,7 +114,10 @@ def approve_plan(
     request: Named,
     plan: Annotated[
         str | None,
-        typer.Option(callback=said, help="Its hash, or how it begins; default: the newest."),
+        typer.Option(
+            callback=said,
+            help="Plan to approve: its hash, or how that begins; default: the newest.",
+        ),
     ] = None,
     by: By = None,
 ) -> int:
@@ -132,7 +140,7 @@ def refuse_request(
     request: Named,
     code: Annotated[str, typer.Option(help="Reason code, such as gdpr-17-3-a.")],
     reason: Annotated[
-        str | None, typer.Option(callback=said, help="More words; kept with the request.")
+        str | None, typer.Option(callback=said, help="Why, in words; it is kept with the request.")
     ] = None,
     by: By = None,
 ) -> int:
@@ -184,7 +192,9 @@ def extend_request(request: Named, reason: Reason, by: By = None) -> int:
 @reported
 def retry_request(
     request: Named,
-    reason: Annotated[str | None, typer.Option(callback=said, help="Why.")] = None,
+    reason: Annotated[
+        str | None, typer.Option(callback=said, help="Why; it is kept with the request.")
+    ] = None,
     by: By = None,
 ) -> int:
     """Let the next run take a request up again: after a failed attempt, a hold, a refusal."""
@@ -197,7 +207,9 @@ def retry_request(
 @app.command()
 @reported
 def due(
-    prom: Annotated[bool, typer.Option("--prom", help="As Prometheus reads it.")] = False,
+    prom: Annotated[
+        bool, typer.Option("--prom", help="Print what Prometheus reads, without names.")
+    ] = False,
     as_json: Json = False,
 ) -> int:
     """What is due, and until when. Exit 1 if anything is late, or the requests were edited."""

@@ -94,7 +94,10 @@ class RunOptions:
 def run(
     requests: Annotated[
         list[str] | None,
-        typer.Argument(metavar="[NAME|REQUEST.yaml]...", help="Without any: all that are due."),
+        typer.Argument(
+            metavar="[NAME|REQUEST.yaml]...",
+            help="Requests to honour, by concept, id or file; without any, all that are due.",
+        ),
     ] = None,
     params: ParamsFile = Path("params.yaml"),
     base: Base = None,
@@ -123,8 +126,8 @@ def run(
     seed: Annotated[
         int | None,
         typer.Option(
-            help="Of all that the erasure draws at random, instead of the parameters': the same "
-            "one gives the same weights."
+            help="Seed of all that the erasure draws at random, instead of the parameters'; the "
+            "same one gives the same weights."
         ),
     ] = None,
     lambdas: Lambdas = None,
@@ -251,13 +254,18 @@ def _try(home: Home, named: list[str], options: RunOptions) -> int:
 @app.command()
 @reported
 def restore(
-    request: Annotated[str, typer.Argument(metavar="NAME|ID")],
+    request: Annotated[
+        str,
+        typer.Argument(
+            metavar="NAME|ID", help="Request to take back: its concept's name, or its id."
+        ),
+    ],
     reason: Annotated[str, typer.Option(callback=said, help="Why; it is kept with the request.")],
     params: ParamsFile = Path("params.yaml"),
     base: Base = None,
     method: Annotated[
         str | None,
-        typer.Option(help="How to erase what stays erased, instead of the champion's method."),
+        typer.Option(help="Method of erasing what stays erased, instead of the champion's."),
     ] = None,
     no_wait: NoWait = False,
     by: By = None,
@@ -295,11 +303,14 @@ def restore(
 @app.command()
 @reported
 def rollback(
-    to: Annotated[int, typer.Option(min=1, help="The version that is to be served again.")],
+    to: Annotated[int, typer.Option(min=1, help="Version to serve again.")],
     reason: Annotated[str, typer.Option(callback=said, help="Why; it is kept with the event.")],
     accept_breach: Annotated[
         list[str] | None,
-        typer.Option(help="A request (name or id) it lacks: open again, and said to be."),
+        typer.Option(
+            help="Request (name or id) that the version lacks, and that will be open again; give "
+            "it again for another."
+        ),
     ] = None,
     params: ParamsFile = Path("params.yaml"),
     no_wait: NoWait = False,

@@ -14,7 +14,7 @@ from flows.cli.common import DONE, app, reported
 from flows.cli.show import hint, show
 from tasks.home import Home
 
-Port = typer.Option(min=1, max=65535, help="Where it is served, on this machine alone.")
+Port = typer.Option(min=1, max=65535, help="Port of its pages, on this machine alone.")
 
 
 @app.command()

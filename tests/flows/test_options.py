@@ -27,6 +27,14 @@ def test_all_commands_are_looked_at():
     assert {"erasure run", "erasure attack", "erasure request add"} <= COMMANDS.keys()
 
 
+def test_every_option_and_argument_says_first_what_it_is():
+    """Its name is no beginning of a sentence that goes on "Of the first ..."."""
+    told = {f"{name} {p.name}": p.help or "" for name, c in COMMANDS.items() for p in c.params}
+    assert [name for name, said in told.items() if not said] == []
+    begun = ("Of ", "Without ", "As ", "On ", "How ")
+    assert [name for name, said in told.items() if said.startswith(begun)] == []
+
+
 @pytest.mark.parametrize("name", COMMANDS)
 def test_an_option_that_is_left_out_is_no_fault(name):
     command = COMMANDS[name]
