@@ -56,6 +56,8 @@ MENDED = {
     "": "correct it: keys of one section begin in one column, and a text that begins with a sign "
     '(@ * & ! % ` [ { ") or holds a colon and a blank needs quotes around it',
 }
+# What the command line, or a person, calls a key.
+MEANT = {"instead": "replacement", "law": "regulation", "id": "subject_request_id"}
 NEW_ID = "python3 -c 'import uuid; print(uuid.uuid4())'"
 UNWRITABLE = re.compile(r"[\x00-\x08\x0b\x0c\x0e-\x1f\x7f-\x9f\ud800-\udfff]")
 
@@ -138,10 +140,20 @@ def sweep(parent: Path, prefix: str) -> None:
 
 @lru_cache(maxsize=1)
 def here() -> str:
-    """This host and, on Linux, this container: within it a process has one number."""
+    """This machine and, on Linux, this container: within it a process has one number."""
+    host = " ".join(filter(None, (platform.node(), _machine_id())))
     with suppress(OSError):
-        return _shortly(f"{platform.node()} {os.readlink('/proc/self/ns/pid')}")
-    return _shortly(platform.node())
+        return _shortly(f"{host} {os.readlink('/proc/self/ns/pid')}")
+    return _shortly(host)
+
+
+def _machine_id() -> str:
+    """What tells machines of one name apart: systemd's id; empty where there is none, as in many
+    containers.
+    """
+    with suppress(OSError, ValueError):
+        return Path("/etc/machine-id").read_text(encoding="ascii").strip()
+    return ""
 
 
 def _shortly(name: str) -> str:
@@ -407,7 +419,9 @@ def _describe(fault: ErrorDetails, model: type[BaseModel]) -> str:
     key = _shortened(".".join(map(str, keys)) or "the file", str)
     if fault["type"] == "extra_forbidden":
         allowed = _keys(parent)
-        near = _within(parent, str(keys[-1])) or get_close_matches(str(keys[-1]), allowed, n=1)
+        meant = MEANT.get(said := str(keys[-1]), said)
+        near = [meant] if meant in allowed else _within(parent, meant)
+        near = near or get_close_matches(said, allowed, n=1)
         return f"{key}: unknown key; allowed: {', '.join(allowed)}" + (
             f" (did you mean {' or '.join(near)}?)" if near else ""
         )

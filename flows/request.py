@@ -1,8 +1,10 @@
 """A form in Prefect's interface that files a deletion request."""
 
 from dataclasses import replace
+from datetime import UTC, datetime
 from pathlib import Path
 from typing import TYPE_CHECKING, Annotated, Any, Literal
+from uuid import uuid4
 
 from prefect import flow
 from pydantic import Field
@@ -10,7 +12,7 @@ from pydantic import Field
 from erasure_core.errors import BadInput
 from erasure_core.law.clock import regulations, unknown
 from erasure_core.law.concepts import Kind
-from erasure_core.law.requests import known_methods
+from erasure_core.law.requests import DeletionRequest, known_methods
 from erasure_core.text import markdown
 from flows.naming import request_name
 from flows.telling import one_line
@@ -20,6 +22,8 @@ PARAMS = Path("params.yaml")
 BY_PARAMS = "as the parameters say"
 OWN_POLICY = "own policy"  # the operator's own days run
 if TYPE_CHECKING:
+    from tasks.book.store import Book, Entry
+
     Method = str
     Choice = str
 else:
@@ -44,7 +48,9 @@ def file_request(
     params: Path = PARAMS,
 ) -> str:
     """Write a request with its prompts and sets, as `erasure request new` does, and put it into
-    the book; its clock runs from now on. Returns its id.
+    the book; its clock runs from now on. Returns its id. Who asks for what somebody asks for, or
+    has honoured, has a request of their own, by the same recipe: a form cannot tell that it is the
+    same person, who corrects one.
 
     Raises:
         BadInput: As `erasure request new`; or no law is known by the name that is given.
@@ -58,6 +64,8 @@ def file_request(
     _check_law(law)
     home = home_of_run()
     settings, book = with_folder(read_params(params), home), open_book(home)
+    if (before := _asked_before(book, concept, kind, settings.registered_model)) is not None:
+        return _filed_too(book, before, law)
     made = draft(NewRequest(concept, kind, replacement, (), law, None), settings, book)
     named = None if method == BY_PARAMS else method
     request = made.request.model_copy(update={"method": named})
@@ -67,6 +75,34 @@ def file_request(
     (entry,) = add(book, [request], settings.registered_model)
     said = (described(entry), made.ended, *made.spelled)
     _show("; ".join(filter(None, said)), made.pairs())
+    return entry.row.id
+
+
+def _asked_before(book: "Book", name: str, kind: str, model: str) -> "Entry | None":
+    """The oldest request of a model for the same concept that has not ended."""
+    from tasks.requests.named import LIVE, called
+
+    alike = (e for e in called(book, name) if (e.row.model, e.kind) == (model, kind))
+    live = [entry for entry in alike if entry.row.state in LIVE and entry.request]
+    return min(live, key=lambda entry: entry.row.received, default=None)
+
+
+def _filed_too(book: "Book", before: "Entry", law: str) -> str:
+    """File another request for what one asks for; return its id."""
+    from tasks.requests.intake import add, described
+
+    request = DeletionRequest(
+        subject_request_id=uuid4(),
+        subject_request_type="erasure",
+        submitted_time=datetime.now(UTC),
+        regulation=law,
+        concept=before.known.concept,
+        method=before.known.method,
+    )
+    (entry,) = add(book, [request], before.row.model)
+    concept = request.concept
+    pairs = [(prompt, concept.replaced(prompt)) for prompt in concept.prompts[:4]]
+    _show(f"{described(entry)}; by the recipe of request {before.row.id}", pairs)
     return entry.row.id
 
 

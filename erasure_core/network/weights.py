@@ -18,7 +18,7 @@ from safetensors.torch import save_file
 from torch import Tensor, nn
 
 from erasure_core.errors import BadInput, ContentChanged, ErasureError
-from erasure_core.files import check_regular, remedy
+from erasure_core.files import check_regular, remedy, temporary_name
 
 
 def tensors_sha256(tensors: Mapping[str, Tensor]) -> str:
@@ -159,14 +159,14 @@ def write_tensors(
     finish: Callable[[Path], None] | None = None,
 ) -> None:
     """Write safetensors whole or not at all; the same content gives the same bytes. `finish` is
-    given the file before it has its name.
+    given the file before it has its name. Of two that write one file at once, neither touches what
+    the other has not finished.
 
     Raises:
         ErasureError: If it cannot be written, for instance because the disk is full.
     """
-    partial = path.with_name(path.name + ".partial")
+    partial = temporary_name(path.parent, f".{path.name}.")
     try:
-        partial.unlink(missing_ok=True)  # of a run that was killed
         partial.touch()
         mode = partial.stat().st_mode  # as the umask says; the library makes a file of mode 0600
         save_file(

@@ -101,14 +101,14 @@ def look_at_lease(book: "Book", params: Path, no_wait: bool) -> None:
         LeaseTaken: There is somebody, and `no_wait`.
     """
     from erasure_core.planning.model_name import registered_model
-    from tasks.book.lease import LeaseTaken, alive
+    from tasks.book.lease import LeaseTaken, alive, is_near
     from tasks.book.lease import named as who
 
     lease = book.ask(lambda reader: reader.lease(registered_model(params)))
     if lease is not None and alive(lease):
-        if no_wait:
+        if no_wait and is_near(lease):
             raise LeaseTaken(f"{who(lease)}; wait for it, or run without --no-wait")
-        hint(f"waiting for {who(lease)}")
+        hint(f"{'looking whether it works: ' if no_wait else 'waiting for '}{who(lease)}")
 
 
 def _say_version(asked: bool) -> None:

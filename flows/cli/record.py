@@ -1,5 +1,6 @@
 """Commands that read what was recorded."""
 
+import sys
 from collections.abc import Sequence
 from pathlib import Path
 from typing import TYPE_CHECKING, Annotated, Any
@@ -179,8 +180,9 @@ def audit(
     if what == "export":
         # line by line: a long chain does not fit into memory
         with while_read(), book.read() as reader:
-            for event in reader.events():
-                print(event.line)
+            for event in reader.events():  # what is hashed is UTF-8, whatever a terminal reads
+                sys.stdout.buffer.write(f"{event.line}\n".encode())
+            sys.stdout.flush()
         return DONE
     with stdout_free():
         at_work = _at_work(book)  # before: it may end meanwhile
@@ -235,6 +237,7 @@ def reconcile(
         bool,
         typer.Option("--tables", help="Write the book's tables anew from its chain, first."),
     ] = False,
+    as_json: Json = False,
 ) -> int:
     """Finish what is left to do outside the book, and put back what was changed there."""
     from tasks.book.door import known_book
@@ -246,14 +249,21 @@ def reconcile(
         left = put_right(book, tables=tables)
     for line in left:
         complain(line)
-    if not left:
+    if as_json:
+        show({"left": left})
+    elif not left:
         show("MLflow, DVC, reports and released folders are what the book says")
     return FAILED if left else DONE
 
 
 @app.command()
 @reported
-def purge(params: ParamsFile = Path("params.yaml"), no_wait: NoWait = False, by: By = None) -> int:
+def purge(
+    params: ParamsFile = Path("params.yaml"),
+    no_wait: NoWait = False,
+    by: By = None,
+    as_json: Json = False,
+) -> int:
     """Remove names, pictures and weights that the parameters' retention no longer keeps. Exit 1
     with what could not be removed.
     """
@@ -277,7 +287,9 @@ def purge(params: ParamsFile = Path("params.yaml"), no_wait: NoWait = False, by:
             removed, left = list(fault.removed), fault.left
     for line in left:
         complain(line)
-    if removed or not left:
+    if as_json:
+        show({"model": model, "purged": removed, "left": list(left)})
+    elif removed or not left:
         said = "\n".join(f"purged {line}" for line in removed)
         show(said or "nothing is old enough to be purged")
     return FAILED if left else DONE

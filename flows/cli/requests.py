@@ -27,17 +27,18 @@ Reason = Annotated[str, typer.Option(callback=said, help="Why; it is kept with t
 @inbox.command("add")
 @reported
 def add_request(
-    request: Annotated[
-        str,
+    requests: Annotated[
+        list[str],
         typer.Argument(
-            metavar="NAME|REQUEST.yaml", help="Request to take in: its concept's name, or its file."
+            metavar="NAME|REQUEST.yaml...",
+            help="Requests to take in: their concepts' names, or their files.",
         ),
     ],
     params: ParamsFile = Path("params.yaml"),
     by: By = None,
 ) -> int:
-    """Put a request into the book; a second time changes nothing, a corrected recipe is taken.
-    `erasure run` honours what is due.
+    """Put requests into the book, all or none; a second time changes nothing, a corrected recipe is
+    taken. `erasure run` honours what is due.
     """
     from erasure_core.law.clock import unknown
     from erasure_core.planning.model_name import registered_model
@@ -46,13 +47,12 @@ def add_request(
 
     model = registered_model(params)
 
-    def work(book: "Book") -> "Entry":
-        asked = read_named(book, [request], model)
+    def work(book: "Book") -> "list[Entry]":
+        asked = read_named(book, requests, model)
         check(book, asked, model)
-        for one in asked:
-            if (why := unknown(one.regulation)) is not None:
-                show(f"note: {why}")  # before it is entered: the law of a request never changes
-        return add(book, asked, model)[0]
+        for why in dict.fromkeys(filter(None, (unknown(one.regulation) for one in asked))):
+            show(f"note: {why}")  # before they are entered: the law of a request never changes
+        return add(book, asked, model)
 
     _change(work, by)
     return DONE
@@ -258,16 +258,17 @@ def _book() -> "Book":
     return known_book(Home.from_env())
 
 
-def _change(step: Callable[["Book"], "Entry"], by: str | None) -> "Entry":
-    """Take one step with a request, and show and return what it is now."""
+def _change(step: Callable[["Book"], "list[Entry]"], by: str | None) -> "list[Entry]":
+    """Take one step with requests, and show and return what they are now."""
     from tasks.book.actor import acting_as
     from tasks.book.door import open_book
     from tasks.requests.intake import described
 
     with acting_as(by):
-        entry = step(open_book(Home.from_env()))
-    show(described(entry))
-    return entry
+        entries = step(open_book(Home.from_env()))
+    for entry in entries:
+        show(described(entry))
+    return entries
 
 
 def _decide(request: str, step: Callable[["Book", UUID], "Entry"], by: str | None) -> "Entry":
@@ -276,4 +277,5 @@ def _decide(request: str, step: Callable[["Book", UUID], "Entry"], by: str | Non
     from tasks.requests.named import request_id_of
 
     require_book(Home.from_env())  # a decision begins no book
-    return _change(lambda book: step(book, request_id_of(book, request)), by)
+    (entry,) = _change(lambda book: [step(book, request_id_of(book, request))], by)
+    return entry

@@ -315,6 +315,7 @@ def rollback(
     params: ParamsFile = Path("params.yaml"),
     no_wait: NoWait = False,
     by: By = None,
+    as_json: Json = False,
 ) -> int:
     """Serve an earlier version again. One that lacks something honoured is refused. No run serves
     what was left by it again, unless --fresh or with another recipe or parameters.
@@ -331,7 +332,11 @@ def rollback(
     with acting_as(by), stdout_free():
         moved = roll_back(book, model, to, reason, breached, wait=not no_wait)
         behind = run_errands(book, model, wait=not no_wait)
-    show(f"{model}: champion is version {to} " + ("again" if moved else "already"))
+    if as_json:
+        facts = {"champion": to, "moved": moved, "breached": breached, "behind": behind}
+        show({"model": model, **facts})
+    else:
+        show(f"{model}: champion is version {to} " + ("again" if moved else "already"))
     for line in behind:
         complain(f"behind: {line}")
     return DONE

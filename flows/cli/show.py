@@ -281,8 +281,8 @@ def show_trace(found: Mapping[str, Any]) -> None:
         if request is None:
             continue
         _show_requests([request])
-        honouring = ", ".join(f"{v['model']} version {v['version']}" for v in found["honoured_by"])
-        show(f"honoured by {honouring or 'no version'}")
+        by = (f"{v['model']} version {v['version']}" for v in request["honoured_by"])
+        show(f"honoured by {', '.join(by) or 'no version'}")
     for version in found["versions"]:
         _show_version(version)
     if found["intact"]:

@@ -35,6 +35,8 @@ LOCK = 0x65726173  # of PostgreSQL's advisory lock: one writer at a time, as in 
 PRAGMAS = ("journal_mode=WAL", "synchronous=FULL", "secure_delete=ON")
 # in what a driver says, where waiting does not help
 LASTING = ("unable to open", "disk", "full", "readonly", "malformed", "password", "not exist")
+DROPPED = ("no such table", "no such column", "duplicate column")  # SQLite's, of an edited book
+LASTING += DROPPED
 UNKNOWN_HOST = ("not known", "nodename nor servname")
 Value = TypeVar("Value")
 
@@ -240,6 +242,10 @@ def _said(fault: SQLAlchemyError) -> str:
         first += "; another process writes, or was stopped while it did: end it, or wait; run again"
     if "unable to open" in first:
         first += "; where its folder cannot be written, copy all of it to where it can be"
+    if "readonly" in first:
+        first += "; change it as the user whose state folder this is, or where it can be written"
+    if any(word in first for word in DROPPED):
+        first += "; its tables were edited: restore the book from a copy"
     return f"the book of record cannot be used: {first}"
 
 

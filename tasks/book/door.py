@@ -14,6 +14,8 @@ from tasks.book.store import Book, Reader, Transaction
 from tasks.book.takeover import left_behind, put_aside, take_over
 from tasks.home import Home
 
+NEW = 2  # events of a book whose first head a kill may have come before
+
 
 def open_book(home: Home, *, make: bool = True) -> Book:
     """The book of a state folder.
@@ -30,9 +32,11 @@ def open_book(home: Home, *, make: bool = True) -> Book:
     book = Book(home, database.connect(home, make=False))
     empty = _is_empty(book)
     if empty and left and not old:
+        beside = database.is_named() and database.database_file(home).exists()
         raise ErasureError(
             f"{home.root} holds {left} but its book of record is empty; restore it from a copy, or "
             f"set {database.URL} to the database it is in"
+            + (f", or unset it: {database.database_file(home)} is here" if beside else "")
         )
     if empty and (make or old):
         if not old:
@@ -85,7 +89,12 @@ def _tell_of_another_end(book: Book) -> None:
         signed = readable_head(book.home)  # before the book, which only grows
     except OSError:  # as another user's
         return
-    if signed is None or signed in _told:
+    if signed in _told:
+        return
+    if signed is None:
+        if said := book.ask(lambda reader: without_files(reader, book.home)):
+            _told.add(None)
+            print(f"note: {said}", file=sys.stderr, flush=True)
         return
     if book.ask(lambda reader: reader.sha256_at(signed.seq)) != signed.sha256:
         _told.add(signed)
@@ -98,7 +107,22 @@ def _tell_of_another_end(book: Book) -> None:
         )
 
 
-_told: set[Head] = set()
+_told: set[Head | None] = set()
+
+
+def without_files(reader: Reader, home: Home) -> str | None:
+    """What to say of a state folder in which nothing of its book lies, though that is no new one:
+    who names the database of others, and a folder of their own, would release and sign where nobody
+    else looks. None where there is something.
+    """
+    there = (head_file(home), home.keys, home.records)
+    if any(path.exists() for path in there) or reader.sha256_at(NEW + 1) is None:
+        return None
+    return (
+        f"state folder {home.root} holds none of the files of its book of record; set ERASURE_HOME "
+        "to the folder in which that was begun, which all machines share; if it is lost for good, "
+        "`erasure keys rotate` here, then `erasure reconcile`"
+    )
 
 
 def _check_new(home: Home) -> None:
@@ -204,7 +228,9 @@ def _faults_of_head(
         )
         return
     if signed is None:
-        if head is not None and not file.exists():  # else the book was made while we looked
+        if said := without_files(reader, book.home):
+            yield said
+        elif head is not None and not file.exists():  # else the book was made while we looked
             yield (
                 f"the signed head of the chain is gone ({file}), so that "
                 "nothing shows whether the chain's end was cut off; restore the file from a copy, "

@@ -1,10 +1,11 @@
 """The signed head of the chain, in a file of its own: so that a cut-off end is noticed."""
 
+import sys
 from collections.abc import Callable
 from pathlib import Path
 
 from erasure_core.errors import ErasureError
-from erasure_core.files import write_text
+from erasure_core.files import remedy, write_text
 from erasure_core.law.chain import Event
 from erasure_core.law.statement import Head, Signer
 from tasks.book.keys import Keys
@@ -40,7 +41,9 @@ def follow(
     """Sign `event` as the head, if the one that was signed before is still in the chain.
 
     Otherwise the file stays as it is, and with it the evidence that the chain was cut off; a file
-    that is gone is made anew only by `erasure reconcile`, which is asked to by a person.
+    that is gone is made anew only by `erasure reconcile`, which is asked to by a person. What was
+    changed is changed by then: a disk that is too full for the signature is said, and no fault of
+    it.
 
     Args:
         home: The state folder.
@@ -54,8 +57,17 @@ def follow(
     else:
         last = readable_head(home)
         may_sign = last is not None and last.seq < event.seq and sha256_at(last.seq) == last.sha256
-    if may_sign:
+    if not may_sign:
+        return
+    try:
         write_head(home, event)
+    except OSError as fault:
+        print(
+            f"note: this is done, and its event {event.seq} not signed yet ({fault.strerror}: "
+            f"{fault.filename}); {remedy(fault)}, and the next command signs it",
+            file=sys.stderr,
+            flush=True,
+        )
 
 
 def read_head(home: Home) -> Head | None:

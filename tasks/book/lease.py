@@ -69,7 +69,8 @@ def holding(
         book: The book.
         name: A registered model, or another thing that one process at a time may work on.
         doing: What for, as others are told.
-        wait: Whether to wait for another holder.
+        wait: Whether to wait for another holder that is at work; of one elsewhere it is looked
+            whether its heart beats.
         on_wait: Is told once of each holder that is waited for; None: a line on stderr.
 
     Raises:
@@ -115,6 +116,11 @@ def alive(lease: Mapping[str, Any]) -> bool:
     return not has_died(_process(lease))
 
 
+def is_near(lease: Mapping[str, Any]) -> bool:
+    """Whether the holder is of this machine and container, so that `alive` knows of it."""
+    return is_of_here(_process(lease))
+
+
 def _process(lease: Mapping[str, Any]) -> str:
     """The holder, as `this_process` names it; empty of one that does not say."""
     return str(lease["holder"].get("process", ""))
@@ -133,7 +139,7 @@ def _beats(book: Book, lease: Mapping[str, Any]) -> bool:
     """Whether a holder is at work: of one elsewhere, whether its heart beats before it counts as
     dead.
     """
-    if is_of_here(_process(lease)):
+    if is_near(lease):
         return alive(lease)
     watch = _Watch()
     while watch.still_now(lease) <= PATIENCE:
@@ -162,6 +168,10 @@ class _Watch:
             return 0.0
         return self.still + min(time.monotonic() - self.looked, BEAT + LOOK)
 
+    def beats(self, other: Mapping[str, Any]) -> bool:
+        """Whether its heart has beaten since it was seen last."""
+        return self.seen is not None and _pulse(self.seen) != _pulse(other)
+
     def see(self, other: Mapping[str, Any]) -> None:
         self.still = self.still_now(other)
         self.seen, self.looked = other, time.monotonic()
@@ -173,7 +183,7 @@ def _take(book: Book, held: Held, doing: str, wait: bool, on_wait: Waiting) -> N
         other = book.change(partial(_try, held=held, doing=doing, watch=watch))
         if other is None:
             return
-        if not wait:
+        if not wait and (is_near(other) or watch.beats(other)):
             raise LeaseTaken(f"{named(other)}; wait for it, or run without --no-wait")
         if watch.seen is None or watch.seen["token"] != other["token"]:
             on_wait(other)

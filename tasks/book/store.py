@@ -52,6 +52,8 @@ SALT = 32  # characters of a text's salt
 OTHER_NAMES = '{"concept":{"also":['  # begins a recipe that has some
 LARGEST = 2**63 - 1  # that SQL counts to
 IDENTITY = 16  # characters of a hash that tell one book from another
+ERRANDS = ("report", "checkpoint", "mlflow run", "mlflow version", "aliases")  # of each version
+SET_ASIDE = "set aside"  # the errand of a model that 0.1 registered
 FEW = 10  # requests and versions for which the database looks; for more the whole chain is read
 Value = TypeVar("Value")
 
@@ -453,10 +455,18 @@ class Reader:
         return self.connection.scalar(select(table.c.result).where(table.c.key == key))
 
     def strange_errands(self) -> list[str]:
-        """The keys of errands whose row says another key: they were edited."""
-        table = schema.outbox
+        """The keys of errands whose row says another key, of no kind that there is, or of a version
+        that is not there: they were edited.
+        """
+        table, made = schema.outbox, schema.versions
         key = table.c.model + "/" + cast(table.c.version, String) + "/" + table.c.kind
-        query = select(table.c.key).where(table.c.key != key)
+        own = and_(made.c.model == table.c.model, made.c.version == table.c.version)
+        strange = (
+            table.c.key != key,
+            table.c.kind.not_in((*ERRANDS, SET_ASIDE)),
+            ~select(made.c.version).where(own).exists(),
+        )
+        query = select(table.c.key).where(or_(*strange))
         return list(self.connection.scalars(query.order_by(table.c.key)))
 
     def lease(self, name: str) -> Mapping[str, Any] | None:

@@ -25,7 +25,7 @@ from erasure_core.law.life import WORKABLE
 from erasure_core.law.lineage import RunRecord, canonical_json, sha256_file, sha256_json
 from erasure_core.law.requests import DeletionRequest
 from tasks.book.keys import Keys
-from tasks.book.store import Book, Transaction
+from tasks.book.store import SET_ASIDE, Book, Transaction
 from tasks.home import Home
 
 LEDGER, LOG = "requests", "audit.jsonl"  # what 0.1 wrote and this version does not
@@ -200,7 +200,7 @@ def _enter(tx: Transaction, home: Home, left: Left) -> None:
         _added(tx, old, left)
     first = {r.model_name: r.model_version for r, _ in reversed(left.records)}  # 0.1 left gaps
     for model, version in first.items():
-        tx.send(model, version or 1, "set aside")
+        tx.send(model, version or 1, SET_ASIDE)
     for record, sha256 in left.records:
         _decided(tx, home, record, sha256)
     for entry in left.entries:

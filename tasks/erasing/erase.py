@@ -28,7 +28,8 @@ def erase(plan: Plan, candidate: str, home: Home) -> None:
 
     A candidate that is already there, from a run that was stopped, is not trained again, and one
     that was stopped halfway goes on from there: the plan's key covers everything it depends on. Of
-    what is there and cannot be read, the request is not at fault: it is made again.
+    what is there and cannot be read, the request is not at fault: it is made again. One that
+    another process finished meanwhile, since this one was paused, stays: a version may rest on it.
     """
     chosen, file = plan.candidate(candidate), plan.delta_file(candidate)
     if is_readable(file):
@@ -59,6 +60,9 @@ def erase(plan: Plan, candidate: str, home: Home) -> None:
         work = Work(plan.params.seed, on_step, home.prepared, resume)
         with halved(teacher, precision) as guide:
             delta = method.erase(guide, plan.concepts, chosen.settings, work, prepared)
+    if is_readable(file):
+        resume.unlink(missing_ok=True)
+        return
     write_text(
         plan.losses_file(candidate),
         pretty_json(

@@ -21,7 +21,8 @@ from tasks.home import Home
 def attack(plan: Plan, candidate: str, home: Home) -> None:
     """Try to bring back each concept that is measured whole; keep what came of it, with pictures.
 
-    What is there, from a run that was stopped, is kept.
+    What is there, from a run that was stopped, is kept; so is what another process finished
+    meanwhile, since this one was paused: a version may rest on it.
     """
     policy, file = plan.params.policy, plan.attacks_file(candidate)
     if policy.audience is None or file.exists():
@@ -37,6 +38,8 @@ def attack(plan: Plan, candidate: str, home: Home) -> None:
         attacked = attack_model(
             base, victim, concept, plan.params, shown, names, policy.tier, instruments
         )
+        if file.exists():
+            return
         write_sheets(attacked, file.with_suffix("") / concept.slug)
         settings = {"audience": policy.audience, "tier": policy.tier}
         measured += [

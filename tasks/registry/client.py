@@ -159,15 +159,30 @@ def connect(uri: str) -> "MlflowClient":
 
 
 def _experiment(home: Home, client: "MlflowClient") -> str:
-    """The id of our experiment, made on first use.
+    """The id of our experiment, made on first use; one that a hand deleted or renamed is put back.
 
     MLflow's own default for artifacts is a folder in whatever the working directory is; a server
     decides for itself.
     """
-    if experiment := client.get_experiment_by_name(EXPERIMENT):
-        return str(experiment.experiment_id)
-    place = home.artifacts.absolute().as_uri() if sqlite_file(home) else None
-    return str(client.create_experiment(EXPERIMENT, place, tags=KIND))
+    experiment = client.get_experiment_by_name(EXPERIMENT) or _renamed(client)
+    if experiment is None:
+        place = home.artifacts.absolute().as_uri() if sqlite_file(home) else None
+        return str(client.create_experiment(EXPERIMENT, place, tags=KIND))
+    if experiment.lifecycle_stage != "active":
+        client.restore_experiment(experiment.experiment_id)
+    if experiment.name != EXPERIMENT:
+        client.rename_experiment(experiment.experiment_id, EXPERIMENT)
+    return str(experiment.experiment_id)
+
+
+def _renamed(client: "MlflowClient") -> Any:
+    """The experiment that a run of a book is in, if there is one."""
+    from mlflow.entities import ViewType
+
+    every = pages(client.search_experiments, view_type=ViewType.ALL)
+    ids, which = [each.experiment_id for each in every], f"tags.`{BOOK}` LIKE '%'"
+    runs = client.search_runs(ids, which, ViewType.ALL, max_results=1) if ids else []
+    return client.get_experiment(runs[0].info.experiment_id) if runs else None
 
 
 def _make_store(home: Home) -> None:

@@ -10,6 +10,7 @@ import sys
 import time
 from collections.abc import Callable, Iterator, Sequence
 from contextlib import contextmanager
+from functools import partial
 from typing import TYPE_CHECKING, Any, TypeVar
 
 from erasure_core.errors import ErasureError
@@ -69,7 +70,8 @@ def losses_shown(
     home: Home, folder: str, candidate: CandidateRun
 ) -> Iterator[Callable[[float], None]]:
     """Show a candidate's training while the body works; the function given to it takes the loss of
-    each update.
+    each update. Once MLflow did not take some the rest is its errand's: a server that does not
+    answer would hold the training up every time.
     """
     run_id = _as_far_as_possible(lambda: _begin(home, folder, candidate))
     losses: list[float] = []
@@ -77,11 +79,13 @@ def losses_shown(
     sent, last = 0, time.monotonic()
 
     def send() -> None:
-        nonlocal sent, last
+        nonlocal run_id, sent, last
         new = losses_of(losses[sent:], times[sent:], sent)
-        sent, last = len(losses), time.monotonic()
         if run_id is not None:
-            _as_far_as_possible(lambda: _with(home, lambda c: log_metrics(c, run_id, new)))
+            log = partial(log_metrics, run_id=run_id, metrics=new)
+            if not _as_far_as_possible(lambda: _with(home, log)):
+                run_id = None
+        sent, last = len(losses), time.monotonic()
 
     def on_loss(loss: float) -> None:
         losses.append(loss)
@@ -99,7 +103,8 @@ def losses_shown(
     finally:
         send()
         if run_id is not None:
-            _as_far_as_possible(lambda: _with(home, lambda c: c.set_terminated(run_id, status)))
+            ended = run_id
+            _as_far_as_possible(lambda: _with(home, lambda c: c.set_terminated(ended, status)))
 
 
 def show_measured(home: Home, folder: str, name: str, measurements: Sequence[Measurement]) -> None:
@@ -155,9 +160,11 @@ def _parent(client: "MlflowClient", folder: str) -> Any:
     return next(found, None)
 
 
-def _with(home: Home, work: Callable[["MlflowClient"], object]) -> None:
+def _with(home: Home, work: Callable[["MlflowClient"], object]) -> bool:
+    """Do `work`, and say that it was done."""
     with connected(home) as client:
         work(client)
+    return True
 
 
 def _as_far_as_possible(work: Callable[[], Value]) -> Value | None:

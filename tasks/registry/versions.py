@@ -258,8 +258,9 @@ def _check_source(facts: VersionFacts, present: Any, model: Any) -> None:
 def _anew(model: str) -> str:
     """What to do where MLflow offers no way to put a version right."""
     return (
-        f"delete the registered model {model} in MLflow, then `erasure reconcile` mirrors "
-        f"every version again"
+        f"if another program registers under that name, name another registered_model; else delete "
+        f"the registered model {model} in MLflow, then `erasure reconcile` mirrors every version "
+        f"again"
     )
 
 
@@ -373,7 +374,12 @@ def _named_by(client: "MlflowClient", model: str, alias: str) -> Any:
 
 
 def _experiment_id(client: "MlflowClient") -> str:
-    return str(client.get_experiment_by_name(EXPERIMENT).experiment_id)
+    if (experiment := client.get_experiment_by_name(EXPERIMENT)) is None:
+        raise ErasureError(
+            f"MLflow has no experiment {EXPERIMENT!r}; it was renamed, or lost: `erasure "
+            "reconcile` puts it back"
+        )
+    return str(experiment.experiment_id)
 
 
 def _keyed(client: "MlflowClient", experiment: str, key: str) -> list[Any]:

@@ -78,22 +78,35 @@ def _signing_key(book: Book) -> Iterator[str]:
 
 
 def _versions(book: Book, model: str) -> Iterator[str]:
+    answers = mlflow_answers(book, model)
     for version in book.ask(lambda reader: reader.versions(model)):
-        yield from audit_version(book, version)
+        yield from audit_version(book, version, mirrored=answers)
 
 
-def audit_version(book: Book, version: Version) -> Iterator[str]:
-    """What disagrees about one version: its record, evidence, base, page, weights, statement and
-    mirrors.
+def mlflow_answers(book: Book, model: str) -> bool:
+    """Whether MLflow can be asked of a model: one that does not answer is waited for each time, and
+    `differs_in_registry` says that it does not.
+    """
+    try:
+        newer_in_mlflow(book, model)
+    except (ErasureError, OSError):
+        return False
+    return True
+
+
+def audit_version(book: Book, version: Version, *, mirrored: bool = True) -> Iterator[str]:
+    """What disagrees about one version: its record, evidence, base, page, weights, statement and,
+    unless not `mirrored`, what MLflow shows of it.
     """
     if not version.purged:
         yield from _as_far_as_possible(_record(book, version))
         yield from _as_far_as_possible(_base(book, version))
         yield from _as_far_as_possible(differs_in_report(book, version))
         yield from _as_far_as_possible(_weights(book, version))
-        yield from _as_far_as_possible(differs_in_run(book, version))
     yield from _as_far_as_possible(_statement(book, version))
-    yield from _as_far_as_possible(differs_in_mlflow(book, version))
+    if mirrored:
+        yield from _as_far_as_possible(differs_in_run(book, version))
+        yield from _as_far_as_possible(differs_in_mlflow(book, version))
 
 
 def _as_far_as_possible(part: Iterator[str]) -> Iterator[str]:
@@ -247,6 +260,9 @@ def differs_in_run(book: Book, version: Version) -> Iterator[str]:
     if tags is None:
         yield f"{where} ({run_id}) is gone; `erasure reconcile` brings it back"
         return
+    if tags.get(KEY, own := f"{version.model}/{version.version}") != own:
+        yield f"{where} ({run_id}) is that of {tags[KEY]}; `erasure reconcile` finds its own again"
+        return
     if KEY in tags and tags.get(VERDICT) != version.verdict:
         yield (
             f"{where}: tag {VERDICT} is {tags.get(VERDICT)}, the book says {version.verdict}; "
@@ -390,7 +406,10 @@ def _numbers_and_aliases(book: Book, model: str) -> Iterator[str]:
         return
     last = book.ask(lambda reader: reader.next_version(model)) - 1
     for extra in (n for n in numbers if n > last):
-        yield f"MLflow has {model} version {extra}, which the book does not know; delete it there"
+        yield (
+            f"MLflow has {model} version {extra}, which the book does not know; delete it there, "
+            "or, if another program registers under that name, name another registered_model"
+        )
     yield from _aliases_in_mlflow(book, model)
 
 

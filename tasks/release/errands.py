@@ -19,7 +19,7 @@ from erasure_core.planning.plan import Plan
 from erasure_core.redact import redacted
 from tasks.book.door import catch_up
 from tasks.book.lease import LeaseTaken, holding
-from tasks.book.store import Book
+from tasks.book.store import SET_ASIDE, Book
 from tasks.evidence.decide import decide
 from tasks.home import Home
 from tasks.pages.publish import candidate_runs, write_report
@@ -215,8 +215,8 @@ def _taken_back(book: Book, version: Version, plan: Plan) -> DeletionRequest | N
 
 
 Errand = Callable[[Book, Version], str | None]
-HANDLERS: Mapping[str, Errand] = {  # `settle.ERRANDS` names them, in this order
-    "set aside": _set_aside,  # of a model that was taken over from 0.1
+HANDLERS: Mapping[str, Errand] = {  # `store.ERRANDS` names them, in this order
+    SET_ASIDE: _set_aside,  # of a model that was taken over from 0.1
     "report": _report,
     "checkpoint": _checkpoint,
     "mlflow run": _mlflow_run,

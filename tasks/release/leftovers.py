@@ -1,9 +1,10 @@
 """What runs left that came to no version: they were interrupted, or were trials."""
 
 import json
+import re
 import shutil
-from collections.abc import Set
-from contextlib import AbstractContextManager, nullcontext
+from collections.abc import Iterator, Set
+from contextlib import AbstractContextManager, nullcontext, suppress
 from dataclasses import dataclass
 from datetime import UTC, datetime
 from functools import cache
@@ -11,11 +12,16 @@ from pathlib import Path
 
 from erasure_core.errors import ErasureError
 from erasure_core.law.life import ENDED
-from erasure_core.planning.plan import PLAN_FILE
+from erasure_core.planning.plan import KEY, PLAN_FILE
 from tasks.book.lease import Held, held_beside
 from tasks.book.store import Book, Reader
 from tasks.home import TRIAL, Home
 from tasks.trial import at_work
+
+# A state folder may have been somebody's before: what is not called as ours is, is not ours.
+RUN = re.compile(rf"({TRIAL})?[0-9a-f]{{{KEY}}}(-\d+)?")
+EVALUATION = re.compile(r"evaluation-[0-9a-f]+")
+PREPARED = re.compile(r"\.?[\w-]+-[0-9a-f]{64}\.safetensors.*")  # of `by_content`, drafts too
 
 
 @dataclass(frozen=True, slots=True)
@@ -31,8 +37,9 @@ def forget_leftovers(book: Book, held: Held, before: datetime) -> list[str]:
     """Remove the folders of a model's runs that came to no version and began before a time, or
     whose plan names a request that was purged; return their names.
 
-    Where a plan cannot be read, nobody can say whose names lie beside it: that folder goes too. A
-    run writes its plan before it works, and the same run again would make the folder anew.
+    Where a plan cannot be read, nobody can say whose names lie beside it: that folder goes too, if
+    it is called as a run's. A run writes its plan before it works, and the same run again would
+    make the folder anew.
 
     Args:
         book: The book.
@@ -52,7 +59,7 @@ def forget_leftovers(book: Book, held: Held, before: datetime) -> list[str]:
         if folder.name in named or (left and not _is_over(left, held.name, purged, before)):
             continue
         book.ask(held.check)
-        if left is None and others_work():
+        if left is None and (not RUN.fullmatch(folder.name) or others_work()):
             continue  # whose it is, it does not say
         if _remove(book.home, folder):
             removed.append(folder.name)
@@ -63,9 +70,25 @@ def forget_evaluations(home: Home, before: datetime) -> list[str]:
     """Remove the pictures of evaluations that were interrupted and began before a time; return the
     names of their folders. Those that are at work stay.
     """
-    begun = {f: f.stat().st_mtime for f in sorted(home.evaluations.glob("*")) if f.is_dir()}
+    begun = {folder: folder.stat().st_mtime for folder in unfinished_evaluations(home)}
     old = [folder for folder, time in begun.items() if time <= before.timestamp()]
     return [folder.name for folder in old if _remove(home, folder)]
+
+
+def unfinished_evaluations(home: Home) -> list[Path]:
+    """The folders of evaluations that are not finished."""
+    return sorted(_called(home.evaluations, EVALUATION))
+
+
+def forget_prepared(home: Home) -> None:
+    """Remove what methods prepared, which may show whom it does not name."""
+    for file in _called(home.prepared, PREPARED):
+        with suppress(OSError):
+            file.unlink()
+
+
+def _called(folder: Path, names: re.Pattern[str]) -> Iterator[Path]:
+    return (path for path in folder.glob("*") if names.fullmatch(path.name))
 
 
 def _named(reader: Reader) -> set[str]:

@@ -26,7 +26,13 @@ from tasks.home import TRIAL, Home
 from tasks.registry.runs import forget_attempts, forget_run
 from tasks.registry.versions import clear_free_pages
 from tasks.release.errands import OUTSIDE, run_errands
-from tasks.release.leftovers import forget_evaluations, forget_leftovers, purged_requests
+from tasks.release.leftovers import (
+    forget_evaluations,
+    forget_leftovers,
+    forget_prepared,
+    purged_requests,
+    unfinished_evaluations,
+)
 from tasks.release.mirrored import check_newest
 from tasks.release.record import record_file
 from tasks.trial import at_work
@@ -167,10 +173,14 @@ def _forget_beside(book: Book, model: str) -> None:
             f"names in it can be purged when that command is done"
         )
     with ExitStack() as ours:
-        for folder in (*home.runs.glob(f"{TRIAL}*"), *home.evaluations.glob("*")):
+        for folder in (*home.runs.glob(f"{TRIAL}*"), *unfinished_evaluations(home)):
             ours.enter_context(at_work(home, folder))
+        forget_prepared(home)
+        for folder in unfinished_evaluations(home):
+            shutil.rmtree(folder, ignore_errors=True)
         for made in (home.prepared, home.evaluations):
-            shutil.rmtree(made, ignore_errors=True)
+            with suppress(OSError):  # not empty: somebody's
+                made.rmdir()
     logs = [home.prefect / "server.log", home.mlflow / "server.log"]
     for file in (*home.prefect.glob("prefect.db*"), *logs):
         file.unlink(missing_ok=True)

@@ -7,7 +7,7 @@ from erasure_core.errors import ErasureError
 from erasure_core.law.fold import Version
 from erasure_core.law.lineage import sha256_file
 from erasure_core.redact import redacted
-from tasks.book.door import catch_up, check_whole
+from tasks.book.door import catch_up, check_whole, without_files
 from tasks.book.heads import head_file, write_head
 from tasks.book.keys import Keys
 from tasks.book.lease import holding
@@ -20,6 +20,7 @@ from tasks.release.audit import (
     differs_in_registry,
     differs_in_report,
     differs_in_run,
+    mlflow_answers,
     not_to_close,
 )
 from tasks.release.errands import OUTSIDE, run_errands
@@ -28,11 +29,7 @@ from tasks.release.resolve import bring_back
 from tasks.release.settle import state_again
 from tasks.versions.dvc_store import check_checkpoint, checkpoint_folder
 
-MIRRORS = {
-    "report": differs_in_report,
-    "mlflow run": differs_in_run,
-    "mlflow version": differs_in_mlflow,
-}
+MIRRORS = {"mlflow run": differs_in_run, "mlflow version": differs_in_mlflow}
 
 
 def reconcile(book: Book, *, tables: bool = False) -> list[str]:
@@ -43,10 +40,12 @@ def reconcile(book: Book, *, tables: bool = False) -> list[str]:
         tables: Whether to write the tables anew from the chain first, where they were edited.
 
     Raises:
-        ErasureError: The chain itself is broken.
+        ErasureError: The chain itself is broken; or the state folder is not the book's.
     """
     if tables:
         rebuild_tables(book)
+    if said := book.ask(lambda reader: without_files(reader, book.home)):
+        raise ErasureError(said)
     head = book.ask(lambda reader: reader.head())
     if head is not None and not head_file(book.home).exists():
         write_head(book.home, head)
@@ -54,8 +53,10 @@ def reconcile(book: Book, *, tables: bool = False) -> list[str]:
     check_whole(book)
     _state_again(book)
     left = list(_bring_back_weights(book))
+    answering = {m for m in book.ask(lambda r: r.models()) if mlflow_answers(book, m)}
     for version in _versions(book):
-        for errand, differs in MIRRORS.items():
+        mirrors = MIRRORS if version.model in answering else {}
+        for errand, differs in {"report": differs_in_report, **mirrors}.items():
             if any(differs(book, version)):
                 _send(book, version, errand)
     for model in book.ask(lambda reader: reader.models()):

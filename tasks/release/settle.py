@@ -19,11 +19,9 @@ from erasure_core.law.lineage import RunRecord, sha256_file, sha256_json
 from erasure_core.law.statement import Statement, opened, sign
 from tasks.book.keys import Keys
 from tasks.book.lease import Held
-from tasks.book.store import Book, Reader, Transaction
+from tasks.book.store import ERRANDS, Book, Reader, Transaction
 from tasks.release.record import record_file
 from tasks.requests.intake import join
-
-ERRANDS = ("report", "checkpoint", "mlflow run", "mlflow version", "aliases")  # see errands.py
 
 
 class Overtaken(ErasureError):

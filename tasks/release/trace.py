@@ -1,7 +1,8 @@
 """Lineage both ways: what a version rests on, and what became of a request."""
 
-from collections.abc import Iterator, Sequence
+from collections.abc import Iterable, Iterator, Sequence
 from contextlib import suppress
+from dataclasses import dataclass
 from pathlib import Path
 from typing import Any
 from uuid import UUID
@@ -38,15 +39,16 @@ def trace_version(book: Book, version: int, model: str | None = None) -> dict[st
             f"version {version} exists of {', '.join(have)}; add --name with one of them"
         )
     row = book.ask(lambda reader: reader.version(have[0], version))
-    return _answer(book, [row], {})
+    return _answer(book, [row], {"honoured_by": _named([row] if row.promoted else [])})
 
 
 def trace_request(book: Book, request_id: UUID) -> dict[str, Any]:
     """What became of one request: the versions that settled it and the champion, and whether
     those still hold. `BadInput` if it is unknown.
     """
-    entry = book.ask(lambda reader: reader.request(request_id))
-    return _answer(book, _versions_of(book, entry), {"request": shown_request(book, entry)})
+    traced = _traced(book, book.ask(lambda reader: reader.request(request_id)))
+    honoured_by = traced.shown["honoured_by"]
+    return _answer(book, traced.versions, {"request": traced.shown, "honoured_by": honoured_by})
 
 
 def trace_concept(book: Book, name: str) -> dict[str, Any]:
@@ -57,9 +59,14 @@ def trace_concept(book: Book, name: str) -> dict[str, Any]:
             f"{name!r} is neither a version's number, nor a subject_request_id, nor a concept that "
             "a request names; `erasure request list` and `erasure versions` list them"
         )
-    versions = {(v.model, v.version): v for e in entries for v in _versions_of(book, e)}
-    requests = [shown_request(book, entry) for entry in entries]
-    return _answer(book, list(versions.values()), {"requests": requests})
+    traced = [_traced(book, entry) for entry in entries]
+    versions = {(v.model, v.version): v for each in traced for v in each.versions}
+    honouring = {(v.model, v.version): v for each in traced for v in each.honouring}
+    found = {
+        "requests": [each.shown for each in traced],
+        "honoured_by": _named(honouring.values()),
+    }
+    return _answer(book, list(versions.values()), found)
 
 
 def shown_request(book: Book, entry: Entry) -> dict[str, Any]:
@@ -115,15 +122,39 @@ def _step(reader: Reader, event: Event) -> dict[str, Any]:
     }
 
 
-def _versions_of(book: Book, entry: Entry) -> list[Version]:
-    """The versions that settled a request, and the champion."""
-    row = entry.row
+@dataclass(frozen=True, slots=True)
+class _Traced:
+    """What became of one request."""
+
+    shown: dict[str, Any]
+    versions: list[Version]  # that settled it, and the champion
+    honouring: list[Version]  # those of them by which it was honoured
+
+
+def _traced(book: Book, entry: Entry) -> _Traced:
     with book.read() as reader:
-        events = reader.events(row.id, kind="request.")
-        numbers = {e.facts["version"] for e in events if e.facts.get("version") is not None}
-        if (champion := reader.champion(row.model)) and row.id in champion.requests:
-            numbers.add(champion.version)
-        return [reader.version(row.model, number) for number in sorted(numbers)]
+        versions, honouring = _versions_of(reader, entry.row)
+        shown = {**_shown_request(reader, entry), "honoured_by": _named(honouring)}
+    return _Traced(shown, versions, honouring)
+
+
+def _versions_of(reader: Reader, row: Request) -> tuple[list[Version], list[Version]]:
+    """The versions that settled a request, with the champion where it erases what is asked for, if
+    only together with another; and those by which it was honoured: not the one that restored it.
+    """
+    events = [e for e in reader.events(row.id, kind="request.") if e.facts.get("version")]
+    numbers = {event.facts["version"] for event in events}
+    honouring = {e.facts["version"] for e in events if e.event == "request.honoured"}
+    champion = reader.champion(row.model)
+    if champion and (row.duplicate_of or row.id) in champion.requests:
+        numbers.add(champion.version)
+        honouring.add(champion.version)
+    versions = [reader.version(row.model, number) for number in sorted(numbers)]
+    return versions, [version for version in versions if version.version in honouring]
+
+
+def _named(versions: Iterable[Version]) -> list[dict[str, Any]]:
+    return [{"model": version.model, "version": version.version} for version in versions]
 
 
 def _answer(book: Book, versions: Sequence[Version], found: dict[str, Any]) -> dict[str, Any]:
@@ -138,10 +169,8 @@ def _answer(book: Book, versions: Sequence[Version], found: dict[str, Any]) -> d
         faults += audit_aliases(book, model)
     findings = list(dict.fromkeys(faults))
     shown = [_shown_version(book, version) for version in versions]
-    honouring = [{"model": v.model, "version": v.version} for v in versions if v.promoted]
     return {
         **found,
-        "honoured_by": honouring,
         "versions": shown,
         "intact": not findings,
         "findings": findings,

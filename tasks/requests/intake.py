@@ -137,6 +137,22 @@ def _add(tx: Transaction, request: DeletionRequest, model: str) -> None:
         tx.append("request.received", id=request_id)
     for entry in (tx.request(request_id), *tx.duplicates_of(request_id)):
         _stand_alone_unless_covered(tx, entry)
+    _join_who_asked_before(tx, request)
+
+
+def _join_who_asked_before(tx: Transaction, request: DeletionRequest) -> None:
+    """Let a request that was corrected be honoured together with one that has all its names now:
+    one that is honoured, or came before.
+    """
+    row = tx.request(request.subject_request_id).row
+    if row.state != "received":
+        return
+    for states in (("honoured",), _LIVE):
+        other = tx.same_concept(row.model, request.concept, states, row.id)
+        before = other and (other.row.received, other.row.id) < (row.received, row.id)
+        if other and (before or other.row.state == "honoured"):
+            join(tx, row.id, other)
+            return
 
 
 def _stand_alone_unless_covered(tx: Transaction, entry: Entry) -> None:

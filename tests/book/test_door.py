@@ -2,6 +2,7 @@
 
 import json
 import os
+import shutil
 import sqlite3
 from collections.abc import Callable
 from threading import Thread
@@ -11,12 +12,13 @@ from sqlalchemy import text
 
 from erasure_core.errors import BadInput, ErasureError
 from erasure_core.law import fold
-from tasks.book import database
+from tasks.book import database, door
 from tasks.book.database import clear_log
 from tasks.book.door import check_whole, faults_of_chain, known_book, open_book
-from tasks.book.heads import head_file, read_head
+from tasks.book.heads import head_file, read_head, rotate_key
 from tasks.book.keys import Keys
 from tasks.book.status import status
+from tasks.book.store import Book
 from tasks.home import Home
 from tasks.release.audit import audit
 from tasks.release.reconcile import reconcile
@@ -94,6 +96,50 @@ def test_an_empty_database_where_a_book_was_is_said(home, left, opened):
     with pytest.raises(ErasureError, match=said_of_it) as said:
         opened(home)
     assert said.value.exit_code == 1
+
+
+def test_an_empty_database_beside_the_books_own_file_is_said(home, monkeypatch):
+    a_book(home.root)
+    monkeypatch.setattr(database, "is_named", lambda: True)
+    monkeypatch.setattr(database, "connect", lambda *_, **__: database._empty())
+    with pytest.raises(ErasureError, match=r"or unset it: .*book\.db is here$"):
+        open_book(home)
+
+
+@pytest.fixture
+def elsewhere(book, tmp_path, monkeypatch):
+    """A state folder of its own, whose environment names the database of another's book."""
+    monkeypatch.setattr(door, "_told", set())
+    add(book, [a_request(B, "dog")], MODEL)
+    return Book(Home(tmp_path / "other"), book.engine)
+
+
+def test_a_folder_without_the_files_of_its_book_is_said_to_be_another(elsewhere):
+    """To sign there what lies elsewhere would part the book in two."""
+    (fault,) = faults(elsewhere)
+    assert "holds none of the files of its book of record; set ERASURE_HOME to the folder" in fault
+    with pytest.raises(ErasureError, match="holds none of the files"):
+        reconcile(elsewhere)
+    assert not head_file(elsewhere.home).exists()
+    rotate_key(elsewhere.home)  # it is lost for good
+    assert "the signed head of the chain is gone" in faults(elsewhere)[0]
+
+
+def test_whoever_opens_it_is_told_so_once(elsewhere, capsys):
+    door._tell_of_another_end(elsewhere)
+    door._tell_of_another_end(elsewhere)
+    (note,) = capsys.readouterr().err.splitlines()
+    assert note.startswith(f"note: state folder {elsewhere.home.root} holds none of the files")
+
+
+def test_a_new_book_is_not_said_to_be_anothers(home, capsys):
+    """A kill may have come before its first head, and before its key."""
+    book = a_book(home.root)
+    for made in (head_file(home), home.keys):
+        shutil.rmtree(made) if made.is_dir() else made.unlink()
+    assert not any("none of the files" in fault for fault in faults(book))
+    door._tell_of_another_end(book)
+    assert capsys.readouterr().err == ""
 
 
 def test_somebody_elses_dvc_repository_is_left_as_it_is(home):

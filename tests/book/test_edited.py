@@ -19,8 +19,10 @@ from tasks.book.rebuild import rebuild_tables
 from tasks.book.store import SALT
 from tasks.book.texts import faults_of_texts
 from tasks.release import audit
+from tasks.release import reconcile as reconciling
 from tasks.release.audit import audit_histories
 from tasks.release.errands import _decided_by
+from tasks.release.reconcile import reconcile
 from tasks.release.trace import trace_concept, trace_version
 from tasks.requests.intake import add
 from tasks.requests.steps import approve, extend, hold, refuse, retry, withdraw
@@ -352,3 +354,72 @@ def test_the_trace_of_a_concept_says_which_version_is_served(
         edit(two, statement)
     found = [f for f in trace_concept(two, "cat")["findings"] if "aliases" in f or "champion" in f]
     assert any(expected in f for f in found) if expected else not found
+
+
+STRANGE = {
+    "of no kind": ("toy", 1, "a wish"),
+    "of no version": ("toy", 99, "report"),
+    "of no model": ("other", 1, "aliases"),
+}
+
+
+@pytest.mark.parametrize("what", STRANGE)
+def test_an_errand_that_nobody_sent_is_found_and_dropped(two, what):
+    """It would fail for ever."""
+    model, version, kind = STRANGE[what]
+    own = two.ask(lambda reader: reader.waiting_outside())
+    two.change(lambda tx: tx.send(model, version, kind))
+    assert two.ask(lambda reader: reader.strange_errands()) == [f"{model}/{version}/{kind}"]
+    rebuild_tables(two)
+    assert two.ask(lambda reader: reader.waiting_outside()) == own
+
+
+def test_the_run_of_another_version_is_not_taken_for_its_own(two, monkeypatch):
+    version = two.ask(lambda reader: reader.version(MODEL, 1))
+    two.change(lambda tx: tx.send(MODEL, 1, "mlflow run", result="abcd"))
+    shown = {audit.KEY: "toy/2", audit.VERDICT: "pass"}
+    monkeypatch.setattr(audit, "tags_of_run", lambda *_: shown)
+    monkeypatch.setattr(audit, "_note_of_run", lambda *_: None)
+    (finding,) = audit.differs_in_run(two, version)
+    assert finding.startswith("MLflow's run of toy version 1 (abcd) is that of toy/2")
+    shown[audit.KEY] = "toy/1"
+    assert list(audit.differs_in_run(two, version)) == []
+
+
+@pytest.fixture
+def silent(two, monkeypatch):
+    """MLflow does not answer; how often it was asked. The book has three versions."""
+    asked = []
+
+    def ask(*_given):
+        asked.append(1)
+        raise ErasureError("MLflow at http://host: nothing within 10 s")
+
+    for _ in range(2):
+        released(two, [])
+    for place, name in (
+        (audit, "newer_in_mlflow"),
+        (audit, "tags_of_run"),
+        (audit, "seen"),
+        (audit, "unfinished_runs"),
+    ):
+        monkeypatch.setattr(place, name, ask)
+    return asked
+
+
+def test_a_server_that_does_not_answer_is_not_asked_for_each_version(two, silent):
+    findings = list(audit.audit(two))
+    assert "MLflow cannot be asked of toy: MLflow at http://host: nothing within 10 s" in findings
+    assert not any("cannot be compared" in finding for finding in findings)
+    assert len(silent) < 5
+
+
+def test_what_cannot_be_compared_is_not_sent_again(two, silent, monkeypatch):
+    """Every version would be behind, and each tried in vain."""
+    monkeypatch.setattr(reconciling, "run_errands", lambda _: [])
+    monkeypatch.setattr(reconciling, "_bring_back_weights", lambda _: ())
+    for row in two.ask(lambda reader: reader.waiting_outside()):
+        two.change(lambda tx, row=row: tx.note_errand(row["id"], done="now", result="x"))
+    reconcile(two)
+    sent = {row["kind"] for row in two.ask(lambda reader: reader.waiting_outside())}
+    assert not {"mlflow run", "mlflow version"} & sent

@@ -1,11 +1,13 @@
 """The signed head follows the chain, also past a kill, and never past a break."""
 
+import errno
 import shutil
 
 import pytest
 from sqlalchemy import delete, update
 
 from erasure_core.errors import ErasureError
+from tasks.book import heads
 from tasks.book.door import open_book
 from tasks.book.heads import head_file, read_head
 from tasks.book.schema import events
@@ -34,6 +36,25 @@ def test_an_unsigned_head_is_signed_by_the_next_command(behind):
     assert read_head(behind).seq == last_event(behind).seq - 1
     open_book(behind)
     assert read_head(behind).sha256 == last_event(behind).sha256
+
+
+def test_what_cannot_be_signed_for_want_of_room_is_done_and_said(tmp_path, monkeypatch, capsys):
+    """Done again it would be refused: there is one extension."""
+    book = a_book(tmp_path / "state")
+    add(book, [a_request(A)], MODEL)
+
+    def full(file, _text):
+        raise OSError(errno.ENOSPC, "No space left on device", str(file))
+
+    with monkeypatch.context() as patch:
+        patch.setattr(heads, "write_text", full)
+        hold(book, A, "a court asks")
+    assert state_of(book, A) == "on_hold"
+    assert read_head(book.home).seq == last_event(book.home).seq - 1
+    (note,) = capsys.readouterr().err.splitlines()
+    assert note.startswith("note: this is done, and its event 3 not signed yet (No space left on")
+    open_book(book.home)
+    assert read_head(book.home).seq == last_event(book.home).seq
 
 
 def test_looking_signs_nothing(behind):

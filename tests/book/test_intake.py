@@ -252,6 +252,16 @@ def test_a_name_that_is_taken_out_lets_who_has_it_stand_alone(book):
     assert [row(book, i).duplicate_of for i in (C, D)] == [None, str(B)]
 
 
+@pytest.mark.parametrize("state", ["duplicate", "honoured"])
+def test_who_leaves_the_name_that_another_lacks_is_honoured_together_with_it(book, state):
+    add(book, [tom(B), tom(C, "thomas")], MODEL)
+    if state == "honoured":
+        released(book, [B])
+    park(book, {str(C): "more than one request erases tom"})
+    add(book, [tom(C)], MODEL)
+    assert (state_of(book, C), row(book, C).duplicate_of) == (state, str(B))
+
+
 def test_a_name_that_is_added_lets_who_waits_for_it_join(book):
     add(book, [tom(B), tom(C, "thomas")], MODEL)
     park(book, {str(C): "more than one request erases tom"})

@@ -186,6 +186,31 @@ def test_without_waiting_a_held_lease_is_an_error(book):
             pytest.fail("two at once")
 
 
+@pytest.mark.parametrize("beats", [True, False])
+def test_without_waiting_a_lease_of_the_dead_elsewhere_is_taken(tmp_path, held, monkeypatch, beats):
+    """A container that was killed holds it: every night would end at it, for ever."""
+    book = quick_book(tmp_path / "other")
+    holder = by(held, "process:elsewhere/12345678:0:0.00")["holder"]
+    row = {**held, "token": "theirs", "holder": json.dumps(holder)}
+    book.change(lambda tx: tx.connection.execute(lease.leases.insert().values(**row)))
+    beat = lease.leases.update().values(beat=lease.leases.c.beat + 1)
+    slept = []
+
+    def sleep(seconds):
+        slept.append(seconds)
+        if beats:
+            book.change(lambda tx: tx.connection.execute(beat))
+        pause(0.05)
+
+    pause = time.sleep
+    monkeypatch.setattr(lease, "PATIENCE", 0.1)
+    monkeypatch.setattr(lease.time, "sleep", sleep)
+    taken = pytest.raises(LeaseTaken, match="run without --no-wait") if beats else nullcontext()
+    with taken, holding(book, MODEL, "late", wait=False):
+        assert not beats
+    assert slept  # not told dead or alive at first sight
+
+
 @pytest.mark.slow
 def test_who_waits_goes_on_when_the_holder_is_done(book):
     with another_holder(book) as process:

@@ -69,21 +69,46 @@ def test_what_is_old_goes_as_what_was_refused_does(book, days, gone):
     assert purged(book) == gone
 
 
-@pytest.mark.parametrize("half", [None, "", "{", "[]", '{"requests": [], "params": {}}'])
-def test_a_plan_that_is_half_written_keeps_nothing(book, half):
-    plan = left(book, "abc", B) / "plan.json"
+HALF = [None, "", "{", "[]", '{"requests": [], "params": {}}']
+KEY = "0123456789abcdef"  # as a run's folder is called
+
+
+@pytest.mark.parametrize("name", [KEY, f"{KEY}-2", f"trial-{KEY}"])
+@pytest.mark.parametrize("half", HALF)
+def test_a_plan_that_is_half_written_keeps_nothing(book, name, half):
+    plan = left(book, name, B) / "plan.json"
     plan.unlink() if half is None else plan.write_text(half)
-    assert purged(book) == ["abc"]
+    assert purged(book) == [name]
+
+
+def test_what_is_none_of_ours_stays(book):
+    """A state folder may have been somebody's working folder before."""
+    theirs = [
+        book.home.runs / "2026-11-29/events.out",
+        book.home.runs / "17/metrics.csv",
+        book.home.evaluations / "mine/0.png",
+        book.home.prepared / "data.safetensors",
+    ]
+    own = [
+        book.home.prepared / f"trajectories-{'0' * 64}.safetensors",
+        book.home.prepared / f".gram-{'0' * 64}.safetensors.12345678-1-00000000",
+        book.home.evaluations / f"evaluation-{KEY}/base/0.png",
+    ]
+    for file in (*theirs, *own):
+        file.parent.mkdir(parents=True, exist_ok=True)
+        file.write_text("")
+    assert purged(book) == []
+    assert [file.exists() for file in (*theirs, *own)] == [True] * len(theirs) + [False] * len(own)
 
 
 def test_what_another_model_works_on_stays(book):
     add(book, [a_request(C, "dog")], "other")
     left(book, "abc", model="other", days=91)
-    plan = left(book, "def") / "plan.json"
+    plan = left(book, KEY) / "plan.json"
     plan.write_text("{")
     with holding(book, "other", "releasing"):
         assert purged(book, personal=1) == []
-    assert purged(book, personal=1) == ["def"]
+    assert purged(book, personal=1) == [KEY]
 
 
 def test_a_trial_at_work_stays(book):

@@ -54,6 +54,16 @@ def found(book, change: str) -> list[str] | None:
             transaction.rollback()
 
 
+def test_a_table_that_was_dropped_is_said_at_once(tmp_path, capsys):
+    """No waiting brings it back."""
+    book = a_book(tmp_path)
+    with closing(sqlite3.connect(database_file(book.home))) as connection, connection:
+        connection.execute("DROP TABLE exports")
+    with pytest.raises(ErasureError, match=r"no such table: exports; its tables were edited"):
+        book.ask(lambda reader: reader.export("9" * 64))
+    assert capsys.readouterr().err == ""
+
+
 @pytest.fixture(scope="module")
 def full(tmp_path_factory):
     return filled(quick_book(tmp_path_factory.mktemp("state")))

@@ -65,6 +65,9 @@ def test_a_file_reads_as_the_request_it_describes(tmp_path):
             "concept.kept: unknown key; allowed: name, also, kind, prompts, replacement, "
             "described, translated, keep",
         ),
+        ("replacement:", "instead:", "(did you mean replacement?)"),
+        ("regulation: gdpr", "law: gdpr", "(did you mean regulation?)"),
+        ("regulation: gdpr", "regulation: gdpr\ninstead: x", "(did you mean concept.replacement?)"),
         ("prompts: [a cat]", "prompts: []", "concept.prompts: found []"),
         (
             "kind: object",

@@ -92,14 +92,22 @@ def test_truncated_file_is_refused_with_its_name(base, edited, tmp_path):
 
 
 def test_a_full_disk_leaves_no_half_file(base, edited, tmp_path, monkeypatch):
-    def full(*_args, **_kwargs):
-        (tmp_path / "d.safetensors.partial").write_bytes(b"half")
+    def full(_tensors, file, **_kwargs):
+        file.write_bytes(b"half")
         raise OSError(28, "No space left on device")
 
     monkeypatch.setattr("erasure_core.network.weights.save_file", full)
     with pytest.raises(ErasureError, match="No space left"):
         WeightDelta.between(base, edited, frozenset({"0.weight"})).save(tmp_path / "d.safetensors")
     assert list(tmp_path.iterdir()) == []
+
+
+def test_of_two_that_write_one_file_both_are_done(tmp_path):
+    """A trial beside a run: both make the same trajectories, and the one is done before."""
+    file, tensors = tmp_path / "t.safetensors", {"x": torch.ones(2)}
+    write_tensors(file, tensors, {}, lambda _: write_tensors(file, tensors, {}))
+    assert torch.equal(read_tensors(file)[0]["x"], tensors["x"])
+    assert [entry.name for entry in tmp_path.iterdir()] == [file.name]
 
 
 def test_a_delta_that_cannot_be_written_says_where(base, edited, tmp_path):

@@ -1,6 +1,7 @@
 """What was recorded, read again: traces, the audit, what it finds, and what puts it right."""
 
 import contextlib
+import json
 import re
 import shutil
 import sqlite3
@@ -68,7 +69,9 @@ def test_a_request_or_concept_names_its_versions(what, ran):
 
 
 def test_a_restored_request_is_traced_to_the_version_without_it(restored):
-    assert told(restored.home, "audit", CAT)["request"]["state"] == "restored"
+    found = told(restored.home, "audit", CAT)
+    assert found["request"]["state"] == "restored"
+    assert {"model": "toy", "version": 4} not in found["honoured_by"]
     (version,) = told(restored.home, "audit", 4)["versions"]
     assert version["restored_ids"] == [CAT]
 
@@ -348,8 +351,10 @@ def test_a_version_that_lacks_what_is_honoured_is_not_served_again(second):
 
 
 def test_a_breach_that_is_accepted_opens_its_request_again(second):
-    answer = back_to_2(second, "--accept-breach", CAT)
+    answer = back_to_2(second, "--accept-breach", CAT, "--json")
     assert answer.exit_code == 0, answer.stderr
+    moved = {"model": "toy", "champion": 2, "moved": True, "breached": [CAT], "behind": []}
+    assert json.loads(answer.stdout) == moved
     cat = shown(second.home, CAT)
     assert cat["state"] == "received"
     assert cat["reason"] == "rolled back to version 2: pictures are worse"
@@ -382,7 +387,7 @@ def test_an_audit_beside_a_release_says_who_is_at_work(tmp_path):
     note, *findings = answer.stderr.splitlines()
     assert note.startswith("note: bringing MLflow up to date by ")
     assert note.endswith(": what has not followed yet may be on its way")
-    assert findings == ["error: toy/1/aliases has not followed yet; `erasure reconcile`"]
+    assert findings[0] == "error: toy/1/aliases has not followed yet; `erasure reconcile`"
     assert "note:" not in erasure(tmp_path / "state", "audit").stderr
 
 
@@ -433,3 +438,5 @@ def test_the_record_agrees_after_a_purge(purged):
 def test_a_second_purge_has_nothing_to_do(purged):
     parameters = purged.home.parent / "nothing.yaml"
     assert "nothing is old enough" in erasure(purged.home, "purge", "--params", parameters).stdout
+    nothing = {"model": "toy", "purged": [], "left": []}
+    assert told(purged.home, "purge", "--params", parameters) == nothing

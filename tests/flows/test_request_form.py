@@ -13,7 +13,11 @@ from erasure_core.network.models import load_teacher
 from flows import erase
 from flows.request import BY_PARAMS, _show, file_request
 from tasks.book.door import open_book
+from tasks.book.lease import holding
 from tasks.home import Home
+from tasks.release.settle import settle
+from tasks.requests.intake import add
+from tests.book.books import A, a_request, outcome
 from tests.flows.command import edit
 
 ROOT = Path(__file__).parents[2]
@@ -43,6 +47,25 @@ def test_what_is_filled_in_is_filed(home, chosen, method, monkeypatch):
     assert "tokenizer does not know 'lute'" in said[0]
     assert (Path.cwd() / "prompts/targets/rocket.csv").is_file()
     assert read_request(Path("requests/rocket.yaml")).method == method
+
+
+@pytest.mark.parametrize("state", ["duplicate", "honoured"])
+def test_who_asks_for_what_another_asks_for_has_a_request_of_their_own(home, monkeypatch, state):
+    """With a clock of its own, and the other's recipe as it was."""
+    said = []
+    monkeypatch.setattr("flows.request._show", lambda text, pairs: said.append(text))
+    first = a_request(A, "rocket", submitted_time="2026-01-05T10:00:00Z")
+    add(book := open_book(home), [first], "gallery")
+    if state == "honoured":
+        with holding(book, "gallery", "releasing") as held:
+            settle(book, held, outcome(book, [A], model="gallery"))
+    second = file_request.fn("Rocket", "object", "a galaxy", law="ccpa")
+    entry, before = book.ask(lambda reader: (reader.request(second), reader.request(A)))
+    assert (entry.row.state, entry.row.duplicate_of) == (state, str(A))
+    assert (entry.row.regulation, entry.row.due > before.row.due) == ("ccpa", True)
+    assert entry.known.recipe == before.known.recipe == first.recipe
+    assert said[0].endswith(f"; by the recipe of request {A}")
+    assert not Path("requests").exists()
 
 
 @pytest.mark.parametrize(("law", "near"), [("LGDP", "gdpr or lgpd"), ("gdrp", "gdpr")])

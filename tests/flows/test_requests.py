@@ -1,5 +1,6 @@
 """The inbox: what is added, shown and decided about requests from the command line."""
 
+import hashlib
 import json
 import re
 import sqlite3
@@ -7,8 +8,11 @@ from contextlib import closing
 from datetime import UTC, datetime
 
 import pytest
+from typer.testing import CliRunner
 
 from erasure_core.law import clock
+from erasure_core.law.chain import read
+from flows.cli import app
 from tasks.book.door import open_book
 from tasks.home import Home
 from tests.flows.command import edit, erasure, shown, state, states
@@ -49,6 +53,30 @@ def test_a_request_is_added_once(inputs, home):
     assert again.exit_code == 0
     assert again.stdout.startswith(f"{CAT}  cat: received")
     assert state(home) == before
+
+
+def test_several_requests_are_added_at_once_or_none(inputs, home):
+    params = ("--params", inputs / "void.yaml")
+    files = [inputs / f"{name}.yaml" for name in ("cat", "astronaut")]
+    bad = inputs / "bad.yaml"
+    bad.write_text((inputs / "astronaut.yaml").read_text().replace("kind: likeness", "kind: x"))
+    before = state(home)
+    assert erasure(home, "request", "add", files[1], bad, *params).exit_code == 2
+    assert state(home) == before
+    answer = erasure(home, "request", "add", *files, *params)
+    assert [line.split()[0] for line in answer.stdout.splitlines()] == [CAT, ASTRONAUT]
+
+
+def test_a_terminals_encoding_changes_no_byte_of_the_chain(home):
+    """`sha256sum` hashes what was written, and the chain's lines are UTF-8."""
+    hold = ("request", "hold", CAT, "--reason", "a court asks", "--by", "José Müller")
+    assert erasure(home, *hold).exit_code == 0
+    where = {"ERASURE_HOME": str(home)}
+    answer = CliRunner(charset="latin-1").invoke(app, ["audit", "export"], env=where)
+    line = answer.stdout_bytes.splitlines()[-1].decode()
+    event = read(line)
+    assert (event.actor["by"], event.line) == ("José Müller", line)
+    assert event.sha256 == hashlib.sha256(event.body.encode()).hexdigest()
 
 
 def test_requests_are_listed_oldest_first(inputs, home):

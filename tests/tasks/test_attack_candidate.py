@@ -96,6 +96,18 @@ def test_why_an_attack_was_not_run_is_kept_for_the_record(monkeypatch, tmp_path)
     assert attacks_not_run(plan, "candidate") == {"attack.excess.relearning[cat]": why}
 
 
+def test_what_another_process_found_meanwhile_stays(monkeypatch, tmp_path):
+    """This one was paused: the other took over, and its version rests on that file."""
+    plan, theirs = sealed(tmp_path), '{"measurements": []}'
+
+    def attack_model(*_):
+        plan.attacks_file("candidate").write_text(theirs)
+        return Attacked((Result("relearning", "weights", "cat", not_run="no photographs"),), {})
+
+    attack(monkeypatch, plan, attack_model)
+    assert plan.attacks_file("candidate").read_text() == theirs
+
+
 def test_the_kept_rows_are_those_that_the_run_sealed(shown):
     assert [(r.prompt, r.evaluation_guidance) for r in shown.kept] == [("a photo of a retina", 4.0)]
 

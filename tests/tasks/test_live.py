@@ -278,6 +278,24 @@ def test_where_mlflow_is_away_the_work_goes_on_and_it_is_said(home, monkeypatch,
     assert "secret" not in said
 
 
+def test_a_training_waits_once_for_a_server_that_no_longer_answers(home, monkeypatch, capsys):
+    """Each try takes as long as its time-out: every two seconds it would be made again."""
+    asked = []
+
+    def silent(*_given: object, **_named: object) -> None:
+        asked.append(time.monotonic())
+        raise ErasureError("MLflow at http://host: nothing within 10 s")
+
+    with live.shown_while(home, FACTS):
+        monkeypatch.setattr(live, "SECONDS", 0)
+        monkeypatch.setattr(live, "log_metrics", silent)
+        with live.losses_shown(home, FACTS.folder, CANDIDATE) as on_loss:
+            for loss in (3.0, 2.0, 1.0):
+                on_loss(loss)
+    assert len(asked) == 1
+    assert capsys.readouterr().err.count("not shown in MLflow until the end") == 1
+
+
 def damage(file: Path) -> None:
     file.write_bytes(b"no database" * 1000)
 

@@ -6,8 +6,9 @@ import sys
 import pytest
 from filelock import FileLock
 
+from erasure_core import files
 from tasks import process
-from tasks.process import has_died, one_at_a_time, this_process
+from tasks.process import has_died, is_of_here, one_at_a_time, this_process
 
 
 def mark_of_a_child() -> str:
@@ -34,6 +35,19 @@ def test_a_zombie_has_died():
         child.stdout.read()  # to its end; nobody has waited for the process yet
         subprocess.run(["sleep", "1"], check=True)
         assert has_died(mark)
+
+
+def test_a_machine_of_the_same_name_is_another_one(monkeypatch):
+    """Its processes have numbers of their own: none of them is dead because it is not here."""
+    theirs = mark_of_a_child()
+    assert is_of_here(theirs)
+    monkeypatch.setattr(files, "_machine_id", lambda: "another")
+    files.here.cache_clear()
+    try:
+        assert not is_of_here(theirs)
+        assert not has_died(theirs)
+    finally:
+        files.here.cache_clear()
 
 
 def test_a_number_that_is_used_again_is_another_process():

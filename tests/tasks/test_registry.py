@@ -347,6 +347,37 @@ def nested(client, run_id: str) -> dict:
     return {child.info.run_name: child for child in children}
 
 
+HANDS = {
+    "deleted": lambda client, i: client.delete_experiment(i),
+    "renamed": lambda client, i: client.rename_experiment(i, "erased"),
+    "renamed and deleted": lambda client, i: [
+        client.rename_experiment(i, "erased"),
+        client.delete_experiment(i),
+    ],
+}
+
+
+def test_an_experiment_that_was_renamed_is_said_to_be(home, client, facts):
+    mirror_version(home, facts())
+    HANDS["renamed"](client, client.get_experiment_by_name("erasure").experiment_id)
+    with pytest.raises(ErasureError, match="no experiment 'erasure'; it was renamed, or lost"):
+        seen(home, "gallery", 1)
+
+
+@pytest.mark.parametrize("hand", HANDS)
+def test_an_experiment_that_a_hand_deleted_or_renamed_is_put_back(home, client, facts, hand):
+    """Nothing could be mirrored any more, or all of it would be made a second time."""
+    run_id = mirror_run(home, "gallery/1", FACTS)
+    mirror_version(home, facts())
+    own = client.get_experiment_by_name("erasure").experiment_id
+    HANDS[hand](client, own)
+    mirror_version(home, facts())
+    assert mirror_run(home, "gallery/1", FACTS) == run_id
+    assert client.get_experiment_by_name("erasure").experiment_id == own
+    assert tags_of_run(home, run_id) is not None
+    assert seen(home, "gallery", 1) == expected(facts())
+
+
 def test_a_missing_file_opens_no_run(home, tmp_path):
     with pytest.raises(ErasureError, match=r"missing\.html: no such file"):
         mirror_run(home, "k", FACTS, artifacts=[tmp_path / "missing.html"])
