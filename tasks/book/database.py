@@ -33,10 +33,10 @@ ALIVE = {"keepalives_idle": 10, "keepalives_interval": 5, "keepalives_count": 3}
 LOCK = 0x65726173  # of PostgreSQL's advisory lock: one writer at a time, as in SQLite
 # secure_delete: what was deleted is overwritten, for it may be a person's name
 PRAGMAS = ("journal_mode=WAL", "synchronous=FULL", "secure_delete=ON")
-# in what a driver says, where waiting does not help
-LASTING = ("unable to open", "disk", "full", "readonly", "malformed", "password", "not exist")
 DROPPED = ("no such table", "no such column", "duplicate column")  # SQLite's, of an edited book
-LASTING += DROPPED
+# in what a driver says, where waiting does not help
+REFUSED = ("unable to open", "disk", "full", "readonly", "malformed", "password", "not exist")
+LASTING = (*REFUSED, *DROPPED)
 UNKNOWN_HOST = ("not known", "nodename nor servname")
 Value = TypeVar("Value")
 
