@@ -36,6 +36,8 @@ from tasks.home import Home
 if TYPE_CHECKING:
     from tasks.book.store import Book
 
+ALIASES = ("candidate", "champion")
+
 
 @app.command()
 @reported
@@ -158,8 +160,8 @@ def audit(
         str | None,
         typer.Argument(
             metavar="[VERSION|REQUEST_ID|CONCEPT|export]",
-            help="What to trace; without any, everything is compared. export: the chain as JSON "
-            "lines.",
+            help="What to trace, candidate and champion too; without any, everything is compared. "
+            "export: the chain as JSON lines.",
         ),
     ] = None,
     name: Annotated[
@@ -174,7 +176,8 @@ def audit(
     from erasure_core.text import whole_number
     from tasks.book.door import known_book
 
-    if name is not None and (what is None or whole_number(what) is None):
+    of_version = what in ALIASES or (what is not None and whole_number(what) is not None)
+    if name is not None and not of_version:
         raise BadInput("--name says whose version a number is; leave it out, or name a version")
     book = known_book(Home.from_env())
     if what == "export":
@@ -220,13 +223,15 @@ def _everything(book: "Book") -> dict[str, Any]:
 
 def _traced(book: "Book", what: str, name: str | None) -> dict[str, Any]:
     from erasure_core.text import whole_number
-    from tasks.release.trace import trace_concept, trace_request, trace_version
-    from tasks.requests.named import uuid_or_none
+    from tasks.release.trace import trace_alias, trace_concept, trace_request, trace_version
+    from tasks.requests.named import called, uuid_or_none
 
     if (request_id := uuid_or_none(what)) is not None:
         return trace_request(book, request_id)
     if (version := whole_number(what)) is not None:
         return trace_version(book, version, name)
+    if what in ALIASES and not called(book, what):  # it could be somebody's name
+        return trace_alias(book, what, name)
     return trace_concept(book, what)
 
 

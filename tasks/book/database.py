@@ -35,10 +35,8 @@ LOCK = 0x65726173  # of PostgreSQL's advisory lock: one writer at a time, as in 
 PRAGMAS = ("journal_mode=WAL", "synchronous=FULL", "secure_delete=ON")
 DROPPED = ("no such table", "no such column", "duplicate column")  # SQLite's, of an edited book
 # in what a driver says, where waiting does not help
-LASTING = (
-    *("unable to open", "disk", "full", "readonly", "malformed", "password", "not exist"),
-    *DROPPED,
-)
+REFUSED = ("unable to open", "disk", "full", "readonly", "malformed", "password", "not exist")
+LASTING = (*REFUSED, *DROPPED)
 UNKNOWN_HOST = ("not known", "nodename nor servname")
 Value = TypeVar("Value")
 

@@ -42,6 +42,24 @@ def trace_version(book: Book, version: int, model: str | None = None) -> dict[st
     return _answer(book, [row], {"honoured_by": _named([row] if row.promoted else [])})
 
 
+def trace_alias(book: Book, alias: str, model: str | None = None) -> dict[str, Any]:
+    """The same of the version that `candidate` or `champion` names.
+
+    Raises:
+        BadInput: It names none, or one of each of several models and none is named.
+    """
+    models = [model] if model else book.ask(lambda reader: reader.models())
+    named = {m: v for m in models if (v := book.ask(lambda r, m=m: r.alias(m, alias)))}  # type: ignore[misc]
+    if len(named) != 1:
+        found = f"{alias} is a version of {', '.join(named)}; add --name with one of them"
+        none = (
+            f"there is no {alias} of {model or 'any model'} yet; `erasure versions` lists versions"
+        )
+        raise BadInput(found if named else none)
+    ((name, version),) = named.items()
+    return trace_version(book, version, name)
+
+
 def trace_request(book: Book, request_id: UUID) -> dict[str, Any]:
     """What became of one request: the versions that settled it and the champion, and whether
     those still hold. `BadInput` if it is unknown.

@@ -8,7 +8,7 @@ from erasure_core.errors import BadInput
 from erasure_core.law import clock
 from erasure_core.law.chain import stamp
 from erasure_core.law.fold import Proposal, Request
-from erasure_core.law.life import OPEN, State, shown
+from erasure_core.law.life import OPEN, WORKABLE, State, shown
 from erasure_core.text import JOINER, WHO, WHY, composed, visible, within
 from tasks.book.actor import acting
 from tasks.book.store import Book, Entry, Reader, Transaction
@@ -70,16 +70,25 @@ def after_withdrawal(reader: Reader, entry: Entry) -> list[str]:
     if entry.row.state == "honoured":
         others = ", ".join(reader.who_asks_too(entry.row.id))
         said.append(f"its person gave it up; its concept stays erased for request {others}")
-    honoured = reader.requests(entry.row.model, ["honoured"], own=True)
+    live = reader.requests(entry.row.model, ["honoured", *sorted(WORKABLE)], own=True)
     given_up = {event.facts["id"] for event in reader.events(kind="request.unasked")}
-    for other in honoured:
+    for other in live:
         if other.row.id in given_up and not reader.who_asks_too(other.row.id):
-            said.append(
-                f"nobody asks any more for {other.concept}, which is erased by request "
-                f"{other.row.id}: `erasure restore {other.row.id} --reason ...` takes it back with "
-                "a release"
-            )
+            said.append(f"nobody asks any more for {other.concept}, {_what_ends(other.row)}")
     return said
+
+
+def _what_ends(row: Request) -> str:
+    """What to do with a request that nobody makes any more."""
+    if row.state == "honoured":
+        return (
+            f"which is erased by request {row.id}: `erasure restore {row.id} --reason ...` takes "
+            "it back with a release"
+        )
+    return (  # open again, by a rollback
+        f"which request {row.id} would erase again: `erasure request withdraw {row.id} --reason "
+        "...` ends it"
+    )
 
 
 def hold(book: Book, request_id: UUID, reason: str) -> Entry:

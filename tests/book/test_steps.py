@@ -17,6 +17,7 @@ from tasks.book.door import faults_of_chain
 from tasks.book.status import left_of, shown, status
 from tasks.book.store import Transaction
 from tasks.release import trace
+from tasks.release.rollback import _open_again
 from tasks.release.trace import shown_request
 from tasks.requests.intake import add, described
 from tasks.requests.plan import NeedsApproval, Planned, check_approved, check_restorable
@@ -473,6 +474,17 @@ def test_what_is_erased_for_several_ends_by_what_can_be_done(three, end, who, sa
     withdraw(three, B, "no longer")
     withdraw(three, C, "no longer")
     assert check_restorable(three, SimpleNamespace(model=MODEL), A).row.state == "honoured"
+
+
+def test_what_nobody_asks_for_and_a_rollback_opened_again_is_said(three):
+    """The next run would erase it for nobody."""
+    released(three, [A])
+    withdraw(three, A, "no longer")
+    three.change(lambda tx: _open_again(tx, str(A), 1, "rolled back"))
+    for who in (B, C):
+        withdraw(three, who, "no longer")
+    (line,) = three.ask(lambda r: after_withdrawal(r, r.request(C)))
+    assert f"which request {A} would erase again: `erasure request withdraw {A} " in line
 
 
 def test_who_gives_up_what_is_erased_for_several_is_heard_and_nobody_else_loses_by_it(three):

@@ -2,11 +2,14 @@
 
 import pytest
 
+from erasure_core.errors import BadInput
 from flows.cli.show import show_trace
-from tasks.release.trace import trace_concept, trace_request, trace_version
+from tasks.book.lease import holding
+from tasks.release.settle import settle
+from tasks.release.trace import trace_alias, trace_concept, trace_request, trace_version
 from tasks.requests.intake import add
 from tasks.requests.steps import withdraw
-from tests.book.books import MODEL, A, B, C, a_request, quick_book, released
+from tests.book.books import MODEL, A, B, C, a_request, outcome, quick_book, released
 
 
 @pytest.fixture
@@ -59,3 +62,20 @@ def test_a_refused_version_honours_nothing(book):
     released(book, [B], "fail")
     assert trace_version(book, 2)["honoured_by"] == []
     assert numbers(trace_version(book, 1)["honoured_by"]) == [1]
+
+
+def test_what_is_served_is_traced_by_its_alias(book):
+    assert numbers(trace_alias(book, "champion")["versions"]) == [1]
+    released(book, [B], "fail")
+    found = [trace_alias(book, a, m) for a in ("candidate", "champion") for m in (None, MODEL)]
+    assert [numbers(each["versions"]) for each in found] == [[2], [2], [1], [1]]
+    with pytest.raises(BadInput, match="there is no champion of other yet"):
+        trace_alias(book, "champion", "other")
+
+
+def test_of_several_models_one_is_to_be_named(book):
+    add(book, [a_request(C, "lute")], "other")
+    with holding(book, "other", "releasing") as held:
+        settle(book, held, outcome(book, [C], model="other"))
+    with pytest.raises(BadInput, match="champion is a version of other, toy; add --name"):
+        trace_alias(book, "champion")
