@@ -378,7 +378,7 @@ def is_listed(row: PromptRow, keep: Sequence[str]) -> bool:
     return bool(named) and bool(frozenset.intersection(*named))
 
 
-@lru_cache(maxsize=4096)
+@lru_cache(maxsize=512)
 def _naming(word: str, prompts: tuple[str, ...]) -> frozenset[int]:
     """Which of `prompts` name a word, however it is spelled, one or several of it."""
     return frozenset(i for i, prompt in enumerate(prompts) if any(mentions([word], prompt)))
