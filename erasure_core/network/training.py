@@ -226,9 +226,8 @@ def fit(
     from accelerate import Accelerator
     from accelerate.state import AcceleratorState
 
-    AcceleratorState._reset_state(
-        reset_partial_state=True
-    )  # one process may train at several precisions
+    # one process may train at several precisions
+    AcceleratorState._reset_state(reset_partial_state=True)
     mixed = "bf16" if settings.precision == "bf16" else "no"
     accelerator = Accelerator(
         mixed_precision=mixed, cpu=next(iter(trainable.values())).device.type == "cpu"

@@ -148,9 +148,8 @@ class ReportFacts:
     pictures: str = ""  # where all pictures lie, in the state folder
     settings: Mapping[str, object] = field(default_factory=dict)
     hashes: Mapping[str, str] = field(default_factory=dict)
-    measurement_settings: Mapping[str, Mapping[str, object]] = field(
-        default_factory=dict
-    )  # metric -> settings
+    # metric -> settings
+    measurement_settings: Mapping[str, Mapping[str, object]] = field(default_factory=dict)
     seconds: Mapping[str, float] = field(default_factory=dict)  # step -> seconds
     audience: str | None = None  # to whom the policy releases models; None: nobody was declared
     not_measured: Mapping[str, str] = field(default_factory=dict)  # metric -> why

@@ -50,9 +50,8 @@ class Cleaned:
     source: Path
     file: Path
     fitted: bool  # cropped or resized to the model's size first
-    ssim: (
-        float | None
-    )  # with the picture as it was fitted; None where the model draws smaller than SSIM's window
+    # with the picture as it was fitted; None where the model draws smaller than SSIM's window
+    ssim: float | None
 
 
 @dataclass(frozen=True, slots=True)
