@@ -198,8 +198,8 @@ def preimage(p: Tensor, c: Tensor) -> Tensor:
         x, (n, d) float64. Where P is all but singular, x is large: the concept is there, but far
         from any prompt's states.
     """
-    solved: Tensor = torch.linalg.solve(p.double(), c.double().T)
-    return solved.T
+    x: Tensor = torch.linalg.solve(p.double(), c.double().T)
+    return x.T
 
 
 def condensed(pairs: Iterable[Pair]) -> tuple[Tensor, Tensor, Tensor | None]:
@@ -324,8 +324,8 @@ def ridge_map(pairs: Iterable[Pair], lamb: float) -> Tensor:
     for w, v in pairs:
         squares, products = squares + v.T @ v, products + v.T @ w
     ridge = lamb * torch.eye(len(squares), dtype=squares.dtype, device=squares.device)
-    solved: Tensor = torch.linalg.solve(squares + ridge, products)
-    return solved
+    m: Tensor = torch.linalg.solve(squares + ridge, products)
+    return m
 
 
 def edited_pairs(base: nn.Module, edited: nn.Module, device: str | None = None) -> list[Pair]:
