@@ -40,7 +40,7 @@ def check_form(form: str, *, rank: int | None = None, error: float | None = None
         )
     if form != "lora" and (rank is not None or error is not None):
         raise BadInput(
-            f"rank and error bound a LoRA, and {form} holds the change as it is; leave them out"
+            f"rank and error bound a LoRA; {form} holds the change as it is: leave them out"
         )
 
 
