@@ -98,8 +98,7 @@ class Demand:
         return cls(rows, targets, kept, rest)
 
 
-# --- the algebra
-# ---------------------------------------------------------------------------------------------
+# The algebra
 
 
 @dataclass(frozen=True, slots=True)
@@ -266,8 +265,7 @@ def _upper_product(c: Tensor) -> Tensor:
     return product
 
 
-# --- the projections
-# ---------------------------------------------------------------------------------------------
+# The projections
 
 
 def projections(unet: nn.Module) -> dict[str, nn.Parameter]:
@@ -342,8 +340,7 @@ def edited_pairs(base: nn.Module, edited: nn.Module, device: str | None = None) 
     ]
 
 
-# --- the text states
-# ---------------------------------------------------------------------------------------------
+# The text states
 
 
 def demand(teacher: Teacher, concepts: Sequence[Concept], edit: Edit) -> Demand:
