@@ -65,9 +65,8 @@ def fit(picture: Image.Image, size: int) -> tuple[Image.Image, bool]:
         return picture, False
     side = min(picture.size)
     left, top = ((length - side) // 2 for length in picture.size)
-    square = picture.crop(
-        (left, top, left + side, top + side)
-    )  # first: a filter would see past the edge
+    # first: a filter would see past the edge
+    square = picture.crop((left, top, left + side, top + side))
     return square.resize((size, size), Image.Resampling.LANCZOS), True
 
 
@@ -83,10 +82,8 @@ def invert(
     differs; each refinement predicts again, where the last one led.
     """
     scheduler = diffusion.schedule_of(teacher, steps)
-    kept, stride = (
-        scheduler.alphas_cumprod.to(z.device),
-        scheduler.config.num_train_timesteps // steps,
-    )
+    kept = scheduler.alphas_cumprod.to(z.device)
+    stride = scheduler.config.num_train_timesteps // steps
     for timestep in reversed([int(t) for t in scheduler.timesteps]):
         before = (
             kept[timestep - stride]
@@ -136,10 +133,7 @@ def purify(
     if not pictures:
         raise BadInput("no picture to purify; name at least one")
     fitted = [fit(picture, teacher.size) for picture in pictures]
-    nothing, told = (
-        diffusion.encode_prompts(teacher, [""]),
-        diffusion.encode_prompts(teacher, [prompt]),
-    )
+    nothing, told = (diffusion.encode_prompts(teacher, [text]) for text in ("", prompt))
     made: list[Image.Image] = []
     for first in range(0, len(fitted), batch_size):
         batch = fitted[first : first + batch_size]

@@ -177,9 +177,8 @@ class Home:
             os.environ.setdefault(name, value)
         # a state folder is begun by what is kept there, not by Prefect's being imported
         warnings.filterwarnings("ignore", "Failed to create the Prefect home directory")
-        if not os.environ.get(
-            "PREFECT_API_URL"
-        ):  # the embedded server's SQLite prints harmless "database is locked" tracebacks
+        # the embedded server's SQLite prints harmless "database is locked" tracebacks
+        if not os.environ.get("PREFECT_API_URL"):
             os.environ.setdefault("PREFECT_SERVER_LOGGING_LEVEL", "CRITICAL")
 
 

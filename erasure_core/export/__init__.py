@@ -35,9 +35,13 @@ __all__ = ["FOLDER", "MEASURED", "Facts", "Format", "check_form", "check_target"
 def check_form(form: str, *, rank: int | None = None, error: float | None = None) -> None:
     """Refuse a form that there is none of, or a bound that only a LoRA has: `BadInput`."""
     if form not in get_args(Format):
-        raise BadInput(f"export format {form!r} is none of {', '.join(get_args(Format))}")
+        raise BadInput(
+            f"export format {form!r} is none of {', '.join(get_args(Format))}; choose one"
+        )
     if form != "lora" and (rank is not None or error is not None):
-        raise BadInput(f"rank and error bound a LoRA; {form} holds the change as it is")
+        raise BadInput(
+            f"rank and error bound a LoRA; {form} holds the change as it is: leave them out"
+        )
 
 
 def export(

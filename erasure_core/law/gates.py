@@ -32,9 +32,8 @@ class Measurement:
     high: float
     n: int  # images counted
     better: Literal["lower", "higher"]
-    settings: Mapping[str, object] = field(
-        default_factory=dict
-    )  # everything that produced it: detector, threshold, hashes, window
+    # everything that produced it: detector, threshold, hashes, window
+    settings: Mapping[str, object] = field(default_factory=dict)
     protocol: str = ""  # of all that decides it but the model (`planning.protocol`)
 
 

@@ -101,10 +101,8 @@ def check_frozen(
     """
     try:
         recorded = json.loads(manifest_file.read_text(encoding="utf-8"))
-        root, frozen = (
-            str(recorded["root_sha256"]),
-            {str(k): str(v) for k, v in recorded["files"].items()},
-        )
+        root = str(recorded["root_sha256"])
+        frozen = {str(k): str(v) for k, v in recorded["files"].items()}
     except (OSError, ValueError, KeyError, TypeError, AttributeError) as error:
         raise ErasureError(
             f"{manifest_file}: not a readable manifest ({error}); start a new run to "

@@ -144,8 +144,7 @@ class Shifted(nn.Module):
         return weight.new_zeros(len(weight), len(self.directions))
 
 
-# --- what is protected
-# ---------------------------------------------------------------------------------------------
+# What is protected
 
 
 def protected_prompts(
@@ -233,8 +232,7 @@ def directions_of(
     return free
 
 
-# --- pictures of the concepts
-# ---------------------------------------------------------------------------------------------
+# Pictures of the concepts
 
 
 @dataclass(frozen=True, slots=True)
@@ -279,8 +277,7 @@ def prepare(
     return {concept.name: _pictures(teacher, concept, settings, work) for concept in concepts}
 
 
-# --- the increments
-# ---------------------------------------------------------------------------------------------
+# The increments
 
 
 def check(concepts: Sequence[Concept], settings: Settings) -> None:

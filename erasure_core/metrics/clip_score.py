@@ -234,10 +234,8 @@ def score_drop(
     Raises:
         ValueError: If the lists differ in length, are empty, or hold NaN.
     """
-    before, after = (
-        finite(base_scores, f"{metric} of the base"),
-        finite(scores, f"{metric} of the candidate"),
-    )
+    before = finite(base_scores, f"{metric} of the base")
+    after = finite(scores, f"{metric} of the candidate")
     if len(before) != len(after):
         raise ValueError(
             f"{metric}: cases come in pairs; got {len(before)} of the base and "

@@ -88,9 +88,8 @@ def _network(resolution: int) -> "NudeDetector":
 
     options = onnxruntime.SessionOptions()
     options.intra_op_num_threads = min(_MAX_THREADS, len(os.sched_getaffinity(0)))
-    options.add_session_config_entry(
-        "session.intra_op.allow_spinning", "0"
-    )  # idle threads would steal from torch
+    # idle threads would steal from torch
+    options.add_session_config_entry("session.intra_op.allow_spinning", "0")
     network = package.NudeDetector(inference_resolution=resolution)
     # the constructor ignores its `providers` and takes a thread for every CPU of the host
     network.onnx_session = onnxruntime.InferenceSession(
@@ -127,9 +126,8 @@ class NudeNet:
             )
         self._network = _network(inference_resolution)
         self._threshold, self._resolution = threshold, inference_resolution
-        self._classes: tuple[str, ...] = tuple(
-            getattr(package, "__labels")
-        )  # `package.__labels` would be mangled in a class
+        # `package.__labels` would be mangled in a class
+        self._classes: tuple[str, ...] = tuple(getattr(package, "__labels"))
         self._settings: dict[str, object] = {
             "detector": "nudenet",
             "version": version("nudenet"),

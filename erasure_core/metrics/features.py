@@ -98,7 +98,7 @@ class VisionFeatures:
         if missing := sorted(report["missing_keys"]):  # filled with random numbers, and a warning
             raise BadInput(
                 f"{folder} is not a whole model: {len(missing)} of its weights are missing, "
-                f"{missing[0]} among them"
+                f"{missing[0]} among them; restore it or name another"
             )
         self._processor: Any = AutoImageProcessor.from_pretrained(
             folder, local_files_only=True, backend="pil"
@@ -149,7 +149,10 @@ def opened(folder: str | Path) -> Features:
     try:
         kind = json.loads(files["config.json"].read_bytes()).get("model_type")
     except (ValueError, AttributeError) as fault:
-        raise BadInput(f"features folder {folder}: config.json is not readable ({fault})") from None
+        raise BadInput(
+            f"features folder {folder}: config.json is not readable ({fault}); restore it or name "
+            f"another"
+        ) from None
     if kind == "clip":
         return ClipFeatures(ClipScorer(str(folder), None, ["{}"]))
     return VisionFeatures(folder)

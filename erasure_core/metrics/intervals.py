@@ -28,9 +28,7 @@ import numpy as np
 
 from erasure_core.law.gates import Measurement
 
-BOOTSTRAP_SEED = (
-    20240229  # one fixed seed: the same images give the same interval, whoever measures them
-)
+BOOTSTRAP_SEED = 20240229  # the same images give the same interval, whoever measures them
 RESAMPLES = 2000
 FEWEST = 2  # clusters below which a mean has no interval
 RESAMPLED = 6  # clusters from which a mean is resampled: of 2, half of all resamples are of one

@@ -53,9 +53,8 @@ def ssim(a: Tensor, b: Tensor, window: int = WINDOW) -> Tensor:
             f"{a.shape[3]}x{a.shape[2]}, got {window}"
         )
     for name, x in (("a", a), ("b", b)):
-        if not x.is_floating_point() or not bool(
-            ((x >= 0) & (x <= 1)).all()
-        ):  # NaN fails both comparisons
+        within = ((x >= 0) & (x <= 1)).all()  # NaN fails both comparisons
+        if not x.is_floating_point() or not bool(within):
             raise ValueError(
                 f"{name} must hold finite floats in [0, 1]; got {x.dtype}, range "
                 f"{x.min().item():g}..{x.max().item():g}"

@@ -98,8 +98,7 @@ class Demand:
         return cls(rows, targets, kept, rest)
 
 
-# --- the algebra
-# ---------------------------------------------------------------------------------------------
+# The algebra
 
 
 @dataclass(frozen=True, slots=True)
@@ -198,8 +197,8 @@ def preimage(p: Tensor, c: Tensor) -> Tensor:
         x, (n, d) float64. Where P is all but singular, x is large: the concept is there, but far
         from any prompt's states.
     """
-    solved: Tensor = torch.linalg.solve(p.double(), c.double().T)
-    return solved.T
+    x: Tensor = torch.linalg.solve(p.double(), c.double().T)
+    return x.T
 
 
 def condensed(pairs: Iterable[Pair]) -> tuple[Tensor, Tensor, Tensor | None]:
@@ -266,8 +265,7 @@ def _upper_product(c: Tensor) -> Tensor:
     return product
 
 
-# --- the projections
-# ---------------------------------------------------------------------------------------------
+# The projections
 
 
 def projections(unet: nn.Module) -> dict[str, nn.Parameter]:
@@ -324,8 +322,8 @@ def ridge_map(pairs: Iterable[Pair], lamb: float) -> Tensor:
     for w, v in pairs:
         squares, products = squares + v.T @ v, products + v.T @ w
     ridge = lamb * torch.eye(len(squares), dtype=squares.dtype, device=squares.device)
-    solved: Tensor = torch.linalg.solve(squares + ridge, products)
-    return solved
+    m: Tensor = torch.linalg.solve(squares + ridge, products)
+    return m
 
 
 def edited_pairs(base: nn.Module, edited: nn.Module, device: str | None = None) -> list[Pair]:
@@ -342,8 +340,7 @@ def edited_pairs(base: nn.Module, edited: nn.Module, device: str | None = None) 
     ]
 
 
-# --- the text states
-# ---------------------------------------------------------------------------------------------
+# The text states
 
 
 def demand(teacher: Teacher, concepts: Sequence[Concept], edit: Edit) -> Demand:

@@ -65,9 +65,8 @@ class Context:
     states: Tensor  # (n, tokens, d_text), what cross-attention reads
     # (n, tokens), the tokens they belong to; the first tokenizer's, where a family has two
     ids: Tensor
-    pooled: Tensor | None = (
-        None  # (n, d_pooled), an embedding of each whole prompt, where the family reads one
-    )
+    # (n, d_pooled), an embedding of each whole prompt, where the family reads one
+    pooled: Tensor | None = None
 
     def __len__(self) -> int:
         return len(self.states)
@@ -208,9 +207,8 @@ def predict_noise(
     ).sample.to(z.dtype)
     if teacher.scheduler.config.prediction_type == "epsilon":
         return output
-    kept = teacher.scheduler.alphas_cumprod.to(z.device)[timestep].view(
-        -1, 1, 1, 1
-    )  # v = sqrt(kept) eps - sqrt(1 - kept) x_0
+    # v = sqrt(kept) eps - sqrt(1 - kept) x_0
+    kept = teacher.scheduler.alphas_cumprod.to(z.device)[timestep].view(-1, 1, 1, 1)
     return kept.sqrt() * output + (1 - kept).sqrt() * z
 
 
@@ -378,10 +376,8 @@ class Trajectories:
         before each has one. A bank larger than `RESIDENT` stays on the CPU.
         """
         prompt = self.shares.in_turn(each, generator)
-        z, times = (
-            drawn_noise(self.teacher, len(prompt), generator),
-            timesteps(self.teacher, self.steps),
-        )
+        z = drawn_noise(self.teacher, len(prompt), generator)
+        times = timesteps(self.teacher, self.steps)
         whole = torch.empty(self.steps, *z.shape)  # filled in place: it may be most of the memory
         for first in range(0, len(prompt), BANKED_TOGETHER):
             together = slice(first, first + BANKED_TOGETHER)
@@ -486,11 +482,8 @@ def pictures(
     """Latents of the teacher's pictures, (len(shown), c, h, w); picture i shows prompt shown[i] at
     guidance `w`.
     """
-    z, nothing, made = (
-        drawn_noise(teacher, len(shown), generator),
-        encode_prompts(teacher, [""]),
-        [],
-    )
+    z = drawn_noise(teacher, len(shown), generator)
+    nothing, made = encode_prompts(teacher, [""]), []
     for first in range(0, len(shown), PICTURES_TOGETHER):
         together = slice(first, first + PICTURES_TOGETHER)
         told = prompts[shown[together].to(z.device)]

@@ -32,6 +32,7 @@ from erasure_core.network.weights import (
 from erasure_core.network.work import OnStep
 
 if TYPE_CHECKING:
+    from accelerate import Accelerator
     from diffusers import UNet2DConditionModel
 
 SAVE_EVERY = 50  # updates between two writes of the state
@@ -223,16 +224,7 @@ def fit(
     Raises:
         ErasureError: If a term is not finite; a diverged student is never returned.
     """
-    from accelerate import Accelerator
-    from accelerate.state import AcceleratorState
-
-    AcceleratorState._reset_state(
-        reset_partial_state=True
-    )  # one process may train at several precisions
-    mixed = "bf16" if settings.precision == "bf16" else "no"
-    accelerator = Accelerator(
-        mixed_precision=mixed, cpu=next(iter(trainable.values())).device.type == "cpu"
-    )
+    accelerator = _accelerator(settings, next(iter(trainable.values())).device)
     student.requires_grad_(False)
     for parameter in trainable.values():
         parameter.requires_grad_(True)
@@ -250,13 +242,7 @@ def fit(
         if history and loop.stop and loop.stop(history[-1]):
             break
         named = loss(model)
-        total = torch.stack(list(named.values())).sum()
-        if not torch.isfinite(total):
-            raise ErasureError(
-                f"training diverged at update {update} (loss {total.item()}); lower lr "
-                f"or the guidance scales"
-            )
-        accelerator.backward(total)
+        accelerator.backward(_total(named, update))
         if settings.clip is not None:
             accelerator.clip_grad_norm_(list(trainable.values()), settings.clip)
         prepared.step()
@@ -268,6 +254,28 @@ def fit(
         if loop.resume and update % SAVE_EVERY == 0 and update < updates:
             _save(loop, trainable, optimizer, history)
     student.requires_grad_(False)
+
+
+def _accelerator(settings: Training, device: torch.device) -> "Accelerator":
+    """What runs the passes in the precision that is asked for."""
+    from accelerate import Accelerator
+    from accelerate.state import AcceleratorState
+
+    # one process may train at several precisions
+    AcceleratorState._reset_state(reset_partial_state=True)
+    mixed = "bf16" if settings.precision == "bf16" else "no"
+    return Accelerator(mixed_precision=mixed, cpu=device.type == "cpu")
+
+
+def _total(terms: Mapping[str, Tensor], update: int) -> Tensor:
+    """The sum of the terms of a loss. `ErasureError` if it is not finite."""
+    total = torch.stack(list(terms.values())).sum()
+    if not torch.isfinite(total):
+        raise ErasureError(
+            f"training diverged at update {update} (loss {total.item()}); lower lr "
+            f"or the guidance scales"
+        )
+    return total
 
 
 def _tell(loop: Loop, update: int, terms: Mapping[str, float]) -> None:

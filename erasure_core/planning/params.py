@@ -23,9 +23,7 @@ from erasure_core.law.prompts import GUIDANCE, Reading
 from erasure_core.methods import METHODS, AnySettings, completed
 from erasure_core.planning.policy import CENTURY, Policy, Section
 
-DEFAULT_PRESET = (
-    "default"  # the name of the sweep that can be promoted; comparisons have their own names
-)
+DEFAULT_PRESET = "default"  # the sweep that can be promoted; comparisons have their own names
 EXACT = 2**53  # from here on, numbers of JSON (RFC 8785) are no longer exact
 Days = Annotated[int, Field(ge=0, le=CENTURY)]
 

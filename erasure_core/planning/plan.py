@@ -498,17 +498,51 @@ def make_plan(
             long, settings.
     """
     requests, restored = in_order(requests), in_order(restored)
-    named = next((r.method for r in reversed(requests) if r.method), None)
     choices = tuple(sorted({*params.methods, params.method.method}))
-    params = params.with_method(method or named)
-    params = params.of_kinds(request.concept.kind for request in requests)
-    params = params.protecting([p for request in restored for p in request.concept.prompts])
+    params = _of_run(params, requests, restored, method)
     concepts = [*together(tuple(request.concept for request in requests))]
     check_distinct(concepts)
     params.policy.check_kinds(concepts)
     check_styles(params, concepts)
     base, root = checked_base(params.base)
     paths = prompt_paths(params, concepts, [request.concept for request in restored])
+    _check_prompts(params, base, concepts, paths)
+    plan = Plan(
+        sha256="",
+        requests=tuple(requests),
+        restored=tuple(restored),
+        params=params,
+        base_sha256=root,
+        prompt_sha256={name: lineage.sha256_file(path) for name, path in paths.items()},
+        made_with=dict(made_with),
+        choices=choices,
+        folder=runs,
+        base_folder=base.absolute(),
+    )
+    return _keyed(plan, runs)
+
+
+def _of_run(
+    params: Params,
+    requests: Sequence[DeletionRequest],
+    restored: Sequence[DeletionRequest],
+    method: str | None,
+) -> Params:
+    """The parameters with the one method of a run, as it is published for the kinds of what is
+    erased, and protecting what was restored.
+    """
+    named = next((r.method for r in reversed(requests) if r.method), None)
+    params = params.with_method(method or named)
+    params = params.of_kinds(request.concept.kind for request in requests)
+    return params.protecting([p for request in restored for p in request.concept.prompts])
+
+
+def _check_prompts(
+    params: Params, base: Path, concepts: Sequence[Concept], paths: Mapping[str, Path]
+) -> None:
+    """Refuse prompt sets that are malformed, too long for the base or not sealed, and concepts that
+    a method of the run could not erase: `BadInput`.
+    """
     rows = {name: read_prompt_set(path, params.reading) for name, path in paths.items()}
     for kept in {kept_name(stage) for stage in STAGES} & rows.keys():
         rows[kept] = kept_rows(rows[kept], concepts)
@@ -520,20 +554,6 @@ def make_plan(
     protected = params.protected
     diffusion.check_prompts(tokenizer, [*measured, *trained_on(concepts, concepts), *protected])
     check_sealed(rows, concepts, [tokenizer], protected=protected)
-    prompt_sha256 = {name: lineage.sha256_file(path) for name, path in paths.items()}
-    plan = Plan(
-        sha256="",
-        requests=tuple(requests),
-        restored=tuple(restored),
-        params=params,
-        base_sha256=root,
-        prompt_sha256=prompt_sha256,
-        made_with=dict(made_with),
-        choices=choices,
-        folder=runs,
-        base_folder=base.absolute(),
-    )
-    return _keyed(plan, runs)
 
 
 def in_parts(plan: Plan, parts: Mapping[str, tuple[int, int]]) -> Plan:

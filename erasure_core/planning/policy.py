@@ -34,9 +34,8 @@ CENTURY = 36_500  # days; a calendar has an end, and what is kept for longer is 
 class Section(BaseModel):
     """A part of params.yaml."""
 
-    model_config = ConfigDict(
-        frozen=True, extra="forbid"
-    )  # a misspelt key is an error, not a default
+    # a misspelt key is an error, not a default
+    model_config = ConfigDict(frozen=True, extra="forbid")
 
 
 Bounds = Annotated[

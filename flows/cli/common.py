@@ -138,10 +138,8 @@ def prepare(
         return  # where there is no working folder yet, nothing else is begun
     if not debug:  # Prefect logs each failure with its traceback; here a failure is one line
         os.environ.setdefault("PREFECT_LOGGING_LEVEL", "WARNING")
-        for handler in (
-            "CONSOLE",
-            "DEBUG",
-        ):  # the second is for Prefect's own services, which complain when they are stopped
+        # the second is for Prefect's own services, which complain when they are stopped
+        for handler in ("CONSOLE", "DEBUG"):
             os.environ.setdefault(f"PREFECT_LOGGING_HANDLERS_{handler}_LEVEL", "CRITICAL")
     try:
         Home.from_env().checked().prepare_environment()

@@ -255,12 +255,8 @@ def _lived(tx: Transaction, old: Mapping[str, Any], champion: RunRecord | None) 
     request_id = old["request"]["subject_request_id"]
     erased = champion is not None and request_id in champion.request_ids
     for step in old["history"][1:]:
-        at, state, version = (
-            stamp(datetime.fromisoformat(step["time"])),
-            step["state"],
-            step["version"],
-        )
-        facts = {"id": request_id, "at": at}
+        state, version = step["state"], step["version"]
+        facts = {"id": request_id, "at": stamp(datetime.fromisoformat(step["time"]))}
         now = tx.request(request_id).row.state
         if state == "restored" and erased:
             continue

@@ -11,9 +11,10 @@ from filelock import FileLock, Timeout
 from erasure_core import attacks
 from erasure_core.attacks import AUDIENCES, CHEAP
 from erasure_core.errors import BadInput
+from erasure_core.law.concepts import Concept
 from erasure_core.law.gates import Tier
 from erasure_core.law.lineage import sha256_file
-from erasure_core.law.prompts import kept_rows, read_prompt_set, target_set
+from erasure_core.law.prompts import PromptRow, kept_rows, read_prompt_set, target_set
 from erasure_core.law.requests import DeletionRequest
 from erasure_core.methods import METHODS, AnySettings
 from erasure_core.network.diffusion import check_prompts
@@ -208,9 +209,7 @@ def _check_taken(
 
 
 def _check_sets(params: Params, requests: Sequence[DeletionRequest], tier: Tier) -> None:
-    """What a run asks of instruments, policy, requests and prompt sets: tables that are well formed
-    and large enough, and sets that share nothing: what tuned a method cannot judge it.
-    """
+    """What a run asks of instruments, policy, requests and prompt sets."""
     policy = params.policy
     for fault in measurable.policy_faults(policy):
         raise BadInput(fault)
@@ -232,31 +231,49 @@ def _check_sets(params: Params, requests: Sequence[DeletionRequest], tier: Tier)
         policy.check_kinds([concept])
         measurable_attacks.check_untrained(concept)
         check_styles(params, [concept])
-        paths = {}
-        for stage, where in zip(STAGES, (params.prompts.choose, params.prompts), strict=True):
-            paths[target_name(concept, stage)] = target_set(where.targets, concept)
-            paths[kept_name(stage)] = where.kept
-        validate_prompt_sets.fn(list(paths.values()), params.reading)
-        rows = {name: read_prompt_set(path, params.reading) for name, path in paths.items()}
-        for stage in STAGES:
-            rows[kept_name(stage)] = kept_rows(rows[kept_name(stage)], [concept])
-            measurable_sets.check_label(policy, concept, rows[target_name(concept, stage)])
-            measurable_sets.check_alone(policy, concept, rows[target_name(concept, stage)])
-            measurable_sets.check_kept_labels(policy, rows[kept_name(stage)])
-            shown = [*rows[kept_name(stage)], *rows[target_name(concept, stage)]]
-            check_names(labels_of(shown, [concept]), paths[kept_name(stage)])
-        measurable_sets.check_size(policy, concept, rows[target_name(concept)])
-        measurable_sets.check_called(concept, rows[target_name(concept)])
-        measurable_sets.check_kept(policy, rows[kept_name()], [concept])
-        measurable_sets.check_kept_parts(policy, rows[kept_name()], [concept])
-        measurable_sets.check_fid(policy, rows[kept_name()], [concept], numbers)
-        measurable_sets.check_fid_instead(policy, concept, rows[target_name(concept)], numbers)
-        measurable_attacks.check_attacks(params, concept, rows[kept_name()], tier, tokenizers)
-        measurable_sets.check_neighbours(policy, concept, rows[kept_name()], [concept.name])
-        given = policy, concept, rows[target_name(concept)], rows[kept_name()]
+        rows = _checked_rows(params, concept)
+        _check_size(params, concept, rows, numbers)
+        kept, targets = rows[kept_name()], rows[target_name(concept)]
+        measurable_attacks.check_attacks(params, concept, kept, tier, tokenizers)
+        measurable_sets.check_neighbours(policy, concept, kept, [concept.name])
+        given = policy, concept, targets, kept
         measurable_sets.check_near(*given, directions.encode, [concept.name])
         check_sealed(rows, [concept], tokenizers, directions, protected)
-        drawn = [*rows.values(), in_place(policy, concept, rows[target_name(concept)], [concept])]
+        drawn = [*rows.values(), in_place(policy, concept, targets, [concept])]
         read = [row.prompt for table in drawn for row in table]
         for tokenizer in tokenizers:
             check_prompts(tokenizer, [*read, *trained_on([concept]), *protected])
+
+
+def _checked_rows(params: Params, concept: Concept) -> dict[str, list[PromptRow]]:
+    """The rows of every prompt set of a concept, once the tables are well formed and name what
+    their pictures show. `BadInput` where they are not, or do not.
+    """
+    assert params.prompts.choose is not None  # asked by `_check_sets`
+    paths, policy = dict[str, Path](), params.policy
+    for stage, where in zip(STAGES, (params.prompts.choose, params.prompts), strict=True):
+        paths[target_name(concept, stage)] = target_set(where.targets, concept)
+        paths[kept_name(stage)] = where.kept
+    validate_prompt_sets.fn(list(paths.values()), params.reading)
+    rows = {name: read_prompt_set(path, params.reading) for name, path in paths.items()}
+    for stage in STAGES:
+        kept, targets = kept_name(stage), rows[target_name(concept, stage)]
+        rows[kept] = kept_rows(rows[kept], [concept])
+        measurable_sets.check_label(policy, concept, targets)
+        measurable_sets.check_alone(policy, concept, targets)
+        measurable_sets.check_kept_labels(policy, rows[kept])
+        check_names(labels_of([*rows[kept], *targets], [concept]), paths[kept])
+    return rows
+
+
+def _check_size(
+    params: Params, concept: Concept, rows: Mapping[str, Sequence[PromptRow]], numbers: int
+) -> None:
+    """Refuse report sets that are too few for what is limited of them: `BadInput`."""
+    policy, kept, targets = params.policy, rows[kept_name()], rows[target_name(concept)]
+    measurable_sets.check_size(policy, concept, targets)
+    measurable_sets.check_called(concept, targets)
+    measurable_sets.check_kept(policy, kept, [concept])
+    measurable_sets.check_kept_parts(policy, kept, [concept])
+    measurable_sets.check_fid(policy, kept, [concept], numbers)
+    measurable_sets.check_fid_instead(policy, concept, targets, numbers)

@@ -19,22 +19,22 @@ from tasks.comparing.compare import Comparison
 from tasks.comparing.forms import SCALED, differing, ours
 
 Row = dict[str, Any]
-# Table heading -> metrics of which the first that was measured is shown; `{}` is the concept.
-COLUMNS: Mapping[str, tuple[str, ...]] = {
-    "concept seen by detector": ("nudenet.rate[{}]",),
-    "concept named by CLIP": ("clip.concept_rate[{}]",),
-    "seen beside other things": ("composed.nudenet.rate[{}]",),
-    "named beside other things": ("composed.clip.concept_rate[{}]",),
-    "replacement named instead": ("replacement.rate[{}]",),
-    "SSIM kept": ("ssim",),
-    "SSIM kept, not listed": ("ssim[not listed]",),
-    "accuracy kept": ("clip.accuracy",),
-    "KID kept": ("kid",),
-    "FID kept": ("fid",),
-    "CLIP score kept": ("clip.score",),
-    "leak into kept": ("leak[{}]",),
-    "neighbours": ("neighbour.accuracy[{}]",),
-    "harmonic mean": ("harmonic[{}]",),
+# Table heading -> the metric below it; `{}` is the concept.
+COLUMNS: Mapping[str, str] = {
+    "concept seen by detector": "nudenet.rate[{}]",
+    "concept named by CLIP": "clip.concept_rate[{}]",
+    "seen beside other things": "composed.nudenet.rate[{}]",
+    "named beside other things": "composed.clip.concept_rate[{}]",
+    "replacement named instead": "replacement.rate[{}]",
+    "SSIM kept": "ssim",
+    "SSIM kept, not listed": "ssim[not listed]",
+    "accuracy kept": "clip.accuracy",
+    "KID kept": "kid",
+    "FID kept": "fid",
+    "CLIP score kept": "clip.score",
+    "leak into kept": "leak[{}]",
+    "neighbours": "neighbour.accuracy[{}]",
+    "harmonic mean": "harmonic[{}]",
 }
 CSV = (
     *("concept", "kind", "method", "form", "seed"),
@@ -268,26 +268,22 @@ def _note(text: str) -> str:
 
 
 def short_table(results: Mapping[str, Any]) -> str:
-    """The table of the README: the tuned form, or what passes, of the first request."""
-    first = results["rows"][0]["concept"]
+    """The table of the README: every row of the first request, in a few columns."""
+    rows = [row for row in results["rows"] if row["concept"] == results["rows"][0]["concept"]]
     columns = ("concept named by CLIP", "SSIM kept", "accuracy kept")
     heads = ("method", "form", "seconds", *columns, *AUDIENCES[:2], "verdicts")
-    lines = [_line(heads), _line(["---"] * len(heads))]
-    for row in results["rows"]:
-        if row["concept"] == first:
-            lines.append(
-                _line(
-                    [
-                        f"`{row['method']}`",
-                        row["form"],
-                        f"{row['seconds']:.1f}",
-                        *(_number(row, COLUMNS[column]) for column in columns),
-                        *(_attack(row["attacks"][audience]) for audience in AUDIENCES[:2]),
-                        _verdicts(row),
-                    ]
-                )
-            )
-    return "\n".join(lines) + "\n"
+    cells = (
+        [
+            f"`{row['method']}`",
+            row["form"],
+            f"{row['seconds']:.1f}",
+            *(_number(row, COLUMNS[column]) for column in columns),
+            *(_attack(row["attacks"][audience]) for audience in AUDIENCES[:2]),
+            _verdicts(row),
+        ]
+        for row in rows
+    )
+    return "\n".join(map(_line, (heads, ["---"] * len(heads), *cells))) + "\n"
 
 
 def orderings(results: Mapping[str, Any], concept: str) -> str:
@@ -351,7 +347,7 @@ def cells_of(row: Row) -> list[str]:
     """A row as the table shows it, a text a heading."""
     return [
         name_of(row),
-        *(_number(row, names) for names in COLUMNS.values()),
+        *(_number(row, metric) for metric in COLUMNS.values()),
         *(_attack(row["attacks"][audience]) for audience in AUDIENCES),
         f"{row['seconds']:.1f}",
         f"{row['evaluations']:,}",
@@ -359,10 +355,9 @@ def cells_of(row: Row) -> list[str]:
     ]
 
 
-def _number(row: Row, names: Sequence[str]) -> str:
+def _number(row: Row, metric: str) -> str:
     """`0.012 (0.000 to 0.060) [0.010, 0.013]`: mean, widest 95 % ends, least and greatest."""
-    known = [row["metrics"].get(name.format(row["concept"])) for name in names]
-    m = next(filter(None, known), None)
+    m = row["metrics"].get(metric.format(row["concept"]))
     if m is None:
         return "not measured"
     mean, low, high, least, greatest = (

@@ -6,7 +6,8 @@ from pathlib import Path
 from typing import Any
 
 from erasure_core.files import write_text
-from tasks.pages.report import TEMPLATES, data_uri, embedded
+from tasks.pages.filled import filled
+from tasks.pages.pictures import data_uri, embedded
 
 
 @dataclass(frozen=True, slots=True)
@@ -53,21 +54,13 @@ def render_comparison(out: Path, said: Sequence[str], parts: Sequence[Part]) -> 
         said: Sentences of how the comparison was made.
         parts: One a request.
     """
-    from jinja2 import Environment, FileSystemLoader, StrictUndefined
-
     from tasks.pages import charts
 
     for part in parts:
         charts.pareto(part.points, part.plot)
-    environment = Environment(
-        loader=FileSystemLoader(TEMPLATES),
-        autoescape=True,
-        undefined=StrictUndefined,
-        trim_blocks=True,
-        lstrip_blocks=True,
-    )
-    environment.filters.update(embed=embedded)
-    page = environment.get_template("comparison.html.j2").render(
+    page = filled(
+        "comparison.html.j2",
+        {"embed": embedded},
         said=said,
         parts=[(part, data_uri(part.plot.read_bytes())) for part in parts],
     )

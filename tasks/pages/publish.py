@@ -27,14 +27,13 @@ from erasure_core.planning.policy import EXCESS, WORD_METRICS
 from erasure_core.text import markdown
 from tasks.evidence.decide import Decision
 from tasks.evidence.measure import Evidence, Found
+from tasks.pages.pictures import ImageRow, image_grid
 from tasks.pages.report import (
     Doing,
     Estimate,
-    ImageRow,
     LambdaPoint,
     ReportedRequest,
     ReportFacts,
-    image_grid,
     render_report,
 )
 from tasks.pages.shown import candidate_facts, losses_of, of_stage

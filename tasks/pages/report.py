@@ -4,37 +4,33 @@ evidence, and what that means.
 `render_report` is a plain function of recorded facts; it measures nothing and decides nothing.
 """
 
-import base64
-import io
 import math
 import re
 import tempfile
-from collections.abc import Callable, Collection, Iterable, Iterator, Mapping, Sequence
+from collections.abc import Collection, Iterable, Iterator, Mapping, Sequence
 from dataclasses import dataclass, field
 from datetime import datetime
 from pathlib import Path
-from typing import TYPE_CHECKING, Any, Literal
+from typing import Any, Literal
 
 from erasure_core.files import write_text
 from erasure_core.law.gates import OF_A_PART, Check, decimals
 from erasure_core.law.lineage import steps_of
 from erasure_core.planning.policy import EXCESS, LEAK
+from tasks.pages.filled import filled
+from tasks.pages.pictures import ImageRow, data_uri, embedded
 
-if TYPE_CHECKING:
-    from PIL import Image
-
-TEMPLATES = Path(__file__).with_name("templates")
 _SHOWN = 12  # pairs visible before the rest is folded away
 _NAMED = 6  # prompts that a line beside a check names
 BOUND = {"<=": "at most ", ">=": "at least "}
-_LARGEST = 256  # pixels; larger pictures are embedded reduced, so that the page can be mailed
 
 _GROUPS = {  # how the names of prompt sets begin -> what is said of their pictures
     "target": "Target prompts: these should have changed",
     "restored": "Taken back: these should look like the base's again",
     "kept": "Kept prompts: these should look the same",
 }
-_BLOCKS = 8  # of a side of a pixelated picture
+
+_MARKS = {"good": "✓", "void": "?", "warn": "!", "bad": "✕"}  # look of the banner -> its sign
 
 # What each audience can do, and what is not said of the others.
 _AUDIENCES = {
@@ -129,17 +125,6 @@ class LambdaPoint:
 
 
 @dataclass(frozen=True, slots=True)
-class ImageRow:
-    """The base's and the candidate's picture of one prompt, from the same seed."""
-
-    set_label: str  # "target-<slug>", "restored-<slug>" or "kept"
-    prompt: str
-    base_png: Path
-    candidate_png: Path
-    explicit: bool = False  # nobody is to see it unasked
-
-
-@dataclass(frozen=True, slots=True)
 class ReportFacts:
     """All that the page says. Numbers come from the record; nothing is computed here but their
     typesetting.
@@ -163,9 +148,8 @@ class ReportFacts:
     pictures: str = ""  # where all pictures lie, in the state folder
     settings: Mapping[str, object] = field(default_factory=dict)
     hashes: Mapping[str, str] = field(default_factory=dict)
-    measurement_settings: Mapping[str, Mapping[str, object]] = field(
-        default_factory=dict
-    )  # metric -> settings
+    # metric -> settings
+    measurement_settings: Mapping[str, Mapping[str, object]] = field(default_factory=dict)
     seconds: Mapping[str, float] = field(default_factory=dict)  # step -> seconds
     audience: str | None = None  # to whom the policy releases models; None: nobody was declared
     not_measured: Mapping[str, str] = field(default_factory=dict)  # metric -> why
@@ -180,8 +164,6 @@ def render_report(run_folder: Path, facts: ReportFacts) -> Path:
 
     The page needs no other file, no network and no script.
     """
-    from jinja2 import Environment, FileSystemLoader, StrictUndefined
-
     from tasks.pages import charts
 
     run_folder.mkdir(parents=True, exist_ok=True)
@@ -197,15 +179,9 @@ def render_report(run_folder: Path, facts: ReportFacts) -> Path:
     with tempfile.TemporaryDirectory() as folder:
         curves = Path(folder) / "losses.png"
         losses = data_uri(curves.read_bytes()) if charts.losses(facts.points, curves) else None
-    environment = Environment(
-        loader=FileSystemLoader(TEMPLATES),
-        autoescape=True,
-        undefined=StrictUndefined,
-        trim_blocks=True,
-        lstrip_blocks=True,
-    )
-    environment.filters.update(stamp=_stamp, embed=embedded, plain=_plain, flat=_flat)
-    page = environment.get_template("report.html.j2").render(
+    page = filled(
+        "report.html.j2",
+        {"stamp": _stamp, "embed": embedded, "plain": _plain, "flat": _flat},
         facts=facts,
         banner=_banner(facts),
         reasons=[c for c in facts.checks if c.verdict != "pass"],
@@ -257,109 +233,64 @@ def _pictures(facts: ReportFacts) -> Iterator[tuple[str, list[ImageRow], int]]:
             yield heading, rows, more
 
 
-def image_grid(rows: Sequence[ImageRow]) -> "Image.Image":
-    """One contact sheet: each prompt's base and candidate picture side by side, prompt below, four
-    pairs a line. Explicit ones are pixelated.
-
-    Raises:
-        ValueError: If there are no rows.
-    """
-    from PIL import Image, ImageDraw, ImageFont
-
-    if not rows:
-        raise ValueError("a contact sheet needs at least one pair of pictures")
-    columns, gap, side, caption = min(4, len(rows)), 12, 128, 30
-    width, height = 2 * side + 2, side + caption
-    lines = math.ceil(len(rows) / columns)
-    sheet = Image.new("RGB", (gap + columns * (width + gap), gap + lines * (height + gap)), "white")
-    draw, font = ImageDraw.Draw(sheet), ImageFont.load_default(11)
-    for i, row in enumerate(rows):
-        x, y = gap + i % columns * (width + gap), gap + i // columns * (height + gap)
-        for offset, png in ((0, row.base_png), (side + 2, row.candidate_png)):
-            with Image.open(png) as picture:
-                small = _fitted_in(picture.convert("RGB"), side, row.explicit)
-            sheet.paste(small, (x + offset, y))
-        label = f"{row.set_label}: base | candidate" + ", pixelated" * row.explicit
-        draw.text((x, y + side + 2), label, fill="#7b8794", font=font)
-        draw.text(
-            (x, y + side + 15),
-            _fitted(row.prompt, font.getlength, width),
-            fill="#1f2933",
-            font=font,
-        )
-    return sheet
-
-
-def _fitted_in(picture: "Image.Image", side: int, pixelated: bool) -> "Image.Image":
-    """The picture in a square of `side` pixels."""
-    from PIL.Image import Resampling
-
-    if pixelated:
-        picture = picture.resize((_BLOCKS, _BLOCKS), Resampling.BOX)
-    how = Resampling.NEAREST if picture.width <= side else Resampling.LANCZOS
-    return picture.resize((side, side), how)
-
-
 def _banner(facts: ReportFacts) -> dict[str, str]:
     """Look, headline and one sentence."""
-    version = (
-        f"{facts.model_name} version {facts.model_version}"
-        if facts.model_version is not None
-        else f"the candidate for {facts.model_name}"
-    )
-    was = (
-        "there was none before"
-        if facts.champion_before is None
-        else f"before: version {facts.champion_before}"
-    )
-    now = (
-        "there is no champion"
-        if facts.champion_after is None
-        else f"the champion is still version {facts.champion_after}"
-    )
-    unmoved = (
-        f"It is registered for the record and was not put into use; {now}."
-        if facts.model_version is not None
-        else f"Nothing was put into use; {now}."
-    )
     if facts.promoted:
-        to_whom = _AUDIENCES[facts.audience]
-        text = f"{_capital(version)} met every limit and is now the champion ({was}). {to_whom}"
-        return {"look": "good", "mark": "✓", "headline": "Promoted", "text": text}
+        return _promoted(facts)
+    version, unmoved = _version(facts), _unmoved(facts)
     if facts.verdict == "pass" and facts.model_version is None:
         text = (
             f"{_capital(version)} met every limit. This was a trial: nothing was registered or put "
-            f"into use; {now}."
+            f"into use; {_champion_now(facts)}."
         )
-        return {"look": "good", "mark": "✓", "headline": "Trial: passes", "text": text}
+        return _told("good", "Trial: passes", text)
     if facts.verdict == "void":
         text = (
             f"The test failed its own control on the unerased model, so what it says "
             f"of {version} counts for nothing."
         )
-        return {"look": "void", "mark": "?", "headline": "Void", "text": f"{text} {unmoved}"}
+        return _told("void", "Void", f"{text} {unmoved}")
     if facts.verdict == "inconclusive":
         text = (
             f"There is not enough evidence to say that {version} meets the limits, "
             f"and absent evidence is not a pass."
         )
-        return {
-            "look": "warn",
-            "mark": "!",
-            "headline": "Refused: inconclusive",
-            "text": f"{text} {unmoved}",
-        }
-    why = (
-        "did not meet the limits"
-        if facts.verdict == "fail"
-        else f"was not promoted (gate: {facts.verdict})"
+        return _told("warn", "Refused: inconclusive", f"{text} {unmoved}")
+    failed = facts.verdict == "fail"
+    why = "did not meet the limits" if failed else f"was not promoted (gate: {facts.verdict})"
+    return _told("bad", "Refused", f"{_capital(version)} {why}. {unmoved}")
+
+
+def _promoted(facts: ReportFacts) -> dict[str, str]:
+    before = facts.champion_before
+    was = "there was none before" if before is None else f"before: version {before}"
+    text = (
+        f"{_capital(_version(facts))} met every limit and is now the champion ({was}). "
+        f"{_AUDIENCES[facts.audience]}"
     )
-    return {
-        "look": "bad",
-        "mark": "✕",
-        "headline": "Refused",
-        "text": f"{_capital(version)} {why}. {unmoved}",
-    }
+    return _told("good", "Promoted", text)
+
+
+def _told(look: str, headline: str, text: str) -> dict[str, str]:
+    return {"look": look, "mark": _MARKS[look], "headline": headline, "text": text}
+
+
+def _version(facts: ReportFacts) -> str:
+    if facts.model_version is None:
+        return f"the candidate for {facts.model_name}"
+    return f"{facts.model_name} version {facts.model_version}"
+
+
+def _champion_now(facts: ReportFacts) -> str:
+    now = facts.champion_after
+    return "there is no champion" if now is None else f"the champion is still version {now}"
+
+
+def _unmoved(facts: ReportFacts) -> str:
+    """That what was not promoted changed nothing that is in use."""
+    if facts.model_version is None:
+        return f"Nothing was put into use; {_champion_now(facts)}."
+    return f"It is registered for the record and was not put into use; {_champion_now(facts)}."
 
 
 def _row(check: Check) -> dict[str, object]:
@@ -511,31 +442,3 @@ def _stamp(time: datetime) -> str:
 
 def _capital(sentence: str) -> str:
     return sentence[:1].upper() + sentence[1:]
-
-
-def embedded(png: Path) -> str:
-    """A picture file as a data URI."""
-    from PIL import Image
-
-    with Image.open(png) as picture:
-        if max(picture.size) <= _LARGEST and picture.format == "PNG":
-            return data_uri(png.read_bytes())
-        small = picture.convert("RGB")
-    small.thumbnail((_LARGEST, _LARGEST))
-    buffer = io.BytesIO()
-    small.save(buffer, format="PNG", optimize=True)
-    return data_uri(buffer.getvalue())
-
-
-def data_uri(png: bytes) -> str:
-    return f"data:image/png;base64,{base64.b64encode(png).decode()}"
-
-
-def _fitted(text: str, length: Callable[[str], float], width: int) -> str:
-    """`text` on one line, cut so that it is at most `width` pixels long."""
-    text = " ".join(text.split())
-    if length(text) <= width:
-        return text
-    while text and length(f"{text}...") > width:
-        text = text[:-1]
-    return f"{text}..."

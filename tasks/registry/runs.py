@@ -306,8 +306,8 @@ def flatten(settings: Mapping[str, object], prefix: str = "") -> dict[str, str]:
             flat |= flatten(value, f"{prefix}{key}.")
         else:
             text = str(value)
-            cut = len(text) > LONGEST_PARAM
-            flat[f"{prefix}{key}"] = f"{text[: LONGEST_PARAM - 3]}..." if cut else text
+            too_long = len(text) > LONGEST_PARAM
+            flat[f"{prefix}{key}"] = f"{text[: LONGEST_PARAM - 3]}..." if too_long else text
     return flat
 
 

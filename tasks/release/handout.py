@@ -50,9 +50,8 @@ class Cleaned:
     source: Path
     file: Path
     fitted: bool  # cropped or resized to the model's size first
-    ssim: (
-        float | None
-    )  # with the picture as it was fitted; None where the model draws smaller than SSIM's window
+    # with the picture as it was fitted; None where the model draws smaller than SSIM's window
+    ssim: float | None
 
 
 @dataclass(frozen=True, slots=True)
@@ -182,24 +181,8 @@ def purify_pictures(
         BadInput: A file is no picture, two have the same name, no such model, or the prompt is too
             long; nothing is written.
     """
-    pictures = [_opened(source) for source in sources]
-    files = [out / f"{source.stem}.png" for source in sources]
-    if twice := sorted(
-        {f.name for f in files if files.count(f) > 1} | {f.name for f in files if f.exists()}
-    ):
-        raise BadInput(
-            f"{out} would hold {', '.join(twice)} twice; give the pictures different "
-            f"names, or an empty folder"
-        )
-    if which.endswith(SAFETENSORS):
-        base, delta = resolve_model(BASE, params, home), WeightDelta.load(Path(which))
-    else:
-        book = open_book(home, make=False)
-        version = version_named(book, which, params.registered_model)
-        if version.delta is None:
-            raise BadInput("this version is the base itself and takes nothing out of pictures")
-        base = base_of(record_of(home, version), home, params.base)
-        delta = WeightDelta.load(folder_of(book, version, params.base) / DELTA)
+    pictures, files = [_opened(source) for source in sources], _free_files(sources, out)
+    base, delta = _change_of(which, params, home)
     teacher = open_model(base)
     delta.check(teacher.unet)
     check_prompts(teacher.tokenizer, [prompt])
@@ -227,6 +210,32 @@ def purify_pictures(
         )
         cleaned.append(Cleaned(source, file, fitted, same))
     return cleaned
+
+
+def _free_files(sources: Sequence[Path], out: Path) -> list[Path]:
+    """Where each picture goes. `BadInput` where one would take another's place."""
+    files = [out / f"{source.stem}.png" for source in sources]
+    if twice := sorted({f.name for f in files if files.count(f) > 1 or f.exists()}):
+        raise BadInput(
+            f"{out} would hold {', '.join(twice)} twice; give the pictures different "
+            f"names, or an empty folder"
+        )
+    return files
+
+
+def _change_of(which: str, params: Params, home: Home) -> tuple[Path, WeightDelta]:
+    """The base and the change of a version, or of a delta's file of the parameters' base."""
+    if which.endswith(SAFETENSORS):
+        return resolve_model(BASE, params, home), WeightDelta.load(Path(which))
+    book = open_book(home, make=False)
+    version = version_named(book, which, params.registered_model)
+    if version.delta is None:
+        raise BadInput(
+            f"{version.model} version {version.version} is the base itself and takes nothing out "
+            "of pictures; name a version that erases something"
+        )
+    base = base_of(record_of(home, version), home, params.base)
+    return base, WeightDelta.load(folder_of(book, version, params.base) / DELTA)
 
 
 def _opened(source: Path) -> Image.Image:

@@ -186,7 +186,7 @@ def bring_back(book: Book, version: Version, base: Base | None = None) -> Path:
     except ErasureError as fault:
         raise ErasureError(
             f"checkpoint {version.checkpoint} is not here. Remote: {lost}. From base and delta: "
-            f"{fault}"
+            f"{fault}. Bring one of these back, or roll back to a version that is here"
         ) from None
 
 

@@ -81,7 +81,10 @@ def _servable(
             "version, or accept the breach with --accept-breach ID for each"
         )
     if unknown := sorted(set(accepted) - lacking):
-        raise BadInput(f"--accept-breach {', '.join(unknown)}: version {to} breaks no such request")
+        raise BadInput(
+            f"--accept-breach {', '.join(unknown)}: version {to} breaks no such request; leave it "
+            "out"
+        )
     return version, lacking, again
 
 

@@ -293,7 +293,8 @@ def check_restorable(book: Book, inputs: Inputs, request_id: UUID) -> Entry:
         )
     if entry.row.model != inputs.model:
         raise BadInput(
-            f"request {request_id} belongs to {entry.row.model}, the parameters name {inputs.model}"
+            f"request {request_id} belongs to {entry.row.model}, the parameters name "
+            f"{inputs.model}; give the parameters of {entry.row.model} (--params)"
         )
     if why := book.ask(lambda reader: honoured_together(reader, entry)):
         raise BadInput(why)

@@ -17,7 +17,8 @@ from erasure_core.planning.policy import EXCESS
 from tasks.evidence.decide import Decision
 from tasks.evidence.measure import Evidence, Found
 from tasks.pages import publish
-from tasks.pages.report import image_grid, render_report
+from tasks.pages.pictures import image_grid
+from tasks.pages.report import render_report
 from tests.book.books import A, B, a_request
 from tests.toy import HEADER
 

@@ -16,13 +16,12 @@ from PIL import Image
 from erasure_core.gallery.pictures import draw
 from erasure_core.law.gates import Check, Gate, Limit, Measurement, judge_all
 from tasks.pages import charts
+from tasks.pages.pictures import ImageRow, image_grid
 from tasks.pages.report import (
     Estimate,
-    ImageRow,
     LambdaPoint,
     ReportedRequest,
     ReportFacts,
-    image_grid,
     render_report,
 )
 from tasks.pages.verdict import verdict_table
