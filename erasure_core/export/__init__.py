@@ -53,7 +53,7 @@ def export(
     *,
     rank: int | None = None,
     error: float | None = None,
-) -> Path:
+) -> float | None:
     """Write what `delta_file` makes of `base` to `target`, whole or not at all.
 
     Args:
@@ -66,7 +66,8 @@ def export(
         rank, error: For `lora`, see `erasure_core.export.lora.lora`.
 
     Returns:
-        `target`.
+        Of a LoRA the share of a weight's change that it lacks, at most, as its header says it;
+        None of other forms, which hold the change whole.
 
     Raises:
         BadInput: An unknown form, a target that is taken, a base that is no base, a delta that a
@@ -91,7 +92,7 @@ def export(
     with delta.applied(teacher.unet) if delta else nullcontext():
         if form == FOLDER:
             _write_folder(base, teacher.unet, metadata, target)
-            return target
+            return None
         if form == "single-file":
             tensors = single_file(teacher)
         elif delta is None:
@@ -109,7 +110,7 @@ def export(
         else:
             tensors = dict(delta.tensors)
         write_tensors(target, tensors, metadata, header.seal)
-    return target
+    return float(metadata[LEFT_OUT]) if form == "lora" else None
 
 
 def check_target(target: Path, form: str) -> None:

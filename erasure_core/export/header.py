@@ -151,14 +151,6 @@ def copy_with(source: Path, target: Path, metadata: Mapping[str, str]) -> None:
     seal(target)
 
 
-def left_out(file: Path) -> float | None:
-    """What the header of a file says that it leaves out of a weight's change; None: nothing is."""
-    with file.open("rb") as stream:
-        said = json.loads(stream.read(_length(stream)))
-    share = said.get("__metadata__", {}).get(LEFT_OUT)
-    return None if share is None else float(share)
-
-
 def _length(stream: BinaryIO) -> int:
     (length,) = struct.unpack("<Q", stream.read(8))
     return int(length)

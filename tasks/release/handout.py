@@ -14,7 +14,6 @@ from PIL import Image
 
 from erasure_core import export, purify
 from erasure_core.errors import BadInput
-from erasure_core.export import header
 from erasure_core.files import PICTURE_BYTES, check_regular, new_folder, read_bytes
 from erasure_core.law.fold import Version
 from erasure_core.law.lineage import manifest, root_sha256, sha256_file
@@ -104,9 +103,8 @@ def export_version(
         date=version.created,
     )
     with _unfinished(target, form) as draft:
-        export.export(base, delta, facts, form, draft, rank=rank, error=error)
+        share = export.export(base, delta, facts, form, draft, rank=rank, error=error)
         sha256 = content_sha256(draft)
-        share = header.left_out(draft) if form == "lora" else None
         left = {"model": version.model, "version": version.version, "form": form, "sha256": sha256}
         book.change(lambda tx: tx.append("version.exported", refused_anyway=refused_anyway, **left))
         draft.rename(target)

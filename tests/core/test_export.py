@@ -24,7 +24,7 @@ from transformers import CLIPTextModel
 
 from erasure_core import export
 from erasure_core.errors import BadInput, ContentChanged, ErasureError
-from erasure_core.export.header import HASH, UNHASHED, left_out
+from erasure_core.export.header import HASH, LEFT_OUT, UNHASHED
 from erasure_core.export.lora import lora
 from erasure_core.export.single_file import unet_name
 from erasure_core.network import bases, diffusion, layers, models
@@ -47,6 +47,12 @@ FACTS = export.Facts(
 PROMPT, SEED, GUIDANCE, STEPS = "a photo of a cat", 3, 5.0, 3
 RANK = 2
 FLOAT32 = {"torch_dtype": torch.float32, "local_files_only": True}
+
+
+def exported(base: Path, delta: Path | None, facts: export.Facts, form: str, target: Path) -> Path:
+    """Where it was written."""
+    export.export(base, delta, facts, form, target)
+    return target
 
 
 # one of each kind of network; the others differ in what is written beside it
@@ -127,7 +133,7 @@ def says_whose_it_is(file: Path, delta: Path) -> None:
 
 def test_a_folder_draws_the_same_picture_in_a_plain_pipeline(base, delta_file, pictures, tmp_path):
     ours, before = pictures
-    folder = export.export(base, delta_file, FACTS, "diffusers", tmp_path / "out")
+    folder = exported(base, delta_file, FACTS, "diffusers", tmp_path / "out")
     theirs = plain_picture(plain_pipeline(folder), PROMPT, SEED, GUIDANCE, STEPS)
     assert_close(theirs, ours, atol=1e-5, rtol=0)
     assert (before - ours).abs().max() > 0.01
@@ -146,7 +152,7 @@ def from_single_file(file: Path, base: Path):
 
 
 def test_one_file_draws_the_same_picture_in_a_plain_pipeline(base, delta_file, pictures, tmp_path):
-    file = export.export(base, delta_file, FACTS, "single-file", tmp_path / "all.safetensors")
+    file = exported(base, delta_file, FACTS, "single-file", tmp_path / "all.safetensors")
     pipeline = from_single_file(file, base)
     pipeline.scheduler = diffusers.DDIMScheduler.from_config(pipeline.scheduler.config)
     pipeline.set_progress_bar_config(disable=True)
@@ -159,7 +165,7 @@ def test_one_file_draws_the_same_picture_in_a_plain_pipeline(base, delta_file, p
 @pytest.fixture(scope="module")
 def lora_file(base, delta_file, pictures, tmp_path_factory):
     target = tmp_path_factory.mktemp("lora") / "lora.safetensors"
-    return export.export(base, delta_file, FACTS, "lora", target)
+    return exported(base, delta_file, FACTS, "lora", target)
 
 
 def as_diffusers_reads(file: Path, base: Path) -> dict[str, torch.Tensor]:
@@ -269,7 +275,7 @@ def test_a_lora_draws_the_same_picture_once_loaded(plain_base, lora_file, pictur
 
 
 def test_a_delta_reads_back_as_it_was(base, delta_file, pictures, tmp_path):
-    file = export.export(base, delta_file, FACTS, "delta", tmp_path / "delta.safetensors")
+    file = exported(base, delta_file, FACTS, "delta", tmp_path / "delta.safetensors")
     assert WeightDelta.load(file).sha256 == WeightDelta.load(delta_file).sha256
     says_whose_it_is(file, delta_file)
 
@@ -287,7 +293,7 @@ def toy(tiny_folder, tmp_path):
 
 
 def test_the_files_of_other_parts_are_copied_byte_for_byte_but_for_their_header(toy, tmp_path):
-    folder = export.export(*toy, FACTS, "diffusers", tmp_path / "out")
+    folder = exported(*toy, FACTS, "diffusers", tmp_path / "out")
     for part in ("vae", "text_encoder"):
         old, new = (
             next((root / part).glob("*.safetensors")).read_bytes() for root in (toy[0], folder)
@@ -310,7 +316,7 @@ def test_no_other_copy_of_the_unchanged_network_leaves_with_it(toy, tmp_path):
         shutil.copyfile(weights, toy[0] / left_behind)
     (toy[0] / "onnx").mkdir()
     shutil.copyfile(weights, toy[0] / "onnx/model.safetensors")
-    folder = export.export(*toy, FACTS, "diffusers", tmp_path / "out")
+    folder = exported(*toy, FACTS, "diffusers", tmp_path / "out")
     assert [f.name for f in (folder / "unet").iterdir() if f.suffix != ".json"] == [
         "diffusion_pytorch_model.safetensors"
     ]
@@ -331,7 +337,7 @@ def test_a_safety_checker_stays_behind(toy, tmp_path):
     (toy[0] / "model_index.json").write_text(json.dumps({**index, "safety_checker": checker}))
     (toy[0] / "safety_checker").mkdir()
     (toy[0] / "safety_checker/pytorch_model.bin").write_bytes(b"")
-    folder = export.export(*toy, FACTS, "diffusers", tmp_path / "out")
+    folder = exported(*toy, FACTS, "diffusers", tmp_path / "out")
     assert not (folder / "safety_checker").exists()
     assert plain_pipeline(folder).safety_checker is None
 
@@ -343,7 +349,7 @@ def test_a_text_encoder_in_half_precision_is_in_float32_beside_the_network(toy, 
     lay_over(part / "config.json", {"dtype": None, "torch_dtype": says})
     weights = part / "model.safetensors"
     save_file({n: t.half() for n, t in load_file(weights).items()}, weights, {"format": "pt"})
-    folder = export.export(*toy, FACTS, "diffusers", tmp_path / "out")
+    folder = exported(*toy, FACTS, "diffusers", tmp_path / "out")
     pipeline = plain_pipeline(folder)
     assert {p.dtype for p in pipeline.text_encoder.parameters()} == {torch.float32}
     assert torch.isfinite(plain_picture(pipeline, PROMPT, SEED, GUIDANCE, STEPS)).all()
@@ -361,7 +367,7 @@ def test_what_is_there_is_never_overwritten(toy, tmp_path, form):
 
 def test_an_empty_folder_may_be_filled(toy, tmp_path):
     (tmp_path / "out").mkdir()
-    assert (export.export(*toy, FACTS, "diffusers", tmp_path / "out") / "model_index.json").exists()
+    assert (exported(*toy, FACTS, "diffusers", tmp_path / "out") / "model_index.json").exists()
 
 
 @pytest.mark.parametrize(
@@ -559,7 +565,7 @@ def written(request, toy, tmp_path):
     """A form, and a file of it."""
     whole = request.param == "diffusers"
     target = tmp_path / ("out" if whole else "out.safetensors")
-    made = export.export(*toy, FACTS, request.param, target)
+    made = exported(*toy, FACTS, request.param, target)
     return request.param, made / "unet/diffusion_pytorch_model.safetensors" if whole else made
 
 
@@ -579,12 +585,13 @@ def test_a_file_names_its_version_verdict_and_audience(written):
 )
 def test_a_lora_that_leaves_the_erasure_out_has_no_verdict(toy, tmp_path, changes, verdict, left):
     """The version passed whole; what is left out of its change is left in the model."""
-    file = export.export(*toy, FACTS, "lora", tmp_path / "out.safetensors", **changes)
+    file = tmp_path / "out.safetensors"
+    lacks = export.export(*toy, FACTS, "lora", file, **changes)
     said = said_by(file)
     assert said["verdict"].startswith(verdict)
     assert said["audience"] == ("words" if verdict == "pass" else "")
     assert f"verdict {said['verdict']}" in said["modelspec.description"]
-    assert left_out(file) == pytest.approx(left, abs=0.15)
+    assert lacks == float(said[LEFT_OUT]) == pytest.approx(left, abs=0.15)
 
 
 def test_a_file_has_the_keys_of_modelspec(written):
@@ -620,7 +627,7 @@ def test_one_file_has_the_layers_that_its_readers_build(toy, tmp_path, monkeypat
     module = sys.modules[unet_name.__module__]
     monkeypatch.setattr(module, "CLIP_WIDTH", encoder.config.hidden_size)
     monkeypatch.setattr(module, "CLIP_LAYERS", layers + 2)
-    file = export.export(*toy, FACTS, "single-file", tmp_path / "out.safetensors")
+    file = exported(*toy, FACTS, "single-file", tmp_path / "out.safetensors")
     begin = "cond_stage_model.transformer.text_model."
     config = copy.deepcopy(encoder.config)
     config.num_hidden_layers = layers + 2
@@ -650,7 +657,7 @@ def test_one_file_has_the_layers_that_its_readers_build(toy, tmp_path, monkeypat
 )
 def test_one_file_says_of_a_velocity_what_its_readers_look_for(toy, tmp_path, schedule, markers):
     lay_over(toy[0] / "scheduler/scheduler_config.json", schedule)
-    file = export.export(*toy, FACTS, "single-file", tmp_path / "out.safetensors")
+    file = exported(*toy, FACTS, "single-file", tmp_path / "out.safetensors")
     assert {name for name in load_file(file) if "." not in name} == markers
 
 
@@ -674,7 +681,7 @@ def test_a_family_has_the_name_that_the_field_gives_it(row, name, tmp_path):
 
 
 def test_the_base_itself_draws_as_the_base(tiny_folder, tmp_path):
-    folder = export.export(tiny_folder, None, FACTS, "diffusers", tmp_path / "out")
+    folder = exported(tiny_folder, None, FACTS, "diffusers", tmp_path / "out")
     drawn = [
         plain_picture(plain_pipeline(f), PROMPT, SEED, GUIDANCE, STEPS)
         for f in (tiny_folder, folder)
