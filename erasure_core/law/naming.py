@@ -214,8 +214,8 @@ def _patterns(names: tuple[str, ...]) -> tuple[re.Pattern[str], re.Pattern[str]]
 
 def _alone(name: str) -> str:
     """A name as a pattern, with its article or without; of a plural each of its singulars too."""
-    article, name = _article(name)
-    return rf"{article}{_words(name, singular=True)}{_tag(name)}"
+    article, bare = _article(name)
+    return rf"{article}{_words(bare, singular=True)}{_tags(bare, name)}"
 
 
 def _article(name: str) -> tuple[str, str]:
@@ -282,20 +282,22 @@ def _in_sentence(name: str) -> str:
     """A name, its plural or its singular as a pattern: whole words, but in scripts that put no
     space between words; with the article that it begins with, or without.
     """
-    article, name = _article(name)
+    whole, (article, name) = name, _article(name)
     begins = article + _begins(name)
     if _unspaced(name[-1]):
         return rf"{begins}{''.join(_parts(name))}(?:e?s(?!\w))?"
     if unicodedata.name(name[-1], "").startswith("HANGUL"):
         return rf"{begins}{''.join(_parts(name))}(?=(?:{CALLED})?들?(?:{PARTICLES})?(?!\w))"
-    return rf"{begins}{_words(name)}(?!\w){_tag(name)}"
+    return rf"{begins}{_words(name)}(?!\w){_tags(name, whole)}"
 
 
-def _tag(name: str) -> str:
-    """A name of several parts as one more pattern, behind the sign of a tag: "#TaylorSwift"."""
-    pieces = JOINT.split(name)[::2]
-    run_on = "".join(_spelled(piece.removesuffix(".")) for piece in pieces)
-    return rf"|(?<!\w)[#@]{run_on}(?!\w)" if len(pieces) > 1 else ""
+def _tags(*names: str) -> str:
+    """Those of `names` that have several parts as more patterns, behind the sign of a tag:
+    "#TaylorSwift", "#TheBeatles".
+    """
+    pieces = [JOINT.split(name)[::2] for name in dict.fromkeys(names)]
+    run_on = ("".join(_spelled(p.removesuffix(".")) for p in some) for some in pieces if some[1:])
+    return "".join(rf"|(?<!\w)[#@]{tag}(?!\w)" for tag in run_on)
 
 
 def _begins(name: str) -> str:

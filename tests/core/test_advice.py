@@ -505,7 +505,9 @@ HOW = {
     "erasure run cat --method uce": f"{SAME} --method uce",  # whose settings are others
     "erasure run cat --trial": f"{SAME} --set method.lr=1",
     "erasure run cat dog": SAME.replace("'my requests/cat.yaml'", "cat dog") + " --set method.lr=1",
-    "erasure request check cat": "erasure request check 'my requests/cat.yaml'",
+    "erasure request check cat": f"{SAME} --set method.lr=1".replace(
+        "run", "request check"
+    ).replace(" --trial", ""),
     "erasure request add REQUEST.yaml": "erasure request add REQUEST.yaml",
 }
 

@@ -498,6 +498,8 @@ def test_what_is_typed_otherwise_is_another(name, prompt):
         ("the Eiffel Tower", "Eiffel Tower at night"),
         ("The Eiffel Tower", "an Eiffel Tower"),
         ("The Beatles", "a Beatles poster"),
+        ("The Beatles", "live, #thebeatles"),
+        ("the Eiffel Tower", "#TheEiffelTower"),
         ("The Simpsons", "Simpsons on a couch"),
         ("The Who", "the who on stage"),
         ("A cat", "two cats"),
