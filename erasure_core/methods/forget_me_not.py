@@ -194,6 +194,6 @@ def erase(
     student = training.student_of(teacher, settings)
     trainable = training.trainable(student, settings.group, settings, work.seed)
     loop = training.Loop(generators=[draws], on_step=work.on_step, resume=work.resume)
-    with attention.explicit(student):  # gradient checkpointing runs the layers again, backwards
+    with attention.explicit(student):  # checkpointing's backward pass runs the layers again
         training.fit(student, trainable, loss, settings, steps(concepts, settings), loop)
     return training.change(teacher.unet, student, trainable, settings)
