@@ -386,7 +386,7 @@ def test_a_missing_file_opens_no_run(home, tmp_path):
 
 def test_a_run_that_was_killed_is_listed_as_unfinished(run, home):
     assert unfinished_runs(home, BOOK) == []
-    with dying(12), pytest.raises(Killed):
+    with dying(14), pytest.raises(Killed):
         run(home)
     assert len(unfinished_runs(home, BOOK)) == 2
 
