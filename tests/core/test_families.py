@@ -21,6 +21,7 @@ from erasure_core.network.weights import WeightDelta, tensors_sha256
 from erasure_core.network.work import Work
 from tests.core.families import ROWS, SIDE, build, plain_picture, plain_pipeline
 from tests.core.published import lay_over
+from tests.marks import slow
 
 PROMPTS = ["a photo of a cat", "", "a sketch of the astronaut"]
 # cross-attention layers of the published networks, and the name of one that only this network has
@@ -224,7 +225,7 @@ def _told(unet, states: torch.Tensor) -> torch.Tensor:
     return torch.cat([states @ w.T for w in layers.select(unet, "kv").values()], dim=-1)
 
 
-@pytest.mark.parametrize("name", SPARING)
+@pytest.mark.parametrize("name", [slow(n) if n in ("rece", "sepme") else n for n in SPARING])
 def test_the_start_marker_that_every_prompt_shares_stays(teacher, astronaut, name):
     """Of prompts with words, on a base that tells an absent prompt as zeros too."""
     method, settings, bound = SPARING[name]

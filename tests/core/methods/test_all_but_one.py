@@ -696,7 +696,7 @@ def test_keep_null_is_refused_where_nothing_is_kept(astronaut):
 
 
 def test_training_moves_the_student_towards_its_target(tiny_teacher, astronaut):
-    chosen = settings(target="replace", updates=150, batch=8, lr=1e-3, **{"lambda": 60})
+    chosen = settings(target="replace", updates=60, batch=8, lr=2e-3, **{"lambda": 60})
     bank = abo.prepare(tiny_teacher, [astronaut], chosen, Work(1)).erase
     guide, _ = abo._guides(tiny_teacher, [astronaut], chosen)
     erased = diffusion.encode_prompts(tiny_teacher, astronaut.prompts)[bank.prompt]
