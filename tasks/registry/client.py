@@ -148,11 +148,12 @@ def connect(uri: str) -> "MlflowClient":
     """MLflow's client, its chatter off."""
     import logging
 
-    for noisy in (
-        "mlflow.store.db.utils",
-        "alembic",
-    ):  # both report every migration of a new database
-        logging.getLogger(noisy).setLevel(logging.WARNING)
+    # both report every migration of a new database; the first prints a traceback of what it raises
+    for noisy, heard in {
+        "mlflow.store.db.utils": logging.CRITICAL,
+        "alembic": logging.WARNING,
+    }.items():
+        logging.getLogger(noisy).setLevel(heard)
     from mlflow import MlflowClient
 
     return MlflowClient(tracking_uri=uri, registry_uri=uri)

@@ -7,11 +7,13 @@ import json
 import math
 import os
 import shutil
+import sqlite3
 from contextlib import contextmanager
 from dataclasses import replace
 from pathlib import Path
 
 import pytest
+from mlflow.exceptions import MlflowException
 from mlflow.utils.validation import _validate_metric_name
 
 from erasure_core.errors import ErasureError
@@ -376,6 +378,15 @@ def test_an_experiment_that_a_hand_deleted_or_renamed_is_put_back(home, client, 
     assert client.get_experiment_by_name("erasure").experiment_id == own
     assert tags_of_run(home, run_id) is not None
     assert seen(home, "gallery", 1) == expected(facts())
+
+
+def test_what_mlflows_database_cannot_do_is_raised_and_not_printed(home, client, capfd):
+    """As on a full disk; MLflow's own log adds a traceback, which nobody is shown here."""
+    with sqlite3.connect(home.root / "mlflow.db") as database:
+        database.execute("DROP TABLE experiments")
+    with pytest.raises(MlflowException, match="no such table"):
+        mlflow_client.connect(home.tracking_uri).get_experiment_by_name("erasure")
+    assert "Traceback" not in capfd.readouterr().err
 
 
 def test_a_missing_file_opens_no_run(home, tmp_path):
