@@ -23,13 +23,9 @@ ROOT = Path(__file__).parents[2]
 FOREIGN = ("PREFECT_", "MLFLOW_", "DVC_", "ERASURE_")
 IN_ONE_PROCESS = """
 import json, sys
-from pathlib import Path
 from typer.testing import CliRunner
 from flows.cli import app
-from flows.cli.server import prefect_server
-from tasks.home import Home
-with prefect_server(Home(Path(sys.argv[1]))):
-    answers = [CliRunner().invoke(app, words) for words in json.loads(sys.argv[2])]
+answers = [CliRunner().invoke(app, words) for words in json.loads(sys.argv[1])]
 print("".join(answer.output for answer in answers))
 print(json.dumps([answer.exit_code for answer in answers]))
 """
@@ -52,11 +48,9 @@ class Shell:
         return done
 
     def one_after_another(self, *commands: tuple[object, ...], codes: list[int]) -> None:
-        """Run commands in one process and on one Prefect server, which costs imports and start
-        once; they must end with `codes`.
-        """
+        """Run commands in one process, which costs its imports once; they must end with `codes`."""
         words = [list(map(str, command)) for command in commands]
-        done = self._python("-c", IN_ONE_PROCESS, str(self.home), json.dumps(words))
+        done = self._python("-c", IN_ONE_PROCESS, json.dumps(words))
         assert json.loads(done.stdout.splitlines()[-1]) == codes, done.stdout + done.stderr
 
     def _python(self, *arguments: str) -> subprocess.CompletedProcess:
