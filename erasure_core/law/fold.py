@@ -13,7 +13,7 @@ from erasure_core.errors import ErasureError
 from erasure_core.law.chain import Event
 from erasure_core.law.life import State, check_step
 
-CANDIDATE, CHAMPION = "candidate", "champion"
+ALIASES = CANDIDATE, CHAMPION = "candidate", "champion"
 FORM = 1  # of the events that this file knows
 
 

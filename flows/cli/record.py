@@ -36,8 +36,6 @@ from tasks.home import Home
 if TYPE_CHECKING:
     from tasks.book.store import Book
 
-ALIASES = ("candidate", "champion")
-
 
 @app.command()
 @reported
@@ -173,6 +171,7 @@ def audit(
     """Prove that the book is whole and everything outside its mirror, or trace one version, request
     or concept, and say whether it still holds (exit 1 if not).
     """
+    from erasure_core.law.fold import ALIASES
     from erasure_core.text import whole_number
     from tasks.book.door import known_book
 
@@ -222,6 +221,7 @@ def _everything(book: "Book") -> dict[str, Any]:
 
 
 def _traced(book: "Book", what: str, name: str | None) -> dict[str, Any]:
+    from erasure_core.law.fold import ALIASES
     from erasure_core.text import whole_number
     from tasks.release.trace import trace_alias, trace_concept, trace_request, trace_version
     from tasks.requests.named import called, uuid_or_none

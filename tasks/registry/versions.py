@@ -11,7 +11,7 @@ from pathlib import Path
 from typing import TYPE_CHECKING, Any
 
 from erasure_core.errors import ErasureError
-from erasure_core.law.fold import CANDIDATE, CHAMPION
+from erasure_core.law.fold import ALIASES
 from erasure_core.law.lineage import sha256_file
 from tasks.home import Home
 from tasks.registry.client import (
@@ -36,7 +36,6 @@ from tasks.registry.packaging import VersionFacts, digests, package
 if TYPE_CHECKING:
     from mlflow import MlflowClient
 
-ALIASES = (CANDIDATE, CHAMPION)
 READY = "READY"
 NO_ALIAS = "INVALID_PARAMETER_VALUE"  # what MLflow answers where an alias is not set
 PAGE = 1000  # versions a call

@@ -11,7 +11,7 @@ from pathlib import Path
 from erasure_core.errors import ErasureError
 from erasure_core.law import fold
 from erasure_core.law.chain import GENESIS, Event, fault_of
-from erasure_core.law.fold import CHAMPION, Alias, Tables, Version
+from erasure_core.law.fold import ALIASES, CHAMPION, Alias, Tables, Version
 from erasure_core.law.lineage import RunRecord, manifest, root_sha256, sha256_file
 from erasure_core.law.statement import key_id
 from erasure_core.redact import redacted
@@ -25,7 +25,6 @@ from tasks.book.texts import faults_of_texts
 from tasks.registry.client import BOOK, KEY, of_another
 from tasks.registry.runs import NOTE, VERDICT, cut, tags_of_run, unfinished_runs
 from tasks.registry.versions import (
-    ALIASES,
     aliases,
     expected,
     said_of_another,

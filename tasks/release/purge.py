@@ -173,10 +173,11 @@ def _forget_beside(book: Book, model: str) -> None:
             f"names in it can be purged when that command is done"
         )
     with ExitStack() as ours:
-        for folder in (*home.runs.glob(f"{TRIAL}*"), *unfinished_evaluations(home)):
+        evaluations = unfinished_evaluations(home)
+        for folder in (*home.runs.glob(f"{TRIAL}*"), *evaluations):
             ours.enter_context(at_work(home, folder))
         forget_prepared(home)
-        for folder in unfinished_evaluations(home):
+        for folder in evaluations:
             shutil.rmtree(folder, ignore_errors=True)
         for made in (home.prepared, home.evaluations):
             with suppress(OSError):  # not empty: somebody's
